@@ -1,0 +1,156 @@
+"""Every error the package raises on purpose.
+
+::
+
+    WorkflowError
+    ├── SettingsError                 a setting is missing or cannot be used
+    ├── RecordError                   a datum at a border does not have its documented shape
+    ├── StorageError                  an object could not be read, written or listed
+    │   └── ObjectNotFoundError       there is no object at that URI
+    ├── ManifestError                 a manifest line breaks the contract; knows its URI and line
+    ├── DicomError                    a file cannot be used as DICOM
+    │   ├── NotDicomError             it is not DICOM at all
+    │   ├── TruncatedDicomError       it ends before its own lengths say it should
+    │   └── UnsupportedPixelsError    it has no pixel data, or pixels this package does not display
+    ├── ArchiveError                  the archive refused or answered nonsense
+    │   ├── ArchiveUnavailableError   nothing answers there
+    │   ├── ArchiveCredentialsError   it answers, but not to this user
+    │   ├── InstanceNotFoundError     it holds no such instance
+    │   └── VerificationError         what was read back is not what was sent
+    ├── LabelingError                 a labeling job cannot be created, read or finished
+    │   ├── JobParametersError        the request breaks a limit of CreateLabelingJob
+    │   ├── TemplateError             a worker template cannot be rendered
+    │   └── AnswerError               a worker's answer does not have the agreed form
+    ├── LearningError                 a model cannot be trained, loaded or evaluated
+    │   ├── DatasetError              the training data do not fit together
+    │   └── BundleError               a model bundle is incomplete or was changed
+    ├── ServiceError                  a local service did not start or stopped answering
+    └── NotebookError                 a notebook could not be run or has no record
+        └── UnknownParameterError     a parameter that the notebook does not have
+
+A message says what was expected, what came, where, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class WorkflowError(Exception):
+    """Base of all errors of this package.
+
+    Catch it where one bad input must not end a batch::
+
+        try:
+            instance = inspect(path)
+        except WorkflowError as error:
+            refused.append((path, str(error)))
+    """
+
+
+class SettingsError(WorkflowError):
+    """A setting is missing or cannot be used."""
+
+
+class RecordError(WorkflowError):
+    """A datum at a border does not have its documented shape."""
+
+
+class StorageError(WorkflowError):
+    """An object could not be read, written or listed."""
+
+
+class ObjectNotFoundError(StorageError):
+    """There is no object at that URI."""
+
+
+class ManifestError(WorkflowError):
+    """A manifest line breaks the contract.
+
+    Attributes
+    ----------
+    uri : str
+        The manifest.
+    line : int or None
+        1-based line number, None when the whole file is meant.
+    """
+
+    def __init__(self, uri: str, line: int | None, message: str) -> None:
+        self.uri = uri
+        self.line = line
+        where = uri if line is None else f"{uri}, line {line}"
+        super().__init__(f"{where}: {message}")
+
+
+class DicomError(WorkflowError):
+    """A file cannot be used as DICOM."""
+
+
+class NotDicomError(DicomError):
+    """The bytes are not DICOM at all."""
+
+
+class TruncatedDicomError(DicomError):
+    """The file ends before its own lengths say it should."""
+
+
+class UnsupportedPixelsError(DicomError):
+    """There is no pixel data, or pixels this package does not display."""
+
+
+class ArchiveError(WorkflowError):
+    """The archive refused a request or answered nonsense."""
+
+
+class ArchiveUnavailableError(ArchiveError):
+    """Nothing answers at the archive's address."""
+
+
+class ArchiveCredentialsError(ArchiveError):
+    """The archive answers, but not to this user and password."""
+
+
+class InstanceNotFoundError(ArchiveError):
+    """The archive holds no such instance."""
+
+
+class VerificationError(ArchiveError):
+    """What was read back is not what was sent."""
+
+
+class LabelingError(WorkflowError):
+    """A labeling job cannot be created, read or finished."""
+
+
+class JobParametersError(LabelingError):
+    """The request breaks a limit of CreateLabelingJob."""
+
+
+class TemplateError(LabelingError):
+    """A worker template cannot be rendered."""
+
+
+class AnswerError(LabelingError):
+    """A worker's answer does not have the agreed form."""
+
+
+class LearningError(WorkflowError):
+    """A model cannot be trained, loaded or evaluated."""
+
+
+class DatasetError(LearningError):
+    """The training data do not fit together."""
+
+
+class BundleError(LearningError):
+    """A model bundle is incomplete or was changed."""
+
+
+class ServiceError(WorkflowError):
+    """A local service did not start or stopped answering."""
+
+
+class NotebookError(WorkflowError):
+    """A notebook could not be run or has no record."""
+
+
+class UnknownParameterError(NotebookError):
+    """A parameter was given that the notebook does not have."""

@@ -1,0 +1,235 @@
+"""Read, write and list objects by URI: ``file://`` for a laptop, ``s3://`` for AWS. The only module that knows S3.
+
+A write is atomic: a reader sees the old object or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from dicom_workflow.errors import ObjectNotFoundError, StorageError
+from dicom_workflow.settings import Settings
+
+
+def to_uri(location: str | Path) -> str:
+    """Return the URI of a location: s3:// and file:// as they are, anything else as the absolute path of a file.
+
+    Only ``%``, ``?``, ``#`` and spaces are escaped in a file URI, so that ``to_path`` gives back the same path.
+    """
+    text = str(location)
+    if text.startswith(("s3://", "file://")):
+        return text
+    if "://" in text:
+        raise StorageError(f"expected s3://, file:// or a path, got {text!r}.")
+    return "file://" + quote(str(Path(text).expanduser().resolve()), safe="/:@!$&'()*+,;=~-._")
+
+
+def to_path(uri: str | Path) -> Path:
+    """Return the path of a file URI; a plain path is returned as it is.
+
+    Raises
+    ------
+    StorageError
+        The URI is not a file's, or names another host.
+    """
+    text = str(uri)
+    if "://" not in text:
+        return Path(text)
+    parts = urlsplit(text)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise StorageError(f"expected a file:// URI on this machine, got {text!r}.")
+    return Path(unquote(parts.path))
+
+
+def join(uri: str, *names: str) -> str:
+    """Return the URI of a name below a folder URI.
+
+    Raises
+    ------
+    StorageError
+        A name would leave the folder (``..``, an absolute path).
+    """
+    for name in names:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise StorageError(f"expected a name below {uri}, got {name!r}.")
+    folder = uri.rstrip("/")
+    if folder.startswith("file://"):
+        names = tuple(quote(name, safe="/:@!$&'()*+,;=~-._") for name in names)
+    return "/".join([folder, *names])
+
+
+def s3_parts(uri: str) -> tuple[str, str]:
+    """Return the bucket and key of an s3:// URI."""
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise StorageError(f"expected s3://bucket/key, got {uri!r}.")
+    return parts.netloc, uri.split(parts.netloc, 1)[1].lstrip("/")
+
+
+class Storage:
+    """Objects by URI, with the endpoint and region of one `Settings`.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Only its `s3_url`, `region` and `timeout_seconds` are used; AWS's own endpoint when not given.
+    client : optional
+        A boto3 S3 client to use instead of one made from the settings.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, client: Any = None) -> None:
+        self._url = settings.s3_url if settings else ""
+        self._region = settings.region if settings else ""
+        self._timeout_seconds = settings.timeout_seconds if settings else 60.0
+        self._given_client = client
+
+    @property
+    def _s3(self) -> Any:
+        return self._given_client or _s3_client(self._url, self._region, self._timeout_seconds)
+
+    def read_bytes(self, uri: str) -> bytes:
+        """Return a whole object.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is none at that URI.
+        StorageError
+            It is there and cannot be read.
+        """
+        with self.open(uri) as stream:
+            return stream.read()
+
+    def read_text(self, uri: str) -> str:
+        """Return a whole object as UTF-8 text."""
+        try:
+            return self.read_bytes(uri).decode("utf-8")
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            raise StorageError(f"{uri}: expected UTF-8 text, got byte {byte:#04x} at {error.start}.") from None
+
+    @contextlib.contextmanager
+    def open(self, uri: str) -> Iterator[IO[bytes]]:
+        """Open an object for reading as a stream of bytes that can also be read line by line."""
+        if uri.startswith("s3://"):
+            bucket, key = s3_parts(uri)
+            with _s3_errors(uri):
+                body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
+            with contextlib.closing(body):
+                yield body
+            return
+        path = to_path(uri)
+        try:
+            stream = path.open("rb")
+        except (FileNotFoundError, IsADirectoryError):
+            raise ObjectNotFoundError(f"{uri}: there is no such object.") from None
+        except OSError as error:
+            raise StorageError(f"{uri}: cannot be read: {error.strerror}.") from error
+        with stream:
+            yield stream
+
+    def write_bytes(self, uri: str, data: bytes) -> str:
+        """Write a whole object in one step and return its URI."""
+        with self.writer(uri) as stream:
+            stream.write(data)
+        return uri
+
+    def write_text(self, uri: str, text: str) -> str:
+        """Write a whole object as UTF-8 text in one step and return its URI."""
+        return self.write_bytes(uri, text.encode("utf-8"))
+
+    @contextlib.contextmanager
+    def writer(self, uri: str) -> Iterator[IO[bytes]]:
+        """Open an object for writing; it appears, whole, when the block ends without an error, and else not at all.
+
+        A file is written beside its place, flushed to disk and renamed; an S3 object is spooled to a temporary file first.
+        """
+        if uri.startswith("s3://"):
+            bucket, key = s3_parts(uri)
+            with tempfile.TemporaryFile() as spool:
+                yield spool
+                spool.seek(0)
+                with _s3_errors(uri):
+                    self._s3.upload_fileobj(spool, bucket, key)
+            return
+        path = to_path(uri)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".part")
+        except OSError as error:
+            raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.chmod(0o644 & ~_umask())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def exists(self, uri: str) -> bool:
+        """Say whether there is an object at a URI."""
+        if not uri.startswith("s3://"):
+            return to_path(uri).is_file()
+        bucket, key = s3_parts(uri)
+        try:
+            with _s3_errors(uri):
+                self._s3.head_object(Bucket=bucket, Key=key)
+        except ObjectNotFoundError:
+            return False
+        return True
+
+    def list(self, uri: str) -> list[str]:
+        """Return the URIs of all objects below a folder URI, sorted; files being written are left out."""
+        if uri.startswith("s3://"):
+            bucket, key = s3_parts(uri.rstrip("/") + "/")
+            with _s3_errors(uri):
+                pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+                return sorted(f"s3://{bucket}/{item['Key']}" for page in pages for item in page.get("Contents", ()))
+        root = to_path(uri)
+        return sorted(to_uri(path) for path in root.rglob("*") if path.is_file() and not path.name.endswith(".part"))
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+@cache
+def _s3_client(url: str, region: str, timeout_seconds: float) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=10,
+        read_timeout=timeout_seconds,
+        retries={"mode": "standard", "max_attempts": 10},  # the default mode lost 26 of 200 puts at 50 % throttling
+        max_pool_connections=32,
+    )
+    return boto3.client("s3", endpoint_url=url or None, region_name=region or None, config=config)
+
+
+@contextlib.contextmanager
+def _s3_errors(uri: str) -> Iterator[None]:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in ("404", "NoSuchKey", "NoSuchBucket", "NotFound"):
+            raise ObjectNotFoundError(f"{uri}: there is no such object ({code}).") from None
+        raise StorageError(f"{uri}: S3 answered {code}. Check the bucket's region and this role's rights.") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageError(f"{uri}: S3 could not be reached: {error}") from error
