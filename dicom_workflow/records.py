@@ -225,14 +225,16 @@ class Answer:
 
     @classmethod
     def _parse_aws_sample(cls, data: Mapping[str, Any]) -> Answer:
-        states = {str(label): LabelState.NEGATIVE for label in data.get("disease") or {}}
+        boxes = data.get("disease") or {}
+        if not isinstance(boxes, Mapping):
+            raise AnswerError(f"expected 'disease' as an object of label to true or false, got {_shown(boxes)}.")
         said = _decoded(data.get("labels")) if data.get("labels") is not None else {}
-        positive = said.get("label", []) if isinstance(said, Mapping) else []
-        for label in [positive] if isinstance(positive, str) else positive:
-            states[str(label)] = LabelState.POSITIVE
-        for label, ticked in (data.get("disease") or {}).items():
-            if ticked is True:
-                states[str(label)] = LabelState.POSITIVE
+        ticked = said.get("label", []) if isinstance(said, Mapping) else []
+        positive = [ticked] if isinstance(ticked, str) else ticked
+        if not isinstance(positive, list):
+            raise AnswerError(f"expected 'label' as a list of labels, got {_shown(positive)}.")
+        states = {str(label): LabelState.POSITIVE if box is True else LabelState.NEGATIVE for label, box in boxes.items()}
+        states.update({str(label): LabelState.POSITIVE for label in positive})
         roi = said.get("ROI") if isinstance(said, Mapping) else None
         region = _aws_sample_region(roi)
         return cls(labels=states, regions=(region,) if region else ())

@@ -1,0 +1,133 @@
+"""One label out of several workers' answers: per-label vote, ties to review, nothing thrown away.
+
+Pure functions over the standard library, because this module ships inside the post-annotation Lambda.
+
+The rule, per label: every worker who gave a state has one vote. The state with the most votes wins and its share of the votes
+is the confidence. When two states share the first place there is no majority: the state is ``uncertain`` and the label goes to
+review. A label nobody spoke of is ``unknown`` with confidence 0, and goes to review too. A worker who called the image
+unusable does not vote; when more than half of the workers did, every label goes to review.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_workflow.records import LABELS, NO_FINDING, SUPPORT_DEVICES, Answer, LabelState
+
+VOTING_STATES = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
+
+
+@dataclass(frozen=True)
+class WorkerAnswer:
+    """One worker's readable answer, with the text it was read from."""
+
+    worker_id: str
+    answer: Answer
+    content: str = ""
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What the workers together say of one label."""
+
+    state: LabelState
+    confidence: float
+    """Share of the leading state among the votes, 0 to 1, two decimals; 0 when nobody voted."""
+    votes: Mapping[str, int]
+    """Votes per state, always with all three of `VOTING_STATES`."""
+    tied: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value that stands under the label in an output manifest."""
+        return {"state": str(self.state), "confidence": self.confidence, "votes": dict(self.votes)}
+
+
+def count_votes(states: Iterable[LabelState]) -> Vote:
+    """Return the vote over the states that several workers gave one label; ``unknown`` is no vote."""
+    votes = dict.fromkeys(map(str, VOTING_STATES), 0)
+    for state in states:
+        if state != LabelState.UNKNOWN:
+            votes[str(state)] += 1
+    total = sum(votes.values())
+    if total == 0:
+        return Vote(LabelState.UNKNOWN, 0.0, votes)
+    most = max(votes.values())
+    leaders = [state for state, count in votes.items() if count == most]
+    tied = len(leaders) > 1
+    return Vote(LabelState.UNCERTAIN if tied else LabelState(leaders[0]), round(most / total, 2), votes, tied)
+
+
+def label_order(answers: Sequence[WorkerAnswer]) -> tuple[str, ...]:
+    """Return the labels that the answers speak of: the package's fourteen in their order, then any others by name."""
+    said = {label for given in answers for label in given.answer.labels}
+    return (*(label for label in LABELS if label in said), *sorted(said - set(LABELS)))
+
+
+def find_conflicts(states: Mapping[str, LabelState]) -> list[str]:
+    """Return the conditions that are positive beside a positive "No Finding"; Support Devices may stay beside it."""
+    if states.get(NO_FINDING) != LabelState.POSITIVE:
+        return []
+    return [
+        label
+        for label, state in states.items()
+        if state == LabelState.POSITIVE and label not in (NO_FINDING, SUPPORT_DEVICES)
+    ]
+
+
+def consolidate(
+    answers: Iterable[WorkerAnswer],
+    *,
+    labels: Sequence[str] = (),
+    refused: Sequence[Mapping[str, str]] = (),
+    minimum_answers: int = 1,
+) -> dict[str, Any]:
+    """Return the consolidated label of one image.
+
+    Parameters
+    ----------
+    answers : Iterable[WorkerAnswer]
+        At most one per worker. The order does not matter: the result is sorted by worker id.
+    labels : Sequence[str], optional
+        The task's label list; when not given, the labels that the answers speak of (`label_order`).
+    refused : Sequence[Mapping[str, str]], optional
+        ``{"workerId": …, "reason": …}`` of each answer that could not be read, kept as they are.
+    minimum_answers : int
+        A label with fewer votes than this goes to review, whatever its state.
+
+    Returns
+    -------
+    dict
+        JSON object with ``labels`` (label to `Vote.to_json`), ``review`` (labels a person must look at, in label order),
+        ``conflicts`` (see `find_conflicts`; they and "No Finding" are in ``review`` too), ``regions`` (each with its
+        ``workerId``), ``unusable`` (reason to worker ids), ``refused`` and ``annotationsFromAllWorkers``.
+    """
+    given = sorted(answers, key=lambda answer: answer.worker_id)
+    order = tuple(labels) or label_order(given)
+    readers = [answer for answer in given if not answer.answer.unusable]
+    votes = {label: count_votes(r.answer.labels.get(label, LabelState.UNKNOWN) for r in readers) for label in order}
+    conflicts = find_conflicts({label: vote.state for label, vote in votes.items()})
+    doubted = {NO_FINDING, *conflicts} if conflicts else set()
+    mostly_unusable = len(given) - len(readers) > len(given) / 2
+    unusable: dict[str, list[str]] = {}
+    for answer in given:
+        if answer.answer.unusable:
+            unusable.setdefault(answer.answer.unusable, []).append(answer.worker_id)
+    return {
+        "labels": {label: vote.to_json() for label, vote in votes.items()},
+        "review": [
+            label
+            for label, vote in votes.items()
+            if mostly_unusable or vote.tied or label in doubted or sum(vote.votes.values()) < max(1, minimum_answers)
+        ],
+        "conflicts": conflicts,
+        "regions": [
+            {**region.to_json(), "workerId": answer.worker_id} for answer in readers for region in answer.answer.regions
+        ],
+        "unusable": unusable,
+        "refused": [dict(entry) for entry in refused],
+        "annotationsFromAllWorkers": [
+            {"workerId": answer.worker_id, "annotationData": {"content": answer.content}} for answer in given
+        ],
+    }
