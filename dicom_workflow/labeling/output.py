@@ -1,0 +1,212 @@
+"""What a labeling job left behind: its output manifest, or a batch file of consolidation requests, as labeled objects.
+
+Labeling meets learning at a file: `augmented_lines` makes the manifest that a training run reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dicom_workflow import manifest
+from dicom_workflow.errors import AnswerError, LabelingError, ManifestError, RecordError
+from dicom_workflow.labeling.consolidation import consolidate
+from dicom_workflow.labeling.handlers import read_answers
+from dicom_workflow.labeling.truth import Truth
+from dicom_workflow.records import Answer, ConsolidationRequest, Instance, LabelState, Region, parse_label_list
+from dicom_workflow.storage import Storage
+
+METADATA_SUFFIX = "-metadata"
+
+
+@dataclass(frozen=True)
+class LabeledObject:
+    """One object of a labeling job: what it is, and who said what of it.
+
+    `states` is empty when the job failed for this object; `failure_reason` then says why, or that the label is missing.
+    """
+
+    number: int
+    """1-based line of the manifest, or position in the batch file."""
+    source: str
+    data: Mapping[str, Any]
+    """The whole line, untouched."""
+    states: Mapping[str, LabelState] = field(default_factory=dict)
+    confidences: Mapping[str, float] = field(default_factory=dict)
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    review: tuple[str, ...] = ()
+    regions: tuple[Region, ...] = ()
+    refused: tuple[Mapping[str, str], ...] = ()
+    """Answers that could not be read: ``workerId`` and ``reason``."""
+    failure_reason: str = ""
+    job_name: str = ""
+    created: str = ""
+
+
+def label_attributes(data: Mapping[str, Any]) -> list[str]:
+    """Return the label attributes of one output manifest line: the keys that have a ``<key>-metadata`` beside them."""
+    return [key.removesuffix(METADATA_SUFFIX) for key in data if key.endswith(METADATA_SUFFIX)]
+
+
+def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None) -> Iterator[LabeledObject]:
+    """Yield the labeled objects of an output manifest or of a batch file of consolidation requests.
+
+    Every line yields one object: a failed line and a line without its label yield one with a `failure_reason`, and an answer
+    that cannot be read is listed in `refused` while the others count.
+
+    Parameters
+    ----------
+    uri : str
+        ``output.manifest`` (JSON Lines), or a consolidation request (one JSON list).
+    attribute : str
+        The label attribute. When not given it is found by its metadata; a line with several needs it given.
+
+    Raises
+    ------
+    ManifestError
+        A line is not JSON or has no source; or there are several label attributes to choose from.
+    """
+    store = storage or Storage()
+    with store.open(uri) as stream:
+        first = stream.read(64).lstrip()[:1]
+    if first == b"[":
+        yield from _read_batch(uri, store)
+        return
+    for number, data in manifest.read(uri, storage=store):
+        yield _from_line(uri, number, data, attribute, store)
+
+
+def _from_line(uri: str, number: int, data: dict[str, Any], attribute: str, storage: Storage) -> LabeledObject:
+    found = label_attributes(data)
+    if not attribute and len(found) > 1:
+        raise ManifestError(uri, number, f"expected one label attribute, got {', '.join(found)}. Say which: attribute=….")
+    name = attribute or (found[0] if found else "")
+    metadata = data.get(name + METADATA_SUFFIX)
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    value = data.get(name) if name else None
+    common: dict[str, Any] = {
+        "number": number,
+        "source": manifest.source_of(data),
+        "data": data,
+        # The service writes hyphens, its documentation prints underscores.
+        "job_name": str(metadata.get("job-name") or metadata.get("job_name") or "").removeprefix("labeling-job/"),
+        "created": str(metadata.get("creation-date") or metadata.get("creation_date") or ""),
+    }
+    if failure := metadata.get("failure-reason") or metadata.get("failure_reason"):
+        return LabeledObject(**common, failure_reason=str(failure))
+    if not isinstance(value, Mapping) or not value:
+        wanted = f"'{name}'" if name else "a label attribute"
+        return LabeledObject(**common, failure_reason=f"the line has no label: expected {wanted} with a value.")
+    labels = _labels_of(data)
+    try:
+        return _from_label(common, value, labels, storage)
+    except (AnswerError, RecordError) as error:
+        return LabeledObject(**common, failure_reason=f"the label cannot be read: {error}")
+
+
+def _from_label(
+    common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage
+) -> LabeledObject:
+    answers, refused = read_answers(value.get("annotationsFromAllWorkers", []), read=storage.read_text, labels=labels)
+    if not isinstance(value.get("labels"), Mapping):
+        # The published sample leaves the vote to the reader: the same vote as our own Lambda's.
+        value = consolidate(answers, labels=labels, refused=refused)
+    states = {str(label): LabelState(vote["state"]) for label, vote in value["labels"].items()}
+    known_refusals = value.get("refused") or ()
+    if not states and not answers:
+        return LabeledObject(**common, refused=tuple(refused), failure_reason="no worker's answer could be read.")
+    return LabeledObject(
+        **common,
+        states=states,
+        confidences={str(label): float(vote.get("confidence", 0.0)) for label, vote in value["labels"].items()},
+        answers={given.worker_id: given.answer for given in answers},
+        review=tuple(value.get("review") or ()),
+        regions=tuple(Region.parse(region) for region in value.get("regions") or ()),
+        refused=tuple(known_refusals) or tuple(refused),
+    )
+
+
+def _read_batch(uri: str, storage: Storage) -> Iterator[LabeledObject]:
+    try:
+        batch = json.loads(storage.read_text(uri))
+    except ValueError as error:
+        raise ManifestError(uri, None, f"expected a JSON list of consolidation requests, got broken JSON: {error}.") from None
+    for position, entry in enumerate(batch, start=1):
+        try:
+            request = ConsolidationRequest.parse(entry)
+        except RecordError as error:
+            yield LabeledObject(position, "", {}, failure_reason=f"entry {position} cannot be read: {error}")
+            continue
+        source = str(request.data_object.get("content") or request.data_object.get("s3Uri") or "")
+        common: dict[str, Any] = {"number": position, "source": source, "data": dict(entry)}
+        yield _from_label(common, {"annotationsFromAllWorkers": list(request.annotations)}, (), storage)
+
+
+def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:
+    return parse_label_list(data["labels"]) if "labels" in data else ()
+
+
+def augmented_lines(
+    objects: Sequence[LabeledObject],
+    instances: Iterable[Instance] = (),
+    *,
+    truth: Truth | None = None,
+    seed: int = 0,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+) -> Iterator[dict[str, Any]]:
+    """Yield the augmented manifest lines of the objects that have a label: the output line and what training needs beside it.
+
+    Added keys: ``states`` (label → state), ``patient_id``, ``split``, ``image`` (path of the DICOM file below the manifest's
+    folder) and, where a truth table knows the instance, ``truth`` (label → state), which only evaluation may use.
+
+    Parameters
+    ----------
+    objects : sequence of LabeledObject
+        Objects with a `failure_reason` are left out; count them before.
+    instances : iterable of Instance
+        Where the patient of each source is looked up, by Orthanc instance id or URI; else the line's own ``patient_id``.
+    truth : Truth, optional
+    seed, fractions
+        See `manifest.assign_splits`.
+
+    Raises
+    ------
+    LabelingError
+        An object has no known patient: without one, a patient could be in training and in test.
+    """
+    by_source = {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
+    labeled = [item for item in objects if not item.failure_reason]
+    patients: dict[str, list[str]] = {}
+    for item in labeled:
+        positive = [label for label, state in item.states.items() if state == LabelState.POSITIVE]
+        patients.setdefault(_patient(item, by_source), []).extend(positive)
+    splits = manifest.assign_splits(patients, seed=seed, fractions=fractions)
+    for item in labeled:
+        instance = by_source.get(item.source)
+        patient = _patient(item, by_source)
+        line = {
+            **item.data,
+            "states": {label: str(state) for label, state in item.states.items()},
+            "patient_id": patient,
+            "split": splits[patient],
+        }
+        if instance:
+            line["image"] = f"images/{instance.orthanc_instance_id}.dcm"
+        known = truth.states_of(instance.sop_instance_uid) if truth and instance else None
+        if known is not None:
+            line["truth"] = {label: "positive" if there else "negative" for label, there in known.items()}
+        yield line
+
+
+def _patient(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
+    instance = by_source.get(item.source)
+    patient = (instance.patient_id if instance else "") or str(item.data.get("patient_id") or "")
+    if not patient:
+        raise LabelingError(
+            f"line {item.number}: expected a patient for source {item.source[:60]!r}, found none in the instances nor in "
+            "the line. Give the instances.jsonl of the upload, or a 'patient_id' in the manifest."
+        )
+    return patient
+

@@ -1,0 +1,57 @@
+"""What is known of each image beforehand: a CSV table for simulated readers and for evaluation, never for training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dicom_workflow.errors import ManifestError
+from dicom_workflow.records import NO_FINDING
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of each instance beforehand, for simulated readers and for evaluation; never for training.
+
+    `positive` maps a SOP Instance UID to its positive labels; `labels` is the whole list.
+    """
+
+    labels: tuple[str, ...]
+    positive: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def parse(cls, text: str, uri: str = "truth") -> Truth:
+        """Return the truth of a CSV table.
+
+        Two forms are read: one column per label with 1 or 0, or one column ``label`` with the name of the only positive one.
+        Both have a column ``sop_instance_uid``.
+
+        Raises
+        ------
+        ManifestError
+            A column is missing, or a value is neither 1 nor 0.
+        """
+        rows = csv.DictReader(io.StringIO(text))
+        columns = list(rows.fieldnames or ())
+        if "sop_instance_uid" not in columns:
+            raise ManifestError(uri, 1, f"expected a column 'sop_instance_uid', got {columns[:8]}.")
+        if "label" in columns:
+            single = {row["sop_instance_uid"]: frozenset([row["label"].strip()]) for row in rows}
+            # The order of first appearance, with "No Finding" last as in every other label list.
+            order = dict.fromkeys(label for labels in single.values() for label in labels)
+            return cls(tuple(sorted(order, key=lambda label: label == NO_FINDING)), single)
+        labels = tuple(column for column in columns if column not in ("sop_instance_uid", "patient_id", "file"))
+        positive = {}
+        for number, row in enumerate(rows, start=2):
+            strange = [label for label in labels if row[label] not in ("0", "1")]
+            if strange:
+                raise ManifestError(uri, number, f"expected 1 or 0 under {strange[0]!r}, got {row[strange[0]]!r}.")
+            positive[row["sop_instance_uid"]] = frozenset(label for label in labels if row[label] == "1")
+        return cls(labels, positive)
+
+    def states_of(self, sop_instance_uid: str) -> dict[str, bool] | None:
+        """Return label → is it there, or None for an instance the table does not have."""
+        positive = self.positive.get(sop_instance_uid)
+        return None if positive is None else {label: label in positive for label in self.labels}
