@@ -1,0 +1,436 @@
+"""From the stored pixels of a DICOM radiograph to what is displayed, and to what a network sees. The only preprocessing path.
+
+stored value -> padding mask -> Modality LUT or rescale -> VOI LUT or window -> inversion -> display, 0 black and 1 white.
+
+Each of these steps is a function of one stored value, and there are at most 65,536 of those. So the chain is worked out once
+for every possible value and the image is looked up in the result: exact, and as quick as one pass over the pixels.
+
+References: PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2 (padding), C.11.1 (Modality LUT), C.11.2 (VOI LUT),
+C.11.4 and C.8.11.3.1.2 (presentation LUT shape).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+
+from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
+
+PREPROCESSING_VERSION = "1"
+"""Changes whenever `to_model_input` gives other numbers for the same file; kept in every model bundle and cache."""
+
+MAX_PIXELS = 2**27
+"""A header may promise any size in a few bytes; more than this is refused before memory is taken for it."""
+
+PERCENTILES = (0.5, 99.5)
+"""Range shown of an image of more than 8 bits that brings neither window nor VOI LUT."""
+
+# The quickest decoder of each compression. pydicom would otherwise take GDCM first wherever it happens to be installed.
+_DECODERS = {
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    RLELossless: "pylibjpeg",
+}
+
+# pydicom stops quietly at the end of a cut file; then the pixel data are simply not there. These bytes tell the two apart.
+_ENCAPSULATED_PIXELS = tuple(b"\xe0\x7f\x10\x00" + vr + b"\x00\x00\xff\xff\xff\xff" for vr in (b"OB", b"OW"))
+_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+
+_READ_ERRORS = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, OverflowError, struct.error,
+                zlib.error, RecursionError)  # fmt: skip
+_DECODE_ERRORS = (*_READ_ERRORS, IndexError, RuntimeError, OSError, Image.DecompressionBombError)
+
+
+def read_dataset(source: str | Path | bytes) -> Dataset:
+    """Return the DICOM instance in a file or in bytes, whole.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        Path of a DICOM Part 10 file, or its content.
+
+    Raises
+    ------
+    NotDicomError
+        No DICOM file, or one without a SOP Class UID (PS3.10 7.1).
+    TruncatedDicomError
+        It ends inside an element or before its pixel data end.
+    DicomError
+        The file cannot be read from disk.
+    """
+    where = "these bytes" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise DicomError(f"{where}: expected a readable file, got: {error.strerror or error}.") from error
+    if data[128:132] == b"DICM" and len(data) < 160:
+        raise TruncatedDicomError(f"{where}: ends inside its file meta information, after {len(data)} bytes. {_AGAIN}")
+    pixels_at = max(data.rfind(mark) for mark in _ENCAPSULATED_PIXELS)
+    if data[128:132] == b"DICM" and pixels_at >= 0 and data.find(_SEQUENCE_DELIMITER, pixels_at) < 0:
+        raise TruncatedDicomError(f"{where}: ends inside its compressed pixel data, after {len(data)} bytes. {_AGAIN}")
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(data))
+        cut = _cut_element(dataset)
+        has_class = not cut and bool(dataset.get("SOPClassUID"))
+    except InvalidDicomError:
+        raise NotDicomError(
+            f"{where}: expected a DICOM file with 'DICM' at byte 128, got {len(data)} bytes that begin with {data[:4]!r}."
+        ) from None
+    except _READ_ERRORS as error:
+        raise NotDicomError(f"{where}: expected a DICOM data set, got one that cannot be parsed: {_short(error)}.") from error
+    if cut:
+        raise TruncatedDicomError(f"{where}: {cut}. {_AGAIN}")
+    if not has_class:
+        raise NotDicomError(f"{where}: expected a DICOM instance with a SOP Class UID, got a data set without one.")
+    return dataset
+
+
+_AGAIN = "Fetch or copy the file again."
+
+
+def _cut_element(dataset: Dataset) -> str:
+    """Say which element ends too early; only the last can, because pydicom reads until the bytes end."""
+    if not len(dataset):
+        return "ends before its first element"
+    element: Any = dataset.get_item(max(dataset.keys()))
+    length, value = getattr(element, "length", None), getattr(element, "value", None)
+    if isinstance(length, int) and isinstance(value, bytes) and length != 0xFFFFFFFF and len(value) < length:
+        return f"element {element.tag} says {length} bytes, the file ends after {len(value)} of them"
+    return ""
+
+
+def stored_values(dataset: Dataset) -> NDArray[Any]:
+    """Return the stored values of one single-frame grey-scale instance, cleaned of unused bits.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), unsigned or signed integers of 8 or 16 bits
+        Bits above High Bit or below the stored ones are gone, the sign is extended.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        No pixel data, colour, more than one frame, floating point, more than 16 bits, or a compression without decoder.
+    TruncatedDicomError
+        Fewer pixels than rows × columns, or a code stream that cannot be decoded to its end.
+
+    References
+    ----------
+    PS3.3 C.7.6.3 (image pixel), PS3.5 8.1 (bits allocated, stored, high bit).
+    """
+    name = _name(dataset)
+    bits = _check_supported(dataset, name)
+    syntax = _transfer_syntax(dataset, name)
+    try:
+        # pydicom clears the high bits only where High Bit is the usual one: take all bits of native pixels, clear them below.
+        options = {} if syntax.is_encapsulated else {"bits_stored": dataset.BitsAllocated}
+        values = pixel_array(dataset, decoding_plugin=_plugin(syntax), **options)
+    except _DECODE_ERRORS as error:
+        if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
+            raise UnsupportedPixelsError(
+                f"{name}: no installed decoder reads {syntax.name}. `pip install python-gdcm`, or ask the archive to transcode."
+            ) from error
+        raise TruncatedDicomError(
+            f"{name}: expected {dataset.Rows} rows × {dataset.Columns} columns of {syntax.name}, could not decode them: "
+            f"{_short(error)}. {_AGAIN}"
+        ) from error
+    if values.shape != (dataset.Rows, dataset.Columns):
+        raise UnsupportedPixelsError(f"{name}: expected one grey-scale plane, got an array of shape {values.shape}.")
+    if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
+        raise UnsupportedPixelsError(f"{name}: expected integers of at most 16 bits, got {values.dtype}.")
+    if values.dtype.byteorder not in "=|":
+        values = values.astype(values.dtype.newbyteorder("="))
+    spare_low = 0 if syntax.is_encapsulated else max(0, int(dataset.get("HighBit", bits - 1)) + 1 - bits)
+    spare_high = values.dtype.itemsize * 8 - bits - spare_low
+    if spare_high > 0 or spare_low > 0:
+        values = (values << max(0, spare_high)) >> (spare_low + max(0, spare_high))
+    return values
+
+
+def rescaled(dataset: Dataset) -> NDArray[np.float32]:
+    """Return the values after the Modality LUT Sequence or after Rescale Slope and Intercept.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), float32
+        In the unit of Rescale Type; unspecified for most radiographs. Padding is not masked here.
+    """
+    stored = stored_values(dataset)
+    levels = _levels(stored)
+    return _looked_up(_modality(dataset, levels), stored)
+
+
+def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] | None = None) -> NDArray[np.float32]:
+    """Return the image of one single-frame instance as it is to be displayed.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        CR/DX instance with Pixel Data; MONOCHROME1 or MONOCHROME2.
+    index : int
+        Which item of the VOI LUT Sequence to use or, without one, which Window Center/Width pair.
+    window : (center, width), optional
+        In rescaled values, instead of what the instance brings; read by the instance's VOI LUT Function.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), float32 in [0, 1]
+        0 is black for either photometric interpretation; padding is black.
+
+    Raises
+    ------
+    UnsupportedPixelsError, TruncatedDicomError
+        As `stored_values`.
+    DicomError
+        No window or VOI LUT of that index, or a `window` that cannot be.
+
+    Notes
+    -----
+    Where the instance has neither VOI LUT nor usable window, an image of 8 stored bits or fewer shows its whole range: it was
+    made for display already. With more bits the percentiles `PERCENTILES` of the unpadded pixels become black and white,
+    because detectors use a part of their range that nothing else tells, and a lead marker must not set the contrast.
+
+    References
+    ----------
+    PS3.3 C.7.6.3.1.2 (photometric), C.11.1 (modality LUT), C.11.2 (VOI LUT), C.8.11.3.1.2 (presentation LUT shape).
+    """
+    stored = stored_values(dataset)
+    levels = _levels(stored)
+    padding = _is_padding(dataset, levels)
+    curve = _modality(dataset, levels)
+    shown = _voi(dataset, curve, index, window)
+    if shown is None:
+        shown = _stretched(dataset, curve, stored, padding)
+    # One inversion for either reason: a DX image of MONOCHROME1 must also say INVERSE, and means it once.
+    if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
+        shown = 1.0 - shown
+    shown[padding] = 0.0
+    return _looked_up(shown, stored)
+
+
+def to_model_input(dataset: Dataset, *, size_px: int) -> NDArray[np.float32]:
+    """Return what the network sees: the display image, shrunk with its aspect kept, centered on a black square.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As for `to_display`.
+    size_px : int
+        Side of the square.
+
+    Returns
+    -------
+    ndarray, shape (1, size_px, size_px), float32 in [0, 1]
+        Each pixel averages the area it covers, so nothing aliases. `PREPROCESSING_VERSION` names these numbers.
+    """
+    image = _resized(to_display(dataset), size_px)  # (rows, columns), the longer one size_px
+    square = np.zeros((1, size_px, size_px), np.float32)
+    top, left = (size_px - image.shape[0]) // 2, (size_px - image.shape[1]) // 2
+    square[0, top : top + image.shape[0], left : left + image.shape[1]] = image
+    return square
+
+
+def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, float] | None = None) -> bytes:
+    """Return the display image as an 8-bit grey PNG, at most `max_px` on its longer side; it carries no header text."""
+    image = to_display(dataset, window=window)
+    if max_px is not None and max(image.shape) > max_px:
+        image = _resized(image, max_px)
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(image * 255.0).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _resized(image: NDArray[np.float32], longer_px: int) -> NDArray[np.float32]:
+    """Hamming weights over the covered area: as sharp as box averages, without their half-pixel jumps."""
+    scale = longer_px / max(image.shape)
+    rows, columns = (max(1, round(side * scale)) for side in image.shape)
+    if (rows, columns) == image.shape:
+        return image
+    shrunk = Image.fromarray(image).resize((columns, rows), Image.Resampling.HAMMING)
+    return np.clip(np.asarray(shrunk, np.float32), 0.0, 1.0)
+
+
+def _check_supported(dataset: Dataset, name: str) -> int:
+    """Return Bits Stored, or say why these pixels are not displayed."""
+    if "PixelData" not in dataset:
+        kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
+        raise UnsupportedPixelsError(f"{name}: expected Pixel Data, got {kind or 'an instance without pixels'}.")
+    photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or dataset.get("SamplesPerPixel", 1) != 1:
+        raise UnsupportedPixelsError(
+            f"{name}: expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, got {photometric} "
+            f"with {dataset.get('SamplesPerPixel', 1)}."
+        )
+    try:
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsStored)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UnsupportedPixelsError(f"{name}: expected Rows, Columns and Bits Stored, got: {_short(error)}.") from error
+    if frames != 1:
+        raise UnsupportedPixelsError(f"{name}: expected one frame, got {frames}.")
+    if not 1 <= bits <= 16:
+        raise UnsupportedPixelsError(f"{name}: expected 1 to 16 bits stored, got {bits}.")
+    if not 0 < rows * columns <= MAX_PIXELS:
+        raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")
+    return bits
+
+
+def _transfer_syntax(dataset: Dataset, name: str) -> UID:
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is None:
+        raise UnsupportedPixelsError(f"{name}: expected a Transfer Syntax UID in the file meta information, got none.")
+    return UID(syntax)
+
+
+def _plugin(syntax: UID) -> str:
+    wanted = _DECODERS.get(syntax, "")
+    return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""
+
+
+def _levels(stored: NDArray[Any]) -> NDArray[np.float64]:
+    """Every value the image could hold, in the order of its bit patterns, so that a pattern is its own index."""
+    return np.arange(2 ** (stored.dtype.itemsize * 8), dtype=f"u{stored.dtype.itemsize}").view(stored.dtype).astype(np.float64)
+
+
+def _looked_up(curve: NDArray[np.float64], stored: NDArray[Any]) -> NDArray[np.float32]:
+    return curve.astype(np.float32)[stored.view(f"u{stored.dtype.itemsize}")]
+
+
+def _is_padding(dataset: Dataset, levels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Say which stored values are padding; a value written with the wrong sign is read by its bit pattern."""
+    value = dataset.get("PixelPaddingValue")
+    if not isinstance(value, int):
+        return np.zeros(levels.shape, bool)
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = [value, limit if isinstance(limit, int) else value]
+    bits = levels.size.bit_length() - 1
+    signed = levels.min() < 0
+    ends = [e % 2**bits - (2**bits if signed and e % 2**bits >= 2 ** (bits - 1) else 0) for e in ends]
+    return (levels >= min(ends)) & (levels <= max(ends))
+
+
+def _modality(dataset: Dataset, levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Modality LUT Sequence or rescale; never both (C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        table, first, _ = _lut(dataset.ModalityLUTSequence[0], _name(dataset))
+        return table[np.clip(levels - first, 0, table.size - 1).astype(np.intp)]
+    slope, intercept = _number(dataset.get("RescaleSlope"), 1.0), _number(dataset.get("RescaleIntercept"), 0.0)
+    return levels * (slope or 1.0) + intercept
+
+
+def _voi(
+    dataset: Dataset, curve: NDArray[np.float64], index: int, window: tuple[float, float] | None
+) -> NDArray[np.float64] | None:
+    """Return the displayed value in [0, 1] of each rescaled one, or None where nothing says how."""
+    name = _name(dataset)
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    if window is not None:
+        if not (np.isfinite(window).all() and window[1] > 0):
+            raise DicomError(f"{name}: expected a window as (center, width > 0), got {window}.")
+        return _windowed(curve, *window, function)
+    if dataset.get("VOILUTSequence"):
+        items = dataset.VOILUTSequence
+        if not 0 <= index < len(items):
+            raise DicomError(f"{name}: expected a VOI LUT index below {len(items)}, got {index}.")
+        table, first, bits = _lut(items[index], name)
+        return table[np.clip(np.rint(curve) - first, 0, table.size - 1).astype(np.intp)] / (2.0**bits - 1.0)
+    pairs = list(zip(_numbers(dataset.get("WindowCenter")), _numbers(dataset.get("WindowWidth")), strict=False))
+    pairs = [(center, width) for center, width in pairs if np.isfinite(center) and np.isfinite(width) and width > 0]
+    if not pairs:
+        return None
+    if not 0 <= index < len(pairs):
+        raise DicomError(f"{name}: expected a window index below {len(pairs)}, got {index}.")
+    return _windowed(curve, *pairs[index], function)
+
+
+def _windowed(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
+    """C.11.2.1.2 and C.11.2.1.3. LINEAR with a width below 1, which is forbidden, is read as LINEAR_EXACT."""
+    if function == "SIGMOID":
+        return 0.5 + 0.5 * np.tanh(2.0 * (values - center) / width)
+    if function == "LINEAR_EXACT" or width < 1.0:
+        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
+    if width == 1.0:
+        return (values > center - 0.5).astype(np.float64)
+    return np.clip((values - (center - 0.5)) / (width - 1.0) + 0.5, 0.0, 1.0)
+
+
+def _stretched(
+    dataset: Dataset, curve: NDArray[np.float64], stored: NDArray[Any], padding: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The whole range of 8 bits or fewer; robust percentiles of what is there for more."""
+    bits = int(dataset.BitsStored)
+    counts = np.bincount(stored.view(f"u{stored.dtype.itemsize}").ravel(), minlength=curve.size)
+    if bits <= 8:
+        signed = stored.dtype.kind == "i"
+        ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if signed else [0, 2**bits - 1])
+        low, high = sorted(curve[ends % curve.size])
+    else:
+        order = np.argsort(curve, kind="stable")
+        heaped = np.cumsum(np.where(padding, 0, counts)[order])
+        if heaped[-1] == 0:
+            return np.zeros_like(curve)
+        ranks = np.searchsorted(heaped, np.array(PERCENTILES) / 100.0 * heaped[-1])
+        low, high = curve[order[np.minimum(ranks, order.size - 1)]]
+    if high <= low:
+        return np.zeros_like(curve)
+    return np.clip((curve - low) / (high - low), 0.0, 1.0)
+
+
+def _lut(item: Dataset, name: str) -> tuple[NDArray[np.float64], int, int]:
+    """Return (table, first value mapped, bits of its output) of one LUT item (C.11.1.1)."""
+    try:
+        count, first, bits = (int(v) for v in item.LUTDescriptor)
+        count = (count & 0xFFFF) or 65536
+        data = item.LUTData
+        if isinstance(data, bytes):
+            order = "<" if item.original_encoding[1] is not False else ">"
+            table = np.frombuffer(data, np.uint8 if len(data) < 2 * count else f"{order}u2")
+        else:
+            table = np.atleast_1d(np.asarray(data)).astype(np.int64) & 0xFFFF
+            if table.size < count <= 2 * table.size:  # two 8-bit entries in each word
+                table = table.astype("<u2").view(np.uint8)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UnsupportedPixelsError(f"{name}: expected a LUT with descriptor and data, got: {_short(error)}.") from error
+    table = table[:count].astype(np.float64)
+    if table.size == 0:
+        raise UnsupportedPixelsError(f"{name}: expected a LUT of {count} entries, got none.")
+    return table, first, max(bits, int(table.max()).bit_length(), 1)
+
+
+def _numbers(value: object) -> list[float]:
+    if value is None:
+        return []
+    values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
+    return [_number(v, np.nan) for v in values]
+
+
+def _number(value: object, default: float) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return default
+    return number if np.isfinite(number) else default
+
+
+def _name(dataset: Dataset) -> str:
+    return f"instance {dataset.get('SOPInstanceUID', 'without UID')}"
+
+
+def _short(error: BaseException) -> str:
+    """The first line of an error, never long: decoders put whole tracebacks of plugins into theirs."""
+    text = " ".join((str(error) or type(error).__name__).split())
+    return text.rstrip(".") if len(text) <= 160 else f"{text[:157]}…"
