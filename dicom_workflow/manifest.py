@@ -73,8 +73,8 @@ def check_entry(data: object, text_characters: int | None = None) -> dict[str, A
     Raises
     ------
     RecordError
-        Not an object; neither `source` nor `source-ref`; a key that begins with ``$``; a label list that is none; a line of more than
-        100,000 or an attribute of more than 20,000 characters.
+        Not an object; neither `source` nor `source-ref`; a key that begins with ``$``; a bad label list; a line of more
+        than 100,000 or an attribute of more than 20,000 characters.
     """
     if not isinstance(data, dict):
         raise RecordError(f"expected a JSON object, got {type(data).__name__}.")
@@ -186,9 +186,9 @@ def write(uri: str, entries: Iterable[Mapping[str, Any]], *, storage: Storage | 
                 text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
                 if check:
                     check_entry(dict(entry), len(text))
-            except (RecordError, TypeError, ValueError) as error:
-                raise ManifestError(uri, count, f"{error} Nothing was written.") from None
-            stream.write(text.encode("utf-8") + b"\n")
+            except (RecordError, TypeError, ValueError, RecursionError) as error:
+                raise ManifestError(uri, count, f"{str(error).removesuffix('.')}. Nothing was written.") from None
+            stream.write(_encoded(text, entry) + b"\n")
         if not count:
             raise ManifestError(uri, None, "expected at least one entry, got none. Nothing was written.")
     return count
@@ -212,7 +212,7 @@ def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100)
 
     for number, data in read(uri, storage=storage, on_error=refuse):
         # Sixteen bytes of a hash instead of the text: 400,000 long URIs stay within a few tens of megabytes.
-        key = hashlib.blake2b(source_of(data).encode(), digest_size=16).digest()
+        key = hashlib.blake2b(source_of(data).encode(errors="surrogatepass"), digest_size=16).digest()
         here = parse_label_list(data["labels"]) if "labels" in data else labels
         labels = labels or here
         if key in first_seen:
@@ -273,9 +273,10 @@ def assign_splits(
 ) -> dict[str, str]:
     """Return the split of each patient: all images of one patient are in one split.
 
-    Patients are grouped by their rarest positive label and dealt out within each group, rarest group first, so that every split
-    gets its share of rare findings. The order within a group is a hash of the seed and the patient, so the same patients get
-    the same splits wherever the manifest was made.
+    Patients stand in a row, those with the rarest positive label first, and are dealt out in turn: each goes to the split that
+    is most behind its share. So every split has its share of all patients, to within two, and of each group of patients with
+    the same rarest label. The order within a group is a hash of the seed and the patient, so the same patients get the same
+    splits wherever the manifest was made.
 
     Parameters
     ----------
@@ -301,20 +302,17 @@ def assign_splits(
         rarest = min(labels, key=lambda label: (frequency[label], label)) if labels else ""
         groups.setdefault(rarest, []).append(patient)
     splits: dict[str, str] = {}
-    total: Counter[str] = Counter()
+    dealt: Counter[str] = Counter()
     for rarest in sorted(groups, key=lambda label: (frequency[label] if label else len(patients), label)):
-        dealt: Counter[str] = Counter()
         for patient in sorted(groups[rarest], key=lambda p: hashlib.sha256(f"{seed}:{p}".encode()).digest()):
-            # Most behind its share of this group, then most behind its share of all patients.
             behind = [
-                (share * (dealt.total() + 1) - dealt[split], share * (total.total() + 1) - total[split], share, split)
+                (share * (len(splits) + 1) - dealt[split], share, split)
                 for share, split in zip(shares, SPLITS, strict=True)
                 if share > 0
             ]
-            chosen = max(behind)[3]
+            chosen = max(behind)[2]
             splits[patient] = chosen
             dealt[chosen] += 1
-            total[chosen] += 1
     return splits
 
 
@@ -345,9 +343,19 @@ def _decode(raw: bytes, check: Callable[[object, int], dict[str, Any]]) -> dict[
         data = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
         raise RecordError("expected JSON of sane depth, got it nested too deep to read.") from None
+    except json.JSONDecodeError as error:
+        raise RecordError(f"expected one whole JSON object, got broken JSON: {error.msg} at character {error.colno}.") from None
     except ValueError as error:
         raise RecordError(f"expected one whole JSON object, got broken JSON: {error}.") from None
     return check(data, len(text))
+
+
+def _encoded(text: str, entry: Mapping[str, Any]) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which JSON can hold and UTF-8 cannot: escaped, it comes back as it was.
+        return json.dumps(entry).encode("ascii")
 
 
 def _refuse_constant(name: str) -> None:

@@ -37,6 +37,7 @@ LABELS: tuple[str, ...] = (
 
 ANSWER_SCHEMA = "dicom-workflow/answer/1"
 
+_TYPE_NAMES = {str: "a text", int: "a whole number"}
 _ORTHANC_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}")
 
 
@@ -110,15 +111,20 @@ class Instance:
         Raises
         ------
         RecordError
-            No object, no `orthanc_instance_id`, or one that is not five groups of eight hexadecimal digits.
+            No object, no `orthanc_instance_id`, or one that is not five groups of eight hexadecimal digits; another field
+            that is neither absent, null nor of its type.
         """
         data = _mapping(value, "an instance")
-        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        known = {name: data[name] for name in cls.__dataclass_fields__ if data.get(name) is not None}
         identifier = str(known.get("orthanc_instance_id", ""))
         if not is_orthanc_id(identifier):
             raise RecordError(
                 f"expected 'orthanc_instance_id' as five groups of eight hexadecimal digits, got {_shown(identifier)}."
             )
+        for name, given in known.items():
+            wanted = type(cls.__dataclass_fields__[name].default) if name != "orthanc_instance_id" else str
+            if type(given) is not wanted:
+                raise RecordError(f"expected '{name}' as {_TYPE_NAMES[wanted]}, got {_shown(given)}.")
         return cls(**known)
 
     def to_json(self) -> dict[str, Any]:
@@ -156,15 +162,15 @@ class Region:
         if shape not in cls.SHAPES:
             raise AnswerError(f"expected a region's shape as one of {', '.join(cls.SHAPES)}, got {_shown(shape)}.")
         try:
-            points = tuple((float(x), float(y)) for x, y in data.get("points_px", ()))
-        except (TypeError, ValueError):
+            points = tuple((_number(x), _number(y)) for x, y in data.get("points_px", ()))
+        except (TypeError, ValueError, OverflowError):
             raise AnswerError(f"expected points_px as pairs of numbers, got {_shown(data.get('points_px'))}.") from None
         if any(abs(number) > 1e6 or number != number for point in points for number in point):
             raise AnswerError("expected points_px as finite image coordinates.")
         needed = {"rectangle": 2, "ellipse": 2, "polygon": 3, "point": 1}[shape]
         if len(points) < needed or (shape in ("rectangle", "ellipse", "point") and len(points) != needed):
             raise AnswerError(f"expected {needed} points for a {shape}, got {len(points)}.")
-        return cls(label=str(data.get("label", "")), shape=shape, points_px=points, comment=str(data.get("comment", "")))
+        return cls(str(data.get("label") or ""), shape, points, comment=str(data.get("comment") or ""))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `parse` reads."""
@@ -199,10 +205,10 @@ class Answer:
             Not JSON, or none of the three forms.
         """
         data = _decoded(value)
+        if isinstance(data, Mapping) and "annotation" in data:
+            data = _decoded(data["annotation"])
         if not isinstance(data, Mapping):
             raise AnswerError(f"expected the answer as a JSON object, got {_shown(data)}.")
-        if "annotation" in data:
-            return cls.parse(data["annotation"])
         if "disease" in data or _names_labels(data.get("labels")):
             return cls._parse_aws_sample(data)
         if not ({"labels", "unusable"} & set(data)):
@@ -332,6 +338,12 @@ def _mapping(value: object, what: str, error: type[Exception] = RecordError) -> 
     return value
 
 
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
 def _state(value: object) -> LabelState:
     if isinstance(value, bool):
         return LabelState.POSITIVE if value else LabelState.NEGATIVE
@@ -376,7 +388,7 @@ def _aws_sample_region(roi: object) -> Region | None:
             return Region("", "polygon", tuple((float(p["x"]) + 0.5, float(p["y"]) + 0.5) for p in points))
         corners = tuple((float(roi[end]["x"]) + 0.5, float(roi[end]["y"]) + 0.5) for end in ("start", "end"))
         return Region("", "rectangle", corners)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -5,25 +5,30 @@ Settings flow one way: environment or ``.env`` file → `Settings` → function 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dicom_workflow.errors import SettingsError
 
 ARCHIVE_KINDS = ("orthanc", "folder")
 
 
-@dataclass(frozen=True)
 class Secret:
     """A value that no repr, log line or notebook output shows.
 
-    ``str()`` and ``repr()`` give stars; only `reveal` gives the value. An empty secret is false.
+    ``str()`` and ``repr()`` give stars; only `reveal` gives the value. An empty secret is false. It is no dataclass, because
+    ``dataclasses.asdict`` would open it.
     """
 
-    _value: str = field(default="", repr=False)
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
 
     def reveal(self) -> str:
         """Return the value itself, for the one call that needs it."""
@@ -32,10 +37,19 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._value)
 
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if isinstance(other, Secret) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
     def __repr__(self) -> str:
         return "Secret('***')" if self._value else "Secret('')"
 
     __str__ = __repr__
+
+
+_NONE = Secret()
 
 
 @dataclass(frozen=True)
@@ -53,12 +67,12 @@ class Settings:
     orthanc_url: str = ""
     """Base URL of Orthanc's REST interface, for example ``https://pacs.example.org:8042``."""
     orthanc_user: str = ""
-    orthanc_password: Secret = Secret()
+    orthanc_password: Secret = _NONE
     groundtruth_url: str = ""
     """Endpoint URL of the labeling service; ``aws`` means SageMaker Ground Truth itself."""
     groundtruth_access_key: str = ""
     """Access key id that the self-hosted labeling service accepts. On AWS, boto3's own credentials are used."""
-    groundtruth_secret_key: Secret = Secret()
+    groundtruth_secret_key: Secret = _NONE
     s3_url: str = ""
     """Endpoint URL of an S3-compatible store; empty means AWS's own."""
     region: str = "us-east-1"
@@ -70,13 +84,17 @@ class Settings:
     def __post_init__(self) -> None:
         if self.archive not in ARCHIVE_KINDS:
             raise SettingsError(f"ARCHIVE: expected one of {', '.join(ARCHIVE_KINDS)}, got {self.archive!r}.")
-        for name in ("orthanc_url", "s3_url"):
+        for name in ("orthanc_url", "s3_url", "groundtruth_url"):
             value = getattr(self, name)
-            if value and not value.startswith(("http://", "https://")):
-                raise SettingsError(f"{name.upper()}: expected an http(s):// URL, got {value!r}.")
-        if self.groundtruth_url not in ("", "aws") and not self.groundtruth_url.startswith(("http://", "https://")):
-            raise SettingsError(f"GROUNDTRUTH_URL: expected an http(s):// URL or 'aws', got {self.groundtruth_url!r}.")
-        if not self.timeout_seconds > 0:
+            if not value or (name == "groundtruth_url" and value == "aws"):
+                continue
+            if "@" in value:
+                # An address is printed in messages and records, so no password may stand in it, nor in this message.
+                raise SettingsError(f"{name.upper()}: expected an address without user and password; set those apart.")
+            if not _is_web_address(value):
+                or_aws = " or 'aws'" if name == "groundtruth_url" else ""
+                raise SettingsError(f"{name.upper()}: expected an http(s):// URL{or_aws}, got {value!r}.")
+        if not (math.isfinite(self.timeout_seconds) and self.timeout_seconds > 0):
             raise SettingsError(f"DICOM_WORKFLOW_TIMEOUT: expected a number of seconds above 0, got {self.timeout_seconds}.")
 
     @classmethod
@@ -104,7 +122,7 @@ class Settings:
             A value cannot be used; the message names the variable.
         """
         values = {**_read_env_file(env_file), **(os.environ if environ is None else environ)}
-        timeout = values.get("DICOM_WORKFLOW_TIMEOUT", "60")
+        timeout = values.get("DICOM_WORKFLOW_TIMEOUT") or "60"
         try:
             timeout_seconds = float(timeout)
         except ValueError:
@@ -128,6 +146,14 @@ class Settings:
     def with_(self, **changes: Any) -> Settings:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _read_env_file(env_file: Path | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from dicom_workflow.errors import ObjectNotFoundError, StorageError
 from dicom_workflow.settings import Settings
@@ -22,14 +22,15 @@ from dicom_workflow.settings import Settings
 def to_uri(location: str | Path) -> str:
     """Return the URI of a location: s3:// and file:// as they are, anything else as the absolute path of a file.
 
-    Only ``%``, ``?``, ``#`` and spaces are escaped in a file URI, so that ``to_path`` gives back the same path.
+    What a URI cannot hold (``%``, ``?``, ``#``, spaces, anything but ASCII) is escaped, so that `to_path` gives back the same
+    path, byte by byte.
     """
     text = str(location)
     if text.startswith(("s3://", "file://")):
         return text
     if "://" in text:
         raise StorageError(f"expected s3://, file:// or a path, got {text!r}.")
-    return "file://" + quote(str(Path(text).expanduser().resolve()), safe="/:@!$&'()*+,;=~-._")
+    return "file://" + _escaped(Path(text).expanduser().resolve())
 
 
 def to_path(uri: str | Path) -> Path:
@@ -38,7 +39,7 @@ def to_path(uri: str | Path) -> Path:
     Raises
     ------
     StorageError
-        The URI is not a file's, or names another host.
+        The URI is not a file's, names another host, or holds a NUL, which no path can.
     """
     text = str(uri)
     if "://" not in text:
@@ -46,7 +47,10 @@ def to_path(uri: str | Path) -> Path:
     parts = urlsplit(text)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise StorageError(f"expected a file:// URI on this machine, got {text!r}.")
-    return Path(unquote(parts.path))
+    path = unquote_to_bytes(parts.path)
+    if b"\0" in path:
+        raise StorageError(f"expected a file:// URI without a NUL character, got {text!r}.")
+    return Path(os.fsdecode(path))
 
 
 def join(uri: str, *names: str) -> str:
@@ -62,16 +66,20 @@ def join(uri: str, *names: str) -> str:
             raise StorageError(f"expected a name below {uri}, got {name!r}.")
     folder = uri.rstrip("/")
     if folder.startswith("file://"):
-        names = tuple(quote(name, safe="/:@!$&'()*+,;=~-._") for name in names)
+        names = tuple(_escaped(name) for name in names)
     return "/".join([folder, *names])
 
 
+def _escaped(path: str | Path) -> str:
+    return quote(os.fsencode(path), safe="/:@!$&'()*+,;=~-._")
+
+
 def s3_parts(uri: str) -> tuple[str, str]:
-    """Return the bucket and key of an s3:// URI."""
-    parts = urlsplit(uri)
-    if parts.scheme != "s3" or not parts.netloc:
+    """Return the bucket and key of an s3:// URI; the key is taken as it is, with every character it has."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
         raise StorageError(f"expected s3://bucket/key, got {uri!r}.")
-    return parts.netloc, uri.split(parts.netloc, 1)[1].lstrip("/")
+    return bucket, key
 
 
 class Storage:
@@ -130,7 +138,7 @@ class Storage:
         path = to_path(uri)
         try:
             opened = path.open("rb")
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise ObjectNotFoundError(f"{uri}: there is no such object.") from None
         except OSError as error:
             raise StorageError(f"{uri}: cannot be read: {error.strerror}.") from error
@@ -174,7 +182,10 @@ class Storage:
                 stream.flush()
                 os.fsync(stream.fileno())
             part.chmod(0o644 & ~_umask())
-            part.replace(path)
+            try:
+                part.replace(path)
+            except OSError as error:
+                raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
         finally:
             part.unlink(missing_ok=True)
 
@@ -196,9 +207,15 @@ class Storage:
             bucket, key = s3_parts(uri.rstrip("/") + "/")
             with _s3_errors(uri):
                 pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-                return sorted(f"s3://{bucket}/{item['Key']}" for page in pages for item in page.get("Contents", ()))
+                keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+            # The S3 console marks a folder with an empty object whose key ends with a slash.
+            return sorted(f"s3://{bucket}/{key}" for key in keys if not key.endswith("/"))
         root = to_path(uri)
-        return sorted(to_uri(path) for path in root.rglob("*") if path.is_file() and not path.name.endswith(".part"))
+        return sorted(to_uri(path) for path in root.rglob("*") if path.is_file() and not _is_part(path.name))
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".part")
 
 
 def _umask() -> int:
