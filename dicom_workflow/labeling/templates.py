@@ -1,0 +1,137 @@
+"""Worker templates: Liquid as SageMaker Ground Truth renders it, and the radiograph page that ships with the package.
+
+What a host of the rendered page owes it (the self-hosted labeling service does all three):
+
+- the crowd script (`CROWD_SCRIPT_URL`) is replaced by `crowd_shim`, the same elements without a network;
+- ``<meta name="task-answer-url">`` and ``<meta name="task-csrf">`` stand in the head, where the shim finds them;
+- under a content security policy the one inline script and the one inline style get the host's nonce. The page needs
+  ``img-src`` and ``connect-src`` for the addresses that ``grant_read_access`` gives, and nothing else.
+
+One difference is left: Ground Truth escapes a string literal inside ``{{ }}`` too, python-liquid does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any
+
+from liquid import Environment
+from liquid.exceptions import LiquidError
+from markupsafe import Markup
+
+from dicom_workflow.errors import TemplateError
+from dicom_workflow.storage import Storage
+
+TEMPLATE_LIMIT_CHARACTERS = 128_000
+CROWD_SCRIPT_URL = "https://assets.crowd.aws/crowd-html-elements.js"
+READABLE_SCHEMES = ("s3://", "file://", "orthanc://")
+
+# Inside <script> text, `to_json | skip_autoescape` must not be able to end the script or open a comment.
+_SCRIPT_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+
+
+class _WorkerTemplates(Environment):
+    """Liquid with bounds: a template is a job owner's text, but it must not be able to hang the labeling service."""
+
+    context_depth_limit = 30
+    loop_iteration_limit = 100_000
+    output_stream_limit = 2_000_000
+
+
+def render(template_text: str, task_input: Mapping[str, Any], *, grant_read_access: Callable[[str], str]) -> str:
+    """Return the HTML of one task.
+
+    Parameters
+    ----------
+    template_text : str
+        Liquid template; ``task.input`` is `task_input`. Every output is HTML-escaped unless it passes ``skip_autoescape``.
+    task_input : Mapping
+        JSON object, as the pre-annotation function returned it.
+    grant_read_access : callable
+        Turns the URI of an object into an address the worker's browser may read for a while. It may raise `TemplateError`.
+
+    Raises
+    ------
+    TemplateError
+        The template is longer than Ground Truth takes, is not Liquid, uses an unknown filter, or hands
+        ``grant_read_access`` something that is no URI; the message names the line.
+    """
+    if len(template_text) > TEMPLATE_LIMIT_CHARACTERS:
+        raise TemplateError(
+            f"expected a template of at most {TEMPLATE_LIMIT_CHARACTERS} characters, got {len(template_text)}. "
+            "Move scripts and styles into files of their own."
+        )
+    environment = _WorkerTemplates(autoescape=True)
+    environment.filters.pop("safe", None)  # not one of Ground Truth's: a template that used it would break there
+    environment.add_filter("to_json", _to_json)
+    environment.add_filter("skip_autoescape", _skip_autoescape)
+    environment.add_filter("grant_read_access", _granter(grant_read_access))
+    try:
+        return environment.from_string(template_text).render(task={"input": dict(task_input)})
+    except LiquidError as error:
+        raise TemplateError(f"{_place(error)}{error.message}") from error
+
+
+def radiograph_template() -> str:
+    """Return the worker page for radiographs: Liquid, one inline script, one inline style."""
+    return _resource("radiograph.liquid.html")
+
+
+def crowd_shim() -> str:
+    """Return the script that stands in for `CROWD_SCRIPT_URL` where there is no AWS."""
+    return _resource("crowd-shim.js")
+
+
+def publish_template(uri: str, storage: Storage, *, text: str | None = None) -> str:
+    """Write a worker template where a labeling job can read it and return its URI.
+
+    Parameters
+    ----------
+    uri : str
+        Object to write; Ground Truth wants the name to end in ``.html`` or ``.liquid``.
+    text : str, optional
+        The template; the radiograph page when not given.
+
+    Raises
+    ------
+    TemplateError
+        The name or the length is not what Ground Truth takes.
+    """
+    template = radiograph_template() if text is None else text
+    if not uri.endswith((".html", ".liquid")):
+        raise TemplateError(f"expected a template URI ending in .html or .liquid, got {uri!r}.")
+    if len(template) > TEMPLATE_LIMIT_CHARACTERS:
+        raise TemplateError(f"expected at most {TEMPLATE_LIMIT_CHARACTERS} characters, got {len(template)}.")
+    return storage.write_text(uri, template)
+
+
+def _resource(name: str) -> str:
+    return (resources.files("dicom_workflow.labeling") / "worker_templates" / name).read_text(encoding="utf-8")
+
+
+def _to_json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False).translate(_SCRIPT_SAFE)
+    except TypeError:  # an undefined variable is no JSON value; Ground Truth gives null
+        return "null"
+
+
+def _skip_autoescape(value: object) -> Markup:
+    return Markup(str(value))  # noqa: S704 - the filter exists to do exactly this
+
+
+def _granter(grant_read_access: Callable[[str], str]) -> Callable[[object], str]:
+    def granted(value: object) -> str:
+        text = str(value or "")
+        if not text.startswith(READABLE_SCHEMES):
+            raise LiquidError(f"grant_read_access: expected an s3://, file:// or orthanc:// URI, got {text[:60]!r}.", token=None)
+        return str(grant_read_access(text))
+
+    return granted
+
+
+def _place(error: LiquidError) -> str:
+    context = error.context()
+    return f"line {context[0]}: " if context else ""
