@@ -6,6 +6,7 @@ A write is atomic: a reader sees the old object or the new one, never half of on
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import tempfile
@@ -163,7 +164,7 @@ class Storage:
         """
         if uri.startswith("s3://"):
             bucket, key = s3_parts(uri)
-            with tempfile.TemporaryFile() as spool:
+            with _disk_errors(uri), tempfile.TemporaryFile() as spool:
                 yield spool
                 spool.seek(0)
                 with _s3_errors(uri):
@@ -177,7 +178,7 @@ class Storage:
             raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
         part = Path(name)
         try:
-            with os.fdopen(handle, "wb") as stream:
+            with _disk_errors(uri), os.fdopen(handle, "wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -192,7 +193,10 @@ class Storage:
     def exists(self, uri: str) -> bool:
         """Say whether there is an object at a URI."""
         if not uri.startswith("s3://"):
-            return to_path(uri).is_file()
+            try:
+                return to_path(uri).is_file()
+            except OSError as error:
+                raise StorageError(f"{uri}: cannot be looked up: {error.strerror}.") from error
         bucket, key = s3_parts(uri)
         try:
             with _s3_errors(uri):
@@ -212,6 +216,17 @@ class Storage:
             return sorted(f"s3://{bucket}/{key}" for key in keys if not key.endswith("/"))
         root = to_path(uri)
         return sorted(to_uri(path) for path in root.rglob("*") if path.is_file() and not _is_part(path.name))
+
+
+@contextlib.contextmanager
+def _disk_errors(uri: str) -> Iterator[None]:
+    """Say what the disk refused; other errors of the block are the caller's own."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
+        raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
 
 
 def _is_part(name: str) -> bool:
