@@ -1,0 +1,71 @@
+# Each target does all of its own set-up: virtual environment, Python packages, system packages. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(BIN)/dicom-workflow
+
+# Real images for the tests, where they are at hand; the tests that need them skip, saying so, where they are not.
+ifneq ($(wildcard ../shared/data/radiographs),)
+export DICOM_WORKFLOW_SAMPLE_DATA ?= $(abspath ../shared/data)
+endif
+# No test and no demo may reach an account.
+export AWS_EC2_METADATA_DISABLED ?= true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+DEMO_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(TRUTH),--truth '$(TRUTH)') $(if $(ARCHIVE),--archive '$(ARCHIVE)') \
+	$(if $(SEED),--seed '$(SEED)') $(if $(DRILL),--drill '$(DRILL)')
+
+.PHONY: help demo test check bench lab up down clean distclean env
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: env ## six notebooks, from DICOM files to a trained model (DATA=folder TRUTH=table.csv for your own images)
+	@scripts/system-packages orthanc
+	@$(RUN) demo $(DEMO_OPTIONS)
+
+test: env ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
+	@scripts/system-packages orthanc chromium
+	@$(BIN)/python -m pytest -q tests
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	DICOM_WORKFLOW_WORKSPACE="$$folder" $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks/
+
+check: env ## ruff, mypy and the import layers
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: env ## one benchmark: NAME=upload or NAME=manifest; the last line is JSON
+	@scripts/system-packages orthanc
+	@mkdir -p benchmarks/results
+	@$(BIN)/python benchmarks/$(NAME).py | tee >(tail -n 1 > benchmarks/results/$(NAME).json)
+
+lab: env ## JupyterLab on the notebooks, with Orthanc and the labeling portal running
+	@scripts/system-packages orthanc
+	@$(RUN) lab
+
+up: env ## start Orthanc and the labeling portal for a person to use
+	@scripts/system-packages orthanc
+	@$(RUN) up
+
+down: ## stop what `make up` started
+	@test ! -x $(RUN) || $(RUN) down
+
+clean: ## remove runs and caches
+	@rm -rf runs .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf
+
+distclean: clean ## remove the virtual environment too
+	@rm -rf $(VENV)
+
+env: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
+	@scripts/system-packages python
+	@echo "Installing Python packages into $(VENV): about four minutes the first time …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq -r requirements.txt -r requirements-dev.txt
+	@touch $@

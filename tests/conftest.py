@@ -1,0 +1,46 @@
+"""Fixtures that several test files use, and fences: no test reaches an account or keeps a changed environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FENCES = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "MPLBACKEND": "Agg",
+}
+SETTINGS = ("DICOM_WORKFLOW_WORKSPACE", "ARCHIVE", "ORTHANC_URL", "ORTHANC_USER", "ORTHANC_PASSWORD", "GROUNDTRUTH_URL", "S3_URL")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    before = _environment()
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in FENCES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DICOM_WORKFLOW_WORKSPACE", str(tmp_path / "workspace"))
+    yield
+    monkeypatch.undo()
+    assert _environment() == before, "a test left the environment changed"
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@pytest.fixture
+def sample_data() -> Path:
+    """Folder of real images; the test is skipped where there is none."""
+    folder = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("DICOM_WORKFLOW_SAMPLE_DATA names no folder of real images")
+    return Path(folder)
