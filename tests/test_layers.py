@@ -1,0 +1,189 @@
+"""Who may import whom: the house stands on its layers, whichever way a module is imported."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "dicom_workflow"
+
+# Room → layer. Rooms of one layer may use one another when no circle comes of it, except where NEVER says otherwise.
+LAYERS = {
+    # words
+    "errors": 0,
+    "settings": 0,
+    "records": 0,
+    # doors
+    "storage": 1,
+    "manifest": 1,
+    "archive": 1,
+    "channel": 1,
+    # trades
+    "labeling": 2,
+    "groundtruth": 2,
+    "learning": 2,
+    "search": 2,
+    # faces
+    "services": 3,
+    "deploy": 3,
+    "viz": 3,
+    "report": 3,
+    "notebook": 3,
+    "steps": 3,
+    "demo": 3,
+    "cli": 3,
+}
+
+# Labeling and learning meet at a manifest file; search may use what learning offers to everyone.
+NEVER = {
+    "labeling": {"learning", "search"},
+    "groundtruth": {"learning", "search"},
+    "learning": {"labeling", "groundtruth", "search"},
+    "search": {"labeling", "groundtruth"},
+}
+
+# What a room may import besides the standard library. The faces may use everything that requirements.txt names.
+THIRD_PARTY = {
+    "errors": set(),
+    "settings": {"dotenv"},
+    "records": set(),
+    "storage": {"boto3", "botocore"},
+    "manifest": set(),
+    "channel": set(),
+    "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm"},
+    "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests"},
+    "groundtruth": {"boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy"},
+    "learning": {"torch", "monai", "numpy", "safetensors", "sklearn", "pydicom", "tqdm"},
+    "search": {"lancedb", "pyarrow", "opensearchpy", "strawberry", "fastapi", "starlette", "uvicorn", "boto3", "numpy"},
+}
+
+# The two Lambda functions ship with these modules and nothing else.
+LAMBDA = {"labeling.handlers", "labeling.consolidation", "errors", "records"}
+
+# Who may read an environment variable, and why. Handing the whole environment on to a process, `{**os.environ, …}`, reads none.
+READS_ENVIRONMENT = {
+    "settings": "the one way in",
+    "labeling.handlers": "a Lambda function is configured by its environment",
+    "demo": "the kernels of its notebooks inherit the workspace",
+}
+
+
+def module_name(path: Path) -> str:
+    """``labeling.output`` for dicom_workflow/labeling/output.py; ``labeling`` for its __init__."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"}
+
+
+def imports_of(path: Path, *, in_functions: bool = True) -> Iterator[str]:
+    """Every imported module by its full name, also those imported inside functions or for type checking only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if not in_functions and id(node) in inside:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide who imports whom"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield submodule if submodule.removeprefix("dicom_workflow.") in MODULES else str(node.module)
+
+
+def own_imports(module: str, *, in_functions: bool = True) -> set[str]:
+    """The modules of this package that a module imports, without the package's name."""
+    names = imports_of(MODULES[module], in_functions=in_functions)
+    return {name.removeprefix("dicom_workflow.") for name in names if name.startswith("dicom_workflow.")}
+
+
+def third_party(module: str, *, in_functions: bool = True) -> set[str]:
+    roots = {name.partition(".")[0] for name in imports_of(MODULES[module], in_functions=in_functions)}
+    return roots - set(sys.stdlib_module_names) - {"dicom_workflow"}
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_room_has_its_layer() -> None:
+    assert not {room(module) for module in MODULES} - LAYERS.keys(), "say in LAYERS where the new room stands"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_imports_from_above_or_from_next_door(module: str) -> None:
+    imported = {room(name) for name in own_imports(module)} - {room(module)}
+    above = {name for name in imported if LAYERS[name] > LAYERS[room(module)]}
+    assert not above, f"{module} stands in layer {LAYERS[room(module)]} and imports from above: {above}"
+    assert not imported & NEVER.get(room(module), set())
+
+
+def test_no_two_modules_need_each_other() -> None:
+    """In-function imports included: a circle that is only put off is still one."""
+    try:
+        TopologicalSorter({module: own_imports(module) - {module} for module in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in THIRD_PARTY])
+def test_a_room_imports_only_the_packages_of_its_trade(module: str) -> None:
+    assert third_party(module) <= THIRD_PARTY[room(module)]
+
+
+@pytest.mark.parametrize("module", sorted(LAMBDA))
+def test_the_lambda_functions_need_the_standard_library_only(module: str) -> None:
+    assert own_imports(module) <= LAMBDA
+    assert third_party(module, in_functions=False) == set()
+    assert third_party(module) <= ({"boto3", "botocore"} if module == "labeling.handlers" else set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_reads_the_environment_but_those_that_say_why(module: str) -> None:
+    if module in READS_ENVIRONMENT:
+        return
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    dicts = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    handed_on = {id(value) for node in dicts for key, value in zip(node.keys, node.values, strict=True) if key is None}
+    for node in ast.walk(tree):
+        names = {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) and node.module == "os" else set()
+        assert not names & {"environ", "environb", "getenv"}, f"{module}, line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            assert node.attr not in ("getenv", "getenvb", "environb", "putenv"), f"{module}, line {node.lineno}"
+            assert node.attr != "environ" or id(node) in handed_on, f"{module}, line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "source").glob("*.py")), ids=lambda path: path.name)
+def test_what_sagemaker_runs_stands_on_learning_alone(path: Path) -> None:
+    own = {name.split(".")[1] for name in imports_of(path) if name.startswith("dicom_workflow.")}
+    assert own <= {"learning", "errors", "records", "storage", "manifest"}
+
+
+def modules_after(statement: str, *flags: str) -> set[str]:
+    """The top-level modules in memory after a statement, in a Python of its own."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = {"numpy", "torch", "monai", "pydicom", "boto3", "requests", "fastapi", "matplotlib", "pandas", "liquid", "asyncio"}
+    assert not modules_after("import dicom_workflow") & heavy
+
+
+def test_the_lambda_functions_can_be_imported_where_nothing_is_installed() -> None:
+    loaded = modules_after("import dicom_workflow.labeling.handlers", "-I", "-S")
+    assert loaded - set(sys.stdlib_module_names) <= {"dicom_workflow", "__main__"}
