@@ -74,7 +74,8 @@ def worker_page(
     text = radiograph_template() if template is None else template
     html = render(text, task, grant_read_access=lambda uri: "/image.dcm?a=1&b=2")
     html = html.replace(CROWD_SCRIPT_URL, "/crowd-shim.js")
-    html = html.replace("<head>", '<head><meta name="task-answer-url" content="/answer"><meta name="task-csrf" content="t0ken">')
+    metas = '<meta name="task-answer-url" content="/answer"><meta name="task-csrf" content="t0ken">'
+    html = html.replace("<head>", f"<head>{metas}")
     html = html.replace("<script>", f'<script nonce="{nonce}">').replace("<style>", f'<style nonce="{nonce}">')
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
