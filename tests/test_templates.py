@@ -252,7 +252,6 @@ FULL_12_BIT = [0, 62, 125, 187, 249, 255]  # round(value / 4095 * 255)
         (radiograph(SIGNED, BitsStored=11), [0, 64, 128, 191, 252, 255]),  # round((value + 1024) / 2047 * 255)
         (radiograph(BYTES, RescaleSlope="-1", RescaleIntercept="255"), [255 - value for value in FULL_8_BIT]),
     ],
-    ids=["explicit", "implicit", "deflated", "rle", "monochrome1", "12-bits", "big-endian", "12-bits-rle", "window", "signed", "rescale"],
 )
 def test_every_pixel_has_its_exact_grey(page: Any, file: bytes, grey: list[int]) -> None:
     with worker_page(file, labels=LABELS) as host:

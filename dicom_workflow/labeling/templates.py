@@ -126,7 +126,8 @@ def _granter(grant_read_access: Callable[[str], str]) -> Callable[[object], str]
     def granted(value: object) -> str:
         text = str(value or "")
         if not text.startswith(READABLE_SCHEMES):
-            raise LiquidError(f"grant_read_access: expected an s3://, file:// or orthanc:// URI, got {text[:60]!r}.", token=None)
+            message = f"grant_read_access: expected an s3://, file:// or orthanc:// URI, got {text[:60]!r}."
+            raise LiquidError(message, token=None)  # rendering adds the place
         return str(grant_read_access(text))
 
     return granted

@@ -1,0 +1,250 @@
+"""How far the readers agree with each other, and how often they and their consensus are right.
+
+A *cell* is one label of one image. A cell is right only when the state is ``positive`` or ``negative`` and is the true one:
+``uncertain``, ``unknown``, a label in review and a missing answer are not right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dicom_workflow.errors import AnswerError, LabelingError, RecordError
+from dicom_workflow.labeling.consolidation import VOTING_STATES, WorkerAnswer, consolidate, count_votes
+from dicom_workflow.records import Answer, LabelState, WorkerAnnotation
+
+Truth = Mapping[str, Mapping[str, LabelState]]
+"""True states, ``positive`` or ``negative``, by object id and label. A cell that is not there is not judged."""
+
+
+@dataclass(frozen=True)
+class LabeledObject:
+    """One image with the consolidated states and each worker's readable answer."""
+
+    object_id: str
+    states: Mapping[str, LabelState]
+    review: frozenset[str] = frozenset()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, object_id: str, value: object) -> LabeledObject:
+        """Return the object of one label attribute's value in an output manifest.
+
+        A value with only ``annotationsFromAllWorkers``, as other post-annotation functions write it, is consolidated here.
+
+        Raises
+        ------
+        RecordError
+            No JSON object, or neither ``labels`` nor ``annotationsFromAllWorkers`` in it, or a state that is none.
+        """
+        if not isinstance(value, Mapping) or not {"labels", "annotationsFromAllWorkers"} & set(value):
+            raise RecordError(f"object {object_id}: expected a label with 'labels' or 'annotationsFromAllWorkers'.")
+        answers: dict[str, Answer] = {}
+        for entry in value.get("annotationsFromAllWorkers") or ():
+            try:
+                annotation = WorkerAnnotation.parse(entry)
+                answers[annotation.worker_id] = Answer.parse(annotation.content)
+            except (AnswerError, RecordError):
+                continue  # the consolidated label already lists it among its refusals
+        label = value if "labels" in value else consolidate(WorkerAnswer(name, said) for name, said in answers.items())
+        try:
+            states = {str(name): LabelState(vote["state"]) for name, vote in label["labels"].items()}
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise RecordError(f"object {object_id}: expected 'labels' as an object of label to vote.") from None
+        return cls(object_id, states, frozenset(label.get("review") or ()), answers)
+
+
+@dataclass(frozen=True)
+class LabelAgreement:
+    """How far the workers agree on one label."""
+
+    kappa: float
+    """Fleiss' kappa; NaN when it is not defined (no object with two votes, or one state only)."""
+    percent_agreement: float
+    """Share of agreeing pairs of workers, 0 to 1, averaged over objects; NaN without an object with two votes."""
+    objects: int
+    """Objects with at least two votes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; an undefined number is null."""
+        return {"kappa": _number(self.kappa), "percent_agreement": _number(self.percent_agreement), "objects": self.objects}
+
+
+@dataclass(frozen=True)
+class WorkerPerformance:
+    """How one worker did against the truth, or against the other workers."""
+
+    sensitivity: float
+    """Share of truly positive cells called positive; NaN without one."""
+    specificity: float
+    """Share of truly negative cells called negative; NaN without one."""
+    accuracy: float
+    """Share of cells that are right; NaN without a judged cell."""
+    cells: int
+    objects: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; an undefined number is null."""
+        return {name: _number(value) if isinstance(value, float) else value for name, value in vars(self).items()}
+
+
+def fleiss_kappa(counts: Iterable[Sequence[int]]) -> float:
+    """Return Fleiss' kappa of a table of votes.
+
+    Parameters
+    ----------
+    counts : Iterable[Sequence[int]]
+        One row per subject, one column per category: how many raters chose it. Rows may have different totals; a row with
+        fewer than two votes says nothing of agreement and is left out.
+
+    Returns
+    -------
+    float
+        1 for perfect agreement, 0 for that of chance, below 0 for less; NaN when chance alone would always agree, because
+        every vote went to one category, or when no row has two votes.
+
+    References
+    ----------
+    Fleiss, Psychological Bulletin 76 (1971) 378-382. With unequal totals, the category shares are those of the pooled votes
+    and every row weighs the same, which is Fleiss' formula where the totals are equal.
+    """
+    rows = [row for row in counts if sum(row) >= 2]
+    if not rows:
+        return math.nan
+    observed = _pairwise_agreement(rows)
+    total = sum(map(sum, rows))
+    expected = sum((sum(column) / total) ** 2 for column in zip(*rows, strict=True))
+    return math.nan if expected >= 1 else (observed - expected) / (1 - expected)
+
+
+def _pairwise_agreement(rows: Sequence[Sequence[int]]) -> float:
+    shares = [sum(n * (n - 1) for n in row) / (sum(row) * (sum(row) - 1)) for row in rows]
+    return math.fsum(shares) / len(shares)
+
+
+def vote_table(objects: Iterable[LabeledObject], labels: Iterable[str]) -> list[list[int]]:
+    """Return one row of votes (positive, negative, uncertain) per cell, from the workers' own answers."""
+    wanted = list(labels)
+    table = []
+    for labeled in objects:
+        for label in wanted:
+            vote = count_votes(answer.labels.get(label, LabelState.UNKNOWN) for answer in _usable(labeled).values())
+            table.append([vote.votes[str(state)] for state in VOTING_STATES])
+    return table
+
+
+def label_agreement(objects: Sequence[LabeledObject], labels: Sequence[str]) -> dict[str, LabelAgreement]:
+    """Return the agreement of the workers on each label."""
+    return {label: _agreement(vote_table(objects, [label])) for label in labels}
+
+
+def overall_agreement(objects: Sequence[LabeledObject], labels: Sequence[str]) -> LabelAgreement:
+    """Return the agreement over all cells: each label of each object is one subject of the vote table."""
+    return _agreement(vote_table(objects, labels))
+
+
+def _agreement(table: Sequence[Sequence[int]]) -> LabelAgreement:
+    rows = [row for row in table if sum(row) >= 2]
+    return LabelAgreement(fleiss_kappa(rows), _pairwise_agreement(rows) if rows else math.nan, len(rows))
+
+
+def worker_performance(
+    objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth | None = None
+) -> dict[str, WorkerPerformance]:
+    """Return how each worker did, by worker id.
+
+    Parameters
+    ----------
+    truth : optional
+        When not given, a worker is judged against the majority of the *other* workers on the same object; a cell on which
+        they have no majority for positive or negative is not judged.
+    """
+    workers = sorted({worker for labeled in objects for worker in labeled.answers})
+    return {worker: _performance(worker, objects, labels, truth) for worker in workers}
+
+
+def _performance(
+    worker: str, objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth | None
+) -> WorkerPerformance:
+    right = {LabelState.POSITIVE: 0, LabelState.NEGATIVE: 0}
+    asked = {LabelState.POSITIVE: 0, LabelState.NEGATIVE: 0}
+    seen = 0
+    for labeled in objects:
+        answer = labeled.answers.get(worker)
+        if answer is None:
+            continue
+        judge = _others(labeled, worker) if truth is None else _known(truth, labeled.object_id)
+        judged = [(label, state) for label in labels if (state := judge(label)) in asked]
+        seen += bool(judged)
+        for label, state in judged:
+            asked[state] += 1
+            right[state] += answer.labels.get(label) == state
+    positive, negative = LabelState.POSITIVE, LabelState.NEGATIVE
+    return WorkerPerformance(
+        sensitivity=_share(right[positive], asked[positive]),
+        specificity=_share(right[negative], asked[negative]),
+        accuracy=_share(sum(right.values()), sum(asked.values())),
+        cells=sum(asked.values()),
+        objects=seen,
+    )
+
+
+def consolidated_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth) -> float:
+    """Return the share of true cells that the consolidated labels have right, 0 to 1.
+
+    An object of `truth` that is not among `objects` counts with all its cells as not right: a job that lost it did not
+    label it correctly. A label in review is not right either.
+
+    Raises
+    ------
+    LabelingError
+        `truth` knows no cell of `labels`.
+    """
+    found = {labeled.object_id: labeled for labeled in objects}
+    cells = right = 0
+    for object_id, states in truth.items():
+        labeled = found.get(object_id)
+        for label in labels:
+            if label not in states:
+                continue
+            cells += 1
+            if labeled is not None and label not in labeled.review:
+                right += labeled.states.get(label) == states[label]
+    if not cells:
+        raise LabelingError("expected a truth table with at least one of the labels, got none of them.")
+    return right / cells
+
+
+def best_single_reader_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth) -> float:
+    """Return the accuracy of the best worker, 0 to 1, over the objects that worker answered.
+
+    Only workers who answered at least half as many objects as the busiest one are compared: over few objects, luck would
+    win. NaN when no worker answered an object of `truth`.
+    """
+    performances = [p for p in worker_performance(objects, labels, truth).values() if p.cells]
+    busiest = max((p.objects for p in performances), default=0)
+    return max((p.accuracy for p in performances if p.objects * 2 >= busiest), default=math.nan)
+
+
+def _usable(labeled: LabeledObject) -> dict[str, Answer]:
+    return {worker: answer for worker, answer in labeled.answers.items() if not answer.unusable}
+
+
+def _others(labeled: LabeledObject, worker: str) -> Callable[[str], LabelState | None]:
+    others = [answer for name, answer in _usable(labeled).items() if name != worker]
+    return lambda label: count_votes(answer.labels.get(label, LabelState.UNKNOWN) for answer in others).state
+
+
+def _known(truth: Truth, object_id: str) -> Callable[[str], LabelState | None]:
+    states = truth.get(object_id, {})
+    return lambda label: LabelState(states[label]) if label in states else None
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
