@@ -1,0 +1,311 @@
+"""What moves a labeling job from its manifest to its output: one thread, one step at a time, nothing kept in memory.
+
+Each step reads the journal, does one thing and writes down that it is done, so a process that dies anywhere is followed by one
+that goes on from there. Files written twice have the same names and the same content both times.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from dicom_workflow import manifest
+from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
+from dicom_workflow.groundtruth import output, pages
+from dicom_workflow.groundtruth.access import Access
+from dicom_workflow.groundtruth.store import ACTIVE, Batch, Job, Object, Store
+from dicom_workflow.labeling import handlers
+
+DEFAULT_LIFETIME_SECONDS = 2_592_000
+DEFAULT_CONCURRENT = 1000
+EVENT_VERSION = "2018-10-16"
+TICK_SECONDS = 1.0
+STORAGE_ATTEMPTS = 12
+"""How often a step is tried while the storage does not answer; the pauses double up to a minute, about eight minutes in all."""
+
+EXPIRED_REASON = (
+    "ClientError: Annotation tasks expired.  Probable Reasons are 1) TaskAvailabilityLifetimeInSeconds parameter is too small."
+    "  2) Reward is too low for workers to work on the task.  3) If you use a custom html template, your template may be broken"
+    ".  4) Data (image/video/text) sent for annotation is broken or too big, preventing completion."
+    "  5) All workers declined the tasks."
+)
+"""Ground Truth's own words, spaces included: consumers look for them."""
+
+_log = logging.getLogger(__name__)
+
+
+class JobFailure(WorkflowError):
+    """A job cannot go on; the message becomes its FailureReason."""
+
+
+class Engine:
+    """Runs the jobs of a journal.
+
+    Parameters
+    ----------
+    store : Store
+        The journal; its clock is the engine's.
+    access : Access
+        Reads manifests and templates, writes everything a job leaves behind.
+    """
+
+    def __init__(self, store: Store, access: Access) -> None:
+        self._store = store
+        self._access = access
+        self._wake = threading.Event()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._trouble: dict[str, tuple[int, float]] = {}  # job → failed attempts, when to try again
+
+    def start(self) -> None:
+        """Run in a thread until `stop`."""
+        self._thread = threading.Thread(target=self._run, name="groundtruth-engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the step it is in."""
+        self._ending.set()
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+
+    def wake(self) -> None:
+        """Say that something happened: a job came, an object is complete, a stop was asked for."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self.run_due()
+            except Exception:  # noqa: BLE001 - a full disk, say: the thread must still be there when there is room again
+                _log.exception("the engine could not go on; it tries again")
+            self._wake.wait(TICK_SECONDS)
+            self._wake.clear()
+        self._store.close()
+
+    def run_due(self) -> None:
+        """Do every step that can be done now, of every job."""
+        for job in self._store.jobs(*ACTIVE):
+            if self._trouble.get(job.name, (0, 0.0))[1] > self._store.clock():
+                continue
+            try:
+                while not self._ending.is_set() and self._step(job.name):
+                    pass
+                self._trouble.pop(job.name, None)
+            except JobFailure as error:
+                self._end(job.name, "Failed", str(error))
+            except (StorageError, sqlite3.OperationalError) as error:
+                self._try_later(job, error)
+            except Exception as error:  # noqa: BLE001 - a bug in one job must not stop the others, and is seen in that one
+                _log.exception("job %s failed", job.name)
+                what = type(error).__name__
+                self._end(job.name, "Failed", f"InternalServerError: {what} in the labeling service. See its log.")
+
+    def _try_later(self, job: Job, error: Exception) -> None:
+        attempts = self._trouble.get(job.name, (0, 0.0))[0] + 1
+        if attempts >= STORAGE_ATTEMPTS:
+            self._store.set_status(job.name, "Failed", failure_reason=f"ClientError: {error}")
+            return
+        self._trouble[job.name] = (attempts, self._store.clock() + min(60.0, 2.0**attempts))
+        _log.warning("job %s waits for its storage, attempt %d: %s", job.name, attempts, error)
+
+    def _step(self, name: str) -> bool:
+        """Do one step of a job; say whether there may be another one at once."""
+        job = self._store.job(name)
+        if job is None or job.status not in ACTIVE:
+            return False
+        if job.status == "Initializing":
+            self._load(job)
+            return True
+        batch = self._store.last_batch(name)
+        if batch is not None and batch.state == "open":
+            if not self._is_over(job, batch):
+                return False
+            self._store.begin_closing(name, batch.iteration)
+            return True
+        if batch is not None and batch.state == "closing":
+            self._close(job, batch)
+            return True
+        if job.status == "InProgress" and job.objects and self._open_next(job, batch.iteration + 1 if batch else 1):
+            return True
+        self._finish(job)
+        return False
+
+    def _load(self, job: Job) -> None:
+        """Read template, label categories and manifest of a new job into the journal."""
+        source = job.request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"]
+        template_uri = job.human["UiConfig"]["UiTemplateS3Uri"]
+        try:
+            template = self._access.read_text(template_uri)
+            categories = self._categories(job.request.get("LabelCategoryConfigS3Uri"))
+            self._store.set_loaded(job.name, self._lines(job, source), template=template, categories=categories)
+        except (ManifestError, RecordError, ObjectNotFoundError) as error:
+            raise JobFailure(f"ClientError: {error}") from None
+
+    def _lines(self, job: Job, uri: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+        for count, (number, line) in enumerate(manifest.read(self._access.check(uri), storage=self._access.storage), start=1):
+            if count > manifest.MAX_JOB_OBJECTS:
+                raise ManifestError(
+                    uri, number, f"expected at most {manifest.MAX_JOB_OBJECTS:,} objects. Use manifest.split_for_jobs()."
+                )
+            if "source-ref" in line:
+                try:
+                    self._access.check(line["source-ref"])
+                except StorageError as error:
+                    raise ManifestError(uri, number, str(error)) from None
+            yield line, "present" if line.get(job.attribute) is not None else "pending"
+
+    def _categories(self, uri: str | None) -> tuple[str, ...] | None:
+        if not uri:
+            return None
+        try:
+            names = [item["label"] for item in json.loads(self._access.read_text(uri))["labels"]]
+        except (ValueError, KeyError, TypeError):
+            raise RecordError(f"{uri}: expected {{'document-version': …, 'labels': [{{'label': …}}]}}.") from None
+        if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+            raise RecordError(f"{uri}: expected at least one label, each a text and each once.")
+        return tuple(names)
+
+    def _wanted(self, job: Job, counts: Mapping[str, int]) -> int:
+        """How many more objects the stopping conditions let through."""
+        conditions = job.request.get("StoppingConditions") or {}
+        labeled, left = counts.get("labeled", 0), counts.get("pending", 0)
+        most = conditions.get("MaxHumanLabeledObjectCount")
+        percent = conditions.get("MaxPercentageOfInputDatasetLabeled")
+        if most is not None:
+            left = min(left, most - labeled)
+        if percent is not None:
+            left = min(left, math.ceil(job.objects * percent / 100) - labeled - counts.get("present", 0))
+        return left
+
+    def _open_next(self, job: Job, iteration: int) -> bool:
+        """Hand out the next batch; say whether there was one."""
+        concurrent = job.human.get("MaxConcurrentTaskCount", DEFAULT_CONCURRENT)
+        size = min(concurrent, self._wanted(job, self._store.counts(job.name)))
+        if size <= 0:
+            return False
+        pending = list(self._store.objects(job.name, state="pending", limit=size))
+        prepared = [(found.number, *self._prepare(job, found)) for found in pending]
+        first = next((task_input for _, state, task_input, _ in prepared if state == "open"), None)
+        if first is not None:
+            self._try_template(job, first)
+        self._store.open_batch(job.name, iteration, prepared)
+        return True
+
+    def _prepare(self, job: Job, found: Object) -> tuple[str, Mapping[str, Any] | None, str]:
+        """State, task input and reason of one object, as the pre-annotation function sees it."""
+        arn = job.human.get("PreHumanTaskLambdaArn")
+        task_input: object = found.line
+        if arn:
+            event = {"version": EVENT_VERSION, "labelingJobArn": job.request["LabelingJobArn"], "dataObject": found.line}
+            try:
+                response: Mapping[str, Any] = handlers.pre_annotation(event, None, images_s3_prefix="")
+            except WorkflowError as error:
+                return "failed", None, f"{_lambda_failure(job, arn)} {error}"
+            task_input, wanted = response.get("taskInput"), response.get("isHumanAnnotationRequired", True)
+            if "humanAnnotationRequired" in response:
+                _log.warning("job %s: the pre-annotation function says humanAnnotationRequired; it is not read", job.name)
+            if wanted is False or str(wanted).lower() == "false":
+                # Ground Truth has no place for a reason; where the function gives one, the object is said to have failed.
+                reason = str(response.get("reason") or "")
+                return ("failed" if reason else "passed"), None, f"ClientError: {reason}" if reason else ""
+        if not isinstance(task_input, dict):
+            return "failed", None, "ClientError: expected the pre-annotation function to return 'taskInput' as a JSON object."
+        return "open", task_input, ""
+
+    @staticmethod
+    def _try_template(job: Job, task_input: Mapping[str, Any]) -> None:
+        """A template that cannot be rendered fails the job before a worker meets it."""
+        try:
+            bar = {"task": "", "title": "", "csrf": "", "number": 1, "total": 1}
+            pages.task_page(
+                job.template or "", task_input, grant_read_access=lambda uri: "/", answer_url="/", csrf="", bar=bar
+            )
+        except TemplateError as error:
+            raise JobFailure(f"ClientError: {job.human['UiConfig']['UiTemplateS3Uri']}: {error}") from None
+
+    def _is_over(self, job: Job, batch: Batch) -> bool:
+        if job.status == "Stopping":
+            return True
+        lifetime = job.human.get("TaskAvailabilityLifetimeInSeconds", DEFAULT_LIFETIME_SECONDS)
+        if self._store.clock() >= batch.opened + lifetime:
+            return True
+        # Objects that no worker can complete any more are not waited for.
+        return self._store.exhausted(job)
+
+    def _close(self, job: Job, batch: Batch) -> None:
+        """Write the answers of a batch, have them consolidated, and keep what came of it."""
+        answers = self._store.answers(job.name, batch.iteration)
+        found = list(self._store.objects(job.name, state="answered", iteration=batch.iteration))
+        answered = [item for item in found if item.number in answers]
+        files = {item.number: output.response_uri(job, batch, item.number) for item in answered}
+        self._write_all((files[item.number], output.worker_response(answers[item.number])) for item in answered)
+        labels = self._consolidate(job, batch, output.consolidation_request(answered, answers)) if answered else {}
+        results: list[tuple[int, str, Any, str | None, str | None]] = []
+        for item in found:
+            if item.number not in answers:
+                if job.status == "Stopping":  # it was not the workers' fault: the line goes out as it came in
+                    results.append((item.number, "pending", None, None, None))
+                else:
+                    results.append((item.number, "failed", None, None, EXPIRED_REASON))
+            elif job.request["HumanTaskConfig"].get("AnnotationConsolidationConfig") is None:
+                results.append((item.number, "labeled", {}, files[item.number], None))
+            elif item.number in labels:
+                results.append((item.number, "labeled", labels[item.number], None, None))
+            else:
+                reason = "ClientError: the post-annotation function returned no label for this object."
+                results.append((item.number, "failed", None, files[item.number], reason))
+        self._store.finish_batch(job.name, batch, results)
+
+    def _write_all(self, files: Iterable[tuple[str, Any]]) -> None:
+        # A file is flushed to disk, an object travels: both are waiting, so some go at once.
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda item: self._access.write_text(item[0], json.dumps(item[1])), files))
+
+    def _consolidate(self, job: Job, batch: Batch, request: list[dict[str, Any]]) -> dict[int, Any]:
+        arn = (job.human.get("AnnotationConsolidationConfig") or {}).get("AnnotationConsolidationLambdaArn")
+        if not arn:
+            return {}
+        payload = self._access.write_text(output.consolidation_uri(job, batch, "request"), json.dumps(request))
+        event = output.post_event(job, payload, EVENT_VERSION)
+        try:
+            response: object = handlers.post_annotation(event, None, read=self._access.read_text)
+        except RecordError as error:
+            raise JobFailure(f"{_lambda_failure(job, arn)} {error}") from None
+        self._access.write_text(output.consolidation_uri(job, batch, "response"), json.dumps(response))
+        return output.labels_of(response, job.attribute)
+
+    def _finish(self, job: Job) -> None:
+        self._end(job.name, "Stopped" if job.status == "Stopping" else "Completed", "")
+
+    def _end(self, name: str, status: str, reason: str) -> None:
+        """Write the output manifest and give the job its last status. What was labeled goes out in every case."""
+        job = self._store.job(name)
+        if job is None:
+            return
+        counts = self._store.counts(name)
+        has_labels = counts.get("labeled", 0) + counts.get("present", 0) > 0
+        if status == "Completed" and counts.get("failed") and not has_labels:
+            first = next(self._store.objects(name, state="failed", limit=1))
+            status, reason = "Failed", f"All objects failed. The first one: {first.reason}"
+        try:
+            if job.objects:
+                output.write_manifest(self._access, job, self._store.objects(name))
+        except StorageError as error:
+            if status != "Failed":
+                raise
+            reason = f"{reason} The output manifest could not be written: {error}"
+        self._store.set_status(name, status, failure_reason=reason)
+
+
+def _lambda_failure(job: Job, arn: str) -> str:
+    return (
+        f"ClientError: Exception invoking the Lambda function {arn}. LambdaErrorCode: Unhandled. Ensure the Lambda function "
+        f"exists, that the role {job.request['RoleArn']} has permissions to invoke it and try your request again."
+    )

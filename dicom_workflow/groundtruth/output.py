@@ -1,0 +1,143 @@
+"""The files a labeling job leaves behind, in Ground Truth's layout and spelling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from dicom_workflow.groundtruth.access import Access
+from dicom_workflow.groundtruth.accounts import identity_of
+from dicom_workflow.groundtruth.store import Batch, GivenAnswer, Job, Object
+from dicom_workflow.storage import join
+
+
+def job_uri(job: Job) -> str:
+    """Return the folder of a job: ``<S3OutputPath>/<LabelingJobName>``."""
+    return join(job.request["OutputConfig"]["S3OutputPath"], job.name)
+
+
+def manifest_uri(job: Job) -> str:
+    """Return where the output manifest is, or will be."""
+    return join(job_uri(job), "manifests/output/output.manifest")
+
+
+def response_uri(job: Job, batch: Batch, number: int) -> str:
+    """Return where the answers of one object are."""
+    name = f"annotations/worker-response/iteration-{batch.iteration}/{number}/{_file_time(batch)}.json"
+    return join(job_uri(job), name)
+
+
+def consolidation_uri(job: Job, batch: Batch, kind: str) -> str:
+    """Return where the consolidation `request` or `response` of a batch is."""
+    folder = f"annotations/consolidated-annotation/consolidation-{kind}/iteration-{batch.iteration}"
+    return join(job_uri(job), f"{folder}/{_file_time(batch)}.json")
+
+
+def worker_response(answers: Sequence[GivenAnswer]) -> dict[str, Any]:
+    """Return the worker-response file of one object: all its workers' answers."""
+    return {
+        "answers": [
+            {
+                "acceptanceTime": _milliseconds(answer.accepted),
+                "answerContent": json.loads(answer.content),
+                "submissionTime": _milliseconds(answer.submitted),
+                "timeSpentInSeconds": round(answer.submitted - answer.accepted, 3),
+                "workerId": answer.worker_id,
+                "workerMetadata": {"identityData": identity_of(answer.worker_id)},
+            }
+            for answer in answers
+        ]
+    }
+
+
+def consolidation_request(objects: Iterable[Object], answers: Mapping[int, Sequence[GivenAnswer]]) -> list[dict[str, Any]]:
+    """Return the payload of the post-annotation function for the objects of a batch."""
+    return [
+        {
+            "datasetObjectId": str(item.number),
+            "dataObject": _data_object(item.line),
+            "annotations": [
+                {"workerId": answer.worker_id, "annotationData": {"content": answer.content}} for answer in answers[item.number]
+            ],
+        }
+        for item in objects
+    ]
+
+
+def post_event(job: Job, payload_uri: str, version: str) -> dict[str, Any]:
+    """Return the event of the post-annotation function, with the documented fields and `outputConfig`, which is not."""
+    event = {
+        "version": version,
+        "labelingJobArn": job.request["LabelingJobArn"],
+        "labelCategories": list(job.categories) if job.categories else None,
+        "labelAttributeName": job.attribute,
+        "roleArn": job.request["RoleArn"],
+        "outputConfig": join(job_uri(job), "annotations"),
+        "payload": {"s3Uri": payload_uri},
+    }
+    key = job.request["OutputConfig"].get("KmsKeyId")
+    return {**event, "kmsKeyId": key} if key else event
+
+
+def labels_of(response: object, attribute: str) -> dict[int, Any]:
+    """Return the label of each object of a consolidation response; entries that are not of the agreed form have none."""
+    labels: dict[int, Any] = {}
+    for entry in response if isinstance(response, list) else ():
+        try:
+            labels[int(entry["datasetObjectId"])] = entry["consolidatedAnnotation"]["content"][attribute]
+        except (KeyError, TypeError, ValueError):
+            continue  # the object then fails, with a reason, where the labels are counted
+    return labels
+
+
+def write_manifest(access: Access, job: Job, objects: Iterable[Object]) -> str:
+    """Write the output manifest, one line per input line in input order, and return its URI."""
+    uri = access.check(manifest_uri(job))
+    with access.storage.writer(uri) as stream:
+        for item in objects:
+            stream.write(_encoded(output_line(job, item)) + b"\n")
+    return uri
+
+
+def output_line(job: Job, item: Object) -> dict[str, Any]:
+    """Return the line of one object: labeled, failed, or as it came in."""
+    attribute, metadata_key = job.attribute, f"{job.attribute}-metadata"
+    if item.state not in ("labeled", "failed"):
+        return item.line
+    line = {key: value for key, value in item.line.items() if key not in (attribute, metadata_key)}
+    if item.state == "failed":
+        line[metadata_key] = {"retry-count": 1, "failure-reason": item.reason, "human-annotated": "true"}
+        return line
+    metadata = {
+        "type": "groundtruth/custom",
+        "job-name": job.name,
+        "human-annotated": "yes",
+        "creation-date": datetime.fromtimestamp(item.closed or 0.0, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f"),
+    }
+    if item.response_uri:
+        metadata["worker-response-ref"] = item.response_uri
+    line[attribute] = item.label
+    line[metadata_key] = metadata
+    return line
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(line, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and UTF-8 cannot
+        return json.dumps(line).encode("ascii")
+
+
+def _data_object(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {"s3Uri": line["source-ref"]} if line.get("source-ref") else {"content": line.get("source")}
+
+
+def _file_time(batch: Batch) -> str:
+    return datetime.fromtimestamp(batch.closed or 0.0, UTC).strftime("%Y-%m-%d_%H:%M:%S")
+
+
+def _milliseconds(seconds: float) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"

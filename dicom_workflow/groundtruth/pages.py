@@ -1,0 +1,119 @@
+"""The pages a worker sees: our own few, and the task page made of a job's template.
+
+Everything that comes from a request, a manifest or a name is escaped by the template engine. A task page may run the scripts
+that stand in the job's template and no others: each gets the nonce of this one response.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any
+
+from liquid import DictLoader, Environment
+from markupsafe import Markup
+
+from dicom_workflow.labeling import templates
+
+# Unguessable marks for the places that are filled in after rendering: a text of the task can never be one of them.
+_MARK = secrets.token_hex(16)
+_NONCE, _META, _BAR = f"nonce{_MARK}", f"<!--meta{_MARK}-->", f"<!--bar{_MARK}-->"
+
+STATIC_TYPES = {"portal.css": "text/css; charset=utf-8", "crowd-shim.js": "text/javascript; charset=utf-8"}
+
+# The rendered template may show what the portal serves, decode it in workers and WebAssembly, and talk to nobody else.
+_TASK_POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}' 'self' 'wasm-unsafe-eval'; style-src-elem 'self' 'nonce-{nonce}'; "
+    "style-src-attr 'unsafe-inline'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@cache
+def _environment() -> Environment:
+    folder = resources.files("dicom_workflow.groundtruth") / "static"
+    pages = {item.name: item.read_text("utf-8") for item in folder.iterdir() if item.name.endswith(".liquid")}
+    return Environment(autoescape=True, loader=DictLoader(pages))
+
+
+@cache
+def static(name: str) -> bytes:
+    """Return a file of `STATIC_TYPES`."""
+    if name == "crowd-shim.js":
+        return templates.crowd_shim().encode()
+    return (resources.files("dicom_workflow.groundtruth") / "static" / name).read_bytes()
+
+
+@cache
+def static_url(name: str) -> str:
+    """Return the address of a static file; it changes with the content, so browsers may keep it for ever."""
+    return f"/static/{name}?v={hashlib.sha256(static(name)).hexdigest()[:12]}"
+
+
+def page(template: str, heading: str, /, **values: Any) -> str:
+    """Return one of the portal's own pages: the template of that name inside the layout."""
+    environment = _environment()
+    content = environment.get_template(f"{template}.liquid").render(**values)
+    layout = environment.get_template("layout.liquid")
+    safe = Markup(content)  # noqa: S704 - escaped already: it comes from two lines above
+    return layout.render(
+        title=heading, content=safe, css=static_url("portal.css"), worker=values.get("worker"), csrf=values.get("csrf")
+    )
+
+
+def task_page(
+    template_text: str,
+    task_input: Mapping[str, Any],
+    *,
+    grant_read_access: Callable[[str], str],
+    answer_url: str,
+    csrf: str,
+    bar: Mapping[str, Any],
+) -> tuple[str, str]:
+    """Return the page of one task and its Content-Security-Policy.
+
+    Parameters
+    ----------
+    template_text : str
+        The job's template, as Ground Truth would take it.
+    task_input : Mapping
+        ``task.input``.
+    answer_url, csrf : str
+        Where the answer goes and the token it must bring, for the crowd script.
+    bar : Mapping
+        Values of the strip above the task: `task`, `title`, `csrf`, `number`, `total`.
+
+    Raises
+    ------
+    TemplateError
+        The template cannot be rendered with this input.
+    """
+    nonce = secrets.token_urlsafe(18)
+    html = templates.render(_prepared(template_text), task_input, grant_read_access=grant_read_access)
+    environment = _environment()
+    meta = environment.get_template("meta.liquid").render(answer_url=answer_url, csrf=csrf, css=static_url("portal.css"))
+    strip = environment.get_template("bar.liquid").render(**bar)
+    html = html.replace(_META, meta, 1).replace(_BAR, strip, 1).replace(_NONCE, nonce)
+    return html, _TASK_POLICY.format(nonce=nonce)
+
+
+@lru_cache(maxsize=32)
+def _prepared(template_text: str) -> str:
+    """The template with the local crowd script and with the places for nonces, meta lines and the strip marked."""
+    text = template_text.replace(templates.CROWD_SCRIPT_URL, static_url("crowd-shim.js"))
+    text = re.sub(r"<(script|style|link)(?=[\s>])", rf"<\1 nonce={_NONCE}", text, flags=re.IGNORECASE)
+    text, bodies = re.subn(r"<body(?=[\s>])[^>]*>", lambda tag: tag[0] + _BAR, text, count=1, flags=re.IGNORECASE)
+    text, heads = re.subn(r"<head(?=[\s>])[^>]*>", lambda tag: tag[0] + _META, text, count=1, flags=re.IGNORECASE)
+    if not heads:  # Ground Truth takes fragments too
+        charset = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        bar = "" if bodies else _BAR
+        text = f'<!DOCTYPE html><html lang="en"><head>{charset}{_META}<title>Task</title></head>{bar}{text}'
+    return text

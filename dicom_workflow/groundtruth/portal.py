@@ -1,0 +1,348 @@
+"""Where workers label: sign in, see the jobs of their teams, get one task after the other, answer.
+
+Plain pages rendered here, one session cookie, a token in every form. A worker reaches the image of a task only while holding
+that task, and never learns where it came from.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+
+from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, StorageError, TemplateError
+from dicom_workflow.groundtruth import pages
+from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
+from dicom_workflow.groundtruth.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
+from dicom_workflow.groundtruth.api import BodyTooLargeError, capped_body
+from dicom_workflow.groundtruth.engine import Engine
+from dicom_workflow.groundtruth.images import Images, image_uri, is_missing
+from dicom_workflow.groundtruth.store import Job, Object, Store, Task
+
+COOKIE = "groundtruth_session"
+MAX_FORM_BYTES = 16_384
+IMAGE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+
+_log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """A request that gets a page, or JSON, instead of what it asked for."""
+
+    def __init__(self, status: int, title: str, text: str, link: str = "/", link_text: str = "To the list of jobs") -> None:
+        self.status, self.title, self.text, self.link, self.link_text = status, title, text, link, link_text
+        super().__init__(text)
+
+    def response(self, request: Request) -> Response:
+        """Return JSON to the crowd script and readers, a page to everybody else."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"error": self.text}, self.status)
+        if self.status == 401:
+            return RedirectResponse(f"/sign-in?next={quote(request.url.path, safe='')}", 303)
+        values = {"title": self.title, "text": self.text, "link": self.link, "link_text": self.link_text}
+        return _html(pages.page("message", self.title, **values), self.status)
+
+
+class Portal:
+    """The pages over the journal."""
+
+    def __init__(self, store: Store, accounts: Accounts, engine: Engine, images: Images) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._engine = engine
+        self._images = images
+        self._link_key = bytes.fromhex(store.meta("key"))
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes."""
+        app.add_exception_handler(Refusal, _refuse)
+        app.add_exception_handler(404, _refuse)
+        for path, method in (
+            ("/", self.jobs),
+            ("/sign-in", self.sign_in_page),
+            ("/tasks/{task}", self.task),
+            ("/tasks/{task}/image", self.image),
+            ("/tasks/{task}/rendered.png", self.rendered),
+            ("/tasks/{task}/granted", self.granted),
+            ("/static/{name}", self.static),
+        ):
+            app.add_api_route(path, method, methods=["GET"], response_model=None)
+        for path, action, limit in (
+            ("/sign-in", self.sign_in, MAX_FORM_BYTES),
+            ("/sign-out", self.sign_out, MAX_FORM_BYTES),
+            ("/jobs/{job}/next", self.next_task, MAX_FORM_BYTES),
+            ("/tasks/{task}/decline", self.decline, MAX_FORM_BYTES),
+            ("/tasks/{task}/stop", self.stop_working, MAX_FORM_BYTES),
+            ("/tasks/{task}/answer", self.answer, MAX_ANSWER_BYTES),
+        ):
+            app.add_api_route(path, _posted(action, limit), methods=["POST"], response_model=None)
+
+    # Signing in
+
+    def sign_in_page(self, request: Request) -> Response:
+        """The form."""
+        return _html(pages.page("sign_in", "Sign in", next=_local(request.query_params.get("next", ""))))
+
+    def sign_in(self, request: Request, body: bytes) -> Response:
+        """Begin a session."""
+        form = _form(body)
+        name, following = form.get("name", ""), _local(form.get("next", ""))
+        try:
+            token = self._accounts.sign_in(name, form.get("password", ""), request.client.host if request.client else "")
+        except ServiceError as error:
+            problem, status = str(error), 429
+        else:
+            if token is not None:
+                response = RedirectResponse(following or "/", 303)
+                secure = request.url.scheme == "https"
+                response.set_cookie(COOKIE, token, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path="/")
+                return response
+            problem, status = "Name and password do not belong together. Try again.", 403
+        return _html(pages.page("sign_in", "Sign in", problem=problem, name=name[:64], next=following), status)
+
+    def sign_out(self, request: Request, body: bytes) -> Response:
+        """End the session."""
+        self._check_form(self._session(request), body)
+        self._accounts.sign_out(request.cookies.get(COOKIE, ""))
+        response = RedirectResponse("/sign-in", 303)
+        response.delete_cookie(COOKIE, path="/")
+        return response
+
+    # Jobs and tasks
+
+    def jobs(self, request: Request) -> Response:
+        """The list of a worker's jobs with their progress."""
+        session = self._session(request)
+        found = self._store.jobs(workteams=self._accounts.teams_of(session.worker_id))
+        shown = [self._shown(job, session) for job in reversed(found)]
+        notice = "That was the last image for now. Thank you." if "done" in request.query_params else ""
+        values = {"jobs": shown, "notice": notice, "worker": session.name, "csrf": session.csrf}
+        return _html(pages.page("jobs", "Your labeling jobs", **values))
+
+    def _shown(self, job: Job, session: Session) -> dict[str, Any]:
+        counts = self._store.counts(job.name) if job.objects else {}
+        busy = counts.get("pending", 0) + counts.get("open", 0)
+        free = job.status == "InProgress" and self._store.is_free(job, session.worker_id)
+        hints = {
+            "Initializing": "This job is being prepared.",
+            "InProgress": "Nothing for you at the moment. More may come when the others are done.",
+            "Stopping": "This job is being stopped.",
+            "Stopped": "This job was stopped.",
+            "Failed": "This job ended with an error.",
+        }
+        return {
+            "name": job.name,
+            "title": job.human["TaskTitle"],
+            "description": job.human["TaskDescription"],
+            "status": job.status,
+            "free": free,
+            "hint": hints.get(job.status, "This job is complete."),
+            "total": job.objects,
+            "done": job.objects - busy,
+            "own": self._store.answered_by(job.name, session.worker_id),
+        }
+
+    def next_task(self, request: Request, body: bytes, job: str) -> Response:
+        """Hand out the next task of a job."""
+        session = self._session(request)
+        self._check_form(session, body)
+        return RedirectResponse(self._next_path(job, session), 303)
+
+    def _next_path(self, name: str, session: Session) -> str:
+        job = self._store.job(name)
+        if job is None or not self._on_team(job, session):
+            raise Refusal(404, "No such job", "There is no such job for you.")
+        task = self._store.lease(job, session.worker_id) if job.status == "InProgress" else None
+        return f"/tasks/{task.task}" if task else "/?done"
+
+    def task(self, request: Request, task: str) -> Response:
+        """The page of one task: the job's template with this object in it."""
+        session = self._session(request)
+        held, job, found = self._held(session, task)
+        task_input = {**(found.task_input or {}), "renderedImage": f"/tasks/{held.task}/rendered.png"}
+        bar = {"task": held.task, "title": job.human["TaskTitle"], "csrf": session.csrf}
+        bar.update(number=found.number + 1, total=job.objects)
+        try:
+            html, policy = pages.task_page(
+                job.template or "",
+                task_input,
+                grant_read_access=lambda uri: self._grant(held, found, uri),
+                answer_url=f"/tasks/{held.task}/answer",
+                csrf=session.csrf,
+                bar=bar,
+            )
+        except TemplateError as error:
+            _log.error("job %s: the template cannot be rendered for object %d: %s", job.name, found.number, error)
+            raise Refusal(500, "This task cannot be shown", "Its page is broken. Tell whoever runs the job.") from None
+        return HTMLResponse(html, headers={"content-security-policy": policy})
+
+    def answer(self, request: Request, body: bytes, task: str) -> Response:
+        """Take the answer to a task. It is on disk when the reply goes out."""
+        session = self._session(request)
+        if not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), session.csrf.encode()):
+            raise Refusal(403, "Not sent from here", "expected the header X-CSRF-Token of the task page. Load the page again.")
+        try:
+            content = answer_content(body)
+        except BadAnswerError as error:
+            raise Refusal(400, "Not an answer", str(error)) from None
+        mine, job, _ = self._mine(session, task)
+        outcome, following = self._store.accept(mine, job, content)
+        if following is None:
+            self._engine.wake()
+        if outcome == "closed":
+            raise Refusal(409, "Too late", "This image takes no more answers: the job is over or closed it.")
+        if outcome == "taken":
+            raise Refusal(409, "Too late", "The time for this image ran out and somebody else has taken it.")
+        path = f"/tasks/{following.task}" if following else "/?done"
+        return JSONResponse({"accepted": True, "repeated": outcome == "repeated", "next": path})
+
+    def decline(self, request: Request, body: bytes, task: str) -> Response:
+        """Skip an image for good, and go on."""
+        session = self._session(request)
+        self._check_form(session, body)
+        mine, job, _ = self._mine(session, task)
+        self._store.give_back(mine, declined=True)
+        self._engine.wake()
+        return RedirectResponse(self._next_path(job.name, session), 303)
+
+    def stop_working(self, request: Request, body: bytes, task: str) -> Response:
+        """Put an image back."""
+        session = self._session(request)
+        self._check_form(session, body)
+        self._store.give_back(self._mine(session, task)[0], declined=False)
+        return RedirectResponse("/", 303)
+
+    # Images
+
+    def image(self, request: Request, task: str) -> Response:
+        """The image of a task as it is stored."""
+        _, _, found = self._held(self._session(request), task)
+        return self._bytes(lambda: self._images.original(image_uri(found.line, found.task_input)))
+
+    def rendered(self, request: Request, task: str) -> Response:
+        """The image of a task as PNG."""
+        _, _, found = self._held(self._session(request), task)
+        return self._bytes(lambda: (self._images.rendered(image_uri(found.line, found.task_input)), "image/png"))
+
+    def granted(self, request: Request, task: str) -> Response:
+        """Another object that the template of this task asked for."""
+        held, _, _ = self._held(self._session(request), task)
+        uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
+        if not hmac.compare_digest(self._signature(held, uri).encode(), signature.encode()):
+            raise Refusal(403, "Not granted", "This address was not given out for this task.")
+        return self._bytes(lambda: self._images.original(uri))
+
+    def _grant(self, task: Task, found: Object, uri: str) -> str:
+        if uri == image_uri(found.line, found.task_input):
+            return f"/tasks/{task.task}/image"
+        return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
+
+    def _signature(self, task: Task, uri: str) -> str:
+        return hmac.new(self._link_key, f"grant/{task.task}/{uri}".encode("utf-8", "replace"), "sha256").hexdigest()
+
+    def _bytes(self, fetch: Callable[[], tuple[bytes, str]]) -> Response:
+        try:
+            data, kind = fetch()
+        except (ArchiveError, StorageError) as error:
+            if is_missing(error):
+                raise Refusal(404, "No image", "The image of this task is not there. Skip it, and say so.") from None
+            _log.warning("an image could not be fetched: %s", type(error).__name__)
+            raise Refusal(502, "No image now", "The image cannot be reached at the moment. Try again in a minute.") from None
+        except DicomError:
+            raise Refusal(415, "Not displayable", "The image of this task cannot be displayed. Skip it.") from None
+        headers = {"content-security-policy": IMAGE_POLICY, "cache-control": "private, no-store"}
+        return Response(data, media_type=kind, headers=headers)
+
+    def static(self, name: str) -> Response:
+        """The style sheet and the crowd script."""
+        if name not in pages.STATIC_TYPES:
+            raise Refusal(404, "Not found", "There is nothing at this address.")
+        headers = {"cache-control": "public, max-age=31536000, immutable"}
+        return Response(pages.static(name), media_type=pages.STATIC_TYPES[name], headers=headers)
+
+    # Who may what
+
+    def _session(self, request: Request) -> Session:
+        token = request.cookies.get(COOKIE)
+        session = self._accounts.session(token) if token else None
+        if session is None:
+            raise Refusal(401, "Sign in", "Your session has ended. Sign in again.")
+        return session
+
+    @staticmethod
+    def _check_form(session: Session, body: bytes) -> None:
+        if not hmac.compare_digest(_form(body).get("csrf", "").encode(), session.csrf.encode()):
+            raise Refusal(403, "Not sent from here", "This form did not come from a page of this service. Go back.")
+
+    def _on_team(self, job: Job, session: Session) -> bool:
+        return job.workteam.lower() in (team.lower() for team in self._accounts.teams_of(session.worker_id))
+
+    def _mine(self, session: Session, task: str) -> tuple[Task, Job, Object]:
+        """A task of this worker, in whatever state; other people's tasks do not exist."""
+        found = self._store.task(task)
+        if found is None or found.worker_id != session.worker_id:
+            raise Refusal(404, "No such task", "There is no such task for you.")
+        job, item = self._store.job(found.job), self._store.object(found.job, found.number)
+        if job is None or item is None or not self._on_team(job, session):
+            raise Refusal(404, "No such task", "There is no such task for you.")
+        return found, job, item
+
+    def _held(self, session: Session, task: str) -> tuple[Task, Job, Object]:
+        """A task this worker has in hand now."""
+        mine, job, item = self._mine(session, task)
+        if mine.state == "answered":
+            raise Refusal(410, "Already answered", "You have answered this image. Your answer is safe.")
+        in_hand = mine.state == "held" and mine.expires > self._store.clock()
+        if not in_hand or item.state != "open" or job.status != "InProgress":
+            text = "This image was put back: the time ran out, you skipped it, or the job is over."
+            raise Refusal(410, "No longer yours", text)
+        return mine, job, item
+
+
+def _refuse(request: Request, error: Exception) -> Response:
+    if isinstance(error, Refusal):
+        return error.response(request)
+    return Refusal(404, "Not found", "There is nothing at this address.").response(request)
+
+
+def _posted(action: Callable[..., Response], limit_bytes: int) -> Callable[..., Any]:
+    """Read the body in the event loop, do the rest in a thread."""
+
+    async def endpoint(request: Request) -> Response:
+        if not _same_origin(request):
+            raise Refusal(403, "Not sent from here", "This request came from another site.")
+        try:
+            body = await capped_body(request, limit_bytes)
+        except BodyTooLargeError as error:
+            raise Refusal(413, "Too large", str(error)) from None
+        return await run_in_threadpool(action, request, body, **request.path_params)
+
+    return endpoint
+
+
+def _same_origin(request: Request) -> bool:
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=20, errors="replace", keep_blank_values=True)
+    except ValueError:
+        return {}
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def _local(path: str) -> str:
+    """A path of this service, or nothing: a sign-in must not lead away."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else ""
+
+
+def _html(text: str, status: int = 200) -> HTMLResponse:
+    return HTMLResponse(text, status, headers={"content-security-policy": pages.PAGE_POLICY})
