@@ -135,9 +135,7 @@ class Accounts:
         token = secrets.token_urlsafe(32)
         with self._store.write() as db:
             db.execute("DELETE FROM sessions WHERE expires < ?", (now,))
-            db.execute(
-                "INSERT INTO sessions VALUES (?, ?, ?)", (_hash(token), worker_id, now + SESSION_SECONDS)
-            )
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (_hash(token), worker_id, now + SESSION_SECONDS))
         return token
 
     def session(self, token: str) -> Session | None:

@@ -224,9 +224,7 @@ class Engine:
         """A template that cannot be rendered fails the job before a worker meets it."""
         try:
             bar = {"task": "", "title": "", "csrf": "", "number": 1, "total": 1}
-            pages.task_page(
-                job.template or "", task_input, grant_read_access=lambda uri: "/", answer_url="/", csrf="", bar=bar
-            )
+            pages.task_page(job.template or "", task_input, grant_read_access=lambda uri: "/", answer_url="/", csrf="", bar=bar)
         except TemplateError as error:
             raise JobFailure(f"ClientError: {job.human['UiConfig']['UiTemplateS3Uri']}: {error}") from None
 

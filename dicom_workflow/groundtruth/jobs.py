@@ -186,4 +186,3 @@ def _matches(job: Job, request: Mapping[str, Any]) -> bool:
         )
     except ValueError:
         raise ApiError("SerializationException", "expected times as seconds since 1970.") from None
-

@@ -144,6 +144,7 @@ class Portal:
             "free": free,
             "hint": hints.get(job.status, "This job is complete."),
             "total": job.objects,
+            "places": job.objects - counts.get("present", 0) - counts.get("passed", 0),
             "done": job.objects - busy,
             "own": self._store.answered_by(job.name, session.worker_id),
         }
