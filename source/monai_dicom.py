@@ -217,7 +217,7 @@ def train(config: Config) -> int:
     before = {number: signal.signal(number, lambda n, _: stopped_by.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
     trained_from = time.perf_counter()
     while state["epoch"] < config.epochs and not is_spent(state["history"], config.patience):
-        epoch, epoch_from, first_step = state["epoch"], time.perf_counter(), state["step"]
+        epoch, epoch_from, first_step, rate = state["epoch"], time.perf_counter(), state["step"], 0.0
         # The order and the changes depend on seed, epoch and step alone, so a resumed run needs no memory of earlier draws.
         order = torch.randperm(len(train_rows), generator=seeded(config.seed, epoch)).numpy()
         batches = np.array_split(train_rows[order], steps)

@@ -85,7 +85,7 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.network.state_dict().items()}
-    weights = to_bytes(tensors, metadata={"format": "pt", "schema": BUNDLE_SCHEMA})
+    weights = to_bytes(tensors, metadata={"format": "pt"})  # one entry: several come in any order and change the SHA-256
     description = bundle.describe()
     description["weights"] = {"file": WEIGHTS_NAME, "sha256": hashlib.sha256(weights).hexdigest(), "size_bytes": len(weights)}
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False)

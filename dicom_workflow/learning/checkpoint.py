@@ -39,7 +39,7 @@ def save(
     for index, moments in (optimizer.state_dict()["state"] if optimizer else {}).items():
         tensors.update({f"optimizer/{index}/{name}": value for name, value in moments.items()})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"schema": CHECKPOINT_SCHEMA, "state": json.dumps(state, allow_nan=False)}
+    header = {"checkpoint": json.dumps({"schema": CHECKPOINT_SCHEMA, "state": state}, allow_nan=False)}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, to_bytes(tensors, metadata=header))
@@ -58,22 +58,26 @@ def load(path: str | Path, network: nn.Module, optimizer: torch.optim.Optimizer 
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         if header.get("schema") != CHECKPOINT_SCHEMA:
             raise LearningError(f"{path}: expected a checkpoint of schema {CHECKPOINT_SCHEMA!r}, got {header.get('schema')!r}.")
-        state = json.loads(header["state"])
         network.load_state_dict(_under(tensors, "network/"))
     except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error)[:200]
         raise LearningError(f"{path}: expected a checkpoint of this network: {reason} Start with --resume false.") from None
     if optimizer:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _under(tensors, "optimizer/").items():
             index, moment = name.split("/", 1)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # The fused optimizer walks both in memory order: a moment must lie there as its parameter does (channels last).
+                tensor = torch.empty_like(parameter).copy_(tensor)
             moments.setdefault(int(index), {})[moment] = tensor
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return state
+    return dict(header["state"])
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ the same `archive.pixels.to_model_input` that serves inference and search.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -273,11 +274,9 @@ def load_images(
 
 
 def _lines(uri: str, problems: list[str]) -> Iterable[manifest.Line]:
-    try:
+    # A split without images may well have an empty manifest; a channel without any line is refused by the caller.
+    with contextlib.suppress(ManifestError):
         yield from manifest.read(uri, check=manifest.any_object, on_error=lambda error: problems.append(str(error)))
-    except ManifestError as error:
-        # An empty file is no reason to stop while another manifest has lines; no line at all is reported by the caller.
-        problems.append(str(error))
 
 
 def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:

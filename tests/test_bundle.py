@@ -1,0 +1,166 @@
+"""A bundle says what it is, and one that was changed is not loaded."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import pytest
+import torch
+
+import dicom_workflow
+from dicom_workflow.errors import BundleError, LearningError
+from dicom_workflow.learning import bundle, checkpoint, network
+from dicom_workflow.learning.bundle import Bundle
+from dicom_workflow.learning.dataset import preprocessing_version
+
+torch.set_num_threads(1)
+LABELS = ("Edema", "No Finding")
+
+
+@pytest.fixture(autouse=True)
+def _inductor_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an optimizer's first step sets it otherwise, for good
+
+
+@pytest.fixture(scope="module")
+def trained() -> Bundle:
+    return Bundle(
+        network=network.build(LABELS, seed=3).eval(),
+        labels=LABELS,
+        mode="multi-label",
+        size_px=32,
+        preprocessing_version=preprocessing_version(),
+        input_mean=0.4,
+        input_std=0.2,
+        thresholds={"Edema": 0.3, "No Finding": 0.6},
+        metrics={"validation_auroc": 0.9},
+        provenance=bundle.provenance(manifests={"train.manifest": "0" * 64}, parameters={"epochs": 2}, commit="abc"),
+    )
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    return bundle.save(trained, tmp_path / "model")
+
+
+def change(folder, **values):
+    path = folder / "bundle.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_a_bundle_comes_back_as_it_was_saved(trained, folder):
+    loaded = bundle.load(folder)
+    assert loaded.describe() == trained.describe()
+    assert not loaded.network.training
+    for name, tensor in trained.network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], tensor), name
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.safetensors"]
+
+
+def test_the_description_says_what_made_it(folder):
+    description = bundle.read_description(folder)
+    assert description["labels"] == list(LABELS)
+    assert description["preprocessing"]["normalization"] == {"mean": 0.4, "std": 0.2}
+    assert description["weights"]["size_bytes"] == (folder / "model.safetensors").stat().st_size
+    made_by = description["provenance"]
+    assert made_by["versions"]["dicom_workflow"] == dicom_workflow.__version__
+    assert made_by["versions"]["torch"] == torch.__version__
+    assert made_by["commit"] == "abc"
+    assert made_by["parameters"] == {"epochs": 2}
+    assert made_by["manifests_sha256"] == {"train.manifest": "0" * 64}
+
+
+def test_weights_with_one_changed_byte_are_refused(folder):
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(BundleError, match=r"expected SHA-256 [0-9a-f]{12}… as in bundle.json, got [0-9a-f]{12}…"):
+        bundle.load(folder)
+    weights.unlink()
+    with pytest.raises(BundleError, match="expected the weights of the bundle: No such file"):
+        bundle.load(folder)
+
+
+def test_weights_of_another_network_are_refused(folder):
+    change(folder, labels=["A", "B", "C"], thresholds={"A": 0.5, "B": 0.5, "C": 0.5})
+    with pytest.raises(BundleError, match=r"expected the weights of a monai\.networks"):
+        bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"schema": "dicom-workflow/bundle/9"}, "expected schema 'dicom-workflow/bundle/1', got 'dicom-workflow/bundle/9'"),
+        ({"mode": "both"}, "expected mode multi-label or single-label"),
+        ({"size_px": 10**9}, "size_px from 16 to 8192"),
+        ({"size_px": "wide"}, "invalid literal"),
+        ({"labels": ["A", "A"]}, "expected each label once"),
+        ({"thresholds": {}}, "expected 'thresholds.Edema', it is missing"),
+        ({"network": {"name": "os.system", "arguments": {}}}, "expected the network monai.networks.nets.DenseNet121"),
+        ({"preprocessing": {"version": "0", "normalization": {}}}, "expected preprocessing version .* Train again"),
+        ({"weights": {}}, "expected 'weights.sha256', it is missing"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(folder, values, message):
+    change(folder, **values)
+    with pytest.raises(BundleError, match=message):
+        bundle.load(folder)
+
+
+def test_a_folder_without_bundle_or_with_broken_json_is_refused(folder, tmp_path):
+    with pytest.raises(BundleError, match=r"expected a model bundle, made by source/monai_dicom\.py"):
+        bundle.load(tmp_path / "nothing")
+    (folder / "bundle.json").write_text("{")
+    with pytest.raises(BundleError, match="expected JSON"):
+        bundle.load(folder)
+
+
+def test_an_archive_goes_out_and_comes_back(folder, tmp_path):
+    archive = bundle.pack(folder, tmp_path / "model.tar.gz")
+    again = bundle.unpack(archive, tmp_path / "again")
+    assert bundle.load(again).labels == LABELS
+
+
+def test_an_archive_cannot_write_outside_its_folder(folder, tmp_path):
+    archive = tmp_path / "evil.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("../escaped.txt", "/tmp/escaped.txt"):  # noqa: S108  what an attacker would write
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            tar.addfile(member, io.BytesIO(b"evil"))
+        link = tarfile.TarInfo("model.safetensors")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(BundleError, match=r"expected model\.safetensors at the root"):
+        bundle.unpack(archive, tmp_path / "target" / "deep")
+    assert not (tmp_path / "target" / "escaped.txt").exists()
+    (tmp_path / "text.tar.gz").write_text("no archive")
+    with pytest.raises(BundleError, match=r"expected a model.tar.gz"):
+        bundle.unpack(tmp_path / "text.tar.gz", tmp_path / "target")
+
+
+def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(trained, tmp_path):
+    one, two = (network.build(LABELS, seed=seed) for seed in (3, 4))
+    optimizers = [torch.optim.AdamW(model.parameters(), lr=0.1, fused=True) for model in (one, two)]
+    one(torch.rand(2, 1, 32, 32)).sum().backward()
+    optimizers[0].step()
+    path = checkpoint.save(tmp_path / "deep" / "last.safetensors", one, optimizers[0], state={"epoch": 3, "loss": 0.1 + 0.2})
+    assert checkpoint.load(path, two, optimizers[1]) == {"epoch": 3, "loss": 0.1 + 0.2}
+    for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
+        assert torch.equal(left, right)
+    first, second = (optimizer.state_dict()["state"] for optimizer in optimizers)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[index][name], second[index][name]) for index in first for name in first[index])
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(LearningError, match=r"expected a checkpoint of this network: .* Start with --resume false"):
+        checkpoint.load(path, two)
+    with pytest.raises(LearningError, match="expected a checkpoint of schema"):
+        checkpoint.load(bundle.save(trained, tmp_path / "model") / "model.safetensors", two)
+
+
+def test_git_commit_is_a_hash_or_empty():
+    commit = bundle.git_commit().removesuffix("-dirty")
+    assert commit == "" or (len(commit) == 40 and set(commit) <= set("0123456789abcdef"))

@@ -1,0 +1,143 @@
+"""Predictions are the same from a notebook, a manifest and an endpoint."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures_learning import LABELS, dicom_file, picture, write_channel
+
+from dicom_workflow.archive import pixels
+from dicom_workflow.errors import DicomError, LearningError
+from dicom_workflow.learning import bundle, dataset, inference, network
+from dicom_workflow.learning.bundle import Bundle
+
+torch.set_num_threads(1)
+
+
+def make_bundle(mode: str = "multi-label") -> Bundle:
+    return Bundle(
+        network=network.build(LABELS, seed=3).eval(),
+        labels=LABELS,
+        mode=mode,
+        size_px=40,
+        preprocessing_version=dataset.preprocessing_version(),
+        input_mean=0.3,
+        input_std=0.2,
+        thresholds=dict.fromkeys(LABELS, 0.5),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained() -> Bundle:
+    return make_bundle()
+
+
+@pytest.fixture
+def files(tmp_path) -> list[Path]:
+    generator = np.random.default_rng(0)
+    return [dicom_file(tmp_path / f"{number}.dcm", picture(["Edema"], generator)) for number in range(3)]
+
+
+def test_paths_bytes_and_datasets_give_the_same_probabilities(trained, files):
+    from_paths = inference.predict(trained, files)
+    assert from_paths == inference.predict(trained, [path.read_bytes() for path in files])
+    assert from_paths == inference.predict(trained, [pixels.read_dataset(path) for path in files])
+    assert [list(record) for record in from_paths] == [list(LABELS)] * 3
+    assert all(0 < value < 1 for record in from_paths for value in record.values())
+    assert inference.predict(trained, []) == []
+
+
+def test_predictions_are_those_of_the_images_the_trainer_loads(trained, tmp_path):
+    write_channel(tmp_path, 4)
+    samples = dataset.read_samples(tmp_path)
+    loaded = dataset.load_images(samples, size_px=trained.size_px, progress=False)
+    scores = inference.predict_images(trained, loaded.images)
+    records = inference.predict(trained, [sample.image for sample in samples])
+    assert [inference.to_record(trained, row) for row in scores] == records
+
+
+def test_a_channel_becomes_a_line_per_image_and_a_bad_image_is_named(trained, tmp_path):
+    lines = write_channel(tmp_path, 10)
+    samples = dataset.read_samples(tmp_path)
+    samples[1].image.write_bytes(b"broken")
+    path, problems = inference.predict_channel(
+        trained, tmp_path, tmp_path / "out" / "predictions.jsonl", splits=("train",), progress=False
+    )
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [line["source"] for line in lines if line["split"] == "train" and line["source"] != samples[1].identifier]
+    assert [line["source"] for line in written] == kept
+    assert len(problems) == 1
+    assert str(samples[1].image) in problems[0]
+    assert written[0]["states"] == written[0]["truth"] == lines[0]["states"]
+    assert written[0]["patient_id"] == "P000"
+    assert set(written[0]["probabilities"]) == set(LABELS)
+
+
+def test_a_prediction_says_what_is_positive_and_what_contradicts_no_finding(trained):
+    prediction = inference.to_prediction(trained, np.array([0.7, 0.2, 0.9]))
+    assert prediction == {
+        "probabilities": {"Edema": 0.7, "Fracture": 0.2, "No Finding": 0.9},
+        "positive": ["Edema", "No Finding"],
+        "no_finding_conflicts": ["Edema"],
+    }
+    single = make_bundle("single-label")
+    assert inference.to_prediction(single, np.array([0.4, 0.35, 0.25]))["positive"] == ["Edema"]
+
+
+def test_images_of_another_size_are_refused(trained):
+    with pytest.raises(LearningError, match=r"expected images of shape \(N, 1, 40, 40\), got \(2, 1, 32, 32\)"):
+        inference.predict_images(trained, np.zeros((2, 1, 32, 32), np.float16))
+
+
+def test_predict_raises_for_a_file_that_is_not_dicom(trained):
+    with pytest.raises(DicomError, match="expected a DICOM file"):
+        inference.predict(trained, [b"not DICOM" * 50])
+
+
+def test_the_endpoint_handlers_answer_as_the_notebook_does(trained, files, tmp_path):
+    specification = importlib.util.spec_from_file_location("handlers", Path(__file__).parents[1] / "source" / "inference.py")
+    handlers = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(handlers)
+    model = handlers.model_fn(str(bundle.save(trained, tmp_path / "model")))
+    expected = inference.predict(trained, files)
+
+    one = handlers.predict_fn(handlers.input_fn(files[0].read_bytes(), "application/dicom"), model)
+    assert [answer["probabilities"] for answer in one] == expected[:1]
+
+    contents = [files[0].read_bytes(), b"not DICOM", files[2].read_bytes()]
+    body = json.dumps({"instances": [base64.b64encode(content).decode() for content in contents]})
+    answers = handlers.predict_fn(handlers.input_fn(body, "application/json; charset=utf-8"), model)
+    assert answers[0]["probabilities"] == expected[0]
+    assert "expected a DICOM file" in answers[1]["error"]
+    assert answers[2]["probabilities"] == expected[2]
+    assert json.loads(handlers.output_fn(answers, "application/json")) == {"predictions": answers}
+    assert [json.loads(line) for line in handlers.output_fn(answers, "application/jsonlines").splitlines()] == answers
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "message"),
+    [
+        (b"x", "image/png", "expected content type application/dicom or application/json, got 'image/png'"),
+        (b"{", "application/json", "expected a JSON body"),
+        (b"[1]", "application/json", "expected {\"instances\""),
+        (b'{"instances": []}', "application/json", "at least one text"),
+        (b'{"instances": ["%%%"]}', "application/json", "expected instances in base64"),
+        (json.dumps({"instances": ["AA=="] * 65}), "application/json", "at most 64 instances in a request, got 65"),
+    ],
+)
+def test_a_request_that_cannot_be_read_says_why(body, content_type, message):
+    with pytest.raises(LearningError, match=message):
+        inference.input_fn(body, content_type)
+
+
+def test_a_request_without_any_usable_file_or_another_accept_is_refused(trained):
+    with pytest.raises(LearningError, match=r"at least one usable DICOM file of 1: .*expected a DICOM file"):
+        inference.predict_fn([b"no"], trained)
+    with pytest.raises(LearningError, match="was asked for 'text/html'"):
+        inference.output_fn([], "text/html")
