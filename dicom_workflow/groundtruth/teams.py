@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import LabelingError
-from dicom_workflow.groundtruth.accounts import put_workers
-from dicom_workflow.groundtruth.readers import SimulatedReader
+from dicom_workflow.groundtruth.accounts import ACCOUNT_ID, put_workers
+from dicom_workflow.groundtruth.jobs import POST_FUNCTION, PRE_FUNCTION
+from dicom_workflow.groundtruth.readers import Reading, Regions, SimulatedReader, read_all
+from dicom_workflow.labeling import job, workteam
 from dicom_workflow.settings import Secret, Settings
 
 SIMULATED_TEAM = "simulated-readers"
 PEOPLE_TEAM = "readers"
+IDLE_SECONDS = 60.0
 SPREAD = 0.03
 """How far the skill of simulated readers lies apart: three readers at 0.85 have 0.82, 0.85 and 0.88."""
 
@@ -76,7 +81,8 @@ def assemble(
     if workteam_arn:
         return Team(workteam_arn)
     if simulated_readers:
-        arn = _ensure_workteam(client, SIMULATED_TEAM, "Simulated readers of known skill")
+        members = workteam.oidc_members([SIMULATED_TEAM])
+        arn = workteam.ensure(client, SIMULATED_TEAM, "Simulated readers of known skill", members)
         readers = []
         for number in range(simulated_readers):
             shift = SPREAD * (number - (simulated_readers - 1) / 2)
@@ -90,15 +96,80 @@ def assemble(
             readers.append((reader, Secret(secrets.token_urlsafe(18))))
         put_workers(settings, {reader.name: password for reader, password in readers}, SIMULATED_TEAM)
         return Team(arn, tuple(readers))
-    return Team(_ensure_workteam(client, PEOPLE_TEAM, "People"), sign_in_path=_accounts_for(settings, people))
+    arn = workteam.ensure(client, PEOPLE_TEAM, "People who read on this machine", workteam.oidc_members([PEOPLE_TEAM]))
+    return Team(arn, sign_in_path=_accounts_for(settings, people))
 
 
-def _ensure_workteam(client: Any, name: str, description: str) -> str:
-    for team in client.list_workteams(NameContains=name)["Workteams"]:
-        if team["WorkteamName"] == name:
-            return str(team["WorkteamArn"])
-    members = [{"OidcMemberDefinition": {"Groups": [name]}}]
-    return str(client.create_workteam(WorkteamName=name, Description=description, MemberDefinitions=members)["WorkteamArn"])
+def arns(settings: Settings, *, role: str = "", pre_annotation: str = "", post_annotation: str = "") -> dict[str, str]:
+    """Return the role and the two functions of a labeling job, by the names `job.LabelingJob` has for them.
+
+    What is not given is the self-hosted service's own: it knows the two functions of this package by their names and needs no
+    role. On AWS all three have to be given, or the job says which is missing.
+    """
+    if settings.groundtruth_url == "aws":
+        return {"role_arn": role, "pre_annotation_arn": pre_annotation, "post_annotation_arn": post_annotation}
+    functions = f"arn:aws:lambda:{settings.region}:{ACCOUNT_ID}:function"
+    return {
+        "role_arn": role or f"arn:aws:iam::{ACCOUNT_ID}:role/dicom-workflow",
+        "pre_annotation_arn": pre_annotation or f"{functions}:{PRE_FUNCTION}",
+        "post_annotation_arn": post_annotation or f"{functions}:{POST_FUNCTION}",
+    }
+
+
+def label(
+    settings: Settings,
+    client: Any,
+    job_name: str,
+    team: Team,
+    *,
+    truth: Mapping[str, Mapping[str, bool]] | None = None,
+    regions: Regions | None = None,
+    on_poll: Callable[[job.JobState], None] | None = None,
+    poll_seconds: float = 1.0,
+    progress: bool = True,
+) -> tuple[job.JobState, list[Reading]]:
+    """Let a team label a job, wait until it is finished, and return its state and what each simulated reader did.
+
+    Parameters
+    ----------
+    job_name : str
+        A job that was created for this team.
+    truth, regions : mapping, optional
+        What simulated readers answer from: SOP Instance UID → label → is it there, and → label → where.
+    on_poll : callable, optional
+        Called with every state that was seen.
+
+    Raises
+    ------
+    LabelingError
+        The job failed, or the simulated readers have nothing left to do and it is not finished.
+    ServiceError
+        The labeling service stays away.
+    """
+    if not team.readers:
+        return job.wait(client, job_name, poll_seconds=poll_seconds, on_poll=on_poll, progress=progress), []
+    idle_since: float | None = None
+    pool = ThreadPoolExecutor(1)
+    reading = pool.submit(read_all, settings.groundtruth_url, team.readers, truth or {}, regions=regions, progress=progress)
+
+    def watch(state: job.JobState) -> None:
+        nonlocal idle_since
+        if on_poll:
+            on_poll(state)
+        if reading.done() and not state.finished:
+            reading.result()  # raises what stopped the readers
+            idle_since = idle_since or time.monotonic()
+            if time.monotonic() - idle_since > IDLE_SECONDS:
+                raise LabelingError(
+                    f"labeling job {job_name!r}: {len(team.readers)} simulated readers have nothing left to do and "
+                    f"{state.unlabeled} of {state.total} objects are not labeled. Does it ask for more workers per object?"
+                )
+
+    try:
+        state = job.wait(client, job_name, poll_seconds=poll_seconds, on_poll=watch, progress=False)
+        return state, reading.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _accounts_for(settings: Settings, people: Sequence[str]) -> Path:

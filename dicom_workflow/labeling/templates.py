@@ -13,7 +13,7 @@ One difference is left: Ground Truth escapes a string literal inside ``{{ }}`` t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -22,6 +22,7 @@ from liquid.exceptions import LiquidError
 from markupsafe import Markup
 
 from dicom_workflow.errors import TemplateError
+from dicom_workflow.records import parse_label_list
 from dicom_workflow.storage import Storage
 
 TEMPLATE_LIMIT_CHARACTERS = 128_000
@@ -105,6 +106,16 @@ def publish_template(uri: str, storage: Storage, *, text: str | None = None) -> 
     if len(template) > TEMPLATE_LIMIT_CHARACTERS:
         raise TemplateError(f"expected at most {TEMPLATE_LIMIT_CHARACTERS} characters, got {len(template)}.")
     return storage.write_text(uri, template)
+
+
+def publish_label_categories(uri: str, labels: Sequence[str], storage: Storage) -> str:
+    """Write the label category file of a job and return its URI.
+
+    A custom job works without one, but only through it does the post-annotation function learn the label list, and with the
+    list that a label nobody spoke of is unknown and that a label outside of it is refused.
+    """
+    categories = {"document-version": "2018-11-28", "labels": [{"label": label} for label in parse_label_list(list(labels))]}
+    return storage.write_text(uri, json.dumps(categories, ensure_ascii=False))
 
 
 def _resource(name: str) -> str:

@@ -1,0 +1,164 @@
+"""Reading what a labeling job left: no object disappears, no damaged answer takes the others along."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dicom_workflow import manifest
+from dicom_workflow.errors import LabelingError, ManifestError
+from dicom_workflow.labeling import output
+from dicom_workflow.labeling.truth import Truth
+from dicom_workflow.records import Instance
+from dicom_workflow.storage import to_uri
+
+ONE = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
+TWO = "af163634-5f8009c8-a941f2a2-4d108bea-119181b5"
+METADATA = {"type": "groundtruth/custom", "job-name": "chest", "human-annotated": "yes", "creation-date": "2026-11-21T17:42:26.177000"}
+
+
+def answer(worker: str, **states: str) -> dict[str, Any]:
+    content = json.dumps({"annotation": json.dumps({"labels": states})})
+    return {"workerId": worker, "annotationData": {"content": content}}
+
+
+def sample_answer(worker: str, *positive: str) -> dict[str, Any]:
+    """An answer as the published AWS radiograph sample writes it."""
+    disease = {label: label in positive for label in ("Edema", "Fracture")}
+    labels = json.dumps({"label": list(positive), "imageurl": "https://example.org/instances/x/file"})
+    return {"workerId": worker, "annotationData": {"content": json.dumps({"disease": disease, "labels": labels})}}
+
+
+def write_lines(path: Path, *lines: object) -> str:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return to_uri(path)
+
+
+def test_failed_line_and_missing_label_are_objects_with_a_reason(tmp_path: Path) -> None:
+    failed = {"retry-count": 1, "failure-reason": "ClientError: Annotation tasks expired.", "human-annotated": "true"}
+    uri = write_lines(
+        tmp_path / "output.manifest",
+        {"source": ONE, "findings-metadata": failed},
+        {"source": TWO, "labels": ["Edema"]},
+        {"source": "third", "findings": {}, "findings-metadata": METADATA},
+    )
+    found = list(output.read_output(uri, attribute="findings"))
+    assert [item.source for item in found] == [ONE, TWO, "third"]
+    assert found[0].failure_reason == "ClientError: Annotation tasks expired."
+    assert "no label: expected 'findings'" in found[1].failure_reason
+    assert "no label" in found[2].failure_reason
+
+
+def test_sample_output_manifest_is_voted_on_here(tmp_path: Path) -> None:
+    workers = [sample_answer("w1", "Edema"), sample_answer("w2", "Edema", "Fracture"), sample_answer("w3")]
+    line = {"source": ONE, "labels": "Edema,Fracture", "job": {"annotationsFromAllWorkers": workers}, "job-metadata": METADATA}
+    [item] = output.read_output(write_lines(tmp_path / "output.manifest", line))
+    assert item.states == {"Edema": "positive", "Fracture": "negative"}
+    assert item.confidences == {"Edema": 0.67, "Fracture": 0.67}
+    assert set(item.answers) == {"w1", "w2", "w3"}
+    assert (item.job_name, item.created) == ("chest", "2026-11-21T17:42:26.177000")
+
+
+def test_answer_content_may_be_an_object_instead_of_text(tmp_path: Path) -> None:
+    worker = {"workerId": "w1", "annotationData": {"content": {"labels": {"label": ["Edema"]}}}}
+    line = {"source": ONE, "job": {"annotationsFromAllWorkers": [worker]}, "job-metadata": METADATA}
+    [item] = output.read_output(write_lines(tmp_path / "output.manifest", line))
+    assert item.states == {"Edema": "positive"}
+
+
+def test_batch_file_of_consolidation_requests_is_read(tmp_path: Path) -> None:
+    batch = [
+        {"datasetObjectId": "0", "dataObject": {"content": ONE}, "annotations": [sample_answer("w1", "Edema")]},
+        {"datasetObjectId": "1", "dataObject": {"s3Uri": "s3://b/k.dcm"}, "annotations": []},
+        {"annotations": []},
+    ]
+    path = tmp_path / "2026-11-21_08:00:00.json"
+    path.write_text(json.dumps(batch))
+    found = list(output.read_output(to_uri(path)))
+    assert found[0].states == {"Edema": "positive", "Fracture": "negative"}
+    assert (found[1].source, found[1].failure_reason) == ("s3://b/k.dcm", "no worker's answer could be read.")
+    assert "entry 3 cannot be read" in found[2].failure_reason
+
+
+def test_damaged_answer_is_refused_by_name_and_the_others_count(tmp_path: Path) -> None:
+    broken = {"workerId": "w2", "annotationData": {"content": "not JSON"}}
+    workers = [answer("w1", Edema="positive"), broken, answer("w3", Edema="positive")]
+    line = {"source": ONE, "job": {"annotationsFromAllWorkers": workers}, "job-metadata": METADATA}
+    [item] = output.read_output(write_lines(tmp_path / "output.manifest", line))
+    assert item.states == {"Edema": "positive"}
+    assert [entry["workerId"] for entry in item.refused] == ["w2"]
+    assert "expected the answer as JSON" in item.refused[0]["reason"]
+
+
+def test_underscores_in_metadata_are_read_like_hyphens(tmp_path: Path) -> None:
+    documented = {"type": "groundTruth/custom", "job_name": "chest", "creation_date": "2026", "human_annotated": "yes"}
+    line = {"source": ONE, "job": {"annotationsFromAllWorkers": [answer("w", Edema="negative")]}, "job-metadata": documented}
+    [item] = output.read_output(write_lines(tmp_path / "output.manifest", line))
+    assert (item.job_name, item.created) == ("chest", "2026")
+
+
+def test_several_label_attributes_need_one_named(tmp_path: Path) -> None:
+    value = {"annotationsFromAllWorkers": [answer("w", Edema="positive")]}
+    line = {"source": ONE, "first": value, "first-metadata": METADATA, "second": value, "second-metadata": METADATA}
+    uri = write_lines(tmp_path / "output.manifest", line)
+    with pytest.raises(ManifestError, match=r"line 1: expected one label attribute, got first, second\. Say which"):
+        list(output.read_output(uri))
+    assert len(list(output.read_output(uri, attribute="second"))) == 1
+
+
+def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "output.manifest"
+    path.write_text('{"source": "a"}\n{"source": "b"')
+    with pytest.raises(ManifestError, match="line 2: expected one whole JSON object"):
+        list(output.read_output(to_uri(path)))
+
+
+def consolidated(source: str, state: str) -> dict[str, Any]:
+    vote = {"state": state, "confidence": 1.0, "votes": {"positive": 3, "negative": 0, "uncertain": 0}}
+    value = {"labels": {"Edema": vote}, "annotationsFromAllWorkers": [answer("w", Edema=state)]}
+    return {"source": source, "findings": value, "findings-metadata": METADATA}
+
+
+def test_augmented_line_keeps_the_output_line_and_adds_patient_split_and_truth(tmp_path: Path) -> None:
+    lines = [consolidated(ONE, "positive"), consolidated(TWO, "negative")]
+    objects = list(output.read_output(write_lines(tmp_path / "output.manifest", *lines)))
+    instances = [Instance(ONE, patient_id="p1", sop_instance_uid="1.1"), Instance(TWO, patient_id="p2", sop_instance_uid="1.2")]
+    truth = Truth.parse("sop_instance_uid,patient_id,Edema\n1.1,p1,1\n1.2,p2,0\n")
+    augmented = list(output.augmented_lines(objects, instances, truth=truth))
+    assert augmented[0].items() >= lines[0].items()
+    assert augmented[0]["states"] == {"Edema": "positive"}
+    assert augmented[0]["patient_id"] == "p1"
+    assert augmented[0]["split"] in manifest.SPLITS
+    assert augmented[0]["image"] == f"images/{ONE}.dcm"
+    assert [line["truth"] for line in augmented] == [{"Edema": "positive"}, {"Edema": "negative"}]
+
+
+def test_object_without_a_patient_is_an_error(tmp_path: Path) -> None:
+    objects = list(output.read_output(write_lines(tmp_path / "output.manifest", consolidated(ONE, "positive"))))
+    with pytest.raises(LabelingError, match="line 1: expected a patient for source"):
+        list(output.augmented_lines(objects))
+
+
+def test_failed_objects_are_left_out_of_training(tmp_path: Path) -> None:
+    lines = [consolidated(ONE, "positive"), {"source": TWO, "findings-metadata": {"failure-reason": "expired"}}]
+    objects = list(output.read_output(write_lines(tmp_path / "output.manifest", *lines)))
+    instances = [Instance(ONE, patient_id="p1"), Instance(TWO, patient_id="p2")]
+    assert [line["source"] for line in output.augmented_lines(objects, instances)] == [ONE]
+
+
+def test_truth_is_read_in_both_forms() -> None:
+    columns = Truth.parse("sop_instance_uid,patient_id,Edema,No Finding\n1.1,p,1,0\n1.2,p,0,1\n")
+    assert columns.labels == ("Edema", "No Finding")
+    assert columns.states_of("1.1") == {"Edema": True, "No Finding": False}
+    single = Truth.parse("file,patient_id,label,sop_instance_uid\na.dcm,p,No Finding,1.1\nb.dcm,q,COVID-19,1.2\n")
+    assert single.labels == ("COVID-19", "No Finding")
+    assert single.states_of("1.2") == {"COVID-19": True, "No Finding": False}
+    assert single.states_of("1.3") is None
+
+
+def test_truth_names_the_line_of_a_strange_value() -> None:
+    with pytest.raises(ManifestError, match="truth, line 3: expected 1 or 0 under 'Edema', got 'yes'"):
+        Truth.parse("sop_instance_uid,Edema\n1.1,1\n1.2,yes\n")
