@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels import get_decoder
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -159,7 +160,7 @@ def test_a_compression_without_decoder_says_what_to_install() -> None:
     dataset = dataset_of([1, 2])
     dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
     dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
-    if pixels.get_decoder(JPEGLosslessSV1).is_available:
+    if get_decoder(JPEGLosslessSV1).is_available:
         pytest.skip("a decoder for lossless JPEG is installed")
     with pytest.raises(UnsupportedPixelsError, match=r"no installed decoder reads JPEG Lossless.*pip install python-gdcm"):
         pixels.stored_values(dataset)
@@ -207,7 +208,7 @@ def test_too_few_uncompressed_pixels_are_truncated() -> None:
 def test_a_cut_code_stream_is_truncated(syntax: str, kept: float) -> None:
     noise = np.random.default_rng(0).integers(0, 4096, (64, 64))
     dataset = compressed(dataset_of(noise), syntax)
-    frame = next(pixels.pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
     dataset.PixelData = encapsulate([frame[: int(len(frame) * kept)]])
     with pytest.raises(TruncatedDicomError, match=r"expected 64 rows × 64 columns.*could not decode"):
         pixels.stored_values(dataset)

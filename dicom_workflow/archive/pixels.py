@@ -12,153 +12,33 @@ C.11.4 and C.8.11.3.1.2 (presentation LUT shape).
 from __future__ import annotations
 
 import io
-import struct
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
+from pydicom.multival import MultiValue
 
-from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
+from dicom_workflow.archive.decoding import name_of, read_dataset, shortened, stored_values
+from dicom_workflow.errors import DicomError, UnsupportedPixelsError
+
+__all__ = [
+    "PERCENTILES",
+    "PREPROCESSING_VERSION",
+    "read_dataset",
+    "rescaled",
+    "stored_values",
+    "to_display",
+    "to_model_input",
+    "to_png",
+]
 
 PREPROCESSING_VERSION = "1"
 """Changes whenever `to_model_input` gives other numbers for the same file; kept in every model bundle and cache."""
 
-MAX_PIXELS = 2**27
-"""A header may promise any size in a few bytes; more than this is refused before memory is taken for it."""
-
 PERCENTILES = (0.5, 99.5)
 """Range shown of an image of more than 8 bits that brings neither window nor VOI LUT."""
-
-# The quickest decoder of each compression. pydicom would otherwise take GDCM first wherever it happens to be installed.
-_DECODERS = {
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
-    RLELossless: "pylibjpeg",
-}
-
-# pydicom stops quietly at the end of a cut file; then the pixel data are simply not there. These bytes tell the two apart.
-_ENCAPSULATED_PIXELS = tuple(b"\xe0\x7f\x10\x00" + vr + b"\x00\x00\xff\xff\xff\xff" for vr in (b"OB", b"OW"))
-_SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-
-_READ_ERRORS = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, OverflowError, struct.error,
-                zlib.error, RecursionError)  # fmt: skip
-_DECODE_ERRORS = (*_READ_ERRORS, IndexError, RuntimeError, OSError, Image.DecompressionBombError)
-
-
-def read_dataset(source: str | Path | bytes) -> Dataset:
-    """Return the DICOM instance in a file or in bytes, whole.
-
-    Parameters
-    ----------
-    source : str, Path or bytes
-        Path of a DICOM Part 10 file, or its content.
-
-    Raises
-    ------
-    NotDicomError
-        No DICOM file, or one without a SOP Class UID (PS3.10 7.1).
-    TruncatedDicomError
-        It ends inside an element or before its pixel data end.
-    DicomError
-        The file cannot be read from disk.
-    """
-    where = "these bytes" if isinstance(source, bytes) else str(source)
-    try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise DicomError(f"{where}: expected a readable file, got: {error.strerror or error}.") from error
-    if data[128:132] == b"DICM" and len(data) < 160:
-        raise TruncatedDicomError(f"{where}: ends inside its file meta information, after {len(data)} bytes. {_AGAIN}")
-    pixels_at = max(data.rfind(mark) for mark in _ENCAPSULATED_PIXELS)
-    if data[128:132] == b"DICM" and pixels_at >= 0 and data.find(_SEQUENCE_DELIMITER, pixels_at) < 0:
-        raise TruncatedDicomError(f"{where}: ends inside its compressed pixel data, after {len(data)} bytes. {_AGAIN}")
-    try:
-        dataset = pydicom.dcmread(io.BytesIO(data))
-        cut = _cut_element(dataset)
-        has_class = not cut and bool(dataset.get("SOPClassUID"))
-    except InvalidDicomError:
-        raise NotDicomError(
-            f"{where}: expected a DICOM file with 'DICM' at byte 128, got {len(data)} bytes that begin with {data[:4]!r}."
-        ) from None
-    except _READ_ERRORS as error:
-        raise NotDicomError(f"{where}: expected a DICOM data set, got one that cannot be parsed: {_short(error)}.") from error
-    if cut:
-        raise TruncatedDicomError(f"{where}: {cut}. {_AGAIN}")
-    if not has_class:
-        raise NotDicomError(f"{where}: expected a DICOM instance with a SOP Class UID, got a data set without one.")
-    return dataset
-
-
-_AGAIN = "Fetch or copy the file again."
-
-
-def _cut_element(dataset: Dataset) -> str:
-    """Say which element ends too early; only the last can, because pydicom reads until the bytes end."""
-    if not len(dataset):
-        return "ends before its first element"
-    element: Any = dataset.get_item(max(dataset.keys()))
-    length, value = getattr(element, "length", None), getattr(element, "value", None)
-    if isinstance(length, int) and isinstance(value, bytes) and length != 0xFFFFFFFF and len(value) < length:
-        return f"element {element.tag} says {length} bytes, the file ends after {len(value)} of them"
-    return ""
-
-
-def stored_values(dataset: Dataset) -> NDArray[Any]:
-    """Return the stored values of one single-frame grey-scale instance, cleaned of unused bits.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns), unsigned or signed integers of 8 or 16 bits
-        Bits above High Bit or below the stored ones are gone, the sign is extended.
-
-    Raises
-    ------
-    UnsupportedPixelsError
-        No pixel data, colour, more than one frame, floating point, more than 16 bits, or a compression without decoder.
-    TruncatedDicomError
-        Fewer pixels than rows × columns, or a code stream that cannot be decoded to its end.
-
-    References
-    ----------
-    PS3.3 C.7.6.3 (image pixel), PS3.5 8.1 (bits allocated, stored, high bit).
-    """
-    name = _name(dataset)
-    bits = _check_supported(dataset, name)
-    syntax = _transfer_syntax(dataset, name)
-    try:
-        # pydicom clears the high bits only where High Bit is the usual one: take all bits of native pixels, clear them below.
-        options = {} if syntax.is_encapsulated else {"bits_stored": dataset.BitsAllocated}
-        values = pixel_array(dataset, decoding_plugin=_plugin(syntax), **options)
-    except _DECODE_ERRORS as error:
-        if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
-            raise UnsupportedPixelsError(
-                f"{name}: no installed decoder reads {syntax.name}. `pip install python-gdcm`, or ask the archive to transcode."
-            ) from error
-        raise TruncatedDicomError(
-            f"{name}: expected {dataset.Rows} rows × {dataset.Columns} columns of {syntax.name}, could not decode them: "
-            f"{_short(error)}. {_AGAIN}"
-        ) from error
-    if values.shape != (dataset.Rows, dataset.Columns):
-        raise UnsupportedPixelsError(f"{name}: expected one grey-scale plane, got an array of shape {values.shape}.")
-    if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
-        raise UnsupportedPixelsError(f"{name}: expected integers of at most 16 bits, got {values.dtype}.")
-    if values.dtype.byteorder not in "=|":
-        values = values.astype(values.dtype.newbyteorder("="))
-    spare_low = 0 if syntax.is_encapsulated else max(0, int(dataset.get("HighBit", bits - 1)) + 1 - bits)
-    spare_high = values.dtype.itemsize * 8 - bits - spare_low
-    if spare_high > 0 or spare_low > 0:
-        values = (values << max(0, spare_high)) >> (spare_low + max(0, spare_high))
-    return values
 
 
 def rescaled(dataset: Dataset) -> NDArray[np.float32]:
@@ -264,43 +144,6 @@ def _resized(image: NDArray[np.float32], longer_px: int) -> NDArray[np.float32]:
     return np.clip(np.asarray(shrunk, np.float32), 0.0, 1.0)
 
 
-def _check_supported(dataset: Dataset, name: str) -> int:
-    """Return Bits Stored, or say why these pixels are not displayed."""
-    if "PixelData" not in dataset:
-        kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
-        raise UnsupportedPixelsError(f"{name}: expected Pixel Data, got {kind or 'an instance without pixels'}.")
-    photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or dataset.get("SamplesPerPixel", 1) != 1:
-        raise UnsupportedPixelsError(
-            f"{name}: expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, got {photometric} "
-            f"with {dataset.get('SamplesPerPixel', 1)}."
-        )
-    try:
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        rows, columns, bits = int(dataset.Rows), int(dataset.Columns), int(dataset.BitsStored)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise UnsupportedPixelsError(f"{name}: expected Rows, Columns and Bits Stored, got: {_short(error)}.") from error
-    if frames != 1:
-        raise UnsupportedPixelsError(f"{name}: expected one frame, got {frames}.")
-    if not 1 <= bits <= 16:
-        raise UnsupportedPixelsError(f"{name}: expected 1 to 16 bits stored, got {bits}.")
-    if not 0 < rows * columns <= MAX_PIXELS:
-        raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")
-    return bits
-
-
-def _transfer_syntax(dataset: Dataset, name: str) -> UID:
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is None:
-        raise UnsupportedPixelsError(f"{name}: expected a Transfer Syntax UID in the file meta information, got none.")
-    return UID(syntax)
-
-
-def _plugin(syntax: UID) -> str:
-    wanted = _DECODERS.get(syntax, "")
-    return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""
-
-
 def _levels(stored: NDArray[Any]) -> NDArray[np.float64]:
     """Every value the image could hold, in the order of its bit patterns, so that a pattern is its own index."""
     return np.arange(2 ** (stored.dtype.itemsize * 8), dtype=f"u{stored.dtype.itemsize}").view(stored.dtype).astype(np.float64)
@@ -326,7 +169,7 @@ def _is_padding(dataset: Dataset, levels: NDArray[np.float64]) -> NDArray[np.boo
 def _modality(dataset: Dataset, levels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Modality LUT Sequence or rescale; never both (C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
-        table, first, _ = _lut(dataset.ModalityLUTSequence[0], _name(dataset))
+        table, first, _ = _lut(dataset.ModalityLUTSequence[0], name_of(dataset))
         return table[np.clip(levels - first, 0, table.size - 1).astype(np.intp)]
     slope, intercept = _number(dataset.get("RescaleSlope"), 1.0), _number(dataset.get("RescaleIntercept"), 0.0)
     return levels * (slope or 1.0) + intercept
@@ -336,7 +179,7 @@ def _voi(
     dataset: Dataset, curve: NDArray[np.float64], index: int, window: tuple[float, float] | None
 ) -> NDArray[np.float64] | None:
     """Return the displayed value in [0, 1] of each rescaled one, or None where nothing says how."""
-    name = _name(dataset)
+    name = name_of(dataset)
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if window is not None:
         if not (np.isfinite(window).all() and window[1] > 0):
@@ -404,7 +247,7 @@ def _lut(item: Dataset, name: str) -> tuple[NDArray[np.float64], int, int]:
             if table.size < count <= 2 * table.size:  # two 8-bit entries in each word
                 table = table.astype("<u2").view(np.uint8)
     except (AttributeError, TypeError, ValueError) as error:
-        raise UnsupportedPixelsError(f"{name}: expected a LUT with descriptor and data, got: {_short(error)}.") from error
+        raise UnsupportedPixelsError(f"{name}: expected a LUT with descriptor and data, got: {shortened(error)}.") from error
     table = table[:count].astype(np.float64)
     if table.size == 0:
         raise UnsupportedPixelsError(f"{name}: expected a LUT of {count} entries, got none.")
@@ -414,7 +257,7 @@ def _lut(item: Dataset, name: str) -> tuple[NDArray[np.float64], int, int]:
 def _numbers(value: object) -> list[float]:
     if value is None:
         return []
-    values = value if isinstance(value, list | tuple | pydicom.multival.MultiValue) else [value]
+    values = value if isinstance(value, list | tuple | MultiValue) else [value]
     return [_number(v, np.nan) for v in values]
 
 
@@ -424,13 +267,3 @@ def _number(value: object, default: float) -> float:
     except ValueError:
         return default
     return number if np.isfinite(number) else default
-
-
-def _name(dataset: Dataset) -> str:
-    return f"instance {dataset.get('SOPInstanceUID', 'without UID')}"
-
-
-def _short(error: BaseException) -> str:
-    """The first line of an error, never long: decoders put whole tracebacks of plugins into theirs."""
-    text = " ".join((str(error) or type(error).__name__).split())
-    return text.rstrip(".") if len(text) <= 160 else f"{text[:157]}…"
