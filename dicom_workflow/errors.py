@@ -24,6 +24,7 @@
     ├── LearningError                 a model cannot be trained, loaded or evaluated
     │   ├── DatasetError              the training data do not fit together
     │   └── BundleError               a model bundle is incomplete or was changed
+    ├── DeployError                   something could not be packed or sent to AWS
     ├── ServiceError                  a local service did not start or stopped answering
     └── NotebookError                 a notebook could not be run or has no record
         └── UnknownParameterError     a parameter that the notebook does not have
@@ -142,6 +143,10 @@ class DatasetError(LearningError):
 
 class BundleError(LearningError):
     """A model bundle is incomplete or was changed."""
+
+
+class DeployError(WorkflowError):
+    """Something could not be packed or sent to AWS."""
 
 
 class ServiceError(WorkflowError):

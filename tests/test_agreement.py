@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
 
-from dicom_workflow.errors import LabelingError, RecordError
+from dicom_workflow.errors import LabelingError
 from dicom_workflow.labeling.agreement import (
-    LabeledObject,
     best_single_reader_accuracy,
     consolidated_accuracy,
     fleiss_kappa,
     label_agreement,
     overall_agreement,
+    truth_by_source,
     worker_performance,
 )
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
-from dicom_workflow.records import Answer, LabelState
+from dicom_workflow.labeling.output import LabeledObject
+from dicom_workflow.labeling.truth import Truth
+from dicom_workflow.records import Answer, Instance, LabelState
 
 P, N, U = LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN
 
@@ -36,9 +37,19 @@ TEN_SUBJECTS = [
 ]  # fmt: skip
 
 
-def labeled(object_id: str, *answers: dict[str, LabelState]) -> LabeledObject:
-    given = [WorkerAnswer(f"w{n}", Answer(said), json.dumps(Answer(said).to_json())) for n, said in enumerate(answers)]
-    return LabeledObject.parse(object_id, consolidate(given))
+def labeled(source: str, *answers: dict[str, LabelState] | Answer) -> LabeledObject:
+    given = [
+        WorkerAnswer(f"w{n}", said if isinstance(said, Answer) else Answer(said)) for n, said in enumerate(answers)
+    ]
+    label = consolidate(given)
+    return LabeledObject(
+        number=1,
+        source=source,
+        data={},
+        states={name: LabelState(vote["state"]) for name, vote in label["labels"].items()},
+        answers={answer.worker_id: answer.answer for answer in given},
+        review=tuple(label["review"]),
+    )
 
 
 def test_kappa_of_the_table_of_1971() -> None:
@@ -109,14 +120,23 @@ def test_consolidated_accuracy_counts_cells() -> None:
     assert consolidated_accuracy(objects, ["Edema", "Fracture"], truth) == 0.5  # 2 right, 1 tie in review, 1 wrong
 
 
-def test_an_object_the_job_lost_is_not_right() -> None:
-    truth = {"0": {"Edema": P}, "9": {"Edema": P}}
-    assert consolidated_accuracy([labeled("0", {"Edema": P})], ["Edema"], truth) == 0.5
+def test_an_object_the_job_failed_on_is_not_right() -> None:
+    failed = LabeledObject(2, "9", {}, failure_reason="Annotation tasks expired.")
+    truth = {"0": {"Edema": P}, "9": {"Edema": P}, "of another job": {"Edema": P}}
+    assert consolidated_accuracy([labeled("0", {"Edema": P}), failed], ["Edema"], truth) == 0.5
 
 
 def test_truth_without_the_labels_is_an_error() -> None:
-    with pytest.raises(LabelingError, match="at least one of the labels"):
-        consolidated_accuracy([], ["Edema"], {"0": {"Gout": P}})
+    with pytest.raises(LabelingError, match="at least one label of one object"):
+        consolidated_accuracy([labeled("0", {"Edema": P})], ["Edema"], {"0": {"Gout": P}})
+
+
+def test_truth_is_found_by_orthanc_id_and_by_uri() -> None:
+    truth = Truth.parse("sop_instance_uid,patient_id,Edema,Fracture\n1.2,p,1,0\n")
+    orthanc_id = "-".join(["0123abcd"] * 5)
+    instances = [Instance(orthanc_id, sop_instance_uid="1.2", uri="s3://b/1.dcm"), Instance(orthanc_id, sop_instance_uid="1.3")]
+    states = {"Edema": P, "Fracture": N}
+    assert truth_by_source(truth, instances) == {orthanc_id: states, "s3://b/1.dcm": states}
 
 
 def test_the_best_reader_is_one_who_read_enough() -> None:
@@ -136,24 +156,6 @@ def test_three_readers_together_beat_the_best_of_them() -> None:
 
 
 def test_an_unusable_answer_is_no_vote_but_is_not_right_either() -> None:
-    unusable = json.dumps(Answer(unusable="poor-quality").to_json())
-    value = consolidate([WorkerAnswer("w0", Answer.parse(unusable), unusable)], labels=["Edema"])
-    found = LabeledObject.parse("0", value)
+    found = labeled("0", Answer(unusable="poor-quality"))
     assert overall_agreement([found], ["Edema"]).objects == 0
     assert worker_performance([found], ["Edema"], {"0": {"Edema": P}})["w0"].accuracy == 0.0
-
-
-def test_a_value_with_the_workers_annotations_only_is_consolidated() -> None:
-    content = json.dumps({"disease": {"Edema": True}, "labels": json.dumps({"label": ["Edema"]})})
-    value = {"annotationsFromAllWorkers": [{"workerId": "a", "annotationData": {"content": content}}, {"workerId": "b"}]}
-    found = LabeledObject.parse("0", value)
-    assert found.states == {"Edema": P}
-    assert list(found.answers) == ["a"]
-
-
-@pytest.mark.parametrize(
-    "value", [None, {}, {"labels": {"Edema": "positive"}}, {"labels": {"Edema": {"state": "?"}}}, {"labels": []}]
-)
-def test_a_value_that_is_no_label_is_refused(value: object) -> None:
-    with pytest.raises(RecordError, match="object 7: expected"):
-        LabeledObject.parse("7", value)

@@ -8,52 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow.errors import AnswerError, LabelingError, RecordError
-from dicom_workflow.labeling.consolidation import VOTING_STATES, WorkerAnswer, consolidate, count_votes
-from dicom_workflow.records import Answer, LabelState, WorkerAnnotation
+from dicom_workflow.errors import LabelingError
+from dicom_workflow.labeling.consolidation import VOTING_STATES, count_votes
+from dicom_workflow.labeling.output import LabeledObject
+from dicom_workflow.labeling.truth import Truth
+from dicom_workflow.records import Answer, Instance, LabelState
 
-Truth = Mapping[str, Mapping[str, LabelState]]
-"""True states, ``positive`` or ``negative``, by object id and label. A cell that is not there is not judged."""
-
-
-@dataclass(frozen=True)
-class LabeledObject:
-    """One image with the consolidated states and each worker's readable answer."""
-
-    object_id: str
-    states: Mapping[str, LabelState]
-    review: frozenset[str] = frozenset()
-    answers: Mapping[str, Answer] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, object_id: str, value: object) -> LabeledObject:
-        """Return the object of one label attribute's value in an output manifest.
-
-        A value with only ``annotationsFromAllWorkers``, as other post-annotation functions write it, is consolidated here.
-
-        Raises
-        ------
-        RecordError
-            No JSON object, or neither ``labels`` nor ``annotationsFromAllWorkers`` in it, or a state that is none.
-        """
-        if not isinstance(value, Mapping) or not {"labels", "annotationsFromAllWorkers"} & set(value):
-            raise RecordError(f"object {object_id}: expected a label with 'labels' or 'annotationsFromAllWorkers'.")
-        answers: dict[str, Answer] = {}
-        for entry in value.get("annotationsFromAllWorkers") or ():
-            try:
-                annotation = WorkerAnnotation.parse(entry)
-                answers[annotation.worker_id] = Answer.parse(annotation.content)
-            except (AnswerError, RecordError):
-                continue  # the consolidated label already lists it among its refusals
-        label = value if "labels" in value else consolidate(WorkerAnswer(name, said) for name, said in answers.items())
-        try:
-            states = {str(name): LabelState(vote["state"]) for name, vote in label["labels"].items()}
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise RecordError(f"object {object_id}: expected 'labels' as an object of label to vote.") from None
-        return cls(object_id, states, frozenset(label.get("review") or ()), answers)
+TrueStates = Mapping[str, Mapping[str, LabelState]]
+"""True states, ``positive`` or ``negative``, by an object's source and by label. A cell that is not there is not judged."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +53,18 @@ class WorkerPerformance:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; an undefined number is null."""
         return {name: _number(value) if isinstance(value, float) else value for name, value in vars(self).items()}
+
+
+def truth_by_source(truth: Truth, instances: Iterable[Instance]) -> dict[str, dict[str, LabelState]]:
+    """Return the true states of each instance the table knows, under its Orthanc instance id and under its URI."""
+    known: dict[str, dict[str, LabelState]] = {}
+    positive, negative = LabelState.POSITIVE, LabelState.NEGATIVE
+    for instance in instances:
+        states = truth.states_of(instance.sop_instance_uid)
+        for source in (instance.orthanc_instance_id, instance.uri):
+            if states is not None and source:
+                known[source] = {label: positive if there else negative for label, there in states.items()}
+    return known
 
 
 def fleiss_kappa(counts: Iterable[Sequence[int]]) -> float:
@@ -151,7 +128,7 @@ def _agreement(table: Sequence[Sequence[int]]) -> LabelAgreement:
 
 
 def worker_performance(
-    objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth | None = None
+    objects: Sequence[LabeledObject], labels: Sequence[str], truth: TrueStates | None = None
 ) -> dict[str, WorkerPerformance]:
     """Return how each worker did, by worker id.
 
@@ -166,7 +143,7 @@ def worker_performance(
 
 
 def _performance(
-    worker: str, objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth | None
+    worker: str, objects: Sequence[LabeledObject], labels: Sequence[str], truth: TrueStates | None
 ) -> WorkerPerformance:
     right = {LabelState.POSITIVE: 0, LabelState.NEGATIVE: 0}
     asked = {LabelState.POSITIVE: 0, LabelState.NEGATIVE: 0}
@@ -175,7 +152,7 @@ def _performance(
         answer = labeled.answers.get(worker)
         if answer is None:
             continue
-        judge = _others(labeled, worker) if truth is None else _known(truth, labeled.object_id)
+        judge = _others(labeled, worker) if truth is None else _known(truth, labeled.source)
         judged = [(label, state) for label in labels if (state := judge(label)) in asked]
         seen += bool(judged)
         for label, state in judged:
@@ -191,33 +168,28 @@ def _performance(
     )
 
 
-def consolidated_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth) -> float:
+def consolidated_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str], truth: TrueStates) -> float:
     """Return the share of true cells that the consolidated labels have right, 0 to 1.
 
-    An object of `truth` that is not among `objects` counts with all its cells as not right: a job that lost it did not
-    label it correctly. A label in review is not right either.
+    An object that the job failed on counts with all its cells as not right; a label in review is not right either.
 
     Raises
     ------
     LabelingError
-        `truth` knows no cell of `labels`.
+        `truth` knows no cell of the objects and labels.
     """
-    found = {labeled.object_id: labeled for labeled in objects}
     cells = right = 0
-    for object_id, states in truth.items():
-        labeled = found.get(object_id)
-        for label in labels:
-            if label not in states:
-                continue
-            cells += 1
-            if labeled is not None and label not in labeled.review:
-                right += labeled.states.get(label) == states[label]
+    for labeled in objects:
+        for label, state in truth.get(labeled.source, {}).items():
+            if label in labels:
+                cells += 1
+                right += label not in labeled.review and labeled.states.get(label) == state
     if not cells:
-        raise LabelingError("expected a truth table with at least one of the labels, got none of them.")
+        raise LabelingError("expected a truth that knows at least one label of one object, got one that knows none.")
     return right / cells
 
 
-def best_single_reader_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str], truth: Truth) -> float:
+def best_single_reader_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str], truth: TrueStates) -> float:
     """Return the accuracy of the best worker, 0 to 1, over the objects that worker answered.
 
     Only workers who answered at least half as many objects as the busiest one are compared: over few objects, luck would
@@ -237,8 +209,8 @@ def _others(labeled: LabeledObject, worker: str) -> Callable[[str], LabelState |
     return lambda label: count_votes(answer.labels.get(label, LabelState.UNKNOWN) for answer in others).state
 
 
-def _known(truth: Truth, object_id: str) -> Callable[[str], LabelState | None]:
-    states = truth.get(object_id, {})
+def _known(truth: TrueStates, source: str) -> Callable[[str], LabelState | None]:
+    states = truth.get(source, {})
     return lambda label: LabelState(states[label]) if label in states else None
 
 
