@@ -33,6 +33,7 @@ LAYERS = {
     # faces
     "services": 3,
     "deploy": 3,
+    "training": 3,
     "viz": 3,
     "report": 3,
     "notebook": 3,
@@ -58,8 +59,8 @@ THIRD_PARTY = {
     "manifest": set(),
     "channel": set(),
     "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm"},
-    "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests"},
-    "groundtruth": {"boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy"},
+    "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests", "tqdm"},
+    "groundtruth": {"boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"},
     "learning": {"torch", "monai", "numpy", "safetensors", "sklearn", "pydicom", "tqdm"},
     "search": {"lancedb", "pyarrow", "opensearchpy", "strawberry", "fastapi", "starlette", "uvicorn", "boto3", "numpy"},
 }
@@ -132,9 +133,20 @@ def test_no_module_imports_from_above_or_from_next_door(module: str) -> None:
 
 
 def test_no_two_modules_need_each_other() -> None:
-    """In-function imports included: a circle that is only put off is still one."""
+    """In-function imports included: a circle that is only put off is still one.
+
+    Only a package's front door may open its own rooms inside a function, as `archive.open_archive` does.
+    """
+    needs = {
+        module: {
+            name
+            for name in own_imports(module)
+            if name != module and not (name.startswith(f"{module}.") and name not in own_imports(module, in_functions=False))
+        }
+        for module in MODULES
+    }
     try:
-        TopologicalSorter({module: own_imports(module) - {module} for module in MODULES}).prepare()
+        TopologicalSorter(needs).prepare()
     except CycleError as error:
         pytest.fail(" → ".join(error.args[1]))
 

@@ -1,0 +1,44 @@
+"""Pictures: functions that return a Figure, live views of what is running, and the browser of labeled samples.
+
+Nothing here shows or saves by itself, needs a screen or changes matplotlib's global state: a notebook shows what its cell
+returns, a script writes ``figure.savefig(path)``. Colours are told apart by readers with any colour vision, and black is kept
+for radiographs.
+"""
+
+from dicom_workflow.viz.browser import SampleBrowser
+from dicom_workflow.viz.charts import (
+    agreement_figure,
+    auroc_figure,
+    label_counts_figure,
+    labeling_progress,
+    training_figure,
+)
+from dicom_workflow.viz.choice import choose_samples, save
+from dicom_workflow.viz.live import LiveFigure, LiveLabeling, LiveTraining
+from dicom_workflow.viz.radiographs import manifest_figure, sheet, upload_figure
+from dicom_workflow.viz.samples import Sample, choose_samples, has_disagreement, sample_figure, samples_figure
+from dicom_workflow.viz.style import Picture, save
+
+__all__ = [
+    "LiveFigure",
+    "LiveLabeling",
+    "LiveTraining",
+    "Picture",
+    "Sample",
+    "SampleBrowser",
+    "agreement_figure",
+    "auroc_figure",
+    "choose_samples",
+    "choose_samples",
+    "has_disagreement",
+    "label_counts_figure",
+    "labeling_progress",
+    "manifest_figure",
+    "sample_figure",
+    "samples_figure",
+    "save",
+    "save",
+    "sheet",
+    "training_figure",
+    "upload_figure",
+]

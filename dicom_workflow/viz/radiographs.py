@@ -1,0 +1,142 @@
+"""Sheets of radiographs: what went into the archive, and what a labeling job will ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from dicom_workflow.viz.style import BLUE, GREEN, GREY, STYLE, VERMILLION, Picture, percent, plain, show_radiograph
+
+OUTCOME_COLORS = {"stored": BLUE, "already there": GREEN, "already_there": GREEN}
+"""Anything else did not arrive."""
+
+
+@matplotlib.rc_context(STYLE)
+def sheet(images: Sequence[NDArray[Any]], titles: Sequence[object] = (), *, columns: int = 7, title: str = "") -> Figure:
+    """Return a contact sheet.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, shape (rows, columns), in [0, 1]
+        Display images of any sizes; each keeps its aspect.
+    titles : sequence
+        A line below each image.
+    columns : int
+        Images in a row; 14 images make two rows of seven.
+    title : str
+        The headline; how many images there are when not given.
+    """
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    side = 10.0 / max(columns, 4)
+    below = 0.24 if titles else 0.0
+    figure = Picture(10.0 if columns >= 4 else side * columns, rows * (side + below) + 0.4, title or f"{len(images)} images")
+    _draw_sheet(figure, images, titles, columns)
+    return figure
+
+
+def _sides(figure: Figure, widths: Sequence[float]) -> tuple[SubFigure | None, Figure | SubFigure]:
+    """The left and the right part of a figure; without widths nothing is on the left and everything on the right."""
+    if not widths:
+        return None, figure
+    parts = figure.subfigures(1, 2, width_ratios=widths, squeeze=False)
+    return parts[0][0], parts[0][1]
+
+
+def _draw_sheet(figure: Figure | SubFigure, images: Sequence[NDArray[Any]], titles: Sequence[object], columns: int) -> None:
+    rows = max(1, -(-len(images) // columns))
+    grid = np.ravel(figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02}))
+    for number, axes in enumerate(grid):
+        if number >= len(images):
+            axes.set_axis_off()
+            continue
+        show_radiograph(axes, images[number], longest_px=400, square=True)
+        if number < len(titles):
+            axes.set_xlabel(plain(titles[number], 28), fontsize=8, labelpad=3)
+
+
+@matplotlib.rc_context(STYLE)
+def upload_figure(
+    counts: Mapping[str, int],
+    thumbnails: Sequence[tuple[str, NDArray[Any]]] = (),
+    *,
+    seconds: float = 0.0,
+    size_bytes: int = 0,
+) -> Figure:
+    """Return what an upload left in the archive: a dozen of the images, and how many files had which outcome.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        Outcome → files, for example ``{"stored": 160, "already there": 5, "refused": 2}``.
+    thumbnails : sequence of (title, ndarray in [0, 1])
+        Display images; the first twelve are drawn.
+    seconds : float
+        How long the upload took, checking included; 0 when not known.
+    size_bytes : int
+        How much was sent; 0 when not known.
+    """
+    total = sum(counts.values())
+    arrived = sum(count for outcome, count in counts.items() if outcome in OUTCOME_COLORS)
+    shown = thumbnails[:12]
+    rows = -(-len(shown) // 4)
+    figure = Picture(10.0, 0.4 + 1.55 * rows if rows > 1 else 2.6, f"{arrived:,} of {total:,} files are in the archive")
+    left, right = _sides(figure, (5.6, 4.4) if shown else ())
+    if left:
+        _draw_sheet(left, [image for _, image in shown], [title for title, _ in shown], min(4, len(shown)))
+    axes = right.subplots()
+    outcomes = list(counts)
+    colors = [OUTCOME_COLORS.get(outcome, VERMILLION) for outcome in outcomes]
+    bars = axes.barh(range(len(outcomes)), [counts[outcome] for outcome in outcomes], color=colors, height=0.55)
+    for bar, outcome in zip(bars, outcomes, strict=True):
+        text = f" {counts[outcome]:,} ({percent(counts[outcome], total)})"
+        axes.text(bar.get_width(), bar.get_y() + bar.get_height() / 2, text, va="center", fontsize=9)
+    axes.set_yticks(range(len(outcomes)), [plain(outcome.replace("_", " ")) for outcome in outcomes])
+    axes.set_ylim(max(len(outcomes), 4) - 0.4, -0.6)
+    axes.set_xlim(0, max([*counts.values(), 1]) * 1.3)
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlabel("files")
+    if seconds > 0:
+        rate = f" · {size_bytes / seconds / 1e6:.1f} MB/s" if size_bytes else ""
+        axes.set_title(f"{total / seconds:.0f} files/s{rate}, checked by reading back", color=GREY)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def manifest_figure(
+    labels: Sequence[str], lines: int, images: Sequence[NDArray[Any]] = (), titles: Sequence[object] = ()
+) -> Figure:
+    """Return what a labeling job will ask: of which images, and which labels.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        The label list of the manifest.
+    lines : int
+        How many objects the manifest has.
+    images : sequence of ndarray in [0, 1]
+        Some of them; the first eight are drawn.
+    titles : sequence
+        A line below each image.
+    """
+    headline = f"{lines:,} images × {len(labels)} labels: {lines * len(labels):,} answers asked of each worker"
+    figure = Picture(10.0, 4.6 if images else max(2.0, 0.27 * len(labels) + 0.7), headline)
+    left, right = _sides(figure, (7.1, 2.9) if images else ())
+    if left:
+        _draw_sheet(left, images[:8], titles[:8], min(4, len(images)))
+    axes = right.subplots()
+    axes.set_axis_off()
+    axes.set_xlim(0, 1)
+    axes.set_ylim(max(len(labels), 8) - 0.4, -0.6)
+    for row, label in enumerate(labels):
+        axes.plot(0.06, row, marker="s", markersize=8, markerfacecolor="white", markeredgecolor=BLUE, markeredgewidth=1.3)
+        axes.text(0.14, row, plain(label, 34), va="center", fontsize=10 if len(labels) <= 16 else 160 / len(labels))
+    return figure

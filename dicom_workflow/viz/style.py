@@ -1,0 +1,157 @@
+"""How every picture looks: its colours, its type, and how it reaches a notebook."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dicom_workflow.records import LABELS
+from dicom_workflow.storage import Storage
+
+# Okabe and Ito's palette, which readers with any colour vision tell apart.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY, LIGHT, INK = "#8A8A8A", "#E3E3E3", "#222222"
+
+STATE_COLORS = {"positive": VERMILLION, "uncertain": YELLOW, "negative": SKY, "unknown": LIGHT}
+STATE_SIGNS = {"positive": "+", "uncertain": "?", "negative": "−", "unknown": "·"}
+REGION_COLORS = (YELLOW, SKY, ORANGE, GREEN, PURPLE, VERMILLION)
+"""Bright enough on a radiograph."""
+
+STYLE: Any = {
+    "font.family": ["DejaVu Sans"],  # the font that comes with matplotlib: the same picture on every machine
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": LIGHT,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+SCREEN_DPI = 100
+SHARPNESS = 1.6
+"""Pixels drawn per pixel of layout, so that a picture stays sharp on a dense screen and in print."""
+
+
+class Picture(Figure):
+    """A Figure that a notebook shows by itself.
+
+    A plain `Figure` made without pyplot is shown as text; this one brings its own PNG. Nothing of it is global, so pictures are
+    drawn in any thread, with or without a screen.
+    """
+
+    def __init__(self, width: float, height: float, title: str = "") -> None:
+        with matplotlib.rc_context(STYLE):
+            super().__init__(figsize=(width, height), dpi=SCREEN_DPI, layout="constrained")
+            FigureCanvasAgg(self)
+            if title:
+                self.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
+
+    def draw(self, renderer: Any) -> None:
+        """Draw in this package's style: ticks are made while drawing and read the style then."""
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            # A label in a script that the font lacks shows boxes; that is no reason to fill a notebook with warnings.
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+            super().draw(renderer)
+
+    def to_png(self, *, dpi: float = SCREEN_DPI * SHARPNESS) -> bytes:
+        """Return the picture as PNG."""
+        buffer = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+            self.savefig(buffer, format="png", dpi=dpi)
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = self.get_size_inches() * SCREEN_DPI
+        return self.to_png(), {"width": round(width), "height": round(height)}
+
+
+def plain(text: object, limit: int = 40) -> str:
+    """Return text from data as one short line that matplotlib draws as it stands, dollar signs and all."""
+    shown = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in str(text))
+    shown = " ".join(shown.split())
+    return (shown if len(shown) <= limit else f"{shown[: limit - 1]}…").replace("$", r"\$")
+
+
+def short_names(identifiers: Iterable[str]) -> dict[str, str]:
+    """Return a short name for each worker: the id itself, or its end where ids are long and begin alike."""
+    names = list(identifiers)
+    return {name: plain(name if len(name) <= 10 else f"…{name[-6:]}") for name in names}
+
+
+def in_label_order(labels: Iterable[str]) -> list[str]:
+    """Return labels once each: in the package's order if all are the package's, else as the task has them."""
+    given = dict.fromkeys(labels)
+    return [label for label in LABELS if label in given] if given.keys() <= set(LABELS) else list(given)
+
+
+def shrunk(image: NDArray[Any], longest_px: int) -> NDArray[np.float32]:
+    """Return an image of at most about that many pixels on its longer side, each the mean of the pixels it covers.
+
+    Only for drawing: matplotlib is slow on images of many megapixels.
+    """
+    pixels = np.asarray(image, dtype=np.float32)
+    step = max(pixels.shape) // longest_px
+    if step < 2:
+        return pixels
+    rows, columns = (max(1, side // step) for side in pixels.shape)
+    row_step, column_step = min(step, pixels.shape[0]), min(step, pixels.shape[1])
+    whole = pixels[: rows * row_step, : columns * column_step]
+    return whole.reshape(rows, row_step, columns, column_step).mean(axis=(1, 3), dtype=np.float32)
+
+
+def show_radiograph(axes: Axes, image: NDArray[Any], *, longest_px: int = 800, square: bool = False) -> None:
+    """Draw a display image, grey values in [0, 1], axes in its own pixels with the corner as origin.
+
+    With `square`, black on two sides instead of another shape: the images of a sheet stand in line.
+    """
+    rows, columns = np.shape(image)
+    axes.imshow(
+        shrunk(image, longest_px), cmap="gray", vmin=0.0, vmax=1.0, extent=(0, columns, rows, 0), interpolation="antialiased"
+    )
+    axes.set_facecolor("black")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if square:
+        half = max(rows, columns) / 2
+        axes.set_xlim(columns / 2 - half, columns / 2 + half)
+        axes.set_ylim(rows / 2 + half, rows / 2 - half)
+    axes.autoscale(False)  # a region that leaves the image must not move it
+
+
+def percent(part: int, whole: int) -> str:
+    """Return a share as text; almost all is not all, and almost none is not none."""
+    share = 100 * part / whole if whole else 0.0
+    if 0 < share < 0.5:
+        return "< 1 %"
+    return "> 99 %" if 99.5 <= share < 100 else f"{share:.0f} %"
+
+
+def save(figure: Figure, uri: str, storage: Storage | None = None) -> str:
+    """Write a figure as PNG and return its URI."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=SCREEN_DPI * SHARPNESS)
+    return (storage or Storage()).write_bytes(uri, buffer.getvalue())
