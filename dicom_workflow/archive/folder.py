@@ -1,0 +1,159 @@
+"""The embedded archive: a folder of this machine that keeps Orthanc's promises where no Orthanc can be installed.
+
+``instances/<first two digits>/<orthanc id>.dcm`` is the file as it came, ``.json`` beside it the record with the MD5 it had
+then. The file appears last, in one step, and is never written again: what can be seen is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from dicom_workflow.archive import ALREADY_THERE, STORED, StoreResult, checked_id
+from dicom_workflow.archive.inspection import inspect, md5_of
+from dicom_workflow.errors import (
+    ArchiveError,
+    ArchiveUnavailableError,
+    DicomError,
+    InstanceNotFoundError,
+    RecordError,
+    VerificationError,
+)
+from dicom_workflow.records import Instance
+from dicom_workflow.storage import Storage, to_uri
+
+
+class FolderArchive:
+    """DICOM files by their Orthanc instance id, below one folder; safe for several threads and processes.
+
+    Parameters
+    ----------
+    root : Path
+        Made when the first instance is stored.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._storage = Storage()
+
+    def __repr__(self) -> str:
+        return f"FolderArchive({str(self.root)!r})"
+
+    def check(self) -> str:
+        """Return what this is, once the folder is there and can be written."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise ArchiveUnavailableError(
+                f"{self.root}: expected a folder that can be written, got: {error.strerror}. Set DICOM_WORKFLOW_WORKSPACE to "
+                "a folder of your own."
+            ) from None
+        return f"folder archive at {self.root}"
+
+    def store_instance(self, data: bytes) -> StoreResult:
+        """Store one DICOM file; one whose identity is known already is left as it is."""
+        found = inspect(data)
+        identifier = found.orthanc_instance_id
+        path = self._path(identifier)
+        if path.is_file():
+            return StoreResult(identifier, ALREADY_THERE)
+        instance = found.to_instance(md5_of(data))
+        try:
+            return StoreResult(identifier, STORED if self._write(path, data, instance) else ALREADY_THERE)
+        except OSError as error:
+            raise ArchiveError(f"{path}: cannot be written: {error.strerror}. Make room, or check rights.") from error
+
+    def md5(self, orthanc_instance_id: str) -> str:
+        """Return the MD5 that the file had when it was stored."""
+        return self._record(orthanc_instance_id).md5
+
+    def read_instance(self, orthanc_instance_id: str) -> bytes:
+        """Return the bytes that lie in the folder now."""
+        try:
+            return self._path(orthanc_instance_id).read_bytes()
+        except FileNotFoundError:
+            raise _not_found(orthanc_instance_id) from None
+        except OSError as error:
+            raise ArchiveError(f"{self._path(orthanc_instance_id)}: cannot be read: {error.strerror}.") from error
+
+    def retrieve_instance(self, orthanc_instance_id: str) -> bytes:
+        """Return one file, held against the MD5 it had when it was stored."""
+        data = self.read_instance(orthanc_instance_id)
+        expected, found = self.md5(orthanc_instance_id), md5_of(data)
+        if found != expected:
+            raise VerificationError(
+                f"{self._path(orthanc_instance_id)}: expected MD5 {expected}, got {found}: the file was changed after it was "
+                "stored. Delete the instance and store it again."
+            )
+        return data
+
+    def search_for_instances(self, page_size: int = 1000) -> Iterator[Instance]:
+        """Yield every instance, ordered by id."""
+        for path in sorted(self.root.glob("instances/*/*.dcm")):
+            with contextlib.suppress(InstanceNotFoundError):  # deleted since
+                yield self._record(path.stem)
+
+    def delete_instance(self, orthanc_instance_id: str) -> None:
+        """Remove one instance for good."""
+        path = self._path(orthanc_instance_id)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            raise _not_found(orthanc_instance_id) from None
+        path.with_suffix(".json").unlink(missing_ok=True)
+
+    def _path(self, orthanc_instance_id: str) -> Path:
+        identifier = checked_id(orthanc_instance_id)
+        return self.root / "instances" / identifier[:2] / f"{identifier}.dcm"
+
+    def _write(self, path: Path, data: bytes, instance: Instance) -> bool:
+        """Write the file beside its place and link it there: a link, unlike a rename, never replaces what another wrote."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        part = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                return False
+        finally:
+            part.unlink(missing_ok=True)
+        self._write_record(path, instance)
+        return True
+
+    def _write_record(self, path: Path, instance: Instance) -> None:
+        self._storage.write_text(to_uri(path.with_suffix(".json")), json.dumps(instance.to_json()))
+
+    def _record(self, orthanc_instance_id: str) -> Instance:
+        """The record beside the file; made again from the file when a crash or a person left none."""
+        path = self._path(orthanc_instance_id)
+        if not path.is_file():
+            raise _not_found(orthanc_instance_id)
+        try:
+            return Instance.parse(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, RecordError):
+            pass
+        data = self.read_instance(orthanc_instance_id)
+        try:
+            found = inspect(data)
+        except DicomError as error:
+            raise VerificationError(f"{path}: expected the DICOM file that was stored: {error}") from None
+        if found.orthanc_instance_id != orthanc_instance_id:
+            raise VerificationError(f"{path}: expected instance {orthanc_instance_id}, got {found.orthanc_instance_id}.")
+        instance = found.to_instance(md5_of(data))
+        self._write_record(path, instance)
+        return instance
+
+
+def _not_found(orthanc_instance_id: str) -> InstanceNotFoundError:
+    return InstanceNotFoundError(f"{orthanc_instance_id}: the archive holds no such instance.")
