@@ -179,7 +179,9 @@ class Service:
 
     def make_team(self, workers: Mapping[str, Secret] = PASSWORDS) -> dict[str, str]:
         members = [{"OidcMemberDefinition": {"Groups": ["readers"]}}]
-        arn = self.client().create_workteam(WorkteamName="readers", Description="Readers", MemberDefinitions=members)["WorkteamArn"]
+        arn = self.client().create_workteam(WorkteamName="readers", Description="Readers", MemberDefinitions=members)[
+            "WorkteamArn"
+        ]
         assert arn == TEAM
         return put_workers(self.settings, workers, "readers")
 
@@ -233,7 +235,9 @@ class Visitor:
 
     def answer(self, task: str, content: object, **options: Any) -> requests.Response:
         headers = {"X-CSRF-Token": self.csrf()}
-        return self.post(f"{task}/answer", json={"answerContent": content}, headers=headers, accept="application/json", **options)
+        return self.post(
+            f"{task}/answer", json={"answerContent": content}, headers=headers, accept="application/json", **options
+        )
 
 
 def said(states: Mapping[str, str]) -> dict[str, str]:
@@ -250,6 +254,8 @@ def without_times(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Output lines without the two things that differ between equal runs: when, and the file name made of when."""
     compared = []
     for line in lines:
-        metadata = {k: v for k, v in line.get("finding-metadata", {}).items() if k not in ("creation-date", "worker-response-ref")}
+        metadata = {
+            k: v for k, v in line.get("finding-metadata", {}).items() if k not in ("creation-date", "worker-response-ref")
+        }
         compared.append({**line, "finding-metadata": metadata})
     return compared

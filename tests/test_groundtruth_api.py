@@ -56,7 +56,7 @@ def refused(code: str, text: str, call: Any, **request: Any) -> None:
     assert caught.value.response["Error"]["Code"] == code
 
 
-# ---- A whole job -----------------------------------------------------------------------------------------------------------
+# ---- A whole job ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_job_of_twelve_objects_and_three_readers_ends_in_ground_truths_own_files(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_published_samples_three_lines_are_served_as_three_tasks(service: Se
     assert [line["finding"]["labels"]["Edema"]["state"] for line in lines] == [LabelState.POSITIVE] * 3
 
 
-# ---- Signatures ------------------------------------------------------------------------------------------------------------
+# ---- Signatures -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_wrong_secret_is_refused(service: Service) -> None:
@@ -188,13 +188,16 @@ def test_an_operation_aws_has_and_this_service_has_not_is_named(service: Service
     refused("UnknownOperationException", "CreateLabelingJob, DescribeLabelingJob", service.client().list_models)
 
 
-# ---- Validation ------------------------------------------------------------------------------------------------------------
+# ---- Validation -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"LabelingJobName": "bad_name!"}, "'bad_name!' at 'labelingJobName' failed to satisfy constraint: Member must satisfy regular"),
+        (
+            {"LabelingJobName": "bad_name!"},
+            "'bad_name!' at 'labelingJobName' failed to satisfy constraint: Member must satisfy regular",
+        ),
         ({"LabelAttributeName": "finding-metadata"}, "nor an ending '-metadata'"),
         ({"LabelAttributeName": "source-ref"}, "neither 'source' nor 'source-ref'"),
         ({"RoleArn": "arn:aws:iam::1:role/short-account"}, "'roleArn'"),
@@ -219,7 +222,10 @@ def test_a_request_outside_the_limits_is_refused(service: Service, changes: dict
         ({"TaskAvailabilityLifetimeInSeconds": 2_592_001}, "at most 2592000"),
         ({"MaxConcurrentTaskCount": 5001}, "5000"),
         ({"PreHumanTaskLambdaArn": f"{FUNCTION[:-20]}other"}, "SageMaker-dicom-workflow-pre .*SageMaker-dicom-workflow-post"),
-        ({"PreHumanTaskLambdaArn": f"{FUNCTION}post"}, "PreHumanTaskLambdaArn.*expected …:function:SageMaker-dicom-workflow-pre"),
+        (
+            {"PreHumanTaskLambdaArn": f"{FUNCTION}post"},
+            "PreHumanTaskLambdaArn.*expected …:function:SageMaker-dicom-workflow-pre",
+        ),
         ({"WorkteamArn": TEAM.replace("readers", "nobody")}, "nobody' does not exist"),
         ({"WorkteamArn": TEAM.replace("us-east-1", "eu-west-1")}, "does not exist here"),
         ({"UiConfig": {"UiTemplateS3Uri": "file:///etc/passwd"}}, "within the service's workspace"),
@@ -231,7 +237,8 @@ def test_a_human_task_outside_the_limits_is_refused(service: Service, human: dic
 
 
 @pytest.mark.parametrize(
-    "path", ["groundtruth/journal.sqlite", "services/state.json", "orthanc/x", "images/../groundtruth/lock", "link/journal.sqlite"]
+    "path",
+    ["groundtruth/journal.sqlite", "services/state.json", "orthanc/x", "images/../groundtruth/lock", "link/journal.sqlite"],
 )
 def test_a_job_cannot_read_the_services_own_files(service: Service, path: str) -> None:
     link = service.workspace / "link"
@@ -264,7 +271,7 @@ def test_a_job_that_is_not_there_is_not_found(service: Service) -> None:
     refused("ResourceNotFound", "does not exist", service.client().stop_labeling_job, LabelingJobName="nowhere")
 
 
-# ---- Listing, describing, stopping ---------------------------------------------------------------------------------------------
+# ---- Listing, describing, stopping ------------------------------------------------------------------------------------------
 
 
 def test_jobs_are_listed_in_pages_and_by_what_is_asked_for(service: Service) -> None:
@@ -315,7 +322,7 @@ def test_a_stopped_job_keeps_what_was_answered_and_leaves_the_rest_as_it_was(ser
     refused("ValidationException", "is Stopped; only one in progress", call, LabelingJobName="stopped")
 
 
-# ---- Work teams and workers ------------------------------------------------------------------------------------------------------
+# ---- Work teams and workers -------------------------------------------------------------------------------------------------
 
 
 def test_a_work_team_is_made_shown_changed_listed_and_removed(service: Service) -> None:
@@ -323,7 +330,14 @@ def test_a_work_team_is_made_shown_changed_listed_and_removed(service: Service) 
     members = [{"CognitoMemberDefinition": {"UserPool": "us-east-1_x1", "UserGroup": "group", "ClientId": "client"}}]
     arn = client.create_workteam(WorkteamName="second-team", Description="d", MemberDefinitions=members)["WorkteamArn"]
     assert arn == "arn:aws:sagemaker:us-east-1:000000000000:workteam/private-crowd/second-team"
-    refused("ResourceInUse", "already exists", client.create_workteam, WorkteamName="Second-Team", Description="d", MemberDefinitions=members)
+    refused(
+        "ResourceInUse",
+        "already exists",
+        client.create_workteam,
+        WorkteamName="Second-Team",
+        Description="d",
+        MemberDefinitions=members,
+    )
     team = client.describe_workteam(WorkteamName="second-team")["Workteam"]
     assert (team["Description"], team["MemberDefinitions"], team["SubDomain"]) == ("d", members, service.url.split("//")[1])
     assert client.update_workteam(WorkteamName="second-team", Description="new")["Workteam"]["Description"] == "new"
@@ -373,7 +387,7 @@ def test_neither_the_journal_nor_the_log_holds_a_password_or_the_secret(service:
 def test_two_services_do_not_share_a_workspace(service: Service) -> None:
     other = Service(service.workspace)
     other.log = service.workspace.parent / "other.log"
-    with pytest.raises(AssertionError, match="another labeling service .* works here already"):
+    with pytest.raises(AssertionError, match=r"another labeling service .* works here already"):
         other.start()
 
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_workflow.errors import StorageError
+from dicom_workflow.errors import StorageError, TemplateError
+from dicom_workflow.records import is_orthanc_id
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, s3_parts, to_path
 
-PRIVATE_FOLDERS = ("groundtruth", "services", "orthanc")
+ARCHIVE_SCHEME = "orthanc://"
+"""How a task input names an instance of the archive: ``orthanc://<Orthanc instance id>``."""
+
+PRIVATE_FOLDERS = ("groundtruth", "services", "orthanc", "folder-archive")
 """Folders of a workspace that hold journals, passwords and other people's images: no job may name a file in them."""
 
 
@@ -50,6 +54,19 @@ class Access:
         if top in PRIVATE_FOLDERS or top.startswith("."):
             raise StorageError(f"expected a file that is not the service's own, got one in the workspace's {top!r}.")
         return uri
+
+    def check_granted(self, uri: str) -> str:
+        """Return a URI a template may ask `grant_read_access` for: what `check` lets through, or an instance of the archive.
+
+        Raises
+        ------
+        TemplateError
+            Anything else.
+        """
+        try:
+            return uri if is_orthanc_id(uri.removeprefix(ARCHIVE_SCHEME)) else self.check(uri)
+        except StorageError as error:
+            raise TemplateError(f"grant_read_access: {error}") from None
 
     def read_text(self, uri: str) -> str:
         """Return the text of an object the service may read."""

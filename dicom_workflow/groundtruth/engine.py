@@ -219,12 +219,13 @@ class Engine:
             return "failed", None, "ClientError: expected the pre-annotation function to return 'taskInput' as a JSON object."
         return "open", task_input, ""
 
-    @staticmethod
-    def _try_template(job: Job, task_input: Mapping[str, Any]) -> None:
+    def _try_template(self, job: Job, task_input: Mapping[str, Any]) -> None:
         """A template that cannot be rendered fails the job before a worker meets it."""
         try:
             bar = {"task": "", "title": "", "csrf": "", "number": 1, "total": 1}
-            pages.task_page(job.template or "", task_input, grant_read_access=lambda uri: "/", answer_url="/", csrf="", bar=bar)
+            pages.task_page(
+                job.template or "", task_input, grant_read_access=self._access.check_granted, answer_url="/", csrf="", bar=bar
+            )
         except TemplateError as error:
             raise JobFailure(f"ClientError: {job.human['UiConfig']['UiTemplateS3Uri']}: {error}") from None
 

@@ -12,14 +12,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dicom_workflow.errors import InstanceNotFoundError, ObjectNotFoundError, StorageError, UnsupportedPixelsError
-from dicom_workflow.groundtruth.access import Access
+from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME, Access
 from dicom_workflow.records import is_orthanc_id
 from dicom_workflow.settings import Settings
 
 if TYPE_CHECKING:
     from dicom_workflow.archive import Archive
 
-ARCHIVE_SCHEME = "orthanc://"
 RENDERED_MAX_PX = 1536
 CACHE_BYTES = 128 * 2**20
 
@@ -55,6 +54,10 @@ class Images:
         from dicom_workflow.archive import open_archive
 
         return open_archive(self._settings)
+
+    def check(self, uri: str) -> str:
+        """Return a URI that a template may have opened; see `Access.check_granted`."""
+        return self._access.check_granted(uri)
 
     def original(self, uri: str) -> tuple[bytes, str]:
         """Return an image as it is stored, and its media type.

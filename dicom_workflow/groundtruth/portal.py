@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, StorageError, TemplateError
+from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, SettingsError, StorageError, TemplateError
 from dicom_workflow.groundtruth import pages
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
@@ -242,6 +242,7 @@ class Portal:
     def _grant(self, task: Task, found: Object, uri: str) -> str:
         if uri == image_uri(found.line, found.task_input):
             return f"/tasks/{task.task}/image"
+        self._images.check(uri)
         return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
 
     def _signature(self, task: Task, uri: str) -> str:
@@ -250,7 +251,7 @@ class Portal:
     def _bytes(self, fetch: Callable[[], tuple[bytes, str]]) -> Response:
         try:
             data, kind = fetch()
-        except (ArchiveError, StorageError) as error:
+        except (ArchiveError, SettingsError, StorageError) as error:
             if is_missing(error):
                 raise Refusal(404, "No image", "The image of this task is not there. Skip it, and say so.") from None
             _log.warning("an image could not be fetched: %s", type(error).__name__)

@@ -288,7 +288,8 @@ class _Browser:
         response = self._request("GET", page.image_url, headers={"Accept": "*/*"}) if page.image_url else None
         try:
             if response is None or response.status_code != 200:
-                raise InvalidDicomError("no image")
+                status = response.status_code if response is not None else "without an address"
+                raise InvalidDicomError(f"the portal answered {status}")
             header = dcmread(io.BytesIO(response.content), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
             uid = str(header.SOPInstanceUID)
         except (InvalidDicomError, AttributeError, EOFError, ValueError) as error:
@@ -329,7 +330,7 @@ class _Browser:
             if time.monotonic() > deadline:
                 raise ServiceError(f"{url}: the portal stayed away for {RETRY_SECONDS:.0f} seconds: {problem}.")
             time.sleep(pause)
-            pause = min(pause * 1.5, 2.0)
+            pause = min(pause * 1.5, 1.0)
 
     def _sign_in(self) -> None:
         form = {"name": self._reader.name, "password": self._password.reveal()}

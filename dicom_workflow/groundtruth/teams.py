@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from dicom_workflow.errors import LabelingError
 from dicom_workflow.groundtruth.accounts import ACCOUNT_ID, put_workers
@@ -25,6 +25,14 @@ SPREAD = 0.03
 """How far the skill of simulated readers lies apart: three readers at 0.85 have 0.82, 0.85 and 0.88."""
 
 
+class Arns(TypedDict):
+    """The role and functions of a labeling job, by the names of `job.LabelingJob`."""
+
+    role_arn: str
+    pre_annotation_arn: str
+    post_annotation_arn: str
+
+
 @dataclass(frozen=True)
 class Team:
     """A work team, and what it takes to let it read."""
@@ -34,6 +42,14 @@ class Team:
     """Simulated readers with their passwords; none when people read."""
     sign_in_path: Path | None = None
     """File with the names and passwords of people's accounts, readable by this user alone."""
+
+    def invitation(self, settings: Settings) -> str:
+        """Return, in words, who reads and where."""
+        if self.readers:
+            return f"{len(self.readers)} simulated readers: {', '.join(reader.name for reader, _ in self.readers)}"
+        if self.sign_in_path:
+            return f"Sign in at {settings.groundtruth_url} with a name and password from {self.sign_in_path}"
+        return f"The members of {self.arn} read, in their own portal"
 
 
 def assemble(
@@ -100,7 +116,7 @@ def assemble(
     return Team(arn, sign_in_path=_accounts_for(settings, people))
 
 
-def arns(settings: Settings, *, role: str = "", pre_annotation: str = "", post_annotation: str = "") -> dict[str, str]:
+def arns(settings: Settings, *, role: str = "", pre_annotation: str = "", post_annotation: str = "") -> Arns:
     """Return the role and the two functions of a labeling job, by the names `job.LabelingJob` has for them.
 
     What is not given is the self-hosted service's own: it knows the two functions of this package by their names and needs no
