@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     upload = command("upload", _upload, "store a folder of DICOM files in the archive and read each one back")
     upload.add_argument("folder", type=Path, help="folder of DICOM files, searched below")
     upload.add_argument("--workers", type=int, default=8, help="files sent at once (default: 8)")
-    upload.add_argument("--output", type=Path, help="where instances.jsonl goes (default: the workspace)")
+    upload.add_argument("--output", type=Path, help="list of the verified instances (default: in the workspace)")
 
     manifest = command("manifest", _manifest, "write the input manifest of a labeling job")
     manifest.add_argument("--instances", default="", help="instances.jsonl (default: everything the archive holds)")
@@ -90,8 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("manifest", help="input manifest, path or URI")
     label.add_argument("--job-name", default="", help="1 to 63 letters, digits and hyphens (default: from the time)")
     label.add_argument("--workers-per-object", type=int, default=3, help="answers per image, 1 to 9 (default: 3)")
-    label.add_argument("--simulated-readers", type=int, default=0, help="answer with so many simulated readers (default: people)")
+    label.add_argument("--simulated-readers", type=int, default=0, help="how many simulated readers (default: people answer)")
     label.add_argument("--truth", default="", help="CSV table the simulated readers answer from")
+    label.add_argument("--output", default="", help="folder or s3:// URI the job writes to (default: the workspace)")
+    label.add_argument("--workteam-arn", default="", help="private work team, on AWS")
+    label.add_argument("--role-arn", default="", help="execution role of the job, on AWS")
+    label.add_argument("--pre-annotation-arn", default="", help="Lambda function, on AWS")
+    label.add_argument("--post-annotation-arn", default="", help="Lambda function, on AWS")
     label.add_argument("--seed", type=int, default=0)
 
     parse = command("parse", _parse, "read an output manifest and write the manifest that training reads")
@@ -129,12 +134,230 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+
 def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import services, steps
-    from dicom_workflow.archive import open_archive
+    from dicom_workflow import manifest, services
+    from dicom_workflow.archive import open_archive, transfer
+    from dicom_workflow.storage import to_uri
 
     settings = services.attach(settings)
-    output = options.output or settings.workspace / "archive"
-    result = steps.upload(settings, open_archive(settings), options.folder, output, workers=options.workers)
-    print(result.summary(), file=sys.stderr)
-    return {"ok": result.ok, **result.to_json()}
+    report = transfer.upload(options.folder, open_archive(settings), workers=options.workers)
+    uri = to_uri(options.output or settings.workspace / "archive" / "instances.jsonl")
+    if report.instances:
+        manifest.write(uri, (instance.to_json() for instance in report.instances), check=False)
+    _say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count) or "no file there")
+    for outcome in report.problems().itertuples():
+        _say(f"  {outcome.path}: {outcome.outcome}: {outcome.reason}")
+    _say(f"{len(report.instances)} instances verified: {uri}")
+    return {"ok": report.ok, "instances_uri": uri, **report.metrics()}
+
+
+def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import manifest, services
+    from dicom_workflow.archive import open_archive
+    from dicom_workflow.records import LABELS, parse_label_list
+    from dicom_workflow.storage import Storage, to_uri
+
+    storage = Storage(settings)
+    uri = to_uri(options.validate or options.output or settings.workspace / "labeling" / "input.manifest")
+    if not options.validate:
+        if options.instances:
+            instances = iter(manifest.read_instances(to_uri(options.instances), storage=storage))
+        else:
+            instances = open_archive(services.attach(settings)).search_for_instances()
+        labels = parse_label_list(options.labels) if options.labels else LABELS
+        manifest.write(uri, manifest.entries_for(instances, labels, by=options.by), storage=storage)
+    found = manifest.validate(uri, storage=storage)
+    for error in found.errors:
+        _say(f"  {error}")
+    _say(f"{found.accepted} of {found.lines} lines are good: {uri}")
+    return {"ok": not found.refused, "manifest_uri": uri, "lines": found.lines, "refused": found.refused}
+
+
+def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from datetime import datetime
+
+    from dicom_workflow import manifest, services
+    from dicom_workflow.groundtruth import teams
+    from dicom_workflow.labeling import job, templates
+    from dicom_workflow.labeling.truth import Truth
+    from dicom_workflow.storage import Storage, join, to_uri
+
+    settings = services.attach(settings)
+    storage = Storage(settings)
+    manifest_uri = to_uri(options.manifest)
+    output_uri = to_uri(options.output or settings.workspace / "labeling")
+    client = job.client(settings)
+    team = teams.assemble(
+        settings, client, simulated_readers=options.simulated_readers, seed=options.seed, workteam_arn=options.workteam_arn
+    )
+    labels = manifest.labels_of(manifest_uri, storage=storage)
+    labeling_job = job.LabelingJob(
+        name=options.job_name or f"chest-{datetime.now():%Y%m%d-%H%M%S}",
+        manifest_uri=manifest_uri,
+        output_uri=output_uri,
+        template_uri=templates.publish_template(join(output_uri, "radiograph.liquid.html"), storage),
+        label_categories_uri=templates.publish_label_categories(join(output_uri, "labels.json"), labels, storage),
+        workteam_arn=team.arn,
+        workers_per_object=options.workers_per_object,
+        **teams.arns(
+            settings,
+            role=options.role_arn,
+            pre_annotation=options.pre_annotation_arn,
+            post_annotation=options.post_annotation_arn,
+        ),
+    )
+    job.create(client, labeling_job, storage=storage)
+    _say(f"{labeling_job.name}: {team.invitation(settings)}")
+    truth = Truth.read(to_uri(options.truth) if options.truth else "", storage=storage)
+    state, _ = teams.label(settings, client, labeling_job.name, team, truth=truth.by_instance() if truth else None)
+    _say(f"{state.status}: {state.labeled} of {state.total} labeled, {state.failed} failed: {state.output_manifest_uri}")
+    return {
+        "ok": state.status == "Completed" and not state.failed,
+        "job": labeling_job.name,
+        "status": state.status,
+        "labeled": state.labeled,
+        "failed": state.failed,
+        "output_manifest_uri": state.output_manifest_uri,
+    }
+
+
+def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import manifest
+    from dicom_workflow.labeling import agreement, output, summary
+    from dicom_workflow.labeling.truth import Truth
+    from dicom_workflow.storage import Storage, to_uri
+
+    storage = Storage(settings)
+    objects = list(output.read_output(to_uri(options.manifest), attribute=options.attribute, storage=storage))
+    failed = [item for item in objects if item.failure_reason]
+    refused = sum(len(item.refused) for item in objects)
+    for item in failed:
+        _say(f"  line {item.number}: {item.failure_reason}")
+    instances = manifest.read_instances(to_uri(options.instances), storage=storage) if options.instances else []
+    truth = Truth.read(to_uri(options.truth) if options.truth else "", storage=storage)
+    found = summary.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
+    uri = to_uri(options.output or settings.workspace / "training" / "training.manifest")
+    lines = output.augmented_lines(objects, instances, truth=truth, seed=options.seed)
+    count = manifest.write(uri, lines, storage=storage)
+    _say(f"{count} of {len(objects)} objects have a label, {refused} answers refused, kappa {found.overall_kappa}: {uri}")
+    return {
+        "ok": not failed,
+        "training_manifest_uri": uri,
+        "labeled": count,
+        "failed": len(failed),
+        "answers_refused": refused,
+        "agreement": found.overall_kappa,
+        "consolidated_accuracy": found.consolidated_accuracy,
+        "best_single_reader_accuracy": found.best_single_reader_accuracy,
+    }
+
+
+def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import channel, manifest, services
+    from dicom_workflow.archive import open_archive
+    from dicom_workflow.learning.runner import run_training
+    from dicom_workflow.storage import to_uri
+
+    settings = services.attach(settings)
+    archive = open_archive(settings)
+    folder = (options.output or settings.workspace / "model").resolve()
+    if options.instances:
+        instances = manifest.read_instances(to_uri(options.instances))
+    else:
+        instances = list(archive.search_for_instances())
+    staged = channel.stage(to_uri(options.manifest), instances, archive, folder / "channel")
+    for source, reason in staged.refused.items():
+        _say(f"  {source}: {reason}")
+    result = run_training(
+        staged.folder,
+        folder,
+        on_line=_say,
+        epochs=options.epochs,
+        size_px=options.image_size_px,
+        batch_size=options.batch_size,
+        seed=options.seed,
+    )
+    _say(f"model bundle: {result.model_dir}")
+    evaluation = dict(result.evaluation)
+    return {"ok": not staged.refused, "model": str(result.model_dir), "images": staged.images, "evaluation": evaluation}
+
+
+def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.learning import bundle, inference
+
+    model = bundle.load(options.bundle)
+    predictions: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
+    for path in options.files:
+        try:
+            [probabilities] = inference.predict(model, [path])
+        except WorkflowError as error:
+            refused[str(path)] = str(error)
+            continue
+        predictions.append({"file": str(path), "probabilities": probabilities})
+        likely = sorted(probabilities.items(), key=lambda item: -item[1])
+        _say(f"{path}: {', '.join(f'{label} {probability:.2f}' for label, probability in likely[:5])}")
+    for name, reason in refused.items():
+        _say(f"  {name}: refused: {reason}")
+    return {"ok": not refused, "predictions": predictions, "refused": refused}
+
+
+def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.demo import Demo, new_run_folder
+
+    if options.archive:
+        settings = settings.with_(archive=options.archive)
+    folder = new_run_folder(options.runs.resolve())
+    demo = Demo(
+        settings.with_(workspace=folder), data=options.data, truth=options.truth, seed=options.seed, drill=options.drill
+    )
+    summary = demo.run()
+    _say(f"macro AUROC {summary['macro_auroc']}; consolidated accuracy {summary['consolidated_accuracy']}")
+    _say(f"{summary['seconds']['total']:.0f} seconds. Look at {folder / 'report.html'}")
+    return summary
+
+
+def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import services
+    from dicom_workflow.groundtruth import teams
+    from dicom_workflow.labeling import job
+
+    settings = services.up(settings).apply_to(settings)
+    team = teams.assemble(settings, job.client(settings))
+    if settings.archive == "folder":
+        _say("Archive: the embedded folder archive (Orthanc is not installed here)")
+    else:
+        _say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {services.state_path(settings)}")
+    _say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
+    _say("They run until `make down`.")
+    return {"ok": True, "orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}
+
+
+def _down(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import services
+
+    was_running = services.down(settings)
+    _say("Stopped." if was_running else "Nothing was running.")
+    return {"ok": True, "was_running": was_running}
+
+
+def _lab(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import notebook, services
+
+    services.attach(settings)
+    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(notebook.folder())]
+    try:
+        code = subprocess.call(command)
+    finally:
+        services.detach(settings)
+    return {"ok": code == 0}
+
+
+def _say(text: str) -> None:
+    """What a person reads goes to standard error, so that --json leaves standard output to programs."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

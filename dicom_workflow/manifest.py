@@ -265,6 +265,20 @@ def read_instances(uri: str, *, storage: Storage | None = None) -> list[Instance
     return instances
 
 
+def labels_of(uri: str, *, storage: Storage | None = None) -> tuple[str, ...]:
+    """Return the label list of a manifest: that of its first line.
+
+    Raises
+    ------
+    ManifestError
+        The first line has none.
+    """
+    number, data = next(read(uri, storage=storage))
+    if "labels" not in data:
+        raise ManifestError(uri, number, "expected 'labels', the list to choose from. manifest.entries_for() writes it.")
+    return parse_label_list(data["labels"])
+
+
 def assign_splits(
     patients: Mapping[str, Iterable[str]],
     *,

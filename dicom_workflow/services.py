@@ -37,6 +37,8 @@ POLL_SECONDS = 0.5
 KEEP = "keep"
 """The lease of `make up`: it holds until `make down`."""
 
+_started: list[subprocess.Popen[bytes]] = []  # supervisors outlive the call that started them; a Popen nobody holds complains
+
 
 @dataclass(frozen=True)
 class State:
@@ -126,6 +128,11 @@ def detach(settings: Settings) -> None:
         _wait_until(lambda: not _alive(state.supervisor), 30.0, "the services did not stop")
 
 
+def state_path(settings: Settings) -> Path:
+    """Return the file that says what runs in a workspace and how to sign in; only this user may read it."""
+    return _state_path(settings.workspace)
+
+
 def _start_supervisor(settings: Settings) -> State:
     folder = _services(settings.workspace)
     _state_path(settings.workspace).unlink(missing_ok=True)
@@ -141,6 +148,7 @@ def _start_supervisor(settings: Settings) -> State:
             start_new_session=True,
             cwd=folder,
         )
+    _started.append(process)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         state = State.read(settings.workspace)

@@ -143,6 +143,17 @@ class Settings:
             timeout_seconds=timeout_seconds,
         )
 
+    def labeling_at(self, place: str) -> Settings:
+        """Return the settings with labeling in another place.
+
+        Parameters
+        ----------
+        place : str
+            ``local``: what the environment names, else the self-hosted service of this workspace; ``aws``: SageMaker Ground
+            Truth; a URL: a self-hosted service there.
+        """
+        return self if place == "local" else self.with_(groundtruth_url=place.rstrip("/"))
+
     def with_(self, **changes: Any) -> Settings:
         """Return a copy with some fields changed."""
         return replace(self, **changes)

@@ -44,6 +44,21 @@ class LabeledObject:
     job_name: str = ""
     created: str = ""
 
+    def summary(self) -> dict[str, Any]:
+        """Return a row for a table: the source, the positive and uncertain labels, what is to review, what went wrong."""
+        said = {state: [label for label, here in self.states.items() if here == state] for state in LabelState}
+        return {
+            "line": self.number,
+            "source": self.source[:60],
+            "positive": ", ".join(said[LabelState.POSITIVE]),
+            "uncertain": ", ".join(said[LabelState.UNCERTAIN]),
+            "review": ", ".join(self.review),
+            "readers": len(self.answers),
+            "regions": len(self.regions),
+            "refused": len(self.refused),
+            "failure": self.failure_reason,
+        }
+
 
 def label_attributes(data: Mapping[str, Any]) -> list[str]:
     """Return the label attributes of one output manifest line: the keys that have a ``<key>-metadata`` beside them."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicom_workflow.errors import ManifestError
-from dicom_workflow.records import NO_FINDING
+from dicom_workflow.records import NO_FINDING, Region
+from dicom_workflow.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,38 @@ class Truth:
             positive[row["sop_instance_uid"]] = frozenset(label for label in labels if row[label] == "1")
         return cls(labels, positive)
 
+    @classmethod
+    def read(cls, uri: str, *, storage: Storage | None = None) -> Truth | None:
+        """Return the truth of a CSV table, or None for an empty URI: there is none then."""
+        return cls.parse((storage or Storage()).read_text(uri).removeprefix("\ufeff"), uri) if uri else None
+
+    def by_instance(self) -> dict[str, dict[str, bool]]:
+        """Return SOP Instance UID → label → is it there, as simulated readers want it."""
+        return {uid: {label: label in positive for label in self.labels} for uid, positive in self.positive.items()}
+
     def states_of(self, sop_instance_uid: str) -> dict[str, bool] | None:
         """Return label → is it there, or None for an instance the table does not have."""
         positive = self.positive.get(sop_instance_uid)
         return None if positive is None else {label: label in positive for label in self.labels}
+
+
+def read_regions(uri: str, *, storage: Storage | None = None) -> dict[str, dict[str, list[Region]]]:
+    """Return SOP Instance UID → label → where it is, of the ``regions.json`` that synthetic images have; empty without a URI.
+
+    Raises
+    ------
+    ManifestError
+        It is not JSON of that form.
+    """
+    if not uri:
+        return {}
+    try:
+        data = json.loads((storage or Storage()).read_text(uri))
+        found = {uid: [Region.parse(region) for region in regions] for uid, regions in data.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ManifestError(uri, None, f"expected an object of SOP Instance UID to regions: {error}") from None
+    by_label: dict[str, dict[str, list[Region]]] = {}
+    for uid, regions in found.items():
+        for region in regions:
+            by_label.setdefault(uid, {}).setdefault(region.label, []).append(region)
+    return by_label

@@ -1,0 +1,80 @@
+"""What a labeling job came to: agreement per label, answers per reader, and accuracy where the truth is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_workflow.labeling import agreement
+from dicom_workflow.labeling.output import LabeledObject
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Agreement and accuracy of the readers of one job. What is not defined or not known is None."""
+
+    labels: tuple[str, ...]
+    kappa: Mapping[str, float | None]
+    """Label → Fleiss' kappa."""
+    percent_agreement: Mapping[str, float | None]
+    overall_kappa: float | None
+    answers: Mapping[str, int]
+    """Reader → images answered."""
+    performance: Mapping[str, agreement.WorkerPerformance]
+    """Reader → how often it was right; against the truth where it is known, else against the other readers."""
+    consolidated_accuracy: float | None = None
+    best_single_reader_accuracy: float | None = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per reader, and one for the consolidated labels where the truth is known; for a table."""
+        rows: list[dict[str, Any]] = [
+            {"reader": reader, "images": self.answers[reader], **_without_counts(performance.to_json())}
+            for reader, performance in self.performance.items()
+        ]
+        if self.consolidated_accuracy is not None:
+            images = max(self.answers.values(), default=0)
+            rows.append({"reader": "consolidated", "images": images, "accuracy": self.consolidated_accuracy})
+        return rows
+
+
+def summarize(
+    objects: Sequence[LabeledObject], labels: Sequence[str] = (), *, truth: agreement.TrueStates | None = None
+) -> Summary:
+    """Return the summary of a job's objects.
+
+    Parameters
+    ----------
+    objects : sequence of LabeledObject
+        All of them: one that failed counts as not right where the truth is known.
+    labels : sequence of str
+        The label list; those that the objects carry when not given.
+    truth : mapping, optional
+        True states by source and label, as `agreement.truth_by_source` makes them; an empty one is like none.
+    """
+    wanted = tuple(labels) or tuple(dict.fromkeys(label for item in objects for label in item.states))
+    per_label = agreement.label_agreement(objects, wanted)
+    answers: dict[str, int] = {}
+    for item in objects:
+        for reader in item.answers:
+            answers[reader] = answers.get(reader, 0) + 1
+    known = truth or None
+    return Summary(
+        labels=wanted,
+        kappa={label: _number(found.kappa) for label, found in per_label.items()},
+        percent_agreement={label: _number(found.percent_agreement) for label, found in per_label.items()},
+        overall_kappa=_number(agreement.overall_agreement(objects, wanted).kappa),
+        answers=dict(sorted(answers.items())),
+        performance=agreement.worker_performance(objects, wanted, known),
+        consolidated_accuracy=agreement.consolidated_accuracy(objects, wanted, known) if known else None,
+        best_single_reader_accuracy=_number(agreement.best_single_reader_accuracy(objects, wanted, known)) if known else None,
+    )
+
+
+def _without_counts(performance: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in performance.items() if name not in ("cells", "objects")}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
