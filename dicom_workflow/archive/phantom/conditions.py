@@ -109,8 +109,8 @@ def _shaped(anatomy: Anatomy, positive: Collection[str], sides: Sides, rng: np.r
     if "Fracture" in positive:
         side, first, at = int(rng.choice((-1, 1))), int(rng.integers(2, 5)), float(rng.uniform(0.58, 0.82))
         breaks = tuple(
-            RibBreak(side, rib, at + float(rng.normal(0, 0.03)), float(rng.uniform(0.75, 1.1)), bool(rng.random() < 0.6))
-            for rib in range(first, first + int(rng.integers(3, 6)))
+            RibBreak(side, rib, at + float(rng.normal(0, 0.03)), float(rng.uniform(0.85, 1.25)), bool(rng.random() < 0.75))
+            for rib in range(first, first + int(rng.integers(4, 6)))
         )
         anatomy = replace(anatomy, breaks=breaks)
     return anatomy

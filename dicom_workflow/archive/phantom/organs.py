@@ -79,7 +79,8 @@ def _borders(anatomy: Anatomy, y: Array) -> tuple[Array, Array]:
     """Return how far heart and great vessels reach to the patient's right and left of the midline at heights `y`."""
     chest_cm = 2.0 * float(along(RIB_CAGE, 25.0))
     right, left = 0.335 * anatomy.heart_ratio * chest_cm, 0.665 * anatomy.heart_ratio * chest_cm
-    top = min(anatomy.dome_cm) - 26.6  # the heart rests on the diaphragm
+    # The heart rests on the diaphragm; one dome raised alone lifts it only so far, or its outline would fold over.
+    top = max(-1.6, min(anatomy.dome_cm) - 26.6)
     m, knob = anatomy.mediastinum_cm, 0.75 + 0.02 * (anatomy.age_years - 50)
     wide = max(0.0, m - 2.7)
     tall = 1.5 * (anatomy.heart_ratio / 0.45 - 1.0)  # a bigger heart also begins higher

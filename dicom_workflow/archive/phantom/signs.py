@@ -206,9 +206,9 @@ def _around(boxes: list[Box]) -> Box:
 def _opacity(chest: Chest, sides: Sides, rng: np.random.Generator) -> list[Box]:
     """One ill-defined haze that lets the vessels through."""
     x, y = _clear_place(chest, rng, 11.0, 24.0, 3.6)
-    radius = (rng.uniform(3.0, 4.2), rng.uniform(2.8, 3.8))
+    radius = (rng.uniform(3.3, 4.4), rng.uniform(3.0, 4.0))
     haze = np.exp(-(chest.blob((x, y), radius, rng.uniform(-0.5, 0.5)) ** 1.25))
-    _dim(chest, rng.uniform(0.55, 0.68) * haze * (1.0 + 0.10 * chest.cloud(1.8)))
+    _dim(chest, rng.uniform(0.68, 0.80) * haze * (1.0 + 0.10 * chest.cloud(1.8)))
     return [(x - radius[0], y - radius[1], x + radius[0], y + radius[1])]
 
 
@@ -230,11 +230,11 @@ def _lesions(chest: Chest, sides: Sides, rng: np.random.Generator) -> list[Box]:
     """One to three round nodules or masses of 15 to 40 mm with sharp edges."""
     boxes = []
     for number in range(int(rng.integers(1, 4))):
-        radius = rng.uniform(1.3, 2.0) if number == 0 else rng.uniform(0.75, 1.4)
+        radius = rng.uniform(1.45, 2.0) if number == 0 else rng.uniform(0.8, 1.5)
         x, y = _clear_place(chest, rng, 8.5, 25.0, radius + 0.6)
         q = chest.blob((x, y), (radius, radius * rng.uniform(0.88, 1.1)), rng.uniform(-0.6, 0.6))
         ball = np.sqrt(np.clip(1.0 - q, 0.0, 1.0))
-        chest.marks = chest.marks + 2.5 * radius * ball * (
+        chest.marks = chest.marks + (3.0 * radius * ball + 0.5 * (q < 1.0)) * (
             (chest.lungs[-1] + chest.lungs[1]) > 0.8
         )
         boxes.append((x - radius, y - radius, x + radius, y + radius))

@@ -92,11 +92,11 @@ def _rib(chest: Chest, side: int, rib: int, calcium: float) -> None:
             if (crack.side, crack.rib) == (side, rib) and not front:
                 gap = t - crack.at
                 height = height + crack.step_cm * (gap > 0) * np.exp(-np.maximum(gap, 0) / 0.25)
-                share = share * np.clip(np.abs(gap) / 0.028 - 0.6, 0.0, 1.0)
+                share = share * np.clip(np.abs(gap) / 0.034 - 0.6, 0.0, 1.0)
                 if crack.callus:
                     middle = float(np.interp(crack.at, t[np.argsort(t)], height[np.argsort(t)])) - crack.step_cm / 2
                     beside = (across[columns][None, :] - crack.at * reach) / 0.75
-                    bump = 1.3 * np.exp(-(beside**2) - ((y - middle) / 0.75) ** 2)
+                    bump = 1.9 * np.exp(-(beside**2) - ((y - middle) / 0.75) ** 2)
         if front:
             share = share * smooth_step((t - 0.40) / 0.08) * (0.5 if rib else 0.7)
             if rib > 8:
