@@ -107,7 +107,8 @@ def test_the_staged_script_runs_without_the_checkout(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    assert Path(run("-c", "import monai_dicom, inference, dicom_workflow; print(dicom_workflow.__file__)")).is_relative_to(staged)
+    where = run("-c", "import monai_dicom, inference, dicom_workflow; print(dicom_workflow.__file__)")
+    assert Path(where).is_relative_to(staged)
     assert "--batch_size" in run("monai_dicom.py", "--help")
 
 

@@ -1,9 +1,12 @@
 """Worker templates: Liquid as SageMaker Ground Truth renders it, and the radiograph page that ships with the package.
 
-What a host of the rendered page owes it (the self-hosted labeling service does all three):
+What a host of the rendered page owes it (the self-hosted labeling service does all four):
 
 - the crowd script (`CROWD_SCRIPT_URL`) is replaced by `crowd_shim`, the same elements without a network;
 - ``<meta name="task-answer-url">`` and ``<meta name="task-csrf">`` stand in the head, where the shim finds them;
+- ``task.input.renderedImage``, where the host can make one, is the address of a PNG or JPEG of the image as it is to be
+  seen (window and photometric interpretation applied), for pixels the page cannot decode itself: JPEG-LS and JPEG 2000.
+  It may be smaller than the image; regions are still in pixels of the DICOM header;
 - under a content security policy the one inline script and the one inline style get the host's nonce. The page needs
   ``img-src`` and ``connect-src`` for the addresses that ``grant_read_access`` gives, and nothing else.
 
