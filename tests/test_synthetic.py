@@ -16,6 +16,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dicom_workflow.archive import phantom, pixels, synthetic
+from dicom_workflow.errors import WorkflowError
 from dicom_workflow.records import LABELS, NO_FINDING, SUPPORT_DEVICES, Region
 
 SIZE_PX = 128
@@ -141,6 +142,12 @@ def test_the_same_seed_gives_the_same_bytes_with_one_process_or_two(tmp_path: Pa
     a, b, c = ({p.relative_to(tmp_path / f): p.read_bytes() for p in (tmp_path / f).rglob("*.*")} for f in "abc")
     assert a == b
     assert a.keys() != c.keys()
+
+
+def test_a_helper_process_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthetic.sys, "executable", shutil.which("false"))
+    with pytest.raises(WorkflowError, match="ended with 1"):
+        synthetic.make_dataset(tmp_path, patients=1, seed=1, size_px=64, processes=2, progress=False)
 
 
 def test_only_the_labels_asked_for_are_planted(tmp_path: Path) -> None:
