@@ -255,11 +255,11 @@ def test_the_frame_of_a_region_lies_on_its_pixels_in_the_browser() -> None:
     image = np.zeros((100, 100), np.float32)
     sample = viz.Sample("x", {}, regions=(Region("Edema", "rectangle", ((25, 50), (75, 100))),))
     picture = pixels_of(viz.SampleBrowser([sample], lambda _: image).image.value)
-    assert picture.shape == (640, 640, 3)
+    assert picture.shape == (540, 540, 3)
     colored = np.argwhere(picture[..., 0].astype(int) - picture[..., 2] > 60)  # yellow
     (top, left), (bottom, right) = colored.min(axis=0), colored.max(axis=0)
-    assert [top, left, right] == pytest.approx([320, 160, 480], abs=2)
-    assert bottom >= 637
+    assert [top, left, right] == pytest.approx([270, 135, 405], abs=2)
+    assert bottom >= 537
 
 
 def test_a_region_outside_the_image_does_not_move_it() -> None:
@@ -394,7 +394,7 @@ def test_window_and_level_change_the_grey_values_and_reset_brings_them_back() ->
 
     def greys() -> list[int]:
         picture = pixels_of(browser.image.value)
-        return [int(picture[320, 100, 0]), int(picture[320, 540, 0])]
+        return [int(picture[270, 100, 0]), int(picture[270, 440, 0])]
 
     assert greys() == [128, 153]
     browser.window.value = 20
@@ -526,10 +526,9 @@ def test_text_is_one_short_line_that_is_drawn_as_it_stands() -> None:
 
 
 def test_long_worker_ids_are_known_by_their_ends() -> None:
-    assert short_names(["reader-1", "private.us-east-1.0123456789abcdef"]) == {
-        "reader-1": "reader-1",
-        "private.us-east-1.0123456789abcdef": "…abcdef",
-    }
+    names = ["reader-1", "simulated-reader-2", "private.us-east-1.0123456789abcdef", "a_long_name_of_somebody"]
+    assert list(short_names(names).values()) == ["reader-1", "reader-2", "…abcdef", "somebody"]
+    assert list(short_names(["simulated-reader-1", "other-team-reader-1"]).values()) == ["worker 1", "worker 2"]
 
 
 def test_almost_all_is_not_all() -> None:

@@ -13,10 +13,10 @@ from dicom_workflow.viz.charts import (
     labeling_progress,
     training_figure,
 )
-from dicom_workflow.viz.choice import choose_samples, save
+from dicom_workflow.viz.choice import choose_samples
 from dicom_workflow.viz.live import LiveFigure, LiveLabeling, LiveTraining
 from dicom_workflow.viz.radiographs import manifest_figure, sheet, upload_figure
-from dicom_workflow.viz.samples import Sample, choose_samples, has_disagreement, sample_figure, samples_figure
+from dicom_workflow.viz.samples import Sample, has_disagreement, sample_figure, samples_figure
 from dicom_workflow.viz.style import Picture, save
 
 __all__ = [
@@ -29,14 +29,12 @@ __all__ = [
     "agreement_figure",
     "auroc_figure",
     "choose_samples",
-    "choose_samples",
     "has_disagreement",
     "label_counts_figure",
     "labeling_progress",
     "manifest_figure",
     "sample_figure",
     "samples_figure",
-    "save",
     "save",
     "sheet",
     "training_figure",

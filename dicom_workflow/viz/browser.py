@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic
 
 import ipywidgets
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.records import LabelState
 from dicom_workflow.viz.samples import (
+    REVIEW_COLOR,
+    SIGN_COLORS,
     Labeled,
     SampleType,
     draw_regions,
@@ -24,11 +26,11 @@ from dicom_workflow.viz.samples import (
     sample_figure,
     title_of,
 )
-from dicom_workflow.viz.style import STATE_SIGNS, STYLE, Picture, in_label_order, show_radiograph
+from dicom_workflow.viz.style import INK, STATE_SIGNS, STYLE, Picture, in_label_order, short_names, show_radiograph
 
 ANY = "any"
 DISPUTED, TO_REVIEW, FAILED = "workers disagree", "to review", "without a label"
-IMAGE_PX = 640
+IMAGE_PX = 540
 
 
 class SampleBrowser(Generic[SampleType]):
@@ -65,7 +67,7 @@ class SampleBrowser(Generic[SampleType]):
         self.reset = ipywidgets.Button(description="reset", tooltip="window 100, level 50", layout={"width": "70px"})
         self.regions = ipywidgets.Checkbox(value=True, description="regions", indent=False)
         self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width=f"{IMAGE_PX}px", height=f"{IMAGE_PX}px"))
-        self.table = ipywidgets.HTML()
+        self.table = ipywidgets.HTML(layout={"margin": "0 0 0 12px"})
         self.message = ipywidgets.Label()
         self.widget = ipywidgets.VBox(
             [
@@ -134,7 +136,7 @@ class SampleBrowser(Generic[SampleType]):
             self.image.value, self.table.value = b"", ""
             return
         self.message.value = f"of {len(self._found)} (all: {len(self.samples)})"
-        self.table.value = _table(sample)
+        self.table.value = _table(sample, self._colors)
         try:
             image = self._image(sample)
         except WorkflowError as error:
@@ -167,27 +169,37 @@ class SampleBrowser(Generic[SampleType]):
         return None if sample is None else sample_figure(sample, self._image(sample))
 
 
-def _table(sample: Labeled) -> str:
-    """Who said what, as an HTML table in which every text of the data is escaped."""
-    workers = list(sample.answers)
+def _table(sample: Labeled, colors: Mapping[str, str]) -> str:
+    """Who said what, as an HTML table in which every text of the data is escaped; labels to review have a yellow row."""
+    workers = short_names(sample.answers)
     lines = [f"<b>{_text(title_of(sample), 60)}</b>"]
     if reason := str(getattr(sample, "failure_reason", "")):
         lines.append(f"<br>no label: {_text(reason, 300)}")
-    head = "".join(f'<th style="padding:0 6px">{_text(name, 24)}</th>' for name in ["label", "together", *workers, ""])
+    names = ["", "together", *workers.values()]
+    head = "".join(f'<th style="padding:0 5px; white-space:nowrap">{_text(name, 12)}</th>' for name in names)
     rows = []
     for label in labels_of(sample):
-        states = [sample.states.get(label), *(sample.answers[worker].labels.get(label) for worker in workers)]
-        cells = "".join(f'<td style="text-align:center">{STATE_SIGNS[state or LabelState.UNKNOWN]}</td>' for state in states)
-        open_ = "to review" if label in sample.review else ""
-        rows.append(f'<tr><td style="padding-right:6px">{_text(label, 40)}</td>{cells}<td><i>{open_}</i></td></tr>')
+        states = [sample.states.get(label), *(answer.labels.get(label) for answer in sample.answers.values())]
+        drawn = sum(region.label == label for region in sample.regions)
+        mark = f'<span style="color:{colors[label]}; background:{INK}; padding:0 4px">{drawn} ▬</span>' if drawn else ""
+        look = f"background:{REVIEW_COLOR}; color:{INK}" if label in sample.review else ""
+        rows.append(
+            f'<tr style="{look}"><td style="text-align:left; white-space:nowrap">{_text(label, 30)} {mark}</td>'
+            f"{''.join(map(_cell, states))}</tr>"
+        )
     lines.append(f'<table style="line-height:1.5; margin-top:6px"><tr>{head}</tr>{"".join(rows)}</table>')
-    lines.append("<small>+ positive &nbsp; ? uncertain &nbsp; − negative &nbsp; · unknown</small>")
+    lines.append("<small>+ positive &nbsp; ? uncertain &nbsp; − negative &nbsp; · unknown &nbsp; yellow: to review</small>")
     for worker, answer in sample.answers.items():
         said = [f"image unusable: {answer.unusable}"] if answer.unusable else []
         said += [answer.comment] if answer.comment else []
         said += [f"{region.label or 'region'}: {region.comment}" for region in answer.regions if region.comment]
-        lines += [f"<br><b>{_text(worker, 24)}</b> {_text(text, 300)}" for text in said]
+        lines += [f"<br><b>{_text(worker, 40)}</b> {_text(text, 300)}" for text in said]
     return "".join(lines)
+
+
+def _cell(state: LabelState | None) -> str:
+    known = state or LabelState.UNKNOWN
+    return f'<td style="text-align:center; color:{SIGN_COLORS[known]}"><b>{STATE_SIGNS[known]}</b></td>'
 
 
 def _text(value: object, limit: int) -> str:

@@ -1,42 +1,31 @@
-"""Which samples a static picture shows, and where a picture is kept."""
+"""Which samples a static picture shows."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import TypeVar
-
-from matplotlib.figure import Figure
 
 from dicom_workflow.records import LabelState
-from dicom_workflow.storage import Storage
-from dicom_workflow.viz.samples import Labeled, has_disagreement, labels_of
-
-S = TypeVar("S", bound=Labeled)
+from dicom_workflow.viz.samples import SampleType, has_disagreement, labels_of
 
 
-def choose_samples(samples: Sequence[S], count: int, *, label: str = "") -> list[S]:
-    """Return the samples that are worth a look first, at most `count`.
+def choose_samples(samples: Sequence[SampleType], count: int, *, label: str = "") -> list[SampleType]:
+    """Return samples worth a look, at most `count`: labeled ones before others, earlier ones before later.
 
     Parameters
     ----------
     samples : sequence of Labeled
     count : int
     label : str
-        Only samples where this label is positive. When not given, those with most labels that the readers disagree on or that
-        need review come first, and among equals those with a region.
+        First those where this label is positive, then where it is uncertain; without one, first those on whose labels workers
+        disagree most or that are to review, and among them those with most regions.
     """
-    wanted = [item for item in samples if not label or item.states.get(label) == LabelState.POSITIVE]
 
-    def weight(item: S) -> tuple[int, int]:
-        return sum(has_disagreement(item, name) for name in labels_of(item)) + len(item.review), len(item.regions)
+    def interest(sample: SampleType) -> tuple[int, ...]:
+        if label:
+            order = (LabelState.POSITIVE, LabelState.UNCERTAIN, LabelState.NEGATIVE)
+            state = sample.states.get(label, LabelState.UNKNOWN)
+            return (order.index(state) if state in order else len(order),)
+        disputed = sum(has_disagreement(sample, name) for name in labels_of(sample))
+        return -disputed - len(sample.review), -len(sample.regions)
 
-    return sorted(wanted, key=weight, reverse=True)[: max(1, count)]
-
-
-def save(figure: Figure, uri: str, storage: Storage | None = None, *, dpi: int = 120) -> str:
-    """Write a picture as PNG and return its URI."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    (storage or Storage()).write_bytes(uri, buffer.getvalue())
-    return uri
+    return sorted(samples, key=lambda sample: (not sample.states, *interest(sample)))[:count]

@@ -98,16 +98,9 @@ class LiveLabeling(LiveFigure):
 
     def __init__(self, *, total: int = 0, job_name: str = "", seconds_between: float = 1.0) -> None:
         super().__init__(partial(labeling_progress, total=total, job_name=job_name), seconds_between=seconds_between)
-        self._started = 0.0
         self._began = time.monotonic()
 
     def watch(self, state: Counters) -> None:
         """Take what a poll of the job said: ``job.wait(…, on_poll=live.watch)``."""
         seconds = time.monotonic() - self._began
-        self.add({"seconds": seconds, "labeled": state.labeled, "failed": state.failed, "total": state.total})
-
-    def watch(self, state: Any) -> None:
-        """Take a `dicom_workflow.labeling.job.JobState`, as `job.wait` gives it to ``on_poll``."""
-        self._started = self._started or time.monotonic()
-        seconds = time.monotonic() - self._started
         self.add({"seconds": seconds, "labeled": state.labeled, "failed": state.failed, "total": state.total})

@@ -34,6 +34,7 @@ SIGN_COLORS = {**STATE_COLORS, "uncertain": "#9A7B00", "negative": "#2F7FB0", "u
 """The colours of `STATE_COLORS`, dark enough for a sign on white."""
 
 
+REVIEW_COLOR = "#FBF6D0"
 LEGEND_ON_BLACK: Any = {
     "frameon": True, "facecolor": INK, "edgecolor": "none", "framealpha": 1, "labelcolor": "white", "handlelength": 1.4,
 }  # fmt: skip
@@ -89,28 +90,6 @@ def has_disagreement(sample: Labeled, label: str = "") -> bool:
 
 def _said(sample: Labeled, label: str) -> set[LabelState]:
     return {answer.labels[label] for answer in sample.answers.values() if label in answer.labels}
-
-
-def choose_samples(samples: Sequence[SampleType], count: int, *, label: str = "") -> list[SampleType]:
-    """Return samples worth a look, at most `count`: labeled ones before others, earlier ones before later.
-
-    Parameters
-    ----------
-    samples : sequence of Labeled
-    count : int
-    label : str
-        First those where this label is positive, then where it is uncertain; without one, first those on whose labels workers
-        disagree most, and among them those with regions.
-    """
-
-    def interest(sample: SampleType) -> tuple[int, ...]:
-        if label:
-            order = (LabelState.POSITIVE, LabelState.UNCERTAIN, LabelState.NEGATIVE)
-            state = sample.states.get(label, LabelState.UNKNOWN)
-            return (order.index(state) if state in order else len(order),)
-        return (-sum(has_disagreement(sample, name) for name in labels_of(sample)), -bool(sample.regions))
-
-    return sorted(samples, key=lambda sample: (not sample.states, *interest(sample)))[:count]
 
 
 def region_colors(samples: Sequence[Labeled]) -> dict[str, str]:
@@ -189,7 +168,7 @@ def _draw_table(axes: Axes, sample: Labeled, labels: Sequence[str]) -> None:
     axes.set_ylim(max(len(labels) + 0.9, 14), -1.4)
     for row, label in enumerate(labels):
         if label in sample.review:
-            axes.add_patch(patches.Rectangle((0, row - 0.46), 1.06, 0.92, color="#FBF6D0", zorder=0))
+            axes.add_patch(patches.Rectangle((0, row - 0.46), 1.06, 0.92, color=REVIEW_COLOR, zorder=0))
         axes.text(0.01, row, plain(label, 28), va="center", fontsize=9.5)
         _sign(axes, first - 0.02, row, sample.states.get(label, LabelState.UNKNOWN), size=14)
         for worker, at in columns.items():
@@ -204,7 +183,7 @@ def _draw_table(axes: Axes, sample: Labeled, labels: Sequence[str]) -> None:
         _sign(axes, at + 0.015, bottom, LabelState(state), size=11)
         axes.text(at + 0.05, bottom, state, va="center", fontsize=8, color=GREY)
     if sample.review:
-        axes.add_patch(patches.Rectangle((0.88, bottom - 0.28), 0.17, 0.56, color="#FBF6D0"))
+        axes.add_patch(patches.Rectangle((0.88, bottom - 0.28), 0.17, 0.56, color=REVIEW_COLOR))
         axes.text(0.965, bottom, "to review", va="center", ha="center", fontsize=8, color=GREY)
     unusable = [f"{workers[name]}: {plain(given.unusable)}" for name, given in sample.answers.items() if given.unusable]
     if unusable:

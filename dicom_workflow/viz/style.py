@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
@@ -96,9 +97,20 @@ def plain(text: object, limit: int = 40) -> str:
 
 
 def short_names(identifiers: Iterable[str]) -> dict[str, str]:
-    """Return a short name for each worker: the id itself, or its end where ids are long and begin alike."""
+    """Return a short name for each worker: the id itself, its last words, or its last letters.
+
+    Where that would give two of them one name, they are numbered.
+    """
     names = list(identifiers)
-    return {name: plain(name if len(name) <= 10 else f"…{name[-6:]}") for name in names}
+    short = [name if len(name) <= 10 else _last_words(name) or f"…{name[-6:]}" for name in names]
+    if len(set(short)) < len(short):
+        short = [f"worker {number}" for number in range(1, len(names) + 1)]
+    return {name: plain(end) for name, end in zip(names, short, strict=True)}
+
+
+def _last_words(name: str) -> str:
+    starts = [match.end() for match in re.finditer(r"[-_.:/ ]", name)]
+    return next((name[start:] for start in starts if 4 <= len(name) - start <= 10), "")
 
 
 def in_label_order(labels: Iterable[str]) -> list[str]:
