@@ -325,7 +325,7 @@ def _states(value: object, labels: Sequence[str], key: str) -> dict[str, LabelSt
 
 
 def _check_disjoint(samples: Sequence[Sample]) -> None:
-    for what, key in (("patient", lambda s: s.patient_id), ("image", lambda s: s.image.name)):
+    for what, key in (("patient", lambda s: s.patient_id), ("image", lambda s: str(s.image))):
         splits: dict[str, set[str]] = {}
         for sample in samples:
             splits.setdefault(key(sample), set()).add(sample.split)
