@@ -150,7 +150,7 @@ def test_every_response_carries_its_security_headers(service: Service, first: Vi
         headers = first.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["x-frame-options"] == "DENY"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert "server" not in headers
         assert ("no-store" in headers["cache-control"]) == (not path.startswith("/static/"))
@@ -226,8 +226,9 @@ def test_an_answer_needs_the_token_of_the_page(first: Visitor) -> None:
 def test_a_request_from_another_site_is_refused(service: Service, first: Visitor) -> None:
     task = first.next_task()
     for path in (f"{task}/decline", "/sign-out", "/sign-in"):
-        response = first.post(path, data={"csrf": first.csrf()}, headers={"Origin": "https://evil.example"})
-        assert response.status_code == 403
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+            response = first.post(path, data={"csrf": first.csrf()}, headers=headers)
+            assert response.status_code == 403
     assert first.get(task).status_code == 200
 
 

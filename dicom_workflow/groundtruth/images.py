@@ -6,12 +6,19 @@ A worker's browser gets bytes only; where they came from, and with which passwor
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from dicom_workflow.errors import InstanceNotFoundError, ObjectNotFoundError, StorageError, UnsupportedPixelsError
+from dicom_workflow.errors import (
+    ArchiveUnavailableError,
+    InstanceNotFoundError,
+    ObjectNotFoundError,
+    StorageError,
+    UnsupportedPixelsError,
+)
 from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME, Access
 from dicom_workflow.records import is_orthanc_id
 from dicom_workflow.settings import Settings
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
 RENDERED_MAX_PX = 1536
 CACHE_BYTES = 128 * 2**20
+AWAY_SECONDS = 5.0
+"""How long an archive that did not answer is not asked again: each attempt may hold a thread for half a minute."""
 
 
 def image_uri(line: Mapping[str, Any], task_input: Mapping[str, Any] | None) -> str:
@@ -47,6 +56,7 @@ class Images:
         self._cached_bytes = 0
         self._lock = threading.Lock()
         self._rendering = threading.Lock()
+        self._away_until = 0.0
 
     @cached_property
     def _archive(self) -> Archive:
@@ -76,8 +86,10 @@ class Images:
             data = self._keep(("original", uri), self._fetch(uri))
         return data, _media_type(data, uri)
 
-    def rendered(self, uri: str) -> bytes:
-        """Return a PNG of an image, window and photometric interpretation applied.
+    def rendered(self, uri: str) -> tuple[bytes, str]:
+        """Return a PNG of an image, window and photometric interpretation applied, and its media type.
+
+        PNG and JPEG are returned as they are.
 
         Raises
         ------
@@ -86,7 +98,7 @@ class Images:
         """
         original, kind = self.original(uri)
         if kind != "application/dicom":
-            return original
+            return original, kind
         data = self._kept(("rendered", uri))
         if data is None:
             from dicom_workflow.archive.pixels import read_dataset, to_png
@@ -95,7 +107,7 @@ class Images:
                 data = self._kept(("rendered", uri))
                 if data is None:
                     data = self._keep(("rendered", uri), to_png(read_dataset(original), max_px=RENDERED_MAX_PX))
-        return data
+        return data, "image/png"
 
     def _fetch(self, uri: str) -> bytes:
         if not uri.startswith(ARCHIVE_SCHEME):
@@ -103,7 +115,13 @@ class Images:
         identifier = uri.removeprefix(ARCHIVE_SCHEME)
         if not is_orthanc_id(identifier):
             raise StorageError(f"expected orthanc:// with an Orthanc instance id, got {uri[:80]!r}.")
-        return self._archive.retrieve_instance(identifier)
+        if time.monotonic() < self._away_until:
+            raise ArchiveUnavailableError("the archive did not answer a moment ago.")
+        try:
+            return self._archive.retrieve_instance(identifier)
+        except ArchiveUnavailableError:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            raise
 
     def _kept(self, key: tuple[str, str]) -> bytes | None:
         with self._lock:

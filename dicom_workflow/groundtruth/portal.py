@@ -229,7 +229,7 @@ class Portal:
     def rendered(self, request: Request, task: str) -> Response:
         """The image of a task as PNG."""
         _, _, found = self._held(self._session(request), task)
-        return self._bytes(lambda: (self._images.rendered(image_uri(found.line, found.task_input)), "image/png"))
+        return self._bytes(lambda: self._images.rendered(image_uri(found.line, found.task_input)))
 
     def granted(self, request: Request, task: str) -> Response:
         """Another object that the template of this task asked for."""
@@ -329,6 +329,10 @@ def _posted(action: Callable[..., Response], limit_bytes: int) -> Callable[..., 
 
 
 def _same_origin(request: Request) -> bool:
+    # Browsers say it themselves where the connection can be trusted, and name the origin elsewhere; other clients say nothing.
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none")
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
