@@ -58,7 +58,7 @@ THIRD_PARTY = {
     "storage": {"boto3", "botocore"},
     "manifest": set(),
     "channel": set(),
-    "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm"},
+    "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm", "pandas"},
     "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests", "tqdm"},
     "groundtruth": {"boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"},
     "learning": {"torch", "monai", "numpy", "safetensors", "sklearn", "pydicom", "tqdm"},

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dicom_workflow.viz.style import BLUE, GREEN, GREY, STYLE, VERMILLION, Picture, percent, plain, show_radiograph
+from dicom_workflow.viz.style import BLUE, GREEN, GREY, SKY, STYLE, VERMILLION, Picture, percent, plain, show_radiograph
 
-OUTCOME_COLORS = {"stored": BLUE, "already there": GREEN, "already_there": GREEN}
-"""Anything else did not arrive."""
+OUTCOME_COLORS = {"stored": BLUE, "already there": GREEN, "duplicate": SKY}
+"""Outcomes of files that are in the archive; those of any other outcome are not."""
 
 
 @matplotlib.rc_context(STYLE)
@@ -97,7 +97,7 @@ def upload_figure(
     for bar, outcome in zip(bars, outcomes, strict=True):
         text = f" {counts[outcome]:,} ({percent(counts[outcome], total)})"
         axes.text(bar.get_width(), bar.get_y() + bar.get_height() / 2, text, va="center", fontsize=9)
-    axes.set_yticks(range(len(outcomes)), [plain(outcome.replace("_", " ")) for outcome in outcomes])
+    axes.set_yticks(range(len(outcomes)), [plain(outcome) for outcome in outcomes])
     axes.set_ylim(max(len(outcomes), 4) - 0.4, -0.6)
     axes.set_xlim(0, max([*counts.values(), 1]) * 1.3)
     axes.tick_params(axis="y", length=0)
