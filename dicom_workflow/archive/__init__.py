@@ -44,8 +44,8 @@ class Archive(Protocol):
         """Return the MD5 that the archive keeps of one file; raises InstanceNotFoundError."""
         ...
 
-    def read_instance(self, orthanc_instance_id: str) -> bytes:
-        """Return the bytes the archive gives for one instance, whatever they are; raises InstanceNotFoundError."""
+    def holds(self, orthanc_instance_id: str, data: bytes) -> bool:
+        """Say whether the archive's copy, read back whole, is these bytes; raises InstanceNotFoundError."""
         ...
 
     def retrieve_instance(self, orthanc_instance_id: str) -> bytes:

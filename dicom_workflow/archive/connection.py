@@ -11,6 +11,7 @@ import http.client
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -31,6 +32,8 @@ _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 _SERVER_ERROR_ATTEMPTS = 4
 _GATEWAY = (502, 503, 504)
+_PIECE_BYTES = 1 << 18
+_Reader = Callable[[http.client.HTTPResponse], bytes]
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,29 @@ class Connection:
             404; 400 to something stored; any other answer but 2xx.
         """
         headers = {**self._headers, "Content-Type": content_type} if content_type else self._headers
+        return self._repeat(method, path, body, headers, _whole, patient=patient)
+
+    def matches(self, path: str, expected: bytes) -> bool:
+        """Say whether what GET gives is, byte for byte, what is expected, without ever holding it whole.
+
+        Raises
+        ------
+        ArchiveError
+            As for `request`.
+        """
+        compare = _Comparison(expected)
+        self._repeat("GET", path, None, self._headers, compare, patient=True)
+        return compare.equal
+
+    def _repeat(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], read: _Reader, *, patient: bool
+    ) -> Answer:
         deadline = time.monotonic() + (self._patience_seconds if patient else 0.0)
         pause_seconds, attempts, server_errors = _FIRST_PAUSE_SECONDS, 0, 0
         while True:
             attempts += 1
             try:
-                status, data, location = self._once(method, path, body, headers)
+                status, data, location = self._once(method, path, body, headers, read)
             except (OSError, http.client.HTTPException) as error:
                 problem: WorkflowError = self._unavailable(error)
                 if isinstance(error, ssl.SSLCertVerificationError):
@@ -145,7 +165,9 @@ class Connection:
         for connection in idle:
             connection.close()
 
-    def _once(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes, str]:
+    def _once(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str], read: _Reader
+    ) -> tuple[int, bytes, str]:
         """One request and its whole answer. A connection that had stood idle gets a second chance on a fresh one."""
         while True:
             with self._lock:
@@ -153,7 +175,7 @@ class Connection:
             try:
                 connection.request(method, self._base + path, body, headers)
                 response = connection.getresponse()
-                data = response.read()
+                data = read(response) if response.status == 200 else response.read()
                 if response.length:  # http.client keeps what is missing of a body that ended early
                     raise http.client.IncompleteRead(data, response.length)
             except (OSError, http.client.HTTPException):
@@ -206,6 +228,27 @@ class Connection:
         if status in _GATEWAY:
             return ArchiveUnavailableError(f"{where}: the archive is not ready (HTTP {status}). Try again in a while.")
         return ArchiveError(f"{where}: expected HTTP 200, got {status}: {_said(data)}.")
+
+
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    return response.read()
+
+
+class _Comparison:
+    """Reads an answer piece by piece and compares it with what is expected."""
+
+    def __init__(self, expected: bytes) -> None:
+        self._expected = expected
+        self.equal = False
+
+    def __call__(self, response: http.client.HTTPResponse) -> bytes:
+        piece = memoryview(bytearray(_PIECE_BYTES))
+        position, equal = 0, True
+        while count := response.readinto(piece):
+            equal = equal and self._expected.startswith(piece[:count], position)
+            position += count
+        self.equal = equal and position == len(self._expected)
+        return b""
 
 
 def _said(data: bytes) -> str:

@@ -73,8 +73,11 @@ class FolderArchive:
         """Return the MD5 that the file had when it was stored."""
         return self._record(orthanc_instance_id).md5
 
-    def read_instance(self, orthanc_instance_id: str) -> bytes:
-        """Return the bytes that lie in the folder now."""
+    def holds(self, orthanc_instance_id: str, data: bytes) -> bool:
+        """Say whether the file that lies in the folder now is these bytes."""
+        return self._read(orthanc_instance_id) == data
+
+    def _read(self, orthanc_instance_id: str) -> bytes:
         try:
             return self._path(orthanc_instance_id).read_bytes()
         except FileNotFoundError:
@@ -84,7 +87,7 @@ class FolderArchive:
 
     def retrieve_instance(self, orthanc_instance_id: str) -> bytes:
         """Return one file, held against the MD5 it had when it was stored."""
-        data = self.read_instance(orthanc_instance_id)
+        data = self._read(orthanc_instance_id)
         expected, found = self.md5(orthanc_instance_id), md5_of(data)
         if found != expected:
             raise VerificationError(
@@ -143,7 +146,7 @@ class FolderArchive:
             return Instance.parse(json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, RecordError):
             pass
-        data = self.read_instance(orthanc_instance_id)
+        data = self._read(orthanc_instance_id)
         try:
             found = inspect(data)
         except DicomError as error:

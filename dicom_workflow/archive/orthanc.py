@@ -88,14 +88,15 @@ class OrthancArchive:
             raise ArchiveError(f"{self._connection.url}{path}: expected an MD5, got {text[:80]!r}. Check ORTHANC_URL.")
         return text
 
-    def read_instance(self, orthanc_instance_id: str) -> bytes:
-        """Return the bytes that come for one instance, whatever they are."""
-        return self._connection.request("GET", f"/instances/{checked_id(orthanc_instance_id)}/file").body
+    def holds(self, orthanc_instance_id: str, data: bytes) -> bool:
+        """Say whether the file that Orthanc gives back is, byte for byte, this one."""
+        return self._connection.matches(f"/instances/{checked_id(orthanc_instance_id)}/file", data)
 
     def retrieve_instance(self, orthanc_instance_id: str) -> bytes:
         """Return one DICOM file whose MD5 is the one Orthanc keeps; what does not match is fetched again, twice at most."""
         for attempt in range(1, _RETRIEVALS + 1):
-            expected, data = self.md5(orthanc_instance_id), self.read_instance(orthanc_instance_id)
+            expected = self.md5(orthanc_instance_id)
+            data = self._connection.request("GET", f"/instances/{orthanc_instance_id}/file").body
             found = md5_of(data)
             if data[128:132] == b"DICM" and found == expected:
                 break

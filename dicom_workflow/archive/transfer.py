@@ -323,13 +323,12 @@ class _Batch:
             return FileOutcome(str(path), Outcome.REFUSED, str(error))
         instance = replace(instance, orthanc_instance_id=result.orthanc_instance_id)
         for _ in range(2):  # the second time for an answer that was damaged on its way
-            held = self._archive.read_instance(result.orthanc_instance_id)
-            if held == data:
+            if self._archive.holds(result.orthanc_instance_id, data):
                 outcome = Outcome.ALREADY_THERE if result.status == ALREADY_THERE else Outcome.STORED
                 return FileOutcome(str(path), outcome, instance=instance)
-        archive_md5 = md5_of(held)
-        if archive_md5 != self._archive.md5(result.orthanc_instance_id):
-            reason = f"read back {len(held):,} bytes that are neither this file nor what the archive says it holds"
+        archive_md5 = self._archive.md5(result.orthanc_instance_id)
+        if archive_md5 == instance.md5:
+            reason = "what came back is not what was sent, though the archive's MD5 is right: its storage or a proxy is damaged"
             return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=archive_md5)
         if result.status == ALREADY_THERE:
             reason = (
