@@ -13,6 +13,7 @@ import botocore.auth
 import pytest
 import requests
 from botocore.exceptions import ClientError
+from fixtures_foundation import BUCKET, s3_storage
 from fixtures_groundtruth import (
     FUNCTION,
     KEY,
@@ -33,6 +34,7 @@ from dicom_workflow.errors import ServiceError
 from dicom_workflow.groundtruth.accounts import put_workers, remove_worker, worker_id_of
 from dicom_workflow.groundtruth.readers import SimulatedReader, read_all
 from dicom_workflow.labeling.output import read_output
+from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.records import LabelState
 from dicom_workflow.settings import Secret
 from dicom_workflow.storage import to_uri
@@ -126,6 +128,32 @@ def test_a_job_of_twelve_objects_and_three_readers_ends_in_ground_truths_own_fil
     assert entries[3]["dataObject"] == {"s3Uri": images.uris[3]}
     assert isinstance(entries[3]["annotations"][0]["annotationData"]["content"], str)
     assert [entry["datasetObjectId"] for entry in json.loads(response.read_text())] == [str(n) for n in range(12)]
+
+
+def test_a_job_may_live_in_s3_altogether(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    images = make_images(workspace, 3)
+    with s3_storage(workspace) as storage:
+        root = f"s3://{BUCKET}/groundtruth"
+        for number in range(3):
+            storage.write_bytes(f"{root}/images/{number}.dcm", (workspace / f"images/{number}.dcm").read_bytes())
+        entries = [{"source-ref": f"{root}/images/{number}.dcm", "labels": LABELS} for number in range(3)]
+        manifest.write(f"{root}/input.manifest", entries, storage=storage)
+        template = publish_template(f"{root}/radiograph.liquid.html", storage)
+        request = job_request(workspace, "in-s3", workers=1, UiConfig={"UiTemplateS3Uri": template})
+        request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"] = f"{root}/input.manifest"
+        request["OutputConfig"]["S3OutputPath"] = f"{root}/out/"
+        with running(workspace, S3_URL=storage._url) as service:
+            service.make_team()
+            service.client().create_labeling_job(**request)
+            readers = [(SimulatedReader("reader-1", 1.0, 1.0), PASSWORDS["reader-1"])]
+            read_all(service.url, readers, images.truth, progress=False)
+            job = service.wait_for("in-s3", "Completed")
+        uri = job["LabelingJobOutput"]["OutputDatasetS3Uri"]
+        assert uri == f"{root}/out/in-s3/manifests/output/output.manifest"
+        labeled = list(read_output(uri, storage=storage))
+        assert [item.states["Edema"] for item in labeled] == [LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.NEGATIVE]
+        assert len(storage.list(f"{root}/out/in-s3/annotations/worker-response")) == 3
 
 
 def test_the_published_samples_three_lines_are_served_as_three_tasks(service: Service) -> None:

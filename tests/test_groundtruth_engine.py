@@ -29,7 +29,9 @@ from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import worker_id_of
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.jobs import Jobs
-from dicom_workflow.groundtruth.store import Store, Task
+from dicom_workflow.groundtruth.leases import Leases
+from dicom_workflow.groundtruth.rows import Task
+from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.groundtruth.workteams import Workteams
 from dicom_workflow.labeling import handlers
 from dicom_workflow.storage import Storage, to_uri
@@ -48,6 +50,7 @@ class Bench:
         self.store = Store(
             workspace / "groundtruth/journal.sqlite", clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}"
         )
+        self.leases = Leases(self.store)
         self.access = Access(settings, storage)
         self.engine = Engine(self.store, self.access)
         self.jobs = Jobs(self.store, self.access, REGION, lambda: None)
@@ -77,15 +80,15 @@ class Bench:
     def lease(self, worker: str, name: str = "reading") -> Task | None:
         job = self.store.job(name)
         assert job is not None
-        return self.store.lease(job, worker)
+        return self.leases.lease(job, worker)
 
     def answer(self, task: Task, states: dict[str, str] | None = None) -> str:
         job = self.store.job(task.job)
         assert job is not None
         content = json.dumps(said(states or {"Edema": "positive"}))
-        outcome, following = self.store.accept(task, job, content)
+        outcome, following = self.leases.accept(task, job, content)
         if following is not None:
-            self.store.give_back(following, declined=False)
+            self.leases.give_back(following, declined=False)
         return outcome
 
     def answer_all(self, *workers: str, states: Callable[[str, int], dict[str, str]] | None = None) -> int:
@@ -236,8 +239,8 @@ def test_objects_nobody_answered_fail_when_their_time_is_over_and_the_others_are
     assert lines[1]["finding-metadata"]["retry-count"] == 1
     assert lines[1]["finding-metadata"]["failure-reason"] == (
         "ClientError: Annotation tasks expired.  Probable Reasons are 1) TaskAvailabilityLifetimeInSeconds parameter is too "
-        "small.  2) Reward is too low for workers to work on the task.  3) If you use a custom html template, your template may "
-        "be broken.  4) Data (image/video/text) sent for annotation is broken or too big, preventing completion.  5) All "
+        "small.  2) Reward is too low for workers to work on the task.  3) If you use a custom html template, your template "
+        "may be broken.  4) Data (image/video/text) sent for annotation is broken or too big, preventing completion.  5) All "
         "workers declined the tasks."
     )
 
@@ -257,7 +260,7 @@ def test_a_declined_object_is_not_waited_for_once_everybody_has_dealt_with_it(be
     bench.create()
     task = bench.lease(WORKERS[0])
     assert task is not None
-    bench.store.give_back(task, declined=True)
+    bench.leases.give_back(task, declined=True)
     again = bench.lease(WORKERS[0])
     assert again is not None
     assert again.number == 1
@@ -271,7 +274,7 @@ def test_an_object_put_back_comes_again(bench: Bench) -> None:
     bench.create()
     task = bench.lease(WORKERS[0])
     assert task is not None
-    bench.store.give_back(task, declined=False)
+    bench.leases.give_back(task, declined=False)
     again = bench.lease(WORKERS[0])
     assert again is not None
     assert (again.task, again.state) == (task.task, "held")
@@ -346,7 +349,7 @@ def test_a_chained_job_labels_only_what_has_no_label(bench: Bench) -> None:
     assert bench.store.counts("chained") == {"present": 2, "open": 2}
     job = bench.store.job("chained")
     assert job is not None
-    while task := bench.store.lease(job, WORKERS[1]):
+    while task := bench.leases.lease(job, WORKERS[1]):
         bench.answer(task, {"Edema": "negative"})
     bench.engine.run_due()
     lines = output_lines(bench.workspace, "chained")
@@ -592,7 +595,7 @@ def test_half_a_surrogate_pair_in_a_line_or_an_answer_does_not_break_the_output(
     job = bench.store.job("reading")
     assert task is not None
     assert job is not None
-    bench.store.accept(task, job, json.dumps({"annotation": '{"labels": {"Edema": "positive"}, "comment": "\ud83d"}'}))
+    bench.leases.accept(task, job, json.dumps({"annotation": '{"labels": {"Edema": "positive"}, "comment": "\ud83d"}'}))
     bench.engine.run_due()
     assert bench.status == "Completed"
     assert output_lines(bench.workspace)[0]["note"] == "\ud83d"

@@ -19,6 +19,7 @@ from dicom_workflow.groundtruth import jobs, shapes, signatures, workteams
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.engine import Engine
+from dicom_workflow.groundtruth.exchange import BodyTooLargeError, capped_body
 from dicom_workflow.groundtruth.signatures import ApiError
 from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.settings import Settings
@@ -120,29 +121,6 @@ class Api:
         if not self._accounts.remove_worker(name):
             raise ApiError("ResourceNotFound", f"there is no worker {name[:64]!r}.")
         return {"Success": True}
-
-
-class BodyTooLargeError(ServiceError):
-    """A request body is longer than it may be."""
-
-
-async def capped_body(request: Request, limit_bytes: int) -> bytes:
-    """Return the body of a request, reading no more than it may have.
-
-    Raises
-    ------
-    BodyTooLargeError
-        It is longer.
-    """
-    declared = request.headers.get("content-length", "0")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
-    return bytes(body)
 
 
 def _texts(request: object, *names: str) -> list[str]:

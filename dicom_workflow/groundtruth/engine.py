@@ -19,7 +19,8 @@ from dicom_workflow import manifest
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
 from dicom_workflow.groundtruth import output, pages
 from dicom_workflow.groundtruth.access import Access
-from dicom_workflow.groundtruth.store import ACTIVE, Batch, Job, Object, Store
+from dicom_workflow.groundtruth.rows import Batch, Job, Object
+from dicom_workflow.groundtruth.store import ACTIVE, Store
 from dicom_workflow.labeling import handlers
 
 DEFAULT_LIFETIME_SECONDS = 2_592_000

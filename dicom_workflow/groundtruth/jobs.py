@@ -9,8 +9,9 @@ from dicom_workflow.groundtruth import output, workteams
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import ACCOUNT_ID
 from dicom_workflow.groundtruth.paging import page
+from dicom_workflow.groundtruth.rows import Job
 from dicom_workflow.groundtruth.signatures import ApiError
-from dicom_workflow.groundtruth.store import Job, Store
+from dicom_workflow.groundtruth.store import Store
 
 PRE_FUNCTION = "SageMaker-dicom-workflow-pre"
 POST_FUNCTION = "SageMaker-dicom-workflow-post"

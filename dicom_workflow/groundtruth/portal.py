@@ -10,20 +10,21 @@ import hmac
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, SettingsError, StorageError, TemplateError
 from dicom_workflow.groundtruth import pages
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
-from dicom_workflow.groundtruth.api import BodyTooLargeError, capped_body
 from dicom_workflow.groundtruth.engine import Engine
+from dicom_workflow.groundtruth.exchange import Refusal, form_of, html_response, local_path, posted, refuse
 from dicom_workflow.groundtruth.images import Images, image_uri, is_missing
-from dicom_workflow.groundtruth.store import Job, Object, Store, Task
+from dicom_workflow.groundtruth.leases import Leases
+from dicom_workflow.groundtruth.rows import Job, Object, Task
+from dicom_workflow.groundtruth.store import Store
 
 COOKIE = "groundtruth_session"
 MAX_FORM_BYTES = 16_384
@@ -32,28 +33,12 @@ IMAGE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 _log = logging.getLogger(__name__)
 
 
-class Refusal(Exception):
-    """A request that gets a page, or JSON, instead of what it asked for."""
-
-    def __init__(self, status: int, title: str, text: str, link: str = "/", link_text: str = "To the list of jobs") -> None:
-        self.status, self.title, self.text, self.link, self.link_text = status, title, text, link, link_text
-        super().__init__(text)
-
-    def response(self, request: Request) -> Response:
-        """Return JSON to the crowd script and readers, a page to everybody else."""
-        if "text/html" not in request.headers.get("accept", ""):
-            return JSONResponse({"error": self.text}, self.status)
-        if self.status == 401:
-            return RedirectResponse(f"/sign-in?next={quote(request.url.path, safe='')}", 303)
-        values = {"title": self.title, "text": self.text, "link": self.link, "link_text": self.link_text}
-        return _html(pages.page("message", self.title, **values), self.status)
-
-
 class Portal:
     """The pages over the journal."""
 
     def __init__(self, store: Store, accounts: Accounts, engine: Engine, images: Images) -> None:
         self._store = store
+        self._leases = Leases(store)
         self._accounts = accounts
         self._engine = engine
         self._images = images
@@ -61,8 +46,8 @@ class Portal:
 
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
-        app.add_exception_handler(Refusal, _refuse)
-        app.add_exception_handler(404, _refuse)
+        app.add_exception_handler(Refusal, refuse)
+        app.add_exception_handler(404, refuse)
         for path, method in (
             ("/", self.jobs),
             ("/sign-in", self.sign_in_page),
@@ -81,18 +66,18 @@ class Portal:
             ("/tasks/{task}/stop", self.stop_working, MAX_FORM_BYTES),
             ("/tasks/{task}/answer", self.answer, MAX_ANSWER_BYTES),
         ):
-            app.add_api_route(path, _posted(action, limit), methods=["POST"], response_model=None)
+            app.add_api_route(path, posted(action, limit), methods=["POST"], response_model=None)
 
     # Signing in
 
     def sign_in_page(self, request: Request) -> Response:
         """The form."""
-        return _html(pages.page("sign_in", "Sign in", next=_local(request.query_params.get("next", ""))))
+        return html_response(pages.page("sign_in", "Sign in", next=local_path(request.query_params.get("next", ""))))
 
     def sign_in(self, request: Request, body: bytes) -> Response:
         """Begin a session."""
-        form = _form(body)
-        name, following = form.get("name", ""), _local(form.get("next", ""))
+        form = form_of(body)
+        name, following = form.get("name", ""), local_path(form.get("next", ""))
         try:
             token = self._accounts.sign_in(name, form.get("password", ""), request.client.host if request.client else "")
         except ServiceError as error:
@@ -104,7 +89,7 @@ class Portal:
                 response.set_cookie(COOKIE, token, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path="/")
                 return response
             problem, status = "Name and password do not belong together. Try again.", 403
-        return _html(pages.page("sign_in", "Sign in", problem=problem, name=name[:64], next=following), status)
+        return html_response(pages.page("sign_in", "Sign in", problem=problem, name=name[:64], next=following), status)
 
     def sign_out(self, request: Request, body: bytes) -> Response:
         """End the session."""
@@ -121,14 +106,14 @@ class Portal:
         session = self._session(request)
         found = self._store.jobs(workteams=self._accounts.teams_of(session.worker_id))
         shown = [self._shown(job, session) for job in reversed(found)]
-        notice = "That was the last image for now. Thank you." if "done" in request.query_params else ""
+        notice = "That was the last image for now. Thank you." if "done" in request.query_params else None
         values = {"jobs": shown, "notice": notice, "worker": session.name, "csrf": session.csrf}
-        return _html(pages.page("jobs", "Your labeling jobs", **values))
+        return html_response(pages.page("jobs", "Your labeling jobs", **values))
 
     def _shown(self, job: Job, session: Session) -> dict[str, Any]:
         counts = self._store.counts(job.name) if job.objects else {}
         busy = counts.get("pending", 0) + counts.get("open", 0)
-        free = job.status == "InProgress" and self._store.is_free(job, session.worker_id)
+        free = job.status == "InProgress" and self._leases.is_free(job, session.worker_id)
         hints = {
             "Initializing": "This job is being prepared.",
             "InProgress": "Nothing for you at the moment. More may come when the others are done.",
@@ -146,7 +131,7 @@ class Portal:
             "total": job.objects,
             "places": job.objects - counts.get("present", 0) - counts.get("passed", 0),
             "done": job.objects - busy,
-            "own": self._store.answered_by(job.name, session.worker_id),
+            "own": self._leases.answered_by(job.name, session.worker_id),
         }
 
     def next_task(self, request: Request, body: bytes, job: str) -> Response:
@@ -159,7 +144,7 @@ class Portal:
         job = self._store.job(name)
         if job is None or not self._on_team(job, session):
             raise Refusal(404, "No such job", "There is no such job for you.")
-        task = self._store.lease(job, session.worker_id) if job.status == "InProgress" else None
+        task = self._leases.lease(job, session.worker_id) if job.status == "InProgress" else None
         return f"/tasks/{task.task}" if task else "/?done"
 
     def task(self, request: Request, task: str) -> Response:
@@ -193,7 +178,7 @@ class Portal:
         except BadAnswerError as error:
             raise Refusal(400, "Not an answer", str(error)) from None
         mine, job, _ = self._mine(session, task)
-        outcome, following = self._store.accept(mine, job, content)
+        outcome, following = self._leases.accept(mine, job, content)
         if following is None:
             self._engine.wake()
         if outcome == "closed":
@@ -208,7 +193,7 @@ class Portal:
         session = self._session(request)
         self._check_form(session, body)
         mine, job, _ = self._mine(session, task)
-        self._store.give_back(mine, declined=True)
+        self._leases.give_back(mine, declined=True)
         self._engine.wake()
         return RedirectResponse(self._next_path(job.name, session), 303)
 
@@ -216,7 +201,7 @@ class Portal:
         """Put an image back."""
         session = self._session(request)
         self._check_form(session, body)
-        self._store.give_back(self._mine(session, task)[0], declined=False)
+        self._leases.give_back(self._mine(session, task)[0], declined=False)
         return RedirectResponse("/", 303)
 
     # Images
@@ -274,12 +259,12 @@ class Portal:
         token = request.cookies.get(COOKIE)
         session = self._accounts.session(token) if token else None
         if session is None:
-            raise Refusal(401, "Sign in", "Your session has ended. Sign in again.")
+            raise Refusal(401, "Sign in", "Your session has ended.")
         return session
 
     @staticmethod
     def _check_form(session: Session, body: bytes) -> None:
-        if not hmac.compare_digest(_form(body).get("csrf", "").encode(), session.csrf.encode()):
+        if not hmac.compare_digest(form_of(body).get("csrf", "").encode(), session.csrf.encode()):
             raise Refusal(403, "Not sent from here", "This form did not come from a page of this service. Go back.")
 
     def _on_team(self, job: Job, session: Session) -> bool:
@@ -287,7 +272,7 @@ class Portal:
 
     def _mine(self, session: Session, task: str) -> tuple[Task, Job, Object]:
         """A task of this worker, in whatever state; other people's tasks do not exist."""
-        found = self._store.task(task)
+        found = self._leases.task(task)
         if found is None or found.worker_id != session.worker_id:
             raise Refusal(404, "No such task", "There is no such task for you.")
         job, item = self._store.job(found.job), self._store.object(found.job, found.number)
@@ -305,50 +290,3 @@ class Portal:
             text = "This image was put back: the time ran out, you skipped it, or the job is over."
             raise Refusal(410, "No longer yours", text)
         return mine, job, item
-
-
-def _refuse(request: Request, error: Exception) -> Response:
-    if isinstance(error, Refusal):
-        return error.response(request)
-    return Refusal(404, "Not found", "There is nothing at this address.").response(request)
-
-
-def _posted(action: Callable[..., Response], limit_bytes: int) -> Callable[..., Any]:
-    """Read the body in the event loop, do the rest in a thread."""
-
-    async def endpoint(request: Request) -> Response:
-        if not _same_origin(request):
-            raise Refusal(403, "Not sent from here", "This request came from another site.")
-        try:
-            body = await capped_body(request, limit_bytes)
-        except BodyTooLargeError as error:
-            raise Refusal(413, "Too large", str(error)) from None
-        return await run_in_threadpool(action, request, body, **request.path_params)
-
-    return endpoint
-
-
-def _same_origin(request: Request) -> bool:
-    # Browsers say it themselves where the connection can be trusted, and name the origin elsewhere; other clients say nothing.
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
-
-
-def _form(body: bytes) -> dict[str, str]:
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=20, errors="replace", keep_blank_values=True)
-    except ValueError:
-        return {}
-    return {name: values[-1] for name, values in fields.items()}
-
-
-def _local(path: str) -> str:
-    """A path of this service, or nothing: a sign-in must not lead away."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else ""
-
-
-def _html(text: str, status: int = 200) -> HTMLResponse:
-    return HTMLResponse(text, status, headers={"content-security-policy": pages.PAGE_POLICY})

@@ -17,11 +17,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import ServiceError
+from dicom_workflow.groundtruth.rows import Batch, GivenAnswer, Job, Object, job_of, object_of
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -56,101 +56,6 @@ CREATE TABLE IF NOT EXISTS answers (
 """
 
 ACTIVE = ("Initializing", "InProgress", "Stopping")
-
-# A place is taken by a lease that has not run out and by an accepted answer.
-_TAKEN = """(SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number
-             AND (t.state = 'answered' OR (t.state = 'held' AND t.expires > :now)))"""
-_FREE_FOR_WORKER = f"""
-    SELECT o.number FROM objects o WHERE o.job = :job AND o.state = 'open'
-    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job = o.job AND t.number = o.number AND t.worker_id = :worker
-                    AND t.state IN ('answered', 'declined'))
-    AND {_TAKEN} < :places ORDER BY o.number LIMIT 1"""  # noqa: S608  (no text of a request is in here)
-
-
-@dataclass(frozen=True)
-class Job:
-    """One labeling job: the request that made it and how far it is."""
-
-    name: str
-    reference: str
-    request: Mapping[str, Any]
-    status: str
-    failure_reason: str
-    created: float
-    modified: float
-    template: str | None
-    """The worker template as it was when the job began."""
-    categories: tuple[str, ...] | None
-    objects: int
-
-    @property
-    def human(self) -> Mapping[str, Any]:
-        """The request's HumanTaskConfig."""
-        return self.request["HumanTaskConfig"]
-
-    @property
-    def attribute(self) -> str:
-        """The label attribute name."""
-        return self.request["LabelAttributeName"]
-
-    @property
-    def workers_per_object(self) -> int:
-        """How many different workers see each object."""
-        return self.human["NumberOfHumanWorkersPerDataObject"]
-
-    @property
-    def workteam(self) -> str:
-        """Name of the work team that labels."""
-        return self.human["WorkteamArn"].rsplit("/", 1)[1]
-
-
-@dataclass(frozen=True)
-class Object:
-    """One line of a job's manifest and what became of it."""
-
-    number: int
-    line: dict[str, Any]
-    state: str
-    task_input: dict[str, Any] | None
-    iteration: int | None
-    closed: float | None
-    label: Any
-    response_uri: str | None
-    reason: str | None
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The objects that are with the workers at one time."""
-
-    iteration: int
-    opened: float
-    closed: float | None
-    state: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """One object in the hands of one worker. `state` is held, released, declined or answered."""
-
-    task: str
-    job: str
-    number: int
-    worker_id: str
-    state: str
-    accepted: float
-    expires: float
-
-
-@dataclass(frozen=True)
-class GivenAnswer:
-    """An accepted answer: the JSON text of its ``answerContent``."""
-
-    number: int
-    worker_id: str
-    content: str
-    accepted: float
-    submitted: float
 
 
 class Store:
@@ -242,11 +147,11 @@ class Store:
     def job(self, name: str) -> Job | None:
         """Return a job by its name."""
         row = self.db.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
-        return _job(row) if row else None
+        return job_of(row) if row else None
 
     def jobs(self, *statuses: str, workteams: Iterable[str] | None = None) -> list[Job]:
         """Return the jobs in the order they were made, all or those of some statuses and work teams."""
-        rows = [_job(row) for row in self.db.execute("SELECT * FROM jobs ORDER BY created, name")]
+        rows = [job_of(row) for row in self.db.execute("SELECT * FROM jobs ORDER BY created, name")]
         teams = None if workteams is None else {team.lower() for team in workteams}
         return [
             job for job in rows if (not statuses or job.status in statuses) and (teams is None or job.workteam.lower() in teams)
@@ -298,12 +203,12 @@ class Store:
             {"job": name, "state": state, "iteration": iteration, "limit": limit},
         )
         for row in rows:
-            yield _object(row)
+            yield object_of(row)
 
     def object(self, name: str, number: int) -> Object | None:
         """Return one object of a job."""
         row = self.db.execute("SELECT * FROM objects WHERE job = ? AND number = ?", (name, number)).fetchone()
-        return _object(row) if row else None
+        return object_of(row) if row else None
 
     # Batches
 
@@ -376,114 +281,3 @@ class Store:
             {"job": job.name, "places": job.workers_per_object, "team": job.workteam},
         ).fetchone()
         return row is None
-
-    # Tasks
-
-    def task(self, task: str) -> Task | None:
-        """Return a task by its id."""
-        row = self.db.execute("SELECT * FROM tasks WHERE task = ?", (task,)).fetchone()
-        return Task(**row) if row else None
-
-    def is_free(self, job: Job, worker_id: str) -> bool:
-        """Say whether there is an object for this worker now."""
-        values = {"job": job.name, "worker": worker_id, "places": job.workers_per_object, "now": self.clock()}
-        held = self._held(self.db, job.name, worker_id)
-        return bool(held) or self.db.execute(_FREE_FOR_WORKER, values).fetchone() is not None
-
-    def lease(self, job: Job, worker_id: str) -> Task | None:
-        """Hand the next object to a worker: the one in hand already, else the first in manifest order with a free place."""
-        with self.write(durable=False) as db:
-            return self._lease(db, job, worker_id)
-
-    def _held(self, db: sqlite3.Connection, job: str, worker_id: str) -> Task | None:
-        row = db.execute(
-            "SELECT t.* FROM tasks t JOIN objects o ON o.job = t.job AND o.number = t.number AND o.state = 'open'"
-            " WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ? ORDER BY t.number LIMIT 1",
-            (worker_id, job, self.clock()),
-        ).fetchone()
-        return Task(**row) if row else None
-
-    def _lease(self, db: sqlite3.Connection, job: Job, worker_id: str) -> Task | None:
-        held = self._held(db, job.name, worker_id)
-        if held:
-            return held
-        now = self.clock()
-        values = {"job": job.name, "worker": worker_id, "places": job.workers_per_object, "now": now}
-        row = db.execute(_FREE_FOR_WORKER, values).fetchone()
-        if row is None:
-            return None
-        # One id per object and worker: a link to a task stays good when the lease ran out and was taken again.
-        row = db.execute(
-            "INSERT INTO tasks VALUES (?, ?, ?, ?, 'held', ?, ?) ON CONFLICT (job, number, worker_id)"
-            " DO UPDATE SET state = 'held', accepted = excluded.accepted, expires = excluded.expires RETURNING *",
-            (self.new_id(), job.name, row["number"], worker_id, now, now + job.human["TaskTimeLimitInSeconds"]),
-        ).fetchone()
-        return Task(**row)
-
-    def give_back(self, task: Task, *, declined: bool) -> None:
-        """Free a worker's place: for good (`declined`), or so that the same worker may take it up again."""
-        with self.write() as db:
-            db.execute(
-                "UPDATE tasks SET state = ? WHERE task = ? AND state IN ('held', 'released')",
-                ("declined" if declined else "released", task.task),
-            )
-
-    def accept(self, task: Task, job: Job, content: str) -> tuple[str, Task | None]:
-        """Keep an answer, and hand out the next object.
-
-        Returns
-        -------
-        str, Task or None
-            ``accepted``; ``repeated`` when this worker's answer to this object is here already (the first one is kept);
-            ``closed`` when the object takes no more answers; ``taken`` when the lease ran out and another worker has the
-            place. A late answer whose place is still free is accepted: nobody's work is thrown away without need.
-        """
-        now = self.clock()
-        with self.write() as db:
-            outcome = self._accept(db, task, job, content, now)
-            open_job = db.execute("SELECT 1 FROM jobs WHERE name = ? AND status = 'InProgress'", (job.name,)).fetchone()
-            return outcome, self._lease(db, job, task.worker_id) if open_job else None
-
-    def _accept(self, db: sqlite3.Connection, task: Task, job: Job, content: str, now: float) -> str:
-        place = (task.job, task.number, task.worker_id)
-        if db.execute("SELECT 1 FROM answers WHERE job = ? AND number = ? AND worker_id = ?", place).fetchone():
-            return "repeated"
-        row = db.execute(
-            f"""SELECT o.state, t.state AS lease, t.accepted, t.expires, {_TAKEN} AS taken FROM objects o
-                JOIN tasks t ON t.task = :task JOIN jobs j ON j.name = o.job
-                WHERE o.job = :job AND o.number = :number AND o.state = 'open' AND j.status = 'InProgress'""",  # noqa: S608
-            {"task": task.task, "job": task.job, "number": task.number, "now": now},
-        ).fetchone()
-        if row is None or row["lease"] == "declined":
-            return "closed"
-        in_hand = row["lease"] == "held" and row["expires"] > now
-        if not in_hand and row["taken"] >= job.workers_per_object:
-            return "taken"
-        db.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", (*place, content, row["accepted"], now))
-        db.execute("UPDATE tasks SET state = 'answered' WHERE task = ?", (task.task,))
-        db.execute(
-            "UPDATE objects SET state = 'answered' WHERE job = ? AND number = ?"
-            " AND (SELECT count(*) FROM answers a WHERE a.job = objects.job AND a.number = objects.number) >= ?",
-            (task.job, task.number, job.workers_per_object),
-        )
-        return "accepted"
-
-    def answered_by(self, job: str, worker_id: str) -> int:
-        """Return how many objects of a job a worker has answered."""
-        return self.db.execute(
-            "SELECT count(*) FROM tasks WHERE job = ? AND worker_id = ? AND state = 'answered'", (job, worker_id)
-        ).fetchone()[0]
-
-
-def _job(row: sqlite3.Row) -> Job:
-    data = dict(row)
-    categories = json.loads(data["categories"]) if data["categories"] else None
-    return Job(**{**data, "request": json.loads(data["request"]), "categories": tuple(categories) if categories else None})
-
-
-def _object(row: sqlite3.Row) -> Object:
-    data = dict(row)
-    del data["job"]
-    for name in ("line", "task_input", "label"):
-        data[name] = json.loads(data[name]) if data[name] is not None else None
-    return Object(**data)
