@@ -80,12 +80,12 @@ class Store:
         self._local = threading.local()
         self._writing = threading.RLock()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(mode=0o600)  # before SQLite does: its companion files take over the mode
         with self.write() as db:
             for statement in SCHEMA.split(";\n"):
                 db.execute(statement)
             db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             db.execute("INSERT OR IGNORE INTO meta VALUES ('key', ?)", (secrets.token_hex(32),))
-        path.chmod(0o600)
         if self.meta("schema") != str(SCHEMA_VERSION):
             found = self.meta("schema")
             raise ServiceError(f"{path}: expected journal version {SCHEMA_VERSION}, got {found}. Use another workspace.")
