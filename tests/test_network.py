@@ -84,6 +84,20 @@ def test_logits_do_not_depend_on_the_batch_and_hardly_on_the_precision(model):
     assert (half - one).abs().max() < 0.05
 
 
+def test_the_average_forgets_the_start_and_then_keeps_its_share():
+    average, model = (torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.BatchNorm1d(1)) for _ in range(2))
+    torch.nn.init.constant_(average[0].weight, 1.0)
+    torch.nn.init.constant_(model[0].weight, 2.0)
+    model[1].num_batches_tracked += 7
+    network.update_average(average, model, decay=0.99, step=0)
+    assert average[0].weight.item() == pytest.approx(1.9)
+    assert average[1].num_batches_tracked == 7
+    network.update_average(average, model, decay=0.5, step=1000)
+    assert average[0].weight.item() == pytest.approx(1.95)
+    network.update_average(average, model, decay=0.0, step=1000)
+    assert average[0].weight.item() == 2.0
+
+
 def test_biases_and_normalization_are_not_decayed(model):
     decayed, free = network.parameter_groups(model, 0.1)
     assert decayed["weight_decay"] == 0.1

@@ -127,7 +127,7 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(
     assert report["against"] == whole.evaluation["against"]
 
 
-def test_an_error_in_a_callback_keeps_the_checkpoint_and_the_best_bundle(channel, tmp_path):
+def test_an_error_in_a_callback_keeps_the_checkpoint_and_the_best_bundle(script, channel, tmp_path):
     def fail(line):
         raise ZeroDivisionError(line["epoch"])
 
@@ -135,8 +135,10 @@ def test_an_error_in_a_callback_keeps_the_checkpoint_and_the_best_bundle(channel
         runner.run_training(channel, tmp_path, on_epoch=fail, epochs=500, **SMALL)
     assert bundle.load(tmp_path / "model").metrics["best_epoch"] >= 1
     assert (tmp_path / "checkpoints" / "last.safetensors").is_file()
-    with pytest.raises(LearningError, match=r"expected a checkpoint of this run, but seed differ"):
-        runner.run_training(channel, tmp_path, resume=True, seed=1, epochs=500, **SMALL)
+    arguments = [f"--channel={channel}", f"--output_dir={tmp_path}", "--resume=true", "--seed=1", "--progress=false"]
+    arguments += ["--epochs=500", *(f"--{name}={value}" for name, value in SMALL.items())]
+    with pytest.raises(LearningError, match="expected a checkpoint of this run, but seed differ"):
+        script.train(script.parse(arguments, {}))
 
 
 def test_sagemaker_variables_are_the_defaults_and_a_failure_is_written(tmp_path):

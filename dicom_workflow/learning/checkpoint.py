@@ -21,13 +21,18 @@ CHECKPOINT_SCHEMA = "dicom-workflow/checkpoint/1"
 
 
 def save(
-    path: str | Path, network: nn.Module, optimizer: torch.optim.Optimizer | None = None, *, state: Mapping[str, Any]
+    path: str | Path,
+    networks: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    state: Mapping[str, Any],
 ) -> Path:
     """Write the run's state and return the path.
 
     Parameters
     ----------
-    network : nn.Module
+    networks : mapping of str to nn.Module
+        By name.
     optimizer : torch.optim.Optimizer, optional
         Its moments are kept; its settings are not, they come from the run's own.
     state : mapping
@@ -35,7 +40,7 @@ def save(
     """
     from safetensors.torch import save as to_bytes
 
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors = {f"{key}/{name}": tensor for key, network in networks.items() for name, tensor in network.state_dict().items()}
     for index, moments in (optimizer.state_dict()["state"] if optimizer else {}).items():
         tensors.update({f"optimizer/{index}/{name}": value for name, value in moments.items()})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -46,8 +51,10 @@ def save(
     return path
 
 
-def load(path: str | Path, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
-    """Put a saved state back into a network and an optimizer, and return the JSON state.
+def load(
+    path: str | Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
+    """Put a saved state back into the named networks and the optimizer, and return the JSON state.
 
     Raises
     ------
@@ -62,7 +69,8 @@ def load(path: str | Path, network: nn.Module, optimizer: torch.optim.Optimizer 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         if header.get("schema") != CHECKPOINT_SCHEMA:
             raise LearningError(f"{path}: expected a checkpoint of schema {CHECKPOINT_SCHEMA!r}, got {header.get('schema')!r}.")
-        network.load_state_dict(_under(tensors, "network/"))
+        for name, network in networks.items():
+            network.load_state_dict(_under(tensors, f"{name}/"))
     except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error)[:200]
         raise LearningError(f"{path}: expected a checkpoint of this network: {reason} Start with --resume false.") from None

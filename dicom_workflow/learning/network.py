@@ -109,6 +109,26 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+    """Move a running average of a network's weights and normalization statistics towards the network, in place.
+
+    Parameters
+    ----------
+    decay : float
+        How much of the average is kept: 0.99 averages over about a hundred steps; 0 copies the network.
+    step : int
+        0-based; over the first steps less is kept, so that the random weights of the start are forgotten.
+    """
+    keep = min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    numbers = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
+    torch._foreach_lerp_([mine for mine, _ in numbers], [theirs for _, theirs in numbers], 1 - keep)
+    for mine, theirs in pairs:
+        if not mine.is_floating_point():
+            mine.copy_(theirs)
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of a name, or the GPU if there is one for ``auto``."""
     if name != "auto":
