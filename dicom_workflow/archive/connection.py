@@ -7,10 +7,11 @@ as much as Orthanc itself needs to store a small image.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import ssl
-import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -42,6 +43,10 @@ class Answer:
 
     body: bytes
     attempts: int = 1
+
+
+class _StaleConnection(Exception):
+    """A connection that had stood idle ended under the request."""
 
 
 class Connection:
@@ -87,9 +92,9 @@ class Connection:
         if user:
             token = f"{user}:{(password or Secret()).reveal()}".encode()
             self._headers["Authorization"] = "Basic " + base64.b64encode(token).decode("ascii")
-        self._idle: list[http.client.HTTPConnection] = []
-        self._lock = threading.Lock()
+        self._idle: list[http.client.HTTPConnection] = []  # append and pop are atomic
         self._signed_in = False
+        weakref.finalize(self, _close_all, self._idle)
 
     def __repr__(self) -> str:
         return f"Connection({self.url!r})"
@@ -114,7 +119,7 @@ class Connection:
         ArchiveCredentialsError
             401 or 403.
         InstanceNotFoundError, NotDicomError, ArchiveError
-            404; 400 to something stored; any other answer but 2xx.
+            404 to an instance; 400 or 404 to something stored; any other answer but 2xx.
         """
         headers = {**self._headers, "Content-Type": content_type} if content_type else self._headers
         return self._repeat(method, path, body, headers, _whole, patient=patient)
@@ -140,6 +145,9 @@ class Connection:
             attempts += 1
             try:
                 status, data, location = self._once(method, path, body, headers, read)
+            except _StaleConnection:
+                self.close()  # the server closed or restarted: what else stands idle is dead too
+                continue
             except (OSError, http.client.HTTPException) as error:
                 problem: WorkflowError = self._unavailable(error)
                 if isinstance(error, ssl.SSLCertVerificationError):
@@ -160,39 +168,35 @@ class Connection:
 
     def close(self) -> None:
         """Close the connections that are not in use; the next request opens one again."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        _close_all(self._idle)
 
     def _once(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str], read: _Reader
     ) -> tuple[int, bytes, str]:
-        """One request and its whole answer. A connection that had stood idle gets a second chance on a fresh one."""
-        while True:
-            with self._lock:
-                connection, fresh = (self._idle.pop(), False) if self._idle else (self._connect(), True)
-            try:
-                connection.request(method, self._base + path, body, headers)
-                response = connection.getresponse()
-                data = read(response) if response.status == 200 else response.read()
-                if response.length:  # http.client keeps what is missing of a body that ended early
-                    raise http.client.IncompleteRead(data, response.length)
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                if fresh:
-                    raise
-                self.close()  # the server restarted: what else stands idle is dead too
-                continue
-            except BaseException:
-                connection.close()  # interrupted in the middle of an answer: of no use to the next request
+        """One request and its whole answer."""
+        try:
+            connection, fresh = self._idle.pop(), False
+        except IndexError:
+            connection, fresh = self._connect(), True
+        try:
+            connection.request(method, self._base + path, body, headers)
+            response = connection.getresponse()
+            data = read(response) if response.status == 200 else response.read()
+            if response.length:  # http.client keeps what is missing of a body that ended early
+                raise http.client.IncompleteRead(data, response.length)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            if fresh:
                 raise
-            if response.will_close:
-                connection.close()
-            else:
-                with self._lock:
-                    self._idle.append(connection)
-            return response.status, data, response.headers.get("Location", "")
+            raise _StaleConnection from error
+        except BaseException:
+            connection.close()  # interrupted in the middle of an answer: of no use to the next request
+            raise
+        if response.will_close:
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return response.status, data, response.headers.get("Location", "")
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._tls:
@@ -221,13 +225,19 @@ class Connection:
             return ArchiveError(
                 f"{where}: expected an answer, got a redirect to {location[:200]!r}. Set ORTHANC_URL to the final address."
             )
-        if status == 404:
+        if status == 404 and path.startswith("/instances/"):
             return InstanceNotFoundError(f"{where}: the archive holds no such instance.")
-        if status == 400 and method == "POST":
-            return NotDicomError(f"the archive could not read the file as DICOM (HTTP 400: {_said(data)}).")
+        if status in (400, 404) and method == "POST":  # 404 is what Orthanc answers to a file without UIDs
+            return NotDicomError(f"the archive could not read the file as DICOM (HTTP {status}: {_said(data)}).")
         if status in _GATEWAY:
             return ArchiveUnavailableError(f"{where}: the archive is not ready (HTTP {status}). Try again in a while.")
-        return ArchiveError(f"{where}: expected HTTP 200, got {status}: {_said(data)}.")
+        return ArchiveError(f"{where}: expected HTTP 200, got {status}: {_said(data)}. Check ORTHANC_URL and its log.")
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    while connections:
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            connections.pop().close()
 
 
 def _whole(response: http.client.HTTPResponse) -> bytes:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.charset import decode_bytes, default_encoding, python_encoding
+from pydicom.charset import default_encoding, python_encoding
 from pydicom.datadict import dictionary_VR
 
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
@@ -381,8 +381,8 @@ def _text(found: _Found, name: str) -> str:
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
     declared = found.texts.get("character_set", b"").decode("ascii", "replace").split("\\")
-    encodings = [python_encoding.get(term.strip("\0 "), default_encoding) for term in declared]
-    return decode_bytes(raw, encodings, set()).strip("\0 ")
+    term = declared[-1 if b"\x1b" in raw else 0].strip("\0 ")  # escape sequences switch to what is named after the first
+    return raw.decode(python_encoding.get(term, default_encoding), "replace").strip("\0 ")
 
 
 def _name(tag: int) -> str:

@@ -16,13 +16,13 @@ SCHEMA = "dicom-workflow/upload-journal/1"
 class Journal:
     """Lines of earlier runs to read, and a file that grows by a line at a time; safe for several threads.
 
-    A line torn by the end of the process is passed over. A journal of another archive says nothing about this one and is an
-    error.
+    A line torn by the end of the process is passed over. Each run begins with a line that names its archive, for a person: what
+    a line says of a file is only ever believed after the archive was asked for the file's MD5.
 
     Raises
     ------
     StorageError
-        It cannot be read or written, or belongs to another archive.
+        It cannot be read or written.
     """
 
     def __init__(self, path: Path, archive: str) -> None:
@@ -39,18 +39,10 @@ class Journal:
 
     def _load(self, text: str, archive: str) -> None:
         lines = [line for line in map(_parse, text.splitlines()) if line]
-        if not lines:
-            self._append({"journal": SCHEMA, "archive": archive})
-            return
-        if lines[0].get("archive") != archive:
-            self._stream.close()
-            raise StorageError(
-                f"{self.path}: expected the journal of {archive}, got that of {str(lines[0].get('archive'))[:120]!r}. "
-                "Use another journal_path for each archive."
-            )
         self._known = {str(line["path"]): line for line in lines if "path" in line}
-        if not text.endswith("\n"):
+        if text and not text.endswith("\n"):
             self._stream.write("\n")  # ends the torn line
+        self._append({"journal": SCHEMA, "archive": archive})
 
     def read(self, path: Path) -> dict[str, Any] | None:
         """Return the last line about a file, None when there is none."""

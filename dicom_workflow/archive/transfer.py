@@ -26,6 +26,7 @@ from dicom_workflow.errors import (
     ArchiveUnavailableError,
     DicomError,
     InstanceNotFoundError,
+    RecordError,
     StorageError,
     WorkflowError,
 )
@@ -306,13 +307,13 @@ class _Batch:
     def _journaled(self, path: Path, instance: Instance) -> FileOutcome | None:
         """What the journal says of these very bytes, if the archive still holds them."""
         line = self._journal.read(path) if self._journal else None
-        if not line or line.get("outcome") not in VERIFIED or line.get("instance", {}).get("md5") != instance.md5:
+        if not line or line.get("outcome") not in VERIFIED:
             return None
-        recorded = Instance.parse(line["instance"])
         try:
-            if self._archive.md5(recorded.orthanc_instance_id) != instance.md5:
+            recorded = Instance.parse(line.get("instance"))
+            if recorded.md5 != instance.md5 or self._archive.md5(recorded.orthanc_instance_id) != instance.md5:
                 return None
-        except InstanceNotFoundError:
+        except (RecordError, InstanceNotFoundError):
             return None
         return FileOutcome(str(path), Outcome(line["outcome"]), line.get("reason", ""), recorded)
 
