@@ -17,7 +17,12 @@ from dicom_workflow.storage import to_uri
 
 ONE = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
 TWO = "af163634-5f8009c8-a941f2a2-4d108bea-119181b5"
-METADATA = {"type": "groundtruth/custom", "job-name": "chest", "human-annotated": "yes", "creation-date": "2026-11-21T17:42:26.177000"}
+METADATA = {
+    "type": "groundtruth/custom",
+    "job-name": "chest",
+    "human-annotated": "yes",
+    "creation-date": "2026-11-21T17:42:26.177000",
+}
 
 
 def answer(worker: str, **states: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def images_from(
     folder = phantoms_folder / f"seed-{seed}-{patients}-patients-{size_px}px"
     if not (folder / synthetic.REGIONS_FILE).is_file():  # it is written last
         synthetic.make_dataset(folder, patients=patients, seed=seed, size_px=size_px)
-    return folder, {
+    return folder / "images", {
         "truth": to_uri(folder / synthetic.TRUTH_FILE),
         "regions": to_uri(folder / synthetic.REGIONS_FILE),
     }

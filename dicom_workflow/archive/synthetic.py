@@ -56,8 +56,8 @@ def make_dataset(
     Parameters
     ----------
     folder : str or Path
-        Gets one folder per patient with ``<number>.dcm`` files, ``truth.csv`` (sop_instance_uid, patient_id and one column of
-        1 or 0 per label) and ``regions.json`` (SOP Instance UID -> regions in image pixels, corner origin).
+        Gets ``images/<patient id>/<number>.dcm``, ``truth.csv`` (sop_instance_uid, patient_id and one column of 1 or 0 per
+        label) and ``regions.json`` (SOP Instance UID -> regions in image pixels, corner origin).
     patients : int
         Each has one to three studies of one image; about 1.6 images per patient.
     seed : int
@@ -184,7 +184,7 @@ def _write(item: Planned, size_px: int, root: Path) -> tuple[str, tuple[Region, 
     chest, regions = phantom.compose_with(item.anatomy, item.positive, size_px, item.anatomy.texture_seed)
     dataset = to_dataset(item, phantom.expose(chest))
     path = item.path_under(root)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
     return item.sop_instance_uid, tuple(regions)
 

@@ -64,7 +64,7 @@ class Planned:
 
     def path_under(self, root: Path) -> Path:
         """Return where its file belongs."""
-        return root / self.patient_id / f"{self.number:05d}.dcm"
+        return root / "images" / self.patient_id / f"{self.number:05d}.dcm"
 
     @property
     def sop_instance_uid(self) -> str:
