@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,25 +22,24 @@ from dicom_workflow.errors import StorageError, VerificationError
 
 
 class CountingArchive(FolderArchive):
-    """A folder that counts what is sent to it, and may do something at one of the files."""
+    """A folder that counts what is sent to it, and may press Ctrl-C at one of the files."""
 
     sent = 0
-    act_at = -1
+    interrupt_at = -1
+    _lock = threading.Lock()
 
     def store_instance(self, data: bytes) -> StoreResult:
-        self.sent += 1
-        if self.sent == self.act_at:
-            self.act()
+        with self._lock:
+            self.sent += 1
+            if self.sent == self.interrupt_at:
+                _thread.interrupt_main()
         return super().store_instance(data)
-
-    def act(self) -> None:
-        _thread.interrupt_main()
 
 
 def test_ctrl_c_leaves_a_report_that_is_true_and_a_journal_to_go_on_from(tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 60)
     archive = CountingArchive(tmp_path / "archive")
-    archive.act_at = 10
+    archive.interrupt_at = 10
     journal = tmp_path / "upload.jsonl"
     with pytest.raises(UploadInterruptedError, match="Run it again to send the rest") as caught:
         upload(files, archive, workers=2, journal_path=journal, progress=False)
@@ -47,7 +47,7 @@ def test_ctrl_c_leaves_a_report_that_is_true_and_a_journal_to_go_on_from(tmp_pat
     sent_first = archive.sent
     assert 10 <= sent_first < 60
     assert report.counts == {"stored": sent_first, "failed": 60 - sent_first}
-    assert report.outcomes[-1].reason == "not sent: the upload was interrupted before this file was sent"
+    assert report.outcomes[-1].reason == "not sent, or not verified: the upload was interrupted"
     assert all(archive.md5(instance.orthanc_instance_id) == instance.md5 for instance in report.instances)
 
     again = upload(files, archive, journal_path=journal, progress=False)

@@ -210,7 +210,7 @@ def upload(
     try:
         _run(len(paths), batch.one, batch.stopped, workers=workers, label="upload", progress=progress)
     except KeyboardInterrupt:
-        batch.stop("the upload was interrupted before this file was sent")
+        batch.stop("the upload was interrupted")
         raise UploadInterruptedError(_report(batch, description, started)) from None
     finally:
         batch.close()
@@ -277,7 +277,7 @@ class _Batch:
     def finish(self) -> Iterator[FileOutcome]:
         """Yield the outcome of every file, sent or not."""
         for path, outcome in zip(self._paths, self._outcomes, strict=True):
-            yield outcome or FileOutcome(str(path), Outcome.FAILED, f"not sent: {self._stop_reason}")
+            yield outcome or FileOutcome(str(path), Outcome.FAILED, f"not sent, or not verified: {self._stop_reason}")
 
     def close(self) -> None:
         if self._journal:
