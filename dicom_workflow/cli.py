@@ -26,6 +26,7 @@ examples:
   dicom-workflow parse output.manifest --instances instances.jsonl
   dicom-workflow train training.manifest --epochs 15
   dicom-workflow predict model image.dcm
+  dicom-workflow run --parameters notebooks/parameters/aws.yaml
   dicom-workflow demo
   dicom-workflow demo --data ~/images --truth ~/truth.csv
 
@@ -119,6 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     predict = command("predict", _predict, "give the probability of each label for DICOM files")
     predict.add_argument("bundle", type=Path, help="model bundle folder")
     predict.add_argument("files", type=Path, nargs="+", help="DICOM files")
+
+    run = command("run", _run, "run notebooks, each reading what the one before left in the workspace")
+    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names such as 02_create_manifest (default: all six)")
+    run.add_argument("--parameters", type=Path, help="YAML file of parameters, by notebook")
+    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter")
 
     demo = command("demo", _demo, "run all six notebooks, from DICOM files to a trained model")
     demo.add_argument("--data", type=Path, help="folder of DICOM files (default: synthetic phantoms)")
@@ -301,6 +307,23 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     for name, reason in refused.items():
         _say(f"  {name}: refused: {reason}")
     return {"ok": not refused, "predictions": predictions, "refused": refused}
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    import yaml
+
+    from dicom_workflow import notebook
+
+    by_notebook = yaml.safe_load(options.parameters.read_text(encoding="utf-8")) if options.parameters else {}
+    given = {name: yaml.safe_load(value) for name, value in options.p}
+    steps = [Path(name).stem for name in options.notebooks] or list(notebook.STEPS)
+    records = {}
+    for step in steps:
+        output = settings.workspace / "notebooks" / f"{step}.ipynb"
+        _say(f"{step} → {output}")
+        source = notebook.folder() / f"{step}.ipynb"
+        records[step] = notebook.run(source, output, {**by_notebook.get(step, {}), **given}, progress=True)[-1].to_json()
+    return {"ok": True, "records": records}
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:

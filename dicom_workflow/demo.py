@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -64,7 +64,8 @@ class Demo:
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _records: dict[str, Record] = field(default_factory=dict, init=False)
     _seconds: dict[str, float] = field(default_factory=dict, init=False)
-    _drilled: dict[str, Any] = field(default_factory=dict, init=False)
+    drilled: dict[str, Any] = field(default_factory=dict, init=False)
+    """What the drill did, once it has."""
 
     def __post_init__(self) -> None:
         if self.drill and self.drill not in DRILLS:
@@ -81,25 +82,29 @@ class Demo:
         Services that had to be started are stopped at the end, also when a step fails or the run is interrupted.
         """
         started = time.monotonic()
-        settings = services.attach(self.settings)
-        try:
-            print(f"Archive: {_archive_line(settings)}", flush=True)
-            with _workspace_variable(settings.workspace):
-                for step in notebook.STEPS:
-                    self._run_step(step, settings)
-        finally:
-            services.detach(self.settings)
+        settings = self.run_steps(notebook.STEPS)
         summary = self._summary(settings, time.monotonic() - started)
         folder = self.settings.workspace
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         self._write_report(summary)
         return summary
 
-    def _run_step(self, step: str, settings: Settings) -> None:
+    def run_steps(self, steps: Sequence[str]) -> Settings:
+        """Run some notebooks, in order, with the services they need; return the settings they ran with."""
+        settings = services.attach(self.settings)
+        try:
+            print(f"Archive: {_archive_line(settings)}", flush=True)
+            with _workspace_variable(settings.workspace):
+                for step in steps:
+                    with self._drill(step, settings):
+                        self._run_step(step)
+        finally:
+            services.detach(self.settings)
+        return settings
+
+    def _run_step(self, step: str) -> None:
         print(f"  {step:<28}", end="", flush=True)
         start = time.monotonic()
-        if step == "03_run_labeling_job" and self.drill == "kill-portal":
-            threading.Thread(target=self._kill_portal, args=(settings,), daemon=True).start()
         output = self.settings.workspace / f"{step}.ipynb"
         records = notebook.run(notebook.folder() / f"{step}.ipynb", output, self._parameters_of(step))
         self._seconds[step] = time.monotonic() - start
@@ -135,19 +140,31 @@ class Demo:
             return list(LABELS)
         return list(Truth.parse(self.truth.read_text(encoding="utf-8-sig"), str(self.truth)).labels)
 
-    def _kill_portal(self, settings: Settings) -> None:
+    @contextlib.contextmanager
+    def _drill(self, step: str, settings: Settings) -> Iterator[None]:
+        if step != "03_run_labeling_job" or self.drill != "kill-portal":
+            yield
+            return
+        over = threading.Event()
+        thread = threading.Thread(target=self._kill_portal, args=(settings, over))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _kill_portal(self, settings: Settings, over: threading.Event) -> None:
         """Wait until a third of the objects are labeled, then kill the portal; its supervisor starts it again."""
         client = job.client(settings)
-        while not self._drilled:
-            time.sleep(0.2)
+        while not over.wait(0.1):
             for summary in client.list_labeling_jobs()["LabelingJobSummaryList"]:
                 counters = summary["LabelCounters"]
-                total = counters["HumanLabeled"] + counters["Unlabeled"]
-                if counters["HumanLabeled"] * 3 >= total > 0:
-                    state = services.State.read(settings.workspace)
-                    if state:
-                        os.kill(state.pids["portal"], signal.SIGKILL)
-                        self._drilled = {"killed": "portal", "after_objects": counters["HumanLabeled"]}
+                state = services.State.read(settings.workspace)
+                if state and 0 < counters["TotalLabeled"] + counters["Unlabeled"] <= 3 * counters["TotalLabeled"]:
+                    os.kill(state.pids["portal"], signal.SIGKILL)
+                    self.drilled = {"killed": "portal", "objects_labeled_then": counters["TotalLabeled"]}
+                    return
 
     def _summary(self, settings: Settings, seconds: float) -> dict[str, Any]:
         metrics = {step: dict(record.metrics) for step, record in self._records.items()}
@@ -172,7 +189,7 @@ class Demo:
             "auroc": training["auroc"],
             "auroc_against": training["auroc_against"],
             "images": training["images"],
-            **({"drill": self._drilled} if self.drill else {}),
+            **({"drill": self.drilled} if self.drill else {}),
             "seconds": {**{step: round(taken, 1) for step, taken in self._seconds.items()}, "total": round(seconds, 1)},
         }
 

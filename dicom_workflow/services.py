@@ -37,8 +37,6 @@ POLL_SECONDS = 0.5
 KEEP = "keep"
 """The lease of `make up`: it holds until `make down`."""
 
-_started: list[subprocess.Popen[bytes]] = []  # supervisors outlive the call that started them; a Popen nobody holds complains
-
 
 @dataclass(frozen=True)
 class State:
@@ -148,11 +146,11 @@ def _start_supervisor(settings: Settings) -> State:
             start_new_session=True,
             cwd=folder,
         )
-    _started.append(process)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         state = State.read(settings.workspace)
         if state and state.supervisor == process.pid:
+            process.returncode = 0  # it outlives this object, which would complain of a process that nobody waited for
             return state
         if process.poll() is not None:
             break
