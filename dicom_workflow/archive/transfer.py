@@ -169,7 +169,7 @@ def upload(
     source: str | Path | Iterable[str | Path],
     archive: Archive,
     *,
-    workers: int = 8,
+    workers: int = 16,
     journal_path: Path | None = None,
     progress: bool = True,
 ) -> UploadReport:
@@ -384,7 +384,7 @@ def _second(path: Path, instance: Instance, first: Path, first_md5: str) -> File
 
 
 def retrieve(
-    instances: Iterable[Instance], archive: Archive, folder: str | Path, *, workers: int = 8, progress: bool = True
+    instances: Iterable[Instance], archive: Archive, folder: str | Path, *, workers: int = 16, progress: bool = True
 ) -> RetrieveReport:
     """Write instances of an archive to a folder, one ``<orthanc id>.dcm`` each, and return what became of each.
 
@@ -445,33 +445,36 @@ def _run(
     """Call `one` with 0 … count - 1 on some threads until all are done or `stopped`; what a thread raises is raised here."""
     from tqdm.auto import tqdm  # importing it looks for a notebook
 
-    numbers, done, errors = itertools.count(), itertools.count(), []
+    numbers, done, ended = itertools.count(), itertools.count(1), itertools.count(1)
+    errors: list[BaseException] = []
     finished = 0
+    # Not Thread.join: interrupted by Ctrl-C it takes a thread that still runs for one that has ended (CPython 3.11).
+    all_ended = threading.Event()
+    size = max(1, min(workers, count))
 
     def work() -> None:
         nonlocal finished
-        while not stopped.is_set() and (number := next(numbers)) < count:
-            try:
+        try:
+            while not stopped.is_set() and (number := next(numbers)) < count:
                 one(number)
-            except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
-                errors.append(error)
-                stopped.set()
-            finished = next(done) + 1
+                finished = next(done)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            errors.append(error)
+            stopped.set()
+        finally:
+            if next(ended) == size:
+                all_ended.set()
 
-    threads = [threading.Thread(target=work, name=f"{label}-{index}") for index in range(max(1, min(workers, count)))]
     with tqdm(total=count, desc=label, unit="file", disable=not progress) as bar:
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(_POLL_SECONDS)
-                    bar.update(finished - bar.n)
+            for index in range(size):
+                threading.Thread(target=work, name=f"{label}-{index}").start()
+            while not all_ended.wait(_POLL_SECONDS):
+                bar.update(finished - bar.n)
             bar.update(finished - bar.n)
         except KeyboardInterrupt:
             stopped.set()
-            for thread in threads:
-                thread.join()  # the files in flight come to their outcome
+            all_ended.wait()  # the files in flight come to their outcome
             raise
     if errors:
         raise errors[0]
