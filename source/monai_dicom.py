@@ -52,7 +52,7 @@ class Config:
     size_px: Annotated[int, "side of the square input; 160 shows fluid and heart size, nodules want 320 and a GPU"] = 160
     uncertain: Annotated[str, "uncertain counts: ignore (not at all), ones, zeros or soft (0.5), in training only"] = "ignore"
     mode: Annotated[str, "multi-label (a sigmoid each) or single-label (softmax; one finding per image)"] = "multi-label"
-    workers: Annotated[int, "threads that decode images; 0 means as many as there are CPUs"] = 0
+    workers: Annotated[int, "threads that decode images; 0 means as many as there are CPUs; SM_NUM_CPUS on SageMaker"] = 0
     # Augmentation: small, because exposure and position vary little; no flips, because the heart is on the left
     rotation_degrees: Annotated[float, "degrees, not radians: patients stand nearly straight"] = 7.0
     translation: Annotated[float, "share of the side by which an image may be shifted"] = 0.04
@@ -76,7 +76,7 @@ class Config:
     seed: Annotated[int, "same seed, same data and one thread: same weights, bit by bit"] = 0
     device: Annotated[str, "auto (a GPU if there is one), cpu or cuda"] = "auto"
     precision: Annotated[str, "auto, float32 or bfloat16; bfloat16 halves a step where the hardware knows it"] = "auto"
-    threads: Annotated[int, "CPU threads of torch; 0 means as many as there are CPUs; SM_NUM_CPUS on SageMaker"] = 0
+    threads: Annotated[int, "CPU threads of a step; 0 measures as it goes: all, or one where other processes are busy"] = 0
     progress: Annotated[bool, "show a progress bar while images are decoded"] = True
 
 
@@ -90,7 +90,7 @@ ENVIRONMENT = {
     "channel": "SM_CHANNEL_TRAIN",
     "model_dir": "SM_MODEL_DIR",
     "output_dir": "SM_OUTPUT_DATA_DIR",
-    "threads": "SM_NUM_CPUS",
+    "workers": "SM_NUM_CPUS",
 }
 # A checkpoint fits a run whose other settings are the same: these may differ, they do not change what is learned.
 FREE_ON_RESUME = {
@@ -122,8 +122,7 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
     if values["checkpoint_dir"] == Path():
         in_container = str(values["model_dir"]) == "/opt/ml/model"
         values["checkpoint_dir"] = Path("/opt/ml/checkpoints") if in_container else values["output_dir"] / "checkpoints"
-    for name in ("workers", "threads"):
-        values[name] = values[name] or os.cpu_count() or 1
+    values["workers"] = values["workers"] or os.cpu_count() or 1
     for name, lowest in (("size_px", 32), ("epochs", 1), ("batch_size", 2), ("patience", 0), ("resamples", 0)):
         if values[name] < lowest:
             parser.error(f"--{name}: expected at least {lowest}, got {values[name]}")
@@ -147,10 +146,10 @@ def train(config: Config) -> int:
     import numpy as np
     import torch
 
-    from dicom_workflow.learning import augmentation, bundle, checkpoint, dataset, evaluation, inference, network
+    from dicom_workflow.learning import augmentation, bundle, checkpoint, dataset, evaluation, inference, network, pace
 
     started = time.perf_counter()
-    torch.set_num_threads(config.threads)
+    threads = pace.Pace(config.threads)
     device = network.choose_device(config.device)
     precision = network.choose_precision(config.precision, device)
     config.output_dir.mkdir(parents=True, exist_ok=True)
@@ -171,7 +170,7 @@ def train(config: Config) -> int:
     train_rows, validation_rows = (rows[split][usable[rows[split]]] for split in ("train", "validation"))
     print(
         f"images: {', '.join(f'{len(rows[split])} {split}' for split in rows)}; left out: {len(problems)}; "
-        f"usable for training: {len(train_rows)}; labels: {len(labels)}; {device}, {precision}, {config.threads} threads"
+        f"usable for training: {len(train_rows)}; labels: {len(labels)}; {device}, {precision}, {threads.threads} threads"
     )
     if len(train_rows) < 2:
         raise DatasetError(
@@ -229,6 +228,7 @@ def train(config: Config) -> int:
         loss_sum = torch.tensor(state["loss_sum"], dtype=torch.float64, device=device)
         model.train()
         for step in range(first_step, steps):
+            threads.begin()
             rate = learning_rate(config, epoch * steps + step, config.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -251,6 +251,7 @@ def train(config: Config) -> int:
                     f"epoch {epoch + 1}, step {step + 1}: expected a finite training loss, got {loss.item()}. "
                     "Lower --learning_rate or --gradient_clip, or use --precision float32. The last good checkpoint is kept."
                 )
+            threads.end(len(index))
             if stopped_by:
                 state.update(step=step + 1, loss_sum=loss_sum.item())
                 break

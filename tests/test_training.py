@@ -162,10 +162,10 @@ def test_settings_come_from_defaults_then_sagemaker_then_flags(script):
     config = script.parse([], {})
     assert (config.channel, config.output_dir, config.resume) == (Path("channel"), Path("training"), False)
     assert config.checkpoint_dir == Path("training/checkpoints")
-    assert config.threads >= 1
+    assert (config.threads, config.workers) == (0, os.cpu_count())
     sagemaker = {"SM_MODEL_DIR": "/opt/ml/model", "SM_CHANNEL_TRAIN": "/opt/ml/input/data/train", "SM_NUM_CPUS": "7"}
     config = script.parse(["--size-px", "64", "--learning_rate", "1e-4", "--progress", "False"], sagemaker)
-    assert (config.channel, config.threads) == (Path("/opt/ml/input/data/train"), 7)
+    assert (config.channel, config.workers) == (Path("/opt/ml/input/data/train"), 7)
     assert config.checkpoint_dir == Path("/opt/ml/checkpoints")
     assert config.resume is True
     assert (config.size_px, config.learning_rate, config.progress) == (64, 1e-4, False)
