@@ -64,7 +64,11 @@ def stage(
     held = [by_source[source] for source in sources if source in by_source]
     report = retrieve(held, archive, folder / "images", progress=progress)
     refused = {source: "not among the archive's instances" for source in sources if source not in by_source}
-    refused |= report.refused
+    refused |= {
+        source: report.refused[by_source[source].orthanc_instance_id]
+        for source in sources
+        if source in by_source and by_source[source].orthanc_instance_id in report.refused
+    }
     staged = [line for source, line in zip(sources, lines, strict=True) if source not in refused]
     if not staged:
         reasons = sorted(set(refused.values()))[:3]

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
     upload = command("upload", _upload, "store a folder of DICOM files in the archive and read each one back")
     upload.add_argument("folder", type=Path, help="folder of DICOM files, searched below")
-    upload.add_argument("--workers", type=int, default=8, help="files sent at once (default: 8)")
+    upload.add_argument("--workers", type=int, default=16, help="files sent at once (default: 16)")
     upload.add_argument("--output", type=Path, help="list of the verified instances (default: in the workspace)")
 
     manifest = command("manifest", _manifest, "write the input manifest of a labeling job")

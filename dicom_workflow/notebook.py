@@ -187,7 +187,13 @@ def run(notebook: Path, output: Path, parameters: Mapping[str, Any] | None = Non
     output.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(notebook), str(output), parameters=given, progress_bar=progress, kernel_name="python3", cwd=str(output.parent)
+            str(notebook),
+            str(output),
+            parameters=given,
+            progress_bar=progress,
+            kernel_name="python3",
+            cwd=str(output.parent),
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns that a connection on this machine is not encrypted
         )
     except PapermillExecutionError as error:
         raise NotebookError(

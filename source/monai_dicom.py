@@ -22,6 +22,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -78,6 +79,7 @@ class Config:
     precision: Annotated[str, "auto, float32 or bfloat16; bfloat16 halves a step where the hardware knows it"] = "auto"
     threads: Annotated[int, "CPU threads of a step; 0 measures as it goes: all, or one where other processes are busy"] = 0
     progress: Annotated[bool, "show a progress bar while images are decoded"] = True
+    stop_with_stdin: Annotated[bool, "stop, with a checkpoint, when standard input closes: the starter is gone"] = False
 
 
 CHOICES = {
@@ -95,7 +97,7 @@ ENVIRONMENT = {
 # A checkpoint fits a run whose other settings are the same: these may differ, they do not change what is learned.
 FREE_ON_RESUME = {
     *("channel", "model_dir", "output_dir", "checkpoint_dir", "resume", "commit", "workers", "epochs", "patience"),
-    *("resamples", "device", "threads", "progress"),
+    *("resamples", "device", "threads", "progress", "stop_with_stdin"),
 }
 
 
@@ -219,6 +221,8 @@ def train(config: Config) -> int:
     # --- loop ---------------------------------------------------------------------------------------------------------------
     stopped_by: list[int] = []
     before = {number: signal.signal(number, lambda n, _: stopped_by.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
+    if config.stop_with_stdin:
+        threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
     trained_from = time.perf_counter()
     while state["epoch"] < config.epochs and not is_spent(state["history"], config.patience):
         epoch, epoch_from, first_step, rate = state["epoch"], time.perf_counter(), state["step"], 0.0

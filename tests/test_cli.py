@@ -95,7 +95,10 @@ def test_unknown_parameter_of_a_notebook_is_refused(capsys: pytest.CaptureFixtur
     assert "02_create_manifest.ipynb: expected some of its parameters" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["upload", "manifest", "label", "parse", "train", "predict", "run", "demo", "up", "down", "lab"])
+COMMANDS = ("upload", "manifest", "label", "parse", "train", "predict", "run", "demo", "up", "down", "lab")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_stands_in_the_readme(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])

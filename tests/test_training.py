@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,20 @@ def test_a_failed_run_says_where_its_output_is(tmp_path):
         runner.run_training(tmp_path / "nothing", tmp_path / "run")
     with pytest.raises(LearningError, match="expected the training script at"):
         runner.run_training(tmp_path, tmp_path / "run", script=tmp_path / "none.py")
+
+
+def test_a_run_ends_with_the_process_that_started_it(channel, tmp_path):
+    code = (
+        "from dicom_workflow.learning.runner import run_training\n"
+        f"run_training({str(channel)!r}, {str(tmp_path)!r}, epochs=500, **{SMALL!r},"
+        " on_epoch=lambda _: print('epoch', flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
+        assert starter.stdout.readline() == "epoch\n"
+        [script] = Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text().split()
+        starter.kill()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{script}").exists() and " Z " not in Path(f"/proc/{script}/stat").read_text():
+        assert time.monotonic() < deadline, "the script outlived the process that started it"
+        time.sleep(0.1)
+    assert list((tmp_path / "checkpoints").iterdir())

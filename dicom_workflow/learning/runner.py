@@ -94,7 +94,8 @@ def run_training(
     if not Path(script).is_file():
         raise LearningError(f"expected the training script at {script}. Give its path as script=….")
     folders = {"channel": Path(channel_dir).resolve(), "output_dir": output, "model_dir": output / "model"}
-    flags = {**folders, "checkpoint_dir": output / "checkpoints", "progress": False, "resume": False, **flags}
+    folders["checkpoint_dir"] = output / "checkpoints"
+    flags = {**folders, "progress": False, "resume": False, "stop_with_stdin": True, **flags}
     command = [python, "-u", str(script)]
     command += [f"--{name}={value}" for name, value in flags.items() if value is not None]
     log, tail = output / "training.log", deque[str](maxlen=_TAIL_LINES)
@@ -109,7 +110,7 @@ def run_training(
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closes when this process ends, however it ends: the script then stops too
             text=True,
             encoding="utf-8",
             errors="replace",

@@ -25,8 +25,20 @@ AFFINITY: Mapping[tuple[str, str], float] = {
     ("Atelectasis", "Pleural Effusion"): 1.4,
     ("Pneumonia", "Consolidation"): 1.5,
     ("Fracture", "Pneumothorax"): 1.7,
+    # Nobody can see a faint haze inside a dense one, or a nodule behind it: such pairs are planted rarely.
+    ("Lung Opacity", "Edema"): 0.25,
+    ("Lung Opacity", "Pneumonia"): 0.25,
+    ("Lung Opacity", "Consolidation"): 0.35,
+    ("Lung Opacity", "Atelectasis"): 0.5,
+    ("Lung Lesion", "Edema"): 0.35,
+    ("Lung Lesion", "Pneumonia"): 0.25,
+    ("Lung Lesion", "Consolidation"): 0.5,
+    ("Lung Lesion", "Lung Opacity"): 0.5,
+    ("Fracture", "Edema"): 0.5,
+    ("Fracture", "Pneumonia"): 0.5,
+    ("Fracture", "Pleural Other"): 0.4,
 }
-"""How much more likely the one becomes when the other is there, in either order."""
+"""How much likelier the one becomes when the other is there, in either order."""
 
 _HOW_MANY = (0.17, 0.23, 0.25, 0.22, 0.13)  # one to five conditions on an image that has any
 _NORMAL, _DEVICES = 0.22, 0.28

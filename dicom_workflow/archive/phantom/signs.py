@@ -227,14 +227,14 @@ def _plates(chest: Chest, sides: Sides, rng: np.random.Generator) -> list[Box]:
 
 
 def _lesions(chest: Chest, sides: Sides, rng: np.random.Generator) -> list[Box]:
-    """One to three round nodules or masses of 15 to 40 mm with sharp edges."""
+    """One to three round nodules or masses of 18 to 46 mm with sharp edges."""
     boxes = []
     for number in range(int(rng.integers(1, 4))):
-        radius = rng.uniform(1.45, 2.0) if number == 0 else rng.uniform(0.8, 1.5)
+        radius = rng.uniform(1.7, 2.3) if number == 0 else rng.uniform(0.9, 1.6)
         x, y = _clear_place(chest, rng, 8.5, 25.0, radius + 0.6)
         q = chest.blob((x, y), (radius, radius * rng.uniform(0.88, 1.1)), rng.uniform(-0.6, 0.6))
         ball = np.sqrt(np.clip(1.0 - q, 0.0, 1.0))
-        chest.marks = chest.marks + (3.0 * radius * ball + 0.5 * (q < 1.0)) * (
+        chest.marks = chest.marks + (3.6 * radius * ball + 0.7 * (q < 1.0)) * (
             (chest.lungs[-1] + chest.lungs[1]) > 0.8
         )
         boxes.append((x - radius, y - radius, x + radius, y + radius))

@@ -1,0 +1,109 @@
+"""A training channel: what a training job reads, in one folder, on a laptop and on SageMaker."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fixtures_foundation import s3_storage
+
+from dicom_workflow import channel, manifest, training
+from dicom_workflow.archive import synthetic
+from dicom_workflow.archive.folder import FolderArchive
+from dicom_workflow.archive.transfer import upload
+from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.records import Instance
+from dicom_workflow.settings import Settings
+from dicom_workflow.storage import Storage, to_uri
+
+ABSENT = "00000000-00000000-00000000-00000000-00000000"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> FolderArchive:
+    return FolderArchive(tmp_path / "archive")
+
+
+@pytest.fixture
+def instances(tmp_path: Path, archive: FolderArchive) -> tuple[Instance, ...]:
+    synthetic.make_dataset(tmp_path / "phantoms", patients=2, seed=1, size_px=64, progress=False)
+    return upload(tmp_path / "phantoms" / "images", archive, progress=False).instances
+
+
+def training_manifest(folder: Path, *sources: str) -> str:
+    uri = to_uri(folder / "training.manifest")
+    manifest.write(uri, ({"source": source, "image": f"images/{source}.dcm", "split": "train"} for source in sources))
+    return uri
+
+
+def test_channel_holds_the_images_and_the_manifest(
+    tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    uri = training_manifest(tmp_path, *(instance.orthanc_instance_id for instance in instances))
+    staged = channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    assert (staged.images, dict(staged.refused)) == (len(instances), {})
+    for _, line in manifest.read(to_uri(staged.folder / "train.manifest")):
+        assert (staged.folder / line["image"]).read_bytes() == archive.retrieve_instance(line["source"])
+
+
+def test_line_whose_image_cannot_be_had_is_named_and_the_rest_goes_on(
+    tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    gone = instances[0].orthanc_instance_id
+    archive.delete_instance(gone)
+    uri = training_manifest(tmp_path, ABSENT, *(instance.orthanc_instance_id for instance in instances))
+    staged = channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    assert staged.images == len(instances) - 1
+    assert staged.refused[ABSENT] == "not among the archive's instances"
+    assert gone in staged.refused[gone]
+
+
+def test_channel_without_one_image_is_an_error(tmp_path: Path, archive: FolderArchive) -> None:
+    with pytest.raises(LearningError, match="expected images for 1 lines, got none: not among the archive's instances"):
+        channel.stage(training_manifest(tmp_path, ABSENT), [], archive, tmp_path / "channel", progress=False)
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[Storage]:
+    with s3_storage(tmp_path) as storage:
+        yield storage
+
+
+def test_channel_is_sent_to_s3_with_the_manifest_last(
+    tmp_path: Path, s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    uri = training_manifest(tmp_path, *(instance.orthanc_instance_id for instance in instances))
+    staged = channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    sent: list[str] = []
+    write = s3.write_bytes
+    s3.write_bytes = lambda uri, data: sent.append(uri) or write(uri, data)  # type: ignore[method-assign,func-returns-value]
+    count = training.upload_channel(staged.folder, "s3://radiographs/channel", s3)
+    assert count == len(sent) == len(instances) + 1
+    assert sent[-1] == "s3://radiographs/channel/train.manifest"
+    assert set(s3.list("s3://radiographs/channel")) == set(sent)
+    with pytest.raises(SettingsError, match="channel_uri: expected an s3:// folder"):
+        training.upload_channel(staged.folder, "/somewhere", s3)
+
+
+def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "output.tar.gz"
+    history = '{"epoch": 1}\n{"epoch": 2}\n'
+    files = {"./evaluation.json": json.dumps({"macro_auroc": 0.91234}), "history.jsonl": history, "../evil": "x"}
+    with tarfile.open(path, "w:gz") as packed:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            packed.addfile(member, io.BytesIO(text.encode()))
+    evaluation, epochs = training.read_output(to_uri(path), Storage())
+    assert [line["epoch"] for line in epochs] == [1, 2]
+    assert training.Trained("", evaluation, tuple(epochs)).metrics()["macro_auroc"] == 0.9123
+    assert sorted(entry.name for entry in tmp_path.parent.glob("evil")) == []
+
+
+def test_training_place_is_one_of_two(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="train_on: expected one of local, sagemaker, got 'gpu'"):
+        training.train(Settings.from_env({}), tmp_path, tmp_path, train_on="gpu")
