@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from fixtures_archive import SERIES, SOP, STUDY, dataset, dicom, open_orthanc, to_bytes, write_files
 
-from dicom_workflow.archive import ALREADY_THERE, STORED, Archive, open_archive, transfer
+from dicom_workflow.archive import ALREADY_THERE, STORED, Archive, open_archive
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.archive.inspection import inspect
+from dicom_workflow.archive.outcomes import Outcome, UploadReport
 from dicom_workflow.archive.server import OrthancServer, find_orthanc
-from dicom_workflow.archive.transfer import Outcome, retrieve, upload
+from dicom_workflow.archive.transfer import retrieve, upload
 from dicom_workflow.errors import InstanceNotFoundError, NotDicomError, SettingsError, StorageError
 from dicom_workflow.settings import Settings
 
@@ -157,7 +158,7 @@ def test_every_file_of_a_batch_has_its_outcome(archive: Archive, tmp_path: Path)
 
 def test_two_uploads_of_the_same_files_at_once_both_tell_the_truth(archive: Archive, tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 40)
-    reports: list[transfer.UploadReport] = []
+    reports: list[UploadReport] = []
     threads = [threading.Thread(target=lambda: reports.append(upload(files, archive, progress=False))) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -7,19 +7,17 @@ pass for success.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from dicom_workflow.archive import ALREADY_THERE, Archive
+from dicom_workflow.archive.crew import run_all
 from dicom_workflow.archive.inspection import Inspection, inspect, md5_of
 from dicom_workflow.archive.journal import Journal
+from dicom_workflow.archive.outcomes import VERIFIED, FileOutcome, Outcome, RetrieveReport, UploadReport
 from dicom_workflow.errors import (
     ArchiveCredentialsError,
     ArchiveError,
@@ -33,128 +31,7 @@ from dicom_workflow.errors import (
 from dicom_workflow.records import Instance
 from dicom_workflow.storage import Storage, to_uri
 
-if TYPE_CHECKING:
-    import pandas
-
-READ_BACK = "read-back"
-"""The level of verification: every file was read back whole from the archive and compared byte by byte."""
-
 _FAILURES_IN_A_ROW = 5
-_POLL_SECONDS = 0.05
-
-
-class Outcome(StrEnum):
-    """What became of one file."""
-
-    STORED = "stored"
-    ALREADY_THERE = "already there"
-    DUPLICATE = "duplicate"
-    """The same bytes came earlier in this batch."""
-    CONFLICT = "conflict"
-    """The archive, or an earlier file of this batch, has other bytes under the same identity; nothing was overwritten."""
-    REFUSED = "refused"
-    """It is not fit to be sent, or the archive cannot read it."""
-    FAILED = "failed"
-    """It could not be sent or not be verified; try again."""
-    RETRIEVED = "retrieved"
-
-
-VERIFIED = (Outcome.STORED, Outcome.ALREADY_THERE)
-
-
-@dataclass(frozen=True)
-class FileOutcome:
-    """One file of a batch. `instance` is set when the archive's copy was verified, `archive_md5` when it is another."""
-
-    path: str
-    outcome: Outcome
-    reason: str = ""
-    instance: Instance | None = None
-    archive_md5: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object without the empty fields."""
-        data = {"path": self.path, "outcome": str(self.outcome), "reason": self.reason, "archive_md5": self.archive_md5}
-        instance = {"instance": self.instance.to_json()} if self.instance else {}
-        return {**{name: value for name, value in data.items() if value}, **instance}
-
-
-@dataclass(frozen=True)
-class UploadReport:
-    """What became of every file of an upload, in the order of the files."""
-
-    outcomes: tuple[FileOutcome, ...]
-    archive: str
-    seconds: float
-    verification: str = READ_BACK
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Outcome → number of files; they add up to the number of files given."""
-        found = Counter(item.outcome for item in self.outcomes)
-        return {str(outcome): found[outcome] for outcome in Outcome if found[outcome]}
-
-    @property
-    def instances(self) -> tuple[Instance, ...]:
-        """The verified instances, each once, with MD5 and size."""
-        return tuple(item.instance for item in self.outcomes if item.instance and item.outcome in VERIFIED)
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the verified instances."""
-        return sum(instance.size_bytes for instance in self.instances)
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file is in the archive."""
-        return all(item.outcome in (*VERIFIED, Outcome.DUPLICATE) for item in self.outcomes)
-
-    def metrics(self) -> dict[str, Any]:
-        """Return the figures of a summary."""
-        counts = Counter(item.outcome for item in self.outcomes)
-        return {
-            "instances_uploaded": counts[Outcome.STORED] + counts[Outcome.ALREADY_THERE],
-            "instances_verified": len(self.instances),
-            "files": len(self.outcomes),
-            **{f"files_{str(name).replace(' ', '_')}": counts[name] for name in Outcome if name is not Outcome.RETRIEVED},
-            "bytes_verified": self.size_bytes,
-            "seconds": round(self.seconds, 3),
-            "verification": self.verification,
-        }
-
-    def to_frame(self) -> pandas.DataFrame:
-        """Return a table of all files: path, outcome, reason, id, MD5, size in bytes."""
-        return _frame(self.outcomes)
-
-    def problems(self) -> pandas.DataFrame:
-        """Return the table of the files that did not arrive, with the reasons."""
-        return _frame([item for item in self.outcomes if item.outcome not in (*VERIFIED, Outcome.DUPLICATE)])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as one JSON object."""
-        return {
-            "archive": self.archive,
-            "verification": self.verification,
-            "seconds": round(self.seconds, 3),
-            "counts": self.counts,
-            "files": [item.to_json() for item in self.outcomes],
-        }
-
-
-@dataclass(frozen=True)
-class RetrieveReport:
-    """What became of every instance asked for; `paths` holds the files that are right, by Orthanc instance id."""
-
-    outcomes: tuple[FileOutcome, ...]
-    paths: Mapping[str, Path]
-    refused: Mapping[str, str]
-    """Orthanc instance id → why there is no file."""
-    seconds: float
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Outcome → number of instances."""
-        return dict(Counter(str(item.outcome) for item in self.outcomes))
 
 
 class UploadInterruptedError(KeyboardInterrupt):
@@ -208,7 +85,7 @@ def upload(
     started = time.monotonic()
     batch = _Batch(paths, archive, Journal(journal_path, description) if journal_path else None)
     try:
-        _run(len(paths), batch.one, batch.stopped, workers=workers, label="upload", progress=progress)
+        run_all(len(paths), batch.one, batch.stopped, workers=workers, label="upload", progress=progress)
     except KeyboardInterrupt:
         batch.stop("the upload was interrupted")
         raise UploadInterruptedError(_report(batch, description, started)) from None
@@ -414,7 +291,7 @@ def retrieve(
             if isinstance(error, ArchiveUnavailableError | ArchiveCredentialsError):
                 stopped.set()
 
-    _run(len(wanted), one, stopped, workers=workers, label="retrieve", progress=progress)
+    run_all(len(wanted), one, stopped, workers=workers, label="retrieve", progress=progress)
     finished = tuple(
         outcome or FileOutcome(f"{instance.orthanc_instance_id}.dcm", Outcome.FAILED, "not fetched: the archive is gone")
         for instance, outcome in zip(wanted, outcomes, strict=True)
@@ -437,61 +314,3 @@ def _fetch(instance: Instance, archive: Archive, path: Path, storage: Storage) -
         return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=md5)
     storage.write_bytes(to_uri(path), data)
     return FileOutcome(str(path), Outcome.RETRIEVED, instance=replace(instance, md5=md5, size_bytes=len(data)))
-
-
-def _run(
-    count: int, one: Callable[[int], None], stopped: threading.Event, *, workers: int, label: str, progress: bool
-) -> None:
-    """Call `one` with 0 … count - 1 on some threads until all are done or `stopped`; what a thread raises is raised here."""
-    from tqdm.auto import tqdm  # importing it looks for a notebook
-
-    numbers, done, ended = itertools.count(), itertools.count(1), itertools.count(1)
-    errors: list[BaseException] = []
-    finished = 0
-    # Not Thread.join: interrupted by Ctrl-C it takes a thread that still runs for one that has ended (CPython 3.11).
-    all_ended = threading.Event()
-    size = max(1, min(workers, count))
-
-    def work() -> None:
-        nonlocal finished
-        try:
-            while not stopped.is_set() and (number := next(numbers)) < count:
-                one(number)
-                finished = next(done)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            errors.append(error)
-            stopped.set()
-        finally:
-            if next(ended) == size:
-                all_ended.set()
-
-    with tqdm(total=count, desc=label, unit="file", disable=not progress) as bar:
-        try:
-            for index in range(size):
-                threading.Thread(target=work, name=f"{label}-{index}").start()
-            while not all_ended.wait(_POLL_SECONDS):
-                bar.update(finished - bar.n)
-            bar.update(finished - bar.n)
-        except KeyboardInterrupt:
-            stopped.set()
-            all_ended.wait()  # the files in flight come to their outcome
-            raise
-    if errors:
-        raise errors[0]
-
-
-def _frame(outcomes: Sequence[FileOutcome]) -> pandas.DataFrame:
-    import pandas as pd
-
-    rows = [
-        {
-            "path": item.path,
-            "outcome": str(item.outcome),
-            "reason": item.reason,
-            "orthanc_instance_id": item.instance.orthanc_instance_id if item.instance else "",
-            "md5": item.instance.md5 if item.instance else "",
-            "size_bytes": item.instance.size_bytes if item.instance else 0,
-        }
-        for item in outcomes
-    ]
-    return pd.DataFrame(rows, columns=["path", "outcome", "reason", "orthanc_instance_id", "md5", "size_bytes"])
