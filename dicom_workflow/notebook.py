@@ -193,7 +193,7 @@ def run(notebook: Path, output: Path, parameters: Mapping[str, Any] | None = Non
             progress_bar=progress,
             kernel_name="python3",
             cwd=str(output.parent),
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns that a connection on this machine is not encrypted
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it warns of its own connection on this machine, and when it ends
         )
     except PapermillExecutionError as error:
         raise NotebookError(
