@@ -172,7 +172,7 @@ def train(config: Config) -> int:
     train_rows, validation_rows = (rows[split][usable[rows[split]]] for split in ("train", "validation"))
     print(
         f"images: {', '.join(f'{len(rows[split])} {split}' for split in rows)}; left out: {len(problems)}; "
-        f"usable for training: {len(train_rows)}; labels: {len(labels)}; {device}, {precision}, {config.threads or '1 or all'} threads"
+        f"usable for training: {len(train_rows)}; labels: {len(labels)}; {device}, {precision}"
     )
     if len(train_rows) < 2:
         raise DatasetError(
