@@ -58,7 +58,7 @@ def stage(
     LearningError
         Not one image could be had.
     """
-    by_source = {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
+    by_source = manifest.by_source(instances)
     lines = [line.data for line in manifest.read(training_manifest_uri, storage=storage)]
     sources = [manifest.source_of(line) for line in lines]
     held = [by_source[source] for source in sources if source in by_source]

@@ -60,6 +60,11 @@ def source_of(data: Mapping[str, Any]) -> str:
     return str(data.get("source") or data.get("source-ref") or "")
 
 
+def by_source(instances: Iterable[Instance]) -> dict[str, Instance]:
+    """Return the instances by what a line may point at them with: the Orthanc instance id, and the URI of a copy."""
+    return {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
+
+
 def check_entry(data: object, text_characters: int | None = None) -> dict[str, Any]:
     """Return the object of one line when it keeps the contract of an input manifest.
 

@@ -58,6 +58,12 @@ def is_orthanc_id(text: str) -> bool:
     return bool(_ORTHANC_ID.fullmatch(text))
 
 
+def no_finding_conflicts(positive: Iterable[str]) -> list[str]:
+    """Return the conditions that cannot be positive beside a positive "No Finding"; Support Devices may stay."""
+    called = list(positive)
+    return [label for label in called if label not in (NO_FINDING, SUPPORT_DEVICES)] if NO_FINDING in called else []
+
+
 def parse_label_list(value: object) -> tuple[str, ...]:
     """Return the labels of a manifest line, in order.
 
@@ -257,13 +263,6 @@ class Answer:
         if self.unusable:
             data["unusable"] = self.unusable
         return data
-
-    def check_against(self, labels: Iterable[str]) -> None:
-        """Raise `AnswerError` when a state or region names a label outside the list of the task."""
-        allowed = set(labels)
-        strange = sorted({*self.labels, *(region.label for region in self.regions if region.label)} - allowed)
-        if strange:
-            raise AnswerError(f"expected only labels of the task's list, got {', '.join(map(repr, strange))}.")
 
 
 @dataclass(frozen=True)

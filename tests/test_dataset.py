@@ -26,7 +26,6 @@ def test_a_channel_of_three_manifests_gives_samples_in_order(tmp_path):
     assert {sample.identifier: sample.split for sample in channel.samples} == {line["source"]: line["split"] for line in lines}
     assert channel.problems == ()
     assert set(channel.sha256) == {"train.manifest", "validation.manifest", "test.manifest"}
-    assert dataset.read_samples(tmp_path) == channel.samples
     first = next(sample for sample in channel.samples if sample.identifier == lines[0]["source"])
     assert first.states == {"Edema": "positive", "Fracture": "negative", "No Finding": "negative"}
     assert first.truth == first.states
@@ -36,7 +35,7 @@ def test_one_manifest_with_a_split_on_every_line_is_enough(tmp_path):
     lines = [entry(0, ["Edema"], "train"), entry(2, [], "test")]
     write_images(tmp_path, lines)
     write_lines(tmp_path / "train.manifest", lines)
-    assert [sample.split for sample in dataset.read_samples(tmp_path)] == ["train", "test"]
+    assert [sample.split for sample in dataset.read_channel(tmp_path).samples] == ["train", "test"]
 
 
 def test_a_line_without_split_in_a_single_manifest_names_the_notebook(tmp_path):
@@ -52,7 +51,7 @@ def test_a_file_named_after_its_split_gives_the_split(tmp_path):
     write_images(tmp_path, lines)
     for line in lines:
         write_lines(tmp_path / f"{line.pop('split')}.manifest", [line])
-    assert {sample.split for sample in dataset.read_samples(tmp_path)} == {"train", "test"}
+    assert {sample.split for sample in dataset.read_channel(tmp_path).samples} == {"train", "test"}
 
 
 def test_a_patient_in_two_splits_is_refused_by_name(tmp_path):
@@ -128,7 +127,7 @@ def test_unknown_is_nan_and_uncertain_follows_the_policy(tmp_path):
     line = {**entry(0, [], "train"), "states": states}
     write_images(tmp_path, [line])
     write_lines(tmp_path / "train.manifest", [line])
-    samples = dataset.read_samples(tmp_path)
+    samples = dataset.read_channel(tmp_path).samples
     assert samples[0].states["Edema"] is LabelState.UNCERTAIN
     expected = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0, "soft": 0.5}
     for policy, value in expected.items():
@@ -147,7 +146,7 @@ def test_single_label_wants_exactly_one_positive():
 
 def test_bad_images_are_named_and_the_rest_is_loaded(tmp_path, capsys):
     write_channel(tmp_path, 8)
-    samples = dataset.read_samples(tmp_path)
+    samples = dataset.read_channel(tmp_path).samples
     samples[1].image.write_bytes(b"not DICOM")
     samples[3].image.unlink()
     truncated = samples[4].image.read_bytes()

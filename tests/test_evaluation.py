@@ -116,12 +116,6 @@ def test_the_summary_is_measured_against_the_truth_when_it_is_known():
     assert evaluation.summarize({"states": reports["states"]}, split="test", mode="multi-label")["measured_against"] == "states"
 
 
-def test_a_positive_no_finding_contradicts_conditions_but_not_devices():
-    called = {"Edema": True, "Support Devices": True, "No Finding": True, "Fracture": False}
-    assert evaluation.no_finding_conflicts(called) == ["Edema"]
-    assert evaluation.no_finding_conflicts({**called, "No Finding": False}) == []
-
-
 def test_scores_that_are_no_numbers_or_of_another_shape_are_refused():
     with pytest.raises(LearningError, match=r"expected targets and scores of shape \(2, 1\), got \(2, 1\) and \(2, 2\)"):
         evaluation.evaluate(np.ones((2, 1)), np.ones((2, 2)), labels=["a"], patients=["x", "y"])

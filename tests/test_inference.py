@@ -55,7 +55,7 @@ def test_paths_bytes_and_datasets_give_the_same_probabilities(trained, files):
 
 def test_predictions_are_those_of_the_images_the_trainer_loads(trained, tmp_path):
     write_channel(tmp_path, 4)
-    samples = dataset.read_samples(tmp_path)
+    samples = dataset.read_channel(tmp_path).samples
     loaded = dataset.load_images(samples, size_px=trained.size_px, progress=False)
     scores = inference.predict_images(trained, loaded.images)
     records = inference.predict(trained, [sample.image for sample in samples])
@@ -64,7 +64,7 @@ def test_predictions_are_those_of_the_images_the_trainer_loads(trained, tmp_path
 
 def test_a_channel_becomes_a_line_per_image_and_a_bad_image_is_named(trained, tmp_path):
     lines = write_channel(tmp_path, 10)
-    samples = dataset.read_samples(tmp_path)
+    samples = dataset.read_channel(tmp_path).samples
     samples[1].image.write_bytes(b"broken")
     path, problems = inference.predict_channel(
         trained, tmp_path, tmp_path / "out" / "predictions.jsonl", splits=("train",), progress=False

@@ -157,10 +157,10 @@ def test_failed_objects_are_left_out_of_training(tmp_path: Path) -> None:
 def test_truth_is_read_in_both_forms() -> None:
     columns = Truth.parse("sop_instance_uid,patient_id,Edema,No Finding\n1.1,p,1,0\n1.2,p,0,1\n")
     assert columns.labels == ("Edema", "No Finding")
-    assert columns.states_of("1.1") == {"Edema": True, "No Finding": False}
+    assert columns.states_of("1.1") == {"Edema": "positive", "No Finding": "negative"}
     single = Truth.parse("file,patient_id,label,sop_instance_uid\na.dcm,p,No Finding,1.1\nb.dcm,q,COVID-19,1.2\n")
     assert single.labels == ("COVID-19", "No Finding")
-    assert single.states_of("1.2") == {"COVID-19": True, "No Finding": False}
+    assert single.states_of("1.2") == {"COVID-19": "positive", "No Finding": "negative"}
     assert single.states_of("1.3") is None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dicom_workflow import manifest
 from dicom_workflow.errors import LabelingError
 from dicom_workflow.labeling.consolidation import VOTING_STATES, count_votes
 from dicom_workflow.labeling.output import LabeledObject
@@ -57,14 +58,9 @@ class WorkerPerformance:
 
 def truth_by_source(truth: Truth, instances: Iterable[Instance]) -> dict[str, dict[str, LabelState]]:
     """Return the true states of each instance the table knows, under its Orthanc instance id and under its URI."""
-    known: dict[str, dict[str, LabelState]] = {}
-    positive, negative = LabelState.POSITIVE, LabelState.NEGATIVE
-    for instance in instances:
-        states = truth.states_of(instance.sop_instance_uid)
-        for source in (instance.orthanc_instance_id, instance.uri):
-            if states is not None and source:
-                known[source] = {label: positive if there else negative for label, there in states.items()}
-    return known
+    found = manifest.by_source(instances).items()
+    known = ((source, truth.states_of(instance.sop_instance_uid)) for source, instance in found)
+    return {source: states for source, states in known if states is not None}
 
 
 def fleiss_kappa(counts: Iterable[Sequence[int]]) -> float:

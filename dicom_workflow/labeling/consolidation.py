@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow.records import LABELS, NO_FINDING, SUPPORT_DEVICES, Answer, LabelState
+from dicom_workflow.records import LABELS, NO_FINDING, Answer, LabelState, no_finding_conflicts
 
 VOTING_STATES = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
 
@@ -65,17 +65,6 @@ def label_order(answers: Sequence[WorkerAnswer]) -> tuple[str, ...]:
     return (*(label for label in LABELS if label in said), *sorted(said - set(LABELS)))
 
 
-def find_conflicts(states: Mapping[str, LabelState]) -> list[str]:
-    """Return the conditions that are positive beside a positive "No Finding"; Support Devices may stay beside it."""
-    if states.get(NO_FINDING) != LabelState.POSITIVE:
-        return []
-    return [
-        label
-        for label, state in states.items()
-        if state == LabelState.POSITIVE and label not in (NO_FINDING, SUPPORT_DEVICES)
-    ]
-
-
 def consolidate(
     answers: Iterable[WorkerAnswer],
     *,
@@ -100,14 +89,14 @@ def consolidate(
     -------
     dict
         JSON object with ``labels`` (label to `Vote.to_json`), ``review`` (labels a person must look at, in label order),
-        ``conflicts`` (see `find_conflicts`; they and "No Finding" are in ``review`` too), ``regions`` (each with its
-        ``workerId``), ``unusable`` (reason to worker ids), ``refused`` and ``annotationsFromAllWorkers``.
+        ``conflicts`` (see `records.no_finding_conflicts`; they and "No Finding" are in ``review`` too), ``regions`` (each with
+        its ``workerId``), ``unusable`` (reason to worker ids), ``refused`` and ``annotationsFromAllWorkers``.
     """
     given = sorted(answers, key=lambda answer: answer.worker_id)
     order = tuple(labels) or label_order(given)
     readers = [answer for answer in given if not answer.answer.unusable]
     votes = {label: count_votes(r.answer.labels.get(label, LabelState.UNKNOWN) for r in readers) for label in order}
-    conflicts = find_conflicts({label: vote.state for label, vote in votes.items()})
+    conflicts = no_finding_conflicts(label for label, vote in votes.items() if vote.state == LabelState.POSITIVE)
     doubted = {NO_FINDING, *conflicts} if conflicts else set()
     mostly_unusable = len(given) - len(readers) > len(given) / 2
     unusable: dict[str, list[str]] = {}

@@ -191,7 +191,7 @@ def augmented_lines(
     LabelingError
         An object has no known patient: without one, a patient could be in training and in test.
     """
-    by_source = {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
+    by_source = manifest.by_source(instances)
     labeled = [item for item in objects if not item.failure_reason]
     patients: dict[str, list[str]] = {}
     for item in labeled:
@@ -211,7 +211,7 @@ def augmented_lines(
             line["image"] = f"images/{instance.orthanc_instance_id}.dcm"
         known = truth.states_of(instance.sop_instance_uid) if truth and instance else None
         if known is not None:
-            line["truth"] = {label: "positive" if there else "negative" for label, there in known.items()}
+            line["truth"] = {label: str(state) for label, state in known.items()}
         yield line
 
 

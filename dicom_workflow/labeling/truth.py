@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicom_workflow.errors import ManifestError
-from dicom_workflow.records import NO_FINDING, Region
+from dicom_workflow.records import NO_FINDING, LabelState, Region
 from dicom_workflow.storage import Storage
 
 
@@ -62,10 +62,12 @@ class Truth:
         """Return SOP Instance UID → label → is it there, as simulated readers want it."""
         return {uid: {label: label in positive for label in self.labels} for uid, positive in self.positive.items()}
 
-    def states_of(self, sop_instance_uid: str) -> dict[str, bool] | None:
-        """Return label → is it there, or None for an instance the table does not have."""
-        positive = self.positive.get(sop_instance_uid)
-        return None if positive is None else {label: label in positive for label in self.labels}
+    def states_of(self, sop_instance_uid: str) -> dict[str, LabelState] | None:
+        """Return label → ``positive`` or ``negative``, or None for an instance the table does not have."""
+        there = self.positive.get(sop_instance_uid)
+        if there is None:
+            return None
+        return {label: LabelState.POSITIVE if label in there else LabelState.NEGATIVE for label in self.labels}
 
 
 def read_regions(uri: str, *, storage: Storage | None = None) -> dict[str, dict[str, list[Region]]]:

@@ -131,11 +131,6 @@ def read_channel(folder: str | Path) -> Channel:
     return Channel(folder=folder, labels=labels, samples=tuple(samples), problems=tuple(problems), sha256=hashes)
 
 
-def read_samples(folder: str | Path) -> tuple[Sample, ...]:
-    """Return only the samples of `read_channel`."""
-    return read_channel(folder).samples
-
-
 def to_targets(
     samples: Sequence[Sample], labels: Sequence[str], *, uncertain: str = "ignore", of: str = "states"
 ) -> np.ndarray:

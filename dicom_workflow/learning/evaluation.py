@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.records import NO_FINDING, SUPPORT_DEVICES
 
 EVALUATION_SCHEMA = "dicom-workflow/evaluation/1"
 RESAMPLES = 1000
@@ -87,13 +86,6 @@ def choose_thresholds(targets: np.ndarray, scores: np.ndarray, labels: Sequence[
         threshold = youden_threshold(targets[:, column], scores[:, column])
         chosen[label] = 0.5 if threshold is None else round(threshold, 6)
     return chosen
-
-
-def no_finding_conflicts(positive: Mapping[str, bool]) -> list[str]:
-    """Return the conditions that contradict a positive "No Finding"; devices do not."""
-    if not positive.get(NO_FINDING):
-        return []
-    return [label for label, is_positive in positive.items() if is_positive and label not in (NO_FINDING, SUPPORT_DEVICES)]
 
 
 def evaluate(

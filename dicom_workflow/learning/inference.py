@@ -17,10 +17,10 @@ import torch
 
 from dicom_workflow.errors import DicomError, LearningError
 from dicom_workflow.learning import bundle as bundles
-from dicom_workflow.learning import evaluation
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.dataset import Sample, decode, load_images, read_channel
 from dicom_workflow.learning.network import logits_of, probabilities
+from dicom_workflow.records import no_finding_conflicts
 from dicom_workflow.storage import Storage, to_uri
 
 MAX_INSTANCES = 64
@@ -88,11 +88,8 @@ def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
         called = {label: label == best for label in record}
     else:
         called = {label: score >= bundle.thresholds[label] for label, score in record.items()}
-    return {
-        "probabilities": record,
-        "positive": [label for label, is_positive in called.items() if is_positive],
-        "no_finding_conflicts": evaluation.no_finding_conflicts(called),
-    }
+    positive = [label for label, is_positive in called.items() if is_positive]
+    return {"probabilities": record, "positive": positive, "no_finding_conflicts": no_finding_conflicts(positive)}
 
 
 def write_predictions(path: str | Path, bundle: Bundle, samples: Sequence[Sample], scores: np.ndarray) -> Path:
