@@ -14,6 +14,7 @@ from typing import Any
 
 import boto3
 import pytest
+from fixtures_foundation import aws_server
 
 from dicom_workflow import deploy
 from dicom_workflow.deploy import build_lambda_zip, modules_of, stage_source, submit_training
@@ -127,21 +128,16 @@ TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"},
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A moto server that every AWS client of this process speaks to."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SAGEMAKER_VALIDATE_ROLE": "false",  # asks IAM what moto does not simulate
-    }.items():
-        monkeypatch.setenv(name, value)
-    yield f"http://{host}:{port}"
-    server.stop()
+    with aws_server() as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAGEMAKER_VALIDATE_ROLE": "false",  # asks IAM what moto does not simulate
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield url
 
 
 def test_sagemaker_is_asked_for_exactly_this_training_job(aws: str, tmp_path: Path) -> None:
