@@ -37,7 +37,6 @@ LAYERS = {
     "viz": 3,
     "report": 3,
     "notebook": 3,
-    "steps": 3,
     "demo": 3,
     "cli": 3,
 }

@@ -24,7 +24,7 @@ PATIENTS = 14
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, synthetic.Truth]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, synthetic.Phantoms]:
     folder = tmp_path_factory.mktemp("phantoms")
     truth = synthetic.make_dataset(folder, patients=PATIENTS, seed=3, size_px=SIZE_PX, processes=1, progress=False)
     return folder, truth
@@ -42,7 +42,7 @@ def planted(label: str, seed: int = 5, size_px: int = 256) -> tuple[phantom.Ches
 # files
 
 
-def test_every_file_is_an_instance_that_displays(made: tuple[Path, synthetic.Truth]) -> None:
+def test_every_file_is_an_instance_that_displays(made: tuple[Path, synthetic.Phantoms]) -> None:
     folder, truth = made
     assert len(truth.paths) == len(list(folder.rglob("*.dcm"))) == len(truth.positive)
     for path in truth.paths:
@@ -83,7 +83,7 @@ def test_an_image_without_window_still_looks_the_same() -> None:
     assert np.corrcoef(display.ravel(), image.ravel())[0, 1] > 0.98
 
 
-def test_the_header_says_who_and_that_it_is_synthetic(made: tuple[Path, synthetic.Truth]) -> None:
+def test_the_header_says_who_and_that_it_is_synthetic(made: tuple[Path, synthetic.Phantoms]) -> None:
     dataset = pydicom.dcmread(made[1].paths[0])
     assert dataset.PatientName == "Phantom^Seed 3 No 1"
     assert dataset.PatientID == "PHANTOM-3-0001"
@@ -92,7 +92,7 @@ def test_the_header_says_who_and_that_it_is_synthetic(made: tuple[Path, syntheti
     assert dataset.ViewPosition in {"AP", "PA"}
 
 
-def test_studies_of_one_patient_share_the_patient_and_nothing_else(made: tuple[Path, synthetic.Truth]) -> None:
+def test_studies_of_one_patient_share_the_patient_and_nothing_else(made: tuple[Path, synthetic.Phantoms]) -> None:
     datasets = [pydicom.dcmread(path, stop_before_pixels=True) for path in made[1].paths]
     assert len({d.SOPInstanceUID for d in datasets}) == len({d.StudyInstanceUID for d in datasets}) == len(datasets)
     assert len({d.PatientID for d in datasets}) == PATIENTS
@@ -101,7 +101,7 @@ def test_studies_of_one_patient_share_the_patient_and_nothing_else(made: tuple[P
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (Debian package dicom3tools) is not installed")
-def test_a_validator_of_the_standard_finds_no_error(made: tuple[Path, synthetic.Truth]) -> None:
+def test_a_validator_of_the_standard_finds_no_error(made: tuple[Path, synthetic.Phantoms]) -> None:
     classes = set()
     for path in made[1].paths:
         report = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, timeout=30, check=False)
@@ -113,7 +113,7 @@ def test_a_validator_of_the_standard_finds_no_error(made: tuple[Path, synthetic.
 # truth
 
 
-def test_the_truth_table_has_a_line_per_file_and_a_column_per_label(made: tuple[Path, synthetic.Truth]) -> None:
+def test_the_truth_table_has_a_line_per_file_and_a_column_per_label(made: tuple[Path, synthetic.Phantoms]) -> None:
     folder, truth = made
     with (folder / "truth.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -124,7 +124,7 @@ def test_the_truth_table_has_a_line_per_file_and_a_column_per_label(made: tuple[
         assert {label for label in LABELS if row[label] == "1"} == truth.positive[row["sop_instance_uid"]]
 
 
-def test_every_positive_condition_has_a_region_inside_the_image(made: tuple[Path, synthetic.Truth]) -> None:
+def test_every_positive_condition_has_a_region_inside_the_image(made: tuple[Path, synthetic.Phantoms]) -> None:
     folder, truth = made
     written = json.loads((folder / "regions.json").read_text())
     for uid, positive in truth.positive.items():

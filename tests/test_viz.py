@@ -222,7 +222,7 @@ def test_auroc_is_read_in_either_spelling_and_missing_values_are_said() -> None:
     figure = viz.auroc_figure(
         {
             "Edema": {"auroc": 0.95, "auroc_interval": [0.9, 0.99], "positives": 1200},
-            "Fracture": {"auroc": 0.85, "low": 0.3, "high": 0.95, "n_positive": 4},
+            "Fracture": {"auroc": 0.85, "auroc_interval": [0.3, 0.95], "positives": 4},
             "Pneumonia": {"auroc": None, "auroc_interval": None, "positives": 0},
         },
         macro_interval=(0.81, 0.97),

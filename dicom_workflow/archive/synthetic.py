@@ -20,7 +20,7 @@ from dicom_workflow.archive.phantom.plan import TRANSFER_SYNTAXES, Planned, plan
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.records import LABELS, Region
 
-__all__ = ["TRANSFER_SYNTAXES", "Planned", "Truth", "make_dataset", "plan", "to_dataset"]
+__all__ = ["TRANSFER_SYNTAXES", "Phantoms", "Planned", "make_dataset", "plan", "to_dataset"]
 
 TRUTH_FILE, REGIONS_FILE = "truth.csv", "regions.json"
 
@@ -28,7 +28,7 @@ _WORTH_A_PROCESS = 24  # images; below that a second process costs more than it 
 
 
 @dataclass(frozen=True)
-class Truth:
+class Phantoms:
     """What `make_dataset` wrote."""
 
     labels: tuple[str, ...]
@@ -50,7 +50,7 @@ def make_dataset(
     transfer_syntaxes: Sequence[str] = TRANSFER_SYNTAXES,
     processes: int | None = None,
     progress: bool = True,
-) -> Truth:
+) -> Phantoms:
     """Write chest phantoms of `patients` patients as DICOM files, and what is planted in each.
 
     Parameters
@@ -88,15 +88,15 @@ def make_dataset(
     regions: dict[str, tuple[Region, ...]] = {}
     for uid, marked in tqdm(drawn, total=len(plans), desc="chest phantoms", unit="image", disable=not progress):
         regions[uid] = marked
-    truth = Truth(
+    made = Phantoms(
         labels=tuple(labels),
         positive={item.sop_instance_uid: item.positive for item in plans},
         patient_id={item.sop_instance_uid: item.patient_id for item in plans},
         regions={item.sop_instance_uid: regions[item.sop_instance_uid] for item in plans},
         paths=tuple(item.path_under(root) for item in plans),
     )
-    _write_truth(root, truth)
-    return truth
+    _write_truth(root, made)
+    return made
 
 
 def _check(patients: int, size_px: int, labels: Sequence[str], transfer_syntaxes: Sequence[str]) -> None:
@@ -189,11 +189,11 @@ def _write(item: Planned, size_px: int, root: Path) -> tuple[str, tuple[Region, 
     return item.sop_instance_uid, tuple(regions)
 
 
-def _write_truth(root: Path, truth: Truth) -> None:
+def _write_truth(root: Path, made: Phantoms) -> None:
     with (root / TRUTH_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["sop_instance_uid", "patient_id", *truth.labels])
-        for uid, positive in truth.positive.items():
-            writer.writerow([uid, truth.patient_id[uid], *(int(label in positive) for label in truth.labels)])
-    regions = {uid: [region.to_json() for region in marked] for uid, marked in truth.regions.items()}
+        writer.writerow(["sop_instance_uid", "patient_id", *made.labels])
+        for uid, positive in made.positive.items():
+            writer.writerow([uid, made.patient_id[uid], *(int(label in positive) for label in made.labels)])
+    regions = {uid: [region.to_json() for region in marked] for uid, marked in made.regions.items()}
     (root / REGIONS_FILE).write_text(json.dumps(regions, indent=0) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from dicom_workflow.manifest import SPLITS
 from dicom_workflow.records import LabelState
 from dicom_workflow.viz.style import (
     BLACK,
@@ -32,7 +33,6 @@ from dicom_workflow.viz.style import (
     short_names,
 )
 
-SPLITS = ("train", "validation", "test")
 LOSSES = ("train_loss", "validation_loss")
 
 
@@ -246,8 +246,8 @@ def auroc_figure(
     Parameters
     ----------
     per_label : mapping of str to mapping
-        Label → ``auroc`` (None where it is not defined), ``auroc_interval`` as (low, high) or ``low`` and ``high``, and
-        ``positives`` or ``n_positive``: the labels of a report of `dicom_workflow.learning.evaluation` fit.
+        Label → ``auroc`` (None where it is not defined), ``auroc_interval`` as (low, high), and ``positives``, as a report of
+        `dicom_workflow.learning.evaluation` has them.
     macro : float, optional
         Mean over labels; computed from the labels when not given.
     macro_interval : (low, high), optional
@@ -267,7 +267,7 @@ def auroc_figure(
     numbers_at, positives_at = (1 + (1 - leftmost) * share for share in (0.04, 0.24))
     axes.set_xlim(leftmost, positives_at)
     for row, label in enumerate(labels):
-        value, positives = per_label[label].get("auroc"), per_label[label].get("positives", per_label[label].get("n_positive"))
+        value, positives = per_label[label].get("auroc"), per_label[label].get("positives")
         axes.text(positives_at, row, "" if positives is None else f"{positives:,}", va="center", ha="right", fontsize=9)
         if not _is_number(value):
             axes.text(0.51, row, "not defined: positive and negative images are needed", va="center", fontsize=8.5, color=GREY)
@@ -290,7 +290,7 @@ def auroc_figure(
 
 
 def _interval(entry: Mapping[str, Any]) -> tuple[float, float] | None:
-    low, high = entry.get("auroc_interval") or (entry.get("low"), entry.get("high"))
+    low, high = entry.get("auroc_interval") or (None, None)
     return (low, high) if _is_number(low) and _is_number(high) else None
 
 

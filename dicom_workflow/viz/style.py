@@ -71,18 +71,13 @@ class Picture(Figure):
 
     def draw(self, renderer: Any) -> None:
         """Draw in this package's style: ticks are made while drawing and read the style then."""
-        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            # A label in a script that the font lacks shows boxes; that is no reason to fill a notebook with warnings.
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():  # as in `_png`: a figure is also drawn without it
             warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
             super().draw(renderer)
 
     def to_png(self, *, dpi: float = SCREEN_DPI * SHARPNESS) -> bytes:
         """Return the picture as PNG."""
-        buffer = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-            self.savefig(buffer, format="png", dpi=dpi)
-        return buffer.getvalue()
+        return _png(self, dpi)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = self.get_size_inches() * SCREEN_DPI
@@ -164,6 +159,13 @@ def percent(part: int, whole: int) -> str:
 
 def save(figure: Figure, uri: str, storage: Storage | None = None) -> str:
     """Write a figure as PNG and return its URI."""
+    return (storage or Storage()).write_bytes(uri, _png(figure, SCREEN_DPI * SHARPNESS))
+
+
+def _png(figure: Figure, dpi: float) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=SCREEN_DPI * SHARPNESS)
-    return (storage or Storage()).write_bytes(uri, buffer.getvalue())
+    with warnings.catch_warnings():
+        # A label in a script that the font lacks shows boxes; that is no reason to fill a notebook with warnings.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+        figure.savefig(buffer, format="png", dpi=dpi)
+    return buffer.getvalue()
