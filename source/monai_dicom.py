@@ -222,7 +222,7 @@ def train(config: Config) -> int:
     stopped_by: list[int] = []
     before = {number: signal.signal(number, lambda n, _: stopped_by.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
     if config.stop_with_stdin:
-        threading.Thread(target=lambda: (sys.stdin.read(), os.kill(os.getpid(), signal.SIGTERM)), daemon=True).start()
+        threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
     trained_from = time.perf_counter()
     while state["epoch"] < config.epochs and not is_spent(state["history"], config.patience):
         epoch, epoch_from, first_step, rate = state["epoch"], time.perf_counter(), state["step"], 0.0
@@ -369,6 +369,12 @@ def train(config: Config) -> int:
         )
     print(f"bundle: {config.model_dir}", flush=True)
     return 0
+
+
+def stop_when_stdin_closes() -> None:
+    """Wait for the end of standard input, then stop this process in order, as SageMaker would."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def rows_of(decoded: LoadedImages, split: str) -> np.ndarray:
