@@ -4,7 +4,7 @@ The same code runs on AWS and in the self-hosted labeling service. Only the stan
 Lambda has, is imported when an S3 object is read. An unhandled exception in either function fails a whole labeling job, so
 whatever is wrong with one line or one answer is said in the result and the rest goes on. Logs hold counts, never content.
 
-Handler names on AWS: ``dicom_workflow.labeling.handlers.pre_annotation`` and ``….post_annotation``.
+`dicom_workflow.deploy.build_lambda_zip` packs each with what it needs.
 """
 
 from __future__ import annotations
@@ -84,6 +84,10 @@ def _task_input(line: object, prefix: str) -> dict[str, Any]:
         "source": source if isinstance(source, str) and source else image,
         **{key: line[key] for key in PAGE_KEYS if key in line},
     }
+    try:
+        json.dumps(task_input, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and no page can show
+        raise RecordError("expected labels and texts in Unicode, got half a character (a lone surrogate).") from None
     size = len(json.dumps(task_input))
     if size > TASK_INPUT_LIMIT_CHARACTERS:
         raise RecordError(f"expected a task input of at most {TASK_INPUT_LIMIT_CHARACTERS} characters, got {size}.")
