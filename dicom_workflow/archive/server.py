@@ -52,7 +52,7 @@ class OrthancServer:
         self.folder = folder
         self.user = USER
         self.password = Secret(secrets.token_urlsafe(24))
-        self._port = _free_port()
+        self._port = free_port()
         self._options = dict(options or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -155,7 +155,8 @@ class OrthancServer:
         }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine on which nothing listens just now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
