@@ -41,6 +41,9 @@ LEGEND_ON_BLACK: Any = {
 """Names of regions stand on black as the regions do, because their colours are made for it."""
 
 
+LEGEND_COLUMNS = 3
+
+
 class Labeled(Protocol):
     """What these pictures need to know: `Sample`, or a `dicom_workflow.labeling.output.LabeledObject`."""
 
@@ -129,12 +132,14 @@ def sample_figure(sample: Labeled, image: NDArray[Any]) -> Figure:
     positive = sum(state == LabelState.POSITIVE for state in sample.states.values())
     to_review = f", {len(sample.review)} to review" if sample.review else ""
     headline = f"{plain(title_of(sample), 48)}: {positive} of {len(sample.states)} labels positive{to_review}"
-    height = max(4.6, 0.27 * len(labels) + 1.6)
+    colors = region_colors([sample])
+    # In inches: the table's rows, or the image at its width in the picture with the legend's rows below it.
+    beside, below = 0.27 * len(labels) + 1.6, 0.28 * -(-len(colors) // LEGEND_COLUMNS)
+    height = max(4.6, beside, 4.9 * image.shape[0] / image.shape[1] + below + 0.55)
     figure = Picture(10.0, min(height, 12.0), headline)
     left, right = figure.subplots(1, 2, width_ratios=(5.2, 4.8))
     left.set_anchor("N")
     show_radiograph(left, image)
-    colors = region_colors([sample])
     draw_regions(left, sample.regions, colors)
     _region_legend(left, [sample], colors)
     _draw_table(right, sample, labels)
@@ -150,7 +155,7 @@ def _region_legend(axes: Axes, samples: Sequence[Labeled], colors: Mapping[str, 
     ]
     if handles:
         legend = axes.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.015), ncols=min(3, len(handles)), fontsize=8.5,
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.015), ncols=min(LEGEND_COLUMNS, len(handles)), fontsize=8.5,
             **LEGEND_ON_BLACK,
         )  # fmt: skip
         legend.set_in_layout(True)
