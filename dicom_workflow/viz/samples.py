@@ -155,9 +155,13 @@ def _region_legend(axes: Axes, samples: Sequence[Labeled], colors: Mapping[str, 
     ]
     if handles:
         legend = axes.legend(
-            handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.015), ncols=min(LEGEND_COLUMNS, len(handles)), fontsize=8.5,
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.015),
+            ncols=min(LEGEND_COLUMNS, len(handles)),
+            fontsize=8.5,
             **LEGEND_ON_BLACK,
-        )  # fmt: skip
+        )
         legend.set_in_layout(True)
 
 
