@@ -156,6 +156,11 @@ def test_every_file_of_a_batch_has_its_outcome(archive: Archive, tmp_path: Path)
     assert report.to_json()["counts"] == report.counts
 
 
+def test_the_embedded_archive_is_for_its_owner_alone(tmp_path: Path) -> None:
+    FolderArchive(tmp_path / "images").store_instance(to_bytes(dataset()))
+    assert (tmp_path / "images").stat().st_mode & 0o077 == 0
+
+
 def test_two_uploads_of_the_same_files_at_once_both_tell_the_truth(archive: Archive, tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 40)
     reports: list[UploadReport] = []

@@ -18,6 +18,7 @@ from pydicom.pixels import get_decoder
 from pydicom.sequence import Sequence
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -27,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_workflow.archive import pixels
+from dicom_workflow.archive import inspection, pixels
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError, WorkflowError
 
 SAMPLE_DATA = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")
@@ -147,6 +148,32 @@ def test_more_than_sixteen_bits_are_refused() -> None:
 def test_a_promise_of_four_gigapixels_is_refused_before_it_is_kept() -> None:
     with pytest.raises(UnsupportedPixelsError, match="got 65535 rows × 65535 columns"):
         pixels.to_display(dataset_of([1], Rows=65535, Columns=65535))
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless, JPEGBaseline8Bit])
+def test_a_code_stream_larger_than_its_header_is_refused_before_it_is_decoded(syntax: str) -> None:
+    if syntax == JPEGBaseline8Bit:
+        buffer = io.BytesIO()
+        Image.new("L", (64, 64)).save(buffer, "JPEG")
+        frame = buffer.getvalue()
+    else:
+        frame = next(generate_frames(compressed(dataset_of(np.zeros((64, 64)), bits=8), syntax).PixelData, number_of_frames=1))
+    dataset = dataset_of(np.zeros((16, 16)), bits=8)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate([frame])
+    with pytest.raises(UnsupportedPixelsError, match=r"code stream of 16 rows × 16 columns .* got one of 64 × 64 with 1"):
+        pixels.stored_values(dataset)
+
+
+def test_a_deflated_data_set_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = dataset_of(np.zeros((512, 512)), bits=8)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data = file_bytes(dataset)
+    assert pixels.read_dataset(data).Rows == 512
+    monkeypatch.setattr(inspection, "MAX_INFLATED_BYTES", 100_000)
+    monkeypatch.setattr(inspection, "_INFLATED_PIECE_BYTES", 1000)
+    with pytest.raises(UnsupportedPixelsError, match="expected a deflated data set of at most 100,000 bytes, got more"):
+        pixels.read_dataset(data)
 
 
 def test_an_instance_without_transfer_syntax_is_refused() -> None:

@@ -54,6 +54,7 @@ def test_attach_starts_both_services_with_credentials_of_their_own(settings: Set
     assert requests.get(f"{attached.orthanc_url}/system", timeout=5).status_code == 401
     assert attached.orthanc_password.reveal() not in repr(attached)
     assert services.state_path(settings).stat().st_mode & 0o077 == 0
+    assert (settings.workspace / "orthanc").stat().st_mode & 0o077 == 0  # Orthanc's own files are for everybody to read
 
 
 def test_second_process_shares_what_runs(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -12,10 +13,12 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
+from dicom_workflow.archive.inspection import check_deflated
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
 
 MAX_PIXELS = 2**27
@@ -33,6 +36,9 @@ _DECODERS = {
 # pydicom stops quietly at the end of a cut file; then the pixel data are simply not there. These bytes tell the two apart.
 _ENCAPSULATED_PIXELS = tuple(b"\xe0\x7f\x10\x00" + vr + b"\x00\x00\xff\xff\xff\xff" for vr in (b"OB", b"OW"))
 _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+
+_JPEG2000_SIZE, _JP2_FILE = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
+_JPEG_FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}  # SOF markers; tables lie between them
 
 _READ_ERRORS = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, OverflowError, struct.error,
                 zlib.error, RecursionError)  # fmt: skip
@@ -55,6 +61,8 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
         No DICOM file, or one without a SOP Class UID (PS3.10 7.1).
     TruncatedDicomError
         It ends inside an element or before its pixel data end.
+    UnsupportedPixelsError
+        A deflated data set that would grow above `inspection.MAX_INFLATED_BYTES`.
     DicomError
         The file cannot be read from disk.
     """
@@ -68,6 +76,7 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
     pixels_at = max(data.rfind(mark) for mark in _ENCAPSULATED_PIXELS)
     if data[128:132] == b"DICM" and pixels_at >= 0 and data.find(_SEQUENCE_DELIMITER, pixels_at) < 0:
         raise TruncatedDicomError(f"{where}: ends inside its compressed pixel data, after {len(data)} bytes. {_AGAIN}")
+    check_deflated(data)
     try:
         dataset = pydicom.dcmread(io.BytesIO(data))
         cut = _cut_element(dataset)
@@ -118,6 +127,8 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     name = name_of(dataset)
     bits = _check_supported(dataset, name)
     syntax = _transfer_syntax(dataset, name)
+    if syntax.is_encapsulated:
+        _check_code_stream(dataset, name)
     try:
         # pydicom clears the high bits only where High Bit is the usual one: take all bits of native pixels, clear them below.
         options = {} if syntax.is_encapsulated else {"bits_stored": dataset.BitsAllocated}
@@ -167,6 +178,41 @@ def _check_supported(dataset: Dataset, name: str) -> int:
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")
     return bits
+
+
+def _check_code_stream(dataset: Dataset, name: str) -> None:
+    """A code stream names its own size, and decoders take memory for that one: a kilobyte can ask for many gigabytes."""
+    try:
+        found = _code_stream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    except (*_READ_ERRORS, IndexError):
+        return  # broken: the decoder says how
+    if found and found != (dataset.Rows, dataset.Columns, 1):
+        raise UnsupportedPixelsError(
+            f"{name}: expected a code stream of {dataset.Rows} rows × {dataset.Columns} columns with one component, as its "
+            f"header says, got one of {found[0]} × {found[1]} with {found[2]}. {_AGAIN}"
+        )
+
+
+def _code_stream_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Return rows, columns and components of a JPEG, JPEG-LS or JPEG 2000 code stream, None for anything else.
+
+    References
+    ----------
+    ISO/IEC 10918-1 B.2.2 (SOF), 14495-1 C.2.2 (SOF55), 15444-1 A.5.1 (SIZ).
+    """
+    if frame.startswith((_JPEG2000_SIZE, _JP2_FILE)):
+        # In a JP2 file boxes come first, and one of them may hold what only looks like a code stream: the largest counts.
+        starts = [found.start() for found in re.finditer(_JPEG2000_SIZE, frame)] if frame.startswith(_JP2_FILE) else [0]
+        sizes = [struct.unpack_from(">4L16xH", frame, start + 8) for start in starts]
+        sizes = [(bottom - top, right - left, components) for right, bottom, left, top, components in sizes]
+        return max(sizes, key=lambda size: size[0] * size[1] * size[2], default=None)
+    at = 2
+    while frame[:2] == b"\xff\xd8" and frame[at] == 0xFF:
+        if frame[at + 1] in _JPEG_FRAMES:
+            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
+            return rows, columns, components
+        at += 1 if frame[at + 1] == 0xFF else 2 + int(struct.unpack_from(">H", frame, at + 2)[0])  # FF may fill
+    return None
 
 
 def _transfer_syntax(dataset: Dataset, name: str) -> UID:

@@ -46,7 +46,7 @@ class FolderArchive:
     def check(self) -> str:
         """Return what this is, once the folder is there and can be written."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
         except OSError as error:
@@ -117,6 +117,7 @@ class FolderArchive:
 
     def _write(self, path: Path, data: bytes, instance: Instance) -> bool:
         """Write the file beside its place and link it there: a link, unlike a rename, never replaces what another wrote."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)  # images of patients: for this user alone
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
         part = Path(name)

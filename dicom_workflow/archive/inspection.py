@@ -24,6 +24,7 @@ from dicom_workflow.records import Instance
 MAX_SEQUENCE_DEPTH = 32
 MAX_PIXEL_BYTES = 4 * 1024**3
 MAX_INFLATED_BYTES = 512 * 1024**2
+_INFLATED_PIECE_BYTES = 1 << 20
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT = "1.2.840.10008.1.2"
@@ -153,6 +154,7 @@ def inspect(source: str | Path | bytes) -> Inspection:
         raise NotDicomError("expected a Transfer Syntax UID (0002,0010) in the file meta information, found none.")
     body = data
     if syntax == DEFLATED:
+        check_deflated(data)  # several files at once are looked at: none may take the memory before it is refused
         body, start = _inflate(data[start:]), 0
     found = _walk(body, start, implicit=syntax == _IMPLICIT, big_endian=syntax == _BIG_ENDIAN)
     return _judge(found, syntax, len(data))
@@ -194,14 +196,39 @@ def _read_meta(data: bytes) -> tuple[dict[int, bytes], int]:
 def _inflate(data: bytes) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        body = inflater.decompress(data, MAX_INFLATED_BYTES)
+        body = inflater.decompress(data)
     except zlib.error as error:
         raise TruncatedDicomError(f"expected a deflated data set, got data that cannot be inflated ({error}).") from None
-    if inflater.unconsumed_tail:
-        raise UnsupportedPixelsError(f"expected a deflated data set of at most {MAX_INFLATED_BYTES:,} bytes, got more.")
     if not inflater.eof:
         raise TruncatedDicomError("expected a complete deflated data set; the file ends inside it.")
     return body
+
+
+def check_deflated(data: bytes) -> None:
+    """Refuse a DICOM file whose deflated data set grows above `MAX_INFLATED_BYTES`; no more than a piece of it is kept.
+
+    Anything else passes, also what is broken: whoever reads it next says how.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        It grows above.
+    """
+    try:
+        meta, start = _read_meta(data)
+    except DicomError:
+        return
+    if data[128:132] != b"DICM" or meta.get(0x00020010, b"").rstrip(b"\0 ") != DEFLATED.encode():
+        return
+    inflater, waiting, size = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
+    while waiting and size <= MAX_INFLATED_BYTES:
+        try:
+            size += len(inflater.decompress(waiting, _INFLATED_PIECE_BYTES))
+        except zlib.error:
+            return
+        waiting = inflater.unconsumed_tail
+    if size > MAX_INFLATED_BYTES:
+        raise UnsupportedPixelsError(f"expected a deflated data set of at most {MAX_INFLATED_BYTES:,} bytes, got more.")
 
 
 def _explicit(data: bytes, position: int, order: str) -> tuple[int, int, int, bytes]:

@@ -88,7 +88,10 @@ class OrthancServer:
         program = find_orthanc()
         if program is None:
             raise ServiceError("expected the program Orthanc, found none: apt-get install orthanc orthanc-dicomweb.")
-        (self.folder / "storage").mkdir(parents=True, exist_ok=True)
+        # Orthanc writes images and index for everybody to read; nobody else of this machine gets as far as there.
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        (self.folder / "storage").mkdir(exist_ok=True)
         configuration = self.folder / "orthanc.json"
         with os.fdopen(os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
             json.dump(self._configuration(), stream, indent=2)
