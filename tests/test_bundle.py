@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import math
 import tarfile
 
 import pytest
+import safetensors.torch
 import torch
 
 import dicom_workflow
@@ -102,6 +105,10 @@ def test_weights_of_another_network_are_refused(folder):
         ({"network": {"name": "os.system", "arguments": {}}}, "expected the network monai.networks.nets.DenseNet121"),
         ({"preprocessing": {"version": "0", "normalization": {}}}, "expected preprocessing version .* Train again"),
         ({"weights": {}}, "expected 'weights.sha256', it is missing"),
+        ({"size_px": math.inf}, "cannot convert float infinity"),
+        ({"metrics": [1]}, "cannot convert dictionary update sequence"),
+        ({"thresholds": dict.fromkeys(LABELS, math.nan)}, "finite mean, std and thresholds, got 0.0, 0.4, 0.2 and .nan"),
+        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"dropout": 5}}}, "a dropout from 0 to 1 and .* got 5.0"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(folder, values, message):
@@ -142,6 +149,20 @@ def test_an_archive_cannot_write_outside_its_folder(folder, tmp_path):
         bundle.unpack(tmp_path / "text.tar.gz", tmp_path / "target")
 
 
+def test_an_archive_cannot_promise_more_than_memory_holds(folder, tmp_path):
+    sparse = tarfile.TarInfo("model.safetensors")
+    sparse.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(sparse.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"00000000000\0" * 2  # one hole, and after it a hundred gigabytes of nothing
+    header[483:495] = (0x80 << 88 | 100 * 2**30).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = f"{sum(header):06o}\0 ".encode()
+    with gzip.open(tmp_path / "sparse.tar.gz", "wb") as stream:
+        stream.write(bytes(header) + bytes(1024))
+    with pytest.raises(BundleError, match=r"expected model\.safetensors of at most 2,147,483,648 bytes, got 107,374,182,400"):
+        bundle.unpack(tmp_path / "sparse.tar.gz", tmp_path / "target")
+
+
 def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(trained, tmp_path):
     one, two = (network.build(LABELS, seed=seed) for seed in (3, 4))
     optimizers = [torch.optim.AdamW(model.parameters(), lr=0.1, fused=True) for model in (one, two)]
@@ -160,6 +181,25 @@ def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(traine
         checkpoint.load(path, {"a": two})
     with pytest.raises(LearningError, match="expected a checkpoint of schema"):
         checkpoint.load(bundle.save(trained, tmp_path / "model") / "model.safetensors", {"a": two})
+
+
+@pytest.mark.parametrize(
+    ("header", "moments"),
+    [
+        ("[]", {}),
+        ('{"schema": "dicom-workflow/checkpoint/1"}', {}),
+        ('{"schema": "dicom-workflow/checkpoint/1", "state": 5}', {}),
+        ('{"schema": "dicom-workflow/checkpoint/1", "state": {}}', {"optimizer/99999/exp_avg": torch.zeros(1)}),
+        ('{"schema": "dicom-workflow/checkpoint/1", "state": {}}', {"optimizer/first": torch.zeros(1)}),
+    ],
+)
+def test_a_checkpoint_that_nobody_saved_is_refused(tmp_path, header, moments):
+    model = network.build(LABELS, seed=3)
+    tensors = {f"a/{name}": tensor for name, tensor in model.state_dict().items()}
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(safetensors.torch.save({**tensors, **moments}, metadata={"checkpoint": header}))
+    with pytest.raises(LearningError, match="expected a checkpoint of"):
+        checkpoint.load(path, {"a": model}, torch.optim.AdamW(model.parameters()))
 
 
 def test_git_commit_is_a_hash_or_empty():

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import subprocess
 import tarfile
@@ -34,6 +35,8 @@ WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "bundle.json"
 NETWORK_NAME = "monai.networks.nets.DenseNet121"
 _MAX_DESCRIPTION_BYTES = 16 * 2**20
+_MAX_WEIGHTS_BYTES = 2 * 2**30
+"""A DenseNet121 has 28 MB. What an archive promises beyond this is refused before memory is taken for it."""
 
 
 @dataclass(frozen=True)
@@ -215,14 +218,16 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
     Raises
     ------
     BundleError
-        Not a gzip'd tar archive, or one of the two files is not in it.
+        Not a gzip'd tar archive, or one of the two files is not in it or too large.
     """
     archive, folder = Path(archive), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with tarfile.open(archive, "r:gz") as tar:
             members = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
-            for name in (WEIGHTS_NAME, DESCRIPTION_NAME):
+            for name, most in ((WEIGHTS_NAME, _MAX_WEIGHTS_BYTES), (DESCRIPTION_NAME, _MAX_DESCRIPTION_BYTES)):
+                if name in members and members[name].size > most:
+                    raise BundleError(f"{archive}: expected {name} of at most {most:,} bytes, got {members[name].size:,}.")
                 stream = tar.extractfile(members[name]) if name in members else None
                 if stream is None:
                     raise BundleError(f"{archive}: expected {name} at the root of the archive, got {sorted(members)[:8]}.")
@@ -267,7 +272,8 @@ def _parse(description: Mapping[str, Any], folder: Path) -> Bundle:
         mean, std = (float(_value(description, "preprocessing", "normalization", key)) for key in ("mean", "std"))
         arguments = dict(_value(description, "network", "arguments"))
         dropout = float(arguments.get("dropout", 0.0))
-    except (RecordError, TypeError, ValueError) as error:
+        metrics, made_by = (dict(description.get(key) or {}) for key in ("metrics", "provenance"))
+    except (RecordError, OverflowError, TypeError, ValueError) as error:
         raise BundleError(f"{where}: {error}") from None
     mode = str(description.get("mode"))
     if mode not in MODES or not 16 <= size_px <= 8192 or not std > 0:
@@ -275,6 +281,9 @@ def _parse(description: Mapping[str, Any], folder: Path) -> Bundle:
             f"{where}: expected mode {' or '.join(MODES)}, size_px from 16 to 8192 and std above 0, "
             f"got {mode[:40]!r}, {size_px} and {std}."
         )
+    if not 0 <= dropout < 1 or not all(math.isfinite(number) for number in (mean, std, *thresholds.values())):
+        numbers = f"{dropout}, {mean}, {std} and {list(thresholds.values())[:8]}"
+        raise BundleError(f"{where}: expected a dropout from 0 to 1 and finite mean, std and thresholds, got {numbers}.")
     return Bundle(
         network=network.build(labels, dropout=dropout, seed=0),
         labels=labels,
@@ -285,8 +294,8 @@ def _parse(description: Mapping[str, Any], folder: Path) -> Bundle:
         input_std=std,
         thresholds=thresholds,
         network_arguments=arguments,
-        metrics=dict(description.get("metrics") or {}),
-        provenance=dict(description.get("provenance") or {}),
+        metrics=metrics,
+        provenance=made_by,
     )
 
 

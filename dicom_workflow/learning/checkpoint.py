@@ -67,25 +67,30 @@ def load(
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        if header.get("schema") != CHECKPOINT_SCHEMA:
-            raise LearningError(f"{path}: expected a checkpoint of schema {CHECKPOINT_SCHEMA!r}, got {header.get('schema')!r}.")
+        if not isinstance(header, dict) or header.get("schema") != CHECKPOINT_SCHEMA:
+            schema = header.get("schema") if isinstance(header, dict) else None
+            raise LearningError(f"{path}: expected a checkpoint of schema {CHECKPOINT_SCHEMA!r}, got {str(schema)[:60]!r}.")
         for name, network in networks.items():
             network.load_state_dict(_under(tensors, f"{name}/"))
-    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+        if optimizer:
+            _load_optimizer(optimizer, _under(tensors, "optimizer/"))
+        return dict(header["state"])
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         reason = str(error)[:200]
         raise LearningError(f"{path}: expected a checkpoint of this network: {reason} Start with --resume false.") from None
-    if optimizer:
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under(tensors, "optimizer/").items():
-            index, moment = name.split("/", 1)
-            parameter = parameters[int(index)]
-            if tensor.shape == parameter.shape:
-                # The fused optimizer walks both in memory order: a moment must lie there as its parameter does (channels last).
-                tensor = torch.empty_like(parameter).copy_(tensor)
-            moments.setdefault(int(index), {})[moment] = tensor
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return dict(header["state"])
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, moment = name.split("/", 1)
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            # The fused optimizer walks both in memory order: a moment must lie there as its parameter does (channels last).
+            tensor = torch.empty_like(parameter).copy_(tensor)
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
