@@ -99,6 +99,8 @@ def test_nothing_of_the_patient_reaches_the_page() -> None:
         ({"source": ORTHANC_ID, "labels": ["A", "A"]}, "each label once"),
         ({"source": ORTHANC_ID, "labels": [{"label": "A"}]}, "expected 'labels' as a list of texts"),
         ({"source": ORTHANC_ID, "labels": ["A"], "instructions": "x" * 130_000}, "at most 128000 characters"),
+        ({"source": ORTHANC_ID, "labels": ["A\ud800"]}, "expected labels and texts in Unicode"),
+        ({"source": ORTHANC_ID, "labels": ["A"], "instructions": "\ud800"}, "expected labels and texts in Unicode"),
         (None, "expected 'dataObject' as a manifest line"),
         ([1], "expected 'dataObject' as a manifest line"),
     ],

@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 
 from dicom_workflow.errors import StorageError, TemplateError
+from dicom_workflow.labeling import templates
 from dicom_workflow.labeling.templates import (
     CROWD_SCRIPT_URL,
     TEMPLATE_LIMIT_CHARACTERS,
@@ -85,12 +86,24 @@ def test_json_in_a_script_element_cannot_end_it() -> None:
         ("{{ task.input.a | grant_read_access }}", "got 'javascript:alert"),
         ("{% include 'secrets' %}", "line 1: "),
         ("{% for i in (1..9999999) %}x{% endfor %}", "line 1: loop iteration limit"),
+        ('{% assign x = "aa" %}{% for i in (1..40) %}{% assign x = x | append: x %}{% endfor %}', "line 1: "),
+        ('{{ (1..1000000000) | join: "" }}', "line 1: join: expected at most 1000000 characters"),
+        ("{{ (1..99999999999999999999) | sort }}", "line 1: sort: expected at most 1000000 characters"),
+        ("{% assign n = 9 %}{% for i in (1..60) %}{% assign n = n | times: n %}{% endfor %}", "times: expected at most"),
+        (f'{{% assign x = "{"a" * 5000}" %}}{{{{ x | replace: "a", x }}}}', "line 1: replace: expected at most"),
+        (f'{{{{ "{"a," * 5000}" | split: "," | join: "{"a" * 500}" }}}}', "line 1: join: expected at most"),
         ("x" * (TEMPLATE_LIMIT_CHARACTERS + 1), "at most 128000 characters, got 128001"),
     ],
 )
 def test_a_template_that_cannot_be_rendered_names_the_line(template: str, message: str) -> None:
     with pytest.raises(TemplateError, match=message):
         rendered(template, a="javascript:alert(1)")
+
+
+def test_a_template_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(templates, "RENDER_SECONDS", 0.1)
+    with pytest.raises(TemplateError, match=r"line 1: expected a page within 0 seconds, it is not done yet"):
+        rendered('{% for i in (1..90000) %}{% assign x = "b a" | split: " " | sort | join: " " %}{% endfor %}')
 
 
 def test_an_error_of_the_host_while_granting_access_passes_through() -> None:

@@ -15,7 +15,9 @@ One difference is left: Ground Truth escapes a string literal inside ``{{ }}`` t
 
 from __future__ import annotations
 
+import functools
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -36,12 +38,19 @@ READABLE_SCHEMES = ("s3://", "file://", "orthanc://")
 _SCRIPT_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
 
+FILTER_LIMIT_CHARACTERS = 1_000_000
+FILTER_LIMIT_ITEMS = 10_000
+RENDER_SECONDS = 10.0
+"""How long the filters of one page may take altogether; the radiograph page takes milliseconds."""
+
+
 class _WorkerTemplates(Environment):
     """Liquid with bounds: a template is a job owner's text, but it must not be able to hang the labeling service."""
 
     context_depth_limit = 30
     loop_iteration_limit = 100_000
     output_stream_limit = 2_000_000
+    local_namespace_limit = 4_000_000
 
 
 def render(template_text: str, task_input: Mapping[str, Any], *, grant_read_access: Callable[[str], str]) -> str:
@@ -72,6 +81,8 @@ def render(template_text: str, task_input: Mapping[str, Any], *, grant_read_acce
     environment.add_filter("to_json", _to_json)
     environment.add_filter("skip_autoescape", _skip_autoescape)
     environment.add_filter("grant_read_access", _granter(grant_read_access))
+    deadline = time.monotonic() + RENDER_SECONDS
+    environment.filters = {name: _bounded(name, apply, deadline) for name, apply in environment.filters.items()}
     try:
         return environment.from_string(template_text).render(task={"input": dict(task_input)})
     except LiquidError as error:
@@ -145,6 +156,39 @@ def _granter(grant_read_access: Callable[[str], str]) -> Callable[[object], str]
         return str(grant_read_access(text))
 
     return granted
+
+
+def _bounded(name: str, apply: Callable[..., Any], deadline: float) -> Callable[..., Any]:
+    """A filter that is not applied to what would take the service's memory or time: bounds of Liquid's own end at tags."""
+
+    @functools.wraps(apply)
+    def bounded(value: object = None, *arguments: object, **options: object) -> object:
+        if isinstance(value, range):
+            value = [*value[: FILTER_LIMIT_ITEMS + 1]]  # one more than may be
+        size = sum(map(_characters, (value, *arguments)))
+        if name == "replace" and len(arguments) == 2:
+            size += str(value).count(str(arguments[0])) * len(str(arguments[1]))
+        elif name == "join" and isinstance(value, list | tuple):
+            size += len(value) * sum(map(_characters, arguments))
+        if size > FILTER_LIMIT_CHARACTERS:
+            raise LiquidError(f"{name}: expected at most {FILTER_LIMIT_CHARACTERS} characters, got more", token=None)
+        if time.monotonic() > deadline:
+            raise LiquidError(f"expected a page within {RENDER_SECONDS:.0f} seconds, it is not done yet", token=None)
+        return apply(value, *arguments, **options)
+
+    return bounded
+
+
+def _characters(value: object) -> int:
+    """How much a value is as text, without making the text: too much for what has too many items."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, int):
+        return value.bit_length() * 1000 if value.bit_length() > 256 else 20  # powers of powers
+    if isinstance(value, list | tuple):
+        most = FILTER_LIMIT_CHARACTERS + 1
+        return most if len(value) > FILTER_LIMIT_ITEMS else sum(len(item) if isinstance(item, str) else 20 for item in value)
+    return 20
 
 
 def _place(error: LiquidError) -> str:
