@@ -5,14 +5,29 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fixtures_groundtruth import LABELS, PASSWORDS, Service, Visitor, job_request, make_images, running, said
+import uvicorn
+from fixtures_groundtruth import (
+    KEY,
+    LABELS,
+    PASSWORDS,
+    Service,
+    Visitor,
+    job_request,
+    make_images,
+    running,
+    said,
+    settings_for,
+)
 
 from dicom_workflow import manifest
+from dicom_workflow.groundtruth import exchange, patience, server
 from dicom_workflow.groundtruth.accounts import put_workers
 from dicom_workflow.settings import Secret
 from dicom_workflow.storage import to_uri
@@ -82,6 +97,16 @@ def test_guessing_is_slowed_down_for_that_name_only(service: Service) -> None:
     assert [visitor.sign_in("guessed", f"guess {n}").status_code for n in range(6)] == [403] * 5 + [429]
     blocked = visitor.sign_in("guessed", "a good password")
     assert (blocked.status_code, "Wait 5 minutes" in blocked.text) == (429, True)
+    assert visitor.sign_in("reader-3", PASSWORDS["reader-3"].reveal()).status_code == 303
+
+
+def test_guessing_from_many_addresses_is_slowed_down_too(service: Service) -> None:
+    put_workers(service.settings, {"besieged": Secret("a good password")}, "readers")
+    visitor, codes = Visitor(service.url), []
+    for n in range(52):  # an address anybody on this machine can claim
+        form = {"name": "besieged", "password": f"guess {n}"}
+        codes.append(visitor.post("/sign-in", data=form, headers={"X-Forwarded-For": f"192.0.2.{n}"}).status_code)
+    assert codes == [403] * 50 + [429] * 2
     assert visitor.sign_in("reader-3", PASSWORDS["reader-3"].reveal()).status_code == 303
 
 
@@ -265,6 +290,48 @@ def test_a_body_that_is_too_large_is_refused(first: Visitor) -> None:
         accept="application/json",
     )
     assert stream.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /sign-in HTTP/1.1\r\nHost: x\r\nOrigin: http://[\r\nContent-Length: 0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nContent-Length: 2\r\n%s\r\n{}",
+        b"POST / HTTP/1.1\r\nHost: [x\r\nContent-Length: 2\r\n%s\r\n{}",
+    ],
+)
+def test_a_malformed_head_is_refused_and_not_an_error_of_the_service(service: Service, head: bytes) -> None:
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    signed = (
+        f"Authorization: AWS4-HMAC-SHA256 Credential={KEY}/{now[:8]}/us-east-1/sagemaker/aws4_request, "
+        f"SignedHeaders=host;x-amz-date;x-amz-target, Signature={'0' * 64}\r\n"
+        f"X-Amz-Date: {now}\r\nX-Amz-Target: SageMaker.ListWorkteams\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(head.replace(b"%s", signed.encode()))
+        assert connection.recv(200).split()[1] in (b"400", b"403")
+
+
+def test_whoever_sends_nothing_or_too_little_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(patience, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(exchange, "BODY_SECONDS", 0.3)
+    app = server.make_app(settings_for(tmp_path / "workspace"))
+    listening = uvicorn.Server(uvicorn.Config(app, port=0, http=patience.ImpatientProtocol, log_level="error"))
+    thread = threading.Thread(target=listening.run)
+    thread.start()
+    while not listening.started:
+        time.sleep(0.01)
+    port = listening.servers[0].sockets[0].getsockname()[1]
+    try:
+        answers = []
+        for sent in (b"", b"GET / HT", b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nname"):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(sent)
+                answers.append(connection.recv(100)[:12])
+        assert answers == [b"", b"", b"HTTP/1.1 408"]
+    finally:
+        listening.should_exit = True
+        thread.join()
 
 
 def test_an_answer_leads_to_the_next_task_and_a_second_one_changes_nothing(first: Visitor) -> None:

@@ -10,6 +10,7 @@ import sys
 import uvicorn
 
 from dicom_workflow.errors import WorkflowError
+from dicom_workflow.groundtruth.patience import ImpatientProtocol
 from dicom_workflow.groundtruth.server import folder_of, make_app, only_one
 from dicom_workflow.settings import Settings
 
@@ -30,6 +31,7 @@ def main() -> int:
             app = make_app(settings)
             uvicorn.run(
                 app,
+                http=ImpatientProtocol,
                 host=arguments.host,
                 port=arguments.port,
                 log_level="warning",

@@ -28,6 +28,8 @@ IDENTITY_ISSUER = "https://groundtruth.dicom-workflow.invalid"
 
 ACCOUNT_ID = "000000000000"
 FAILURES_ALLOWED = 5
+FAILURES_ALLOWED_ANYWHERE = 50
+"""For one name from all addresses together: whoever has many addresses, or can claim them, must not have many guesses."""
 FAILURES_SECONDS = 300.0
 
 _hashing = threading.BoundedSemaphore(2)  # scrypt takes 16 MiB each: a storm of sign-ins must not take the memory
@@ -113,15 +115,16 @@ class Accounts:
         Raises
         ------
         ServiceError
-            Too many failed attempts for this name from this address.
+            Too many failed attempts for this name from this address, or from all addresses.
         """
-        now, key = self._store.clock(), (address, name.strip().casefold()[:MAX_NAME_CHARACTERS])
+        now, who = self._store.clock(), name.strip().casefold()[:MAX_NAME_CHARACTERS]
+        limits = {(address, who): FAILURES_ALLOWED, ("", who): FAILURES_ALLOWED_ANYWHERE}
         with self._lock:
-            recent = [at for at in self._failures.get(key, ()) if now - at < FAILURES_SECONDS]
-            if len(recent) >= FAILURES_ALLOWED:
+            recent = {key: [at for at in self._failures.get(key, ()) if now - at < FAILURES_SECONDS] for key in limits}
+            if any(len(recent[key]) >= most for key, most in limits.items()):
                 raise ServiceError(f"Too many failed attempts. Wait {FAILURES_SECONDS / 60:.0f} minutes and try again.")
             # Counted before the slow check, so that parallel guesses count too; taken back on success.
-            self._failures[key] = [*recent, now]
+            self._failures.update({key: [*recent[key], now] for key in limits})
             if len(self._failures) > 10_000:
                 self._failures = {k: v for k, v in self._failures.items() if now - v[-1] < FAILURES_SECONDS}
         worker_id = worker_id_of(name, self._region)
@@ -131,7 +134,8 @@ class Accounts:
         if row is None or not hmac.compare_digest(digest, row["hash"]):
             return None
         with self._lock:
-            self._failures.pop(key, None)
+            self._failures.pop((address, who), None)
+            self._failures.get(("", who), []).remove(now)  # this one; the guesses of others still count
         token = secrets.token_urlsafe(32)
         with self._store.write() as db:
             db.execute("DELETE FROM sessions WHERE expires < ?", (now,))

@@ -19,7 +19,7 @@ from dicom_workflow.groundtruth import jobs, shapes, signatures, workteams
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.engine import Engine
-from dicom_workflow.groundtruth.exchange import BodyTooLargeError, capped_body
+from dicom_workflow.groundtruth.exchange import BodyNotSentError, BodyTooLargeError, capped_body
 from dicom_workflow.groundtruth.signatures import ApiError
 from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.settings import Settings
@@ -74,6 +74,9 @@ class Api:
         except BodyTooLargeError:
             content = {"__type": "ValidationException", "message": f"expected a body of at most {MAX_BODY_BYTES:,} bytes."}
             return _response(413, content, request_id, {"x-amzn-errortype": "ValidationException"})
+        except BodyNotSentError as error:
+            content = {"__type": "RequestTimeoutException", "message": str(error)}
+            return _response(408, content, request_id, {"x-amzn-errortype": "RequestTimeoutException"})
 
     def answer(self, headers: Mapping[str, str], body: bytes, path: str = "/") -> dict[str, Any]:
         """Return the answer to one request.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from dicom_workflow.errors import ServiceError
@@ -31,8 +33,16 @@ class Refusal(Exception):
         return html_response(pages.page("message", self.title, **values), self.status)
 
 
+BODY_SECONDS = 60.0
+"""How long a request body may take to arrive: an answer is at most a megabyte."""
+
+
 class BodyTooLargeError(ServiceError):
     """A request body is longer than it may be."""
+
+
+class BodyNotSentError(ServiceError):
+    """A request body did not arrive in time, or not whole."""
 
 
 async def capped_body(request: Request, limit_bytes: int) -> bytes:
@@ -42,15 +52,21 @@ async def capped_body(request: Request, limit_bytes: int) -> bytes:
     ------
     BodyTooLargeError
         It is longer.
+    BodyNotSentError
+        It takes longer than `BODY_SECONDS`, or the connection ended inside it.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit_bytes:
+                    raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
+    except (TimeoutError, ClientDisconnect):
+        raise BodyNotSentError(f"expected the whole body within {BODY_SECONDS:.0f} seconds. Send it again.") from None
     return bytes(body)
 
 
@@ -71,6 +87,8 @@ def posted(action: Callable[..., Response], limit_bytes: int) -> Callable[..., A
             body = await capped_body(request, limit_bytes)
         except BodyTooLargeError as error:
             raise Refusal(413, "Too large", str(error)) from None
+        except BodyNotSentError as error:
+            raise Refusal(408, "Too slow", str(error)) from None
         return await run_in_threadpool(action, request, body, **request.path_params)
 
     return endpoint
@@ -82,7 +100,10 @@ def _same_origin(request: Request) -> bool:
     if site is not None:
         return site in ("same-origin", "none")
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # not an origin at all
+        return False
 
 
 def form_of(body: bytes) -> dict[str, str]:

@@ -72,7 +72,7 @@ def check(
             f"Credential should be scoped to '{region}/{SERVICE}', got '{match['region'][:40]}/{match['service'][:40]}'.",
         )
     names = match["headers"].split(";")
-    if missing := [name for name in MUST_BE_SIGNED if name not in names]:
+    if missing := [name for name in MUST_BE_SIGNED if name not in names or name not in headers]:
         raise ApiError("InvalidSignatureException", f"expected signed headers to include {', '.join(missing)}.")
     stamp = headers.get("x-amz-date", "")
     _check_time(stamp, match["day"], now)
@@ -82,7 +82,10 @@ def check(
     request = AWSRequest("POST", f"http://{headers['host']}{path}", data=body, headers=signed)
     request.context["timestamp"] = stamp
     signer = SigV4Auth(Credentials(access_key, secret_key.reveal()), SERVICE, region)
-    expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    try:
+        expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    except ValueError:
+        raise ApiError("IncompleteSignatureException", "expected a Host header with the name of a host.") from None
     if not hmac.compare_digest(expected, match["signature"]):
         raise ApiError(
             "InvalidSignatureException",
