@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow import __version__
-from dicom_workflow.errors import WorkflowError
+from dicom_workflow.errors import SettingsError, WorkflowError
 from dicom_workflow.settings import Settings
 
 _EXAMPLES = """\
@@ -78,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     upload = command("upload", _upload, "store a folder of DICOM files in the archive and read each one back")
     upload.add_argument("folder", type=Path, help="folder of DICOM files, searched below")
     upload.add_argument("--workers", type=int, default=16, help="files sent at once (default: 16)")
+    upload.add_argument("--journal", type=Path, help="file to go on from after an interruption")
+    upload.add_argument("--copies", default="", help="s3:// folder for copies of the images, for readers on AWS")
     upload.add_argument("--output", type=Path, help="list of the verified instances (default: in the workspace)")
 
     manifest = command("manifest", _manifest, "write the input manifest of a labeling job")
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", _train, "train a DenseNet on an augmented manifest and write a model bundle")
     train.add_argument("manifest", help="augmented manifest, as `parse` writes it")
     train.add_argument("--instances", default="", help="instances.jsonl (default: everything the archive holds)")
-    train.add_argument("--output", type=Path, help="folder for the run (default: training in the workspace)")
+    train.add_argument("--output", type=Path, help="folder for the run (default: model in the workspace)")
     train.add_argument("--epochs", type=int, default=15)
     train.add_argument("--image-size-px", type=int, default=224)
     train.add_argument("--batch-size", type=int, default=16)
@@ -143,19 +146,27 @@ def _parser() -> argparse.ArgumentParser:
 
 def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow import manifest, services
-    from dicom_workflow.archive import open_archive, transfer
-    from dicom_workflow.storage import to_uri
+    from dicom_workflow.archive import copies, open_archive, transfer
+    from dicom_workflow.storage import Storage, to_uri
 
     settings = services.attach(settings)
-    report = transfer.upload(options.folder, open_archive(settings), workers=options.workers)
+    archive, storage = open_archive(settings), Storage(settings)
+    try:
+        report = transfer.upload(options.folder, archive, workers=options.workers, journal_path=options.journal)
+    except transfer.UploadInterruptedError as error:
+        _say(str(error))
+        raise
+    made = copies.copy_to(options.copies, report.instances, archive, storage)
     uri = to_uri(options.output or settings.workspace / "archive" / "instances.jsonl")
-    if report.instances:
-        manifest.write(uri, (instance.to_json() for instance in report.instances), check=False)
-    _say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count) or "no file there")
+    if made.instances:
+        manifest.write(uri, (instance.to_json() for instance in made.instances), storage=storage, check=False)
+    _say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count))
     for outcome in report.problems().itertuples():
         _say(f"  {outcome.path}: {outcome.outcome}: {outcome.reason}")
+    for identifier, reason in made.refused.items():
+        _say(f"  {identifier}: not copied: {reason}")
     _say(f"{len(report.instances)} instances verified: {uri}")
-    return {"ok": report.ok, "instances_uri": uri, **report.metrics()}
+    return {"ok": report.ok and not made.refused, "instances_uri": uri, **report.metrics()}
 
 
 def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
@@ -263,16 +274,16 @@ def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow import channel, manifest, services
     from dicom_workflow.archive import open_archive
     from dicom_workflow.learning.runner import run_training
-    from dicom_workflow.storage import to_uri
+    from dicom_workflow.storage import Storage, to_uri
 
     settings = services.attach(settings)
-    archive = open_archive(settings)
+    archive, storage = open_archive(settings), Storage(settings)
     folder = (options.output or settings.workspace / "model").resolve()
     if options.instances:
-        instances = manifest.read_instances(to_uri(options.instances))
+        instances = manifest.read_instances(to_uri(options.instances), storage=storage)
     else:
         instances = list(archive.search_for_instances())
-    staged = channel.stage(to_uri(options.manifest), instances, archive, folder / "channel")
+    staged = channel.stage(to_uri(options.manifest), instances, archive, folder / "channel", storage=storage)
     for source, reason in staged.refused.items():
         _say(f"  {source}: {reason}")
     result = run_training(
@@ -314,7 +325,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     from dicom_workflow import notebook
 
-    by_notebook = yaml.safe_load(options.parameters.read_text(encoding="utf-8")) if options.parameters else {}
+    by_notebook = _read_parameters(options.parameters) if options.parameters else {}
     given = {name: yaml.safe_load(value) for name, value in options.p}
     steps = [Path(name).stem for name in options.notebooks] or list(notebook.STEPS)
     records = {}
@@ -324,6 +335,18 @@ def _run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         source = notebook.folder() / f"{step}.ipynb"
         records[step] = notebook.run(source, output, {**by_notebook.get(step, {}), **given}, progress=True)[-1].to_json()
     return {"ok": True, "records": records}
+
+
+def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SettingsError(f"{path}: expected a YAML file of parameters by notebook: {error}") from None
+    if not isinstance(values, dict) or not all(isinstance(value, dict) for value in values.values()):
+        raise SettingsError(f"{path}: expected notebook names with parameters below each, got {type(values).__name__}.")
+    return values
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
@@ -349,7 +372,7 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     settings = services.up(settings).apply_to(settings)
     team = teams.assemble(settings, job.client(settings))
     if settings.archive == "folder":
-        _say("Archive: the embedded folder archive (Orthanc is not installed here)")
+        _say("Archive: the embedded folder archive (Orthanc is not installed here, or ARCHIVE=folder)")
     else:
         _say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {services.state_path(settings)}")
     _say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
@@ -370,6 +393,8 @@ def _lab(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     services.attach(settings)
     command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(notebook.folder())]
+    if os.geteuid() == 0:
+        command.append("--allow-root")  # else it refuses; a container has no other user
     try:
         code = subprocess.call(command)
     finally:

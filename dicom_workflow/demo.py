@@ -136,9 +136,8 @@ class Demo:
         return {**parameters, **self.parameters.get(step, {})}
 
     def _labels(self) -> list[str]:
-        if self.truth is None:
-            return list(LABELS)
-        return list(Truth.parse(self.truth.read_text(encoding="utf-8-sig"), str(self.truth)).labels)
+        truth = Truth.read(to_uri(self.truth) if self.truth else "")
+        return list(truth.labels) if truth else list(LABELS)
 
     @contextlib.contextmanager
     def _drill(self, step: str, settings: Settings) -> Iterator[None]:
@@ -189,6 +188,8 @@ class Demo:
             "auroc": training["auroc"],
             "auroc_against": training["auroc_against"],
             "images": training["images"],
+            "images_refused": training["images_refused"],
+            "images_left_out": training["images_left_out"],
             **({"drill": self.drilled} if self.drill else {}),
             "seconds": {**{step: round(taken, 1) for step, taken in self._seconds.items()}, "total": round(seconds, 1)},
         }

@@ -18,7 +18,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import requests
 
-from dicom_workflow.archive.server import OrthancServer, find_orthanc
+from dicom_workflow.archive.server import OrthancServer, find_orthanc, free_port
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.settings import Secret, Settings
 
@@ -184,7 +183,7 @@ class Supervisor:
         self._settings = settings
         self._orthanc: OrthancServer | None = None
         self._portal: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        self._port = free_port()
         self._asked_to_stop = False
 
     def run(self) -> None:
@@ -332,12 +331,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_until(done: Callable[[], bool], seconds: float, problem: str) -> None:

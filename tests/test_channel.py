@@ -12,7 +12,7 @@ import pytest
 from fixtures_foundation import s3_storage
 
 from dicom_workflow import channel, manifest, training
-from dicom_workflow.archive import synthetic
+from dicom_workflow.archive import copies, synthetic
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.archive.transfer import upload
 from dicom_workflow.errors import LearningError, SettingsError
@@ -101,9 +101,26 @@ def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked
     evaluation, epochs = training.read_output(to_uri(path), Storage())
     assert [line["epoch"] for line in epochs] == [1, 2]
     assert training.Trained("", evaluation, tuple(epochs)).metrics()["macro_auroc"] == 0.9123
-    assert sorted(entry.name for entry in tmp_path.parent.glob("evil")) == []
+    assert [entry.name for entry in tmp_path.iterdir()] == ["output.tar.gz"]
 
 
 def test_training_place_is_one_of_two(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="train_on: expected one of local, sagemaker, got 'gpu'"):
         training.train(Settings.from_env({}), tmp_path, tmp_path, train_on="gpu")
+
+
+def test_copies_are_read_back_and_carry_their_uri(
+    s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    absent = Instance(ABSENT)
+    made = copies.copy_to("s3://radiographs/images", [*instances, absent], archive, s3, progress=False)
+    assert [copy.uri for copy in made.instances] == [f"s3://radiographs/images/{i.orthanc_instance_id}.dcm" for i in instances]
+    assert s3.read_bytes(made.instances[0].uri) == archive.retrieve_instance(instances[0].orthanc_instance_id)
+    assert list(made.refused) == [ABSENT]
+    [entry, *_] = manifest.entries_for(made.instances, ["Edema"], by="source-ref")
+    assert entry["source-ref"] == made.instances[0].uri
+
+
+def test_nothing_is_copied_without_a_folder(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
+    assert copies.copy_to("", instances, archive, s3).instances == instances
+    assert s3.list("s3://radiographs") == []
