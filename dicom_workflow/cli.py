@@ -208,13 +208,16 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     team = teams.assemble(
         settings, client, simulated_readers=options.simulated_readers, seed=options.seed, workteam_arn=options.workteam_arn
     )
-    labels = manifest.labels_of(manifest_uri, storage=storage)
+    accepted_uri = join(output_uri, "accepted.manifest")
+    accepted = manifest.accept(manifest_uri, accepted_uri, storage=storage)
+    for error in accepted.errors:
+        _say(f"  left out: {error}")
     labeling_job = job.LabelingJob(
         name=options.job_name or f"chest-{datetime.now():%Y%m%d-%H%M%S}",
-        manifest_uri=manifest_uri,
+        manifest_uri=accepted_uri,
         output_uri=output_uri,
         template_uri=templates.publish_template(join(output_uri, "radiograph.liquid.html"), storage),
-        label_categories_uri=templates.publish_label_categories(join(output_uri, "labels.json"), labels, storage),
+        label_categories_uri=templates.publish_label_categories(join(output_uri, "labels.json"), accepted.labels, storage),
         workteam_arn=team.arn,
         workers_per_object=options.workers_per_object,
         **teams.arns(
@@ -230,11 +233,12 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     state, _ = teams.label(settings, client, labeling_job.name, team, truth=truth.by_instance() if truth else None)
     _say(f"{state.status}: {state.labeled} of {state.total} labeled, {state.failed} failed: {state.output_manifest_uri}")
     return {
-        "ok": state.status == "Completed" and not state.failed,
+        "ok": state.status == "Completed" and not state.failed and not accepted.refused,
         "job": labeling_job.name,
         "status": state.status,
         "labeled": state.labeled,
         "failed": state.failed,
+        "lines_refused": accepted.refused,
         "output_manifest_uri": state.output_manifest_uri,
     }
 

@@ -217,7 +217,8 @@ def new_run_folder(parent: Path) -> Path:
     while folder.exists():
         number += 1
         folder = parent / f"{stamp}_{number}"
-    folder.mkdir(parents=True)
+    parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)  # it may hold patient data
     link = parent / "latest"
     fresh = parent / f".latest.{os.getpid()}"
     fresh.unlink(missing_ok=True)

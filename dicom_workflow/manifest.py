@@ -206,28 +206,55 @@ def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100)
     """
     errors: list[ManifestError] = []
     labels: tuple[str, ...] = ()
-    first_seen: dict[bytes, int] = {}
     accepted = refused = 0
+    for found in _judged(uri, storage):
+        if isinstance(found, ManifestError):
+            refused += 1
+            if len(errors) < max_errors:
+                errors.append(found)
+        else:
+            accepted += 1
+            labels = labels or (parse_label_list(found["labels"]) if "labels" in found else ())
+    return Validation(uri=uri, lines=accepted + refused, labels=labels, errors=tuple(errors), refused=refused)
 
-    def refuse(error: ManifestError) -> None:
-        nonlocal refused
-        refused += 1
-        if len(errors) < max_errors:
-            errors.append(error)
 
-    for number, data in read(uri, storage=storage, on_error=refuse):
+def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
+    """Copy the good lines of a manifest to another place, and return what `validate` says of the whole.
+
+    A labeling job fails as a whole for one broken line; with its good lines alone, the rest goes through.
+
+    Raises
+    ------
+    ManifestError
+        Not one line is good; the message is that of the first.
+    """
+    validation = validate(uri, storage=storage, max_errors=max_errors)
+    if not validation.accepted:
+        raise validation.errors[0]
+    write(target_uri, (found for found in _judged(uri, storage) if not isinstance(found, ManifestError)), storage=storage)
+    return validation
+
+
+def _judged(uri: str, storage: Storage | None) -> Iterator[dict[str, Any] | ManifestError]:
+    """Each line of a manifest, or what is wrong with it."""
+    broken: list[ManifestError] = []
+    first_seen: dict[bytes, int] = {}
+    labels: tuple[str, ...] = ()
+    for number, data in read(uri, storage=storage, on_error=broken.append):
+        yield from broken
+        broken.clear()
         # Sixteen bytes of a hash instead of the text: 400,000 long URIs stay within a few tens of megabytes.
-        key = hashlib.blake2b(source_of(data).encode(errors="surrogatepass"), digest_size=16).digest()
+        key = hashlib.blake2b(source_of(data).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         here = parse_label_list(data["labels"]) if "labels" in data else labels
         labels = labels or here
         if key in first_seen:
-            refuse(ManifestError(uri, number, f"expected each source once, this one stands in line {first_seen[key]} already."))
+            yield ManifestError(uri, number, f"expected each source once, this one stands in line {first_seen[key]} already.")
         elif set(here) != set(labels):
-            refuse(ManifestError(uri, number, f"expected the labels of the lines before, got {', '.join(here)[:200]}."))
+            yield ManifestError(uri, number, f"expected the labels of the lines before, got {', '.join(here)[:200]}.")
         else:
-            accepted += 1
+            yield data
         first_seen.setdefault(key, number)
-    return Validation(uri=uri, lines=accepted + refused, labels=labels, errors=tuple(errors), refused=refused)
+    yield from broken
 
 
 def entries_for(instances: Iterable[Instance], labels: Sequence[str], *, by: str = "source") -> Iterator[dict[str, Any]]:
@@ -268,20 +295,6 @@ def read_instances(uri: str, *, storage: Storage | None = None) -> list[Instance
         except RecordError as error:
             raise ManifestError(uri, line.number, str(error)) from None
     return instances
-
-
-def labels_of(uri: str, *, storage: Storage | None = None) -> tuple[str, ...]:
-    """Return the label list of a manifest: that of its first line.
-
-    Raises
-    ------
-    ManifestError
-        The first line has none.
-    """
-    number, data = next(read(uri, storage=storage))
-    if "labels" not in data:
-        raise ManifestError(uri, number, "expected 'labels', the list to choose from. manifest.entries_for() writes it.")
-    return parse_label_list(data["labels"])
 
 
 def assign_splits(

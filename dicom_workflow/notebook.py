@@ -177,6 +177,8 @@ def run(notebook: Path, output: Path, parameters: Mapping[str, Any] | None = Non
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    if not notebook.is_file():
+        raise NotebookError(f"expected a notebook at {notebook}, found none. The steps are {', '.join(STEPS)}.")
     given = dict(parameters or {})
     known = papermill.inspect_notebook(str(notebook))
     strange = sorted(set(given) - set(known))
@@ -193,7 +195,7 @@ def run(notebook: Path, output: Path, parameters: Mapping[str, Any] | None = Non
             progress_bar=progress,
             kernel_name="python3",
             cwd=str(output.parent),
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # it warns of its own connection on this machine, and when it ends
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # else it warns of its own local connection, and at its end
         )
     except PapermillExecutionError as error:
         raise NotebookError(

@@ -87,7 +87,7 @@ def attach(settings: Settings) -> Settings:
     """
     if settings.groundtruth_url and (settings.orthanc_url or settings.archive == "folder"):
         return settings
-    _services(settings.workspace).mkdir(parents=True, exist_ok=True)
+    _make_folders(settings.workspace)
     with _lock(settings.workspace):
         _take_lease(settings.workspace, str(os.getpid()))
         state = State.read(settings.workspace) or _start_supervisor(settings)
@@ -96,7 +96,7 @@ def attach(settings: Settings) -> Settings:
 
 def up(settings: Settings) -> State:
     """Start the services of a workspace and leave them running until `down`."""
-    _services(settings.workspace).mkdir(parents=True, exist_ok=True)
+    _make_folders(settings.workspace)
     with _lock(settings.workspace):
         _take_lease(settings.workspace, KEEP)
         return State.read(settings.workspace) or _start_supervisor(settings)
@@ -277,6 +277,12 @@ class Supervisor:
                 self._portal.wait()
         if self._orthanc:
             self._orthanc.stop()
+
+
+def _make_folders(workspace: Path) -> None:
+    """A new workspace is this user's alone: instances, manifests and pictures in it name and show patients."""
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _services(workspace).mkdir(exist_ok=True)
 
 
 def _services(workspace: Path) -> Path:

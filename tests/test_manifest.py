@@ -461,3 +461,22 @@ def test_a_broken_manifest_is_not_cut(folder: Path) -> None:
     with pytest.raises(ManifestError, match="line 4"):
         split_for_jobs(uri, objects_per_job=2)
     assert [path.name for path in folder.iterdir()] == ["input.manifest"]
+
+
+def test_good_lines_are_accepted_and_the_broken_ones_named(tmp_path: Path) -> None:
+    path = tmp_path / "input.manifest"
+    good = ('{"source": "a", "labels": ["Edema"]}', '{"source": "b", "labels": "Edema"}')
+    path.write_text("\n".join([good[0], "not JSON", '{"source": "a"}', good[1], '{"image": 1}', ""]))
+    found = manifest.accept(to_uri(path), to_uri(tmp_path / "accepted.manifest"))
+    assert (found.lines, found.accepted, found.refused) == (5, 2, 3)
+    assert [error.line for error in found.errors] == [2, 3, 5]
+    kept = [line.data["source"] for line in manifest.read(to_uri(tmp_path / "accepted.manifest"))]
+    assert kept == ["a", "b"]
+
+
+def test_manifest_without_one_good_line_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "input.manifest"
+    path.write_text("not JSON\n")
+    with pytest.raises(ManifestError, match="line 1: expected one whole JSON object"):
+        manifest.accept(to_uri(path), to_uri(tmp_path / "accepted.manifest"))
+    assert not (tmp_path / "accepted.manifest").exists()
