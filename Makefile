@@ -30,12 +30,14 @@ demo: env ## six notebooks, from DICOM files to a trained model (DATA=folder TRU
 test: env ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
 	@scripts/system-packages orthanc chromium
 	@$(BIN)/python -m pytest -q tests
-	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
-	DICOM_WORKFLOW_WORKSPACE="$$folder" $(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks/
+	@export DICOM_WORKFLOW_WORKSPACE=$$(mktemp -d); \
+	trap '$(RUN) down 2>/dev/null; rm -rf "$$DICOM_WORKFLOW_WORKSPACE"' EXIT; \
+	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks/
 
 check: env ## ruff, mypy and the import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy source/monai_dicom.py
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
 bench: env ## one benchmark: NAME=upload or NAME=manifest; the last line is JSON

@@ -16,7 +16,7 @@ from dicom_workflow import notebook
 
 FOLDER = notebook.folder()
 NAMES = [f"{step}.ipynb" for step in notebook.STEPS]
-LONGEST_CELL = 25
+LONGEST_CELL = 18
 
 
 @pytest.fixture(params=NAMES)

@@ -27,6 +27,14 @@ class Summary:
     consolidated_accuracy: float | None = None
     best_single_reader_accuracy: float | None = None
 
+    def metrics(self) -> dict[str, float | None]:
+        """Return the headline figures for a record."""
+        return {
+            "agreement": self.overall_kappa,
+            "consolidated_accuracy": self.consolidated_accuracy,
+            "best_single_reader_accuracy": self.best_single_reader_accuracy,
+        }
+
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per reader, and one for the consolidated labels where the truth is known; for a table."""
         rows: list[dict[str, Any]] = [
@@ -67,7 +75,7 @@ def summarize(
         overall_kappa=_number(agreement.overall_agreement(objects, wanted).kappa),
         answers=dict(sorted(answers.items())),
         performance=agreement.worker_performance(objects, wanted, known),
-        consolidated_accuracy=agreement.consolidated_accuracy(objects, wanted, known) if known else None,
+        consolidated_accuracy=_number(agreement.consolidated_accuracy(objects, wanted, known)) if known else None,
         best_single_reader_accuracy=_number(agreement.best_single_reader_accuracy(objects, wanted, known)) if known else None,
     )
 
