@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,14 @@ def _environment() -> dict[str, str]:
     # torch and scikit-learn set their own variables when they are imported.
     others = ("PYTEST_CURRENT_TEST", "KMP_", "CUBLAS_", "TORCH")
     return {name: value for name, value in os.environ.items() if not name.startswith(others)}
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_interrupts() -> Iterator[None]:
+    """A shell that starts the tests in the background tells them to ignore Ctrl-C; the tests of interruption need it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
