@@ -190,6 +190,10 @@ class Supervisor:
         """Start, write the state, watch, stop."""
         signal.signal(signal.SIGTERM, self._stop_soon)
         signal.signal(signal.SIGINT, self._stop_soon)
+        with _lock(self._settings.workspace, "running"):  # one that is still stopping has the index and its port: wait for it
+            self._serve()
+
+    def _serve(self) -> None:
         try:
             self._start()
             while not self._asked_to_stop and _live_leases(self._settings.workspace):
@@ -298,9 +302,9 @@ def _state_path(workspace: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _lock(workspace: Path) -> Iterator[None]:
+def _lock(workspace: Path, name: str = "lock") -> Iterator[None]:
     """Two notebooks that open at once must not start two Orthancs on one index."""
-    with (_services(workspace) / "lock").open("w") as stream:
+    with (_services(workspace) / name).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

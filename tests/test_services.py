@@ -95,6 +95,16 @@ def test_service_that_died_is_started_again_at_the_same_address(settings: Settin
     assert answers(attached)
 
 
+def test_services_may_be_asked_for_while_earlier_ones_still_stop(settings: Settings) -> None:
+    for _ in range(3):
+        services.attach(settings)
+        state = services.State.read(settings.workspace)
+        assert state
+        (settings.workspace / "services" / "leases" / str(os.getpid())).unlink()
+        wait_for(lambda: not (settings.workspace / "services" / "state.json").exists())
+    assert answers(services.attach(settings))
+
+
 def test_up_holds_until_down(settings: Settings) -> None:
     attached = services.up(settings).apply_to(settings)
     time.sleep(2 * services.POLL_SECONDS)
