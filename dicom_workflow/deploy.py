@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import dicom_workflow
+from dicom_workflow.answers import SCHEMA_FILE
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.runner import METRIC_DEFINITIONS, SCRIPT
 from dicom_workflow.settings import Settings
@@ -80,7 +81,7 @@ def _files_of(name: str) -> list[Path]:
 
 
 def build_lambda_zip(kind: str) -> bytes:
-    """Return the deployment package of one Lambda function: its modules of this package and an entry, nothing installed.
+    """Return the deployment package of one Lambda function: its modules of this package, the schema of answers and an entry.
 
     The same code gives the same bytes, so that a stack is only changed when the code was. Its handler is `LAMBDA_HANDLER`; the
     Python runtime of Lambda has all the rest (boto3 is needed to read S3, and is there).
@@ -95,7 +96,7 @@ def build_lambda_zip(kind: str) -> bytes:
     handlers = f"{PACKAGE.name}.labeling.handlers"
     entry = f'from {handlers} import {kind} as lambda_handler\n\n__all__ = ["lambda_handler"]\n'
     files = {"lambda_function.py": entry.encode()}
-    for path in _modules([handlers]):
+    for path in (*_modules([handlers]), Path(PACKAGE.name, SCHEMA_FILE)):
         files[path.as_posix()] = (PACKAGE.parent / path).read_bytes()
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -19,16 +19,20 @@ from fixtures_foundation import aws_server
 from dicom_workflow import deploy
 from dicom_workflow.deploy import build_lambda_zip, modules_of, stage_source, submit_training
 from dicom_workflow.errors import DeployError
+from dicom_workflow.records import Answer, LabelState
 from dicom_workflow.settings import Settings
 
 ORTHANC_ID = "-".join(["0123abcd"] * 5)
 LAMBDA_FILES = [
     "dicom_workflow/__init__.py",
+    "dicom_workflow/answers.py",
     "dicom_workflow/errors.py",
     "dicom_workflow/labeling/__init__.py",
     "dicom_workflow/labeling/consolidation.py",
     "dicom_workflow/labeling/handlers.py",
+    "dicom_workflow/labeling/worker_templates/answer.schema.json",
     "dicom_workflow/records.py",
+    "dicom_workflow/schema.py",
     "lambda_function.py",
 ]
 
@@ -65,7 +69,7 @@ def test_the_pre_annotation_package_answers_in_a_bare_python(tmp_path: Path) -> 
 
 def test_the_post_annotation_package_answers_in_a_bare_python(tmp_path: Path) -> None:
     (tmp_path / "post.zip").write_bytes(build_lambda_zip("post_annotation"))
-    content = json.dumps({"labels": {"Edema": "positive"}})
+    content = json.dumps(Answer({"Edema": LabelState.POSITIVE}).to_json())
     batch = [{"datasetObjectId": "0", "annotations": [{"workerId": "w", "annotationData": {"content": content}}]}]
     event = {"labelAttributeName": "findings", "payload": {"s3Uri": "s3://b/k"}}
     code = (
@@ -91,10 +95,12 @@ def test_modules_are_found_inside_functions_and_through_packages(tmp_path: Path)
     script.write_text("import os\ndef late():\n    from dicom_workflow.labeling import consolidation\n")
     assert [path.as_posix() for path in modules_of([script])] == [
         "dicom_workflow/__init__.py",
+        "dicom_workflow/answers.py",
         "dicom_workflow/errors.py",
         "dicom_workflow/labeling/__init__.py",
         "dicom_workflow/labeling/consolidation.py",
         "dicom_workflow/records.py",
+        "dicom_workflow/schema.py",
     ]
 
 

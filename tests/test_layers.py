@@ -19,6 +19,8 @@ LAYERS = {
     # words
     "errors": 0,
     "settings": 0,
+    "schema": 0,
+    "answers": 0,
     "records": 0,
     # doors
     "storage": 1,
@@ -53,6 +55,8 @@ NEVER = {
 THIRD_PARTY = {
     "errors": set(),
     "settings": {"dotenv"},
+    "schema": set(),
+    "answers": set(),
     "records": set(),
     "storage": {"boto3", "botocore"},
     "manifest": set(),
@@ -65,7 +69,7 @@ THIRD_PARTY = {
 }
 
 # The two Lambda functions ship with these modules and nothing else.
-LAMBDA = {"labeling.handlers", "labeling.consolidation", "errors", "records"}
+LAMBDA = {"labeling.handlers", "labeling.consolidation", "errors", "records", "answers", "schema"}
 
 # Who may read an environment variable, and why. Handing the whole environment on to a process, `{**os.environ, …}`, reads none.
 READS_ENVIRONMENT = {

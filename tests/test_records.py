@@ -174,9 +174,14 @@ def test_an_answer_comes_back_from_its_json() -> None:
 
 
 def test_an_unusable_image_has_a_reason_and_no_labels() -> None:
-    answer = Answer.parse({"schema": ANSWER_SCHEMA, "unusable": "rotated"})
-    assert answer == Answer(unusable="rotated")
+    answer = Answer(unusable="rotation")
     assert Answer.parse(answer.to_json()) == answer
+
+
+def test_a_reason_that_only_an_older_form_has_is_read_and_written_as_another_reason() -> None:
+    answer = Answer.parse({"schema": "dicom-workflow/answer/1", "unusable": "upside-down"})
+    assert answer == Answer(unusable="upside-down")
+    assert Answer.parse(answer.to_json()) == Answer(unusable="other")
 
 
 @pytest.mark.parametrize("times", range(1, 5))
@@ -239,7 +244,7 @@ def test_a_damaged_region_of_the_published_sample_does_not_take_the_labels_along
         ({"annotation": None}, "expected the answer as a JSON object, got None"),
         ({"annotation": "not JSON"}, "expected the answer as JSON, got 'not JSON'"),
         ({"annotation": {"annotation": {"labels": {}}}}, "expected an answer with 'labels' or 'unusable', got keys"),
-        ({"schema": "dicom-workflow/answer/9", "labels": {}}, "expected schema 'dicom-workflow/answer/1', got "),
+        ({"schema": "dicom-workflow/answer/9", "labels": {}}, "expected schema 'dicom-workflow/answer/2', got "),
         ({"labels": ["Edema"]}, "expected 'labels' as an object of label to state"),
         ({"labels": {"Edema": "maybe"}}, "as one of positive, negative, uncertain, unknown, got 'maybe'"),
         ({"labels": {"Edema": None}}, "got None"),
