@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/dicom-workflow
+UI := worker_ui
+# Node from the virtual environment, where the machine has none or an old one.
+export PATH := $(abspath $(BIN)):$(PATH)
 
 # Real images for the tests, where they are at hand; the tests that need them skip, saying so, where they are not.
 ifneq ($(wildcard ../shared/data/radiographs),)
@@ -18,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEMO_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(TRUTH),--truth '$(TRUTH)') $(if $(ARCHIVE),--archive '$(ARCHIVE)') \
 	$(if $(SEED),--seed '$(SEED)') $(if $(DRILL),--drill '$(DRILL)')
 
-.PHONY: help demo test check bench lab up down clean distclean env
+.PHONY: help demo test check e2e ui bench lab up down clean distclean env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,17 +30,26 @@ demo: env ## six notebooks, from DICOM files to a trained model (DATA=folder TRU
 	@scripts/system-packages orthanc
 	@$(RUN) demo $(DEMO_OPTIONS)
 
-test: env ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
+test: env $(UI)/node_modules/installed ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
 	@scripts/system-packages orthanc chromium
+	@cd $(UI) && npm run --silent test
 	@$(BIN)/python -m pytest -q tests
 	@export DICOM_WORKFLOW_WORKSPACE=$$(mktemp -d); \
 	trap '$(RUN) down 2>/dev/null; rm -rf "$$DICOM_WORKFLOW_WORKSPACE"' EXIT; \
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks/
 
-check: env ## ruff, mypy and the import layers
+e2e: env $(UI)/node_modules/installed ## the worker page in a real browser, every claim of it; the last line is JSON
+	@scripts/system-packages orthanc chromium
+	@$(BIN)/python -m pytest -q tests/e2e --e2e
+
+ui: env $(UI)/node_modules/installed ## build the worker page into the package (only for who changes it)
+	@cd $(UI) && npm run --silent check && npm run --silent build
+
+check: env $(UI)/node_modules/installed ## ruff, mypy, the types of the worker page and the import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy source/monai_dicom.py
+	@cd $(UI) && npm run --silent check
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
 bench: env ## one benchmark: NAME=upload or NAME=manifest; the last line is JSON
@@ -60,8 +72,8 @@ clean: ## remove runs and caches
 	@rm -rf runs .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf
 
-distclean: clean ## remove the virtual environment too
-	@rm -rf $(VENV)
+distclean: clean ## remove the virtual environment and the Node packages too
+	@rm -rf $(VENV) $(UI)/node_modules
 
 env: $(VENV)/installed
 
@@ -70,4 +82,9 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing Python packages into $(VENV): about four minutes the first time …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(UI)/node_modules/installed: $(UI)/package.json $(UI)/package-lock.json $(VENV)/installed
+	@scripts/system-packages node
+	@cd $(UI) && npm ci --no-audit --no-fund --silent
 	@touch $@

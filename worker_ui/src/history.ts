@@ -1,0 +1,38 @@
+/** One stack for everything a reader says: labels, regions, measurements and comments are undone in the order they were made. */
+
+import type { Reading } from './types';
+
+export interface History {
+  readonly past: readonly Reading[];
+  readonly present: Reading;
+  readonly future: readonly Reading[];
+  /** Changes with the same tag, one after the other, are one step: the letters of a comment, the moves of one drag. */
+  readonly tag: string;
+}
+
+/** Steps kept; a reading is a few kilobytes and shares what did not change. */
+const LIMIT = 1000;
+
+export function begin(reading: Reading): History {
+  return { past: [], present: reading, future: [], tag: '' };
+}
+
+/** Return the history after a change; the same object when the reading is. */
+export function record(history: History, reading: Reading, tag = ''): History {
+  if (reading === history.present) return history;
+  const merged = tag !== '' && tag === history.tag;
+  const past = merged ? history.past : [...history.past.slice(1 - LIMIT), history.present];
+  return { past, present: reading, future: [], tag };
+}
+
+export function undo(history: History): History {
+  const before = history.past.at(-1);
+  if (before === undefined) return history;
+  return { past: history.past.slice(0, -1), present: before, future: [history.present, ...history.future], tag: '' };
+}
+
+export function redo(history: History): History {
+  const [after, ...future] = history.future;
+  if (after === undefined) return history;
+  return { past: [...history.past, history.present], present: after, future, tag: '' };
+}

@@ -1,0 +1,116 @@
+/** The reader's answer as it grows: every change is an action, every action makes a new reading. */
+
+import {
+  NO_FINDING, SUPPORT_DEVICES,
+  type Finding, type LabelState, type Measurement, type Point, type Reading, type Region,
+} from './types';
+
+export type Action =
+  | { readonly kind: 'label'; readonly label: string; readonly state: LabelState | null }
+  /** "No Finding" present, and absent what has not been answered yet; findings that were called stay, and conflict. */
+  | { readonly kind: 'no-finding' }
+  /** Absent what has not been answered yet; "No Finding" follows from what was called. */
+  | { readonly kind: 'others-absent' }
+  /** A new region makes its finding present, unless it was called uncertain. */
+  | { readonly kind: 'add-region'; readonly region: Region }
+  | { readonly kind: 'move-region'; readonly id: string; readonly points: readonly Point[] }
+  | { readonly kind: 'relabel-region'; readonly id: string; readonly label: string }
+  | { readonly kind: 'comment-region'; readonly id: string; readonly comment: string }
+  | { readonly kind: 'remove-region'; readonly id: string }
+  | { readonly kind: 'add-measurement'; readonly measurement: Measurement }
+  | { readonly kind: 'move-measurement'; readonly id: string; readonly points: readonly Point[] }
+  | { readonly kind: 'remove-measurement'; readonly id: string }
+  | { readonly kind: 'comment'; readonly comment: string }
+  | { readonly kind: 'unusable'; readonly code: string }
+  /** A whole reading from elsewhere: a draft, another tab, an earlier reader. */
+  | { readonly kind: 'replace'; readonly reading: Reading };
+
+/** Return the reading after an action; the same object when nothing changed. */
+export function reduce(reading: Reading, action: Action, findings: readonly Finding[]): Reading {
+  switch (action.kind) {
+    case 'label':
+      return withLabel(reading, action.label, action.state);
+    case 'no-finding':
+      return withLabel({ ...reading, labels: othersAbsent(reading, findings) }, NO_FINDING, 'positive');
+    case 'others-absent':
+      return { ...reading, labels: withNoFinding(othersAbsent(reading, findings), findings) };
+    case 'add-region': {
+      if (reading.regions.some((region) => region.id === action.region.id)) return reading;
+      const called = reading.labels[action.region.label];
+      const marked = { ...reading, regions: [...reading.regions, action.region] };
+      return action.region.label === '' || called === 'uncertain' ? marked : withLabel(marked, action.region.label, 'positive');
+    }
+    case 'move-region':
+      return withRegion(reading, action.id, (region) => ({ ...region, points: action.points }));
+    case 'relabel-region': {
+      const relabeled = withRegion(reading, action.id, (region) => ({ ...region, label: action.label }));
+      const called = reading.labels[action.label];
+      return relabeled === reading || called === 'uncertain' ? relabeled : withLabel(relabeled, action.label, 'positive');
+    }
+    case 'comment-region':
+      return withRegion(reading, action.id, (region) => ({ ...region, comment: action.comment }));
+    case 'remove-region':
+      return without(reading, 'regions', action.id);
+    case 'add-measurement':
+      if (reading.measurements.some((measurement) => measurement.id === action.measurement.id)) return reading;
+      return { ...reading, measurements: [...reading.measurements, action.measurement] };
+    case 'move-measurement':
+      return {
+        ...reading,
+        measurements: reading.measurements.map((one) => (one.id === action.id ? { ...one, points: action.points } : one)),
+      };
+    case 'remove-measurement':
+      return without(reading, 'measurements', action.id);
+    case 'comment':
+      return action.comment === reading.comment ? reading : { ...reading, comment: action.comment };
+    case 'unusable':
+      return action.code === reading.unusable ? reading : { ...reading, unusable: action.code };
+    case 'replace':
+      return action.reading;
+  }
+}
+
+/** Findings that cannot be present beside a present "No Finding". */
+export function conflicts(reading: Reading): string[] {
+  if (reading.labels[NO_FINDING] !== 'positive') return [];
+  return Object.keys(reading.labels).filter(
+    (label) => label !== NO_FINDING && label !== SUPPORT_DEVICES && reading.labels[label] === 'positive',
+  );
+}
+
+/** Findings without an answer, in the task's order. */
+export function unanswered(reading: Reading, findings: readonly Finding[]): string[] {
+  return findings.map((finding) => finding.label).filter((label) => !Object.hasOwn(reading.labels, label));
+}
+
+function withLabel(reading: Reading, label: string, state: LabelState | null): Reading {
+  if ((reading.labels[label] ?? null) === state) return reading;
+  const labels: Record<string, LabelState> = { __proto__: null as never, ...reading.labels };
+  if (state === null) delete labels[label];
+  else labels[label] = state;
+  return { ...reading, labels };
+}
+
+function othersAbsent(reading: Reading, findings: readonly Finding[]): Record<string, LabelState> {
+  const labels: Record<string, LabelState> = { __proto__: null as never, ...reading.labels };
+  for (const { label } of findings) if (label !== NO_FINDING && !Object.hasOwn(labels, label)) labels[label] = 'negative';
+  return labels;
+}
+
+function withNoFinding(labels: Record<string, LabelState>, findings: readonly Finding[]): Record<string, LabelState> {
+  if (!findings.some((finding) => finding.label === NO_FINDING) || Object.hasOwn(labels, NO_FINDING)) return labels;
+  const called = Object.keys(labels).filter((label) => label !== SUPPORT_DEVICES).map((label) => labels[label]);
+  const state: LabelState = called.includes('positive') ? 'negative' : called.every((one) => one === 'negative') ? 'positive' : 'uncertain';
+  labels[NO_FINDING] = state;
+  return labels;
+}
+
+function withRegion(reading: Reading, id: string, change: (region: Region) => Region): Reading {
+  if (!reading.regions.some((region) => region.id === id)) return reading;
+  return { ...reading, regions: reading.regions.map((region) => (region.id === id ? change(region) : region)) };
+}
+
+function without(reading: Reading, what: 'regions' | 'measurements', id: string): Reading {
+  const left = (reading[what] as readonly { readonly id: string }[]).filter((one) => one.id !== id);
+  return left.length === reading[what].length ? reading : { ...reading, [what]: left };
+}

@@ -1,0 +1,126 @@
+/** The one place that holds what the page knows; whoever wants to hear of changes subscribes. */
+
+import { begin, record, redo, undo, type History } from './history';
+import { reduce, type Action } from './reading';
+import { EMPTY_READING, type Film, type FilmError, type Reading, type Task, type View, type Window } from './types';
+import type { Size } from './view';
+
+export type Tool =
+  | 'window' | 'pan' | 'select' | 'rectangle' | 'ellipse' | 'polygon' | 'freehand' | 'length' | 'angle';
+
+/** One viewport: what it shows, and how. */
+export interface FilmState {
+  readonly film: Film | null;
+  readonly error: FilmError | null;
+  /** 0 to 1, or null when the length is not known. */
+  readonly progress: number | null;
+  readonly window: Window;
+  readonly inverted: boolean;
+  readonly view: View;
+  /** Of the viewport, in CSS pixels. */
+  readonly size: Size;
+}
+
+/** What is neither undone nor kept: how the page stands at the moment. */
+export interface Ui {
+  readonly tool: Tool;
+  /** The finding that the next region belongs to and that the state keys set. */
+  readonly activeLabel: string | null;
+  /** What the list of findings is narrowed to. */
+  readonly search: string;
+  /** Id of the selected region or measurement. */
+  readonly selected: string | null;
+  readonly hiddenRegions: ReadonlySet<string>;
+  readonly regionsShown: boolean;
+  readonly shortcuts: boolean;
+  readonly help: boolean;
+  /** What keeps the reading from being sent, shown after an attempt. */
+  readonly complaints: readonly Complaint[];
+  /** The first reading, once it is locked and the model's suggestions are shown. */
+  readonly first: Reading | null;
+  readonly films: readonly FilmState[];
+  /** Where the reading is kept. */
+  readonly kept: 'device' | 'tab' | 'nowhere';
+  /** A word to the reader that goes away by itself; announced to screen readers. */
+  readonly notice: string;
+  readonly sending: boolean;
+  readonly sent: boolean;
+}
+
+/** Something missing, and where it is to be mended: `at` is a label, a region's id, "comment" or "unusable". */
+export interface Complaint {
+  readonly text: string;
+  readonly at: string;
+}
+
+export const EMPTY_FILM: FilmState = {
+  film: null, error: null, progress: null, window: { center: 0.5, width: 1 }, inverted: false,
+  view: { center: [0, 0], zoom: 1, rotation_deg: 0, mirrored: false },
+  size: { width: 0, height: 0 },
+};
+
+export class Store {
+  history: History;
+  ui: Ui;
+  /** How often readings changed, and what changed them, for the answer. */
+  readonly counts = { changes: 0, undone: 0, byKind: {} as Record<string, number> };
+  private readonly listeners = new Set<() => void>();
+
+  constructor(readonly task: Task, start: Reading = task.start ?? EMPTY_READING) {
+    this.history = begin(start);
+    this.ui = {
+      tool: 'window', activeLabel: null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
+      help: false, complaints: [], first: null, films: task.second ? [EMPTY_FILM, EMPTY_FILM] : [EMPTY_FILM],
+      kept: 'device', notice: '', sending: false, sent: false,
+    };
+  }
+
+  get reading(): Reading {
+    return this.history.present;
+  }
+
+  /** Change the reading. Changes with the same tag, one after the other, are undone together. */
+  dispatch(action: Action, tag = ''): void {
+    const history = record(this.history, reduce(this.reading, action, this.task.findings), tag);
+    if (history === this.history) return;
+    this.history = history;
+    this.counts.changes += 1;
+    this.counts.byKind[action.kind] = (this.counts.byKind[action.kind] ?? 0) + 1;
+    this.ui = { ...this.ui, complaints: [] };
+    this.changed();
+  }
+
+  undo(): void {
+    this.travel(undo(this.history));
+  }
+
+  redo(): void {
+    this.travel(redo(this.history));
+  }
+
+  set(ui: Partial<Ui>): void {
+    this.ui = { ...this.ui, ...ui };
+    this.changed();
+  }
+
+  setFilm(index: number, film: Partial<FilmState>): void {
+    this.set({ films: this.ui.films.map((one, at) => (at === index ? { ...one, ...film } : one)) });
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private travel(history: History): void {
+    if (history === this.history) return;
+    this.history = history;
+    this.counts.undone += 1;
+    this.ui = { ...this.ui, complaints: [], selected: null };
+    this.changed();
+  }
+
+  private changed(): void {
+    for (const listener of [...this.listeners]) listener();
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * The words of the worker page: what a task brings, what a reader says of it, and what a film is.
+ *
+ * Points are [x, y] in image pixels with a corner origin: (0, 0) is the outer corner of the first pixel, x runs along the
+ * columns, y along the rows. Everything here is immutable; a change makes a new object.
+ */
+
+export type LabelState = 'positive' | 'uncertain' | 'negative' | 'unknown';
+export const LABEL_STATES: readonly LabelState[] = ['positive', 'uncertain', 'negative', 'unknown'];
+
+export type Shape = 'rectangle' | 'ellipse' | 'polygon' | 'point';
+export type Point = readonly [x: number, y: number];
+
+/** A marked place, bound to one label. Rectangle and ellipse have two opposite corners of their bounding box. */
+export interface Region {
+  readonly id: string;
+  readonly label: string;
+  readonly shape: Shape;
+  readonly points: readonly Point[];
+  readonly comment: string;
+}
+
+/** A length has two points; an angle three, its vertex in the middle. */
+export interface Measurement {
+  readonly id: string;
+  readonly kind: 'length' | 'angle';
+  readonly points: readonly Point[];
+}
+
+/**
+ * What a reader says of one image: the part that is undone and redone, kept as a draft and sent.
+ *
+ * A label that is missing from `labels` has not been answered; "unknown" is the explicit "not assessed".
+ */
+export interface Reading {
+  readonly labels: Readonly<Record<string, LabelState>>;
+  readonly regions: readonly Region[];
+  readonly measurements: readonly Measurement[];
+  readonly comment: string;
+  /** Reason code, or empty for an image that can be read. */
+  readonly unusable: string;
+}
+
+/** Label objects have no prototype: a label may have any name, even "constructor". */
+export const EMPTY_READING: Reading = { labels: Object.freeze(Object.create(null)), regions: [], measurements: [], comment: '', unusable: '' };
+
+// ---- What a task brings -------------------------------------------------------------------------------------------------
+
+export interface Finding {
+  readonly label: string;
+  readonly definition: string;
+  /** Whether a present finding needs a region, may have one, or has none by nature. */
+  readonly region: 'required' | 'optional' | 'none';
+}
+
+export type AssistanceMode = 'off' | 'after-first-read' | 'shown';
+
+/** What a model says of the image. */
+export interface Suggestions {
+  readonly mode: AssistanceMode;
+  readonly model: string;
+  /** Probability in [0, 1] by label. */
+  readonly probabilities: Readonly<Record<string, number>>;
+  readonly regions: readonly Region[];
+}
+
+/** One earlier reader of a task in adjudication; `name` is A, B, C …, never a worker id. */
+export interface EarlierReading {
+  readonly name: string;
+  readonly reading: Reading;
+}
+
+export interface ImageSource {
+  readonly url: string;
+  /** Address of a picture the host rendered, for pixels this page cannot decode; may be empty. */
+  readonly renderedUrl: string;
+}
+
+export interface SecondImage extends ImageSource {
+  readonly role: 'lateral' | 'prior' | 'other';
+  readonly caption: string;
+}
+
+export interface Task {
+  /** Stands for job, object and worker; drafts are kept under it. */
+  readonly key: string;
+  readonly image: ImageSource;
+  readonly second: SecondImage | null;
+  readonly findings: readonly Finding[];
+  readonly instructions: string;
+  /** Whether every finding must be answered before the reading can be sent. */
+  readonly answerAll: boolean;
+  readonly suggestions: Suggestions | null;
+  /** Two or more: the page adjudicates between them. */
+  readonly earlier: readonly EarlierReading[];
+  /** An answer to start from, read from any form `answer.read` knows. */
+  readonly start: Reading | null;
+  /** What was wrong with the task input, in words for the job's owner; the page goes on without it. */
+  readonly problems: readonly string[];
+}
+
+export const NO_FINDING = 'No Finding';
+/** Devices may be there beside "No Finding". */
+export const SUPPORT_DEVICES = 'Support Devices';
+
+export interface Reason {
+  readonly code: string;
+  readonly text: string;
+}
+
+/** Why an image cannot be read. The codes are in the answer's schema. */
+export const REASONS: readonly Reason[] = [
+  { code: 'not-displayed', text: 'It is not displayed' },
+  { code: 'poor-quality', text: 'Exposure or noise' },
+  { code: 'motion', text: 'Motion' },
+  { code: 'rotation', text: 'The patient is rotated' },
+  { code: 'wrong-view', text: 'Not the view it should be' },
+  { code: 'wrong-body-part', text: 'Not a chest radiograph' },
+  { code: 'incomplete', text: 'Part of the chest is cut off' },
+  { code: 'foreign-object', text: 'A foreign object hides it' },
+  { code: 'identity-visible', text: 'Patient data can be seen on it' },
+  { code: 'other', text: 'Another reason, see comment' },
+];
+
+// ---- Films --------------------------------------------------------------------------------------------------------------
+
+export interface Window {
+  readonly center: number;
+  readonly width: number;
+}
+
+export interface Preset {
+  readonly name: string;
+  readonly window: Window;
+}
+
+export type Values = Uint8Array | Int16Array | Uint16Array | Float32Array;
+
+/**
+ * A decoded grey-scale image, ready to be windowed: displayed = clamp((value - center) / width + 0.5), then inverted if
+ * `inverted`. Values are after the Modality LUT or rescale, and after the VOI LUT where there is one; windows are in the same
+ * values and in the exact form above whatever function the header names (a SIGMOID is applied to the values beforehand).
+ */
+export interface Film {
+  readonly rows: number;
+  readonly columns: number;
+  readonly values: Values;
+  readonly lowest: number;
+  readonly highest: number;
+  /** Millimetres between rows and between columns, or null where the header does not say. */
+  readonly spacing_mm: { readonly row: number; readonly column: number } | null;
+  /** "detector" for Imager Pixel Spacing: lengths are those on the detector, larger than in the patient. */
+  readonly spacingAt: 'patient' | 'detector' | null;
+  /** Width over height of one pixel as it is to be shown; 1 where nothing says otherwise. */
+  readonly pixelAspect: number;
+  readonly inverted: boolean;
+  readonly initial: Window;
+  readonly presets: readonly Preset[];
+  readonly sopInstanceUid: string;
+  /** For the corner of the film, from the header: modality, view position, laterality. Never a name or a date of birth. */
+  readonly caption: string;
+  /** Set when a rendered picture stands in for the pixels; says so to the reader. Its size may be that of the picture. */
+  readonly standIn: string;
+}
+
+/** Whatever kept a film from the screen, in a reader's words. */
+export class FilmError extends Error {
+  constructor(
+    readonly code: 'missing' | 'refused' | 'unreachable' | 'slow' | 'truncated' | 'not-dicom' | 'unsupported' | 'worker' | 'webgl',
+    message: string,
+  ) {
+    super(message);
+    this.name = 'FilmError';
+  }
+}
+
+/** How a film lies in its viewport. */
+export interface View {
+  /** Image point in the middle of the viewport. */
+  readonly center: Point;
+  /** CSS pixels for each image row, i.e. along y. */
+  readonly zoom: number;
+  /** Clockwise, degrees; a multiple of 90. */
+  readonly rotation_deg: 0 | 90 | 180 | 270;
+  /** Mirrored left to right on the screen, after the rotation. */
+  readonly mirrored: boolean;
+}
