@@ -19,7 +19,8 @@ export default defineConfig({
       { find: /^decoders\/(.*)$/, replacement: modules('@cornerstonejs/dicom-image-loader/dist/esm/shared/decoders/$1.js') },
     ],
   },
-  define: { 'import.meta.url': 'globalThis.location.href' },
+  // A classic script has no import.meta; under the test runner there is one.
+  define: process.env.VITEST ? {} : { 'import.meta.url': 'globalThis.location.href' },
   worker: { format: 'iife' },
   build: {
     target: 'es2022',
