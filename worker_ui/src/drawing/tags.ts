@@ -1,0 +1,65 @@
+/** Where the name tags of marks go: by their mark, clear of each other and of what can be taken hold of. */
+
+import type { Point } from '../types';
+import type { Size } from '../view';
+import { clamp, type Box } from './shapes';
+
+export interface TagWish {
+  readonly id: string;
+  readonly text: string;
+  /** The mark on the screen. */
+  readonly box: Box;
+}
+
+export interface PlacedTag {
+  readonly id: string;
+  readonly text: string;
+  readonly box: Box;
+}
+
+const HEIGHT = 18;
+const LETTER = 6.7;
+const GAP = 8;
+const LONGEST = 28;
+
+export function shortened(text: string): string {
+  const letters = [...text];
+  return letters.length <= LONGEST ? text : `${letters.slice(0, LONGEST - 1).join('').trimEnd()}…`;
+}
+
+/** Return a place for every tag whose mark can be seen; `taken` are boxes on the screen that stay free. */
+export function placeTags(wishes: readonly TagWish[], taken: readonly Box[], size: Size): PlacedTag[] {
+  const full: Box[] = [...taken];
+  const placed: PlacedTag[] = [];
+  for (const { id, text, box } of wishes) {
+    if (box.right < 0 || box.bottom < 0 || box.left > size.width || box.top > size.height) continue;
+    const places = candidates(box, widthOf(text)).map((at) => within(at, widthOf(text), size));
+    const free = places.find((one) => !full.some((other) => overlap(one, other))) ?? places[0]!;
+    full.push(free);
+    placed.push({ id, text, box: free });
+  }
+  return placed;
+}
+
+/** Width of a tag, guessed from its letters: text is measured by the browser only once it is drawn. */
+export function widthOf(text: string): number {
+  return [...text].length * LETTER + 12;
+}
+
+function candidates(box: Box, width: number): Point[] {
+  const above = box.top - GAP - HEIGHT, below = box.bottom + GAP;
+  return [
+    [box.left, above], [box.right - width, above], [box.left, below], [box.right - width, below],
+    [box.right + GAP, box.top], [box.left - GAP - width, box.top], [box.left, above - HEIGHT], [box.left, below + HEIGHT],
+    [box.left + GAP, box.top + GAP], [box.left, above - 2 * HEIGHT], [box.left, below + 2 * HEIGHT],
+  ];
+}
+
+function within([x, y]: Point, width: number, size: Size): Box {
+  const left = clamp(x, 2, Math.max(2, size.width - width - 2)), top = clamp(y, 2, Math.max(2, size.height - HEIGHT - 2));
+  return { left, top, right: left + width, bottom: top + HEIGHT };
+}
+
+export function overlap(a: Box, b: Box): boolean {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+}
