@@ -1,0 +1,28 @@
+/** Decodes beside the page, so that the page stays alive whatever a code stream does. */
+
+import { decode, type DecodeTask } from './codecs';
+
+export interface Request {
+  readonly id: number;
+  /** Null asks for a sign of life. */
+  readonly task: DecodeTask | null;
+}
+
+export interface Reply {
+  readonly id: number;
+  readonly patterns: Uint8Array | Uint16Array | null;
+  /** Set where decoding failed; "wasm" where the browser forbids the decoder itself. */
+  readonly failed: '' | 'frame' | 'wasm';
+}
+
+const scope = globalThis as unknown as { onmessage: unknown; postMessage(message: Reply, transfer: Transferable[]): void };
+
+scope.onmessage = async ({ data: { id, task } }: MessageEvent<Request>) => {
+  try {
+    const patterns = task && (await decode(task));
+    scope.postMessage({ id, patterns, failed: '' }, patterns ? [patterns.buffer as ArrayBuffer] : []);
+  } catch (error) {
+    const forbidden = error instanceof WebAssembly.CompileError || /WebAssembly|Content Security/i.test(String(error));
+    scope.postMessage({ id, patterns: null, failed: forbidden ? 'wasm' : 'frame' }, []);
+  }
+};

@@ -1,0 +1,187 @@
+/** What a film needs of a DICOM file's header. Files come from anywhere: nothing in them is believed before it is checked. */
+
+import { parseDicom, readPart10Header, type DataSet, type Element } from 'dicom-parser';
+
+import { code, decimals, elementOf, integer, oneDecimal, readable, TAGS, text } from './elements';
+import { joined } from './fetch';
+import { lutOf, type Lut } from './lut';
+import { errors } from './messages';
+import { aspectOf, spacingOf, type Spacing } from './spacing';
+
+/** The same limit as everywhere in the project: a header may promise any size in a few bytes. */
+export const MAX_PIXELS = 2 ** 27;
+const MAX_INFLATED_BYTES = 2 ** 29;
+
+const DEFLATED = '1.2.840.10008.1.2.1.99';
+export const BIG_ENDIAN = '1.2.840.10008.1.2.2';
+
+/** One window of the header, in the words of the header. */
+export interface HeaderWindow {
+  readonly center: number;
+  readonly width: number;
+  readonly name: string;
+}
+
+export interface Header extends Spacing {
+  readonly rows: number;
+  readonly columns: number;
+  readonly bitsAllocated: number;
+  readonly bitsStored: number;
+  readonly highBit: number;
+  readonly signed: boolean;
+  readonly photometric: string;
+  readonly samples: number;
+  readonly frames: number;
+  readonly syntax: string;
+  readonly padding: readonly [number, number] | null;
+  readonly slope: number;
+  readonly intercept: number;
+  readonly modalityLut: Lut | null;
+  readonly voiLut: Lut | null;
+  readonly windows: readonly HeaderWindow[];
+  readonly voiFunction: string;
+  /** MONOCHROME1 or Presentation LUT Shape INVERSE; both together mean one inversion. */
+  readonly inverted: boolean;
+  readonly pixelAspect: number;
+  readonly sopInstanceUid: string;
+  readonly caption: string;
+}
+
+/** Pixels as they lie in the file: `wordsSwapped` where 8-bit pixels were written as big-endian words. */
+export interface PixelBytes {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly compressed: boolean;
+  readonly wordsSwapped: boolean;
+}
+
+export interface Parsed {
+  readonly header: Header;
+  /** Null where the instance has none. */
+  readonly pixels: PixelBytes | null;
+}
+
+/** Return header and pixel bytes of a DICOM file. */
+export async function parse(bytes: Uint8Array<ArrayBuffer>): Promise<Parsed> {
+  const { syntax, start } = metaOf(bytes);
+  const inflated = syntax === DEFLATED ? await inflate(bytes.subarray(start)) : null;
+  const data = dataSetOf(bytes, inflated);
+  const header = guarded(() => headerOf(data, syntax));
+  return { header, pixels: guarded(() => pixelsOf(data, inflated ?? bytes, syntax)) };
+}
+
+/** Any parser error in a file that begins as DICOM means that its content is not what it was. */
+function guarded<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Error && error.name === 'FilmError') throw error;
+    throw errors.truncated(); // also a RangeError of sequences nested too deeply
+  }
+}
+
+function metaOf(bytes: Uint8Array): { syntax: string; start: number } {
+  const meta = guarded(() => readPart10Header(bytes));
+  const syntax = guarded(() => text(meta, 'x00020010'));
+  if (!syntax || meta.position >= bytes.length) throw errors.truncated();
+  return { syntax, start: meta.position };
+}
+
+function dataSetOf(bytes: Uint8Array, inflated: Uint8Array | null): DataSet {
+  const data = guarded(() => (inflated ? parseDicom(bytes, { inflater: () => inflated }) : parseDicom(bytes)));
+  if (data.warnings.some((warning) => warning.includes('missing sequence delimiter'))) throw errors.truncated();
+  return data;
+}
+
+/** Return the data set of the deflated syntax. A file may end in a byte that only makes its length even. */
+async function inflate(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const padded = deflated.at(-1) === 0;
+  try {
+    return await inflated(deflated);
+  } catch (error) {
+    if (padded && !(error instanceof Error && error.name === 'FilmError')) {
+      return inflated(deflated.subarray(0, -1)).catch(() => { throw errors.truncated(); });
+    }
+    throw error instanceof Error && error.name === 'FilmError' ? error : errors.truncated();
+  }
+}
+
+async function inflated(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  const reader = stream.getReader(), chunks: Uint8Array[] = [];
+  let size = 0;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    chunks.push(part.value);
+    size += part.value.length;
+    if (size <= MAX_INFLATED_BYTES) continue;
+    await reader.cancel();
+    throw errors.tooLarge();
+  }
+  return joined(chunks, size);
+}
+
+function headerOf(data: DataSet, syntax: string): Header {
+  const bitsStored = integer(data, TAGS.BitsStored) ?? 0;
+  const signed = integer(data, TAGS.PixelRepresentation) === 1;
+  const photometric = text(data, TAGS.PhotometricInterpretation);
+  const padding = integer(data, TAGS.PixelPaddingValue);
+  const spacing = spacingOf(data);
+  const frames = Number(text(data, TAGS.NumberOfFrames) || 1);
+  return {
+    rows: integer(data, TAGS.Rows) ?? 0,
+    columns: integer(data, TAGS.Columns) ?? 0,
+    bitsAllocated: integer(data, TAGS.BitsAllocated) ?? 0,
+    bitsStored,
+    highBit: integer(data, TAGS.HighBit) ?? bitsStored - 1,
+    signed,
+    photometric,
+    samples: integer(data, TAGS.SamplesPerPixel) ?? 1,
+    frames: Number.isInteger(frames) ? frames || 1 : Number.NaN,
+    syntax,
+    padding: padding === null ? null : [padding, integer(data, TAGS.PixelPaddingRangeLimit) ?? padding],
+    slope: oneDecimal(data, TAGS.RescaleSlope, 1) || 1,
+    intercept: oneDecimal(data, TAGS.RescaleIntercept, 0),
+    modalityLut: lutOf(data, TAGS.ModalityLUTSequence, signed),
+    voiLut: lutOf(data, TAGS.VOILUTSequence, signed),
+    windows: windowsOf(data),
+    voiFunction: (text(data, TAGS.VOILUTFunction) || 'LINEAR').toUpperCase(),
+    inverted: photometric === 'MONOCHROME1' || text(data, TAGS.PresentationLUTShape) === 'INVERSE',
+    ...spacing,
+    pixelAspect: aspectOf(data, spacing.spacing_mm),
+    sopInstanceUid: /^[0-9.]{1,64}$/.exec(text(data, TAGS.SOPInstanceUID))?.[0] ?? '',
+    caption: captionOf(data),
+  };
+}
+
+function windowsOf(data: DataSet): HeaderWindow[] {
+  const centers = decimals(data, TAGS.WindowCenter), widths = decimals(data, TAGS.WindowWidth);
+  const names = text(data, TAGS.WindowCenterWidthExplanation).split('\\');
+  const characterSet = text(data, TAGS.SpecificCharacterSet);
+  return centers
+    .slice(0, Math.min(widths.length, 16))
+    .map((center, at) => ({ center, width: widths[at]!, name: readable(names[at] ?? '', characterSet) }))
+    .filter(({ center, width }) => Number.isFinite(center) && Number.isFinite(width) && width > 0);
+}
+
+/** Modality, view and side, in code strings: nothing that names a person can be in them. */
+function captionOf(data: DataSet): string {
+  const side = code(data, TAGS.ImageLaterality) || code(data, TAGS.Laterality);
+  const words = [code(data, TAGS.Modality), code(data, TAGS.ViewPosition), side === 'L' || side === 'R' ? side : ''];
+  return words.filter(Boolean).join(' ');
+}
+
+function pixelsOf(data: DataSet, bytes: Uint8Array<ArrayBuffer>, syntax: string): PixelBytes | null {
+  const element = elementOf(data, TAGS.PixelData);
+  if (!element) return null;
+  if (element.fragments) return { bytes: fragmentsOf(element, bytes), compressed: true, wordsSwapped: false };
+  const { dataOffset, length } = element;
+  return {
+    bytes: bytes.subarray(dataOffset, dataOffset + length), compressed: false,
+    wordsSwapped: syntax === BIG_ENDIAN && element.vr === 'OW',
+  };
+}
+
+/** One frame may lie in any number of fragments. */
+function fragmentsOf(element: Element, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  const parts = element.fragments!.map(({ position, length }) => bytes.subarray(position, position + length));
+  return parts.length === 1 ? parts[0]! : joined(parts, parts.reduce((size, part) => size + part.length, 0));
+}
