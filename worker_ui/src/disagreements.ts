@@ -1,0 +1,45 @@
+/** What earlier readers of an image agree on, and what they do not. */
+
+import { EMPTY_READING, type EarlierReading, type Finding, type LabelState, type Reading, type Task } from './types';
+
+/** One finding and what each reader said of it; null where nothing was said. `states` has the order of `task.earlier`. */
+export interface Disagreement {
+  readonly label: string;
+  readonly states: readonly { readonly reader: string; readonly state: LabelState | null }[];
+}
+
+type Told = Pick<Task, 'findings' | 'earlier'>;
+
+export function adjudicates(task: Pick<Task, 'earlier'>): boolean {
+  return task.earlier.length > 1;
+}
+
+/** Findings on which the readers differ, in the task's order; none where the task does not adjudicate. */
+export function disagreements(task: Told): Disagreement[] {
+  if (!adjudicates(task)) return [];
+  return task.findings
+    .map(({ label }) => ({ label, states: task.earlier.map(({ name, reading }) => ({ reader: name, state: said(reading, label) })) }))
+    .filter(({ states }) => states.some(({ state }) => state !== states[0]?.state));
+}
+
+/** Findings on which all readers said the same, and what. */
+export function agreed(task: Told): Record<string, LabelState> {
+  const labels: Record<string, LabelState> = Object.create(null);
+  if (!adjudicates(task)) return labels;
+  for (const { label } of task.findings) {
+    const first = said(task.earlier[0]!.reading, label);
+    if (first !== null && task.earlier.every(({ reading }) => said(reading, label) === first)) labels[label] = first;
+  }
+  return labels;
+}
+
+/** Return where adjudication starts: with what all agree on. */
+export function agreedReading(findings: readonly Finding[], earlier: readonly EarlierReading[]): Reading {
+  const codes = new Set(earlier.map(({ reading }) => reading.unusable));
+  const [code = ''] = codes.size === 1 ? codes : [];
+  return { ...EMPTY_READING, labels: agreed({ findings, earlier }), unusable: code };
+}
+
+function said(reading: Reading, label: string): LabelState | null {
+  return Object.hasOwn(reading.labels, label) ? reading.labels[label]! : null;
+}

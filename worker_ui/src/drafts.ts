@@ -1,0 +1,175 @@
+/** Drafts of one task: put away after every change, found again after a reload, shared between tabs. */
+
+import { isObject, own, readReading } from './answer/form';
+import { readSessionRecord, type SessionRecord } from './session';
+import { Storage, type Kept } from './storage';
+import type { Reading } from './types';
+
+export interface Draft {
+  readonly reading: Reading;
+  /** The first reading, once it is locked. */
+  readonly first: Reading | null;
+  readonly session: SessionRecord | null;
+}
+
+/** What was there when the page was opened. */
+export interface Found {
+  readonly draft: Draft;
+  readonly savedAt: Date;
+  /** The draft was on its way when it was put away, and nobody has said that it arrived. */
+  readonly sent: boolean;
+}
+
+export type Foreign =
+  | { readonly kind: 'changed'; readonly draft: Draft }
+  /** Another tab has sent this reading. */
+  | { readonly kind: 'sent' }
+  /** Somebody has emptied the storage. */
+  | { readonly kind: 'erased' };
+
+export interface Drafts {
+  readonly found: Found | null;
+  /** A draft of another version of this page, or a damaged one, is there; it stays, and is not shown. */
+  readonly unreadable: boolean;
+  /** Where drafts are kept at the moment. */
+  readonly kept: Kept;
+  /** Put a draft away, at once. `sent` says that it is on its way to the host. */
+  save(draft: Draft, sent?: boolean): Kept;
+  /** Look whether another tab was at it while this one could not hear: a page that comes back from the browser's cache. */
+  check(): void;
+  /** The host has the answer: the draft goes, and none comes after it. */
+  clear(): void;
+  close(): void;
+}
+
+const VERSION = 1;
+const DAY_MS = 86_400_000;
+/** Untouched drafts go after a month. A draft that was sent and did not come back within a day has arrived. */
+const KEPT_MS = { open: 30 * DAY_MS, sent: DAY_MS } as const;
+
+interface Envelope {
+  readonly version: number;
+  readonly savedAt: number;
+  readonly state: 'open' | 'sent';
+  /** The page that saved it: a tab must know its own. */
+  readonly page: string;
+}
+
+/** Return the drafts of one task; `onForeign` hears what other tabs with the same task do. */
+export function openDrafts(key: string, { onForeign, host = window }: { onForeign: (event: Foreign) => void; host?: Window }): Drafts {
+  const storage = new Storage(host);
+  const page = crypto.getRandomValues(new Uint32Array(2)).join('-');
+  const name = `${VERSION}/${key}`;
+  prune(storage, name);
+  const { found, damaged } = find(storage, name);
+  setAside(storage, name, key, damaged, found === null);
+  let kept = storage.place, latest = found?.savedAt.getTime() ?? 0, open = true;
+
+  const heard = (text: string) => {
+    const envelope = envelopeOf(text), draft = draftOf(text);
+    if (envelope === null || envelope.page === page || envelope.savedAt <= latest) return;
+    latest = envelope.savedAt;
+    if (envelope.state === 'sent') onForeign({ kind: 'sent' });
+    else if (draft) onForeign({ kind: 'changed', draft });
+  };
+  const unwatch = storage.watch(name, (text) => (text === null ? onForeign({ kind: 'erased' }) : heard(text)));
+
+  return {
+    found,
+    unreadable: damaged.length > 0 || otherVersions(storage, key),
+    get kept() {
+      return kept;
+    },
+    save(draft, sent = false) {
+      if (!open) return kept;
+      latest = Math.max(Date.now(), latest + 1); // newer than what it replaces, whatever the clock did
+      const envelope: Envelope = { version: VERSION, savedAt: latest, state: sent ? 'sent' : 'open', page };
+      const text = JSON.stringify({ ...envelope, draft });
+      kept = storage.write(name, text);
+      if (kept !== 'device' && prune(storage, name, true)) kept = storage.write(name, text);
+      return kept;
+    },
+    check() {
+      if (open) storage.read(name).forEach(heard);
+    },
+    clear() {
+      open = false;
+      storage.remove(name);
+    },
+    close() {
+      open = false;
+      unwatch();
+    },
+  };
+}
+
+/** The newest draft that can be read, and the texts that cannot. */
+function find(storage: Storage, name: string): { found: Found | null; damaged: string[] } {
+  const texts = storage.read(name);
+  const readable = texts.flatMap((text): Found[] => {
+    const envelope = envelopeOf(text), draft = draftOf(text);
+    return envelope && draft ? [{ draft, savedAt: new Date(envelope.savedAt), sent: envelope.state === 'sent' }] : [];
+  });
+  readable.sort((one, other) => other.savedAt.getTime() - one.savedAt.getTime());
+  return { found: readable[0] ?? null, damaged: texts.filter((text) => draftOf(text) === null) };
+}
+
+/** Return the draft of a text from the storage; null for another version, or when any part of it is not what it should be. */
+function draftOf(text: string): Draft | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (own(value, 'version') !== VERSION || envelopeOf(text) === null) return null;
+    const draft = own(value, 'draft'), first = own(draft, 'first');
+    return {
+      reading: readReading(own(draft, 'reading')),
+      first: first === null || first === undefined ? null : readReading(first),
+      session: readSessionRecord(own(draft, 'session')),
+    };
+  } catch {
+    return null;
+  }
+}
+
+/** Return the envelope of a text, of any version, or null. */
+function envelopeOf(text: string): Envelope | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isObject(value)) return null;
+    const { version, savedAt, state, page } = value;
+    if (typeof version !== 'number' || typeof savedAt !== 'number' || Number.isNaN(new Date(savedAt).getTime())) return null;
+    return { version, savedAt, state: state === 'sent' ? 'sent' : 'open', page: typeof page === 'string' ? page : '' };
+  } catch {
+    return null;
+  }
+}
+
+/** The next draft would replace what cannot be read: it gets a place of its own. */
+function setAside(storage: Storage, name: string, key: string, damaged: readonly string[], alone: boolean): void {
+  if (damaged.length === 0) return;
+  const places = damaged.map((text, index) => storage.write(`kept-${VERSION}/${key}/${Date.now() + index}`, text));
+  if (alone && !places.includes('nowhere')) storage.remove(name);
+}
+
+function otherVersions(storage: Storage, key: string): boolean {
+  return storage.names().some((name) => /^\d+\//.test(name) && name.endsWith(`/${key}`) && name !== `${VERSION}/${key}`);
+}
+
+/** Remove what is too old, or with `hard` all that was sent, but never this task's; say whether anything went. */
+function prune(storage: Storage, except: string, hard = false): boolean {
+  const old = storage.names().filter((name) => {
+    if (name === except) return false;
+    return storage.read(name).every((text) => {
+      const envelope = envelopeOf(text);
+      if (envelope === null) return setAsideLongAgo(name);
+      return (hard && envelope.state === 'sent') || Date.now() - envelope.savedAt > KEPT_MS[envelope.state];
+    });
+  });
+  for (const name of old) storage.remove(name);
+  return old.length > 0;
+}
+
+/** A damaged text says nothing of its age; the name it was set aside under does. */
+function setAsideLongAgo(name: string): boolean {
+  const at = /^kept-\d+\/.*\/(\d+)$/.exec(name)?.[1];
+  return at !== undefined && Date.now() - Number(at) > KEPT_MS.open;
+}

@@ -1,0 +1,85 @@
+/** What still keeps a reading from being sent, each with the place where it is mended. */
+
+import { adjudicates, agreed, disagreements } from './disagreements';
+import { conflicts, unanswered } from './reading';
+import type { Complaint, Store } from './store';
+import { NO_FINDING, type Finding, type LabelState, type Reading, type Region, type Task } from './types';
+
+export { agreed, disagreements } from './disagreements';
+
+/** Of a list of findings, as many are named as can be read at a glance. */
+const NAMED = 3;
+
+export const STATE_WORDS: Readonly<Record<LabelState, string>> = {
+  positive: 'present', uncertain: 'uncertain', negative: 'absent', unknown: 'not assessed',
+};
+
+/** Return what is missing or contradicts itself, in the order in which a reader would mend it; empty when it can be sent. */
+export function complaints(store: Pick<Store, 'task' | 'reading' | 'ui'>): Complaint[] {
+  const { task, reading } = store;
+  if (reading.unusable !== '') return ofUnusable(reading);
+  return [
+    ...ofFilm(store.ui.films[0]?.film != null, store.ui.films[0]?.error != null),
+    ...ofAnswers(task, reading),
+    ...ofConflict(reading),
+    ...ofMissingRegions(task, reading),
+    ...reading.regions.flatMap((region) => ofRegion(region, task, reading)),
+  ];
+}
+
+function ofUnusable(reading: Reading): Complaint[] {
+  const unexplained = reading.unusable === 'other' && reading.comment.trim() === '';
+  return unexplained ? [{ text: 'Say in the comment why the image cannot be read.', at: 'comment' }] : [];
+}
+
+function ofFilm(shown: boolean, failed: boolean): Complaint[] {
+  if (shown) return [];
+  const text = failed ? 'The image is not displayed. Report it as not displayed.' : 'The image has not been displayed yet.';
+  return [{ text, at: 'unusable' }];
+}
+
+function ofAnswers(task: Task, reading: Reading): Complaint[] {
+  if (task.findings.length === 0) return [{ text: 'The task names no findings. Report the image with another reason and a comment.', at: 'unusable' }];
+  const open = unanswered(reading, asked(task));
+  if (open.length > 0) return [{ text: `Still to answer: ${named(open)}.`, at: open[0]! }];
+  return Object.keys(reading.labels).length > 0 ? [] : [{ text: 'Nothing has been answered yet.', at: task.findings[0]!.label }];
+}
+
+/** Findings that must be answered: all, or in adjudication those the earlier readers do not agree on. */
+function asked(task: Task): Finding[] {
+  if (adjudicates(task)) {
+    const open = new Set(disagreements(task).map(({ label }) => label));
+    return task.findings.filter(({ label }) => open.has(label));
+  }
+  return task.answerAll ? [...task.findings] : [];
+}
+
+function ofConflict(reading: Reading): Complaint[] {
+  const called = conflicts(reading);
+  return called.length > 0 ? [{ text: `“${NO_FINDING}” is present together with ${named(called)}.`, at: NO_FINDING }] : [];
+}
+
+/** What earlier readers agree on has its regions in their answers. */
+function ofMissingRegions(task: Task, reading: Reading): Complaint[] {
+  const settled = agreed(task);
+  return task.findings
+    .filter(({ label, region }) => region === 'required' && reading.labels[label] === 'positive' && settled[label] !== 'positive')
+    .filter(({ label }) => !reading.regions.some((region) => region.label === label))
+    .map(({ label }) => ({ text: `Mark where “${label}” is.`, at: label }));
+}
+
+function ofRegion(region: Region, task: Task, reading: Reading): Complaint[] {
+  const complaint = (text: string): Complaint[] => [{ text, at: region.id }];
+  if (region.label === '') return complaint('A region has no finding yet.');
+  const finding = task.findings.find(({ label }) => label === region.label);
+  if (!finding) return complaint(`A region belongs to “${region.label}”, which is no finding of this task.`);
+  if (finding.region === 'none') return complaint(`“${region.label}” has no place on the image. Give its region another finding, or remove it.`);
+  const state = Object.hasOwn(reading.labels, region.label) ? reading.labels[region.label] : undefined;
+  if (state === 'positive' || state === 'uncertain') return [];
+  return complaint(`“${region.label}” has a region, but ${state ? `is called ${STATE_WORDS[state]}` : 'has not been answered'}.`);
+}
+
+function named(labels: readonly string[]): string {
+  const left = labels.length - NAMED;
+  return left > 0 ? `${labels.slice(0, NAMED).join(', ')} and ${left} more` : labels.join(', ');
+}

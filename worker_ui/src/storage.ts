@@ -1,0 +1,110 @@
+/** Where drafts can be put: on the device; where that is denied, in the tab; else nowhere. Nothing here throws. */
+
+export type Kept = 'device' | 'tab' | 'nowhere';
+
+/** Entries of other pages of the same origin are never touched. */
+const PREFIX = 'dicom-workflow/draft/';
+/** A window's name outlives a reload of its page, in a frame without an origin as well. */
+const NAME_MARK = 'dicom-workflow/drafts:';
+const MOST_IN_TAB = 20;
+
+export class Storage {
+  constructor(private readonly host: Window) {}
+
+  /** Return where something put away now would be. */
+  get place(): Kept {
+    const probe = `${PREFIX}probe`;
+    if (this.onDevice((device) => device.setItem(probe, '1'))) {
+      this.onDevice((device) => device.removeItem(probe));
+      return 'device';
+    }
+    return this.inTab((texts) => texts) ? 'tab' : 'nowhere';
+  }
+
+  /** Return what is kept under a name: at most one text from each place. */
+  read(name: string): string[] {
+    const texts: string[] = [];
+    this.onDevice((device) => {
+      const text = device.getItem(PREFIX + name);
+      if (text !== null) texts.push(text);
+    });
+    const inTab = this.tab()?.get(name);
+    return inTab === undefined ? texts : [...texts, inTab];
+  }
+
+  write(name: string, text: string): Kept {
+    if (this.onDevice((device) => device.setItem(PREFIX + name, text))) {
+      if (this.tab()?.has(name)) this.inTab((texts) => without(texts, name));
+      return 'device';
+    }
+    return this.inTab((texts) => new Map([...without(texts, name), [name, text] as const].slice(-MOST_IN_TAB))) ? 'tab' : 'nowhere';
+  }
+
+  remove(name: string): void {
+    this.onDevice((device) => device.removeItem(PREFIX + name));
+    if (this.tab()?.has(name)) this.inTab((texts) => without(texts, name));
+  }
+
+  names(): string[] {
+    const names = new Set(this.tab()?.keys());
+    this.onDevice((device) => {
+      for (let index = 0; index < device.length; index += 1) {
+        const key = device.key(index);
+        if (key?.startsWith(PREFIX)) names.add(key.slice(PREFIX.length));
+      }
+    });
+    return [...names];
+  }
+
+  /** Call back when another tab changes what is under a name; with null when it is gone. */
+  watch(name: string, changed: (text: string | null) => void): () => void {
+    const listener = (event: StorageEvent) => {
+      if (event.key === PREFIX + name || event.key === null) changed(event.key === null ? null : event.newValue);
+    };
+    this.host.addEventListener('storage', listener);
+    return () => this.host.removeEventListener('storage', listener);
+  }
+
+  /** Say whether it worked: a denied, full or missing storage throws, even when it is only looked at. */
+  private onDevice(use: (device: globalThis.Storage) => void): boolean {
+    try {
+      use(this.host.localStorage);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  private inTab(change: (texts: ReadonlyMap<string, string>) => ReadonlyMap<string, string>): boolean {
+    const texts = this.tab();
+    if (texts === null) return false;
+    try {
+      const name = texts.size === 0 && change(texts).size === 0 ? '' : NAME_MARK + JSON.stringify([...change(texts)]);
+      this.host.name = name;
+      return this.host.name === name;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The texts in this window's name, or null when the name is somebody else's: links aim at it. */
+  private tab(): Map<string, string> | null {
+    try {
+      const { name } = this.host;
+      if (name === '') return new Map();
+      if (!name.startsWith(NAME_MARK)) return null;
+      const entries: unknown = JSON.parse(name.slice(NAME_MARK.length));
+      return new Map((Array.isArray(entries) ? entries : []).filter(isEntry));
+    } catch {
+      return new Map(); // our mark and a damaged rest
+    }
+  }
+}
+
+function isEntry(value: unknown): value is [string, string] {
+  return Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && typeof value[1] === 'string';
+}
+
+function without(texts: ReadonlyMap<string, string>, name: string): Map<string, string> {
+  return new Map([...texts].filter(([one]) => one !== name));
+}
