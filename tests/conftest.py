@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+pytest_plugins = ["fixtures_browser"]
 
 FENCES = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -19,6 +23,36 @@ FENCES = {
     "MPLBACKEND": "Agg",
 }
 SETTINGS = ("ARCHIVE", "ORTHANC_URL", "ORTHANC_USER", "ORTHANC_PASSWORD", "GROUNDTRUTH_URL", "S3_URL")
+
+
+FIGURES = pytest.StashKey[dict[str, Any]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--e2e", action="store_true", help="run the long browser tests too, and end with their figures as one JSON line")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[FIGURES] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    long = [item for item in items if item.get_closest_marker("e2e")]
+    if long and not config.getoption("--e2e"):
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """After everything else that is printed."""
+    if config.getoption("--e2e"):
+        print(json.dumps(dict(sorted(config.stash[FIGURES].items()))))
+
+
+@pytest.fixture(scope="session")
+def figures(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What tests measured, by name; the last line of `make e2e`."""
+    return request.config.stash[FIGURES]
 
 
 @pytest.fixture(autouse=True)
