@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,9 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from dicom_workflow.errors import ObjectNotFoundError, StorageError
 from dicom_workflow.settings import Settings
+
+HEADERS = ("ContentType", "ContentEncoding", "CacheControl")
+"""What S3 keeps with an object and says in its response, by boto3's names."""
 
 
 def to_uri(location: str | Path) -> str:
@@ -146,18 +149,33 @@ class Storage:
         with opened:
             yield opened
 
-    def write_bytes(self, uri: str, data: bytes) -> str:
-        """Write a whole object in one step and return its URI."""
-        with self.writer(uri) as stream:
+    def write_bytes(self, uri: str, data: bytes, *, headers: Mapping[str, str] | None = None) -> str:
+        """Write a whole object in one step and return its URI.
+
+        Parameters
+        ----------
+        headers : mapping, optional
+            What S3 is to say of the object to whoever gets it: `HEADERS`. A file has no place for it.
+        """
+        with self.writer(uri, headers=headers) as stream:
             stream.write(data)
         return uri
+
+    def headers(self, uri: str) -> dict[str, str]:
+        """Return what S3 says of an object to whoever gets it, those of `HEADERS` that are set; nothing for a file."""
+        if not uri.startswith("s3://"):
+            return {}
+        bucket, key = s3_parts(uri)
+        with _s3_errors(uri):
+            said = self._s3.head_object(Bucket=bucket, Key=key)
+        return {name: said[name] for name in HEADERS if said.get(name)}
 
     def write_text(self, uri: str, text: str) -> str:
         """Write a whole object as UTF-8 text in one step and return its URI."""
         return self.write_bytes(uri, text.encode("utf-8"))
 
     @contextlib.contextmanager
-    def writer(self, uri: str) -> Iterator[IO[bytes]]:
+    def writer(self, uri: str, *, headers: Mapping[str, str] | None = None) -> Iterator[IO[bytes]]:
         """Open an object for writing; it appears, whole, when the block ends without an error, and else not at all.
 
         A file is written beside its place, flushed to disk and renamed; an S3 object is spooled to a temporary file first.
@@ -168,7 +186,7 @@ class Storage:
                 yield spool
                 spool.seek(0)
                 with _s3_errors(uri):
-                    self._s3.upload_fileobj(spool, bucket, key)
+                    self._s3.upload_fileobj(spool, bucket, key, ExtraArgs=dict(headers or {}))
             return
         path = to_path(uri)
         try:

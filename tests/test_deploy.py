@@ -29,6 +29,7 @@ LAMBDA_FILES = [
     "dicom_workflow/errors.py",
     "dicom_workflow/labeling/__init__.py",
     "dicom_workflow/labeling/consolidation.py",
+    "dicom_workflow/labeling/extras.py",
     "dicom_workflow/labeling/handlers.py",
     "dicom_workflow/labeling/worker_templates/answer.schema.json",
     "dicom_workflow/records.py",

@@ -517,10 +517,10 @@ class Door(Storage):
 
     shut = False
 
-    def writer(self, uri: str) -> Any:
+    def writer(self, uri: str, **options: Any) -> Any:
         if self.shut and "/out/" in uri:
             raise StorageError(f"{uri}: cannot be written: No space left on device.")
-        return super().writer(uri)
+        return super().writer(uri, **options)
 
 
 def test_a_full_disk_is_waited_out(tmp_path: Path) -> None:

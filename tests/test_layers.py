@@ -69,7 +69,7 @@ THIRD_PARTY = {
 }
 
 # The two Lambda functions ship with these modules and nothing else.
-LAMBDA = {"labeling.handlers", "labeling.consolidation", "errors", "records", "answers", "schema"}
+LAMBDA = {"labeling.handlers", "labeling.extras", "labeling.consolidation", "errors", "records", "answers", "schema"}
 
 # Who may read an environment variable, and why. Handing the whole environment on to a process, `{**os.environ, …}`, reads none.
 READS_ENVIRONMENT = {

@@ -155,11 +155,14 @@ class Engine:
                 raise ManifestError(
                     uri, number, f"expected at most {manifest.MAX_JOB_OBJECTS:,} objects. Use manifest.split_for_jobs()."
                 )
-            if "source-ref" in line:
-                try:
-                    self._access.check(line["source-ref"])
-                except StorageError as error:
-                    raise ManifestError(uri, number, str(error)) from None
+            second = line.get("second_image")
+            references = [part.get("source-ref") for part in (line, second) if isinstance(part, Mapping)]
+            try:
+                for reference in references:
+                    if isinstance(reference, str) and reference:
+                        self._access.check(reference)
+            except StorageError as error:
+                raise ManifestError(uri, number, str(error)) from None
             yield line, "present" if line.get(job.attribute) is not None else "pending"
 
     def _categories(self, uri: str | None) -> tuple[str, ...] | None:
@@ -225,7 +228,13 @@ class Engine:
         try:
             bar = {"task": "", "title": "", "csrf": "", "number": 1, "total": 1}
             pages.task_page(
-                job.template or "", task_input, grant_read_access=self._access.check_granted, answer_url="/", csrf="", bar=bar
+                job.template or "",
+                task_input,
+                grant_read_access=self._access.check_granted,
+                answer_url="/",
+                csrf="",
+                draft_key="",
+                bar=bar,
             )
         except TemplateError as error:
             raise JobFailure(f"ClientError: {job.human['UiConfig']['UiTemplateS3Uri']}: {error}") from None

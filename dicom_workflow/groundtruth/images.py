@@ -20,6 +20,7 @@ from dicom_workflow.errors import (
     UnsupportedPixelsError,
 )
 from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME, Access
+from dicom_workflow.labeling import assets
 from dicom_workflow.records import is_orthanc_id
 from dicom_workflow.settings import Settings
 
@@ -44,6 +45,13 @@ def image_uri(line: Mapping[str, Any], task_input: Mapping[str, Any] | None) -> 
     if isinstance(reference, str) and reference:
         return reference
     return f"{ARCHIVE_SCHEME}{source}" if isinstance(source, str) and is_orthanc_id(source) else ""
+
+
+def second_image_uri(task_input: Mapping[str, Any] | None) -> str:
+    """Return the URI of a task's second image, a lateral view or a prior one; an empty text when there is none."""
+    second = (task_input or {}).get("second_image")
+    named = second.get("image") if isinstance(second, Mapping) else None
+    return named if isinstance(named, str) and named.startswith(("s3://", "file://", ARCHIVE_SCHEME)) else ""
 
 
 class Images:
@@ -85,6 +93,13 @@ class Images:
         if data is None:
             data = self._keep(("original", uri), self._fetch(uri))
         return data, _media_type(data, uri)
+
+    def asset(self, uri: str, name: str) -> tuple[bytes, str]:
+        """Return a script or style of the radiograph page, held to what its name promises, and its media type."""
+        data = self._kept(("asset", uri))
+        if data is None:
+            data = self._keep(("asset", uri), assets.checked(name, self._access.read_bytes(uri)))
+        return data, assets.media_type(name)
 
     def rendered(self, uri: str) -> tuple[bytes, str]:
         """Return a PNG of an image, window and photometric interpretation applied, and its media type.

@@ -17,14 +17,16 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, SettingsError, StorageError, TemplateError
 from dicom_workflow.groundtruth import pages
+from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.exchange import Refusal, form_of, html_response, local_path, posted, refuse
-from dicom_workflow.groundtruth.images import Images, image_uri, is_missing
+from dicom_workflow.groundtruth.images import Images, image_uri, is_missing, second_image_uri
 from dicom_workflow.groundtruth.leases import Leases
 from dicom_workflow.groundtruth.rows import Job, Object, Task
 from dicom_workflow.groundtruth.store import Store
+from dicom_workflow.labeling import assets
 
 COOKIE = "groundtruth_session"
 MAX_FORM_BYTES = 16_384
@@ -152,6 +154,8 @@ class Portal:
         session = self._session(request)
         held, job, found = self._held(session, task)
         task_input = {**(found.task_input or {}), "renderedImage": f"/tasks/{held.task}/rendered.png"}
+        if second := second_image_uri(found.task_input):
+            task_input["renderedSecond"] = self._signed(held, "rendered.png", second)
         bar = {"task": held.task, "title": job.human["TaskTitle"], "csrf": session.csrf}
         bar.update(number=found.number + 1, total=job.objects)
         try:
@@ -161,6 +165,7 @@ class Portal:
                 grant_read_access=lambda uri: self._grant(held, found, uri),
                 answer_url=f"/tasks/{held.task}/answer",
                 csrf=session.csrf,
+                draft_key=self._keyed(f"draft/{session.worker_id}/{job.reference}/{found.number}"),
                 bar=bar,
             )
         except TemplateError as error:
@@ -212,26 +217,41 @@ class Portal:
         return self._bytes(lambda: self._images.original(image_uri(found.line, found.task_input)))
 
     def rendered(self, request: Request, task: str) -> Response:
-        """The image of a task as PNG."""
-        _, _, found = self._held(self._session(request), task)
-        return self._bytes(lambda: self._images.rendered(image_uri(found.line, found.task_input)))
+        """The image of a task as PNG, or the second image when its signed address is given."""
+        held, _, found = self._held(self._session(request), task)
+        uri = self._signed_uri(held, request) if "uri" in request.query_params else image_uri(found.line, found.task_input)
+        return self._bytes(lambda: self._images.rendered(uri))
 
     def granted(self, request: Request, task: str) -> Response:
-        """Another object that the template of this task asked for."""
+        """Another object that the template of this task asked for: an image, or the page's own script or style."""
         held, _, _ = self._held(self._session(request), task)
-        uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
-        if not hmac.compare_digest(self._signature(held, uri).encode(), signature.encode()):
-            raise Refusal(403, "Not granted", "This address was not given out for this task.")
-        return self._bytes(lambda: self._images.original(uri))
+        uri = self._signed_uri(held, request)
+        name = uri.rpartition("/")[2]
+        return self._bytes(lambda: self._images.asset(uri, name) if assets.is_name(name) else self._images.original(uri))
 
     def _grant(self, task: Task, found: Object, uri: str) -> str:
         if uri == image_uri(found.line, found.task_input):
             return f"/tasks/{task.task}/image"
+        if uri.startswith(ARCHIVE_SCHEME) and uri != second_image_uri(found.task_input):
+            raise TemplateError("grant_read_access: expected an instance of the archive that the manifest line names.")
         self._images.check(uri)
-        return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
+        return self._signed(task, "granted", uri)
+
+    def _signed(self, task: Task, action: str, uri: str) -> str:
+        """An address under a task from which one object can be had that only this service names."""
+        return f"/tasks/{task.task}/{action}?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
+
+    def _signed_uri(self, task: Task, request: Request) -> str:
+        uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
+        if not hmac.compare_digest(self._signature(task, uri).encode(), signature.encode()):
+            raise Refusal(403, "Not granted", "This address was not given out for this task.")
+        return uri
 
     def _signature(self, task: Task, uri: str) -> str:
-        return hmac.new(self._link_key, f"grant/{task.task}/{uri}".encode("utf-8", "replace"), "sha256").hexdigest()
+        return self._keyed(f"grant/{task.task}/{uri}")
+
+    def _keyed(self, text: str) -> str:
+        return hmac.new(self._link_key, text.encode("utf-8", "replace"), "sha256").hexdigest()
 
     def _bytes(self, fetch: Callable[[], tuple[bytes, str]]) -> Response:
         try:
@@ -246,12 +266,15 @@ class Portal:
         headers = {"content-security-policy": IMAGE_POLICY, "cache-control": "private, no-store"}
         return Response(data, media_type=kind, headers=headers)
 
-    def static(self, name: str) -> Response:
-        """The style sheet and the crowd script."""
-        if name not in pages.STATIC_TYPES:
+    def static(self, request: Request, name: str) -> Response:
+        """The style sheet, the crowd script, and the script and style of the radiograph page."""
+        if not pages.is_static(name):
             raise Refusal(404, "Not found", "There is nothing at this address.")
-        headers = {"cache-control": "public, max-age=31536000, immutable"}
-        return Response(pages.static(name), media_type=pages.STATIC_TYPES[name], headers=headers)
+        headers = {"cache-control": assets.KEEP_FOR_EVER, "vary": "accept-encoding"}
+        kind = assets.media_type(name)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(pages.static(name), media_type=kind, headers=headers)
+        return Response(pages.static_zipped(name), media_type=kind, headers={**headers, "content-encoding": "gzip"})
 
     # Who may what
 

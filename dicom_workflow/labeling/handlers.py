@@ -14,15 +14,17 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from dicom_workflow.errors import AnswerError, RecordError, StorageError
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
+from dicom_workflow.labeling.extras import page_extras
 from dicom_workflow.records import Answer, ConsolidationRequest, WorkerAnnotation, is_orthanc_id, parse_label_list
 
 PAGE_KEYS = ("modality", "view_position", "instructions")
-"""Manifest keys that reach the worker's page as they are. Anything else, a patient id above all, stays behind."""
+"""Manifest keys that reach the worker's page as they are; those of `labeling.extras` do when they have their form. Anything
+else, a patient id above all, stays behind."""
 
 TASK_INPUT_LIMIT_CHARACTERS = 128_000
 
@@ -50,9 +52,10 @@ def pre_annotation(
     Returns
     -------
     dict
-        ``taskInput`` with ``labels`` (list), ``image`` (the URI for ``grant_read_access``), ``source`` and those of
-        `PAGE_KEYS` that the line has; ``isHumanAnnotationRequired`` true. A line that cannot become a task has an empty
-        ``taskInput``, false, and a ``reason``; it never raises.
+        ``taskInput`` with ``labels`` (list), ``image`` (the URI for ``grant_read_access``), ``source``, and those of
+        `PAGE_KEYS` and of `labeling.extras` that the line has; ``isHumanAnnotationRequired`` true. An extra that cannot be
+        used is left out, and the log says how many. A line that cannot become a task has an empty ``taskInput``, false, and
+        a ``reason``; it never raises.
     """
     prefix = os.environ.get("IMAGES_S3_PREFIX", "") if images_s3_prefix is None else images_s3_prefix
     try:
@@ -66,23 +69,19 @@ def pre_annotation(
 def _task_input(line: object, prefix: str) -> dict[str, Any]:
     if not isinstance(line, Mapping):
         raise RecordError(f"expected 'dataObject' as a manifest line, got {type(line).__name__}.")
-    source, source_ref = line.get("source"), line.get("source-ref")
-    if isinstance(source_ref, str) and source_ref:
-        # A line with both names the very object in source-ref; source then only identifies it.
-        if not source_ref.startswith(("s3://", "file://")):
-            raise RecordError("expected 'source-ref' as an s3:// or file:// URI. Write manifests with manifest.write().")
-        image = source_ref
-    elif isinstance(source, str) and source:
-        if not is_orthanc_id(source):
-            raise RecordError("expected 'source' as an Orthanc instance id: five groups of eight hexadecimal digits.")
-        image = f"{prefix.rstrip('/')}/{source}.dcm" if prefix else f"orthanc://{source}"
-    else:
+    source, labels = line.get("source"), list(parse_label_list(line.get("labels")))
+    if not source and not line.get("source-ref"):
         raise RecordError(f"expected 'source' or 'source-ref', got keys {sorted(map(str, line))[:8]}.")
+    image = _image_uri(source, line.get("source-ref"), prefix)
+    extras, refused = page_extras(line, labels, partial(_image_uri, prefix=prefix))
+    if refused:
+        _log.warning("pre-annotation: left out %d of the extras of one manifest line", len(refused))
     task_input: dict[str, Any] = {
-        "labels": list(parse_label_list(line.get("labels"))),
+        "labels": labels,
         "image": image,
         "source": source if isinstance(source, str) and source else image,
         **{key: line[key] for key in PAGE_KEYS if key in line},
+        **extras,
     }
     try:
         json.dumps(task_input, ensure_ascii=False).encode("utf-8")
@@ -92,6 +91,18 @@ def _task_input(line: object, prefix: str) -> dict[str, Any]:
     if size > TASK_INPUT_LIMIT_CHARACTERS:
         raise RecordError(f"expected a task input of at most {TASK_INPUT_LIMIT_CHARACTERS} characters, got {size}.")
     return task_input
+
+
+def _image_uri(source: object, source_ref: object, prefix: str) -> str:
+    """The image of a line or of its second image: what it points at, or the Orthanc instance it names."""
+    if isinstance(source_ref, str) and source_ref:
+        # A line with both names the very object in source-ref; source then only identifies it.
+        if not source_ref.startswith(("s3://", "file://")):
+            raise RecordError("expected 'source-ref' as an s3:// or file:// URI. Write manifests with manifest.write().")
+        return source_ref
+    if not isinstance(source, str) or not is_orthanc_id(source):
+        raise RecordError("expected 'source' as an Orthanc instance id: five groups of eight hexadecimal digits.")
+    return f"{prefix.rstrip('/')}/{source}.dcm" if prefix else f"orthanc://{source}"
 
 
 def post_annotation(

@@ -1,14 +1,17 @@
 """Worker templates: Liquid as SageMaker Ground Truth renders it, and the radiograph page that ships with the package.
 
-What a host of the rendered page owes it (the self-hosted labeling service does all four):
+What a host of the rendered page owes it (the self-hosted labeling service does all of it):
 
 - the crowd script (`CROWD_SCRIPT_URL`) is replaced by `crowd_shim`, the same elements without a network;
 - ``<meta name="task-answer-url">`` and ``<meta name="task-csrf">`` stand in the head, where the shim finds them;
-- ``task.input.renderedImage``, where the host can make one, is the address of a PNG or JPEG of the image as it is to be
-  seen (window and photometric interpretation applied), for pixels the page cannot decode itself: JPEG-LS and JPEG 2000.
-  It may be smaller than the image; regions are still in pixels of the DICOM header;
-- under a content security policy the one inline script and the one inline style get the host's nonce. The page needs
-  ``img-src`` and ``connect-src`` for the addresses that ``grant_read_access`` gives, and nothing else.
+- ``<meta name="task-draft-key">`` there stands for job, object and worker without naming any of them: drafts of two workers
+  at one computer are kept apart by it;
+- ``task.input.renderedImage`` and, for the second image, ``task.input.renderedSecond``, where the host can make one, is the
+  address of a PNG or JPEG of the image as it is to be seen (window and photometric interpretation applied), for pixels the
+  page cannot decode itself. It may be smaller than the image; regions are still in pixels of the DICOM header;
+- under a content security policy script and style get the host's nonce, and the page needs ``script-src
+  'wasm-unsafe-eval'``, ``worker-src blob:``, ``connect-src data: blob:`` and ``img-src blob: data:``, and ``img-src`` and
+  ``connect-src`` for the addresses that ``grant_read_access`` gives. It needs no inline style and evaluates no text.
 
 One difference is left: Ground Truth escapes a string literal inside ``{{ }}`` too, python-liquid does not.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -27,12 +31,18 @@ from liquid.exceptions import LiquidError
 from markupsafe import Markup
 
 from dicom_workflow.errors import TemplateError
+from dicom_workflow.labeling import assets
 from dicom_workflow.records import parse_label_list
-from dicom_workflow.storage import Storage
+from dicom_workflow.storage import Storage, join
 
 TEMPLATE_LIMIT_CHARACTERS = 128_000
 CROWD_SCRIPT_URL = "https://assets.crowd.aws/crowd-html-elements.js"
 READABLE_SCHEMES = ("s3://", "file://", "orthanc://")
+
+SCRIPT_MARK, STYLE_MARK = "@@SCRIPT@@", "@@STYLE@@"
+"""Stand in the shell of the radiograph page for the addresses of its script and style."""
+
+_NOT_IN_A_TEMPLATE = re.compile(r"""["'{}<>\s\\]""")
 
 # Inside <script> text, `to_json | skip_autoescape` must not be able to end the script or open a comment.
 _SCRIPT_SAFE = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
@@ -89,9 +99,31 @@ def render(template_text: str, task_input: Mapping[str, Any], *, grant_read_acce
         raise TemplateError(f"{_place(error)}{error.message}") from error
 
 
-def radiograph_template() -> str:
-    """Return the worker page for radiographs: Liquid, one inline script, one inline style."""
-    return _resource("radiograph.liquid.html")
+def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") -> str:
+    """Return the worker page for radiographs: a Liquid shell around one script and one style (`labeling.assets`).
+
+    Parameters
+    ----------
+    assets_url : str, optional
+        Address below which a browser finds the script and the style; their names alone when not given.
+    assets_uri : str, optional
+        s3:// or file:// folder they are in, when the host of the page is to grant access to them through
+        ``grant_read_access``, as to an image.
+
+    Raises
+    ------
+    TemplateError
+        The address cannot stand in a template.
+    """
+    folder = (assets_uri if assets_url is None else assets_url).rstrip("/")
+    if _NOT_IN_A_TEMPLATE.search(folder):
+        raise TemplateError(f"expected an address without quotes, braces, spaces and < or >, got {folder[:80]!r}.")
+    page = _resource("radiograph.liquid.html")
+    granted = assets_url is None and bool(assets_uri)
+    for mark, name in ((SCRIPT_MARK, assets.build().script), (STYLE_MARK, assets.build().style)):
+        address = f"{folder}/{name}" if folder else name
+        page = page.replace(mark, f'{{{{ "{address}" | grant_read_access }}}}' if granted else address)
+    return page
 
 
 def crowd_shim() -> str:
@@ -99,26 +131,38 @@ def crowd_shim() -> str:
     return _resource("crowd-shim.js")
 
 
-def publish_template(uri: str, storage: Storage, *, text: str | None = None) -> str:
+def publish_template(uri: str, storage: Storage, *, text: str | None = None, assets_url: str | None = None) -> str:
     """Write a worker template where a labeling job can read it and return its URI.
+
+    The radiograph page's script and style are written into the folder ``worker-ui`` beside it, and read back. The template
+    names them in one of two ways. By default it asks Ground Truth for a presigned address each time (``grant_read_access``):
+    nothing has to be public, but the address is another one for every task, so a browser that keeps files by address loads
+    the 1.2 MB again with every image. With `assets_url`, a public or CloudFront address of that folder, it loads them once.
 
     Parameters
     ----------
     uri : str
         Object to write; Ground Truth wants the name to end in ``.html`` or ``.liquid``.
     text : str, optional
-        The template; the radiograph page when not given.
+        A template of your own, written as it is and alone; the radiograph page when not given.
+    assets_url : str, optional
+        https:// address at which a browser finds what is in the folder ``worker-ui``.
 
     Raises
     ------
     TemplateError
         The name or the length is not what Ground Truth takes.
+    StorageError
+        A file was not read back as it was written.
     """
-    template = radiograph_template() if text is None else text
     if not uri.endswith((".html", ".liquid")):
         raise TemplateError(f"expected a template URI ending in .html or .liquid, got {uri!r}.")
+    folder_uri = join(uri.rpartition("/")[0], assets.FOLDER)
+    template = radiograph_template(assets_url, assets_uri=folder_uri) if text is None else text
     if len(template) > TEMPLATE_LIMIT_CHARACTERS:
         raise TemplateError(f"expected at most {TEMPLATE_LIMIT_CHARACTERS} characters, got {len(template)}.")
+    if text is None:
+        assets.publish(folder_uri, storage)
     return storage.write_text(uri, template)
 
 
