@@ -1,0 +1,74 @@
+/** What keeps the answer from being sent, and sending it; always in sight. */
+
+import { useEffect, useRef } from 'preact/hooks';
+
+import { adjudicates, disagreements } from '../disagreements';
+import { conflicts, unanswered } from '../reading';
+import type { Store } from '../store';
+import { NO_FINDING } from '../types';
+import { focusPlace } from './focus';
+import { locksFirst } from './model';
+
+export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
+  const { sending, sent } = store.ui;
+  const lock = locksFirst(store);
+  const left = remaining(store);
+  return (
+    <footer class="foot">
+      <Conflicts store={store} />
+      <Complaints store={store} />
+      <div class="send">
+        <span class="remaining" role="status">{sent ? 'Sent. Thank you.' : leftText(store, left)}</span>
+        <button type="button" class={`submit${lock ? ' lock' : ''}`} disabled={sending || sent} aria-busy={sending} aria-keyshortcuts="Control+Enter" title="Ctrl+Enter" onClick={onSubmit}>
+          {sent ? 'Sent' : sending ? 'Sending …' : lock ? 'Lock first read and show the model' : 'Submit'}
+        </button>
+      </div>
+    </footer>
+  );
+}
+
+/** How many findings have no answer that need one. */
+export function remaining(store: Store): number {
+  const { task, reading } = store;
+  if (reading.unusable !== '') return 0;
+  if (adjudicates(task)) return disagreements(task).filter(({ label }) => !Object.hasOwn(reading.labels, label)).length;
+  return task.answerAll ? unanswered(reading, task.findings).length : 0;
+}
+
+function leftText(store: Store, left: number): string {
+  if (store.reading.unusable !== '') return 'Will be sent as not readable';
+  if (left > 0) return `${left} to answer`;
+  return unanswered(store.reading, store.task.findings).length > 0 ? '' : 'All answered';
+}
+
+/** Shown as soon as it is there, not only when somebody tries to send it. */
+function Conflicts({ store }: { store: Store }) {
+  const clashing = store.reading.unusable === '' ? conflicts(store.reading) : [];
+  return (
+    <div role="status" class="conflicts">
+      {clashing.length > 0 && <p><b>{NO_FINDING}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one of them.</p>}
+    </div>
+  );
+}
+
+function Complaints({ store }: { store: Store }) {
+  const { complaints } = store.ui;
+  const list = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (complaints.length > 0) list.current?.querySelector('button')?.focus();
+  }, [complaints]);
+  return (
+    <div role="alert" class="complaints" ref={list}>
+      {complaints.length > 0 && (
+        <>
+          <p>{complaints.length === 1 ? 'One thing is missing:' : `${complaints.length} things are missing:`}</p>
+          <ul>
+            {complaints.map(({ text, at }, index) => (
+              <li key={index}><button type="button" class="link" onClick={() => focusPlace(store, at)}>{text}</button></li>
+            ))}
+          </ul>
+        </>
+      )}
+    </div>
+  );
+}

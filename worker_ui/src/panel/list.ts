@@ -1,0 +1,85 @@
+/** The list of findings as the reader walks through it: which are shown, which is active, what a key does to it. */
+
+import { NO_FINDING, type Finding, type LabelState } from '../types';
+import type { Store } from '../store';
+import { STATES } from './states';
+
+/** Return the task's findings that match the search, in the task's order. */
+export function visibleFindings(store: Store): readonly Finding[] {
+  const words = store.ui.search.toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length === 0) return store.task.findings;
+  return store.task.findings.filter(({ label, definition }) => {
+    const text = `${label} ${definition}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+}
+
+export function activate(store: Store, label: string): void {
+  if (store.ui.activeLabel !== label) store.set({ activeLabel: label });
+}
+
+/** Make the next or previous finding of those shown active; return its label, or null when none is shown. */
+export function step(store: Store, by: number): string | null {
+  const shown = visibleFindings(store);
+  const at = shown.findIndex(({ label }) => label === store.ui.activeLabel);
+  const to = at < 0 ? (by > 0 ? 0 : shown.length - 1) : Math.min(Math.max(at + by, 0), shown.length - 1);
+  const label = shown[to]?.label;
+  if (label === undefined) return null;
+  activate(store, label);
+  return label;
+}
+
+/** Whether answers can be changed now; says why not. */
+export function open(store: Store): boolean {
+  const { sending, sent } = store.ui;
+  if (sending || sent) return false;
+  if (store.reading.unusable === '') return true;
+  store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });
+  return false;
+}
+
+/** Set a finding's state; the state it has already is taken back. */
+export function answer(store: Store, label: string, state: LabelState): void {
+  if (!open(store)) return;
+  store.dispatch({ kind: 'label', label, state: store.reading.labels[label] === state ? null : state });
+}
+
+/** Set the state of the active finding, or say that there is none. */
+export function answerActive(store: Store, state: LabelState): void {
+  const label = store.ui.activeLabel;
+  if (label !== null) answer(store, label, state);
+  else store.set({ notice: `No finding is active: J or a digit picks one, then ${STATES[state].key} makes it ${STATES[state].name.toLowerCase()}.` });
+}
+
+export function hasNoFinding(store: Store): boolean {
+  return store.task.findings.some(({ label }) => label === NO_FINDING);
+}
+
+/** "No Finding" as an explicit act; a second time takes it back and leaves the other answers. */
+export function noFinding(store: Store): void {
+  if (!hasNoFinding(store) || !open(store)) return;
+  if (store.reading.labels[NO_FINDING] === 'positive') store.dispatch({ kind: 'label', label: NO_FINDING, state: null });
+  else store.dispatch({ kind: 'no-finding' });
+}
+
+export function othersAbsent(store: Store): void {
+  if (open(store)) store.dispatch({ kind: 'others-absent' });
+}
+
+/** Remove what is selected on the film; undo brings it back. */
+export function removeSelected(store: Store): boolean {
+  const id = store.ui.selected;
+  if (id === null) return false;
+  const { regions, measurements } = store.reading;
+  if (regions.some((region) => region.id === id)) store.dispatch({ kind: 'remove-region', id });
+  else if (measurements.some((one) => one.id === id)) store.dispatch({ kind: 'remove-measurement', id });
+  else return false;
+  store.set({ selected: null, notice: 'Removed. Ctrl+Z brings it back.' });
+  return true;
+}
+
+export function toggleHidden(store: Store, id: string): void {
+  const hidden = new Set(store.ui.hiddenRegions);
+  if (!hidden.delete(id)) hidden.add(id);
+  store.set({ hiddenRegions: hidden });
+}

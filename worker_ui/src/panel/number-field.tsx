@@ -1,0 +1,35 @@
+/** A number that can be typed without the half-typed ones being taken for real. */
+
+import { useState } from 'preact/hooks';
+
+interface Props {
+  readonly sign: string;
+  readonly name: string;
+  readonly value: number;
+  readonly least: number;
+  readonly onValue: (value: number) => void;
+}
+
+export function NumberField({ sign, name, value, least, onValue }: Props) {
+  const [typed, setTyped] = useState<string | null>(null);
+  const shown = String(Math.round(value * 100) / 100);
+  return (
+    <label class="number-field">
+      <span aria-hidden="true">{sign}</span>
+      <input
+        type="number" aria-label={name} title={name} value={typed ?? shown} min={least} step="1" inputMode="decimal" autocomplete="off" onKeyDown={notEnter}
+        onInput={(event) => {
+          const text = event.currentTarget.value;
+          setTyped(text);
+          if (text !== '' && Number.isFinite(Number(text)) && Number(text) >= least) onValue(Number(text));
+        }}
+        onBlur={() => setTyped(null)}
+      />
+    </label>
+  );
+}
+
+/** Enter in a text field would send the form around it. */
+export function notEnter(event: KeyboardEvent): void {
+  if (event.key === 'Enter' && !event.ctrlKey && !event.metaKey) event.preventDefault();
+}

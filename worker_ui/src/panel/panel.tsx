@@ -1,0 +1,50 @@
+/** The right-hand side: what the reader says of the image. */
+
+import { adjudicates } from '../disagreements';
+import type { Store } from '../store';
+import { Adjudication } from './adjudication';
+import { Assistance } from './assistance';
+import { Findings, Quick } from './findings';
+import { Foot } from './foot';
+import { Head } from './head';
+import { Help } from './help';
+import { Notice } from './notice';
+import { Regions } from './regions';
+import { Remarks, SetAside } from './remarks';
+import { useStore } from './use-store';
+
+interface Props {
+  readonly store: Store;
+  readonly onSubmit: () => void;
+}
+
+export function Panel({ store, onSubmit }: Props) {
+  useStore(store, shown);
+  const aside = store.reading.unusable !== '';
+  const kind = adjudicates(store.task) ? ' adjudicating' : '';
+  return (
+    <aside class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
+      <div class="body" inert={store.ui.sent}>
+        <Head store={store} />
+        <SetAside store={store} />
+        <Quick store={store} />
+        <Adjudication store={store} />
+        <Findings store={store} />
+        <div class="rest">
+          <Assistance store={store} />
+          <Regions store={store} />
+          <Remarks store={store} />
+        </div>
+      </div>
+      <Foot store={store} onSubmit={onSubmit} />
+      <Notice store={store} />
+      <Help store={store} />
+    </aside>
+  );
+}
+
+/** All the panel shows; windows and views change with every move of a drag, and are none of it. */
+function shown({ history, ui }: Store): readonly unknown[] {
+  const { films, ...rest } = ui;
+  return [history, films[0]?.film, ...Object.values(rest)];
+}

@@ -1,0 +1,40 @@
+/** Several readers of one image: where they agree, where they do not, and taking the answer of one of them. */
+
+import { adjudicates } from '../disagreements';
+import type { Store } from '../store';
+import type { EarlierReading, LabelState } from '../types';
+import { open } from './list';
+import { isTaken, takeRegion } from './model';
+
+export function stateOf(reader: EarlierReading, label: string): LabelState | undefined {
+  return Object.hasOwn(reader.reading.labels, label) ? reader.reading.labels[label] : undefined;
+}
+
+/**
+ * Take a reader's answer for one finding: the state and the regions, as one step to undo.
+ *
+ * Regions of that finding taken from others before go, those the adjudicator drew stay.
+ */
+export function accept(store: Store, reader: EarlierReading, label: string): void {
+  const state = stateOf(reader, label);
+  if (state === undefined || !open(store)) return;
+  const tag = `accept:${reader.name}:${label}:${store.counts.changes}`;
+  for (const { id, label: of } of store.reading.regions) {
+    if (of === label && id.startsWith('taken:') && !id.startsWith(`taken:${reader.name}:`)) store.dispatch({ kind: 'remove-region', id }, tag);
+  }
+  for (const region of reader.reading.regions) {
+    if (region.label === label && !isTaken(store, reader.name, region)) takeRegion(store, reader.name, region, tag);
+  }
+  store.dispatch({ kind: 'label', label, state }, tag);
+  store.set({ activeLabel: label, selected: null });
+}
+
+/** Accept the answer of the n-th reader (from 0) for the active finding. */
+export function acceptActive(store: Store, index: number): void {
+  const reader = store.task.earlier[index];
+  const label = store.ui.activeLabel;
+  if (!adjudicates(store.task) || !reader) return;
+  if (label === null) store.set({ notice: `No finding is active: J or a digit picks one, then Alt+${index + 1} accepts reader ${reader.name}.` });
+  else if (stateOf(reader, label) === undefined) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
+  else accept(store, reader, label);
+}
