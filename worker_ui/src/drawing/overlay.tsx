@@ -2,9 +2,11 @@
 
 import { useEffect, useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
+import { useStore } from '../panel/use-store';
 import type { Store } from '../store';
 import type { Measurement, Point, Region } from '../types';
 import { apply } from '../view';
+import { closes, CLOSING, isMeasure } from './draft';
 import { Crosshair, Ends, Figure, Handles, Tag } from './figures';
 import { frameOf, type Frame } from './frame';
 import { handlesOf, type MarkShape } from './handles';
@@ -12,7 +14,7 @@ import { isDrawTool, markOf, shownMarks } from './marks';
 import { measuredText } from './measure';
 import { listenToPointer } from './pointer';
 import { MODEL_DASH, readerClass, readerDash } from './readers';
-import { CLOSING, drawingOf, type Drawing } from './session';
+import { drawingOf, type Drawing } from './session';
 import { bounds, distance, type Box } from './shapes';
 import { placeTags, shortened, type TagWish } from './tags';
 import '../styles/drawing.css';
@@ -20,7 +22,9 @@ import '../styles/drawing.css';
 export function Overlay({ store }: { readonly store: Store }) {
   const layer = useRef<SVGSVGElement>(null);
   const drawing = drawingOf(store);
-  useChanges(store, drawing);
+  const [, again] = useReducer((count: number) => count + 1, 0);
+  useStore(store, watched);
+  useLayoutEffect(() => drawing.subscribe(() => again(undefined)), [drawing]);
   useEffect(() => listenToPointer(layer.current as SVGSVGElement, store), [store]);
   const frame = frameOf(store);
   const { tool } = store.ui;
@@ -34,12 +38,10 @@ export function Overlay({ store }: { readonly store: Store }) {
   );
 }
 
-function useChanges(store: Store, drawing: Drawing): void {
-  const [, again] = useReducer((count: number) => count + 1, 0);
-  useLayoutEffect(() => {
-    const ends = [store.subscribe(() => again(undefined)), drawing.subscribe(() => again(undefined))];
-    return () => ends.forEach((end) => end());
-  }, [store, drawing]);
+/** Contrast changes many times a second while a reader drags: nothing here depends on it. */
+function watched({ reading, ui }: Store): readonly unknown[] {
+  const film = ui.films[0];
+  return [reading, film?.film, film?.view, film?.size, ui.tool, ui.selected, ui.hiddenRegions, ui.regionsShown, ui.first];
 }
 
 interface Drawn {
@@ -170,7 +172,7 @@ function DraftFigure({ drawing, frame, points }: { drawing: Drawing; frame: Fram
   const tool = drawing.draft?.tool ?? 'polygon';
   const shown = onScreen(frame, points);
   if (tool === 'rectangle' || tool === 'ellipse') return <Figure shape={tool} points={shown} kind="region draft" />;
-  if (!drawing.measuring) return <Figure shape="polygon" points={shown} kind="region draft" open />;
+  if (!drawing.draft || !isMeasure(drawing.draft)) return <Figure shape="polygon" points={shown} kind="region draft" open />;
   const kind = tool as Measurement['kind'];
   const complete = points.length === (kind === 'angle' ? 3 : 2) && distance(points.at(-1)!, points.at(-2)!) > 0;
   const text = complete ? measuredText({ kind, points }, frame.film) : '';
@@ -186,8 +188,8 @@ function DraftFigure({ drawing, frame, points }: { drawing: Drawing; frame: Fram
 /** Where a click closes the polygon. */
 function FirstVertex({ drawing, frame, at }: { drawing: Drawing; frame: Frame; at: Point }) {
   const { draft } = drawing;
-  if (!draft || drawing.measuring || (draft.tool === 'freehand' && drawing.press?.moved)) return null;
+  if (!draft || isMeasure(draft) || (draft.tool === 'freehand' && drawing.press?.moved)) return null;
   const [x, y] = apply(frame.map, draft.points[0]!);
-  const closes = drawing.closes(frame, at);
-  return <circle class={`closing${closes ? ' near' : ''}`} cx={x} cy={y} r={closes ? CLOSING : 5} />;
+  const near = closes(draft, at, frame);
+  return <circle class={`closing${near ? ' near' : ''}`} cx={x} cy={y} r={near ? CLOSING : 5} />;
 }

@@ -3,46 +3,16 @@
  * and a finished mark is one step.
  */
 
-import type { Store, Tool } from '../store';
+import type { Store } from '../store';
 import type { Point } from '../types';
 import { apply } from '../view';
-import { frameOf, imageOnScreen, type Frame } from './frame';
-import { pulled, type Handle, type MarkShape } from './handles';
+import { closes, isPolygon, regular, type Draft, type Edit, type Press } from './draft';
+import { frameOf, type Frame } from './frame';
+import { pulled, type Handle } from './handles';
 import { CLICK, isDrawTool, markOf, movePoints, thinned, tooSmall, writeMark, type DrawTool } from './marks';
-import { distance, inside, snapped, squareCorner } from './shapes';
+import { distance, inside } from './shapes';
 
-/** CSS pixels around the first vertex that close a polygon. */
-export const CLOSING = 10;
 const DOUBLE_CLICK_MS = 500;
-
-export interface Draft {
-  readonly tool: DrawTool;
-  /** Placed so far, in image pixels. */
-  readonly points: readonly Point[];
-}
-
-export interface Edit {
-  readonly id: string;
-  readonly shape: MarkShape;
-  /** What is pulled; the whole mark without one. */
-  readonly handle: Handle | null;
-  readonly start: readonly Point[];
-  /** Image point the pull began at, not clamped. */
-  readonly from: Point;
-  /** Image pixels it was pulled by. */
-  readonly by: Point;
-  /** Follows without a button: taken by a click or by a key, put down by the next. */
-  readonly sticky: boolean;
-  /** The tool it began with: another one ends it. */
-  readonly tool: Tool;
-}
-
-interface Press {
-  readonly at: Point;
-  /** Whether this press put the first point. */
-  readonly first: boolean;
-  readonly moved: boolean;
-}
 
 export class Drawing {
   draft: Draft | null = null;
@@ -79,17 +49,7 @@ export class Drawing {
   /** Image point the next click would put. */
   next(frame: Frame): Point {
     const at = this.pointer ? apply(frame.back, this.pointer) : (this.crosshair ?? [0, 0]);
-    const anchor = this.draft?.points.at(-1);
-    if (!this.regular || !anchor || !this.draft) return inside(at, frame.film);
-    const from = apply(frame.map, anchor), to = apply(frame.map, inside(at, frame.film));
-    if (this.draft.tool === 'rectangle' || this.draft.tool === 'ellipse') {
-      return inside(apply(frame.back, squareCorner(from, to, imageOnScreen(frame))), frame.film);
-    }
-    return this.measuring ? inside(apply(frame.back, snapped(from, to)), frame.film) : inside(at, frame.film);
-  }
-
-  get measuring(): boolean {
-    return this.draft?.tool === 'length' || this.draft?.tool === 'angle';
+    return this.regular && this.draft ? regular(this.draft, at, frame) : inside(at, frame.film);
   }
 
   // ---- Drawing ----------------------------------------------------------------------------------------------------------
@@ -148,7 +108,7 @@ export class Drawing {
     }
     const where = apply(frame.map, at), last = apply(frame.map, draft.points.at(-1)!);
     const again = distance(where, last) < CLICK;
-    if (draft.tool === 'polygon' || draft.tool === 'freehand') this.putVertex(frame, draft, at, again);
+    if (isPolygon(draft)) this.putVertex(frame, draft, at, again);
     else if (!again) {
       const points = [...draft.points, at];
       if (points.length < (draft.tool === 'angle' ? 3 : 2)) this.draft = { ...draft, points };
@@ -160,20 +120,13 @@ export class Drawing {
 
   private putVertex(frame: Frame, draft: Draft, at: Point, again: boolean): void {
     const twice = again && (!this.pointer || performance.now() - this.clicked.at < DOUBLE_CLICK_MS);
-    if (this.closes(frame, at) || (twice && draft.points.length >= 3)) this.close(frame, draft.points);
+    if (closes(draft, at, frame) || (twice && draft.points.length >= 3)) this.close(frame, draft.points);
     else if (!again) this.draft = { ...draft, points: [...draft.points, at] };
-  }
-
-  /** Whether a vertex there would close the polygon that is being drawn. */
-  closes(frame: Frame, at: Point): boolean {
-    const draft = this.draft;
-    if (!draft || draft.points.length < 3 || (draft.tool !== 'polygon' && draft.tool !== 'freehand')) return false;
-    return distance(apply(frame.map, at), apply(frame.map, draft.points[0]!)) <= CLOSING;
   }
 
   /** Close the polygon in progress; whether there was one. */
   closePolygon(frame: Frame): boolean {
-    if (this.draft?.tool !== 'polygon' && this.draft?.tool !== 'freehand') return false;
+    if (!this.draft || !isPolygon(this.draft)) return false;
     if (this.draft.points.length >= 3) this.close(frame, this.draft.points);
     this.changed();
     return true;
@@ -303,7 +256,7 @@ export class Drawing {
     this.edit = null;
     this.draft = null;
     this.press = null;
-    if (!frame || !draft || (draft.tool !== 'polygon' && draft.tool !== 'freehand') || draft.points.length < 3) return;
+    if (!frame || !draft || !isPolygon(draft) || draft.points.length < 3) return;
     this.draft = draft;
     this.close(frame, draft.points);
   }

@@ -18,7 +18,9 @@ export interface PlacedTag {
 }
 
 const HEIGHT = 18;
-const LETTER = 6.7;
+const PADDING = 6;
+/** That of the style sheet. */
+const FONT = '600 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 const GAP = 8;
 const LONGEST = 28;
 
@@ -28,22 +30,31 @@ export function shortened(text: string): string {
 }
 
 /** Return a place for every tag whose mark can be seen; `taken` are boxes on the screen that stay free. */
-export function placeTags(wishes: readonly TagWish[], taken: readonly Box[], size: Size): PlacedTag[] {
+export function placeTags(
+  wishes: readonly TagWish[], taken: readonly Box[], size: Size, widthOf: (text: string) => number = textWidth,
+): PlacedTag[] {
   const full: Box[] = [...taken];
   const placed: PlacedTag[] = [];
   for (const { id, text, box } of wishes) {
     if (box.right < 0 || box.bottom < 0 || box.left > size.width || box.top > size.height) continue;
-    const places = candidates(box, widthOf(text)).map((at) => within(at, widthOf(text), size));
-    const free = places.find((one) => !full.some((other) => overlap(one, other))) ?? places[0]!;
-    full.push(free);
-    placed.push({ id, text, box: free });
+    const width = widthOf(text) + 2 * PADDING;
+    const places = candidates(box, width).map((at) => ({ at, box: within(at, width, size) }));
+    const free = places.filter((one) => !full.some((other) => overlap(one.box, other)));
+    const best = free.find(({ at, box: { left, top } }) => at[0] === left && at[1] === top) ?? free[0] ?? places[0]!;
+    full.push(best.box);
+    placed.push({ id, text, box: best.box });
   }
   return placed;
 }
 
-/** Width of a tag, guessed from its letters: text is measured by the browser only once it is drawn. */
-export function widthOf(text: string): number {
-  return [...text].length * LETTER + 12;
+let pen: CanvasRenderingContext2D | null | undefined;
+
+/** Width of a text as the style sheet sets it; guessed from its letters where nothing can be drawn. */
+export function textWidth(text: string): number {
+  pen ??= document.createElement('canvas').getContext('2d');
+  if (!pen) return [...text].length * 7.2;
+  pen.font = FONT;
+  return pen.measureText(text).width;
 }
 
 function candidates(box: Box, width: number): Point[] {
