@@ -31,9 +31,9 @@ export function reduce(reading: Reading, action: Action, findings: readonly Find
     case 'label':
       return withLabel(reading, action.label, action.state);
     case 'no-finding':
-      return withLabel({ ...reading, labels: othersAbsent(reading, findings) }, NO_FINDING, 'positive');
+      return withLabel(withLabels(reading, othersAbsent(reading, findings)), NO_FINDING, 'positive');
     case 'others-absent':
-      return { ...reading, labels: withNoFinding(othersAbsent(reading, findings), findings) };
+      return withLabels(reading, withNoFinding(othersAbsent(reading, findings), findings));
     case 'add-region': {
       if (reading.regions.some((region) => region.id === action.region.id)) return reading;
       const called = reading.labels[action.region.label];
@@ -43,18 +43,19 @@ export function reduce(reading: Reading, action: Action, findings: readonly Find
     case 'move-region':
       return withRegion(reading, action.id, (region) => ({ ...region, points: action.points }));
     case 'relabel-region': {
-      const relabeled = withRegion(reading, action.id, (region) => ({ ...region, label: action.label }));
+      const relabeled = withRegion(reading, action.id, (region) => (region.label === action.label ? region : { ...region, label: action.label }));
       const called = reading.labels[action.label];
-      return relabeled === reading || called === 'uncertain' ? relabeled : withLabel(relabeled, action.label, 'positive');
+      return relabeled === reading || action.label === '' || called === 'uncertain' ? relabeled : withLabel(relabeled, action.label, 'positive');
     }
     case 'comment-region':
-      return withRegion(reading, action.id, (region) => ({ ...region, comment: action.comment }));
+      return withRegion(reading, action.id, (region) => (region.comment === action.comment ? region : { ...region, comment: action.comment }));
     case 'remove-region':
       return without(reading, 'regions', action.id);
     case 'add-measurement':
       if (reading.measurements.some((measurement) => measurement.id === action.measurement.id)) return reading;
       return { ...reading, measurements: [...reading.measurements, action.measurement] };
     case 'move-measurement':
+      if (!reading.measurements.some((one) => one.id === action.id)) return reading;
       return {
         ...reading,
         measurements: reading.measurements.map((one) => (one.id === action.id ? { ...one, points: action.points } : one)),
@@ -91,6 +92,11 @@ function withLabel(reading: Reading, label: string, state: LabelState | null): R
   return { ...reading, labels };
 }
 
+/** Labels are only ever added by what calls this: as many as before are the same. */
+function withLabels(reading: Reading, labels: Record<string, LabelState>): Reading {
+  return Object.keys(labels).length === Object.keys(reading.labels).length ? reading : { ...reading, labels };
+}
+
 function othersAbsent(reading: Reading, findings: readonly Finding[]): Record<string, LabelState> {
   const labels: Record<string, LabelState> = { __proto__: null as never, ...reading.labels };
   for (const { label } of findings) if (label !== NO_FINDING && !Object.hasOwn(labels, label)) labels[label] = 'negative';
@@ -106,8 +112,8 @@ function withNoFinding(labels: Record<string, LabelState>, findings: readonly Fi
 }
 
 function withRegion(reading: Reading, id: string, change: (region: Region) => Region): Reading {
-  if (!reading.regions.some((region) => region.id === id)) return reading;
-  return { ...reading, regions: reading.regions.map((region) => (region.id === id ? change(region) : region)) };
+  const before = reading.regions.find((region) => region.id === id), after = before && change(before);
+  return after === before ? reading : { ...reading, regions: reading.regions.map((region) => (region === before ? after! : region)) };
 }
 
 function without(reading: Reading, what: 'regions' | 'measurements', id: string): Reading {

@@ -1,6 +1,7 @@
 /** A reading as the answer that is sent: dicom-workflow/answer/2, see answer.schema.json. */
 
 import { adjudicates, agreed, disagreements } from '../disagreements';
+import { takenId } from '../panel/model';
 import { pageVersion, type Session } from '../session';
 import type { FilmState, Store } from '../store';
 import { ANSWER_SCHEMA } from '../task';
@@ -71,7 +72,7 @@ function ofViewport({ window, inverted, view }: FilmState): Json {
 /** The first reading of an assistance that was never shown, because the image could not be read, is the final one. */
 function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
   const first = suggestions.mode === 'after-first-read' ? locked ?? final : null;
-  const taken = final.unusable === '' ? final.regions.filter((region) => suggestions.regions.some((one) => sameRegion(one, region))) : [];
+  const taken = final.unusable === '' ? final.regions.filter(({ id }) => suggestions.regions.some((one) => takenId('model', one) === id)) : [];
   return {
     mode: suggestions.mode,
     model: suggestions.model,
@@ -87,8 +88,4 @@ function ofAdjudication(task: Task, reading: Reading): Json {
     return state ? [[label, states.filter((one) => one.state === state).map((one) => one.reader)]] : [];
   });
   return { readers: task.earlier.length, agreed: Object.keys(agreed(task)), decided: Object.fromEntries(decided) };
-}
-
-function sameRegion(one: Region, other: Region): boolean {
-  return one.label === other.label && one.shape === other.shape && JSON.stringify(one.points) === JSON.stringify(other.points);
 }
