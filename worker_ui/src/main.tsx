@@ -1,0 +1,38 @@
+/** Where the page begins: the task out of the document, the draft out of its store, and everything on the screen. */
+
+import './styles/base.css';
+import './styles/viewer.css';
+import './styles/panel.css';
+import './styles/drawing.css';
+
+import { render } from 'preact';
+
+import { App } from './app';
+import { keepDrafts } from './keeping';
+import { Session } from './session';
+import { listenKeys } from './shortcuts';
+import { Store } from './store';
+import { Submission } from './submit';
+import { readTask } from './task';
+
+function begin(element: HTMLElement): void {
+  const store = new Store(readTask(element));
+  const session = new Session(store);
+  const submission = new Submission(store, session, keepDrafts(store, session));
+  const onSubmit = (): void => submission.submit();
+  listenKeys(store, onSubmit);
+  // What a host has put above the page takes its part of the height.
+  document.documentElement.style.setProperty('--above', `${Math.round(element.getBoundingClientRect().top + scrollY)}px`);
+  element.replaceChildren();
+  render(<App store={store} onSubmit={onSubmit} onShown={() => session.imageShown()} />, element);
+  if (document.querySelector('meta[name="worker-ui-test"]')) Object.assign(window, { radiographPage: { store, session } });
+}
+
+function start(): void {
+  const element = document.getElementById('task');
+  if (element) begin(element);
+}
+
+// After the crowd elements: theirs is an earlier script, and sets up its form when the document has been read.
+if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', start, { once: true });
+else start();
