@@ -42,13 +42,12 @@ function boxHandles(points: readonly Point[], onScreen: readonly Point[], map: A
   const width = screen.right - screen.left, height = screen.bottom - screen.top;
   // The handles of a small box stand off from it: each can be hit, and the box can still be seen.
   const offX = Math.max(0, (APART - width) / 2), offY = Math.max(0, (APART - height) / 2);
-  const centre: Point = [(screen.left + screen.right) / 2, (screen.top + screen.bottom) / 2];
   const handles: PlacedHandle[] = [];
   for (const y of [-1, 0, 1] as const) {
     for (const x of [-1, 0, 1] as const) {
       if (x === 0 && y === 0) continue;
       const [px, py] = apply(map, [side(x, box.left, box.right), side(y, box.top, box.bottom)]);
-      const dx = Math.sign(px - centre[0]), dy = Math.sign(py - centre[1]);
+      const dx = Math.sign(map.a * x + map.c * y), dy = Math.sign(map.b * x + map.d * y); // from the middle, on the screen
       const crowded = (dx === 0 && width < 2 * APART) || (dy === 0 && height < 2 * APART);
       if ((x === 0 || y === 0) && crowded) continue;
       handles.push({ handle: { kind: 'box', x, y }, at: [px + dx * offX, py + dy * offY] });
