@@ -1,13 +1,13 @@
 /** A reading as the answer that is sent: dicom-workflow/answer/2, see answer.schema.json. */
 
 import { adjudicates, agreed, disagreements } from '../disagreements';
+import { measured } from '../drawing/measure';
 import { takenId } from '../panel/model';
 import { pageVersion, type Session } from '../session';
 import type { FilmState, Store } from '../store';
 import { ANSWER_SCHEMA } from '../task';
 import type { Film, Measurement, Reading, Region, Suggestions, Task } from '../types';
 import { whole } from './form';
-import { measured } from './measure';
 
 type Json = Record<string, unknown>;
 
@@ -45,7 +45,7 @@ function ofRegion({ label, shape, points, comment }: Region): Json {
 }
 
 function ofMeasurement(measurement: Measurement, film: Film | null): Json {
-  return { kind: measurement.kind, points_px: measurement.points.map(([x, y]) => [x, y]), ...measured(measurement, film) };
+  return { kind: measurement.kind, points_px: measurement.points.map(([x, y]) => [x, y]), ...(film ? measured(measurement, film) : {}) };
 }
 
 function ofFilm(film: Film): Json {
