@@ -3,14 +3,14 @@
 import { FilmError } from '../types';
 import { errors } from './messages';
 
-/** No radiograph of at most 2^27 pixels of 16 bits is larger, whatever is in its header. */
-const MAX_BYTES = 2 ** 29;
+/** 2^27 pixels of 16 bits with a generous header: no radiograph that can be shown is larger. */
+export const MAX_BYTES = 2 ** 28 + 2 ** 24;
 
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called with the fraction fetched, or null while the length is not known. */
   readonly onProgress?: ((fraction: number | null) => void) | undefined;
-  /** For how long nothing may arrive. */
+  /** For how long nothing may arrive; 20 seconds unless said otherwise. */
   readonly stall_ms?: number;
 }
 

@@ -3,14 +3,13 @@
 import { parseDicom, readPart10Header, type DataSet, type Element } from 'dicom-parser';
 
 import { code, decimals, elementOf, integer, oneDecimal, readable, TAGS, text } from './elements';
-import { joined } from './fetch';
+import { joined, MAX_BYTES } from './fetch';
 import { lutOf, type Lut } from './lut';
 import { errors } from './messages';
 import { aspectOf, spacingOf, type Spacing } from './spacing';
 
 /** The same limit as everywhere in the project: a header may promise any size in a few bytes. */
 export const MAX_PIXELS = 2 ** 27;
-const MAX_INFLATED_BYTES = 2 ** 29;
 
 const DEFLATED = '1.2.840.10008.1.2.1.99';
 export const BIG_ENDIAN = '1.2.840.10008.1.2.2';
@@ -112,7 +111,7 @@ async function inflated(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<A
   for (let part = await reader.read(); !part.done; part = await reader.read()) {
     chunks.push(part.value);
     size += part.value.length;
-    if (size <= MAX_INFLATED_BYTES) continue;
+    if (size <= MAX_BYTES) continue;
     await reader.cancel();
     throw errors.tooLarge();
   }

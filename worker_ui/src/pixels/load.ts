@@ -2,7 +2,7 @@
 
 import { FilmError, type Film, type ImageSource } from '../types';
 import { decodedValues, isDecodable } from './decode';
-import { fetchBytes } from './fetch';
+import { fetchBytes, type FetchOptions } from './fetch';
 import { between, greyOf } from './greyscale';
 import { BIG_ENDIAN, MAX_PIXELS, parse, type Header, type Parsed } from './header';
 import { errors } from './messages';
@@ -10,17 +10,12 @@ import { isPicture, pictureOf, resampled, type Picture } from './picture';
 import { presetsOf } from './presets';
 import { nativeValues } from './stored';
 
-export interface LoadOptions {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (fraction: number | null) => void;
-}
-
 const UNCOMPRESSED = ['1.2.840.10008.1.2', '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
 /** How much the shape of a rendered picture may differ from that of the image it stands for. */
 const SAME_SHAPE = 0.02;
 
 /** Return the film of a DICOM file, a PNG or a JPEG. Fails with a FilmError and nothing else. */
-export async function loadFilm(source: ImageSource, options: LoadOptions = {}): Promise<Film> {
+export async function loadFilm(source: ImageSource, options: FetchOptions = {}): Promise<Film> {
   try {
     const bytes = await fetchBytes(source.url, options);
     return await filmOf(bytes, source.renderedUrl, options);
@@ -31,7 +26,7 @@ export async function loadFilm(source: ImageSource, options: LoadOptions = {}): 
 }
 
 /** Return the film in a file's bytes; the rendered picture stands in where its pixels cannot be decoded here. */
-export async function filmOf(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: LoadOptions = {}): Promise<Film> {
+export async function filmOf(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<Film> {
   if (!isDicom(bytes)) {
     if (isPicture(bytes)) return ofPicture(await pictureOf(bytes));
     throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
@@ -95,8 +90,8 @@ function ofPicture({ rows, columns, values }: Picture): Film {
 }
 
 /** Regions are in the pixels of the DICOM image, so the picture is brought to its size. */
-async function standIn(header: Header, url: string, options: LoadOptions): Promise<Film> {
-  const picture = await pictureOf(await fetchBytes(url, { signal: options.signal }));
+async function standIn(header: Header, url: string, options: FetchOptions): Promise<Film> {
+  const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
   const shape = picture.columns / picture.rows, own = header.columns / header.rows;
   const same = [own, own * header.pixelAspect].some((one) => Math.abs(shape / one - 1) <= SAME_SHAPE);
   if (!same) throw errors.unsupported('the picture in its place has another shape');

@@ -13,7 +13,7 @@ export const errors = {
     new FilmError('unreachable', `The image cannot be reached. Check your network connection and reload the page, or ${lower(REPORT)}.`),
   stopped: () => new FilmError('unreachable', `Loading was stopped. Reload the page, or ${lower(REPORT)}.`),
   slow: (seconds: number) =>
-    new FilmError('slow', `Nothing of the image has arrived for ${seconds} seconds. Reload the page to try again, or ${lower(REPORT)}.`),
+    new FilmError('slow', `Nothing of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. Reload the page to try again, or ${lower(REPORT)}.`),
   tooLarge: () => new FilmError('unsupported', `The image is larger than this page can show. ${REPORT}.`),
   truncated: () => new FilmError('truncated', `The image file is incomplete or damaged. Reload the page to fetch it again, or ${lower(REPORT)}.`),
   webPage: () =>
