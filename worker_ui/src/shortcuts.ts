@@ -97,13 +97,15 @@ export function listenKeys(store: Store, onSubmit: () => void): () => void {
 
 /** Return the chords an event may mean, the likeliest first. */
 export function chordsOf(event: KeyboardEvent): string[] {
-  const printed = event.getModifierState('AltGraph'); // Windows sets Ctrl and Alt for AltGr
+  // Windows sets Ctrl and Alt for AltGr; Alt alone is Alt, even where a browser calls the Option key of a Mac AltGr.
+  const printed = event.getModifierState('AltGraph') && event.ctrlKey === event.altKey;
   const ctrl = (event.ctrlKey || event.metaKey) && !printed, alt = event.altKey && !printed, shift = event.shiftKey;
   const digit = digitOf(event), letter = letterOf(event);
   const before = `${ctrl ? 'Ctrl+' : ''}${alt ? 'Alt+' : ''}`;
   if (letter !== null) return [`${before}${shift ? 'Shift+' : ''}${letter}`];
   const sign = event.key.length === 1 ? `${before}${event.key}` : `${before}${shift ? 'Shift+' : ''}${event.key}`;
   if (digit === null || printed) return [sign];
+  if (alt && !ctrl) return [`${before}${digit}`, event.key]; // a German Mac prints "[" by Option+5
   return shift ? [sign, `${before}Shift+${digit}`] : [`${before}${digit}`, sign];
 }
 
@@ -208,10 +210,10 @@ function everyFilm(store: Store, run: (store: Store, index: number) => void): vo
 }
 
 function escape(store: Store): boolean {
-  const { selected, activeLabel, notice } = store.ui;
+  const { selected, notice, complaints } = store.ui;
   if (selected !== null) store.set({ selected: null });
   else if (notice !== '') store.set({ notice: '' });
-  else if (activeLabel !== null) store.set({ activeLabel: null });
+  else if (complaints.length > 0) store.set({ complaints: [] });
   else return false;
   return true;
 }

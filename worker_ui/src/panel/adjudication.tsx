@@ -39,7 +39,7 @@ function Table({ store, labels }: { store: Store; labels: readonly string[] }) {
         <thead>
           <tr>
             <th scope="col">Finding</th>
-            {readers.map((reader, index) => <th scope="col" key={reader.name}><Swatch index={index} />{reader.name}</th>)}
+            {readers.map((reader, index) => <th scope="col" key={reader.name}><Swatch index={index} />{reader.name} <span class="quiet">Alt+{index + 1}</span></th>)}
           </tr>
         </thead>
         <tbody>
@@ -79,7 +79,7 @@ function Cell({ store, reader, index, label, row }: CellProps) {
       aria-label={`Accept ${reader.name}: ${name}`} title={`Accept ${reader.name}: ${label} ${name.toLowerCase()} (Alt+${index + 1})`}
       onClick={() => accept(store, reader, label)}
     >
-      <Sign state={state} />{name}
+      <Sign state={state} />{store.task.earlier.length > 3 ? STATES[state].letter : name}
     </button>
   );
 }

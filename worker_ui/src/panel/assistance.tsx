@@ -14,7 +14,7 @@ export function Assistance({ store }: { store: Store }) {
   if (!suggestions) return null;
   const { model, regions } = suggestions;
   return (
-    <details class="assistance" open={regions.length > 0}>
+    <details class="assistance" open={regions.some((region) => !isTaken(store, 'model', region))}>
       <summary>Model{model && <> <span class="model">{model}</span></>}</summary>
       {store.ui.first && <p class="note">Your first reading is locked. Now change what the model convinces you of, nothing else.</p>}
       {regions.length === 0 && <p class="note">Bars show how likely the model takes each finding to be present.</p>}

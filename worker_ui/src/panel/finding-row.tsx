@@ -77,14 +77,16 @@ interface Mark {
 }
 
 function marksOf(store: Store, { label, region }: Finding, conflicting: boolean): readonly Mark[] {
+  const common = agreed(store.task)[label];
   const count = store.reading.regions.filter((one) => one.label === label).length;
   const marks: Mark[] = [];
   if (conflicting) marks.push({ kind: 'conflict', sign: '!', text: 'In conflict with No Finding' });
   if (differs(store, label)) marks.push({ kind: 'differs', sign: '≠', text: 'Differs from the model' });
   if (count > 0) marks.push({ kind: 'count', sign: `▢${count > 1 ? count : ''}`, text: count === 1 ? '1 region' : `${count} regions` });
-  else if (region === 'required' && store.reading.labels[label] === 'positive' && agreed(store.task)[label] !== 'positive') {
+  else if (region === 'required' && store.reading.labels[label] === 'positive' && common !== 'positive') {
     marks.push({ kind: 'needed', sign: 'region?', text: 'A region is needed' });
   }
+  if (common !== undefined && common === store.reading.labels[label]) marks.push({ kind: 'agreed', sign: '=', text: 'As all readers' });
   return marks;
 }
 

@@ -34,7 +34,7 @@ export function Findings({ store }: { store: Store }) {
 
   return (
     <section class="findings" aria-label="Findings">
-      <Search store={store} found={shown.length} />
+      <Quick store={store} found={shown.length} />
       <div
         class="list" ref={list} id={PLACES.findings} role="toolbar" aria-orientation="vertical" aria-label="Answers"
         aria-describedby="panel-keys" onKeyDown={(event) => onArrow(store, event)}
@@ -56,7 +56,7 @@ export function Findings({ store }: { store: Store }) {
   );
 }
 
-export function Quick({ store }: { store: Store }) {
+function Quick({ store, found }: { store: Store; found: number }) {
   const off = store.reading.unusable !== '';
   return (
     <div class="quick">
@@ -74,6 +74,7 @@ export function Quick({ store }: { store: Store }) {
       >
         All others absent
       </button>
+      <Search store={store} found={found} />
     </div>
   );
 }
@@ -91,20 +92,24 @@ function Search({ store, found }: { store: Store; found: number }) {
   return (
     <div class="search">
       <input
-        type="search" id={PLACES.search} aria-label="Search findings" placeholder="Search findings  /" autocomplete="off" spellcheck={false}
+        type="search" id={PLACES.search} aria-label="Search findings" placeholder="Search  /" autocomplete="off" spellcheck={false}
         aria-keyshortcuts="/" value={store.ui.search} onInput={(event) => store.set({ search: event.currentTarget.value })} onKeyDown={onKey}
       />
-      <span class="found" aria-live="polite">{store.ui.search && `${found} of ${store.task.findings.length}`}</span>
+      <span class="unseen" aria-live="polite">{store.ui.search && `${found} of ${store.task.findings.length} findings`}</span>
     </div>
   );
 }
 
+/** In one line of the definition, about. */
+const LETTERS = 70;
+
 /** A line that is always there, so that nothing moves when it fills. */
 function Definition({ store, label }: { store: Store; label: string | null }) {
-  const longest = Math.max(0, ...store.task.findings.map(({ definition }) => definition.length));
+  const longest = Math.max(0, ...store.task.findings.map(({ label: name, definition }) => (definition ? name.length + 1 + definition.length : 0)));
+  const lines = Math.min(Math.max(1, Math.ceil(longest / LETTERS)), 4);
   const finding = store.task.findings.find((one) => one.label === label);
   return (
-    <p class={`definition${longest > 110 ? ' long' : ''}`} aria-hidden="true">
+    <p class={`definition lines-${lines}`} aria-hidden="true" title={finding?.definition}>
       {finding ? <><b>{finding.label}</b> {finding.definition}</> : LABEL_STATES.map((state) => (
         <span key={state} class={`legend ${state}`}><b>{STATES[state].letter}</b> {STATES[state].name.toLowerCase()} </span>
       ))}

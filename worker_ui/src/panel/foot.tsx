@@ -18,13 +18,20 @@ export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }
       <Conflicts store={store} />
       <Complaints store={store} />
       <div class="send">
-        <span class="remaining" role="status">{sent ? 'Sent. Thank you.' : leftText(store, left)}</span>
+        <div>
+          <span class="remaining" role="status">{sent ? 'Sent. Thank you.' : leftText(store, left)}</span>
+          <span class="kept device" title="Every change is kept on this device until the answer is sent.">{kept(store) && 'Draft saved'}</span>
+        </div>
         <button type="button" class={`submit${lock ? ' lock' : ''}`} disabled={sending || sent} aria-busy={sending} aria-keyshortcuts="Control+Enter" title="Ctrl+Enter" onClick={onSubmit}>
           {sent ? 'Sent' : sending ? 'Sending …' : lock ? 'Lock first read and show the model' : 'Submit'}
         </button>
       </div>
     </footer>
   );
+}
+
+function kept({ ui, counts, history }: Store): boolean {
+  return ui.kept === 'device' && !ui.sent && (counts.changes > 0 || history.past.length > 0);
 }
 
 /** How many findings have no answer that need one. */
@@ -43,7 +50,8 @@ function leftText(store: Store, left: number): string {
 
 /** Shown as soon as it is there, not only when somebody tries to send it. */
 function Conflicts({ store }: { store: Store }) {
-  const clashing = store.reading.unusable === '' ? conflicts(store.reading) : [];
+  const told = store.ui.complaints.length > 0; // the complaints say it too
+  const clashing = store.reading.unusable !== '' || told ? [] : conflicts(store.reading);
   return (
     <div role="status" class="conflicts">
       {clashing.length > 0 && <p><b>{NO_FINDING}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one of them.</p>}

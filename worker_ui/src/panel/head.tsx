@@ -14,7 +14,6 @@ export function Head({ store }: { store: Store }) {
       <div class="title">
         <h1>Chest radiograph</h1>
         <Stage store={store} />
-        <Kept store={store} />
         <div class="tools">
           <button type="button" aria-label="Undo" title="Undo (Ctrl+Z)" aria-keyshortcuts="Control+Z" disabled={store.history.past.length === 0} onClick={() => store.undo()}>
             <Icon path="M7 4L3 8l4 4M3.500 8H12a4.500 4.500 0 0 1 0 9H8" />
@@ -25,6 +24,7 @@ export function Head({ store }: { store: Store }) {
           <button type="button" aria-label="Help" title="Keys and mouse (?)" aria-keyshortcuts="?" aria-haspopup="dialog" onClick={() => store.set({ help: true })}>?</button>
         </div>
       </div>
+      <NotKept store={store} />
       <Instructions text={store.task.instructions} />
       <Problems problems={store.task.problems} />
     </header>
@@ -39,17 +39,14 @@ function Stage({ store }: { store: Store }) {
   return null;
 }
 
-const KEPT = {
-  device: { text: 'Draft saved', title: 'Every change is kept on this device until the answer is sent.' },
+const NOT_KEPT = {
   tab: { text: 'Not saved on this device: kept in this tab only', title: 'This browser denies storage here. Closing the tab loses the answer; reloading does not.' },
   nowhere: { text: 'Not saved: reloading or closing the tab loses the answer', title: 'This browser denies every kind of storage here.' },
 } as const;
 
-function Kept({ store }: { store: Store }) {
+function NotKept({ store }: { store: Store }) {
   const { kept } = store.ui;
-  const changed = store.counts.changes > 0 || store.history.past.length > 0;
-  if (kept === 'device') return <span class="kept device" title={KEPT.device.title}>{changed && KEPT.device.text}</span>;
-  return <span class={`kept ${kept}`} role="status" title={KEPT[kept].title}>{KEPT[kept].text}</span>;
+  return kept === 'device' ? null : <p class={`kept ${kept}`} role="status" title={NOT_KEPT[kept].title}>{NOT_KEPT[kept].text}</p>;
 }
 
 function Instructions({ text }: { text: string }) {

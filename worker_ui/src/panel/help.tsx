@@ -37,13 +37,13 @@ export function Help({ store }: { store: Store }) {
           </div>
           <label class="switch">
             <input type="checkbox" checked={store.ui.shortcuts} onChange={(event) => turn(store, event.currentTarget.checked)} />
-            <span><b>Single-key shortcuts</b> — without them only keys with Ctrl or Alt, Escape and the keys of the focused part work.</span>
+            <span><b>Single-key shortcuts</b> — without them letters, digits and signs do nothing; Ctrl and Alt keys, Escape, Home and Delete still work.</span>
           </label>
           <div class="groups">
             {groups.map((group) => (
               <section key={group}>
                 <h3>{group}</h3>
-                <dl>{SHORTCUTS.filter((one) => one.group === group).map((one) => <Line key={one.keys} shortcut={one} />)}</dl>
+                <dl>{SHORTCUTS.filter((one) => one.group === group).map((one) => <Line key={one.text} shortcut={one} />)}</dl>
               </section>
             ))}
             <section>

@@ -1,17 +1,26 @@
 /** The list of findings as the reader walks through it: which are shown, which is active, what a key does to it. */
 
-import { NO_FINDING, type Finding, type LabelState } from '../types';
+import { adjudicates, disagreements } from '../disagreements';
 import type { Store } from '../store';
+import { NO_FINDING, type Finding, type LabelState, type Task } from '../types';
 import { STATES } from './states';
 
-/** Return the task's findings that match the search, in the task's order. */
+/** Return the task's findings that match the search, disputed ones first. */
 export function visibleFindings(store: Store): readonly Finding[] {
   const words = store.ui.search.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return store.task.findings;
-  return store.task.findings.filter(({ label, definition }) => {
+  const inOrder = disputedFirst(store.task);
+  if (words.length === 0) return inOrder;
+  return inOrder.filter(({ label, definition }) => {
     const text = `${label} ${definition}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
+}
+
+/** In adjudication what the readers disagree on comes first: it is what there is to do. */
+function disputedFirst(task: Task): readonly Finding[] {
+  if (!adjudicates(task)) return task.findings;
+  const disputed = new Set(disagreements(task).map(({ label }) => label));
+  return [...task.findings.filter(({ label }) => disputed.has(label)), ...task.findings.filter(({ label }) => !disputed.has(label))];
 }
 
 export function activate(store: Store, label: string): void {

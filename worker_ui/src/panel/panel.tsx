@@ -4,7 +4,7 @@ import { adjudicates } from '../disagreements';
 import type { Store } from '../store';
 import { Adjudication } from './adjudication';
 import { Assistance } from './assistance';
-import { Findings, Quick } from './findings';
+import { Findings } from './findings';
 import { Foot } from './foot';
 import { Head } from './head';
 import { Help } from './help';
@@ -27,7 +27,6 @@ export function Panel({ store, onSubmit }: Props) {
       <div class="body" inert={store.ui.sent}>
         <Head store={store} />
         <SetAside store={store} />
-        <Quick store={store} />
         <Adjudication store={store} />
         <Findings store={store} />
         <div class="rest">

@@ -29,12 +29,13 @@ export function accept(store: Store, reader: EarlierReading, label: string): voi
   store.set({ activeLabel: label, selected: null });
 }
 
-/** Accept the answer of the n-th reader (from 0) for the active finding. */
-export function acceptActive(store: Store, index: number): void {
+/** Accept the answer of the n-th reader (from 0) for the active finding; false when there is no such reader. */
+export function acceptActive(store: Store, index: number): boolean {
   const reader = store.task.earlier[index];
   const label = store.ui.activeLabel;
-  if (!adjudicates(store.task) || !reader) return;
+  if (!adjudicates(store.task) || !reader) return false;
   if (label === null) store.set({ notice: `No finding is active: J or a digit picks one, then Alt+${index + 1} accepts reader ${reader.name}.` });
   else if (stateOf(reader, label) === undefined) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
   else accept(store, reader, label);
+  return true;
 }

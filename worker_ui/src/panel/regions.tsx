@@ -1,5 +1,7 @@
 /** Everything marked on the film, as a list: what it belongs to, how large it is, and all that can be done to it without a drag. */
 
+import { useEffect, useRef } from 'preact/hooks';
+
 import { centerOn } from '../commands';
 import { measuredText } from '../drawing/measure';
 import type { Store } from '../store';
@@ -25,11 +27,12 @@ const NO_SCALE = { spacing_mm: null, spacingAt: null, pixelAspect: 1 } as const;
 
 export function Regions({ store }: { store: Store }) {
   const { regions } = store.reading;
-  const { regionsShown } = store.ui;
+  const { regionsShown, films } = store.ui;
+  const detector = films[0]?.film?.spacingAt === 'detector';
   return (
     <section class="regions" aria-label="Regions">
       <div class="bar">
-        <h2>Regions <span class="count">{regions.length || ''}</span></h2>
+        <h2>Regions <span class="count">{regions.length || ''}{regions.length > 0 && detector && ', mm on the detector'}</span></h2>
         {regions.length > 0 && (
           <button type="button" class="plain" aria-pressed={!regionsShown} aria-keyshortcuts="Y" title="Hide or show all regions (Y)"
                   onClick={() => store.set({ regionsShown: !regionsShown })}>
@@ -62,14 +65,18 @@ function Row({ store, region, index }: RowProps) {
   const missing = region.label === '' || store.ui.complaints.some(({ at }) => at === region.id);
   const { px, mm } = sizeText(region, film);
   const name = `region ${index + 1}`;
+  const line = useRef<HTMLLIElement>(null);
+  useEffect(() => {
+    if (selected) line.current?.scrollIntoView?.({ block: 'nearest' });
+  }, [selected]);
   return (
-    <li class={`region${selected ? ' active' : ''}${missing ? ' missing' : ''}${hidden ? ' faint' : ''}`} aria-current={selected ? 'true' : undefined}>
+    <li ref={line} class={`region${selected ? ' active' : ''}${missing ? ' missing' : ''}${hidden ? ' faint' : ''}`} aria-current={selected ? 'true' : undefined}>
       <div class="line">
         <button type="button" class="plain number" aria-label={`Go to ${name}`} title={`Go to ${name}: ${region.shape}, ${px}${mm && `, ${mm}`}`} onClick={() => goTo(store, region)}>
           <Icon path={SHAPES[region.shape]} />{index + 1}
         </button>
         <BoundFinding store={store} region={region} index={index} />
-        <span class="size" title={`${region.shape}, ${px}`}>{mm || px}</span>
+        <span class="size" title={`${region.shape}, ${px}${mm && `, ${mm}`}`}>{mm ? mm.replace(' on detector', '') : px}</span>
         <button type="button" class="plain" aria-label={`Hide ${name}`} aria-pressed={hidden} title={hidden ? `Show ${name}` : `Hide ${name}`} onClick={() => toggleHidden(store, region.id)}>
           <Icon path={hidden ? `${EYE}M3 17L17 3` : EYE} />
         </button>
@@ -89,7 +96,6 @@ function BoundFinding({ store, region, index }: RowProps) {
   return (
     <select
       id={`panel-region-${index}`} aria-label={`Finding of region ${index + 1}`} value={region.label} aria-invalid={region.label === ''}
-      onFocus={() => store.set({ selected: region.id })}
       onChange={(event) => store.dispatch({ kind: 'relabel-region', id: region.id, label: event.currentTarget.value })}
     >
       {region.label === '' && <option value="" disabled>Which finding?</option>}
