@@ -59,7 +59,7 @@ def stage(
         Not one image could be had.
     """
     by_source = manifest.by_source(instances)
-    lines = [line.data for line in manifest.read(training_manifest_uri, storage=storage)]
+    lines = [line.data for line in manifest.read(training_manifest_uri, storage=storage, limits=False)]
     sources = [manifest.source_of(line) for line in lines]
     held = [by_source[source] for source in sources if source in by_source]
     report = retrieve(held, archive, folder / "images", progress=progress)
@@ -73,6 +73,6 @@ def stage(
     if not staged:
         reasons = sorted(set(refused.values()))[:3]
         raise LearningError(f"{training_manifest_uri}: expected images for {len(lines)} lines, got none: {'; '.join(reasons)}")
-    manifest.write(to_uri(folder / MANIFEST_NAME), staged)
+    manifest.write(to_uri(folder / MANIFEST_NAME), staged, limits=False)
     return Staged(folder, len(staged), refused)
 

@@ -260,7 +260,7 @@ def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     found = summary.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
     uri = to_uri(options.output or settings.workspace / "training" / "training.manifest")
     lines = output.augmented_lines(objects, instances, truth=truth, seed=options.seed)
-    count = manifest.write(uri, lines, storage=storage)
+    count = manifest.write(uri, lines, storage=storage, limits=False)
     _say(f"{count} of {len(objects)} objects have a label, {refused} answers refused, kappa {found.overall_kappa}: {uri}")
     return {
         "ok": not failed,

@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from dicom_workflow.errors import ManifestError, RecordError
@@ -24,6 +25,8 @@ from dicom_workflow.storage import Storage
 
 MAX_LINE_CHARACTERS = 100_000
 MAX_ATTRIBUTE_CHARACTERS = 20_000
+MAX_OUTPUT_CHARACTERS = 20_000_000
+"""What a line may have that no job is to take: with nine answers full of outlines it is far longer than an input line."""
 MAX_JOB_OBJECTS = 100_000
 """Objects one labeling job takes. A manifest may be longer; `split_for_jobs` cuts it."""
 
@@ -65,7 +68,7 @@ def by_source(instances: Iterable[Instance]) -> dict[str, Instance]:
     return {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
 
 
-def check_entry(data: object, text_characters: int | None = None) -> dict[str, Any]:
+def check_entry(data: object, text_characters: int | None = None, *, limits: bool = True) -> dict[str, Any]:
     """Return the object of one line when it keeps the contract of an input manifest.
 
     Parameters
@@ -74,6 +77,8 @@ def check_entry(data: object, text_characters: int | None = None) -> dict[str, A
         The decoded JSON value.
     text_characters : int, optional
         Length of the line as written; measured when not given.
+    limits : bool
+        Hold the line to the lengths that a labeling job takes, too; what a job wrote may be longer.
 
     Raises
     ------
@@ -94,12 +99,14 @@ def check_entry(data: object, text_characters: int | None = None) -> dict[str, A
         raise RecordError(f"expected 'source-ref' as an s3:// or file:// URI, got {reference[:60]!r}.")
     if "labels" in data:
         parse_label_list(data["labels"])
+    if strange := next((name for name in data if name.startswith("$")), ""):
+        raise RecordError(f"expected attribute names that do not begin with '$', got {strange[:60]!r}.")
+    if not limits:
+        return data
     length = text_characters if text_characters is not None else len(json.dumps(data, ensure_ascii=False))
     if length > MAX_LINE_CHARACTERS:
         raise RecordError(f"expected at most {MAX_LINE_CHARACTERS:,} characters, got {length:,}.")
     for name, value in data.items():
-        if name.startswith("$"):
-            raise RecordError(f"expected attribute names that do not begin with '$', got {name[:60]!r}.")
         # A short line cannot hold a long attribute, so most lines are never measured.
         if length > MAX_ATTRIBUTE_CHARACTERS and len(_attribute_text(value)) > MAX_ATTRIBUTE_CHARACTERS:
             raise RecordError(f"expected at most {MAX_ATTRIBUTE_CHARACTERS:,} characters in an attribute, {name!r} has more.")
@@ -111,7 +118,8 @@ def read(
     *,
     storage: Storage | None = None,
     on_error: Callable[[ManifestError], None] | None = None,
-    check: Callable[[object, int], dict[str, Any]] = check_entry,
+    check: Callable[[object, int], dict[str, Any]] | None = None,
+    limits: bool = True,
 ) -> Iterator[Line]:
     """Yield the lines of a manifest, one at a time.
 
@@ -124,7 +132,9 @@ def read(
     on_error : callable, optional
         Called with each broken line, which is then left out. When not given the first broken line raises.
     check : callable
-        What a line must keep; `check_entry` for an input manifest, `any_object` for other JSON Lines files.
+        What a line must keep; `check_entry` when not given, `any_object` for other JSON Lines files.
+    limits : bool
+        Hold lines to the lengths that a labeling job takes; False for what a job wrote.
 
     Yields
     ------
@@ -137,15 +147,17 @@ def read(
         A line is broken and `on_error` was not given, or the manifest has no line at all.
     """
     number = seen = 0
+    most = MAX_LINE_CHARACTERS if limits else MAX_OUTPUT_CHARACTERS
+    keeps = check or partial(check_entry, limits=limits)
     with (storage or Storage()).open(uri) as stream:
         # A character takes at most four bytes; the limit keeps a file without line ends out of memory.
-        while raw := stream.readline(4 * MAX_LINE_CHARACTERS + 2):
+        while raw := stream.readline(4 * most + 2):
             number += 1
             try:
-                if len(raw) > 4 * MAX_LINE_CHARACTERS and not raw.endswith(b"\n"):
+                if len(raw) > 4 * most and not raw.endswith(b"\n"):
                     _skip_line(stream)
-                    raise RecordError(f"expected at most {MAX_LINE_CHARACTERS:,} characters in a line, got more.")
-                line = _decode(raw, check)
+                    raise RecordError(f"expected at most {most:,} characters in a line, got more.")
+                line = _decode(raw, keeps)
             except RecordError as error:
                 problem = ManifestError(uri, number, str(error))
                 if on_error is None:
@@ -167,7 +179,14 @@ def any_object(data: object, text_characters: int) -> dict[str, Any]:
     return data
 
 
-def write(uri: str, entries: Iterable[Mapping[str, Any]], *, storage: Storage | None = None, check: bool = True) -> int:
+def write(
+    uri: str,
+    entries: Iterable[Mapping[str, Any]],
+    *,
+    storage: Storage | None = None,
+    check: bool = True,
+    limits: bool = True,
+) -> int:
     """Write a manifest in one step and return how many lines it has.
 
     Parameters
@@ -178,6 +197,8 @@ def write(uri: str, entries: Iterable[Mapping[str, Any]], *, storage: Storage | 
         Streamed; only one is in memory at a time.
     check : bool
         Hold each entry to the contract of an input manifest.
+    limits : bool
+        Hold it to the lengths that a labeling job takes, too; False for a manifest that no job is to read.
 
     Raises
     ------
@@ -190,7 +211,7 @@ def write(uri: str, entries: Iterable[Mapping[str, Any]], *, storage: Storage | 
             try:
                 text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
                 if check:
-                    check_entry(dict(entry), len(text))
+                    check_entry(dict(entry), len(text), limits=limits)
             except (RecordError, TypeError, ValueError, RecursionError) as error:
                 raise ManifestError(uri, count, f"{str(error).removesuffix('.')}. Nothing was written.") from None
             stream.write(_encoded(text, entry) + b"\n")

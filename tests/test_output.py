@@ -167,3 +167,19 @@ def test_truth_is_read_in_both_forms() -> None:
 def test_truth_names_the_line_of_a_strange_value() -> None:
     with pytest.raises(ManifestError, match="truth, line 3: expected 1 or 0 under 'Edema', got 'yes'"):
         Truth.parse("sop_instance_uid,Edema\n1.1,1\n1.2,yes\n")
+
+
+def test_a_line_full_of_outlines_is_read_and_goes_on_to_training(tmp_path: Path) -> None:
+    """A job's input has limits for its lines; what nine readers drew has none, and must come back all the same."""
+    outline = {"label": "Edema", "shape": "polygon", "points_px": [[n + 0.25, n * 1.5] for n in range(2000)]}
+    regions = [{**outline, "workerId": f"w{n}"} for n in range(9)]
+    labels = {"Edema": {"state": "positive", "confidence": 1.0, "votes": {"positive": 9, "negative": 0, "uncertain": 0}}}
+    label = {"labels": labels, "regions": regions, "annotationsFromAllWorkers": [answer("w1", Edema="positive")]}
+    uri = write_lines(tmp_path / "output.manifest", {"source": ONE, "a": label, "a-metadata": METADATA, "patient_id": "p"})
+    objects = list(output.read_output(uri))
+    assert (len(objects[0].regions), len(objects[0].regions[8].points_px)) == (9, 2000)
+    training = to_uri(tmp_path / "training.manifest")
+    assert manifest.write(training, output.augmented_lines(objects), limits=False) == 1
+    with pytest.raises(ManifestError, match="at most 100,000 characters"):
+        manifest.write(training, output.augmented_lines(objects))
+    assert manifest.validate(uri).refused == 1  # as the input of another job it is too long

@@ -67,11 +67,10 @@ def page_extras(
         if line.get(name) is None:
             continue
         try:
-            value = build(line[name])
-            length = len(json.dumps(value))
+            length = len(json.dumps(line[name], ensure_ascii=False))
             if length > MAX_CHARACTERS:
                 raise RecordError(f"expected at most {MAX_CHARACTERS:,} characters in an attribute, got {length:,}.")
-            extras[name] = value
+            extras[name] = build(line[name])
         except (AnswerError, RecordError) as error:
             refused[name] = str(error)
     return extras, refused

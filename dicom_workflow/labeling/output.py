@@ -89,7 +89,7 @@ def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None
     if first == b"[":
         yield from _read_batch(uri, store)
         return
-    for number, data in manifest.read(uri, storage=store):
+    for number, data in manifest.read(uri, storage=store, limits=False):
         yield _from_line(uri, number, data, attribute, store)
 
 

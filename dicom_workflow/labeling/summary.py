@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dicom_workflow.labeling import agreement
 from dicom_workflow.labeling.output import LabeledObject
+from dicom_workflow.records import Answer
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What an image took one reader, as medians over the answers that say so; None where none does."""
+
+    active_seconds: float | None = None
+    """With the page visible and somebody at it."""
+    clicks: float | None = None
+    keys: float | None = None
+    changes: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return a JSON object."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -26,6 +43,8 @@ class Summary:
     """Reader → how often it was right; against the truth where it is known, else against the other readers."""
     consolidated_accuracy: float | None = None
     best_single_reader_accuracy: float | None = None
+    effort: Mapping[str, Effort] = field(default_factory=dict)
+    """Reader → what an image took; only readers whose answers say so."""
 
     def metrics(self) -> dict[str, float | None]:
         """Return the headline figures for a record."""
@@ -38,7 +57,12 @@ class Summary:
     def rows(self) -> list[dict[str, Any]]:
         """Return a row per reader, and one for the consolidated labels where the truth is known; for a table."""
         rows: list[dict[str, Any]] = [
-            {"reader": reader, "images": self.answers[reader], **_without_counts(performance.to_json())}
+            {
+                "reader": reader,
+                "images": self.answers[reader],
+                **_without_counts(performance.to_json()),
+                **(self.effort[reader].to_json() if reader in self.effort else {}),
+            }
             for reader, performance in self.performance.items()
         ]
         if self.consolidated_accuracy is not None:
@@ -68,6 +92,8 @@ def summarize(
         for reader in item.answers:
             answers[reader] = answers.get(reader, 0) + 1
     known = truth or None
+    given = {reader: [item.answers[reader] for item in objects if reader in item.answers] for reader in sorted(answers)}
+    efforts = {reader: _effort(said) for reader, said in given.items()}
     return Summary(
         labels=wanted,
         kappa={label: _number(found.kappa) for label, found in per_label.items()},
@@ -77,6 +103,20 @@ def summarize(
         performance=agreement.worker_performance(objects, wanted, known),
         consolidated_accuracy=_number(agreement.consolidated_accuracy(objects, wanted, known)) if known else None,
         best_single_reader_accuracy=_number(agreement.best_single_reader_accuracy(objects, wanted, known)) if known else None,
+        effort={reader: effort for reader, effort in efforts.items() if effort != Effort()},
+    )
+
+
+def _effort(answers: Sequence[Answer]) -> Effort:
+    def middle(*values: float | None) -> float | None:
+        known = [float(value) for value in values if value is not None]
+        return round(statistics.median(known), 1) if known else None
+
+    return Effort(
+        active_seconds=middle(*(answer.timings.get("active_seconds") for answer in answers)),
+        clicks=middle(*(answer.actions.get("clicks") for answer in answers)),
+        keys=middle(*(answer.actions.get("keys") for answer in answers)),
+        changes=middle(*(answer.actions.get("changes") for answer in answers)),
     )
 
 

@@ -271,7 +271,9 @@ def load_images(
 def _lines(uri: str, problems: list[str]) -> Iterable[manifest.Line]:
     # A split without images may well have an empty manifest; a channel without any line is refused by the caller.
     with contextlib.suppress(ManifestError):
-        yield from manifest.read(uri, check=manifest.any_object, on_error=lambda error: problems.append(str(error)))
+        yield from manifest.read(
+            uri, check=manifest.any_object, limits=False, on_error=lambda error: problems.append(str(error))
+        )
 
 
 def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:

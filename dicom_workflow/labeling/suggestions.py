@@ -1,0 +1,135 @@
+"""What a model says of the images of a labeling job, put into its manifest for the worker's page.
+
+A reader who sees a model's answer first tends to give it again. So by default the page shows it after the reader's first
+reading, which is kept: `assistance_effect` says how often readers then came round to the model, and how often they went away
+from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_workflow import manifest
+from dicom_workflow.errors import LabelingError, ManifestError
+from dicom_workflow.labeling.extras import MODES
+from dicom_workflow.labeling.output import LabeledObject
+from dicom_workflow.records import LabelState, parse_label_list
+from dicom_workflow.storage import Storage
+
+AFTER_FIRST_READ = "after-first-read"
+
+_LEANING = {LabelState.NEGATIVE: 0.0, LabelState.UNCERTAIN: 0.5, LabelState.UNKNOWN: 0.5, LabelState.POSITIVE: 1.0}
+
+
+def read_predictions(uri: str, *, storage: Storage | None = None) -> dict[str, dict[str, float]]:
+    """Return source → label → probability of a ``predictions.jsonl``, as prediction with a model bundle writes it.
+
+    Raises
+    ------
+    ManifestError
+        A line has no source or no probabilities from 0 to 1.
+    """
+    predictions: dict[str, dict[str, float]] = {}
+    for number, data in manifest.read(uri, storage=storage, check=manifest.any_object):
+        source, given = manifest.source_of(data), data.get("probabilities")
+        if not source or not isinstance(given, Mapping):
+            raise ManifestError(uri, number, f"expected 'source' and 'probabilities', got keys {sorted(data)[:8]}.")
+        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in given.values()):
+            raise ManifestError(uri, number, "expected probabilities as numbers from 0 to 1.")
+        predictions[source] = {str(label): round(float(value), 4) for label, value in given.items()}
+    return predictions
+
+
+def with_suggestions(
+    entries: Iterable[Mapping[str, Any]],
+    predictions: Mapping[str, Mapping[str, float]],
+    *,
+    mode: str = AFTER_FIRST_READ,
+    model: str = "",
+) -> Iterator[dict[str, Any]]:
+    """Yield the entries of a manifest with ``suggestions`` for the page; one without a prediction stays as it is.
+
+    Parameters
+    ----------
+    entries : iterable of mappings
+        Input manifest entries.
+    predictions : mapping
+        Source → label → probability, see `read_predictions`. Only the labels of an entry are taken.
+    mode : {'after-first-read', 'shown', 'off'}
+        When the page shows them; with ``off`` never, they are only kept with the answer.
+    model : str
+        Name of the model, kept with each answer.
+
+    Raises
+    ------
+    LabelingError
+        Another mode; or not one entry has a prediction, so that the two do not belong together.
+    """
+    if mode not in MODES:
+        raise LabelingError(f"expected the mode of suggestions as one of {', '.join(MODES)}, got {mode!r}.")
+    matched = 0
+    for entry in entries:
+        known = predictions.get(manifest.source_of(entry), {})
+        labels = parse_label_list(entry["labels"]) if "labels" in entry else ()
+        probabilities = {label: known[label] for label in labels if label in known}
+        matched += bool(probabilities)
+        suggested = {"suggestions": {"mode": mode, "model": model[:200], "probabilities": probabilities}}
+        yield {**entry, **(suggested if probabilities else {})}
+    if not matched:
+        raise LabelingError("expected predictions for at least one image of the manifest, found none. Compare their sources.")
+
+
+def suggest(
+    manifest_uri: str,
+    predictions_uri: str,
+    target_uri: str,
+    *,
+    mode: str = AFTER_FIRST_READ,
+    model: str = "",
+    storage: Storage | None = None,
+) -> str:
+    """Write a manifest with a model's suggestions and return its URI; without predictions, return the one given."""
+    if not predictions_uri:
+        return manifest_uri
+    entries = (line.data for line in manifest.read(manifest_uri, storage=storage))
+    predictions = read_predictions(predictions_uri, storage=storage)
+    manifest.write(target_uri, with_suggestions(entries, predictions, mode=mode, model=model), storage=storage)
+    return target_uri
+
+
+@dataclass(frozen=True)
+class AssistanceEffect:
+    """What readers did with one label after they had seen what a model says of it."""
+
+    towards: int = 0
+    """Readings that came nearer to the model."""
+    away: int = 0
+    """Readings that went farther from it."""
+    unchanged: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return a JSON object."""
+        return dict(vars(self))
+
+
+def assistance_effect(
+    objects: Iterable[LabeledObject], labels: Sequence[str], *, threshold: float = 0.5
+) -> dict[str, AssistanceEffect]:
+    """Return, for each label, how many first readings changed towards and away from the model.
+
+    Counted are the answers with a first reading and a probability for the label. A model says present at or above `threshold`,
+    else absent; a reader's uncertain or not assessed lies half-way between the two.
+    """
+    counts = {label: [0, 0, 0] for label in labels}
+    for answer in (answer for item in objects for answer in item.answers.values()):
+        first, said = answer.first_read, answer.assistance.get("probabilities", {})
+        if first is None or answer.unusable or first.unusable:
+            continue
+        for label in labels:
+            if label in said:
+                called = 1.0 if said[label] >= threshold else 0.0
+                before, after = (abs(_LEANING[one.labels.get(label, LabelState.UNKNOWN)] - called) for one in (first, answer))
+                counts[label][0 if after < before else 1 if after > before else 2] += 1
+    return {label: AssistanceEffect(*found) for label, found in counts.items()}
