@@ -29,7 +29,7 @@ def write_predictions(path: Path, *lines: dict[str, Any]) -> str:
 def test_predictions_reach_the_page_of_their_image_and_nothing_else_of_them_does(tmp_path: Path) -> None:
     entries = [{"source": source, "labels": ["Edema", "Fracture"]} for source in (ONE, TWO)]
     given = manifest.write(to_uri(tmp_path / "input.manifest"), entries)
-    line = {"source": ONE, "probabilities": {"Edema": 0.123456, "Gout": 0.9}, "patient_id": "MRN-7", "truth": {"Edema": "positive"}}
+    line = {"source": ONE, "probabilities": {"Edema": 0.123456, "Gout": 0.9}, "patient_id": "MRN-7"}
     predictions = write_predictions(tmp_path / "predictions.jsonl", line)
     target = to_uri(tmp_path / "suggested.manifest")
     assert suggestions.suggest(to_uri(tmp_path / "input.manifest"), predictions, target, model="densenet 0a1b") == target
