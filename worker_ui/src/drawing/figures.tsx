@@ -91,7 +91,7 @@ export function Tag({ tag: { text, box, id }, kind }: { tag: PlacedTag; kind: st
 
 /** The keyboard's cursor: a cross with a hole, so that what is under it can be seen. */
 export function Crosshair({ at: [x, y] }: { at: Point }) {
-  const d = `M${x - 22},${y}H${x - 4}M${x + 4},${y}H${x + 22}M${x},${y - 22}V${y - 4}M${x},${y + 4}V${y + 22}`;
+  const d = `M${x - 26},${y}H${x - 5}M${x + 5},${y}H${x + 26}M${x},${y - 26}V${y - 5}M${x},${y + 5}V${y + 26}`;
   return (
     <g class="mark crosshair" data-crosshair>
       <path class="halo" d={d} />

@@ -40,8 +40,8 @@ export function handlesOf(shape: MarkShape, points: readonly Point[], map: Affin
 function boxHandles(points: readonly Point[], onScreen: readonly Point[], map: Affine): PlacedHandle[] {
   const box = bounds(points), screen = bounds(onScreen);
   const width = screen.right - screen.left, height = screen.bottom - screen.top;
-  // The handles of a small box stand off from it: each can be hit, and the box can still be seen.
-  const offX = Math.max(0, (APART - width) / 2), offY = Math.max(0, (APART - height) / 2);
+  // The handles of a small box stand off from it, the more the smaller it is: each can be hit, and the box can be seen.
+  const offX = Math.max(0, (2 * APART - width) / 4), offY = Math.max(0, (2 * APART - height) / 4);
   const handles: PlacedHandle[] = [];
   for (const y of [-1, 0, 1] as const) {
     for (const x of [-1, 0, 1] as const) {

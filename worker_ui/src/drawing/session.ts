@@ -128,6 +128,7 @@ export class Drawing {
   closePolygon(frame: Frame): boolean {
     if (!this.draft || !isPolygon(this.draft)) return false;
     if (this.draft.points.length >= 3) this.close(frame, this.draft.points);
+    else this.store.set({ notice: 'A polygon needs three corners' });
     this.changed();
     return true;
   }
