@@ -24,6 +24,8 @@ export type Foreign =
   | { readonly kind: 'changed'; readonly draft: Draft }
   /** Another tab has sent this reading. */
   | { readonly kind: 'sent' }
+  /** The draft is gone: as one that had been sent, because the answer has arrived. */
+  | { readonly kind: 'removed' }
   /** Somebody has emptied the storage. */
   | { readonly kind: 'erased' };
 
@@ -72,7 +74,7 @@ export function openDrafts(key: string, { onForeign, host = window }: { onForeig
     if (envelope.state === 'sent') onForeign({ kind: 'sent' });
     else if (draft) onForeign({ kind: 'changed', draft });
   };
-  const unwatch = storage.watch(name, (text) => (text === null ? onForeign({ kind: 'erased' }) : heard(text)));
+  const unwatch = storage.watch(name, (text, all) => (text === null ? onForeign({ kind: all ? 'erased' : 'removed' }) : heard(text)));
 
   return {
     found,

@@ -23,10 +23,13 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   let saved: Pick<Draft, 'reading' | 'first'> = { reading: start, first: store.ui.first };
   let phase: 'open' | 'sending' | 'sent' | 'sent elsewhere' = 'open';
   let toldAt = -Infinity;
+  /** What was found had been sent, and nothing has become of it since. */
+  let underway = false;
   const drafts = openDrafts(store.task.key, { onForeign, host });
 
   function save(): void {
     saved = { reading: store.reading, first: store.ui.first };
+    underway = false;
     const kept = drafts.save({ ...saved, session: session.record() }, phase === 'sending');
     if (kept !== store.ui.kept) store.set({ kept });
   }
@@ -42,7 +45,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
 
   function onForeign(event: Foreign): void {
     if (phase === 'sent') return;
-    if (event.kind === 'sent') {
+    if (event.kind === 'sent' || (event.kind === 'removed' && underway)) {
       phase = 'sent elsewhere';
       store.set({ sent: true, notice: 'Sent from another tab. Nothing more can be sent from here.' });
     } else if (event.kind === 'changed') {
@@ -59,6 +62,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
 
   if (drafts.found) {
     if (drafts.found.draft.session) session.goOnFrom(drafts.found.draft.session);
+    underway = drafts.found.sent;
     show(drafts.found.draft);
   }
   store.set({ kept: drafts.kept, notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice });

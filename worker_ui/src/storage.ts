@@ -56,10 +56,11 @@ export class Storage {
     return [...names];
   }
 
-  /** Call back when another tab changes what is under a name; with null when it is gone. */
-  watch(name: string, changed: (text: string | null) => void): () => void {
+  /** Call back when another tab changes what is under a name: with the text, or with what became of it. */
+  watch(name: string, changed: (text: string | null, all: boolean) => void): () => void {
     const listener = (event: StorageEvent) => {
-      if (event.key === PREFIX + name || event.key === null) changed(event.key === null ? null : event.newValue);
+      if (event.key === null) changed(null, true);
+      else if (event.key === PREFIX + name) changed(event.newValue, false);
     };
     this.host.addEventListener('storage', listener);
     return () => this.host.removeEventListener('storage', listener);
@@ -79,7 +80,7 @@ export class Storage {
     const texts = this.tab();
     if (texts === null) return false;
     try {
-      const name = texts.size === 0 && change(texts).size === 0 ? '' : NAME_MARK + JSON.stringify([...change(texts)]);
+      const after = change(texts), name = after.size === 0 ? '' : NAME_MARK + JSON.stringify([...after]);
       this.host.name = name;
       return this.host.name === name;
     } catch {
