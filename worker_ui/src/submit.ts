@@ -13,11 +13,14 @@ interface CrowdForm extends HTMLElement {
 
 /** A host that shows no sign of sending for so long has refused, or its own check holds the form. */
 const NO_SIGN_MS = 5000;
+/** The second click of a double click that locked the first reading is not meant to send it. */
+const LOCK_HOLDS_MS = 1000;
 const FIRST_LOCKED = 'Your first reading is recorded. The model’s suggestions are shown now: change what you want to change, then submit.';
 
 /** Sending one reading; made once for a page. */
 export class Submission {
   private released = false;
+  private lockedAt = -Infinity;
   private watching: ReturnType<typeof setTimeout> | undefined;
   private readonly listening = new AbortController();
   private readonly busy: MutationObserver;
@@ -80,7 +83,9 @@ export class Submission {
   /** With assistance after the first read, the first time locks the reading and shows the suggestions. */
   private locksFirst(): boolean {
     const { store } = this;
-    if (store.task.suggestions?.mode !== 'after-first-read' || store.ui.first !== null || store.reading.unusable !== '') return false;
+    if (store.task.suggestions?.mode !== 'after-first-read' || store.reading.unusable !== '') return false;
+    if (store.ui.first !== null) return performance.now() - this.lockedAt < LOCK_HOLDS_MS;
+    this.lockedAt = performance.now();
     this.session.firstRead();
     store.set({ first: store.reading, complaints: [], notice: FIRST_LOCKED });
     return true;
