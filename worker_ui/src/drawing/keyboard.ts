@@ -1,6 +1,7 @@
 /** Drawing and changing marks by keys alone, while the film has the focus. Arrows go by the screen, however the film lies. */
 
 import { panBy } from '../commands';
+import { open as mayChange } from '../panel/list';
 import type { Store } from '../store';
 import type { Point } from '../types';
 import { apply } from '../view';
@@ -108,6 +109,7 @@ function crosshairOf(drawing: Drawing, frame: Frame): Point {
 }
 
 function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boolean {
+  if (!mayChange(store)) return true;
   const polygon = drawing.draft?.tool === 'polygon' || drawing.draft?.tool === 'freehand';
   // Who draws with the mouse closes with Enter, wherever the pointer is.
   if (polygon && drawing.pointer && event.key === 'Enter') return drawing.closePolygon(frame);
@@ -128,7 +130,7 @@ let run = 0, last = -Infinity;
 
 function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const mark = markOf(store, store.ui.selected);
-  if (!mark) return false;
+  if (!mark || !mayChange(store)) return false;
   const step = event.shiftKey ? 10 : 1;
   const by = stepInImage(frame, [dx * step, dy * step]);
   const now = performance.now();
@@ -148,6 +150,7 @@ function grown(shape: string, points: readonly Point[], by: Point, frame: Frame)
 }
 
 function takeHandle(store: Store, drawing: Drawing, frame: Frame, index: number): boolean {
+  if (!mayChange(store)) return true;
   const mark = markOf(store, store.ui.selected);
   const handles = mark ? handlesOf(mark.shape, mark.points, frame.map) : [];
   const taken = handles.at(index % Math.max(1, handles.length));

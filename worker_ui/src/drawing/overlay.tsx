@@ -17,7 +17,6 @@ import { MODEL_DASH, readerClass, readerDash } from './readers';
 import { drawingOf, type Drawing } from './session';
 import { bounds, distance, type Box } from './shapes';
 import { placeTags, shortened, type TagWish } from './tags';
-import '../styles/drawing.css';
 
 export function Overlay({ store }: { readonly store: Store }) {
   const layer = useRef<SVGSVGElement>(null);

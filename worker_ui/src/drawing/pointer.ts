@@ -1,5 +1,6 @@
 /** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the film beneath. */
 
+import { open as mayChange } from '../panel/list';
 import type { Store } from '../store';
 import type { Point } from '../types';
 import { frameOf, type Frame } from './frame';
@@ -17,7 +18,7 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
 
   const down = (event: PointerEvent): void => {
     const frame = frameOf(store);
-    if (!frame || store.ui.sending || store.ui.sent || event.button !== 0 || !event.isPrimary) {
+    if (!frame || event.button !== 0 || !event.isPrimary) {
       // A second finger is about to zoom: what the first one began was no mark.
       if (!event.isPrimary && held !== null) drawing.abortPress();
       return;
@@ -74,7 +75,7 @@ function placeIn(svg: SVGSVGElement, event: MouseEvent): Point {
 }
 
 function pressDrawing(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGElement, event: PointerEvent): boolean {
-  if (event.altKey) return false; // the film is moved
+  if (event.altKey || !mayChange(store)) return false; // with Alt the film is moved
   const at = placeIn(svg, event);
   drawing.regular = event.shiftKey;
   drawing.crosshair = null;
@@ -94,14 +95,16 @@ function pressSelect(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGEl
   const { selected } = store.ui;
   const handle = underPointer(store, frame, at, event.pointerType, false);
   if (handle && selected) {
+    if (!mayChange(store)) return false;
     if (event.altKey) removeVertex(store, selected, handle.handle);
     else drawing.take(selected, handle.handle, frame, at);
     return !event.altKey;
   }
   const mark = markAt(store, frame, at);
   if ((mark?.id ?? null) !== selected) store.set({ selected: mark?.id ?? null });
-  if (mark) drawing.take(mark.id, null, frame, at);
-  return mark !== null;
+  if (!mark || !mayChange(store)) return false;
+  drawing.take(mark.id, null, frame, at);
+  return true;
 }
 
 function releaseEdit(store: Store, drawing: Drawing, frame: Frame, at: Point): void {
