@@ -31,7 +31,7 @@ export function readTask(element: HTMLElement): Task {
   const suggestions = part(tell, null, () => readSuggestions(own(input, 'suggestions'), labels, tell));
   const earlier = part(tell, [], () => readEarlier(own(input, 'earlier_answers'), tell));
   return {
-    key: draftKey(element.ownerDocument, input, image.url, labels, earlier.length > 1),
+    key: draftKey(input, [image.url, second?.url ?? ''], labels, earlier.length > 1),
     image,
     second,
     findings,
@@ -111,7 +111,7 @@ function split(text: string): unknown[] {
 function regionRule(label: string, rules: unknown, tell: Tell): Finding['region'] {
   const usual: Finding['region'] = label === NO_FINDING ? 'none' : 'optional';
   const rule = own(rules, label) ?? (label === NO_FINDING ? undefined : own(rules, '*'));
-  if (rule === undefined) return usual;
+  if (rule === undefined || rule === null) return usual;
   if (rule === 'required' || rule === 'optional' || rule === 'none') return rule;
   tell(`The region rule of “${label}” is ${shown(rule)}; it may be required, optional or none.`);
   return usual;
@@ -120,7 +120,7 @@ function regionRule(label: string, rules: unknown, tell: Tell): Finding['region'
 function readAnswerAll(rules: unknown, tell: Tell): boolean {
   if (rules !== undefined && !isObject(rules)) tell('The rules are not an object.');
   const value = own(rules, 'answer_all');
-  if (value !== undefined && typeof value !== 'boolean') tell(`“answer_all” is ${shown(value)}; it may be true or false.`);
+  if (value !== undefined && value !== null && typeof value !== 'boolean') tell(`“answer_all” is ${shown(value)}; it may be true or false.`);
   return value !== false;
 }
 
@@ -131,7 +131,7 @@ function readSecond(input: Record<string, unknown>, granted: string | undefined,
     return null;
   }
   const role = own(given, 'role');
-  if (role !== undefined && role !== 'lateral' && role !== 'prior' && role !== 'other') tell(`The role of the second image is ${shown(role)}.`);
+  if (role !== undefined && role !== null && role !== 'lateral' && role !== 'prior' && role !== 'other') tell(`The role of the second image is ${shown(role)}.`);
   return {
     url,
     renderedUrl: address(own(input, 'renderedSecond'), tell),
@@ -230,13 +230,18 @@ function address(value: unknown, tell: Tell): ImageSource['url'] {
   return '';
 }
 
-/** The host's own key, or one that is the same whenever this image is asked about in this way; not the signed address, which changes. */
-function draftKey(document: Document, input: Record<string, unknown>, url: string, labels: readonly string[], adjudicates: boolean): string {
+/** The host's own key, or one that is the same whenever these images are asked about in this way, however they are signed. */
+function draftKey(input: Record<string, unknown>, urls: readonly string[], labels: readonly string[], adjudicates: boolean): string {
   const host = document.querySelector<HTMLMetaElement>('meta[name="task-draft-key"]')?.content ?? '';
   if (host !== '') return host.length <= 200 ? host : digest(host);
-  const image = own(input, 'source') ?? own(input, 'source-ref') ?? own(input, 'image') ?? url.split(/[?#]/, 1)[0];
+  const image = own(input, 'source') ?? own(input, 'source-ref') ?? own(input, 'image') ?? '';
   const mode = own(own(input, 'suggestions'), 'mode') ?? '';
-  return digest(JSON.stringify([ANSWER_SCHEMA, image, own(own(input, 'second_image'), 'image') ?? '', labels, mode, adjudicates]));
+  return digest(JSON.stringify([ANSWER_SCHEMA, image, image === '' ? urls.map(unsigned) : [], labels, mode, adjudicates]));
+}
+
+/** An address without what changes from visit to visit. */
+function unsigned(url: string): string {
+  return url.split(/[?#]/, 1)[0] ?? '';
 }
 
 /** 128 bits of a text, in hexadecimal; where the page is not served over TLS the browser's own digest is not there. */
