@@ -2,6 +2,7 @@
 
 import { openDrafts, type Draft, type Foreign, type Found } from './drafts';
 import type { Session } from './session';
+import type { Kept } from './storage';
 import type { Store } from './store';
 import { fittedTo } from './task';
 import type { Reading } from './types';
@@ -30,7 +31,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   function save(): void {
     saved = { reading: store.reading, first: store.ui.first };
     underway = false;
-    const kept = drafts.save({ ...saved, session: session.record() }, phase === 'sending');
+    const kept = lasting(drafts.save({ ...saved, session: session.record() }, phase === 'sending'), host);
     if (kept !== store.ui.kept) store.set({ kept });
   }
 
@@ -65,7 +66,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
     underway = drafts.found.sent;
     show(drafts.found.draft);
   }
-  store.set({ kept: drafts.kept, notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice });
+  store.set({ kept: lasting(drafts.kept, host), notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice });
   const unsubscribe = store.subscribe(() => {
     if (phase !== 'sent elsewhere' && (store.reading !== saved.reading || store.ui.first !== saved.first)) save();
   });
@@ -79,7 +80,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   on(host, 'pageshow', () => drafts.check());
   on(host, 'focus', () => drafts.check());
   on(host, 'beforeunload', (event) => {
-    if (phase === 'open' && store.reading !== start && goesWithThePage(store, host)) event.preventDefault();
+    if (phase === 'open' && store.reading !== start && store.ui.kept === 'nowhere') event.preventDefault();
   });
 
   return {
@@ -104,9 +105,9 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   };
 }
 
-/** Whether leaving loses the draft: a frame's own name is forgotten when the page around it is loaded again. */
-function goesWithThePage(store: Store, host: Window): boolean {
-  return store.ui.kept === 'nowhere' || (store.ui.kept === 'tab' && host.parent !== host);
+/** What to promise: a frame's name outlives a reload of the frame, but not of the page around it. */
+function lasting(kept: Kept, host: Window): Kept {
+  return kept === 'tab' && host.parent !== host ? 'nowhere' : kept;
 }
 
 function noticeOf(found: Found | null, unreadable: boolean): string {

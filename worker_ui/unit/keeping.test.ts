@@ -100,7 +100,7 @@ describe('where nothing may be stored', () => {
     expect(tab.asks()).toBe(true);
   });
 
-  it('a tab keeps drafts; in a frame, which is made anew with the page around it, it asks as well', () => {
+  it('a tab keeps drafts; of a frame, which is made anew with the page around it, nothing is promised', () => {
     device.denied = true;
     const alone = page();
     present(alone.store);
@@ -110,7 +110,8 @@ describe('where nothing may be stored', () => {
     framed.parent = {};
     const { store } = page(framed);
     present(store);
-    expect([store.ui.kept, framed.asks()]).toEqual(['tab', true]);
+    expect([store.ui.kept, framed.asks()]).toEqual(['nowhere', true]);
+    expect(page(framed.reload()).store.reading).toEqual(store.reading);
   });
 
   it('changes the badge when the storage becomes full', () => {

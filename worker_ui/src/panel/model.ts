@@ -10,9 +10,9 @@ export function shownSuggestions(store: Store): Suggestions | null {
   return suggestions.mode === 'shown' || store.ui.first !== null ? suggestions : null;
 }
 
-/** Whether the next submit locks the first reading rather than sends. */
+/** Whether the next submit locks the first reading rather than sends; nothing is suggested for an image that cannot be read. */
 export function locksFirst(store: Store): boolean {
-  return store.task.suggestions?.mode === 'after-first-read' && store.ui.first === null;
+  return store.task.suggestions?.mode === 'after-first-read' && store.ui.first === null && store.reading.unusable === '';
 }
 
 export function probability(store: Store, label: string): number | null {
