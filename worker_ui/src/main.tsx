@@ -21,8 +21,6 @@ function begin(element: HTMLElement): void {
   const submission = new Submission(store, session, keepDrafts(store, session));
   const onSubmit = (): void => submission.submit();
   listenKeys(store, onSubmit);
-  // What a host has put above the page takes its part of the height.
-  document.documentElement.style.setProperty('--above', `${Math.round(element.getBoundingClientRect().top + scrollY)}px`);
   element.replaceChildren();
   render(<App store={store} onSubmit={onSubmit} onShown={() => session.imageShown()} />, element);
   if (document.querySelector('meta[name="worker-ui-test"]')) Object.assign(window, { radiographPage: { store, session } });
