@@ -34,9 +34,18 @@ export const SHORTCUTS: readonly Shortcut[] = [
     ['J / K', 'next, previous finding', (store, chord) => stepFinding(store, chord === 'J' ? 1 : -1), 'repeats'],
     ['/', 'search findings', () => void focusOn(PLACES.search)],
   ]),
-  { keys: '1 … 9, 0', text: 'finding 1 to 10', group: 'Findings', chords: DIGITS, run: (store, chord) => pick(store, chord, 0) },
   {
-    keys: 'Shift+1 … 0', text: 'finding 11 to 20', group: 'Findings', chords: DIGITS.map((digit) => `Shift+${digit}`),
+    keys: '1 … 9, 0',
+    text: 'finding 1 to 10',
+    group: 'Findings',
+    chords: DIGITS,
+    run: (store, chord) => pick(store, chord, 0),
+  },
+  {
+    keys: 'Shift+1 … 0',
+    text: 'finding 11 to 20',
+    group: 'Findings',
+    chords: DIGITS.map((digit) => `Shift+${digit}`),
     run: (store, chord) => pick(store, chord.slice(-1), 10),
   },
   ...group('Answer', [
@@ -49,13 +58,22 @@ export const SHORTCUTS: readonly Shortcut[] = [
     ['C', 'comment on the image', () => void focusOn(PLACES.comment)],
   ]),
   {
-    keys: 'Alt+1 … 9', text: 'accept reader 1 to 9 for the active finding', group: 'Answer',
-    chords: DIGITS.slice(0, 9).map((digit) => `Alt+${digit}`), run: (store, chord) => acceptActive(store, Number(chord.slice(-1)) - 1),
+    keys: 'Alt+1 … 9',
+    text: 'accept reader 1 to 9 for the active finding',
+    group: 'Answer',
+    chords: DIGITS.slice(0, 9).map((digit) => `Alt+${digit}`),
+    run: (store, chord) => acceptActive(store, Number(chord.slice(-1)) - 1),
   },
   ...group('Tools', [
-    ['W', 'contrast', tool('window')], ['M', 'move', tool('pan')], ['S', 'select', tool('select')],
-    ['R', 'rectangle', tool('rectangle')], ['E', 'ellipse', tool('ellipse')], ['G', 'polygon', tool('polygon')],
-    ['F', 'freehand', tool('freehand')], ['L', 'length', tool('length')], ['D', 'angle', tool('angle')],
+    ['W', 'contrast', tool('window')],
+    ['M', 'move', tool('pan')],
+    ['S', 'select', tool('select')],
+    ['R', 'rectangle', tool('rectangle')],
+    ['E', 'ellipse', tool('ellipse')],
+    ['G', 'polygon', tool('polygon')],
+    ['F', 'freehand', tool('freehand')],
+    ['L', 'length', tool('length')],
+    ['D', 'angle', tool('angle')],
   ]),
   ...group('Film', [
     ['I', 'invert', (store, _, film) => invert(store, film)],
@@ -63,7 +81,11 @@ export const SHORTCUTS: readonly Shortcut[] = [
     ['B', '1:1', (store, _, film) => oneToOne(store, film)],
     ['+ / -', 'zoom in, out', (store, chord, film) => zoomBy(store, chord === '+' ? 1.25 : 1 / 1.25, film), 'repeats'],
     ['[ / ]', 'rotate left, right', (store, chord, film) => rotate(store, chord === ']', film)],
-    ['H / V', 'flip horizontally, vertically', (store, chord, film) => flip(store, chord === 'H' ? 'horizontal' : 'vertical', film)],
+    [
+      'H / V',
+      'flip horizontally, vertically',
+      (store, chord, film) => flip(store, chord === 'H' ? 'horizontal' : 'vertical', film),
+    ],
     ['Home', 'reset view', (store) => everyFilm(store, resetView)],
     ['Y', 'hide or show regions', (store) => store.set({ regionsShown: !store.ui.regionsShown })],
     ['Delete / Backspace', 'remove what is selected', removeSelected],
@@ -99,8 +121,11 @@ export function listenKeys(store: Store, onSubmit: () => void): () => void {
 export function chordsOf(event: KeyboardEvent): string[] {
   // Windows sets Ctrl and Alt for AltGr; Alt alone is Alt, even where a browser calls the Option key of a Mac AltGr.
   const printed = event.getModifierState('AltGraph') && event.ctrlKey === event.altKey;
-  const ctrl = (event.ctrlKey || event.metaKey) && !printed, alt = event.altKey && !printed, shift = event.shiftKey;
-  const digit = digitOf(event), letter = letterOf(event);
+  const ctrl = (event.ctrlKey || event.metaKey) && !printed,
+    alt = event.altKey && !printed,
+    shift = event.shiftKey;
+  const digit = digitOf(event),
+    letter = letterOf(event);
   const before = `${ctrl ? 'Ctrl+' : ''}${alt ? 'Alt+' : ''}`;
   if (letter !== null) return [`${before}${shift ? 'Shift+' : ''}${letter}`];
   const sign = event.key.length === 1 ? `${before}${event.key}` : `${before}${shift ? 'Shift+' : ''}${event.key}`;
@@ -145,7 +170,9 @@ function handle(store: Store, event: KeyboardEvent): boolean {
 /** With the contrast tool arrows are contrast, as a drag is; otherwise they move the film. */
 function arrows(store: Store, event: KeyboardEvent, film: number): boolean {
   if (event.ctrlKey || event.altKey || event.metaKey) return false;
-  const way = ({ ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] } as Record<string, [number, number]>)[event.key];
+  const way = (
+    { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] } as Record<string, [number, number]>
+  )[event.key];
   if (!way) return false;
   const far = event.shiftKey ? 10 : 1;
   if (store.ui.tool === 'window') windowBy(store, 0.02 * far * way[0], 0.02 * far * way[1], film);
@@ -219,7 +246,14 @@ function escape(store: Store): boolean {
 }
 
 function group(name: Shortcut['group'], rows: readonly Row[]): Shortcut[] {
-  return rows.map(([keys, text, run, repeats]) => ({ keys, text, group: name, chords: chords(keys), run, repeats: repeats === 'repeats' }));
+  return rows.map(([keys, text, run, repeats]) => ({
+    keys,
+    text,
+    group: name,
+    chords: chords(keys),
+    run,
+    repeats: repeats === 'repeats',
+  }));
 }
 
 function shown(name: Shortcut['group'], rows: readonly (readonly [keys: string, text: string])[]): Shortcut[] {

@@ -139,7 +139,14 @@ describe('keys', () => {
   test('Alt and a digit accept a reader for the active finding, state and regions in one step', () => {
     page.close();
     const reader = (name: string, state: 'positive' | 'negative', id: string) => ({
-      name, reading: { labels: labels({ Edema: state }), regions: state === 'positive' ? [box(id, 'Edema')] : [], measurements: [], comment: '', unusable: '' },
+      name,
+      reading: {
+        labels: labels({ Edema: state }),
+        regions: state === 'positive' ? [box(id, 'Edema')] : [],
+        measurements: [],
+        comment: '',
+        unusable: '',
+      },
     });
     page = show(task({ earlier: [reader('A', 'negative', 'a'), reader('B', 'positive', 'b')] }));
     page.press('2');
@@ -171,7 +178,8 @@ describe('keys', () => {
 });
 
 describe('keyboards', () => {
-  const press = (key: string, code: string, more: KeyboardEventInit & { modifierAltGraph?: boolean } = {}) => chordsOf(new KeyboardEvent('keydown', { key, code, ...more }));
+  const press = (key: string, code: string, more: KeyboardEventInit & { modifierAltGraph?: boolean } = {}) =>
+    chordsOf(new KeyboardEvent('keydown', { key, code, ...more }));
 
   test('a digit goes by its place, so that a French keyboard needs no Shift for it', () => {
     expect(press('&', 'Digit1')[0]).toBe('1');

@@ -21,6 +21,15 @@ describe('findings', () => {
     expect(page.state('Edema')).toBeNull();
   });
 
+  test('a double click is one answer', () => {
+    for (const detail of [1, 2])
+      change(() => void page.answer('Edema', 'Present').dispatchEvent(new MouseEvent('click', { detail, bubbles: true })));
+    expect(page.state('Edema')).toBe('Present');
+    for (const detail of [1, 2])
+      change(() => void page.find('.no-finding').dispatchEvent(new MouseEvent('click', { detail, bubbles: true })));
+    expect(page.state('No Finding')).toBe('Present');
+  });
+
   test('Tab reaches one answer of the list; arrows move the focus and answer nothing', () => {
     const stops = () => [...document.querySelectorAll<HTMLElement>('[role="radio"]')].filter(({ tabIndex }) => tabIndex === 0);
     expect(stops()).toEqual([page.answer('Atelectasis', 'Present')]);
@@ -75,7 +84,15 @@ describe('findings', () => {
 
   test('a complaint leads to its place', () => {
     change(() => page.store.dispatch({ kind: 'add-region', region: box('r', '') }));
-    change(() => page.store.set({ complaints: [{ text: 'Answer it', at: 'Pneumothorax' }, { text: 'Which?', at: 'r' }, { text: 'Say why', at: 'comment' }] }));
+    change(() =>
+      page.store.set({
+        complaints: [
+          { text: 'Answer it', at: 'Pneumothorax' },
+          { text: 'Which?', at: 'r' },
+          { text: 'Say why', at: 'comment' },
+        ],
+      }),
+    );
     const [first, second, third] = [...page.find('.complaints').querySelectorAll('button')];
     expect(document.activeElement).toBe(first);
     click(first!);
@@ -91,11 +108,18 @@ describe('findings', () => {
     expect(page.find('.remaining').textContent).toBe('6 to answer');
     click(page.answer('Edema', 'Present'));
     expect(page.find('.remaining').textContent).toBe('5 to answer');
+    click(page.find('.remaining button'));
+    expect(document.activeElement).toBe(page.answer('Pneumothorax', 'Present'));
   });
 });
 
 describe('the model', () => {
-  const suggestions = { mode: 'after-first-read', model: 'net', probabilities: labels({}) as never, regions: [box('m', 'Edema')] } as const;
+  const suggestions = {
+    mode: 'after-first-read',
+    model: 'net',
+    probabilities: labels({}) as never,
+    regions: [box('m', 'Edema')],
+  } as const;
 
   test('is not shown before the first reading is locked', () => {
     page.close();
@@ -114,30 +138,47 @@ describe('the model', () => {
 });
 
 describe('regions', () => {
-  beforeEach(() => change(() => {
-    page.store.dispatch({ kind: 'add-region', region: box('r', 'Edema') });
-    page.store.set({ selected: 'r' });
-  }));
+  beforeEach(() =>
+    change(() => {
+      page.store.dispatch({ kind: 'add-region', region: box('r', 'Edema') });
+      page.store.set({ selected: 'r' });
+    }),
+  );
 
   test('a number typed moves or resizes one without a drag, as one step to undo', () => {
     const field = page.find<HTMLInputElement>('[aria-label="Width of region 1, px"]');
     expect(field.value).toBe('30');
     type(field, '5');
     type(field, '55.25');
-    expect(page.store.reading.regions[0]!.points).toEqual([[10, 20], [65.25, 60]]);
+    expect(page.store.reading.regions[0]!.points).toEqual([
+      [10, 20],
+      [65.25, 60],
+    ]);
     change(() => page.store.undo());
-    expect(page.store.reading.regions[0]!.points).toEqual([[10, 20], [40, 60]]);
+    expect(page.store.reading.regions[0]!.points).toEqual([
+      [10, 20],
+      [40, 60],
+    ]);
   });
 
   test('a half-typed number changes nothing', () => {
     type(page.find<HTMLInputElement>('[aria-label="Width of region 1, px"]'), '');
-    expect(page.store.reading.regions[0]!.points).toEqual([[10, 20], [40, 60]]);
+    expect(page.store.reading.regions[0]!.points).toEqual([
+      [10, 20],
+      [40, 60],
+    ]);
   });
 
   test('numbers stay inside the film', () => {
     const film = { rows: 100, columns: 50 } as Film;
-    expect(edited(box('r', ''), 'x', 45, film)).toEqual([[20, 20], [50, 60]]);
-    expect(edited(box('r', ''), 'height', 1000, film)).toEqual([[10, 20], [40, 100]]);
+    expect(edited(box('r', ''), 'x', 45, film)).toEqual([
+      [20, 20],
+      [50, 60],
+    ]);
+    expect(edited(box('r', ''), 'height', 1000, film)).toEqual([
+      [10, 20],
+      [40, 100],
+    ]);
     expect(edited(box('r', ''), 'width', 0, film)).toBeNull();
   });
 

@@ -12,11 +12,22 @@ export const LABELS = ['Atelectasis', 'Edema', 'Pneumothorax', '<b>"Odd" & label
 
 export function task(changes: Partial<Task> = {}): Task {
   const findings = LABELS.map((label): Finding => ({
-    label, definition: `What ${label} is`, region: label === NO_FINDING ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
+    label,
+    definition: `What ${label} is`,
+    region: label === NO_FINDING ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
   }));
   return {
-    key: 'k', image: { url: '', renderedUrl: '' }, second: null, findings, instructions: '', answerAll: true, suggestions: null, earlier: [],
-    start: null, problems: [], ...changes,
+    key: 'k',
+    image: { url: '', renderedUrl: '' },
+    second: null,
+    findings,
+    instructions: '',
+    answerAll: true,
+    suggestions: null,
+    earlier: [],
+    start: null,
+    problems: [],
+    ...changes,
   };
 }
 
@@ -25,7 +36,16 @@ export function labels(of: Record<string, LabelState>): Readonly<Record<string, 
 }
 
 export function box(id: string, label: string): Region {
-  return { id, label, shape: 'rectangle', points: [[10, 20], [40, 60]], comment: '' };
+  return {
+    id,
+    label,
+    shape: 'rectangle',
+    points: [
+      [10, 20],
+      [40, 60],
+    ],
+    comment: '',
+  };
 }
 
 export interface Shown {
@@ -46,7 +66,8 @@ export function show(of: Task = task()): Shown {
   const onSubmit = (): void => void (submits += 1);
   const stop = listenKeys(store, onSubmit);
   act(() => render(h(Panel, { store, onSubmit }), root));
-  const group = (label: string): Element => [...root.querySelectorAll('[role="radiogroup"]')].find((one) => one.getAttribute('aria-label') === label)!;
+  const group = (label: string): Element =>
+    [...root.querySelectorAll('[role="radiogroup"]')].find((one) => one.getAttribute('aria-label') === label)!;
   return {
     store,
     submits: () => submits,

@@ -3,7 +3,7 @@
 import { adjudicates, agreed, disagreements } from '../disagreements';
 import { readerDash } from '../drawing/readers';
 import type { Store } from '../store';
-import type { EarlierReading } from '../types';
+import { REASONS, type EarlierReading } from '../types';
 import { TakeList } from './assistance';
 import { activate } from './list';
 import { accept, stateOf } from './readers';
@@ -16,17 +16,28 @@ export function Adjudication({ store }: { store: Store }) {
   const settled = open.filter((label) => Object.hasOwn(store.reading.labels, label)).length;
   return (
     <section class="adjudication" aria-label="Adjudication">
-      <h2>Disagreements <span class="count">{settled} of {open.length} settled</span></h2>
+      <h2>
+        Disagreements{' '}
+        <span class="count">
+          {settled} of {open.length} settled
+        </span>
+      </h2>
       {open.length === 0 ? <p class="nothing">The readers agree on every finding.</p> : <Table store={store} labels={open} />}
       {common.length > 0 && (
         <details>
           <summary>{common.length} agreed, filled in</summary>
           <ul class="agreed">
-            {common.map(([label, state]) => <li key={label}>{label} <StateWord state={state} /></li>)}
+            {common.map(([label, state]) => (
+              <li key={label}>
+                {label} <StateWord state={state} />
+              </li>
+            ))}
           </ul>
         </details>
       )}
-      {store.task.earlier.map((reader, index) => <ReaderRegions key={reader.name} store={store} reader={reader} index={index} />)}
+      {store.task.earlier.map((reader, index) => (
+        <ReaderRegions key={reader.name} store={store} reader={reader} index={index} />
+      ))}
     </section>
   );
 }
@@ -39,18 +50,30 @@ function Table({ store, labels }: { store: Store; labels: readonly string[] }) {
         <thead>
           <tr>
             <th scope="col">Finding</th>
-            {readers.map((reader, index) => <th scope="col" key={reader.name}><Swatch index={index} />{reader.name} <span class="quiet">Alt+{index + 1}</span></th>)}
+            {readers.map((reader, index) => (
+              <th scope="col" key={reader.name}>
+                <Swatch index={index} />
+                {reader.name} <span class="quiet">Alt+{index + 1}</span>
+              </th>
+            ))}
           </tr>
         </thead>
         <tbody>
           {labels.map((label, row) => (
-            <tr key={label} class={store.ui.activeLabel === label ? 'active' : ''} aria-current={store.ui.activeLabel === label ? 'true' : undefined}>
+            <tr
+              key={label}
+              class={store.ui.activeLabel === label ? 'active' : ''}
+              aria-current={store.ui.activeLabel === label ? 'true' : undefined}
+            >
               <th scope="row" id={`panel-dispute-${row}`} title={label} onClick={() => activate(store, label)}>
-                <span class={Object.hasOwn(store.reading.labels, label) ? 'settled' : 'due'} aria-hidden="true" />{label}
+                <span class={Object.hasOwn(store.reading.labels, label) ? 'settled' : 'due'} aria-hidden="true" />
+                {label}
                 <span class="unseen">{Object.hasOwn(store.reading.labels, label) ? ', settled' : ', to be settled'}</span>
               </th>
               {readers.map((reader, index) => (
-                <td key={reader.name}><Cell store={store} reader={reader} index={index} label={label} row={row} /></td>
+                <td key={reader.name}>
+                  <Cell store={store} reader={reader} index={index} label={label} row={row} />
+                </td>
               ))}
             </tr>
           ))}
@@ -75,11 +98,17 @@ function Cell({ store, reader, index, label, row }: CellProps) {
   const { name } = STATES[state];
   return (
     <button
-      type="button" class={`accept ${state}`} aria-pressed={same} disabled={store.reading.unusable !== ''} aria-describedby={`panel-dispute-${row}`}
-      aria-label={`Accept ${reader.name}: ${name}`} title={`Accept ${reader.name}: ${label} ${name.toLowerCase()} (Alt+${index + 1})`}
+      type="button"
+      class={`accept ${state}`}
+      aria-pressed={same}
+      disabled={store.reading.unusable !== ''}
+      aria-describedby={`panel-dispute-${row}`}
+      aria-label={`Accept ${reader.name}: ${name}`}
+      title={`Accept ${reader.name}: ${label} ${name.toLowerCase()} (Alt+${index + 1})`}
       onClick={() => accept(store, reader, label)}
     >
-      <Sign state={state} />{store.task.earlier.length > 3 ? STATES[state].letter : name}
+      <Sign state={state} />
+      {store.task.earlier.length > 3 ? STATES[state].letter : name}
     </button>
   );
 }
@@ -89,8 +118,15 @@ function ReaderRegions({ store, reader, index }: { store: Store; reader: Earlier
   if (regions.length === 0 && comment === '' && unusable === '') return null;
   return (
     <details class="reader">
-      <summary><Swatch index={index} />Reader {reader.name}: {words(regions.length)}{comment && ', a comment'}{unusable && ', not readable'}</summary>
-      {unusable !== '' && <p class="note">Could not read it: {unusable}</p>}
+      <summary>
+        <Swatch index={index} />
+        Reader {reader.name}: {words(regions.length)}
+        {comment && ', a comment'}
+        {unusable && ', not readable'}
+      </summary>
+      {unusable !== '' && (
+        <p class="note">Could not read it: {REASONS.find(({ code }) => code === unusable)?.text ?? unusable}</p>
+      )}
       {comment !== '' && <blockquote>{comment}</blockquote>}
       <TakeList store={store} from={reader.name} regions={regions} />
     </details>
@@ -105,7 +141,8 @@ function words(count: number): string {
 function Swatch({ index }: { index: number }) {
   return (
     <svg class={`swatch reader-${(index % 6) + 1}`} viewBox="0 0 26 10" aria-hidden="true">
-      <rect width="26" height="10" rx="2" /><path d="M2 5h22" strokeDasharray={readerDash(index)} />
+      <rect width="26" height="10" rx="2" />
+      <path d="M2 5h22" strokeDasharray={readerDash(index)} />
     </svg>
   );
 }

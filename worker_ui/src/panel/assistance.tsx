@@ -8,15 +8,29 @@ import { percent } from './finding-row';
 
 export function Assistance({ store }: { store: Store }) {
   if (locksFirst(store)) {
-    return <p class="assistance note">First your own reading; then the model is shown and you may change your mind. Both are recorded.</p>;
+    return (
+      <p class="assistance note">
+        First your own reading; then the model is shown and you may change your mind. Both are recorded.
+      </p>
+    );
   }
   const suggestions = shownSuggestions(store);
   if (!suggestions) return null;
   const { model, regions } = suggestions;
   return (
     <details class="assistance" open={regions.some((region) => !isTaken(store, 'model', region))}>
-      <summary>Model{model && <> <span class="model">{model}</span></>}</summary>
-      {store.ui.first && <p class="note">Your first reading is locked. Now change what the model convinces you of, nothing else.</p>}
+      <summary>
+        Model
+        {model && (
+          <>
+            {' '}
+            <span class="model">{model}</span>
+          </>
+        )}
+      </summary>
+      {store.ui.first && (
+        <p class="note">Your first reading is locked. Now change what the model convinces you of, nothing else.</p>
+      )}
       {regions.length === 0 && <p class="note">Bars show how likely the model takes each finding to be present.</p>}
       <TakeList store={store} from="model" regions={regions} />
     </details>
@@ -42,10 +56,14 @@ export function TakeList({ store, from, regions }: TakeProps) {
         return (
           <li key={region.id}>
             <button type="button" class="plain name" title="Show it on the film" onClick={() => centerOn(store, region)}>
-              {region.label || 'No finding given'}{chance !== null && <span class="quiet"> {percent(chance)} %</span>}
+              {region.label || 'No finding given'}
+              {chance !== null && <span class="quiet"> {percent(chance)} %</span>}
             </button>
             <button
-              type="button" class="small" disabled={taken || store.reading.unusable !== ''} aria-label={`Take this region: ${region.label}, ${index + 1} of ${by}`}
+              type="button"
+              class="small"
+              disabled={taken || store.reading.unusable !== ''}
+              aria-label={`Take this region: ${region.label}, ${index + 1} of ${by}`}
               onClick={() => takeRegion(store, from, region)}
             >
               {taken ? 'Taken' : 'Take this region'}

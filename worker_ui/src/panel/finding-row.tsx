@@ -2,7 +2,7 @@
 
 import { agreed } from '../disagreements';
 import type { Store } from '../store';
-import { LABEL_STATES, type Finding, type LabelState } from '../types';
+import { LABEL_STATES, NO_FINDING, type Finding, type LabelState } from '../types';
 import { focusFinding, radioId } from './focus';
 import { answer } from './list';
 import { differs, probability } from './model';
@@ -24,30 +24,58 @@ export function FindingRow({ store, finding, index, tabColumn, conflicting, onFo
   const { label, definition } = finding;
   const state = store.reading.labels[label];
   const active = store.ui.activeLabel === label;
+  const normal = label === NO_FINDING && state === 'positive';
   const marks = marksOf(store, finding, conflicting);
-  const missing = store.ui.complaints.some(({ at }) => at === label);
+  const wrong = conflicting || store.ui.complaints.some(({ at }) => at === label);
   const about = `panel-about-${index}`;
   return (
     <div
-      class={`finding ${state ?? 'none'}${active ? ' active' : ''}${missing || conflicting ? ' missing' : ''}`}
-      onPointerEnter={() => onHover(label)} onPointerLeave={() => onHover(null)}
+      class={['finding', state ?? 'none', normal && 'normal', active && 'active', wrong && 'missing'].filter(Boolean).join(' ')}
+      onPointerEnter={() => onHover(label)}
+      onPointerLeave={() => onHover(null)}
     >
-      <span class="hint" aria-hidden="true">{digitOf(index)}</span>
-      <span class="name" title={definition ? `${label}: ${definition}` : label} onClick={() => focusFinding(store, label)} aria-hidden="true">{label}</span>
+      <span class="hint" aria-hidden="true">
+        {digitOf(index)}
+      </span>
+      <span
+        class="name"
+        title={definition ? `${label}: ${definition}` : label}
+        onClick={() => focusFinding(store, label)}
+        aria-hidden="true"
+      >
+        {label}
+      </span>
       <span class="marks" aria-hidden="true">
-        {marks.map(({ sign, text, kind }) => <span key={kind} class={`mark ${kind}`} title={text}>{sign}</span>)}
+        {marks.map(({ sign, text, kind }) => (
+          <span key={kind} class={`mark ${kind}`} title={text}>
+            {sign}
+          </span>
+        ))}
       </span>
       <Probability store={store} label={label} />
-      <span class="answers" role="radiogroup" aria-label={label} aria-describedby={about} aria-current={active ? 'true' : undefined}>
+      <span
+        class="answers"
+        role="radiogroup"
+        aria-label={label}
+        aria-describedby={about}
+        aria-current={active ? 'true' : undefined}
+      >
         {LABEL_STATES.map((one, column) => (
           <button
-            type="button" role="radio" key={one} id={radioId(store, label, column)} class={`answer ${one}`}
-            aria-checked={state === one} aria-label={STATES[one].name} title={titleOf(one)}
-            disabled={store.reading.unusable !== ''} tabIndex={tabColumn === column ? 0 : -1}
+            type="button"
+            role="radio"
+            key={one}
+            id={radioId(store, label, column)}
+            class={`answer ${one}`}
+            aria-checked={state === one}
+            aria-label={STATES[one].name}
+            title={titleOf(one)}
+            disabled={store.reading.unusable !== ''}
+            tabIndex={tabColumn === column ? 0 : -1}
             onFocus={() => onFocus(label, column)}
-            onClick={() => {
+            onClick={(event) => {
               onFocus(label, column);
-              answer(store, label, one);
+              if (event.detail < 2) answer(store, label, one); // a double click is one answer, not one given and taken back
             }}
           >
             <span class="letter">{STATES[one].letter}</span>
@@ -55,7 +83,9 @@ export function FindingRow({ store, finding, index, tabColumn, conflicting, onFo
           </button>
         ))}
       </span>
-      <span id={about} hidden>{[definition, ...marks.map(({ text }) => text), probabilityText(store, label)].filter(Boolean).join('. ')}</span>
+      <span id={about} hidden>
+        {[definition, ...marks.map(({ text }) => text), probabilityText(store, label)].filter(Boolean).join('. ')}
+      </span>
     </div>
   );
 }
@@ -82,11 +112,13 @@ function marksOf(store: Store, { label, region }: Finding, conflicting: boolean)
   const marks: Mark[] = [];
   if (conflicting) marks.push({ kind: 'conflict', sign: '!', text: 'In conflict with No Finding' });
   if (differs(store, label)) marks.push({ kind: 'differs', sign: '≠', text: 'Differs from the model' });
-  if (count > 0) marks.push({ kind: 'count', sign: `▢${count > 1 ? count : ''}`, text: count === 1 ? '1 region' : `${count} regions` });
+  if (count > 0)
+    marks.push({ kind: 'count', sign: `▢${count > 1 ? count : ''}`, text: count === 1 ? '1 region' : `${count} regions` });
   else if (region === 'required' && store.reading.labels[label] === 'positive' && common !== 'positive') {
     marks.push({ kind: 'needed', sign: 'region?', text: 'A region is needed' });
   }
-  if (common !== undefined && common === store.reading.labels[label]) marks.push({ kind: 'agreed', sign: '=', text: 'As all readers' });
+  if (common !== undefined && common === store.reading.labels[label])
+    marks.push({ kind: 'agreed', sign: '=', text: 'As all readers' });
   return marks;
 }
 
@@ -95,7 +127,10 @@ function Probability({ store, label }: { store: Store; label: string }) {
   if (value === null) return null;
   return (
     <span class="probability" title={probabilityText(store, label)} aria-hidden="true">
-      <svg viewBox="0 0 100 4" preserveAspectRatio="none"><rect class="whole" width="100" height="4" /><rect class="part" width={100 * value} height="4" /></svg>
+      <svg viewBox="0 0 100 4" preserveAspectRatio="none">
+        <rect class="whole" width="100" height="4" />
+        <rect class="part" width={100 * value} height="4" />
+      </svg>
       <span>{percent(value)}</span>
     </span>
   );

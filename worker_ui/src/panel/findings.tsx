@@ -36,20 +36,33 @@ export function Findings({ store }: { store: Store }) {
     <section class="findings" aria-label="Findings">
       <Quick store={store} found={shown.length} />
       <div
-        class="list" ref={list} id={PLACES.findings} role="toolbar" aria-orientation="vertical" aria-label="Answers"
-        aria-describedby="panel-keys" onKeyDown={(event) => onArrow(store, event)}
+        class="list"
+        ref={list}
+        id={PLACES.findings}
+        role="toolbar"
+        aria-orientation="vertical"
+        aria-label="Answers"
+        aria-describedby="panel-keys"
+        style={{ '--rows': store.task.findings.length }}
+        onKeyDown={(event) => onArrow(store, event)}
       >
         {shown.map((finding) => (
           <FindingRow
-            key={finding.label} store={store} finding={finding} index={store.task.findings.indexOf(finding)}
+            key={finding.label}
+            store={store}
+            finding={finding}
+            index={store.task.findings.indexOf(finding)}
             tabColumn={finding !== stop ? null : inList ? column : checkedColumn(store, finding.label)}
             conflicting={clashing.includes(finding.label) || (finding.label === NO_FINDING && clashing.length > 0)}
-            onFocus={take} onHover={setHovered}
+            onFocus={take}
+            onHover={setHovered}
           />
         ))}
         {shown.length === 0 && <p class="nothing">No finding matches the search.</p>}
       </div>
-      <p id="panel-keys" hidden>Arrow keys move between findings and answers, Space chooses, Space again takes back.</p>
+      <p id="panel-keys" hidden>
+        Arrow keys move between findings and answers, Space chooses, Space again takes back.
+      </p>
       <Definition store={store} label={hovered ?? activeLabel} />
       <Spoken store={store} silent={inList} />
     </section>
@@ -62,14 +75,23 @@ function Quick({ store, found }: { store: Store; found: number }) {
     <div class="quick">
       {hasNoFinding(store) && (
         <button
-          type="button" class="no-finding" aria-pressed={store.reading.labels[NO_FINDING] === 'positive'} aria-keyshortcuts="N" disabled={off}
-          title="No finding (N): the rest is absent unless answered" onClick={() => noFinding(store)}
+          type="button"
+          class="no-finding"
+          aria-pressed={store.reading.labels[NO_FINDING] === 'positive'}
+          aria-keyshortcuts="N"
+          disabled={off}
+          title="No finding (N): the rest is absent unless answered"
+          onClick={(event) => event.detail < 2 && noFinding(store)}
         >
-          <Sign state="negative" />No finding
+          <Sign state="negative" />
+          No finding
         </button>
       )}
       <button
-        type="button" aria-keyshortcuts="O" disabled={off} title="All others absent (O): what has no answer yet becomes absent"
+        type="button"
+        aria-keyshortcuts="O"
+        disabled={off}
+        title="All others absent (O): what has no answer yet becomes absent"
         onClick={() => othersAbsent(store)}
       >
         All others absent
@@ -92,10 +114,20 @@ function Search({ store, found }: { store: Store; found: number }) {
   return (
     <div class="search">
       <input
-        type="search" id={PLACES.search} aria-label="Search findings" placeholder="Search  /" autocomplete="off" spellcheck={false}
-        aria-keyshortcuts="/" value={store.ui.search} onInput={(event) => store.set({ search: event.currentTarget.value })} onKeyDown={onKey}
+        type="search"
+        id={PLACES.search}
+        aria-label="Search findings"
+        placeholder="Search  /"
+        autocomplete="off"
+        spellcheck={false}
+        aria-keyshortcuts="/"
+        value={store.ui.search}
+        onInput={(event) => store.set({ search: event.currentTarget.value })}
+        onKeyDown={onKey}
       />
-      <span class="unseen" aria-live="polite">{store.ui.search && `${found} of ${store.task.findings.length} findings`}</span>
+      <span class="unseen" aria-live="polite">
+        {store.ui.search && `${found} of ${store.task.findings.length} findings`}
+      </span>
     </div>
   );
 }
@@ -105,14 +137,25 @@ const LETTERS = 70;
 
 /** A line that is always there, so that nothing moves when it fills. */
 function Definition({ store, label }: { store: Store; label: string | null }) {
-  const longest = Math.max(0, ...store.task.findings.map(({ label: name, definition }) => (definition ? name.length + 1 + definition.length : 0)));
+  const longest = Math.max(
+    0,
+    ...store.task.findings.map(({ label: name, definition }) => (definition ? name.length + 1 + definition.length : 0)),
+  );
   const lines = Math.min(Math.max(1, Math.ceil(longest / LETTERS)), 4);
   const finding = store.task.findings.find((one) => one.label === label);
   return (
     <p class={`definition lines-${lines}`} aria-hidden="true" title={finding?.definition}>
-      {finding ? <><b>{finding.label}</b> {finding.definition}</> : LABEL_STATES.map((state) => (
-        <span key={state} class={`legend ${state}`}><b>{STATES[state].letter}</b> {STATES[state].name.toLowerCase()} </span>
-      ))}
+      {finding ? (
+        <>
+          <b>{finding.label}</b> {finding.definition}
+        </>
+      ) : (
+        LABEL_STATES.map((state) => (
+          <span key={state} class={`legend ${state}`}>
+            <b>{STATES[state].letter}</b> {STATES[state].name.toLowerCase()}{' '}
+          </span>
+        ))
+      )}
     </p>
   );
 }
@@ -144,12 +187,19 @@ function onArrow(store: Store, event: KeyboardEvent): void {
 function target(store: Store, key: string, label: string, column: number): [label: string, column: number] | null {
   const shown = visibleFindings(store);
   switch (key) {
-    case 'ArrowDown': return [step(store, 1) ?? label, column];
-    case 'ArrowUp': return [step(store, -1) ?? label, column];
-    case 'ArrowRight': return [label, Math.min(column + 1, LABEL_STATES.length - 1)];
-    case 'ArrowLeft': return [label, Math.max(column - 1, 0)];
-    case 'Home': return [shown[0]?.label ?? label, column];
-    case 'End': return [shown.at(-1)?.label ?? label, column];
-    default: return null;
+    case 'ArrowDown':
+      return [step(store, 1) ?? label, column];
+    case 'ArrowUp':
+      return [step(store, -1) ?? label, column];
+    case 'ArrowRight':
+      return [label, Math.min(column + 1, LABEL_STATES.length - 1)];
+    case 'ArrowLeft':
+      return [label, Math.max(column - 1, 0)];
+    case 'Home':
+      return [shown[0]?.label ?? label, column];
+    case 'End':
+      return [shown.at(-1)?.label ?? label, column];
+    default:
+      return null;
   }
 }

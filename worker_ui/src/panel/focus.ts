@@ -4,7 +4,12 @@ import type { Store } from '../store';
 import { LABEL_STATES } from '../types';
 import { activate, step } from './list';
 
-export const PLACES = { comment: 'panel-comment', unusable: 'panel-unusable', search: 'panel-search', findings: 'panel-findings' } as const;
+export const PLACES = {
+  comment: 'panel-comment',
+  unusable: 'panel-unusable',
+  search: 'panel-search',
+  findings: 'panel-findings',
+} as const;
 
 export function radioId(store: Store, label: string, column: number): string {
   return `panel-finding-${store.task.findings.findIndex((finding) => finding.label === label)}-${column}`;

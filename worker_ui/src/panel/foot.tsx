@@ -7,22 +7,34 @@ import { conflicts, unanswered } from '../reading';
 import type { Store } from '../store';
 import { NO_FINDING } from '../types';
 import { focusPlace } from './focus';
+import { visibleFindings } from './list';
 import { locksFirst } from './model';
 
 export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
   const { sending, sent } = store.ui;
   const lock = locksFirst(store);
-  const left = remaining(store);
   return (
     <footer class="foot">
       <Conflicts store={store} />
       <Complaints store={store} />
       <div class="send">
         <div>
-          <span class="remaining" role="status">{sent ? 'Sent. Thank you.' : leftText(store, left)}</span>
-          <span class="kept device" title="Every change is kept on this device until the answer is sent.">{kept(store) && 'Draft saved'}</span>
+          <span class="remaining" role="status">
+            {sent ? 'Sent. Thank you.' : <Left store={store} />}
+          </span>
+          <span class="kept device" title="Every change is kept on this device until the answer is sent.">
+            {kept(store) && 'Draft saved'}
+          </span>
         </div>
-        <button type="button" class={`submit${lock ? ' lock' : ''}`} disabled={sending || sent} aria-busy={sending} aria-keyshortcuts="Control+Enter" title="Ctrl+Enter" onClick={onSubmit}>
+        <button
+          type="button"
+          class={`submit${lock ? ' lock' : ''}`}
+          disabled={sending || sent}
+          aria-busy={sending}
+          aria-keyshortcuts="Control+Enter"
+          title="Ctrl+Enter"
+          onClick={onSubmit}
+        >
           {sent ? 'Sent' : sending ? 'Sending …' : lock ? 'Lock first read and show the model' : 'Submit'}
         </button>
       </div>
@@ -34,18 +46,33 @@ function kept({ ui, counts, history }: Store): boolean {
   return ui.kept === 'device' && !ui.sent && (counts.changes > 0 || history.past.length > 0);
 }
 
-/** How many findings have no answer that need one. */
-export function remaining(store: Store): number {
-  const { task, reading } = store;
-  if (reading.unusable !== '') return 0;
-  if (adjudicates(task)) return disagreements(task).filter(({ label }) => !Object.hasOwn(reading.labels, label)).length;
-  return task.answerAll ? unanswered(reading, task.findings).length : 0;
+/** Findings without an answer that need one. */
+function due({ task, reading }: Store): string[] {
+  if (reading.unusable !== '') return [];
+  if (adjudicates(task))
+    return disagreements(task)
+      .map(({ label }) => label)
+      .filter((label) => !Object.hasOwn(reading.labels, label));
+  return task.answerAll ? unanswered(reading, task.findings) : [];
 }
 
-function leftText(store: Store, left: number): string {
-  if (store.reading.unusable !== '') return 'Will be sent as not readable';
-  if (left > 0) return `${left} to answer`;
-  return unanswered(store.reading, store.task.findings).length > 0 ? '' : 'All answered';
+/** How much there is to answer; a click goes to the next of it. */
+function Left({ store }: { store: Store }) {
+  const open = due(store);
+  if (store.reading.unusable !== '') return <>Will be sent as not readable</>;
+  if (open.length === 0) return <>{unanswered(store.reading, store.task.findings).length === 0 && 'All answered'}</>;
+  return (
+    <button type="button" class="link" title="Go to the next one" onClick={() => focusPlace(store, next(store, open))}>
+      {open.length} to answer
+    </button>
+  );
+}
+
+/** The first of some findings below the active one, or from the top again. */
+function next(store: Store, open: readonly string[]): string {
+  const order = visibleFindings(store).map(({ label }) => label);
+  const after = order.slice(order.indexOf(store.ui.activeLabel ?? '') + 1).find((label) => open.includes(label));
+  return after ?? order.find((label) => open.includes(label)) ?? (open[0] as string);
 }
 
 /** Shown as soon as it is there, not only when somebody tries to send it. */
@@ -54,7 +81,12 @@ function Conflicts({ store }: { store: Store }) {
   const clashing = store.reading.unusable !== '' || told ? [] : conflicts(store.reading);
   return (
     <div role="status" class="conflicts">
-      {clashing.length > 0 && <p><b>{NO_FINDING}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one of them.</p>}
+      {clashing.length > 0 && (
+        <p>
+          <b>{NO_FINDING}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one
+          of them.
+        </p>
+      )}
     </div>
   );
 }
@@ -72,7 +104,11 @@ function Complaints({ store }: { store: Store }) {
           <p>{complaints.length === 1 ? 'One thing is missing:' : `${complaints.length} things are missing:`}</p>
           <ul>
             {complaints.map(({ text, at }, index) => (
-              <li key={index}><button type="button" class="link" onClick={() => focusPlace(store, at)}>{text}</button></li>
+              <li key={index}>
+                <button type="button" class="link" onClick={() => focusPlace(store, at)}>
+                  {text}
+                </button>
+              </li>
             ))}
           </ul>
         </>

@@ -26,29 +26,52 @@ export function Help({ store }: { store: Store }) {
   const groups = [...new Set(SHORTCUTS.map(({ group }) => group))];
   return (
     <dialog
-      class="help" ref={dialog} aria-labelledby="panel-help" onClose={() => store.set({ help: false })}
+      class="help"
+      ref={dialog}
+      aria-labelledby="panel-help"
+      onClose={() => store.set({ help: false })}
       onClick={(event) => event.target === dialog.current && store.set({ help: false })}
     >
       {help && (
         <div class="inside">
           <div class="bar">
             <h2 id="panel-help">Keys and mouse</h2>
-            <button type="button" onClick={() => store.set({ help: false })}>Close</button>
+            <button type="button" onClick={() => store.set({ help: false })}>
+              Close
+            </button>
           </div>
           <label class="switch">
-            <input type="checkbox" checked={store.ui.shortcuts} onChange={(event) => turn(store, event.currentTarget.checked)} />
-            <span><b>Single-key shortcuts</b> — without them letters, digits and signs do nothing; Ctrl and Alt keys, Escape, Home and Delete still work.</span>
+            <input
+              type="checkbox"
+              checked={store.ui.shortcuts}
+              onChange={(event) => turn(store, event.currentTarget.checked)}
+            />
+            <span>
+              <b>Single-key shortcuts</b> — without them letters, digits and signs do nothing; Ctrl and Alt keys, Escape, Home
+              and Delete still work.
+            </span>
           </label>
           <div class="groups">
             {groups.map((group) => (
               <section key={group}>
                 <h3>{group}</h3>
-                <dl>{SHORTCUTS.filter((one) => one.group === group).map((one) => <Line key={one.text} shortcut={one} />)}</dl>
+                <dl>
+                  {SHORTCUTS.filter((one) => one.group === group).map((one) => (
+                    <Line key={one.text} shortcut={one} />
+                  ))}
+                </dl>
               </section>
             ))}
             <section>
               <h3>Mouse</h3>
-              <dl>{MOUSE.map(([what, does]) => <div key={what}><dt>{what}</dt><dd>{does}</dd></div>)}</dl>
+              <dl>
+                {MOUSE.map(([what, does]) => (
+                  <div key={what}>
+                    <dt>{what}</dt>
+                    <dd>{does}</dd>
+                  </div>
+                ))}
+              </dl>
             </section>
           </div>
         </div>
@@ -60,7 +83,14 @@ export function Help({ store }: { store: Store }) {
 function Line({ shortcut }: { shortcut: Shortcut }) {
   return (
     <div>
-      <dt>{shortcut.keys.split(' / ').map((keys, at) => <span key={keys}>{at > 0 && ' or '}<kbd>{keys}</kbd></span>)}</dt>
+      <dt>
+        {shortcut.keys.split(' / ').map((keys, at) => (
+          <span key={keys}>
+            {at > 0 && ' or '}
+            <kbd>{keys}</kbd>
+          </span>
+        ))}
+      </dt>
       <dd>{shortcut.text}</dd>
     </div>
   );

@@ -5,22 +5,25 @@ import type { Store } from '../store';
 import { NO_FINDING, type Finding, type LabelState, type Task } from '../types';
 import { STATES } from './states';
 
-/** Return the task's findings that match the search, disputed ones first. */
+/** Return the task's findings, those disputed first; with a search those that match by name, then those by definition. */
 export function visibleFindings(store: Store): readonly Finding[] {
   const words = store.ui.search.toLowerCase().split(/\s+/).filter(Boolean);
   const inOrder = disputedFirst(store.task);
-  if (words.length === 0) return inOrder;
-  return inOrder.filter(({ label, definition }) => {
-    const text = `${label} ${definition}`.toLowerCase();
-    return words.every((word) => text.includes(word));
-  });
+  const matching = (text: string): boolean => words.every((word) => text.toLowerCase().includes(word));
+  const byName = inOrder.filter(({ label }) => matching(label));
+  return words.length === 0
+    ? inOrder
+    : [...byName, ...inOrder.filter((one) => !byName.includes(one) && matching(`${one.label} ${one.definition}`))];
 }
 
 /** In adjudication what the readers disagree on comes first: it is what there is to do. */
 function disputedFirst(task: Task): readonly Finding[] {
   if (!adjudicates(task)) return task.findings;
   const disputed = new Set(disagreements(task).map(({ label }) => label));
-  return [...task.findings.filter(({ label }) => disputed.has(label)), ...task.findings.filter(({ label }) => !disputed.has(label))];
+  return [
+    ...task.findings.filter(({ label }) => disputed.has(label)),
+    ...task.findings.filter(({ label }) => !disputed.has(label)),
+  ];
 }
 
 export function activate(store: Store, label: string): void {
@@ -57,7 +60,10 @@ export function answer(store: Store, label: string, state: LabelState): void {
 export function answerActive(store: Store, state: LabelState): void {
   const label = store.ui.activeLabel;
   if (label !== null) answer(store, label, state);
-  else store.set({ notice: `No finding is active: J or a digit picks one, then ${STATES[state].key} makes it ${STATES[state].name.toLowerCase()}.` });
+  else
+    store.set({
+      notice: `No finding is active: J or a digit picks one, then ${STATES[state].key} answers it.`,
+    });
 }
 
 export function hasNoFinding(store: Store): boolean {

@@ -1,22 +1,19 @@
-/** A word that goes away by itself; long enough to be read, and not while the mouse is on it. */
+/** A word that goes away by itself, after long enough to be read; clicks go through it. */
 
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 
 import type { Store } from '../store';
 
-const SHOWN_MS = 6000;
+const LEAST_MS = 4000;
+/** A slow reader's time for one letter. */
+const LETTER_MS = 60;
 
 export function Notice({ store }: { store: Store }) {
   const { notice } = store.ui;
-  const [held, hold] = useState(false);
   useEffect(() => {
-    if (notice === '' || held) return undefined;
-    const timer = setTimeout(() => store.set({ notice: '' }), SHOWN_MS);
+    if (notice === '') return undefined;
+    const timer = setTimeout(() => store.set({ notice: '' }), LEAST_MS + LETTER_MS * notice.length);
     return () => clearTimeout(timer);
-  }, [notice, held]);
-  return (
-    <div class="notice" role="status" onPointerEnter={() => hold(true)} onPointerLeave={() => hold(false)}>
-      {notice !== '' && <p key={notice}>{notice}</p>}
-    </div>
-  );
+  }, [notice]);
+  return <div class="notice" role="status">{notice !== '' && <p key={notice}>{notice}</p>}</div>;
 }

@@ -17,7 +17,14 @@ export function NumberField({ sign, name, value, least, onValue }: Props) {
     <label class="number-field">
       <span aria-hidden="true">{sign}</span>
       <input
-        type="number" aria-label={name} title={name} value={typed ?? shown} step="any" inputMode="decimal" autocomplete="off" onKeyDown={notEnter}
+        type="number"
+        aria-label={name}
+        title={name}
+        value={typed ?? shown}
+        step="any"
+        inputMode="decimal"
+        autocomplete="off"
+        onKeyDown={notEnter}
         onInput={(event) => {
           const text = event.currentTarget.value;
           setTyped(text);

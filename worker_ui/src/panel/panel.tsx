@@ -23,7 +23,7 @@ export function Panel({ store, onSubmit }: Props) {
   const aside = store.reading.unusable !== '';
   const kind = adjudicates(store.task) ? ' adjudicating' : '';
   return (
-    <aside class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
+    <section class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
       <div class="body" inert={store.ui.sent}>
         <Head store={store} />
         <SetAside store={store} />
@@ -38,7 +38,7 @@ export function Panel({ store, onSubmit }: Props) {
       <Foot store={store} onSubmit={onSubmit} />
       <Notice store={store} />
       <Help store={store} />
-    </aside>
+    </section>
   );
 }
 

@@ -20,7 +20,8 @@ export function accept(store: Store, reader: EarlierReading, label: string): voi
   if (state === undefined || !open(store)) return;
   const tag = `accept:${reader.name}:${label}:${store.counts.changes}`;
   for (const { id, label: of } of store.reading.regions) {
-    if (of === label && id.startsWith('taken:') && !id.startsWith(`taken:${reader.name}:`)) store.dispatch({ kind: 'remove-region', id }, tag);
+    if (of === label && id.startsWith('taken:') && !id.startsWith(`taken:${reader.name}:`))
+      store.dispatch({ kind: 'remove-region', id }, tag);
   }
   for (const region of reader.reading.regions) {
     if (region.label === label && !isTaken(store, reader.name, region)) takeRegion(store, reader.name, region, tag);
@@ -34,7 +35,8 @@ export function acceptActive(store: Store, index: number): boolean {
   const reader = store.task.earlier[index];
   const label = store.ui.activeLabel;
   if (!adjudicates(store.task) || !reader) return false;
-  if (label === null) store.set({ notice: `No finding is active: J or a digit picks one, then Alt+${index + 1} accepts reader ${reader.name}.` });
+  if (label === null)
+    store.set({ notice: `No finding is active: J or a digit picks one, then Alt+${index + 1} accepts reader ${reader.name}.` });
   else if (stateOf(reader, label) === undefined) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
   else accept(store, reader, label);
   return true;

@@ -1,4 +1,4 @@
-/** Everything marked on the film, as a list: what it belongs to, how large it is, and all that can be done to it without a drag. */
+/** Everything marked on the film, as a list: what it belongs to, how large it is, and what can be done to it without a drag. */
 
 import { useEffect, useRef } from 'preact/hooks';
 
@@ -32,16 +32,34 @@ export function Regions({ store }: { store: Store }) {
   return (
     <section class="regions" aria-label="Regions">
       <div class="bar">
-        <h2>Regions <span class="count">{regions.length || ''}{regions.length > 0 && detector && ', mm on the detector'}</span></h2>
+        <h2>
+          Regions{' '}
+          <span class="count">
+            {regions.length || ''}
+            {regions.length > 0 && detector && ', mm on the detector'}
+          </span>
+        </h2>
         {regions.length > 0 && (
-          <button type="button" class="plain" aria-pressed={!regionsShown} aria-keyshortcuts="Y" title="Hide or show all regions (Y)"
-                  onClick={() => store.set({ regionsShown: !regionsShown })}>
-            {regionsShown ? 'Hide all' : 'All hidden'}
+          <button
+            type="button"
+            class="plain"
+            aria-pressed={!regionsShown}
+            aria-keyshortcuts="Y"
+            title="Hide or show all regions (Y)"
+            onClick={() => store.set({ regionsShown: !regionsShown })}
+          >
+            Hide all
           </button>
         )}
       </div>
       {regions.length === 0 && <p class="nothing">{nothing(store)}</p>}
-      {regions.length > 0 && <ol>{regions.map((region, index) => <Row key={region.id} store={store} region={region} index={index} />)}</ol>}
+      {regions.length > 0 && (
+        <ol>
+          {regions.map((region, index) => (
+            <Row key={region.id} store={store} region={region} index={index} />
+          ))}
+        </ol>
+      )}
       <Measurements store={store} />
     </section>
   );
@@ -70,37 +88,78 @@ function Row({ store, region, index }: RowProps) {
     if (selected) line.current?.scrollIntoView?.({ block: 'nearest' });
   }, [selected]);
   return (
-    <li ref={line} class={`region${selected ? ' active' : ''}${missing ? ' missing' : ''}${hidden ? ' faint' : ''}`} aria-current={selected ? 'true' : undefined}>
+    <li
+      ref={line}
+      class={`region${selected ? ' active' : ''}${missing ? ' missing' : ''}${hidden ? ' faint' : ''}`}
+      aria-current={selected ? 'true' : undefined}
+    >
       <div class="line">
-        <button type="button" class="plain number" aria-label={`Go to ${name}`} title={`Go to ${name}: ${region.shape}, ${px}${mm && `, ${mm}`}`} onClick={() => goTo(store, region)}>
-          <Icon path={SHAPES[region.shape]} />{index + 1}
+        <button
+          type="button"
+          class="plain number"
+          aria-label={`Go to ${name}`}
+          title={`Go to ${name}: ${region.shape}, ${px}${mm && `, ${mm}`}`}
+          onClick={() => goTo(store, region)}
+        >
+          <Icon path={SHAPES[region.shape]} />
+          {index + 1}
         </button>
         <BoundFinding store={store} region={region} index={index} />
-        <span class="size" title={`${region.shape}, ${px}${mm && `, ${mm}`}`}>{mm ? mm.replace(' on detector', '') : px}</span>
-        <button type="button" class="plain" aria-label={`Hide ${name}`} aria-pressed={hidden} title={hidden ? `Show ${name}` : `Hide ${name}`} onClick={() => toggleHidden(store, region.id)}>
+        <span class="size" title={`${region.shape}, ${px}${mm && `, ${mm}`}`}>
+          {mm ? mm.replace(' on detector', '') : px}
+        </span>
+        <button
+          type="button"
+          class="plain"
+          aria-label={`Hide ${name}`}
+          aria-pressed={hidden}
+          title={hidden ? `Show ${name}` : `Hide ${name}`}
+          onClick={() => toggleHidden(store, region.id)}
+        >
           <Icon path={hidden ? `${EYE}M3 17L17 3` : EYE} />
         </button>
-        <button type="button" class="plain" aria-label={`Delete ${name}`} title={`Delete ${name} (Delete)`} onClick={() => remove(store, region.id)}>
+        <button
+          type="button"
+          class="plain"
+          aria-label={`Delete ${name}`}
+          title={`Delete ${name} (Delete)`}
+          onClick={() => remove(store, region.id)}
+        >
           <Icon path={BIN} />
         </button>
       </div>
       {(selected || region.comment !== '') && <RegionComment store={store} region={region} index={index} />}
-      {selected && (region.shape === 'rectangle' || region.shape === 'ellipse') && <Numbers store={store} region={region} index={index} film={film} />}
+      {selected && (region.shape === 'rectangle' || region.shape === 'ellipse') && (
+        <Numbers store={store} region={region} index={index} film={film} />
+      )}
     </li>
   );
 }
 
 function BoundFinding({ store, region, index }: RowProps) {
-  const offered = store.task.findings.filter(({ label, region: may }) => may !== 'none' || label === region.label).map(({ label }) => label);
+  const offered = store.task.findings
+    .filter(({ label, region: may }) => may !== 'none' || label === region.label)
+    .map(({ label }) => label);
   const strange = region.label !== '' && !offered.includes(region.label);
   return (
     <select
-      id={`panel-region-${index}`} aria-label={`Finding of region ${index + 1}`} value={region.label} aria-invalid={region.label === ''}
+      id={`panel-region-${index}`}
+      aria-label={`Finding of region ${index + 1}`}
+      value={region.label}
+      aria-invalid={region.label === ''}
       onChange={(event) => store.dispatch({ kind: 'relabel-region', id: region.id, label: event.currentTarget.value })}
     >
-      {region.label === '' && <option value="" disabled>Which finding?</option>}
+      {region.label === '' && (
+        <option value="" disabled>
+          Which finding?
+        </option>
+      )}
       {strange && <option value={region.label}>{region.label}</option>}
-      {offered.map((label) => <option key={label} value={label}>{label}</option>)}
+      {offered.map((label) => (
+        <option key={label} value={label}>
+          {label}
+        </option>
+      ))}
     </select>
   );
 }
@@ -108,15 +167,26 @@ function BoundFinding({ store, region, index }: RowProps) {
 function RegionComment({ store, region, index }: RowProps) {
   return (
     <input
-      type="text" class="region-comment" aria-label={`Comment on region ${index + 1}`} placeholder="Comment on this region" maxLength={1000}
-      value={region.comment} autocomplete="off" onKeyDown={notEnter}
-      onInput={(event) => store.dispatch({ kind: 'comment-region', id: region.id, comment: event.currentTarget.value }, `comment:${region.id}`)}
+      type="text"
+      class="region-comment"
+      aria-label={`Comment on region ${index + 1}`}
+      placeholder="Comment on this region"
+      maxLength={1000}
+      value={region.comment}
+      autocomplete="off"
+      onKeyDown={notEnter}
+      onInput={(event) =>
+        store.dispatch({ kind: 'comment-region', id: region.id, comment: event.currentTarget.value }, `comment:${region.id}`)
+      }
     />
   );
 }
 
 const FIELDS: readonly (readonly [field: keyof Box, sign: string, name: string])[] = [
-  ['x', 'x', 'Left edge'], ['y', 'y', 'Top edge'], ['width', 'w', 'Width'], ['height', 'h', 'Height'],
+  ['x', 'x', 'Left edge'],
+  ['y', 'y', 'Top edge'],
+  ['width', 'w', 'Width'],
+  ['height', 'h', 'Height'],
 ];
 
 function Numbers({ store, region, index, film }: RowProps & { film: Film | null }) {
@@ -129,7 +199,11 @@ function Numbers({ store, region, index, film }: RowProps & { film: Film | null 
     <div class="numbers" role="group" aria-label={`Place of region ${index + 1} in pixels`}>
       {FIELDS.map(([field, sign, name]) => (
         <NumberField
-          key={field} sign={sign} name={`${name} of region ${index + 1}, px`} value={box[field]} least={field === 'x' || field === 'y' ? 0 : 1}
+          key={field}
+          sign={sign}
+          name={`${name} of region ${index + 1}, px`}
+          value={box[field]}
+          least={field === 'x' || field === 'y' ? 0 : 1}
           onValue={(value) => change(field, value)}
         />
       ))}
@@ -146,13 +220,32 @@ function Measurements({ store }: { store: Store }) {
       <h2>Measurements</h2>
       <ol aria-label="Measurements">
         {measurements.map((one, index) => (
-          <li key={one.id} class={`region${store.ui.selected === one.id ? ' active' : ''}`} aria-current={store.ui.selected === one.id ? 'true' : undefined}>
+          <li
+            key={one.id}
+            class={`region${store.ui.selected === one.id ? ' active' : ''}`}
+            aria-current={store.ui.selected === one.id ? 'true' : undefined}
+          >
             <div class="line">
-              <button type="button" class="plain number" aria-label={`Go to measurement ${index + 1}`} title={`Go to measurement ${index + 1}`} onClick={() => store.set({ selected: one.id })}>
-                <Icon path={TARGET} />{index + 1}
+              <button
+                type="button"
+                class="plain number"
+                aria-label={`Go to measurement ${index + 1}`}
+                title={`Go to measurement ${index + 1}`}
+                onClick={() => store.set({ selected: one.id })}
+              >
+                <Icon path={TARGET} />
+                {index + 1}
               </button>
-              <span class="value">{one.kind === 'length' ? 'Length' : 'Angle'} <b>{measuredText(one, film ?? NO_SCALE)}</b></span>
-              <button type="button" class="plain" aria-label={`Delete measurement ${index + 1}`} title={`Delete measurement ${index + 1} (Delete)`} onClick={() => remove(store, one.id)}>
+              <span class="value">
+                {one.kind === 'length' ? 'Length' : 'Angle'} <b>{measuredText(one, film ?? NO_SCALE)}</b>
+              </span>
+              <button
+                type="button"
+                class="plain"
+                aria-label={`Delete measurement ${index + 1}`}
+                title={`Delete measurement ${index + 1} (Delete)`}
+                onClick={() => remove(store, one.id)}
+              >
                 <Icon path={BIN} />
               </button>
             </div>
@@ -166,7 +259,12 @@ function Measurements({ store }: { store: Store }) {
 function goTo(store: Store, region: Region): void {
   const hidden = new Set(store.ui.hiddenRegions);
   hidden.delete(region.id);
-  store.set({ selected: region.id, regionsShown: true, hiddenRegions: hidden, ...(region.label ? { activeLabel: region.label } : {}) });
+  store.set({
+    selected: region.id,
+    regionsShown: true,
+    hiddenRegions: hidden,
+    ...(region.label ? { activeLabel: region.label } : {}),
+  });
   centerOn(store, region);
 }
 

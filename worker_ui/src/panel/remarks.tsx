@@ -10,18 +10,33 @@ export function Remarks({ store }: { store: Store }) {
   return (
     <section class="remarks" aria-label="Remarks">
       <textarea
-        id={PLACES.comment} class={missing('comment') ? 'missing' : ''} aria-label="Comment on the image" aria-keyshortcuts="C" rows={comment.length > 60 ? 3 : 1}
-        placeholder="Comment on the image" maxLength={4000} value={comment} aria-invalid={missing('comment')}
+        id={PLACES.comment}
+        class={missing('comment') ? 'missing' : ''}
+        aria-label="Comment on the image"
+        aria-keyshortcuts="C"
+        rows={comment.length > 60 ? 3 : 1}
+        placeholder="Comment on the image"
+        maxLength={4000}
+        value={comment}
+        aria-invalid={missing('comment')}
         onInput={(event) => store.dispatch({ kind: 'comment', comment: event.currentTarget.value }, 'comment')}
       />
       <label class="reason">
         <span>Why can it not be read?</span>
         <select
-          id={PLACES.unusable} class={unusable ? 'set' : ''} aria-label="Why can it not be read?" value={unusable} aria-invalid={missing('unusable')}
+          id={PLACES.unusable}
+          class={unusable ? 'set' : ''}
+          aria-label="Why can it not be read?"
+          value={unusable}
+          aria-invalid={missing('unusable')}
           onChange={(event) => store.dispatch({ kind: 'unusable', code: event.currentTarget.value })}
         >
           <option value="">It can be read</option>
-          {REASONS.map(({ code, text }) => <option key={code} value={code}>{text}</option>)}
+          {REASONS.map(({ code, text }) => (
+            <option key={code} value={code}>
+              {text}
+            </option>
+          ))}
         </select>
       </label>
     </section>
@@ -35,8 +50,12 @@ export function SetAside({ store }: { store: Store }) {
   const reason = REASONS.find(({ code }) => code === unusable)?.text ?? unusable;
   return (
     <div class="set-aside" role="status">
-      <p><b>Not readable: {reason}.</b> Findings and regions are kept, but not part of the answer.</p>
-      <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: '' })}>It can be read</button>
+      <p>
+        <b>Not readable: {reason}.</b> Findings and regions are kept, but not part of the answer.
+      </p>
+      <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: '' })}>
+        It can be read
+      </button>
     </div>
   );
 }
