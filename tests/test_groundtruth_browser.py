@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from fixtures_browser import shoot
 from fixtures_groundtruth import PASSWORDS, Service, job_request, make_images, output_lines, running
 
 from dicom_workflow import manifest
@@ -17,20 +17,7 @@ from dicom_workflow.archive import open_archive
 from dicom_workflow.archive.server import OrthancServer, find_orthanc
 from dicom_workflow.records import LABELS, LabelState
 
-CHROMIUM = "/usr/bin/chromium"
-
 pytestmark = [pytest.mark.browser, pytest.mark.orthanc, pytest.mark.real_data]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"needs {CHROMIUM}")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
@@ -71,6 +58,7 @@ def service(tmp_path: Path, orthanc: OrthancServer, sample_data: Path) -> Iterat
         entries = [
             {"source": identifier, "labels": list(LABELS), "instructions": "Read it as in clinic."} for identifier in ids
         ]
+        entries[2]["second_image"] = {"source": ids[1], "role": "prior", "caption": "A year before"}
         manifest.write(f"file://{workspace}/input.manifest", entries)
         started.make_team()
         request = job_request(
@@ -81,18 +69,16 @@ def service(tmp_path: Path, orthanc: OrthancServer, sample_data: Path) -> Iterat
         yield started
 
 
-def shoot(tab: Any, name: str) -> None:
-    """Keep a picture of the page where DICOM_WORKFLOW_SCREENSHOTS names a folder."""
-    if folder := os.environ.get("DICOM_WORKFLOW_SCREENSHOTS"):
-        tab.screenshot(path=str(Path(folder) / f"{name}.png"))
-
-
 def sign_in(tab: Any, service: Service, password: str) -> None:
     tab.goto(service.url)
     tab.get_by_label("Name").fill("reader-1")
     tab.get_by_label("Password").fill(password)
     shoot(tab, "1-sign-in")
     tab.get_by_role("button", name="Sign in").click()
+
+
+def wait_for_film(tab: Any) -> None:
+    tab.get_by_role("application").first.get_by_text(" pixels").first.wait_for()
 
 
 def test_a_person_signs_in_reads_a_radiograph_and_submits(tab: Any, service: Service, orthanc: OrthancServer) -> None:
@@ -107,7 +93,7 @@ def test_a_person_signs_in_reads_a_radiograph_and_submits(tab: Any, service: Ser
     shoot(tab, "3-jobs")
     tab.get_by_role("button", name="Start").click()
 
-    tab.get_by_text("pixels · window").wait_for()  # the page decoded the DICOM by itself
+    wait_for_film(tab)  # the page decoded the DICOM by itself
     tab.get_by_text("image 1 of 3").wait_for()
     tab.get_by_text("Read it as in clinic.").wait_for()
     tab.get_by_role("radiogroup", name="Cardiomegaly").get_by_role("radio", name="Present").click()
@@ -118,23 +104,25 @@ def test_a_person_signs_in_reads_a_radiograph_and_submits(tab: Any, service: Ser
     tab.get_by_role("button", name="Submit").click()
 
     tab.get_by_text("image 2 of 3").wait_for()
-    tab.get_by_text("pixels · window").wait_for()
+    wait_for_film(tab)
     shoot(tab, "5-next-task")
     tab.get_by_role("button", name="Skip this image").click()
     tab.get_by_text("image 3 of 3").wait_for()
     tab.get_by_role("button", name="Stop working").click()
     tab.get_by_role("button", name="Continue").click()
     tab.get_by_text("image 3 of 3").wait_for()
-    tab.get_by_text("pixels · window").wait_for()
-    tab.get_by_role("button", name="All others absent").click()
+    wait_for_film(tab)
+    tab.get_by_role("application", name="A year before").get_by_text(" pixels").wait_for()
+    tab.get_by_role("button", name="No finding").click()
+    shoot(tab, "6-two-films")
     tab.get_by_role("button", name="Submit").click()
     tab.get_by_text("That was the last image for now. Thank you.").wait_for()
-    shoot(tab, "6-done")
+    shoot(tab, "7-done")
     tab.get_by_role("button", name="Sign out").click()
     tab.get_by_role("heading", name="Sign in to label").wait_for()
 
     assert {url.split("/")[2] for url, _ in seen if url.startswith("http")} == {service.url.split("/")[2]}
-    assert ("application/dicom" in {kind for _, kind in seen}) is True
+    assert [kind for _, kind in seen].count("application/dicom") == 6  # three tasks; the last one twice, with two images
     assert not any(secret in page_source for secret in (orthanc.url, orthanc.password.reveal(), "Authorization"))
 
     service.client().stop_labeling_job(LabelingJobName="reading")
@@ -153,15 +141,16 @@ def test_a_person_is_told_when_the_image_or_the_session_is_gone(tab: Any, servic
     requests.delete(address, auth=(orthanc.user, orthanc.password.reveal()), timeout=10).raise_for_status()
     sign_in(tab, service, PASSWORDS["reader-1"].reveal())
     tab.get_by_role("button", name="Start").click()
-    tab.get_by_text("This image cannot be displayed: the server answered 404").wait_for()
-    shoot(tab, "7-image-missing")
+    tab.get_by_text("The image is not where the task says it is").wait_for()
+    tab.get_by_role("button", name="Report as not displayed").wait_for()
+    shoot(tab, "8-image-missing")
     tab.get_by_role("button", name="Skip this image").click()
-    tab.get_by_text("pixels · window").wait_for()
+    wait_for_film(tab)
     tab.context.clear_cookies()
     tab.get_by_role("button", name="All others absent").click()
     tab.get_by_role("button", name="Submit").click()
     tab.get_by_text("Sign in again in another tab, then submit here once more.").wait_for()
-    shoot(tab, "8-session-ended")
+    shoot(tab, "9-session-ended")
     other = tab.context.new_page()
     sign_in(other, service, PASSWORDS["reader-1"].reveal())
     other.get_by_role("heading", name="Your labeling jobs").wait_for()
@@ -170,4 +159,4 @@ def test_a_person_is_told_when_the_image_or_the_session_is_gone(tab: Any, servic
     tab.get_by_text("image 3 of 3").wait_for()
     tab.goto(f"{service.url}/tasks/{'0' * 32}")
     tab.get_by_text("There is no such task for you.").wait_for()
-    shoot(tab, "9-no-such-task")
+    shoot(tab, "10-no-such-task")

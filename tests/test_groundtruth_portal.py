@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import http.client
 import json
 import re
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 import uvicorn
 from fixtures_groundtruth import (
     KEY,
@@ -29,6 +32,7 @@ from fixtures_groundtruth import (
 from dicom_workflow import manifest
 from dicom_workflow.groundtruth import exchange, patience, server
 from dicom_workflow.groundtruth.accounts import put_workers
+from dicom_workflow.labeling import assets
 from dicom_workflow.settings import Secret
 from dicom_workflow.storage import to_uri
 
@@ -158,11 +162,15 @@ def test_a_task_page_is_the_jobs_template_with_everything_a_host_owes_it(first: 
     assert f'<meta name="task-answer-url" content="{task}/answer">' in html
     assert re.search(r'<meta name="task-csrf" content="[0-9a-f]{64}">', html)
     assert f'data-image="{task}/image"' in html
-    assert f'data-rendered="{task}/rendered.png"' in html
+    assert f"{task}/rendered.png" in html
+    assert re.search(r'<meta name="task-draft-key" content="[0-9a-f]{64}">', html)
+    assert re.search(r'<script nonce=[\w-]{24} src="/static/radiograph\.[0-9a-f]{12}\.js"></script>', html)
+    assert re.search(r'<link nonce=[\w-]{24} rel="stylesheet" href="/static/radiograph\.[0-9a-f]{12}\.css">', html)
     (script,) = (part.strip() for part in policy.split(";") if part.strip().startswith("script-src"))
     nonce = re.search(r"'nonce-([\w-]{24})'", script)
     assert nonce is not None
-    assert "unsafe-inline" not in script
+    assert script == f"script-src 'nonce-{nonce[1]}' 'wasm-unsafe-eval'"
+    assert "worker-src 'self' blob:" in policy
     assert len(re.findall(r"<script\b", html)) == html.count(f"<script nonce={nonce[1]}") == 2
     other = re.search(r"'nonce-([\w-]{24})'", first.get(task).headers["content-security-policy"])
     assert other is not None
@@ -447,6 +455,99 @@ def test_a_template_gets_only_what_the_service_may_read_and_only_through_signed_
     assert prior.content == (service.workspace / "images/1.dcm").read_bytes()
     assert visitor.get(links["prior"].replace("1.dcm", "2.dcm")).status_code == 403
     service.client().stop_labeling_job(LabelingJobName="links")
+
+
+def start_job(service: Service, name: str, *lines: dict[str, object], template: str = "") -> str:
+    """Create a job with these lines, and a template of its own if one is given; return the path of reader-1's first task."""
+    uri = to_uri(service.workspace / f"{name}.manifest")
+    manifest.write(uri, lines)
+    human: dict[str, object] = {}
+    if template:
+        path = service.workspace / f"{name}.liquid.html"
+        path.write_text(template)
+        human = {"UiConfig": {"UiTemplateS3Uri": to_uri(path)}}
+    request = job_request(service.workspace, name, **human)
+    request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"] = uri
+    service.client().create_labeling_job(**request)
+    service.wait_for(name, "InProgress", "Failed")
+    return Visitor(service.url, "reader-1").next_task(name)
+
+
+def test_a_second_image_is_had_by_the_holder_of_its_task_alone(service: Service, first: Visitor, second: Visitor) -> None:
+    images = [to_uri(service.workspace / f"images/{n}.dcm") for n in (0, 1)]
+    line = {"source-ref": images[0], "labels": LABELS, "second_image": {"source-ref": images[1], "role": "lateral"}}
+    task = start_job(service, "two-views", line)
+    html = first.get(task).text
+    assert f'data-second="{task}/second"' in html
+    assert f"{task}/second-rendered.png" in html
+    assert str(service.workspace) not in html
+    assert first.get(f"{task}/second", accept="*/*").content == (service.workspace / "images/1.dcm").read_bytes()
+    assert first.get(f"{task}/second-rendered.png", accept="*/*").content[:8] == b"\x89PNG\r\n\x1a\n"
+    for path in ("second", "second-rendered.png"):
+        assert second.get(f"{task}/{path}", accept="*/*").status_code == 404
+        assert first.get(f"{first.next_task()}/{path}", accept="*/*").status_code == 404  # a task with one image
+    service.client().stop_labeling_job(LabelingJobName="two-views")
+
+
+def test_a_job_whose_second_image_may_not_be_read_fails_and_says_so(service: Service) -> None:
+    image = to_uri(service.workspace / "images/0.dcm")
+    line = {"source-ref": image, "labels": LABELS, "second_image": {"source-ref": "file:///etc/passwd"}}
+    assert start_job(service, "outside", line) == ""
+    reason = service.wait_for("outside", "Failed")["FailureReason"]
+    assert "line 1: expected file:// within the service's workspace" in reason
+
+
+def test_an_instance_of_the_archive_is_granted_only_where_the_line_names_it(service: Service, first: Visitor) -> None:
+    named, other = "-".join(["0123abcd"] * 5), "-".join(["4567ef01"] * 5)
+    template = f'{{{{ task.input.image | grant_read_access }}}} {{{{ "orthanc://{other}" | grant_read_access }}}}'
+    task = start_job(service, "archive", {"source": named, "labels": LABELS}, template=template)
+    refused = first.get(task)
+    assert (refused.status_code, "This task cannot be shown" in refused.text) == (500, True)
+    assert other not in refused.text
+    service.client().stop_labeling_job(LabelingJobName="archive")
+
+
+def test_drafts_of_two_workers_have_different_keys_and_those_of_one_the_same(first: Visitor, second: Visitor) -> None:
+    def key(visitor: Visitor, task: str) -> str:
+        return visitor.get(task).text.split('name="task-draft-key" content="')[1].split('"')[0]
+
+    task = second.next_task()
+    assert key(second, task) == key(second, task)
+    second.post(f"{task}/stop", data={"csrf": second.csrf()})
+    again = second.next_task()
+    assert key(second, again) not in (key(first, first.next_task()), "")
+
+
+def test_the_page_of_another_version_is_had_through_its_job_and_is_what_its_name_says(service: Service, first: Visitor) -> None:
+    script = b"document.title = 'an older page';"
+    name = f"radiograph.{hashlib.sha256(script).hexdigest()[:12]}.js"
+    wrong = f"radiograph.{'0' * 12}.js"
+    folder = service.workspace / "worker-ui"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(gzip.compress(script))
+    (folder / wrong).write_bytes(script)
+    (folder / "other.js").write_bytes(script)
+    names = (name, wrong, "other.js")
+    template = "".join(f'<script src="{{{{ "{to_uri(folder / file)}" | grant_read_access }}}}"></script>' for file in names)
+    task = start_job(
+        service, "older", {"source-ref": to_uri(service.workspace / "images/0.dcm"), "labels": LABELS}, template=template
+    )
+    addresses = [address.replace("&amp;", "&") for address in re.findall(r'src="([^"]+)"', first.get(task).text)]
+    replies = [first.get(address, accept="*/*") for address in addresses]
+    assert [reply.status_code for reply in replies] == [200, 502, 415]
+    assert (replies[0].content, replies[0].headers["content-type"]) == (script, "text/javascript; charset=utf-8")
+    service.client().stop_labeling_job(LabelingJobName="older")
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_files_of_the_page_travel_compressed_and_may_be_kept(service: Service, index: int) -> None:
+    name = assets.build().names[index]
+    for encoding, expected in (("gzip, br", "gzip"), ("identity", None)):
+        response = requests.get(f"{service.url}/static/{name}", headers={"Accept-Encoding": encoding}, timeout=20)
+        assert response.content == assets.content(name)
+        assert response.headers.get("content-encoding") == expected
+        assert response.headers["content-type"] == assets.media_type(name)
+        assert (response.headers["vary"], "immutable" in response.headers["cache-control"]) == ("accept-encoding", True)
 
 
 def test_the_log_of_a_working_day_names_nobody(service: Service) -> None:

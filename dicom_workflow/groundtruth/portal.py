@@ -56,6 +56,8 @@ class Portal:
             ("/tasks/{task}", self.task),
             ("/tasks/{task}/image", self.image),
             ("/tasks/{task}/rendered.png", self.rendered),
+            ("/tasks/{task}/second", self.second),
+            ("/tasks/{task}/second-rendered.png", self.second_rendered),
             ("/tasks/{task}/granted", self.granted),
             ("/static/{name}", self.static),
         ):
@@ -154,8 +156,8 @@ class Portal:
         session = self._session(request)
         held, job, found = self._held(session, task)
         task_input = {**(found.task_input or {}), "renderedImage": f"/tasks/{held.task}/rendered.png"}
-        if second := second_image_uri(found.task_input):
-            task_input["renderedSecond"] = self._signed(held, "rendered.png", second)
+        if second_image_uri(found.task_input):
+            task_input["renderedSecond"] = f"/tasks/{held.task}/second-rendered.png"
         bar = {"task": held.task, "title": job.human["TaskTitle"], "csrf": session.csrf}
         bar.update(number=found.number + 1, total=job.objects)
         try:
@@ -217,35 +219,45 @@ class Portal:
         return self._bytes(lambda: self._images.original(image_uri(found.line, found.task_input)))
 
     def rendered(self, request: Request, task: str) -> Response:
-        """The image of a task as PNG, or the second image when its signed address is given."""
-        held, _, found = self._held(self._session(request), task)
-        uri = self._signed_uri(held, request) if "uri" in request.query_params else image_uri(found.line, found.task_input)
+        """The image of a task as PNG."""
+        _, _, found = self._held(self._session(request), task)
+        return self._bytes(lambda: self._images.rendered(image_uri(found.line, found.task_input)))
+
+    def second(self, request: Request, task: str) -> Response:
+        """The second image of a task as it is stored."""
+        uri = self._second(request, task)
+        return self._bytes(lambda: self._images.original(uri))
+
+    def second_rendered(self, request: Request, task: str) -> Response:
+        """The second image of a task as PNG."""
+        uri = self._second(request, task)
         return self._bytes(lambda: self._images.rendered(uri))
+
+    def _second(self, request: Request, task: str) -> str:
+        _, _, found = self._held(self._session(request), task)
+        uri = second_image_uri(found.task_input)
+        if not uri:
+            raise Refusal(404, "No image", "This task has one image only.")
+        return uri
 
     def granted(self, request: Request, task: str) -> Response:
         """Another object that the template of this task asked for: an image, or the page's own script or style."""
         held, _, _ = self._held(self._session(request), task)
-        uri = self._signed_uri(held, request)
+        uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
+        if not hmac.compare_digest(self._signature(held, uri).encode(), signature.encode()):
+            raise Refusal(403, "Not granted", "This address was not given out for this task.")
         name = uri.rpartition("/")[2]
         return self._bytes(lambda: self._images.asset(uri, name) if assets.is_name(name) else self._images.original(uri))
 
     def _grant(self, task: Task, found: Object, uri: str) -> str:
         if uri == image_uri(found.line, found.task_input):
             return f"/tasks/{task.task}/image"
-        if uri.startswith(ARCHIVE_SCHEME) and uri != second_image_uri(found.task_input):
+        if uri == second_image_uri(found.task_input):
+            return f"/tasks/{task.task}/second"
+        if uri.startswith(ARCHIVE_SCHEME):
             raise TemplateError("grant_read_access: expected an instance of the archive that the manifest line names.")
         self._images.check(uri)
-        return self._signed(task, "granted", uri)
-
-    def _signed(self, task: Task, action: str, uri: str) -> str:
-        """An address under a task from which one object can be had that only this service names."""
-        return f"/tasks/{task.task}/{action}?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
-
-    def _signed_uri(self, task: Task, request: Request) -> str:
-        uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
-        if not hmac.compare_digest(self._signature(task, uri).encode(), signature.encode()):
-            raise Refusal(403, "Not granted", "This address was not given out for this task.")
-        return uri
+        return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
 
     def _signature(self, task: Task, uri: str) -> str:
         return self._keyed(f"grant/{task.task}/{uri}")
