@@ -58,7 +58,9 @@ export function Findings({ store }: { store: Store }) {
             onHover={setHovered}
           />
         ))}
-        {shown.length === 0 && <p class="nothing">No finding matches the search.</p>}
+        {shown.length === 0 && (
+          <p class="nothing">{store.task.findings.length > 0 ? 'No finding matches the search.' : 'This task names no findings.'}</p>
+        )}
       </div>
       <p id="panel-keys" hidden>
         Arrow keys move between findings and answers, Space chooses, Space again takes back.

@@ -51,7 +51,7 @@ export function SetAside({ store }: { store: Store }) {
   return (
     <div class="set-aside" role="status">
       <p>
-        <b>Not readable: {reason}.</b> Findings and regions are kept, but not part of the answer.
+        <b>Not readable: {reason}.</b> Findings and regions are kept, but not sent.
       </p>
       <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: '' })}>
         It can be read
