@@ -113,6 +113,17 @@ describe('findings', () => {
   });
 });
 
+test('a drag on the film does not render the panel again', () => {
+  const before = page.find('.list').innerHTML;
+  let writes = 0;
+  const observer = new MutationObserver((changes) => void (writes += changes.length));
+  observer.observe(page.find('.panel'), { subtree: true, childList: true, attributes: true, characterData: true });
+  change(() => page.store.setFilm(0, { window: { center: 0.1, width: 0.2 } }));
+  writes += observer.takeRecords().length;
+  observer.disconnect();
+  expect([writes, page.find('.list').innerHTML]).toEqual([0, before]);
+});
+
 describe('the model', () => {
   const suggestions = {
     mode: 'after-first-read',

@@ -59,7 +59,9 @@ export function Findings({ store }: { store: Store }) {
           />
         ))}
         {shown.length === 0 && (
-          <p class="nothing">{store.task.findings.length > 0 ? 'No finding matches the search.' : 'This task names no findings.'}</p>
+          <p class="nothing">
+            {store.task.findings.length > 0 ? 'No finding matches the search.' : 'This task names no findings.'}
+          </p>
         )}
       </div>
       <p id="panel-keys" hidden>
