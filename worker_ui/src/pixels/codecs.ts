@@ -27,15 +27,20 @@ export type Patterns = Uint8Array | Uint16Array;
 export async function decode(task: DecodeTask): Promise<Patterns> {
   const { frame, stream, rows, columns } = task;
   if (!stream) return decodeRle(frame, rows * columns, task.bitsAllocated === 8 ? 1 : 2);
-  if (stream.kind === 'jpeg-2000') return run(await (openJpeg ??= createOpenJpeg(binary(openJpegUrl)).then((it) => it.J2KDecoder)), task);
-  if (stream.kind === 'jpeg-ls') return run(await (charls ??= createCharls(binary(charlsUrl)).then((it) => it.JpegLSDecoder)), task);
+  if (stream.kind === 'jpeg-2000') return run(await (loaded.openJpeg ??= load.openJpeg()), task);
+  if (stream.kind === 'jpeg-ls') return run(await (loaded.charls ??= load.charls()), task);
   if (stream.kind === 'jpeg-lossless') return lossless(frame, stream);
-  if (stream.precision === 8) return run(await (turbo ??= createTurbo(binary(turboUrl)).then((it) => it.JPEGDecoder)), task);
+  if (stream.precision === 8) return run(await (loaded.turbo ??= load.turbo()), task);
   return extended(task);
 }
 
-type Factory = Promise<new () => WasmDecoder>;
-let openJpeg: Factory | undefined, charls: Factory | undefined, turbo: Factory | undefined;
+const load = {
+  openJpeg: () => createOpenJpeg(binary(openJpegUrl)).then((it) => it.J2KDecoder),
+  charls: () => createCharls(binary(charlsUrl)).then((it) => it.JpegLSDecoder),
+  turbo: () => createTurbo(binary(turboUrl)).then((it) => it.JPEGDecoder),
+} as const;
+
+const loaded: { -readonly [Name in keyof typeof load]?: ReturnType<(typeof load)[Name]> } = {};
 
 /** The programs are inside the script as data: addresses. They are read here, not fetched: a page may forbid that. */
 function binary(url: string): { wasmBinary: Uint8Array } {

@@ -18,6 +18,12 @@ export interface CodeStream {
 const LOSSLESS_FRAMES = [0xc3, 0xc7, 0xcb, 0xcf], JPEG_LS_FRAME = 0xf7;
 const NO_FRAMES = [0xc4, 0xc8, 0xcc];
 
+/** Say whether a JPEG stream has its end marker; a byte may follow that makes the length even. */
+export function isEnded(bytes: Uint8Array): boolean {
+  const end = bytes.at(-1) === 0 ? bytes.length - 1 : bytes.length;
+  return bytes[end - 2] === 0xff && bytes[end - 1] === 0xd9;
+}
+
 /** Return what the code stream says, or null for anything else. */
 export function codeStream(bytes: Uint8Array): CodeStream | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -31,10 +37,10 @@ export function codeStream(bytes: Uint8Array): CodeStream | null {
 }
 
 function jpeg2000(view: DataView, at: number): CodeStream {
-  const [right, bottom, left, top] = [8, 12, 16, 20].map((offset) => view.getUint32(at + offset)) as [number, number, number, number];
+  const side = (end: number) => view.getUint32(at + end) - view.getUint32(at + end + 8); // less its offset
   const depth = view.getUint8(at + 42);
   return {
-    kind: 'jpeg-2000', rows: bottom - top, columns: right - left, components: view.getUint16(at + 40),
+    kind: 'jpeg-2000', rows: side(12), columns: side(8), components: view.getUint16(at + 40),
     precision: (depth & 0x7f) + 1, signed: depth > 0x7f,
   };
 }
@@ -45,9 +51,13 @@ function largestInside(bytes: Uint8Array, view: DataView): CodeStream | null {
   for (let at = bytes.indexOf(0xff); at >= 0 && at + 43 <= bytes.length; at = bytes.indexOf(0xff, at + 1)) {
     if (view.getUint32(at) !== 0xff4fff51) continue;
     const found = jpeg2000(view, at);
-    if (!largest || found.rows * found.columns * found.components > largest.rows * largest.columns * largest.components) largest = found;
+    if (!largest || samples(found) > samples(largest)) largest = found;
   }
   return largest;
+}
+
+function samples({ rows, columns, components }: CodeStream): number {
+  return rows * columns * components;
 }
 
 function jpeg(view: DataView): CodeStream | null {

@@ -1,8 +1,7 @@
 /** The decoder worker as the page sees it: asked for a frame, it answers, fails or is given up. */
 
 import type { FilmError } from '../types';
-import type { CodeStream } from './codestream';
-import { codeStream } from './codestream';
+import { codeStream, isEnded, type CodeStream } from './codestream';
 import DecoderWorker from './decoder.worker?worker&inline';
 import type { Reply, Request } from './decoder.worker';
 import type { Header } from './header';
@@ -18,7 +17,7 @@ export interface Limits {
   readonly decode_ms: number;
 }
 
-const LIMITS: Limits = { start_ms: 10_000, decode_ms: 60_000 };
+const LIMITS: Limits = { start_ms: 10_000, decode_ms: 30_000 };
 
 export function isDecodable(syntax: string): boolean {
   return syntax === RLE || JPEG_2000.includes(syntax) || JPEG.includes(syntax);
@@ -31,6 +30,8 @@ export async function decodedValues(
   const { rows, columns, syntax } = header;
   const stream = syntax === RLE ? null : codeStream(frame);
   if (syntax !== RLE) check(stream, header);
+  // The decoder looks for the next bits of a cut JPEG-LS stream for many seconds before it says that there are none.
+  if (stream?.kind === 'jpeg-ls' && !isEnded(frame)) throw errors.truncated();
   const bitsAllocated = header.bitsAllocated === 8 ? 8 : 16;
   const patterns = await ask({ frame: frame.slice(), stream, rows, columns, bitsAllocated }, limits, signal);
   if (patterns.length !== rows * columns) throw errors.truncated();
@@ -50,20 +51,35 @@ function meaningfulBits(stream: CodeStream | null, { bitsStored, signed }: Heade
   return otherSign ? Math.min(bitsStored, stream!.precision) : bitsStored;
 }
 
-let worker: { readonly it: Worker; readonly alive: Promise<void> } | null = null;
+let worker: Worker | null = null;
+let last: Promise<unknown> = Promise.resolve();
 let lastId = 0;
 
-async function ask(task: NonNullable<Request['task']>, limits: Limits, signal?: AbortSignal): Promise<Uint8Array | Uint16Array> {
-  const { it, alive } = started(limits);
-  await alive;
-  if (signal?.aborted) throw errors.stopped();
-  const { patterns, failed } = await answered(it, task, limits.decode_ms);
-  if (failed === 'wasm') throw errors.worker();
-  if (!patterns) throw errors.truncated();
-  return patterns;
+/** Frames are decoded one after the other: one that ends its worker must not take another one with it. */
+function ask(task: NonNullable<Request['task']>, limits: Limits, signal?: AbortSignal): Promise<Uint8Array | Uint16Array> {
+  const asked = last.then(() => decodedPatterns(task, limits, signal));
+  last = asked.catch(() => undefined);
+  return asked;
 }
 
-function started(limits: Limits): NonNullable<typeof worker> {
+async function decodedPatterns(
+  task: NonNullable<Request['task']>, limits: Limits, signal?: AbortSignal,
+): Promise<Uint8Array | Uint16Array> {
+  if (signal?.aborted) throw errors.stopped();
+  const it = await started(limits);
+  const { patterns, failed } = await answered(it, task, limits.decode_ms, errors.tooSlow);
+  if (patterns) return patterns;
+  discard(it); // a decoder that failed once may be left in disorder
+  throw failed === 'wasm' ? errors.worker() : errors.truncated();
+}
+
+/** End a worker; the next film starts another one. */
+function discard(it: Worker): void {
+  if (worker === it) worker = null;
+  it.terminate();
+}
+
+async function started(limits: Limits): Promise<Worker> {
   if (worker) return worker;
   let it: Worker;
   try {
@@ -71,12 +87,12 @@ function started(limits: Limits): NonNullable<typeof worker> {
   } catch {
     throw errors.worker();
   }
-  worker = { it, alive: answered(it, null, limits.start_ms).then(() => undefined) };
-  worker.alive.catch(() => undefined); // whoever waits for it hears of it
-  return worker;
+  await answered(it, null, limits.start_ms, errors.worker);
+  worker = it;
+  return it;
 }
 
-function answered(it: Worker, task: Request['task'], limit_ms: number): Promise<Reply> {
+function answered(it: Worker, task: Request['task'], limit_ms: number, late: () => FilmError): Promise<Reply> {
   lastId += 1;
   const id = lastId;
   return new Promise((resolve, reject) => {
@@ -87,8 +103,7 @@ function answered(it: Worker, task: Request['task'], limit_ms: number): Promise<
     };
     const fail = (error: FilmError) => {
       done();
-      if (worker?.it === it) worker = null; // the next film starts another one
-      it.terminate();
+      discard(it);
       reject(error);
     };
     const onMessage = ({ data }: MessageEvent<Reply>) => {
@@ -97,7 +112,7 @@ function answered(it: Worker, task: Request['task'], limit_ms: number): Promise<
       resolve(data);
     };
     const onError = () => fail(errors.worker());
-    const timer = setTimeout(onError, limit_ms);
+    const timer = setTimeout(() => fail(late()), limit_ms);
     it.addEventListener('message', onMessage);
     it.addEventListener('error', onError);
     it.postMessage({ id, task }, task ? [task.frame.buffer] : []);

@@ -34,7 +34,8 @@ export async function fetchBytes(url: string, options: FetchOptions = {}): Promi
   if (options.signal?.aborted) stop();
   alive();
   try {
-    const response = await raced(own.signal, fetch(url, { credentials: 'same-origin', referrerPolicy: 'no-referrer', signal: own.signal }));
+    const request = fetch(url, { credentials: 'same-origin', referrerPolicy: 'no-referrer', signal: own.signal });
+    const response = await raced(own.signal, request);
     check(response.status);
     return await body(response, own.signal, alive, options.onProgress);
   } catch (error) {

@@ -32,7 +32,12 @@ export interface Grey {
   readonly initialFrom: 'window' | 'table' | 'sigmoid' | 'bits' | 'percentiles';
 }
 
-type Place = Pick<Header, 'modalityLut' | 'voiLut' | 'slope' | 'intercept' | 'windows' | 'voiFunction' | 'inverted' | 'padding' | 'bitsStored' | 'signed'>;
+/** What of a header the pipeline works with. */
+export type Recipe = Pick<
+  Header,
+  'modalityLut' | 'voiLut' | 'slope' | 'intercept' | 'windows' | 'voiFunction' | 'inverted' | 'padding' | 'bitsStored'
+  | 'signed'
+>;
 
 /** Range shown of an image of more than 8 bits that brings neither window nor VOI LUT; of the archive's pipeline. */
 const PERCENTILES = [0.5, 99.5] as const;
@@ -47,23 +52,29 @@ const SIGMOID_TOP = 65_535;
 const PADDING_DISTANCE = 7;
 
 /** Return the film's values, and the window that shows what the header asks for. */
-export function greyOf(stored: Stored, header: Place): Grey {
+export function greyOf(stored: Stored, header: Recipe): Grey {
   const patterns = patternsOf(stored), counts = histogram(patterns);
   const size = counts.length;
-  const isPadding = paddingTest(header.padding, size, header.signed);
-  const levels = present(counts, size, header.signed);
+  const levels = present(counts, header.signed);
   const window = header.voiLut ? undefined : header.windows[0];
   const step = steps(header, window);
-  const shown = levels.map(({ pattern, level }) => ({ pattern, value: step(level), padded: isPadding(level) }));
-  const distribution = distributed(shown.filter(({ padded }) => !padded), counts);
+  const shown = made(levels.length, (at) => step(levels[at]!));
+  const padded = levels.map(paddingTest(header.padding, size, header.signed));
+  const distribution = distributed(levels, shown, padded, counts);
   const lowest = distribution.values[0] ?? 0, highest = distribution.values.at(-1) ?? lowest;
   const padding = padValue(lowest, highest, header.inverted);
-  const lookup = shown.map(({ pattern, value, padded }) => [pattern, padded ? padding : value] as const);
+  padded.forEach((is, at) => { if (is) shown[at] = padding; });
   return {
-    values: looked(stored, patterns, lookup, levels.every(({ level }, at) => lookup[at]![1] === level), size),
-    distribution, lowest, highest,
+    values: looked(stored, patterns, levels, shown, size), distribution, lowest, highest,
     ...initialOf(header, window, distribution, step, size),
   };
+}
+
+/** Many times as quick as Float64Array.from with a function. */
+function made(length: number, value: (at: number) => number): Float64Array {
+  const values = new Float64Array(length);
+  for (let at = 0; at < length; at += 1) values[at] = value(at);
+  return values;
 }
 
 function histogram(patterns: Uint8Array | Uint16Array): Uint32Array {
@@ -72,30 +83,29 @@ function histogram(patterns: Uint8Array | Uint16Array): Uint32Array {
   return counts;
 }
 
-/** Return what occurs, in the rising order of the stored values. */
-function present(counts: Uint32Array, size: number, signed: boolean): { pattern: number; level: number }[] {
-  const found: { pattern: number; level: number }[] = [];
-  const least = signed ? -size / 2 : 0;
+/** Return the stored values that occur, rising. */
+function present(counts: Uint32Array, signed: boolean): Int32Array {
+  const size = counts.length, least = signed ? -size / 2 : 0, found = new Int32Array(size);
+  let number = 0;
   for (let level = least; level < least + size; level += 1) {
-    const pattern = level & (size - 1);
-    if (counts[pattern]) found.push({ pattern, level });
+    if (counts[level & (size - 1)]) found[number++] = level;
   }
-  return found;
+  return found.subarray(0, number);
 }
 
 /** A padding value written with the wrong sign is read by its bit pattern. */
-function paddingTest(padding: Place['padding'], size: number, signed: boolean): (level: number) => boolean {
-  if (!padding) return () => false;
+function paddingTest(padding: Recipe['padding'], size: number, signed: boolean): (level: number) => 0 | 1 {
+  if (!padding) return () => 0;
   const ends = padding.map((end) => {
     const pattern = ((end % size) + size) % size;
     return signed && pattern >= size / 2 ? pattern - size : pattern;
   });
   const low = Math.min(...ends), high = Math.max(...ends);
-  return (level) => level >= low && level <= high;
+  return (level) => (level >= low && level <= high ? 1 : 0);
 }
 
 /** Return the steps between a stored value and the linear window, as one function. */
-function steps(header: Place, window: HeaderWindow | undefined): (level: number) => number {
+function steps(header: Recipe, window: HeaderWindow | undefined): (level: number) => number {
   const { slope, intercept, modalityLut, voiLut } = header;
   const modality = modalityLut ? (level: number) => mapped(modalityLut, level) : (level: number) => level * slope + intercept;
   if (voiLut) return (level) => mapped(voiLut, rint(modality(level)));
@@ -114,11 +124,13 @@ function rint(value: number): number {
   return down % 2 === 0 ? down : down + 1;
 }
 
-function distributed(shown: { pattern: number; value: number }[], counts: Uint32Array): Distribution {
-  const rising = shown.every(({ value }, at) => at === 0 || value >= shown[at - 1]!.value);
-  const sorted = rising ? shown : [...shown].sort((one, other) => one.value - other.value);
-  const values = Float64Array.from(sorted, ({ value }) => value);
-  const pixels = Float64Array.from(sorted, ({ pattern }) => counts[pattern]!);
+function distributed(levels: Int32Array, shown: Float64Array, padded: Int32Array, counts: Uint32Array): Distribution {
+  const rising = levels.map((_, at) => at).filter((at) => !padded[at]);
+  if (rising.some((at, number) => number > 0 && shown[at]! < shown[rising[number - 1]!]!)) {
+    rising.sort((one, other) => shown[one]! - shown[other]!);
+  }
+  const values = made(rising.length, (at) => shown[rising[at]!]!);
+  const pixels = made(rising.length, (at) => counts[levels[rising[at]!]! & (counts.length - 1)]!);
   return { values, counts: pixels, pixels: pixels.reduce((sum, count) => sum + count, 0) };
 }
 
@@ -141,28 +153,25 @@ function padValue(lowest: number, highest: number, inverted: boolean): number {
 
 /** Return the image with each stored value replaced, in the smallest type that holds all of the new ones. */
 function looked(
-  stored: Stored, patterns: Uint8Array | Uint16Array, lookup: readonly (readonly [number, number])[], same: boolean, size: number,
+  stored: Stored, patterns: Uint8Array | Uint16Array, levels: Int32Array, shown: Float64Array, size: number,
 ): Values {
-  if (same && !(stored instanceof Int8Array)) return stored;
-  const table = new Float64Array(size);
-  let whole = true, least = 0, most = 0;
-  for (const [pattern, value] of lookup) {
-    table[pattern] = value;
-    whole &&= Number.isInteger(value);
-    least = Math.min(least, value);
-    most = Math.max(most, value);
-  }
-  const make = !whole ? Float32Array
-    : least >= 0 && most <= 255 ? Uint8Array
-    : least >= 0 && most <= 65_535 ? Uint16Array
-    : least >= -32_768 && most <= 32_767 ? Int16Array : Float32Array;
-  const narrow = new make(table), values = new make(patterns.length);
-  for (let at = 0; at < patterns.length; at += 1) values[at] = narrow[patterns[at]!]!;
+  if (!(stored instanceof Int8Array) && shown.every((value, at) => value === levels[at])) return stored;
+  const make = smallestType(shown), table = new make(size), values = new make(patterns.length);
+  levels.forEach((level, at) => { table[level & (size - 1)] = shown[at]!; });
+  for (let at = 0; at < patterns.length; at += 1) values[at] = table[patterns[at]!]!;
   return values;
 }
 
+function smallestType(values: Float64Array) {
+  if (!values.every(Number.isInteger)) return Float32Array;
+  const least = values.reduce((low, value) => Math.min(low, value), 0);
+  const most = values.reduce((high, value) => Math.max(high, value), 0);
+  if (least >= 0) return most <= 255 ? Uint8Array : most <= 65_535 ? Uint16Array : Float32Array;
+  return least >= -32_768 && most <= 32_767 ? Int16Array : Float32Array;
+}
+
 function initialOf(
-  header: Place, window: HeaderWindow | undefined, distribution: Distribution, step: (level: number) => number, size: number,
+  header: Recipe, window: HeaderWindow | undefined, distribution: Distribution, step: (level: number) => number, size: number,
 ): Pick<Grey, 'initial' | 'initialFrom'> {
   if (header.voiLut) return { initial: between(0, 2 ** header.voiLut.bits - 1), initialFrom: 'table' };
   if (window && header.voiFunction === 'SIGMOID') return { initial: between(0, SIGMOID_TOP), initialFrom: 'sigmoid' };

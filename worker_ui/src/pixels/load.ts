@@ -3,7 +3,7 @@
 import { FilmError, type Film, type ImageSource } from '../types';
 import { decodedValues, isDecodable } from './decode';
 import { fetchBytes, type FetchOptions } from './fetch';
-import { between, greyOf } from './greyscale';
+import { between, greyOf, type Recipe } from './greyscale';
 import { BIG_ENDIAN, MAX_PIXELS, parse, type Header, type Parsed } from './header';
 import { errors } from './messages';
 import { isPicture, pictureOf, resampled, type Picture } from './picture';
@@ -48,7 +48,8 @@ function isDicom(bytes: Uint8Array): boolean {
 }
 
 function isWebPage(bytes: Uint8Array): boolean {
-  return /^\s*(<!--|<!doctype html|<html|<head|<body|<\?xml|<error)/i.test(new TextDecoder('latin1').decode(bytes.subarray(0, 256)));
+  const start = new TextDecoder('latin1').decode(bytes.subarray(0, 256));
+  return /^\s*(<!--|<!doctype html|<html|<head|<body|<\?xml|<error)/i.test(start);
 }
 
 function saneSize({ rows, columns }: Header): boolean {
@@ -79,7 +80,9 @@ function checkSupported(header: Header, compressed: boolean): void {
   }
 }
 
-function placed(header: Header): Pick<Film, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'> {
+type Placed = Pick<Film, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
+
+function placed(header: Header): Placed {
   const { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption } = header;
   return { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption };
 }
@@ -98,13 +101,14 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
   const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
   return {
     ...placed(header), ...shown(resampled(picture, header.rows, header.columns)), inverted: false,
-    standIn: `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer grey levels.`,
+    standIn:
+      `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer grey levels.`,
   };
 }
 
 /** A picture is made for display: its whole range is shown, and its histogram offers the rest. */
 function shown(values: Uint8Array<ArrayBuffer>): Pick<Film, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
-  const plain = {
+  const plain: Recipe = {
     modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
     bitsStored: 8, signed: false,
   };

@@ -29,7 +29,8 @@ export function lutOf(data: DataSet, sequence: string, signedPixels: boolean): L
   let highest = 0;
   for (const entry of table) highest = Math.max(highest, entry);
   const bits = Math.max(item.uint16(TAGS.LUTDescriptor, 2) ?? 0, highest.toString(2).length, 1);
-  return { table, first, bits: Math.min(bits, 32), name: readable(text(item, TAGS.LUTExplanation), text(data, TAGS.SpecificCharacterSet)) };
+  const name = readable(text(item, TAGS.LUTExplanation), text(data, TAGS.SpecificCharacterSet));
+  return { table, first, bits: Math.min(bits, 32), name };
 }
 
 function tableOf(item: DataSet, count: number): Uint8Array | Uint16Array {

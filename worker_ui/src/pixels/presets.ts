@@ -11,7 +11,9 @@ const CHEST: readonly (readonly [name: string, black: number, white: number])[] 
   ['Bone', 0.45, 1.05],
 ];
 
-const INITIAL_NAMES = { table: 'Header', sigmoid: 'Header', window: 'Header 1', bits: 'As stored', percentiles: 'Default' } as const;
+const INITIAL_NAMES = {
+  table: 'Header', sigmoid: 'Header', window: 'Header 1', bits: 'As stored', percentiles: 'Default',
+} as const;
 
 /** Return the presets; the first is the film's initial window. */
 export function presetsOf(grey: Grey, header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>): Preset[] {

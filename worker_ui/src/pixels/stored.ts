@@ -45,12 +45,14 @@ export function cleaned(patterns: Uint8Array | Uint16Array, header: Pick<Header,
 /** Return the same bytes read without a sign. */
 export function patternsOf(values: Stored): Uint8Array | Uint16Array {
   const { buffer, byteOffset, length } = values;
-  return values.BYTES_PER_ELEMENT === 1 ? new Uint8Array(buffer, byteOffset, length) : new Uint16Array(buffer, byteOffset, length);
+  if (values.BYTES_PER_ELEMENT === 1) return new Uint8Array(buffer, byteOffset, length);
+  return new Uint16Array(buffer, byteOffset, length);
 }
 
 function asSigned(patterns: Uint8Array | Uint16Array): Stored {
   const { buffer, byteOffset, length } = patterns;
-  return patterns.BYTES_PER_ELEMENT === 1 ? new Int8Array(buffer, byteOffset, length) : new Int16Array(buffer, byteOffset, length);
+  if (patterns.BYTES_PER_ELEMENT === 1) return new Int8Array(buffer, byteOffset, length);
+  return new Int16Array(buffer, byteOffset, length);
 }
 
 function swapped16(words: Uint16Array): Uint16Array {

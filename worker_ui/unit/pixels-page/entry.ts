@@ -22,7 +22,8 @@ async function check(url: string, expectedUrl: string, renderedUrl: string, stal
     const expected = expectedUrl ? new Float32Array(await (await fetch(expectedUrl)).arrayBuffer()) : shown;
     let worst = shown.length === expected.length ? 0 : Number.POSITIVE_INFINITY;
     for (let at = 0; at < shown.length; at += 1) worst = Math.max(worst, Math.abs(shown[at]! - expected[at]!));
-    return { ...about, type: values.constructor.name, first: Array.from(values.subarray(0, 32)), worst, ms, progress: progress.at(-1) };
+    const type = values.constructor.name, first = Array.from(values.subarray(0, 32));
+    return { ...about, type, first, worst, ms, progress: progress.at(-1) };
   } catch (error) {
     if (error instanceof FilmError) return { code: error.code, message: error.message };
     return { code: 'not a FilmError', message: String(error) };

@@ -8,5 +8,8 @@ const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 export default {
   ...page,
   root: here('../..'),
-  build: { ...page.build, lib: { entry: here('./entry.ts'), formats: ['iife'], name: 'PixelsPage', fileName: () => 'pixels.js' } },
+  build: {
+    ...page.build,
+    lib: { entry: here('./entry.ts'), formats: ['iife'], name: 'PixelsPage', fileName: () => 'pixels.js' },
+  },
 };
