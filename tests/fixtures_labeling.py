@@ -1,22 +1,20 @@
-"""A host for one rendered worker page: a real HTTP server on a free port that serves the page, its image and the crowd shim."""
+"""A host for one worker page as the labeling service makes it: on a free port, with its image."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from dicom_workflow.labeling.templates import CROWD_SCRIPT_URL, crowd_shim, radiograph_template, render
+from dicom_workflow.groundtruth import pages
+from dicom_workflow.labeling import assets
+from dicom_workflow.labeling.templates import radiograph_template
 
-CSP = (
-    "default-src 'self'; script-src 'self' 'nonce-{nonce}'; style-src 'self' 'nonce-{nonce}'; img-src 'self' blob: data:; "
-    "object-src 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
+BAR = {"task": "t", "title": "Radiographs", "csrf": "t0ken", "number": 1, "total": 1}
 
 
 @dataclass
@@ -35,8 +33,7 @@ def worker_page(
     dicom: bytes, *, template: str | None = None, rendered: bytes = b"", **task_input: Any
 ) -> Iterator[WorkerPage]:
     page = WorkerPage()
-    nonce = secrets.token_urlsafe(12)
-    html = ""
+    html = policy = ""
 
     class Host(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -44,10 +41,13 @@ def worker_page(
                 "/task": ("text/html; charset=utf-8", html.encode()),
                 "/image.dcm": ("application/dicom", dicom),
                 "/image.png": ("image/png", rendered),
-                "/crowd-shim.js": ("text/javascript; charset=utf-8", crowd_shim().encode()),
                 "/next": ("text/html", b"<h1>next task</h1>"),
             }
-            kind, body = routes.get(self.path.split("?")[0], ("text/plain", b""))
+            path = self.path.split("?")[0]
+            name = path.removeprefix("/static/")
+            if name != path and pages.is_static(name):
+                routes[path] = (assets.media_type(name), pages.static(name))
+            kind, body = routes.get(path, ("text/plain", b""))
             self._reply(200 if body else 404, kind, body)
 
         def do_POST(self) -> None:
@@ -60,7 +60,7 @@ def worker_page(
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("Content-Security-Policy", CSP.format(nonce=nonce))
+            self.send_header("Content-Security-Policy", policy)
             self.end_headers()
             self.wfile.write(body)
 
@@ -71,12 +71,15 @@ def worker_page(
     task: dict[str, Any] = {"image": "s3://bucket/image.dcm", **task_input}
     if rendered:
         task["renderedImage"] = "/image.png"
-    text = radiograph_template() if template is None else template
-    html = render(text, task, grant_read_access=lambda uri: "/image.dcm?a=1&b=2")
-    html = html.replace(CROWD_SCRIPT_URL, "/crowd-shim.js")
-    metas = '<meta name="task-answer-url" content="/answer"><meta name="task-csrf" content="t0ken">'
-    html = html.replace("<head>", f"<head>{metas}")
-    html = html.replace("<script>", f'<script nonce="{nonce}">').replace("<style>", f'<style nonce="{nonce}">')
+    html, policy = pages.task_page(
+        radiograph_template("https://cdn.example/worker-ui") if template is None else template,
+        task,
+        grant_read_access=lambda uri: "/image.dcm?a=1&b=2",
+        answer_url="/answer",
+        csrf="t0ken",
+        draft_key="0" * 64,
+        bar=BAR,
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     page.url = f"http://127.0.0.1:{server.server_port}/task"

@@ -112,6 +112,86 @@ def test_a_line_that_cannot_become_a_task_is_not_sent_and_says_why(line: object,
     assert re.search(reason, result["reason"])
 
 
+ANSWER = {"schema": "dicom-workflow/answer/1", "labels": {"Edema": "positive", "Gout": "positive"}, "comment": "c"}
+NOTHING = {"schema": "dicom-workflow/answer/2", "pixel_origin": "corner", "labels": {}, "regions": []}
+OWN_ANSWER = {**NOTHING, "labels": {"Edema": "positive"}, "comment": "c"}
+BOX = {"label": "Edema", "shape": "rectangle", "points_px": [[1.0, 2.0], [3.0, 4.0]]}
+EXTRAS: dict[str, tuple[Any, Any]] = {
+    # name: what a line has, what the page gets
+    "definitions": ({"Edema": "Water.", "Gout": "Not asked."}, {"Edema": "Water."}),
+    "rules": (
+        {"regions": {"Edema": "required", "*": "none", "Gout": "none"}, "answer_all": False, "reader": "w1"},
+        {"regions": {"Edema": "required", "*": "none"}, "answer_all": False},
+    ),
+    "second_image": (
+        {"source-ref": "s3://b/2.dcm", "role": "lateral", "patient_id": "MRN-7"},
+        {"image": "s3://b/2.dcm", "role": "lateral", "caption": ""},
+    ),
+    "suggestions": (
+        {"probabilities": {"Edema": 0.51239, "Gout": 1}, "regions": [BOX, {**BOX, "label": "Gout"}], "patient_id": "MRN-7"},
+        {"mode": "after-first-read", "model": "", "probabilities": {"Edema": 0.5124}, "regions": [BOX]},
+    ),
+    "earlier_answers": (
+        [{"reader": "A", "answer": ANSWER, "workerId": "w1"}, {"reader": "B", "answer": {"labels": {}}}],
+        [{"reader": "A", "answer": OWN_ANSWER}, {"reader": "B", "answer": NOTHING}],
+    ),
+    "start_answer": (json.dumps(ANSWER), OWN_ANSWER),
+}
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_an_extra_of_a_line_reaches_the_page_rebuilt_of_what_the_page_knows(name: str) -> None:
+    given, expected = EXTRAS[name]
+    task = pre({"source": ORTHANC_ID, "labels": ["Edema", "Fracture"], name: given}, images_s3_prefix="")["taskInput"]
+    assert task[name] == expected
+    assert len(task) == 4
+
+
+def test_a_second_image_of_the_archive_is_found_as_the_first_is() -> None:
+    second = "-".join(["4567ef01"] * 5)
+    line = {"source": ORTHANC_ID, "labels": ["A"], "second_image": {"source": second}}
+    assert pre(line, images_s3_prefix="")["taskInput"]["second_image"]["image"] == f"orthanc://{second}"
+    assert pre(line, images_s3_prefix="s3://b/p")["taskInput"]["second_image"]["image"] == f"s3://b/p/{second}.dcm"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("definitions", ["Water."]),
+        ("definitions", {"Edema": 7}),
+        ("definitions", {"Edema": "x" * 2001}),
+        ("definitions", {"other": "x" * 20_001}),
+        ("rules", "answer all"),
+        ("rules", {"regions": {"Edema": "forbidden"}}),
+        ("rules", {"answer_all": "no"}),
+        ("second_image", ORTHANC_ID),
+        ("second_image", {"source": "../../patients"}),
+        ("second_image", {"source-ref": "https://evil.example/x.dcm"}),
+        ("second_image", {"source": ORTHANC_ID, "role": "sideways"}),
+        ("second_image", {"source": ORTHANC_ID, "caption": ["x"]}),
+        ("suggestions", {"mode": "always"}),
+        ("suggestions", {"probabilities": {"Edema": 1.5}}),
+        ("suggestions", {"probabilities": {"Edema": True}}),
+        ("suggestions", {"regions": [{"label": "Edema", "shape": "blob"}]}),
+        ("suggestions", {"regions": {}}),
+        ("earlier_answers", {"A": ANSWER}),
+        ("earlier_answers", [{"reader": "private.eu.jane", "answer": ANSWER}]),
+        ("earlier_answers", [{"reader": "A"}]),
+        ("earlier_answers", [ANSWER] * 27),
+        ("start_answer", "not JSON"),
+        ("start_answer", {"labels": {"Edema": "maybe"}}),
+    ],
+)
+def test_an_extra_that_cannot_be_used_is_left_out_and_the_task_goes_on(
+    name: str, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = pre({"source": ORTHANC_ID, "labels": ["Edema"], name: value, "instructions": "Look."}, images_s3_prefix="")
+    assert result["isHumanAnnotationRequired"] is True
+    assert set(result["taskInput"]) == {"labels", "image", "source", "instructions"}
+    assert "left out 1 of the extras of one manifest line" in caplog.text
+    assert not any(word in caplog.text for word in ("jane", "Water", "evil"))
+
+
 def test_three_workers_become_one_label_under_the_attribute_name() -> None:
     label = one([annotation(f"w{n}", text(Edema=state)) for n, state in enumerate(("positive", "negative", "positive"))])
     votes = {"positive": 2, "negative": 1, "uncertain": 0}
