@@ -1,6 +1,7 @@
 /** Drafts of one task: put away after every change, found again after a reload, shared between tabs. */
 
 import { isObject, own, readReading } from './answer/form';
+import { openJournal, type Journal } from './journal';
 import { readSessionRecord, type SessionRecord } from './session';
 import { Storage, type Kept } from './storage';
 import type { Reading } from './types';
@@ -22,6 +23,8 @@ export interface Found {
 
 export type Foreign =
   | { readonly kind: 'changed'; readonly draft: Draft }
+  /** A newer draft than the one that was found; the browser had no time to put it where it is found at once. */
+  | { readonly kind: 'recovered'; readonly found: Found }
   /** Another tab has sent this reading. */
   | { readonly kind: 'sent' }
   /** The draft is gone: as one that had been sent, because the answer has arrived. */
@@ -57,20 +60,38 @@ interface Envelope {
   readonly page: string;
 }
 
-/** Return the drafts of one task; `onForeign` hears what other tabs with the same task do. */
-export function openDrafts(key: string, { onForeign, host = window }: { onForeign: (event: Foreign) => void; host?: Window }): Drafts {
+interface Options {
+  /** Hears what other tabs with the same task do, and what comes to light late. */
+  readonly onForeign: (event: Foreign) => void;
+  readonly host?: Window;
+  readonly journal?: Journal;
+}
+
+/** Return the drafts of one task. */
+export function openDrafts(key: string, { onForeign, host = window, journal = openJournal(host) }: Options): Drafts {
   const storage = new Storage(host);
   const page = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const name = `${VERSION}/${key}`;
   prune(storage, name);
   const { found, damaged } = find(storage, name);
   setAside(storage, name, key, damaged, found === null);
-  let kept = storage.place, latest = found?.savedAt.getTime() ?? 0, open = true;
+  /** The newest moment of a draft of ours, and of one that came from elsewhere: found, or heard of. */
+  let latest = found?.savedAt.getTime() ?? 0, heardOf = latest;
+  let kept = storage.place, open = true;
+
+  // Nothing is written to the journal before it has been read.
+  const journalRead = journal.all().then((texts) => {
+    pruneJournal(journal, texts, name);
+    const late = foundOf(texts.get(name) ?? '');
+    if (!open || !late || late.savedAt.getTime() <= heardOf) return;
+    latest = Math.max(latest, late.savedAt.getTime());
+    onForeign({ kind: 'recovered', found: late });
+  });
 
   const heard = (text: string) => {
     const envelope = envelopeOf(text), draft = draftOf(text);
     if (envelope === null || envelope.page === page || envelope.savedAt <= latest) return;
-    latest = envelope.savedAt;
+    latest = heardOf = envelope.savedAt;
     if (envelope.state === 'sent') onForeign({ kind: 'sent' });
     else if (draft) onForeign({ kind: 'changed', draft });
   };
@@ -89,6 +110,7 @@ export function openDrafts(key: string, { onForeign, host = window }: { onForeig
       const text = JSON.stringify({ ...envelope, draft });
       kept = storage.write(name, text);
       if (kept !== 'device' && prune(storage, name, true)) kept = storage.write(name, text);
+      void journalRead.then(() => open && journal.write(name, text));
       return kept;
     },
     check() {
@@ -97,6 +119,7 @@ export function openDrafts(key: string, { onForeign, host = window }: { onForeig
     clear() {
       open = false;
       storage.remove(name);
+      void journalRead.then(() => journal.remove(name));
     },
     close() {
       open = false;
@@ -108,12 +131,14 @@ export function openDrafts(key: string, { onForeign, host = window }: { onForeig
 /** The newest draft that can be read, and the texts that cannot. */
 function find(storage: Storage, name: string): { found: Found | null; damaged: string[] } {
   const texts = storage.read(name);
-  const readable = texts.flatMap((text): Found[] => {
-    const envelope = envelopeOf(text), draft = draftOf(text);
-    return envelope && draft ? [{ draft, savedAt: new Date(envelope.savedAt), sent: envelope.state === 'sent' }] : [];
-  });
+  const readable = texts.map(foundOf).filter((one): one is Found => one !== null);
   readable.sort((one, other) => other.savedAt.getTime() - one.savedAt.getTime());
   return { found: readable[0] ?? null, damaged: texts.filter((text) => draftOf(text) === null) };
+}
+
+function foundOf(text: string): Found | null {
+  const envelope = envelopeOf(text), draft = draftOf(text);
+  return envelope && draft && { draft, savedAt: new Date(envelope.savedAt), sent: envelope.state === 'sent' };
 }
 
 /** Return the draft of a text from the storage; null for another version, or when any part of it is not what it should be. */
@@ -163,11 +188,22 @@ function prune(storage: Storage, except: string, hard = false): boolean {
     return storage.read(name).every((text) => {
       const envelope = envelopeOf(text);
       if (envelope === null) return setAsideLongAgo(name);
-      return (hard && envelope.state === 'sent') || Date.now() - envelope.savedAt > KEPT_MS[envelope.state];
+      return (hard && envelope.state === 'sent') || isOld(envelope);
     });
   });
   for (const name of old) storage.remove(name);
   return old.length > 0;
+}
+
+function pruneJournal(journal: Journal, texts: ReadonlyMap<string, string>, except: string): void {
+  for (const [name, text] of texts) {
+    const envelope = envelopeOf(text);
+    if (name !== except && (envelope === null || isOld(envelope))) journal.remove(name);
+  }
+}
+
+function isOld({ savedAt, state }: Envelope): boolean {
+  return Date.now() - savedAt > KEPT_MS[state];
 }
 
 /** A damaged text says nothing of its age; the name it was set aside under does. */

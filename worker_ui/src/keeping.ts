@@ -1,6 +1,7 @@
 /** Between the page and its drafts: what was kept comes back, every change is kept, tabs stay the same. */
 
 import { openDrafts, type Draft, type Foreign, type Found } from './drafts';
+import { openJournal } from './journal';
 import type { Session } from './session';
 import type { Kept } from './storage';
 import type { Store } from './store';
@@ -19,14 +20,14 @@ export interface Keeper {
 const TOLD_AGAIN_MS = 60_000;
 
 /** Bring back the draft of the store's task, and keep what becomes of it; call once, before the page is shown. */
-export function keepDrafts(store: Store, session: Session, host: Window = window): Keeper {
+export function keepDrafts(store: Store, session: Session, host: Window = window, journal = openJournal(host)): Keeper {
   const start = store.reading;
   let saved: Pick<Draft, 'reading' | 'first'> = { reading: start, first: store.ui.first };
   let phase: 'open' | 'sending' | 'sent' | 'sent elsewhere' = 'open';
   let toldAt = -Infinity;
   /** What was found had been sent, and nothing has become of it since. */
   let underway = false;
-  const drafts = openDrafts(store.task.key, { onForeign, host });
+  const drafts = openDrafts(store.task.key, { onForeign, host, journal });
 
   function save(): void {
     saved = { reading: store.reading, first: store.ui.first };
@@ -46,7 +47,10 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
 
   function onForeign(event: Foreign): void {
     if (phase === 'sent') return;
-    if (event.kind === 'sent' || (event.kind === 'removed' && underway)) {
+    if (event.kind === 'recovered') {
+      bringBack(event.found);
+      store.set({ notice: noticeOf(event.found, drafts.unreadable) });
+    } else if (event.kind === 'sent' || (event.kind === 'removed' && underway)) {
       phase = 'sent elsewhere';
       store.set({ sent: true, notice: 'Sent from another tab. Nothing more can be sent from here.' });
     } else if (event.kind === 'changed') {
@@ -61,11 +65,13 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
 
   const touched = () => drafts.found !== null || store.reading !== start;
 
-  if (drafts.found) {
-    if (drafts.found.draft.session) session.goOnFrom(drafts.found.draft.session);
-    underway = drafts.found.sent;
-    show(drafts.found.draft);
+  function bringBack(found: Found): void {
+    if (found.draft.session) session.goOnFrom(found.draft.session);
+    underway = found.sent;
+    show(found.draft);
   }
+
+  if (drafts.found) bringBack(drafts.found);
   store.set({ kept: lasting(drafts.kept, host), notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice });
   const unsubscribe = store.subscribe(() => {
     if (phase !== 'sent elsewhere' && (store.reading !== saved.reading || store.ui.first !== saved.first)) save();

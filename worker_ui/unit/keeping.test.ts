@@ -5,7 +5,7 @@ import { Session } from '../src/session';
 import { Store } from '../src/store';
 import type { Task } from '../src/types';
 import { box, labels, NORMAL, reading, task } from './samples';
-import { Device, type Tab } from './tabs';
+import { Copies, Device, type Tab } from './tabs';
 
 interface Page {
   readonly tab: Tab;
@@ -14,14 +14,15 @@ interface Page {
   readonly drafts: Keeper;
 }
 
-let device: Device;
+let device: Device, copies: Copies;
 beforeEach(() => {
   device = new Device();
+  copies = new Copies();
 });
 
 function page(tab: Tab = device.tab(), part: Partial<Task> = {}): Page {
   const store = new Store(task(part)), session = new Session(store, tab.window);
-  return { tab, store, session, drafts: keepDrafts(store, session, tab.window) };
+  return { tab, store, session, drafts: keepDrafts(store, session, tab.window, copies) };
 }
 const present = (store: Store, label = 'Edema') => store.dispatch({ kind: 'label', label, state: 'positive' });
 
@@ -122,6 +123,64 @@ describe('where nothing may be stored', () => {
     expect(store.ui.kept).toBe('tab');
     expect(tab.asks()).toBe(false);
     expect(page(tab.reload()).store.reading.comment).toBe('more');
+  });
+});
+
+describe('a browser that was killed before it had written everything to the disk', () => {
+  const settled = () => new Promise((resolve) => setTimeout(resolve));
+
+  it.each([['and has an older draft', 1], ['and has none', 0]])('%s: the newer one comes to light, as a step that can be undone', async (_, older) => {
+    const one = page();
+    if (older) present(one.store, 'Fracture');
+    const disk = new Map(device.texts);
+    present(one.store);
+    await settled();
+    device.texts.clear();
+    for (const [key, text] of disk) device.texts.set(key, text);
+    const { store } = page(one.tab.reload());
+    const first = store.reading;
+    await settled();
+    expect(store.reading).toEqual(one.store.reading);
+    expect(store.ui.notice).toMatch(/^Your marks/);
+    store.undo();
+    expect(store.reading).toBe(first);
+  });
+
+  it('loses nothing that was marked in the meantime either', async () => {
+    const one = page();
+    present(one.store);
+    await settled();
+    device.texts.clear();
+    const { store } = page(one.tab.reload());
+    present(store, 'Fracture');
+    await settled();
+    expect(Object.keys(store.reading.labels)).toEqual(['Edema']);
+    store.undo();
+    expect(Object.keys(store.reading.labels)).toEqual(['Fracture']);
+  });
+
+  it('says nothing where both copies are the same, or another tab has told already', async () => {
+    const one = page();
+    present(one.store);
+    await settled();
+    const two = page(); // reads its copy after the next change
+    two.store.set({ notice: '' });
+    present(one.store, 'Fracture');
+    await settled();
+    expect(two.store.reading).toEqual(one.store.reading);
+    expect(two.store.ui.notice).toMatch(/another tab/);
+  });
+
+  it('has no copy of what has arrived, nor of what is too old', async () => {
+    copies.write('1/older', JSON.stringify({ version: 1, savedAt: 0, state: 'open' }));
+    const one = page();
+    present(one.store);
+    one.drafts.sending();
+    await settled();
+    expect([...copies.texts.keys()]).toEqual(['1/job/object/worker']);
+    one.drafts.accepted();
+    await settled();
+    expect(copies.texts.size).toBe(0);
   });
 });
 

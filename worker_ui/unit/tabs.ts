@@ -1,3 +1,22 @@
+import type { Journal } from '../src/journal';
+
+/** The second copy of a browser's drafts. */
+export class Copies implements Journal {
+  readonly texts = new Map<string, string>();
+
+  all(): Promise<ReadonlyMap<string, string>> {
+    return Promise.resolve(new Map(this.texts));
+  }
+
+  write(name: string, text: string): void {
+    this.texts.set(name, text);
+  }
+
+  remove(name: string): void {
+    this.texts.delete(name);
+  }
+}
+
 /** Tabs of one browser, as far as drafts know them: a shared storage, a name of their own, events between them. */
 
 export class Device {
