@@ -46,7 +46,9 @@ function licences(folders) {
     const name = fs.readdirSync(folder).find((file) => /^(licen[cs]e|copying)(\.(md|txt))?$/i.test(file));
     const text = name ? fs.readFileSync(path.join(folder, name), 'utf8').trim() : '';
     const licence = typeof about.license === 'string' ? about.license : about.license?.type ?? 'see its repository';
-    return `${about.name} ${about.version}\n${licence}\n\n${text}`.trim();
+    const author = about.author?.name ?? about.author ?? '', repository = about.repository?.url ?? about.repository ?? about.homepage ?? '';
+    const origin = text ? '' : [author && `Copyright ${author}`, repository].filter(Boolean).join('\n');
+    return `${about.name} ${about.version}\n${licence}\n\n${text || origin}`.trim();
   });
   return `Software inside the worker pages, with its licences.\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
 }
