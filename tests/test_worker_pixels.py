@@ -483,6 +483,12 @@ def test_an_inflated_bomb_is_refused(page: Films) -> None:
     assert page.load(meta[:start] + bomb)["code"] == "unsupported"
 
 
+@pytest.mark.parametrize("behind", [b"\0", b"N\xd0XE\x1a\x02\x04\0"])
+def test_what_lies_behind_a_deflated_film_does_no_harm(page: Films, behind: bytes) -> None:
+    data = file_bytes(CASES["deflated"]()) + behind
+    assert page.load(data, display_bytes(pixels.read_dataset(data)))["worst"] <= TOLERANCE
+
+
 def test_random_bytes_behind_a_preamble_end_in_words(page: Films) -> None:
     generator = np.random.default_rng(3)
     whole = file_bytes(compressed(case(VOILUTSequence=lut(0, 12, CURVE.tolist())), JPEGLSLossless))
@@ -567,3 +573,10 @@ def test_where_the_decoder_may_not_run_the_page_says_so_or_shows_the_picture(pag
     # what needs no decoder is shown all the same
     plain = file_bytes(case())
     assert page.load(plain, display_bytes(case()), policy=policy)["worst"] <= TOLERANCE
+
+
+def test_films_are_decoded_in_a_sandbox_of_no_origin(page: Films) -> None:
+    policy = "sandbox allow-scripts; default-src 'none'; script-src * 'wasm-unsafe-eval'; worker-src blob:; connect-src *"
+    data = file_bytes(compressed(large(12), JPEG2000Lossless))
+    film = page.load(data, display_bytes(pixels.read_dataset(data)), policy=policy)
+    assert film.get("worst", film) <= TOLERANCE

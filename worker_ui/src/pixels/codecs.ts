@@ -55,8 +55,8 @@ function run(Decoder: new () => WasmDecoder, { frame, rows, columns }: DecodeTas
     decoder.decode();
     const { width, height, bitsPerSample, componentCount } = decoder.getFrameInfo();
     if (width !== columns || height !== rows || componentCount !== 1) throw new RangeError('another size than the header says');
-    const decoded = decoder.getDecodedBuffer().slice();
-    return bitsPerSample <= 8 ? decoded : new Uint16Array(decoded.buffer);
+    const { buffer } = new Uint8Array(decoder.getDecodedBuffer()); // the decoder's own memory may move
+    return bitsPerSample <= 8 ? new Uint8Array(buffer) : new Uint16Array(buffer);
   } finally {
     decoder.delete();
   }

@@ -11,6 +11,12 @@ import { aspectOf, spacingOf, type Spacing } from './spacing';
 /** The same limit as everywhere in the project: a header may promise any size in a few bytes. */
 export const MAX_PIXELS = 2 ** 27;
 
+/** As many bytes may lie behind a deflated data set. */
+const TAIL_BYTES = 64;
+
+/** A piece may grow a thousandfold before anyone can stop it. */
+const PIECE_BYTES = 2 ** 16;
+
 const DEFLATED = '1.2.840.10008.1.2.1.99';
 export const BIG_ENDIAN = '1.2.840.10008.1.2.2';
 
@@ -91,31 +97,39 @@ function dataSetOf(bytes: Uint8Array, inflated: Uint8Array | null): DataSet {
   return data;
 }
 
-/** Return the data set of the deflated syntax. A file may end in a byte that only makes its length even. */
+/**
+ * Return the data set of the deflated syntax, as far as it can be inflated; the parser says whether it is whole.
+ *
+ * Some writers put a byte behind it to make the length even, or a check sum. Inflating stops there with an error that takes
+ * with it whatever has not been read: so the last bytes go in one by one.
+ */
 async function inflate(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const padded = deflated.at(-1) === 0;
-  try {
-    return await inflated(deflated);
-  } catch (error) {
-    if (padded && !(error instanceof Error && error.name === 'FilmError')) {
-      return inflated(deflated.subarray(0, -1)).catch(() => { throw errors.truncated(); });
-    }
-    throw error instanceof Error && error.name === 'FilmError' ? error : errors.truncated();
+  const { readable, writable } = new DecompressionStream('deflate-raw');
+  void feed(writable.getWriter(), deflated);
+  const reader = readable.getReader(), chunks: Uint8Array[] = [];
+  let size = 0;
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }));
+    if (done || !value) return joined(chunks, size);
+    chunks.push(value);
+    size += value.length;
+    if (size <= MAX_BYTES) continue;
+    reader.cancel().catch(() => undefined);
+    throw errors.tooLarge();
   }
 }
 
-async function inflated(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
-  const reader = stream.getReader(), chunks: Uint8Array[] = [];
-  let size = 0;
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    chunks.push(part.value);
-    size += part.value.length;
-    if (size <= MAX_BYTES) continue;
-    await reader.cancel();
-    throw errors.tooLarge();
+async function feed(writer: WritableStreamDefaultWriter<BufferSource>, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+  const tail = Math.max(0, bytes.length - TAIL_BYTES);
+  try {
+    for (let at = 0, length = 0; at < bytes.length; at += length) {
+      length = at < tail ? Math.min(PIECE_BYTES, tail - at) : 1;
+      await writer.write(bytes.subarray(at, at + length));
+    }
+    await writer.close();
+  } catch {
+    writer.closed.catch(() => undefined); // the reading side hears of it
   }
-  return joined(chunks, size);
 }
 
 function headerOf(data: DataSet, syntax: string): Header {
