@@ -18,7 +18,10 @@ export function adjudicates(task: Pick<Task, 'earlier'>): boolean {
 export function disagreements(task: Told): Disagreement[] {
   if (!adjudicates(task)) return [];
   return task.findings
-    .map(({ label }) => ({ label, states: task.earlier.map(({ name, reading }) => ({ reader: name, state: said(reading, label) })) }))
+    .map(({ label }) => ({
+      label,
+      states: task.earlier.map(({ name, reading }) => ({ reader: name, state: said(reading, label) })),
+    }))
     .filter(({ states }) => states.some(({ state }) => state !== states[0]?.state));
 }
 

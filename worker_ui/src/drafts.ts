@@ -76,8 +76,10 @@ export function openDrafts(key: string, { onForeign, host = window, journal = op
   const { found, damaged } = find(storage, name);
   setAside(storage, name, key, damaged, found === null);
   /** The newest moment of a draft of ours, and of one that came from elsewhere: found, or heard of. */
-  let latest = found?.savedAt.getTime() ?? 0, heardOf = latest;
-  let kept = storage.place, open = true;
+  let latest = found?.savedAt.getTime() ?? 0,
+    heardOf = latest;
+  let kept = storage.place,
+    open = true;
 
   // Nothing is written to the journal before it has been read.
   const journalRead = journal.all().then((texts) => {
@@ -89,13 +91,16 @@ export function openDrafts(key: string, { onForeign, host = window, journal = op
   });
 
   const heard = (text: string) => {
-    const envelope = envelopeOf(text), draft = draftOf(text);
+    const envelope = envelopeOf(text),
+      draft = draftOf(text);
     if (envelope === null || envelope.page === page || envelope.savedAt <= latest) return;
     latest = heardOf = envelope.savedAt;
     if (envelope.state === 'sent') onForeign({ kind: 'sent' });
     else if (draft) onForeign({ kind: 'changed', draft });
   };
-  const unwatch = storage.watch(name, (text, all) => (text === null ? onForeign({ kind: all ? 'erased' : 'removed' }) : heard(text)));
+  const unwatch = storage.watch(name, (text, all) =>
+    text === null ? onForeign({ kind: all ? 'erased' : 'removed' }) : heard(text),
+  );
 
   return {
     found,
@@ -137,7 +142,8 @@ function find(storage: Storage, name: string): { found: Found | null; damaged: s
 }
 
 function foundOf(text: string): Found | null {
-  const envelope = envelopeOf(text), draft = draftOf(text);
+  const envelope = envelopeOf(text),
+    draft = draftOf(text);
   return envelope && draft && { draft, savedAt: new Date(envelope.savedAt), sent: envelope.state === 'sent' };
 }
 
@@ -146,7 +152,8 @@ function draftOf(text: string): Draft | null {
   try {
     const value: unknown = JSON.parse(text);
     if (own(value, 'version') !== VERSION || envelopeOf(text) === null) return null;
-    const draft = own(value, 'draft'), first = own(draft, 'first');
+    const draft = own(value, 'draft'),
+      first = own(draft, 'first');
     return {
       reading: readReading(own(draft, 'reading')),
       first: first === null || first === undefined ? null : readReading(first),

@@ -10,7 +10,8 @@ export interface Journal {
   remove(name: string): void;
 }
 
-const DATABASE = 'dicom-workflow-drafts', TEXTS = 'texts';
+const DATABASE = 'dicom-workflow-drafts',
+  TEXTS = 'texts';
 
 export function openJournal(host: Window): Journal {
   const database = opened(host);
@@ -63,7 +64,8 @@ function read(base: IDBDatabase): Promise<ReadonlyMap<string, string>> {
   const texts = new Map<string, string>();
   return new Promise((resolve) => {
     try {
-      const transaction = base.transaction(TEXTS, 'readonly'), cursor = transaction.objectStore(TEXTS).openCursor();
+      const transaction = base.transaction(TEXTS, 'readonly'),
+        cursor = transaction.objectStore(TEXTS).openCursor();
       cursor.onsuccess = () => {
         const entry = cursor.result;
         if (entry === null) return;
@@ -80,7 +82,8 @@ function read(base: IDBDatabase): Promise<ReadonlyMap<string, string>> {
 function written(base: IDBDatabase, changes: readonly (readonly [string, string | null])[]): Promise<void> {
   return new Promise((resolve) => {
     try {
-      const transaction = base.transaction(TEXTS, 'readwrite', { durability: 'strict' }), store = transaction.objectStore(TEXTS);
+      const transaction = base.transaction(TEXTS, 'readwrite', { durability: 'strict' }),
+        store = transaction.objectStore(TEXTS);
       for (const [name, text] of changes) {
         if (text === null) store.delete(name);
         else store.put(text, name);

@@ -38,7 +38,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
 
   function show(draft: Draft): void {
     const reading = fittedTo(store.task.findings, draft.reading);
-    const first = store.task.suggestions?.mode === 'after-first-read' ? draft.first ?? store.ui.first : null;
+    const first = store.task.suggestions?.mode === 'after-first-read' ? (draft.first ?? store.ui.first) : null;
     saved = { reading, first };
     if (!same(reading, store.reading)) store.dispatch({ kind: 'replace', reading });
     else saved = { reading: store.reading, first };
@@ -78,7 +78,8 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   });
 
   const listening = new AbortController();
-  const on = (target: EventTarget, name: string, listener: (event: Event) => void) => target.addEventListener(name, listener, { signal: listening.signal });
+  const on = (target: EventTarget, name: string, listener: (event: Event) => void) =>
+    target.addEventListener(name, listener, { signal: listening.signal });
   on(host.document, 'visibilitychange', () => {
     drafts.check();
     if (host.document.hidden && (phase === 'open' || phase === 'sending') && touched()) save(); // for the time spent
@@ -137,5 +138,11 @@ function same(one: Reading, other: Reading): boolean {
 
 /** The order in which findings were answered makes no difference. */
 function canonical(reading: Reading): string {
-  return JSON.stringify([Object.entries(reading.labels).sort(([one], [other]) => (one < other ? -1 : 1)), reading.regions, reading.measurements, reading.comment, reading.unusable]);
+  return JSON.stringify([
+    Object.entries(reading.labels).sort(([one], [other]) => (one < other ? -1 : 1)),
+    reading.regions,
+    reading.measurements,
+    reading.comment,
+    reading.unusable,
+  ]);
 }

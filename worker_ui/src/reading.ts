@@ -43,12 +43,15 @@ export function reduce(reading: Reading, action: Action, findings: readonly Find
     case 'move-region':
       return withRegion(reading, action.id, (region) => ({ ...region, points: action.points }));
     case 'relabel-region': {
-      const relabeled = withRegion(reading, action.id, (region) => (region.label === action.label ? region : { ...region, label: action.label }));
-      const called = reading.labels[action.label];
-      return relabeled === reading || action.label === '' || called === 'uncertain' ? relabeled : withLabel(relabeled, action.label, 'positive');
+      const { label } = action;
+      const relabeled = withRegion(reading, action.id, (region) => (region.label === label ? region : { ...region, label }));
+      if (relabeled === reading || label === '' || reading.labels[label] === 'uncertain') return relabeled;
+      return withLabel(relabeled, label, 'positive');
     }
-    case 'comment-region':
-      return withRegion(reading, action.id, (region) => (region.comment === action.comment ? region : { ...region, comment: action.comment }));
+    case 'comment-region': {
+      const { comment } = action;
+      return withRegion(reading, action.id, (region) => (region.comment === comment ? region : { ...region, comment }));
+    }
     case 'remove-region':
       return without(reading, 'regions', action.id);
     case 'add-measurement':
@@ -113,7 +116,8 @@ function withNoFinding(labels: Record<string, LabelState>, findings: readonly Fi
 
 function withRegion(reading: Reading, id: string, change: (region: Region) => Region): Reading {
   const before = reading.regions.find((region) => region.id === id), after = before && change(before);
-  return after === before ? reading : { ...reading, regions: reading.regions.map((region) => (region === before ? after! : region)) };
+  if (before === undefined || after === undefined || after === before) return reading;
+  return { ...reading, regions: reading.regions.map((region) => (region === before ? after : region)) };
 }
 
 function without(reading: Reading, what: 'regions' | 'measurements', id: string): Reading {

@@ -11,7 +11,10 @@ export { agreed, disagreements } from './disagreements';
 const NAMED = 3;
 
 export const STATE_WORDS: Readonly<Record<LabelState, string>> = {
-  positive: 'present', uncertain: 'uncertain', negative: 'absent', unknown: 'not assessed',
+  positive: 'present',
+  uncertain: 'uncertain',
+  negative: 'absent',
+  unknown: 'not assessed',
 };
 
 /** Return what is missing or contradicts itself, in the order in which a reader would mend it; empty when it can be sent. */
@@ -39,10 +42,13 @@ function ofFilm(shown: boolean, failed: boolean): Complaint[] {
 }
 
 function ofAnswers(task: Task, reading: Reading): Complaint[] {
-  if (task.findings.length === 0) return [{ text: 'The task names no findings. Report the image with another reason and a comment.', at: 'unusable' }];
+  if (task.findings.length === 0)
+    return [{ text: 'The task names no findings. Report the image with another reason and a comment.', at: 'unusable' }];
   const open = unanswered(reading, asked(task));
   if (open.length > 0) return [{ text: `Still to answer: ${named(open)}.`, at: open[0]! }];
-  return Object.keys(reading.labels).length > 0 ? [] : [{ text: 'Nothing has been answered yet.', at: task.findings[0]!.label }];
+  return Object.keys(reading.labels).length > 0
+    ? []
+    : [{ text: 'Nothing has been answered yet.', at: task.findings[0]!.label }];
 }
 
 /** Findings that must be answered: all, or in adjudication those the earlier readers do not agree on. */
@@ -63,7 +69,9 @@ function ofConflict(reading: Reading): Complaint[] {
 function ofMissingRegions(task: Task, reading: Reading): Complaint[] {
   const settled = agreed(task);
   return task.findings
-    .filter(({ label, region }) => region === 'required' && reading.labels[label] === 'positive' && settled[label] !== 'positive')
+    .filter(
+      ({ label, region }) => region === 'required' && reading.labels[label] === 'positive' && settled[label] !== 'positive',
+    )
     .filter(({ label }) => !reading.regions.some((region) => region.label === label))
     .map(({ label }) => ({ text: `Mark where “${label}” is.`, at: label }));
 }
@@ -73,10 +81,13 @@ function ofRegion(region: Region, task: Task, reading: Reading): Complaint[] {
   if (region.label === '') return complaint('A region has no finding yet.');
   const finding = task.findings.find(({ label }) => label === region.label);
   if (!finding) return complaint(`A region belongs to “${region.label}”, which is no finding of this task.`);
-  if (finding.region === 'none') return complaint(`“${region.label}” has no place on the image. Give its region another finding, or remove it.`);
+  if (finding.region === 'none')
+    return complaint(`“${region.label}” has no place on the image. Give its region another finding, or remove it.`);
   const state = Object.hasOwn(reading.labels, region.label) ? reading.labels[region.label] : undefined;
   if (state === 'positive' || state === 'uncertain') return [];
-  return complaint(`“${region.label}” has a region, but ${state ? `is called ${STATE_WORDS[state]}` : 'has not been answered'}.`);
+  return complaint(
+    `“${region.label}” has a region, but ${state ? `is called ${STATE_WORDS[state]}` : 'has not been answered'}.`,
+  );
 }
 
 function named(labels: readonly string[]): string {

@@ -32,9 +32,21 @@ export class Session {
   private firstReadMs: number | null = null;
   private readonly listening = new AbortController();
 
-  constructor(private readonly store: Pick<Store, 'counts'>, private readonly host: Window = window) {
+  constructor(
+    private readonly store: Pick<Store, 'counts'>,
+    private readonly host: Window = window,
+  ) {
     const openedAt = new Date(Date.now() - host.performance.now()).toISOString();
-    this.before = { openedAt, activeMs: 0, firstReadMs: null, clicks: 0, keys: 0, changes: 0, undone: 0, byKind: Object.create(null) };
+    this.before = {
+      openedAt,
+      activeMs: 0,
+      firstReadMs: null,
+      clicks: 0,
+      keys: 0,
+      changes: 0,
+      undone: 0,
+      byKind: Object.create(null),
+    };
     this.seen = host.document.hidden ? null : 0; // from the start of the navigation
     this.listen();
   }
@@ -73,11 +85,16 @@ export class Session {
   /** Take over the higher figures of another tab with the same reading. */
   atLeast(other: SessionRecord): void {
     const all = this.record();
-    const more = (key: 'activeMs' | 'clicks' | 'keys' | 'changes' | 'undone') => this.before[key] + Math.max(0, other[key] - all[key]);
+    const more = (key: 'activeMs' | 'clicks' | 'keys' | 'changes' | 'undone') =>
+      this.before[key] + Math.max(0, other[key] - all[key]);
     this.before = {
       openedAt: other.openedAt < all.openedAt ? other.openedAt : all.openedAt,
       firstReadMs: all.firstReadMs ?? other.firstReadMs,
-      activeMs: more('activeMs'), clicks: more('clicks'), keys: more('keys'), changes: more('changes'), undone: more('undone'),
+      activeMs: more('activeMs'),
+      clicks: more('clicks'),
+      keys: more('keys'),
+      changes: more('changes'),
+      undone: more('undone'),
       byKind: raised(this.before.byKind, all.byKind, other.byKind),
     };
   }
@@ -158,9 +175,15 @@ export function readSessionRecord(value: unknown): SessionRecord | null {
     if (/^[a-z-]{1,40}$/.test(kind)) byKind[kind] = wholeNumber(own(kinds, kind)) ?? 0;
   }
   return {
-    openedAt: typeof openedAt === 'string' && !Number.isNaN(Date.parse(openedAt)) ? openedAt.slice(0, 40) : new Date().toISOString(),
-    activeMs: count('activeMs'), firstReadMs: wholeNumber(own(value, 'firstReadMs')),
-    clicks: count('clicks'), keys: count('keys'), changes: count('changes'), undone: count('undone'), byKind,
+    openedAt:
+      typeof openedAt === 'string' && !Number.isNaN(Date.parse(openedAt)) ? openedAt.slice(0, 40) : new Date().toISOString(),
+    activeMs: count('activeMs'),
+    firstReadMs: wholeNumber(own(value, 'firstReadMs')),
+    clicks: count('clicks'),
+    keys: count('keys'),
+    changes: count('changes'),
+    undone: count('undone'),
+    byKind,
   };
 }
 
@@ -183,8 +206,13 @@ function summed(one: Readonly<Record<string, number>>, other: Readonly<Record<st
   return sum;
 }
 
-function raised(base: Readonly<Record<string, number>>, all: Readonly<Record<string, number>>, to: Readonly<Record<string, number>>): Record<string, number> {
+function raised(
+  base: Readonly<Record<string, number>>,
+  all: Readonly<Record<string, number>>,
+  to: Readonly<Record<string, number>>,
+): Record<string, number> {
   const more: Record<string, number> = Object.create(null);
-  for (const key of [...Object.keys(base), ...Object.keys(to)]) more[key] = (base[key] ?? 0) + Math.max(0, (to[key] ?? 0) - (all[key] ?? 0));
+  for (const key of [...Object.keys(base), ...Object.keys(to)])
+    more[key] = (base[key] ?? 0) + Math.max(0, (to[key] ?? 0) - (all[key] ?? 0));
   return more;
 }

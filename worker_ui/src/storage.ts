@@ -37,7 +37,9 @@ export class Storage {
       if (this.tab()?.has(name)) this.inTab((texts) => without(texts, name));
       return 'device';
     }
-    return this.inTab((texts) => new Map([...without(texts, name), [name, text] as const].slice(-MOST_IN_TAB))) ? 'tab' : 'nowhere';
+    return this.inTab((texts) => new Map([...without(texts, name), [name, text] as const].slice(-MOST_IN_TAB)))
+      ? 'tab'
+      : 'nowhere';
   }
 
   remove(name: string): void {
@@ -80,7 +82,8 @@ export class Storage {
     const texts = this.tab();
     if (texts === null) return false;
     try {
-      const after = change(texts), name = after.size === 0 ? '' : NAME_MARK + JSON.stringify([...after]);
+      const after = change(texts),
+        name = after.size === 0 ? '' : NAME_MARK + JSON.stringify([...after]);
       this.host.name = name;
       return this.host.name === name;
     } catch {

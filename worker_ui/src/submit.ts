@@ -15,7 +15,9 @@ interface CrowdForm extends HTMLElement {
 const NO_SIGN_MS = 5000;
 /** The second click of a double click that locked the first reading is not meant to send it. */
 const LOCK_HOLDS_MS = 1000;
-const FIRST_LOCKED = 'Your first reading is recorded. The model’s suggestions are shown now: change what you want to change, then submit.';
+const OPEN_POLYGON = 'A polygon was still open and has been closed: look at it, then submit again.';
+const FIRST_LOCKED =
+  'Your first reading is recorded. The model’s suggestions are shown now: change what you want to change, then submit.';
 
 /** Sending one reading; made once for a page. */
 export class Submission {
@@ -36,7 +38,11 @@ export class Submission {
     form?.addEventListener('submit', (event) => this.gate(event), { ...on, capture: true });
     form?.addEventListener('keydown', keepEnter, on);
     form?.addEventListener('crowd-answer-accepted', () => this.accepted(), on);
-    window.addEventListener('pageshow', (event) => event.persisted && this.failed('The page is back, and so are your marks.'), on);
+    window.addEventListener(
+      'pageshow',
+      (event) => event.persisted && this.failed('The page is back, and so are your marks.'),
+      on,
+    );
     this.busy = new MutationObserver(() => form?.getAttribute('aria-busy') === 'false' && this.failed(''));
     if (form) this.busy.observe(form, { attributes: true, attributeFilter: ['aria-busy'] });
   }
@@ -65,13 +71,18 @@ export class Submission {
   private ready(): boolean {
     const { store } = this;
     if (store.ui.sending || store.ui.sent) return false;
+    if (store.unfinished?.settle()) {
+      store.set({ complaints: [{ text: OPEN_POLYGON, at: store.ui.selected ?? '' }] });
+      return false;
+    }
     const missing = complaints(store);
     if (missing.length > 0) {
       store.set({ complaints: missing });
       return false;
     }
     if (this.locksFirst()) return false;
-    const answer = writeAnswer(store, this.session), fault = faultOf(answer);
+    const answer = writeAnswer(store, this.session),
+      fault = faultOf(answer);
     if (fault) {
       store.set({ complaints: [complaintOf(fault, store.reading)] });
       return false;
@@ -109,7 +120,8 @@ export class Submission {
     this.store.set({ sending: true, complaints: [] });
     clearTimeout(this.watching);
     this.watching = setTimeout(() => {
-      if (this.form?.getAttribute('aria-busy') !== 'true') this.failed('The page did not go on. Your marks are still here: submit again.');
+      if (this.form?.getAttribute('aria-busy') !== 'true')
+        this.failed('The page did not go on. Your marks are still here: submit again.');
     }, NO_SIGN_MS);
   }
 
@@ -132,6 +144,8 @@ export class Submission {
 /** Enter in a field submits a form by itself; here it never does. Buttons keep it, and whoever listens has heard it before. */
 function keepEnter(event: KeyboardEvent): void {
   const { target } = event;
-  const submits = target instanceof HTMLSelectElement || (target instanceof HTMLInputElement && !/^(button|submit|reset|image|file)$/.test(target.type));
+  const submits =
+    target instanceof HTMLSelectElement ||
+    (target instanceof HTMLInputElement && !/^(button|submit|reset|image|file)$/.test(target.type));
   if (event.key === 'Enter' && submits) event.preventDefault();
 }

@@ -4,15 +4,30 @@ import { cut, FormError, isObject, list, own, readRegion, shown } from './answer
 import { readAnswer } from './answer/read';
 import { DEFINITIONS } from './definitions';
 import { agreedReading } from './disagreements';
+import { draftKey } from './draft-key';
 import {
-  NO_FINDING, type AssistanceMode, type EarlierReading, type Finding, type ImageSource, type Reading, type Region, type SecondImage,
-  type Suggestions, type Task,
+  NO_FINDING,
+  type AssistanceMode,
+  type EarlierReading,
+  type Finding,
+  type ImageSource,
+  type Reading,
+  type Region,
+  type SecondImage,
+  type Suggestions,
+  type Task,
 } from './types';
 
-/** Of the answer this page writes; drafts of another form are not mixed with it. */
-export const ANSWER_SCHEMA = 'dicom-workflow/answer/2';
-
-const MOST = { labels: 200, label: 200, instructions: 20_000, definition: 2_000, words: 200, readers: 26, regions: 500, problems: 20 } as const;
+const MOST = {
+  labels: 200,
+  label: 200,
+  instructions: 20_000,
+  definition: 2_000,
+  words: 200,
+  readers: 26,
+  regions: 500,
+  problems: 20,
+} as const;
 const MODES: readonly AssistanceMode[] = ['off', 'after-first-read', 'shown'];
 
 type Tell = (problem: string) => void;
@@ -25,7 +40,10 @@ export function readTask(element: HTMLElement): Task {
   const input = parsed(given['task'], tell);
   const findings = part(tell, [], () => readFindings(input, given['labels'], tell));
   const labels = findings.map((finding) => finding.label);
-  const image = { url: address(given['image'], tell), renderedUrl: address(given['rendered'] || own(input, 'renderedImage'), tell) };
+  const image = {
+    url: address(given['image'], tell),
+    renderedUrl: address(given['rendered'] || own(input, 'renderedImage'), tell),
+  };
   if (image.url === '') tell('The task names no image.');
   const second = part(tell, null, () => readSecond(input, given['second'], tell));
   const suggestions = part(tell, null, () => readSuggestions(own(input, 'suggestions'), labels, tell));
@@ -66,21 +84,24 @@ function parsed(json: string | undefined, tell: Tell): Record<string, unknown> {
 }
 
 function readFindings(input: Record<string, unknown>, otherwise: string | undefined, tell: Tell): Finding[] {
-  const definitions = own(input, 'definitions'), regions = own(own(input, 'rules'), 'regions');
+  const definitions = own(input, 'definitions'),
+    regions = own(own(input, 'rules'), 'regions');
   if (definitions !== undefined && !isObject(definitions)) tell('The definitions are not an object of label to text.');
   if (regions !== undefined && !isObject(regions)) tell('The rules for regions are not an object of label to rule.');
   const labels = readLabelList(own(input, 'labels') ?? otherwise, tell);
   if (labels.length === 0) tell('The task names no findings.');
   return labels.map((label) => ({
     label,
-    definition: words(own(definitions, label), `definition of “${label}”`, MOST.definition, tell) || (DEFINITIONS.get(label) ?? ''),
+    definition:
+      words(own(definitions, label), `definition of “${label}”`, MOST.definition, tell) || (DEFINITIONS.get(label) ?? ''),
     region: regionRule(label, regions, tell),
   }));
 }
 
 function readLabelList(value: unknown, tell: Tell): string[] {
   const given = Array.isArray(value) ? value : typeof value === 'string' ? split(value) : [];
-  if (value !== undefined && value !== null && !Array.isArray(value) && typeof value !== 'string') tell('The labels are not a list of texts.');
+  if (value !== undefined && value !== null && !Array.isArray(value) && typeof value !== 'string')
+    tell('The labels are not a list of texts.');
   const labels = new Set<string>();
   for (const one of given) {
     const label = typeof one === 'string' ? cut(one.trim(), MOST.label + 1) : '';
@@ -120,18 +141,21 @@ function regionRule(label: string, rules: unknown, tell: Tell): Finding['region'
 function readAnswerAll(rules: unknown, tell: Tell): boolean {
   if (rules !== undefined && !isObject(rules)) tell('The rules are not an object.');
   const value = own(rules, 'answer_all');
-  if (value !== undefined && value !== null && typeof value !== 'boolean') tell(`“answer_all” is ${shown(value)}; it may be true or false.`);
+  if (value !== undefined && value !== null && typeof value !== 'boolean')
+    tell(`“answer_all” is ${shown(value)}; it may be true or false.`);
   return value !== false;
 }
 
 function readSecond(input: Record<string, unknown>, granted: string | undefined, tell: Tell): SecondImage | null {
-  const given = own(input, 'second_image'), url = address(granted, tell);
+  const given = own(input, 'second_image'),
+    url = address(granted, tell);
   if (url === '') {
     if (given !== undefined && given !== null) tell('The second image has no address.');
     return null;
   }
   const role = own(given, 'role');
-  if (role !== undefined && role !== null && role !== 'lateral' && role !== 'prior' && role !== 'other') tell(`The role of the second image is ${shown(role)}.`);
+  if (role !== undefined && role !== null && role !== 'lateral' && role !== 'prior' && role !== 'other')
+    tell(`The role of the second image is ${shown(role)}.`);
   return {
     url,
     renderedUrl: address(own(input, 'renderedSecond'), tell),
@@ -145,7 +169,8 @@ function readSuggestions(value: unknown, labels: readonly string[], tell: Tell):
   if (!isObject(value)) throw new FormError('The suggestions are not an object.');
   const mode = own(value, 'mode') ?? 'after-first-read';
   // The safe one of the modes stands in for one that is misspelt: the first reading stays the reader's own.
-  if (!MODES.includes(mode as AssistanceMode)) tell(`The mode of the suggestions is ${shown(mode)}; it may be ${MODES.join(', ')}.`);
+  if (!MODES.includes(mode as AssistanceMode))
+    tell(`The mode of the suggestions is ${shown(mode)}; it may be ${MODES.join(', ')}.`);
   return {
     mode: MODES.includes(mode as AssistanceMode) ? (mode as AssistanceMode) : 'after-first-read',
     model: words(own(value, 'model'), 'name of the model', MOST.words, tell),
@@ -168,7 +193,9 @@ function readProbabilities(value: unknown, labels: readonly string[], tell: Tell
 function readSuggestedRegions(value: unknown, labels: readonly string[], tell: Tell): Region[] {
   const given = part(tell, [], () => list(value, 'suggested regions'));
   if (given.length > MOST.regions) tell(`Only the first ${MOST.regions} suggested regions are shown.`);
-  const regions = given.slice(0, MOST.regions).map((one, index) => part(tell, null, () => readRegion(one, `model-${index + 1}`)));
+  const regions = given
+    .slice(0, MOST.regions)
+    .map((one, index) => part(tell, null, () => readRegion(one, `model-${index + 1}`)));
   return regions.filter((region): region is Region => region !== null && labels.includes(region.label));
 }
 
@@ -183,7 +210,9 @@ function readEarlier(value: unknown, tell: Tell): EarlierReading[] {
   });
   const kept = readings.filter((one): one is EarlierReading => one !== null);
   // Names are all the readers' own or all by position: two of the same would be one column of the table.
-  return new Set(kept.map((one) => one.name)).size === kept.length ? kept : kept.map((one, index) => ({ ...one, name: letter('', index) }));
+  return new Set(kept.map((one) => one.name)).size === kept.length
+    ? kept
+    : kept.map((one, index) => ({ ...one, name: letter('', index) }));
 }
 
 /** A, B, C …: whatever else a host may have put there could be somebody's id. */
@@ -191,8 +220,14 @@ function letter(name: unknown, index: number): string {
   return typeof name === 'string' && /^[A-Z]$/.test(name) ? name : String.fromCharCode(65 + index);
 }
 
-function readStart(value: unknown, findings: readonly Finding[], earlier: readonly EarlierReading[], tell: Tell): Reading | null {
-  if (value === undefined || value === null || value === '') return earlier.length > 1 ? agreedReading(findings, earlier) : null;
+function readStart(
+  value: unknown,
+  findings: readonly Finding[],
+  earlier: readonly EarlierReading[],
+  tell: Tell,
+): Reading | null {
+  if (value === undefined || value === null || value === '')
+    return earlier.length > 1 ? agreedReading(findings, earlier) : null;
   const { reading, reason } = readAnswer(value, 'start');
   if (reading === null) tell(`The answer to start from was left out. ${reason}`);
   return reading && fittedTo(findings, reading);
@@ -201,10 +236,18 @@ function readStart(value: unknown, findings: readonly Finding[], earlier: readon
 /** Return a reading with answers to this task's findings only; a region of another asks for its finding. */
 export function fittedTo(findings: readonly Finding[], reading: Reading): Reading {
   const asked = new Set(findings.map((finding) => finding.label));
-  if (Object.keys(reading.labels).every((label) => asked.has(label)) && reading.regions.every(({ label }) => label === '' || asked.has(label))) return reading;
+  if (
+    Object.keys(reading.labels).every((label) => asked.has(label)) &&
+    reading.regions.every(({ label }) => label === '' || asked.has(label))
+  )
+    return reading;
   const labels: Record<string, Reading['labels'][string]> = Object.create(null);
   for (const [label, state] of Object.entries(reading.labels)) if (asked.has(label)) labels[label] = state;
-  return { ...reading, labels, regions: reading.regions.map((region) => (asked.has(region.label) ? region : { ...region, label: '' })) };
+  return {
+    ...reading,
+    labels,
+    regions: reading.regions.map((region) => (asked.has(region.label) ? region : { ...region, label: '' })),
+  };
 }
 
 function words(value: unknown, what: string, most: number, tell: Tell): string {
@@ -228,32 +271,4 @@ function address(value: unknown, tell: Tell): ImageSource['url'] {
   }
   tell(`An image's address cannot be used: ${shown(value)}.`);
   return '';
-}
-
-/** The host's own key, or one that is the same whenever these images are asked about in this way, however they are signed. */
-function draftKey(input: Record<string, unknown>, urls: readonly string[], labels: readonly string[], adjudicates: boolean): string {
-  const host = document.querySelector<HTMLMetaElement>('meta[name="task-draft-key"]')?.content ?? '';
-  if (host !== '') return host.length <= 200 ? host : digest(host);
-  const image = own(input, 'source') ?? own(input, 'source-ref') ?? own(input, 'image') ?? '';
-  const mode = own(own(input, 'suggestions'), 'mode') ?? '';
-  return digest(JSON.stringify([ANSWER_SCHEMA, image, image === '' ? urls.map(unsigned) : [], labels, mode, adjudicates]));
-}
-
-/** An address without what changes from visit to visit. */
-function unsigned(url: string): string {
-  return url.split(/[?#]/, 1)[0] ?? '';
-}
-
-/** 128 bits of a text, in hexadecimal; where the page is not served over TLS the browser's own digest is not there. */
-export function digest(text: string): string {
-  const lanes = [0x9e3779b9, 0x243f6a88, 0xb7e15162, 0x85ebca6b];
-  const factors = [0x01000193, 0x5bd1e995, 0xcc9e2d51, 0x1b873593];
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
-    for (let lane = 0; lane < 4; lane += 1) {
-      const mixed = Math.imul(lanes[lane]! ^ code, factors[lane]!);
-      lanes[lane] = mixed ^ (mixed >>> 15) ^ (lanes[(lane + 1) % 4]! << 1);
-    }
-  }
-  return lanes.map((lane) => (Math.imul(lane ^ (lane >>> 16), 0x7feb352d) >>> 0).toString(16).padStart(8, '0')).join('');
 }

@@ -4,8 +4,18 @@ import { openDrafts, type Draft, type Foreign } from '../src/drafts';
 import { box, labels, reading } from './samples';
 import { Device, type Tab } from './tabs';
 
-const KEY = 'job/object/worker', AT = `dicom-workflow/draft/1/${KEY}`, DAY = 86_400_000;
-const draft = (comment: string): Draft => ({ reading: reading({ labels: labels({ Edema: 'positive', ['__proto__' as string]: 'negative' }), regions: [box('a', 'Edema')], comment }), first: null, session: null });
+const KEY = 'job/object/worker',
+  AT = `dicom-workflow/draft/1/${KEY}`,
+  DAY = 86_400_000;
+const draft = (comment: string): Draft => ({
+  reading: reading({
+    labels: labels({ Edema: 'positive', ['__proto__' as string]: 'negative' }),
+    regions: [box('a', 'Edema')],
+    comment,
+  }),
+  first: null,
+  session: null,
+});
 const heard: Foreign[] = [];
 const open = (tab: Tab, key = KEY) => openDrafts(key, { onForeign: (event) => heard.push(event), host: tab.window });
 
@@ -22,7 +32,10 @@ describe('a draft', () => {
     const tab = device.tab();
     expect(open(tab).save({ ...draft('x'), first: reading({ comment: 'first' }) })).toBe('device');
     const { found, unreadable, kept } = open(tab.reload());
-    expect(found?.draft).toMatchObject({ reading: { comment: 'x', regions: [box('a', 'Edema')] }, first: { comment: 'first' } });
+    expect(found?.draft).toMatchObject({
+      reading: { comment: 'x', regions: [box('a', 'Edema')] },
+      first: { comment: 'first' },
+    });
     expect(Object.entries(found?.draft.reading.labels ?? {})).toEqual(Object.entries(draft('x').reading.labels));
     expect([found?.sent, unreadable, kept]).toEqual([false, false, 'device']);
   });
@@ -70,7 +83,8 @@ describe('a draft', () => {
 describe('where nothing may be stored', () => {
   it('the tab keeps drafts over a reload', () => {
     device.denied = true;
-    const tab = device.tab(), drafts = open(tab);
+    const tab = device.tab(),
+      drafts = open(tab);
     expect(drafts.kept).toBe('tab');
     drafts.save(draft('x'));
     open(tab, 'other').save(draft('y'));
@@ -82,7 +96,8 @@ describe('where nothing may be stored', () => {
 
   it('a name that somebody else gave the tab is left alone', () => {
     device.denied = true;
-    const tab = device.tab('viewer'), drafts = open(tab);
+    const tab = device.tab('viewer'),
+      drafts = open(tab);
     expect([drafts.kept, drafts.save(draft('x')), tab.name]).toEqual(['nowhere', 'nowhere', 'viewer']);
   });
 
@@ -105,13 +120,41 @@ describe('where nothing may be stored', () => {
 });
 
 describe('what is on the disk', () => {
-  const envelope = (part: object) => JSON.stringify({ version: 1, savedAt: Date.now(), state: 'open', page: 'p', draft: JSON.parse(JSON.stringify(draft('x'))), ...part });
+  const envelope = (part: object) =>
+    JSON.stringify({
+      version: 1,
+      savedAt: Date.now(),
+      state: 'open',
+      page: 'p',
+      draft: JSON.parse(JSON.stringify(draft('x'))),
+      ...part,
+    });
 
   it.each([
-    '', '{', '5', '[]', '{}', envelope({ draft: null }), envelope({ draft: { reading: { labels: 'x' } } }), envelope({ savedAt: 'now' }), envelope({ savedAt: 1e300 }),
-    envelope({ draft: { reading: { labels: { A: 'maybe' } } } }), envelope({ draft: { reading: { labels: {}, regions: [{ id: 'a', shape: 'star', points: [] }] } } }),
-    envelope({ draft: { reading: { labels: {}, regions: [{ id: 'a', shape: 'point', points: [[1, 1]] }, { id: 'a', shape: 'point', points: [[1, 1]] }] } } }),
-    envelope({ draft: { reading: { labels: {}, unusable: 'x' } } }), envelope({ version: 2 }),
+    '',
+    '{',
+    '5',
+    '[]',
+    '{}',
+    envelope({ draft: null }),
+    envelope({ draft: { reading: { labels: 'x' } } }),
+    envelope({ savedAt: 'now' }),
+    envelope({ savedAt: 1e300 }),
+    envelope({ draft: { reading: { labels: { A: 'maybe' } } } }),
+    envelope({ draft: { reading: { labels: {}, regions: [{ id: 'a', shape: 'star', points: [] }] } } }),
+    envelope({
+      draft: {
+        reading: {
+          labels: {},
+          regions: [
+            { id: 'a', shape: 'point', points: [[1, 1]] },
+            { id: 'a', shape: 'point', points: [[1, 1]] },
+          ],
+        },
+      },
+    }),
+    envelope({ draft: { reading: { labels: {}, unusable: 'x' } } }),
+    envelope({ version: 2 }),
   ])('%# is no draft: it is set aside, not lost, and not shown', (text) => {
     device.texts.set(AT, text);
     const drafts = open(device.tab());
@@ -128,7 +171,7 @@ describe('what is on the disk', () => {
     expect([drafts.found, drafts.unreadable, device.texts.get(other)]).toEqual([null, true, 'anything']);
   });
 
-  it('goes after 30 days, after one day when it was sent, and never when it is another page\'s', () => {
+  it("goes after 30 days, after one day when it was sent, and never when it is another page's", () => {
     device.texts.set('settings', '{"savedAt": 0, "version": 1}');
     open(device.tab(), 'open').save(draft('x'));
     open(device.tab(), 'sent').save(draft('x'), true);
@@ -176,7 +219,9 @@ describe('two tabs', () => {
   });
 
   it('catch up on what they missed while asleep', () => {
-    const one = open(device.tab()), tab = device.tab(), two = open(tab);
+    const one = open(device.tab()),
+      tab = device.tab(),
+      two = open(tab);
     tab.frozen = true;
     one.save(draft('x'));
     expect(heard).toEqual([]);
@@ -186,7 +231,8 @@ describe('two tabs', () => {
   });
 
   it('hear nothing once they are closed', () => {
-    const one = open(device.tab()), two = open(device.tab());
+    const one = open(device.tab()),
+      two = open(device.tab());
     two.close();
     one.save(draft('x'));
     expect(heard).toEqual([]);

@@ -3,26 +3,50 @@ import { afterAll, describe, expect, it } from 'vitest';
 
 import { begin, record, redo, undo } from '../src/history';
 import { reduce, type Action } from '../src/reading';
-import { EMPTY_READING, LABEL_STATES, REASONS, type Finding, type Measurement, type Point, type Reading, type Region } from '../src/types';
+import {
+  EMPTY_READING,
+  LABEL_STATES,
+  REASONS,
+  type Finding,
+  type Measurement,
+  type Point,
+  type Reading,
+  type Region,
+} from '../src/types';
 
 const LABELS = ['Edema', 'Pneumothorax', 'Support Devices', 'No Finding', '__proto__', 'constructor', 'toString'];
 const FINDINGS: Finding[] = LABELS.map((label) => ({ label, definition: '', region: 'optional' }));
 const RUNS = 1000;
 
-const label = fc.constantFrom(...LABELS), id = fc.constantFrom('a', 'b', 'c', 'd');
-const point = fc.tuple(fc.double({ min: -1e6, max: 1e6, noNaN: true }), fc.double({ min: -1e6, max: 1e6, noNaN: true })) as fc.Arbitrary<Point>;
+const label = fc.constantFrom(...LABELS),
+  id = fc.constantFrom('a', 'b', 'c', 'd');
+const point = fc.tuple(
+  fc.double({ min: -1e6, max: 1e6, noNaN: true }),
+  fc.double({ min: -1e6, max: 1e6, noNaN: true }),
+) as fc.Arbitrary<Point>;
 const points = fc.array(point, { minLength: 3, maxLength: 6 });
 const comment = fc.string({ maxLength: 12, unit: 'binary' });
-const region: fc.Arbitrary<Region> = fc.record({ id, label: fc.oneof(label, fc.constant('')), shape: fc.constant('polygon' as const), points, comment });
-const measurement: fc.Arbitrary<Measurement> = fc.record({ id, kind: fc.constant('angle' as const), points });
-const labels = fc.uniqueArray(fc.tuple(label, fc.constantFrom(...LABEL_STATES)), { selector: ([name]) => name }).map((pairs) => {
-  const made: Record<string, (typeof LABEL_STATES)[number]> = Object.create(null);
-  for (const [name, state] of pairs) made[name] = state;
-  return made;
+const region: fc.Arbitrary<Region> = fc.record({
+  id,
+  label: fc.oneof(label, fc.constant('')),
+  shape: fc.constant('polygon' as const),
+  points,
+  comment,
 });
+const measurement: fc.Arbitrary<Measurement> = fc.record({ id, kind: fc.constant('angle' as const), points });
+const labels = fc
+  .uniqueArray(fc.tuple(label, fc.constantFrom(...LABEL_STATES)), { selector: ([name]) => name })
+  .map((pairs) => {
+    const made: Record<string, (typeof LABEL_STATES)[number]> = Object.create(null);
+    for (const [name, state] of pairs) made[name] = state;
+    return made;
+  });
 const reading: fc.Arbitrary<Reading> = fc.record({
-  labels, regions: fc.uniqueArray(region, { maxLength: 3, selector: (one) => one.id }),
-  measurements: fc.uniqueArray(measurement, { maxLength: 2, selector: (one) => one.id }), comment, unusable: fc.constantFrom('', 'motion'),
+  labels,
+  regions: fc.uniqueArray(region, { maxLength: 3, selector: (one) => one.id }),
+  measurements: fc.uniqueArray(measurement, { maxLength: 2, selector: (one) => one.id }),
+  comment,
+  unusable: fc.constantFrom('', 'motion'),
 });
 const kind = <K extends Action['kind']>(name: K) => fc.constant(name);
 const action: fc.Arbitrary<Action> = fc.oneof(
@@ -59,8 +83,10 @@ function frozen<T>(value: T): T {
 /** Text by which two readings are the same: order of labels, numbers to the last bit, prototypes. */
 function exact(one: Reading): string {
   const plain = Object.getPrototypeOf(one.labels) === null;
-  return JSON.stringify([plain, Object.entries(one.labels), one.regions, one.measurements, one.comment, one.unusable], (_, value) =>
-    Object.is(value, -0) ? '-0' : value);
+  return JSON.stringify(
+    [plain, Object.entries(one.labels), one.regions, one.measurements, one.comment, one.unusable],
+    (_, value) => (Object.is(value, -0) ? '-0' : value),
+  );
 }
 
 /** What the history should be, told plainly: all readings so far, the place in them, and whether a change may join the last. */
@@ -94,7 +120,8 @@ describe('one history for labels, regions, measurements and comments', () => {
         const told: Told = { readings: [exact(start)], at: 0, tag: '' };
         for (const one of steps) {
           const before = history.present;
-          if ('travel' in one) for (let left = Math.abs(one.travel); left > 0; left -= 1) history = one.travel < 0 ? undo(history) : redo(history);
+          if ('travel' in one)
+            for (let left = Math.abs(one.travel); left > 0; left -= 1) history = one.travel < 0 ? undo(history) : redo(history);
           else history = record(history, frozen(reduce(before, frozen(one.do), FINDINGS)), one.tag);
           follow(told, one, before, history.present);
           expect(exact(history.present)).toBe(told.readings[told.at]);
@@ -103,7 +130,8 @@ describe('one history for labels, regions, measurements and comments', () => {
         while (history.past.length > 0) history = undo(history);
         expect(history.present).toBe(start);
         expect(exact(history.present)).toBe(told.readings[0]);
-        for (let at = 1; at < told.readings.length; at += 1) expect(exact((history = redo(history)).present)).toBe(told.readings[at]);
+        for (let at = 1; at < told.readings.length; at += 1)
+          expect(exact((history = redo(history)).present)).toBe(told.readings[at]);
         expect(history.future).toHaveLength(0);
         for (let at = told.readings.length - 1; at > told.at; at -= 1) history = undo(history);
         expect(history.present).toBe(end.present);
@@ -123,7 +151,11 @@ describe('one history for labels, regions, measurements and comments', () => {
   });
 
   it('starts a new step after an undo, whatever the tag', () => {
-    let history = record(record(begin(EMPTY_READING), { ...EMPTY_READING, comment: 'a' }, 't'), { ...EMPTY_READING, comment: 'ab' }, 't');
+    let history = record(
+      record(begin(EMPTY_READING), { ...EMPTY_READING, comment: 'a' }, 't'),
+      { ...EMPTY_READING, comment: 'ab' },
+      't',
+    );
     expect(history.past).toHaveLength(1);
     history = record(redo(undo(history)), { ...EMPTY_READING, comment: 'abc' }, 't');
     expect(history.past).toHaveLength(2);

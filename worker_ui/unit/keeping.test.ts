@@ -21,7 +21,8 @@ beforeEach(() => {
 });
 
 function page(tab: Tab = device.tab(), part: Partial<Task> = {}): Page {
-  const store = new Store(task(part)), session = new Session(store, tab.window);
+  const store = new Store(task(part)),
+    session = new Session(store, tab.window);
   return { tab, store, session, drafts: keepDrafts(store, session, tab.window, copies) };
 }
 const present = (store: Store, label = 'Edema') => store.dispatch({ kind: 'label', label, state: 'positive' });
@@ -76,7 +77,11 @@ describe('a page', () => {
     const { tab, store, session } = page();
     present(store);
     const before = session.record();
-    expect(page(tab.reload()).session.record()).toMatchObject({ openedAt: before.openedAt, changes: 2, byKind: { label: 1, replace: 1 } });
+    expect(page(tab.reload()).session.record()).toMatchObject({
+      openedAt: before.openedAt,
+      changes: 2,
+      byKind: { label: 1, replace: 1 },
+    });
   });
 
   it('loses nothing over fifty reloads at any moment', () => {
@@ -129,7 +134,10 @@ describe('where nothing may be stored', () => {
 describe('a browser that was killed before it had written everything to the disk', () => {
   const settled = () => new Promise((resolve) => setTimeout(resolve));
 
-  it.each([['and has an older draft', 1], ['and has none', 0]])('%s: the newer one comes to light, as a step that can be undone', async (_, older) => {
+  it.each([
+    ['and has an older draft', 1],
+    ['and has none', 0],
+  ])('%s: the newer one comes to light, as a step that can be undone', async (_, older) => {
     const one = page();
     if (older) present(one.store, 'Fracture');
     const disk = new Map(device.texts);
@@ -219,7 +227,8 @@ describe('sending', () => {
 
 describe('two tabs', () => {
   it('show the same, and say so once', () => {
-    const one = page(), two = page();
+    const one = page(),
+      two = page();
     present(one.store);
     expect(two.store.reading).toEqual(one.store.reading);
     expect(two.store.ui.notice).toMatch(/another tab/);
@@ -233,7 +242,8 @@ describe('two tabs', () => {
   });
 
   it('do not answer each other for ever', () => {
-    const one = page(), two = page();
+    const one = page(),
+      two = page();
     const writes = vi.spyOn(device, 'tell');
     present(one.store);
     present(two.store, 'Fracture');
@@ -241,7 +251,8 @@ describe('two tabs', () => {
   });
 
   it('know when the other has sent, and when that failed', () => {
-    const one = page(), two = page();
+    const one = page(),
+      two = page();
     present(one.store);
     one.drafts.sending();
     expect(two.store.ui).toMatchObject({ sent: true, notice: expect.stringMatching(/Sent from another tab/) });
@@ -266,7 +277,8 @@ describe('two tabs', () => {
   });
 
   it('catch up when one wakes', () => {
-    const one = page(), two = page();
+    const one = page(),
+      two = page();
     two.tab.frozen = true;
     present(one.store);
     two.tab.dispatchEvent(new Event('pageshow'));
@@ -274,7 +286,8 @@ describe('two tabs', () => {
   });
 
   it('count the work of both as the higher', () => {
-    const one = page(), two = page();
+    const one = page(),
+      two = page();
     for (const comment of ['a', 'ab', 'abc']) one.store.dispatch({ kind: 'comment', comment });
     expect(two.session.record().changes).toBeGreaterThanOrEqual(3);
   });

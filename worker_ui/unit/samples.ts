@@ -5,8 +5,20 @@ import { Store } from '../src/store';
 import { EMPTY_READING, type Film, type Finding, type LabelState, type Reading, type Region, type Task } from '../src/types';
 
 export const FILM: Film = {
-  rows: 80, columns: 60, values: new Uint8Array(4800), lowest: 0, highest: 255, spacing_mm: { row: 0.2, column: 0.4 }, spacingAt: 'patient', pixelAspect: 1,
-  inverted: false, initial: { center: 128, width: 256 }, presets: [], sopInstanceUid: '1.2.3', caption: 'DX PA', standIn: '',
+  rows: 80,
+  columns: 60,
+  values: new Uint8Array(4800),
+  lowest: 0,
+  highest: 255,
+  spacing_mm: { row: 0.2, column: 0.4 },
+  spacingAt: 'patient',
+  pixelAspect: 1,
+  inverted: false,
+  initial: { center: 128, width: 256 },
+  presets: [],
+  sopInstanceUid: '1.2.3',
+  caption: 'DX PA',
+  standIn: '',
 };
 
 export function finding(label: string, region: Finding['region'] = label === 'No Finding' ? 'none' : 'optional'): Finding {
@@ -15,9 +27,17 @@ export function finding(label: string, region: Finding['region'] = label === 'No
 
 export function task(part: Partial<Task> = {}): Task {
   return {
-    key: 'job/object/worker', image: { url: 'http://images.test/1.dcm', renderedUrl: '' }, second: null,
+    key: 'job/object/worker',
+    image: { url: 'http://images.test/1.dcm', renderedUrl: '' },
+    second: null,
     findings: ['Edema', 'Fracture', 'No Finding'].map((label) => finding(label)),
-    instructions: '', answerAll: true, suggestions: null, earlier: [], start: null, problems: [], ...part,
+    instructions: '',
+    answerAll: true,
+    suggestions: null,
+    earlier: [],
+    start: null,
+    problems: [],
+    ...part,
   };
 }
 
@@ -32,13 +52,24 @@ export function reading(part: Partial<Reading> = {}): Reading {
 export const NORMAL = reading({ labels: labels({ 'Edema': 'negative', 'Fracture': 'negative', 'No Finding': 'positive' }) });
 
 export function box(id: string, label: string, part: Partial<Region> = {}): Region {
-  return { id, label, shape: 'rectangle', points: [[1.25, 2.5], [30.1, 40.7]], comment: '', ...part };
+  return {
+    id,
+    label,
+    shape: 'rectangle',
+    points: [
+      [1.25, 2.5],
+      [30.1, 40.7],
+    ],
+    comment: '',
+    ...part,
+  };
 }
 
 /** A store whose film is on the screen. */
 export function store(given: Task = task(), film: Film | null = FILM): Store {
   const made = new Store(given);
-  if (film) made.setFilm(0, { film, window: film.initial, view: { center: [30, 40], zoom: 2, rotation_deg: 0, mirrored: false } });
+  if (film)
+    made.setFilm(0, { film, window: film.initial, view: { center: [30, 40], zoom: 2, rotation_deg: 0, mirrored: false } });
   return made;
 }
 

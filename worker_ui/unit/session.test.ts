@@ -8,7 +8,8 @@ const host = { document, performance: { now: () => now } } as unknown as Window;
 const given = store();
 const session = (): Session => new Session(given, host);
 const active = (one: Session): number => one.record().activeMs;
-const happens = (name: string, properties: object = {}): boolean => document.dispatchEvent(Object.assign(new Event(name), properties));
+const happens = (name: string, properties: object = {}): boolean =>
+  document.dispatchEvent(Object.assign(new Event(name), properties));
 function hide(hidden: boolean): void {
   Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
   happens('visibilitychange');
@@ -86,12 +87,42 @@ describe('work', () => {
 
   it('goes on from a draft, and takes the higher of two tabs', () => {
     const one = session();
-    one.goOnFrom(readSessionRecord({ openedAt: '2026-11-20T10:00:00.000Z', activeMs: 60_000, clicks: 5, keys: 1, changes: 3, undone: 1, byKind: { label: 2 }, firstReadMs: 40_000 })!);
+    one.goOnFrom(
+      readSessionRecord({
+        openedAt: '2026-11-20T10:00:00.000Z',
+        activeMs: 60_000,
+        clicks: 5,
+        keys: 1,
+        changes: 3,
+        undone: 1,
+        byKind: { label: 2 },
+        firstReadMs: 40_000,
+      })!,
+    );
     now = 1_000;
     happens('pointerdown');
-    expect(one.record()).toMatchObject({ openedAt: '2026-11-20T10:00:00.000Z', activeMs: 61_000, clicks: 6, keys: 1, undone: 1, firstReadMs: 40_000 });
-    one.atLeast({ ...one.record(), openedAt: '2026-11-19T10:00:00.000Z', clicks: 9, keys: 0, byKind: { label: 7, comment: 1 } });
-    expect(one.record()).toMatchObject({ openedAt: '2026-11-19T10:00:00.000Z', activeMs: 61_000, clicks: 9, keys: 1, byKind: { label: 7, comment: 1 } });
+    expect(one.record()).toMatchObject({
+      openedAt: '2026-11-20T10:00:00.000Z',
+      activeMs: 61_000,
+      clicks: 6,
+      keys: 1,
+      undone: 1,
+      firstReadMs: 40_000,
+    });
+    one.atLeast({
+      ...one.record(),
+      openedAt: '2026-11-19T10:00:00.000Z',
+      clicks: 9,
+      keys: 0,
+      byKind: { label: 7, comment: 1 },
+    });
+    expect(one.record()).toMatchObject({
+      openedAt: '2026-11-19T10:00:00.000Z',
+      activeMs: 61_000,
+      clicks: 9,
+      keys: 1,
+      byKind: { label: 7, comment: 1 },
+    });
     one.close();
   });
 
@@ -103,7 +134,12 @@ describe('work', () => {
     one.imageShown();
     one.firstRead();
     now = 30_000;
-    expect(one.timings(new Date('2026-11-21T10:00:00Z'))).toMatchObject({ sent_at: '2026-11-21T10:00:00.000Z', first_image_ms: 412, active_seconds: 30, first_read_seconds: 20 });
+    expect(one.timings(new Date('2026-11-21T10:00:00Z'))).toMatchObject({
+      sent_at: '2026-11-21T10:00:00.000Z',
+      first_image_ms: 412,
+      active_seconds: 30,
+      first_read_seconds: 20,
+    });
     one.close();
   });
 });
@@ -111,8 +147,20 @@ describe('work', () => {
 describe('a record from the disk', () => {
   it('is taken as far as it makes sense', () => {
     expect(readSessionRecord('x')).toBeNull();
-    expect(readSessionRecord({ openedAt: 'x', activeMs: -1, clicks: '9', keys: NaN, byKind: JSON.parse('{"__proto__": 5, "label": 2.4, "<b>": 1}') })).toMatchObject({
-      activeMs: 0, clicks: 0, keys: 0, firstReadMs: null, byKind: { label: 2 },
+    expect(
+      readSessionRecord({
+        openedAt: 'x',
+        activeMs: -1,
+        clicks: '9',
+        keys: NaN,
+        byKind: JSON.parse('{"__proto__": 5, "label": 2.4, "<b>": 1}'),
+      }),
+    ).toMatchObject({
+      activeMs: 0,
+      clicks: 0,
+      keys: 0,
+      firstReadMs: null,
+      byKind: { label: 2 },
     });
   });
 });

@@ -39,7 +39,8 @@ let form: Form, store: Store, session: Session, submission: Submission;
 function open(part: Partial<Task> = {}, film: typeof FILM | null = FILM): void {
   close();
   vi.clearAllMocks();
-  document.body.innerHTML = '<crowd-form><input type="hidden" name="annotation"><input type="search"><textarea></textarea><select></select><button type="button">x</button></crowd-form>';
+  document.body.innerHTML = `<crowd-form><input type="hidden" name="annotation"><input type="search"><textarea></textarea>
+    <select></select><button type="button">x</button></crowd-form>`;
   form = document.querySelector<Form>('crowd-form')!;
   ({ store, session } = opened(task({ start: NORMAL, ...part }), film));
   submission = new Submission(store, session, drafts);
@@ -118,7 +119,7 @@ describe('submitting', () => {
     expect(form.sent).toHaveLength(1);
   });
 
-  it('goes on when the page comes back from the browser\'s cache', () => {
+  it("goes on when the page comes back from the browser's cache", () => {
     submission.submit();
     window.dispatchEvent(Object.assign(new Event('pageshow'), { persisted: true }));
     expect(store.ui.sending).toBe(false);
@@ -145,7 +146,20 @@ describe('the gate', () => {
     submission.submit();
     expect(form.sent).toEqual([]);
     expect(store.ui.complaints).toEqual([{ text: 'The comment must NOT have more than 4000 characters.', at: 'comment' }]);
-    open({ start: { ...NORMAL, labels: { ...NORMAL.labels, Edema: 'positive', 'No Finding': 'negative' }, regions: [box('a', 'Edema', { points: [[NaN, 0], [1, 1]] })] } });
+    open({
+      start: {
+        ...NORMAL,
+        labels: { ...NORMAL.labels, Edema: 'positive', 'No Finding': 'negative' },
+        regions: [
+          box('a', 'Edema', {
+            points: [
+              [NaN, 0],
+              [1, 1],
+            ],
+          }),
+        ],
+      },
+    });
     submission.submit();
     expect([form.sent.length, store.ui.complaints[0]?.at]).toEqual([0, 'a']);
   });
@@ -157,7 +171,10 @@ describe('the gate', () => {
   });
 
   it('keeps Enter in a field from submitting, not on a button or in a text of several lines', () => {
-    const enters = (selector: string) => document.querySelector(selector)!.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }));
+    const enters = (selector: string) =>
+      document
+        .querySelector(selector)!
+        .dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', bubbles: true, cancelable: true }));
     expect(['input[type=search]', 'select', 'textarea', 'button'].map(enters)).toEqual([false, false, true, true]);
   });
 });
@@ -178,7 +195,10 @@ describe('assistance after the first read', () => {
     store.dispatch({ kind: 'label', label: 'No Finding', state: 'negative' });
     store.dispatch({ kind: 'label', label: 'Edema', state: 'positive' });
     submission.submit();
-    expect(JSON.parse(form.sent[0]!)).toMatchObject({ labels: { Edema: 'positive' }, assistance: { first: { labels: { 'No Finding': 'positive' } } } });
+    expect(JSON.parse(form.sent[0]!)).toMatchObject({
+      labels: { Edema: 'positive' },
+      assistance: { first: { labels: { 'No Finding': 'positive' } } },
+    });
   });
 
   it('has no second stage for an image that cannot be read', () => {

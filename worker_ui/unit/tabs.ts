@@ -33,7 +33,8 @@ export class Device {
   }
 
   tell(from: Tab, key: string | null, newValue: string | null): void {
-    for (const tab of this.tabs) if (tab !== from && !tab.frozen) tab.dispatchEvent(Object.assign(new Event('storage'), { key, newValue }));
+    for (const tab of this.tabs)
+      if (tab !== from && !tab.frozen) tab.dispatchEvent(Object.assign(new Event('storage'), { key, newValue }));
   }
 }
 
@@ -43,7 +44,10 @@ export class Tab extends EventTarget {
   parent: unknown = this;
   frozen = false;
 
-  constructor(private readonly device: Device, public name: string) {
+  constructor(
+    private readonly device: Device,
+    public name: string,
+  ) {
     super();
   }
 
@@ -51,11 +55,16 @@ export class Tab extends EventTarget {
     const { device } = this;
     if (device.denied) throw new DOMException('The operation is insecure.', 'SecurityError');
     return {
-      get length() { return device.texts.size; },
+      get length() {
+        return device.texts.size;
+      },
       key: (index: number) => [...device.texts.keys()][index] ?? null,
       getItem: (key: string) => device.texts.get(key) ?? null,
       setItem: (key: string, text: string) => {
-        const used = [...device.texts].reduce((sum, [other, value]) => sum + (other === key ? 0 : other.length + value.length), 0);
+        const used = [...device.texts].reduce(
+          (sum, [other, value]) => sum + (other === key ? 0 : other.length + value.length),
+          0,
+        );
         if (used + key.length + text.length > device.room) throw new DOMException('It is full.', 'QuotaExceededError');
         const before = device.texts.get(key);
         device.texts.set(key, text);

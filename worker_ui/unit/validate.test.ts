@@ -25,11 +25,17 @@ describe('the validator of answers', () => {
 
   it('counts characters, not halves of them', () => {
     expect(faultOf({ ...least, comment: '😀'.repeat(4000) })).toBeNull();
-    expect(faultOf({ ...least, comment: '😀'.repeat(4001) })).toEqual({ path: '/comment', text: 'must NOT have more than 4000 characters' });
+    expect(faultOf({ ...least, comment: '😀'.repeat(4001) })).toEqual({
+      path: '/comment',
+      text: 'must NOT have more than 4000 characters',
+    });
   });
 
   it('takes no number that JSON does not have', () => {
-    for (const x of [NaN, Infinity]) expect(faultOf({ ...least, regions: [{ label: 'A', shape: 'point', points_px: [[x, 0]] }] })?.path).toBe('/regions/0/points_px/0/0');
+    for (const x of [NaN, Infinity])
+      expect(faultOf({ ...least, regions: [{ label: 'A', shape: 'point', points_px: [[x, 0]] }] })?.path).toBe(
+        '/regions/0/points_px/0/0',
+      );
   });
 
   it('limits what can be sent', () => {
@@ -42,6 +48,13 @@ describe('the validator of answers', () => {
   it('points to where it is mended', () => {
     const marked = reading({ regions: [box('a', 'Edema')], measurements: [{ id: 'm', kind: 'length', points: [] }] });
     const at = (path: string) => complaintOf({ path, text: 'is wrong' }, marked).at;
-    expect(['/comment', '/regions/0/points_px/3', '/measurements/0', '/regions', '/measurements', ''].map(at)).toEqual(['comment', 'a', 'm', 'comment', 'comment', 'comment']);
+    expect(['/comment', '/regions/0/points_px/3', '/measurements/0', '/regions', '/measurements', ''].map(at)).toEqual([
+      'comment',
+      'a',
+      'm',
+      'comment',
+      'comment',
+      'comment',
+    ]);
   });
 });

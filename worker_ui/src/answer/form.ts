@@ -1,6 +1,18 @@
-/** Readings from JSON that anybody may have written: a task, a draft on the disk, an answer. Throws `FormError`, nothing else. */
+/** Readings from JSON that anybody may have written: a task, a draft on the disk, an answer. Throws `FormError` only. */
 
-import { LABEL_STATES, REASONS, type LabelState, type Measurement, type Point, type Reading, type Region, type Shape } from '../types';
+import {
+  LABEL_STATES,
+  REASONS,
+  type LabelState,
+  type Measurement,
+  type Point,
+  type Reading,
+  type Region,
+  type Shape,
+} from '../types';
+
+/** Of the answer this page writes; drafts of another form are not mixed with it. */
+export const ANSWER_SCHEMA = 'dicom-workflow/answer/2';
 
 /** What was expected and what came, in words. */
 export class FormError extends Error {}
@@ -38,7 +50,8 @@ export function readLabels(value: unknown): Record<string, LabelState> {
 /** Points are under `points_px` in an answer and under `points` in a reading. */
 export function readRegion(value: unknown, id: string, key: 'points_px' | 'points' = 'points_px'): Region {
   const shape = own(value, 'shape');
-  if (!SHAPES.includes(shape as Shape)) throw new FormError(`A region has the shape ${shown(shape)}; it may be ${SHAPES.join(', ')}.`);
+  if (!SHAPES.includes(shape as Shape))
+    throw new FormError(`A region has the shape ${shown(shape)}; it may be ${SHAPES.join(', ')}.`);
   const points = readPoints(own(value, key));
   const [least, most] = shape === 'polygon' ? [3, Infinity] : shape === 'point' ? [1, 1] : [2, 2];
   if (points.length < least || points.length > most) throw new FormError(`A ${shape} has ${points.length} points.`);
@@ -47,7 +60,8 @@ export function readRegion(value: unknown, id: string, key: 'points_px' | 'point
 
 export function readMeasurement(value: unknown, id: string, key: 'points_px' | 'points' = 'points_px'): Measurement {
   const kind = own(value, 'kind');
-  if (kind !== 'length' && kind !== 'angle') throw new FormError(`A measurement has the kind ${shown(kind)}; it may be length or angle.`);
+  if (kind !== 'length' && kind !== 'angle')
+    throw new FormError(`A measurement has the kind ${shown(kind)}; it may be length or angle.`);
   const points = readPoints(own(value, key));
   if (points.length !== (kind === 'length' ? 2 : 3)) throw new FormError(`A measured ${kind} has ${points.length} points.`);
   return { id, kind, points };
@@ -72,7 +86,9 @@ export function readReading(value: unknown): Reading {
   const reading = {
     labels: readLabels(own(value, 'labels')),
     regions: list(own(value, 'regions'), 'regions').map((one) => readRegion(one, identifier(one), 'points')),
-    measurements: list(own(value, 'measurements'), 'measurements').map((one) => readMeasurement(one, identifier(one), 'points')),
+    measurements: list(own(value, 'measurements'), 'measurements').map((one) =>
+      readMeasurement(one, identifier(one), 'points'),
+    ),
     comment: text(own(value, 'comment')),
     unusable: readUnusable(own(value, 'unusable')),
   };
@@ -88,13 +104,15 @@ export function text(value: unknown): string {
 
 /** A short sight of something, never the whole of it. */
 export function shown(value: unknown): string {
-  if (typeof value !== 'string') return value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${value === null ? 'null' : typeof value}`;
+  if (typeof value !== 'string')
+    return value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${value === null ? 'null' : typeof value}`;
   return `“${cut(value, 40)}”`;
 }
 
 function readState(value: unknown): LabelState {
   if (typeof value === 'boolean') return value ? 'positive' : 'negative'; // as the first version of this package wrote it
-  if (!LABEL_STATES.includes(value as LabelState)) throw new FormError(`A label has the state ${shown(value)}; it may be ${LABEL_STATES.join(', ')}.`);
+  if (!LABEL_STATES.includes(value as LabelState))
+    throw new FormError(`A label has the state ${shown(value)}; it may be ${LABEL_STATES.join(', ')}.`);
   return value as LabelState;
 }
 

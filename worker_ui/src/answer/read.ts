@@ -3,7 +3,9 @@
 import { LABEL_STATES, type LabelState, type Point, type Reading, type Region } from '../types';
 import { FormError, isObject, list, own, readLabels, readMeasurement, readRegion, readUnusable, shown, text } from './form';
 
-export type ReadAnswer = { readonly reading: Reading; readonly reason: '' } | { readonly reading: null; readonly reason: string };
+export type ReadAnswer =
+  | { readonly reading: Reading; readonly reason: '' }
+  | { readonly reading: null; readonly reason: string };
 
 /** Hidden inputs arrive encoded twice; nobody encodes more often than this. */
 const MOST_DECODED = 5;
@@ -29,11 +31,15 @@ function read(value: unknown, prefix: string): Reading {
   if (isObject(data) && Object.hasOwn(data, 'annotation')) data = decoded(data['annotation']);
   if (!isObject(data)) throw new FormError(`The answer is ${shown(data)}, not a JSON object.`);
   if (Object.hasOwn(data, 'disease') || namesLabels(own(data, 'labels'))) return readSample(data, prefix);
-  if (!Object.hasOwn(data, 'labels') && !Object.hasOwn(data, 'unusable')) throw new FormError('The answer has neither labels nor a reason why there are none.');
+  if (!Object.hasOwn(data, 'labels') && !Object.hasOwn(data, 'unusable'))
+    throw new FormError('The answer has neither labels nor a reason why there are none.');
   const schema = own(data, 'schema');
-  if (schema !== undefined && !SCHEMAS.includes(schema as string)) throw new FormError(`The answer is of the form ${shown(schema)}, which this page does not know.`);
-  const regions = list(own(data, 'regions'), 'regions'), measurements = list(own(data, 'measurements'), 'measurements');
-  if (regions.length > MOST_MARKS || measurements.length > MOST_MARKS) throw new FormError(`The answer has more than ${MOST_MARKS} marks.`);
+  if (schema !== undefined && !SCHEMAS.includes(schema as string))
+    throw new FormError(`The answer is of the form ${shown(schema)}, which this page does not know.`);
+  const regions = list(own(data, 'regions'), 'regions'),
+    measurements = list(own(data, 'measurements'), 'measurements');
+  if (regions.length > MOST_MARKS || measurements.length > MOST_MARKS)
+    throw new FormError(`The answer has more than ${MOST_MARKS} marks.`);
   return {
     labels: readLabels(own(data, 'labels') ?? {}),
     regions: regions.map((one, index) => ofSaneSize(readRegion(one, `${prefix}-${index + 1}`))),
@@ -70,7 +76,8 @@ function namesLabels(value: unknown): boolean {
 function readSample(data: Record<string, unknown>, prefix: string): Reading {
   const boxes = own(data, 'disease') ?? {};
   if (!isObject(boxes)) throw new FormError('The boxes under “disease” are not an object of label to true or false.');
-  const said = decoded(own(data, 'labels') ?? {}), ticked = own(said, 'label') ?? [];
+  const said = decoded(own(data, 'labels') ?? {}),
+    ticked = own(said, 'label') ?? [];
   const positive = typeof ticked === 'string' ? [ticked] : ticked;
   if (!Array.isArray(positive)) throw new FormError('What was called under “label” is not a list.');
   const labels: Record<string, LabelState> = Object.create(null);
@@ -84,8 +91,10 @@ function readSample(data: Record<string, unknown>, prefix: string): Reading {
 function sampleRegion(roi: unknown, id: string): Region | null {
   const half = (end: unknown): Point => [coordinate(own(end, 'x')) + 0.5, coordinate(own(end, 'y')) + 0.5];
   try {
-    const handles = own(roi, 'vertices'), vertices = own(handles, 'points') ?? handles;
-    if (vertices === undefined) return readRegion({ shape: 'rectangle', points_px: [half(own(roi, 'start')), half(own(roi, 'end'))] }, id);
+    const handles = own(roi, 'vertices'),
+      vertices = own(handles, 'points') ?? handles;
+    if (vertices === undefined)
+      return readRegion({ shape: 'rectangle', points_px: [half(own(roi, 'start')), half(own(roi, 'end'))] }, id);
     return ofSaneSize(readRegion({ shape: 'polygon', points_px: list(vertices, 'vertices').map(half) }, id));
   } catch (error) {
     if (error instanceof FormError) return null;

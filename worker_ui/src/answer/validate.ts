@@ -23,11 +23,18 @@ export function complaintOf(fault: Fault, reading: Reading): Complaint {
   if (part === 'comment') return { text: `The comment ${fault.text}.`, at: 'comment' };
   if (part === 'regions') {
     const region = reading.regions[Number(index)];
-    return region ? { text: `The region of “${region.label}” cannot be sent: it ${fault.text}.`, at: region.id } : { text: 'There are too many regions.', at: 'comment' };
+    return region
+      ? { text: `The region of “${region.label}” cannot be sent: it ${fault.text}.`, at: region.id }
+      : { text: 'There are too many regions.', at: 'comment' };
   }
   if (part === 'measurements') {
     const measurement = reading.measurements[Number(index)];
-    return measurement ? { text: `A measurement cannot be sent: it ${fault.text}.`, at: measurement.id } : { text: 'There are too many measurements.', at: 'comment' };
+    return measurement
+      ? { text: `A measurement cannot be sent: it ${fault.text}.`, at: measurement.id }
+      : { text: 'There are too many measurements.', at: 'comment' };
   }
-  return { text: `The answer cannot be sent: ${fault.path || 'it'} ${fault.text}. Undo the last change, and tell who runs this job.`, at: 'comment' };
+  return {
+    text: `The answer cannot be sent: ${fault.path || 'it'} ${fault.text}. Undo the last change, and tell who runs this job.`,
+    at: 'comment',
+  };
 }

@@ -5,9 +5,8 @@ import { measured } from '../drawing/measure';
 import { takenId } from '../panel/model';
 import { pageVersion, type Session } from '../session';
 import type { FilmState, Store } from '../store';
-import { ANSWER_SCHEMA } from '../task';
 import type { Film, Measurement, Reading, Region, Suggestions, Task } from '../types';
-import { whole } from './form';
+import { ANSWER_SCHEMA, whole } from './form';
 
 type Json = Record<string, unknown>;
 
@@ -15,14 +14,17 @@ type Json = Record<string, unknown>;
 export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, session: Session, now: Date = new Date()): Json {
   const { task, reading, ui } = store;
   const [shown] = ui.films;
-  const film = shown?.film ?? null, page = pageVersion(document);
+  const film = shown?.film ?? null,
+    page = pageVersion(document);
   return {
     schema: ANSWER_SCHEMA,
     pixel_origin: 'corner',
     ...said(reading),
     ...(reading.comment === '' ? {} : { comment: whole(reading.comment) }),
     ...(reading.unusable === '' ? {} : { unusable: reading.unusable }),
-    ...(reading.unusable === '' && reading.measurements.length > 0 ? { measurements: reading.measurements.map((one) => ofMeasurement(one, film)) } : {}),
+    ...(reading.unusable === '' && reading.measurements.length > 0
+      ? { measurements: reading.measurements.map((one) => ofMeasurement(one, film)) }
+      : {}),
     ...(film ? { image: ofFilm(film) } : {}),
     ...(film && shown ? { viewport: ofViewport(shown) } : {}),
     timings: session.timings(now),
@@ -45,7 +47,11 @@ function ofRegion({ label, shape, points, comment }: Region): Json {
 }
 
 function ofMeasurement(measurement: Measurement, film: Film | null): Json {
-  return { kind: measurement.kind, points_px: measurement.points.map(([x, y]) => [x, y]), ...(film ? measured(measurement, film) : {}) };
+  return {
+    kind: measurement.kind,
+    points_px: measurement.points.map(([x, y]) => [x, y]),
+    ...(film ? measured(measurement, film) : {}),
+  };
 }
 
 function ofFilm(film: Film): Json {
@@ -71,8 +77,11 @@ function ofViewport({ window, inverted, view }: FilmState): Json {
 
 /** The first reading of an assistance that was never shown, because the image could not be read, is the final one. */
 function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
-  const first = suggestions.mode === 'after-first-read' ? locked ?? final : null;
-  const taken = final.unusable === '' ? final.regions.filter(({ id }) => suggestions.regions.some((one) => takenId('model', one) === id)) : [];
+  const first = suggestions.mode === 'after-first-read' ? (locked ?? final) : null;
+  const taken =
+    final.unusable === ''
+      ? final.regions.filter(({ id }) => suggestions.regions.some((one) => takenId('model', one) === id))
+      : [];
   return {
     mode: suggestions.mode,
     model: suggestions.model,
