@@ -59,8 +59,17 @@ export const EMPTY_FILM: FilmState = {
   size: { width: 0, height: 0 },
 };
 
+/** What is begun and no part of the reading yet: a polygon half drawn, a region that is being pulled. */
+export interface Unfinished {
+  /** Take back its last step; false when nothing is begun. */
+  stepBack(): boolean;
+  /** Finish what can be finished and let go of the rest; whether the reading has one mark more now. */
+  settle(): boolean;
+}
+
 export class Store {
   history: History;
+  unfinished: Unfinished | null = null;
   ui: Ui;
   /** How often readings changed, and what changed them, for the answer. */
   readonly counts = { changes: 0, undone: 0, byKind: {} as Record<string, number> };
@@ -91,6 +100,7 @@ export class Store {
   }
 
   undo(): void {
+    if (this.unfinished?.stepBack()) return;
     this.travel(undo(this.history));
   }
 

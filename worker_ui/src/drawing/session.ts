@@ -3,7 +3,7 @@
  * and a finished mark is one step.
  */
 
-import type { Store } from '../store';
+import type { Store, Unfinished } from '../store';
 import type { Point } from '../types';
 import { apply } from '../view';
 import { closes, isPolygon, regular, type Draft, type Edit, type Press } from './draft';
@@ -14,7 +14,7 @@ import { distance, inside } from './shapes';
 
 const DOUBLE_CLICK_MS = 500;
 
-export class Drawing {
+export class Drawing implements Unfinished {
   draft: Draft | null = null;
   edit: Edit | null = null;
   /** Image point of the keyboard's cursor, while it is shown. */
@@ -31,6 +31,7 @@ export class Drawing {
 
   constructor(private readonly store: Store) {
     store.subscribe(() => this.follow());
+    store.unfinished = this;
   }
 
   subscribe(listener: () => void): () => void {
@@ -251,15 +252,21 @@ export class Drawing {
     if (!isDrawTool(ui.tool) && !this.draft) this.crosshair = null;
   }
 
-  /** Finish what can be finished, let go of the rest: a polygon of many clicks is not lost to one key. */
-  settle(): void {
+  /** Finish what can be finished, let go of the rest: a polygon of many clicks is not lost to one key. Whether a mark was made. */
+  settle(): boolean {
     const frame = frameOf(this.store), draft = this.draft;
     this.edit = null;
     this.draft = null;
     this.press = null;
-    if (!frame || !draft || !isPolygon(draft) || draft.points.length < 3) return;
+    if (!frame || !draft || !isPolygon(draft) || draft.points.length < 3) {
+      this.changed();
+      return false;
+    }
+    const marks = this.store.reading.regions.length;
     this.draft = draft;
     this.close(frame, draft.points);
+    this.changed();
+    return this.store.reading.regions.length > marks;
   }
 }
 
@@ -270,14 +277,4 @@ export function drawingOf(store: Store): Drawing {
   let drawing = drawings.get(store);
   if (!drawing) drawings.set(store, (drawing = new Drawing(store)));
   return drawing;
-}
-
-/** Take back the last point of what is being drawn; false when nothing is, and the reading is to be undone. */
-export function undoInProgress(store: Store): boolean {
-  return drawingOf(store).stepBack();
-}
-
-/** Finish a polygon that has not been closed, let go of the rest; before the reading is sent. */
-export function finishInProgress(store: Store): void {
-  drawingOf(store).settle();
 }

@@ -40,7 +40,10 @@ export function placeTags(
     const width = widthOf(text) + 2 * PADDING;
     const places = candidates(box, width).map((at) => ({ at, box: within(at, width, size) }));
     const free = places.filter((one) => !full.some((other) => overlap(one.box, other)));
-    const best = free.find(({ at, box: { left, top } }) => at[0] === left && at[1] === top) ?? free[0] ?? places[0]!;
+    const whole = free.filter(({ at, box: { left, top } }) => at[0] === left && at[1] === top);
+    const others = wishes.filter((one) => one.id !== id);
+    const clear = whole.find((one) => !others.some((other) => overlap(one.box, other.box)));
+    const best = clear ?? whole[0] ?? free[0] ?? places[0]!;
     full.push(best.box);
     placed.push({ id, text, box: best.box });
   }
