@@ -96,6 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument("--workers-per-object", type=int, default=3, help="answers per image, 1 to 9 (default: 3)")
     label.add_argument("--simulated-readers", type=int, default=0, help="how many simulated readers (default: people answer)")
     label.add_argument("--truth", default="", help="CSV table the simulated readers answer from")
+    label.add_argument("--predictions", default="", help="predictions.jsonl of a model for the readers to see")
+    label.add_argument(
+        "--assistance",
+        choices=("after-first-read", "shown", "off"),
+        default="after-first-read",
+        help="when readers see the model (default: after their own first reading)",
+    )
+    label.add_argument("--assets-url", default="", help="public address of the folder worker-ui (default: presigned ones)")
     label.add_argument("--output", default="", help="folder or s3:// URI the job writes to (default: the workspace)")
     label.add_argument("--workteam-arn", default="", help="private work team, on AWS")
     label.add_argument("--role-arn", default="", help="execution role of the job, on AWS")
@@ -196,7 +204,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     from dicom_workflow import manifest, services
     from dicom_workflow.groundtruth import teams
-    from dicom_workflow.labeling import job, templates
+    from dicom_workflow.labeling import job, suggestions, templates
     from dicom_workflow.labeling.truth import Truth
     from dicom_workflow.storage import Storage, join, to_uri
 
@@ -212,11 +220,16 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     accepted = manifest.accept(manifest_uri, accepted_uri, storage=storage)
     for error in accepted.errors:
         _say(f"  left out: {error}")
+    predictions_uri = to_uri(options.predictions) if options.predictions else ""
+    suggested_uri = join(output_uri, "suggested.manifest")
+    template_uri = join(output_uri, "radiograph.liquid.html")
     labeling_job = job.LabelingJob(
         name=options.job_name or f"chest-{datetime.now():%Y%m%d-%H%M%S}",
-        manifest_uri=accepted_uri,
+        manifest_uri=suggestions.suggest(
+            accepted_uri, predictions_uri, suggested_uri, mode=options.assistance, storage=storage
+        ),
         output_uri=output_uri,
-        template_uri=templates.publish_template(join(output_uri, "radiograph.liquid.html"), storage),
+        template_uri=templates.publish_template(template_uri, storage, assets_url=options.assets_url or None),
         label_categories_uri=templates.publish_label_categories(join(output_uri, "labels.json"), accepted.labels, storage),
         workteam_arn=team.arn,
         workers_per_object=options.workers_per_object,
