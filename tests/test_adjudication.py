@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_groundtruth import LABELS, Service, job_request, make_images, running
+from fixtures_browser import shoot
+from fixtures_groundtruth import LABELS, PASSWORDS, Service, job_request, make_images, running
 
 from dicom_workflow import manifest
 from dicom_workflow.errors import LabelingError
@@ -19,6 +20,7 @@ from dicom_workflow.labeling.adjudication import adjudication_entries, apply_adj
 from dicom_workflow.labeling.agreement import consolidated_accuracy
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
 from dicom_workflow.labeling.output import LabeledObject
+from dicom_workflow.labeling.suggestions import with_suggestions
 from dicom_workflow.records import Answer, LabelState, Region
 from dicom_workflow.settings import Secret
 from dicom_workflow.storage import to_uri
@@ -179,3 +181,45 @@ def test_three_readers_then_an_adjudicator_on_the_real_service(tmp_path: Path) -
     assert consolidated_accuracy(first, LABELS, truth) < consolidated_accuracy(final, LABELS, truth) == 1.0
     assert [set(item.answers) for item in final] == [set(item.answers) for item in first]
     assert sum(len(item.labels) for item in decided) >= count
+
+
+@pytest.mark.browser
+def test_a_person_adjudicates_with_the_model_in_view_and_all_of_it_comes_back(browser: Any, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    images = make_images(workspace, 1)
+    readers = {
+        "jane": Answer({"Edema": P, "Pneumonia": N, "No Finding": N}, (BOX,), "sure"),
+        "joe": Answer({"Edema": N, "Pneumonia": N, "No Finding": P}),
+    }
+    line = {"source-ref": images.uris[0], "labels": LABELS}
+    item = LabeledObject(1, images.uris[0], line, dict.fromkeys(LABELS, U), answers=readers, review=("Edema", "No Finding"))
+    suggested = with_suggestions(adjudication_entries([item]), {images.uris[0]: {"Edema": 0.9}}, mode="shown", model="densenet")
+    manifest.write(images.manifest_uri, suggested)
+    with running(workspace) as service:
+        service.make_team()
+        service.client().create_labeling_job(**job_request(workspace, workers=1))
+        service.wait_for("reading", "InProgress")
+        page = browser.new_page()
+        page.set_default_timeout(15_000)
+        page.goto(service.url)
+        page.get_by_label("Name").fill("reader-1")
+        page.get_by_label("Password").fill(PASSWORDS["reader-1"].reveal())
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_role("application", name="Radiograph").get_by_text(" pixels").first.wait_for()
+        shown = page.content()
+        shoot(page, "adjudication-on-the-service")
+        page.get_by_role("radiogroup", name="Edema", exact=True).get_by_role("radio", name="Present").click()
+        page.get_by_role("radiogroup", name="No Finding", exact=True).get_by_role("radio", name="Absent").click()
+        page.get_by_role("button", name="Submit").click()
+        page.get_by_text("That was the last image for now").wait_for()
+        page.close()
+        done = service.wait_for("reading", "Completed")
+        (found,) = output.read_output(done["LabelingJobOutput"]["OutputDatasetS3Uri"], attribute="finding")
+    assert "jane" not in shown and "joe" not in shown and str(workspace) not in shown
+    (answer,) = found.answers.values()
+    assert (answer.labels, found.refused) == ({"Edema": P, "Pneumonia": N, "No Finding": N}, ())
+    assert (answer.adjudication["readers"], answer.adjudication["agreed"]) == (2, ["Pneumonia"])
+    assert len(answer.adjudication["decided"]["Edema"]) == 1
+    assert (answer.assistance["mode"], answer.assistance["probabilities"]) == ("shown", {"Edema": 0.9})
+    assert answer.image == {"sop_instance_uid": images.uids[0], "rows": 16, "columns": 16, "stand_in": False}
