@@ -62,7 +62,7 @@ def static_zipped(name: str) -> bytes:
 
 def is_static(name: str) -> bool:
     """Say whether there is a static file of that name."""
-    return name in _STATIC or name in assets.build().names
+    return name in _STATIC or name in (assets.build().script, assets.build().style)
 
 
 @cache
