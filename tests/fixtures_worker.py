@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,8 +53,10 @@ def dicom(pixels: NDArray[Any], *, syntax: str = ExplicitVRLittleEndian, **eleme
     dataset.Rows, dataset.Columns = pixels.shape
     dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
     dataset.PixelData = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
-    for name, value in elements.items():
-        setattr(dataset, name, value)
+    with warnings.catch_warnings():  # some tests want what no file should hold
+        warnings.simplefilter("ignore", UserWarning)
+        for name, value in elements.items():
+            setattr(dataset, name, value)
     dataset.HighBit = dataset.BitsStored - 1
     if syntax == JPEGLSLossless:
         dataset.compress(syntax, encoding_plugin="pyjpegls")

@@ -1,0 +1,113 @@
+"""Whatever keeps a film from the screen ends in words that a reader understands, and in an answer that can be sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fixtures_browser import shoot
+from fixtures_worker import CROSS_ORIGIN_POLICY, PageHost, chest_film
+from pydicom.uid import JPEGLSLossless
+
+pytestmark = pytest.mark.browser
+
+NO_PICTURES = "HTMLCanvasElement.prototype.getContext = () => null; window.OffscreenCanvas = undefined;"
+NO_WORKERS = CROSS_ORIGIN_POLICY.replace("worker-src blob:", "worker-src 'none'")
+NO_WASM = CROSS_ORIGIN_POLICY.replace(" 'wasm-unsafe-eval'", "")
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "missing": {"file": {"status": 404}, "says": "not where the task says"},
+    "refused": {"file": {"status": 401}, "says": "Access to the image was refused"},
+    "broken off": {"file": {"behaviour": "cut"}, "says": "cannot be reached|incomplete"},
+    "truncated": {"data": lambda film: film[: len(film) // 2], "says": "incomplete or damaged"},
+    "only a header": {"data": lambda film: film[:300], "says": "incomplete or damaged"},
+    "a sign-in page": {"data": lambda film: b"<!DOCTYPE html><h1>Sign in</h1>" * 20, "says": "A web page came"},
+    "a text": {"data": lambda film: b"It was here yesterday. " * 40, "says": "not a radiograph"},
+    "nothing": {"data": lambda film: b"", "says": "incomplete or damaged"},
+    "no workers": {"policy": NO_WORKERS, "syntax": JPEGLSLossless, "says": "does not let the page decode"},
+    "no WebAssembly": {"policy": NO_WASM, "syntax": JPEGLSLossless, "says": "does not let the page decode"},
+    "no pictures": {"script": NO_PICTURES, "says": "can draw no pictures"},
+}
+SLOW: dict[str, dict[str, Any]] = {
+    "silent": {"file": {"behaviour": "silent"}, "says": "for 20 seconds"},
+    "stalled": {"file": {"behaviour": "stalled"}, "says": "for 20 seconds"},
+}
+
+
+def fail(reader: Any, host: PageHost, name: str, failure: dict[str, Any]) -> None:
+    film = chest_film(256, 256, **({"syntax": failure["syntax"]} if "syntax" in failure else {}))
+    name = name.replace(" ", "-")
+    uri = host.image(f"{name}.dcm", failure.get("data", bytes)(film), **failure.get("file", {}))
+    if "script" in failure:
+        reader.page.add_init_script(failure["script"])
+    url = host.page(f"failure-{name}", {"image": uri}, policy=failure.get("policy", ""))
+    reader.open(url, shown=False)
+    message = reader.film.get_by_role("alert")
+    message.wait_for(timeout=40_000)
+    text = message.inner_text()
+    assert re.search(failure["says"], text), text
+    assert not re.search(r"undefined|\[object|NaN|Error\b|null", text)
+    shoot(reader.page, f"page-failure-{name}")
+    if failure.get("policy"):
+        reader.violations.clear()  # that was the point
+    before = len(host.answers)
+    reader.click("button", "Submit")  # a reader who sees nothing cannot have read it
+    reader.root.get_by_role("alert").get_by_text("Report it as not displayed").last.wait_for()
+    assert len(host.answers) == before
+    reader.click("button", "Report as not displayed")
+    answer = reader.submit()
+    assert (answer["unusable"], answer["labels"], answer["regions"]) == ("not-displayed", {}, [])
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_film_that_cannot_be_shown_is_reported_in_two_clicks(reader: Any, host: PageHost, name: str) -> None:
+    fail(reader, host, name, FAILURES[name])
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", SLOW)
+def test_a_film_that_does_not_arrive_is_given_up(reader: Any, host: PageHost, name: str) -> None:
+    fail(reader, host, name, SLOW[name])
+
+
+@pytest.mark.parametrize("how", ["refused", "lost"])
+def test_without_webgl_the_film_is_still_shown(make_reader: Callable[..., Any], host: PageHost, how: str) -> None:
+    reader = make_reader()
+    if how == "refused":
+        reader.page.add_init_script(
+            "const real = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) "
+            "{ return /webgl/.test(kind) ? null : real.call(this, kind, ...rest); };"
+            "const off = OffscreenCanvas.prototype.getContext; OffscreenCanvas.prototype.getContext = function (kind, ...rest) "
+            "{ return /webgl/.test(kind) ? null : off.call(this, kind, ...rest); };"
+        )
+    else:
+        reader.page.add_init_script(
+            "window.contexts = []; for (const kind of [HTMLCanvasElement, window.OffscreenCanvas]) { const real = kind.prototype.getContext;"
+            "kind.prototype.getContext = function (name, ...rest) { const context = real.call(this, name, ...rest);"
+            "if (/webgl/.test(name) && context) window.contexts.push(context); return context; }; }"
+        )
+    reader.open(host.film(f"canvas-{how}", chest_film()))
+    if how == "lost":
+        reader.page.evaluate("() => window.contexts.forEach((one) => one.getExtension('WEBGL_lose_context')?.loseContext())")
+        reader.page.wait_for_timeout(500)
+        reader.press("i")
+        reader.settle()
+        reader.press("i")
+        reader.settle()
+    left, top, width, height = (round(side) for side in reader.box())
+    levels = reader.screen()[top + 60 : top + height - 60, left + 60 : left + width - 60]
+    assert levels.std() > 20
+    assert len(set(levels.astype(int).ravel().tolist())) > 100
+    shoot(reader.page, f"page-canvas-{how}")
+    reader.press("n")
+    assert reader.submit()["labels"]["No Finding"] == "positive"
+
+
+def test_a_second_film_that_fails_does_not_keep_the_first_from_being_read(reader: Any, host: PageHost) -> None:
+    second = {"image": host.image("gone.dcm", b"", status=404), "role": "prior"}
+    reader.open(host.film("second-gone", chest_film(), second_image=second))
+    reader.root.get_by_role("application", name="Prior image").get_by_role("alert").wait_for()
+    reader.press("n")
+    assert reader.submit()["labels"]["No Finding"] == "positive"

@@ -1,0 +1,151 @@
+"""Every real film, through the real portal: seen with the right polarity, labeled, and the answer read back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures_groundtruth import PASSWORDS, Service, job_request, make_images, output_lines, running
+from fixtures_reader import Reader
+from fixtures_worker import PageHost, chest_film
+from numpy.typing import NDArray
+from PIL import Image
+
+from dicom_workflow import manifest
+from dicom_workflow.archive.pixels import read_dataset, to_display
+from dicom_workflow.records import LABELS, LabelState
+from dicom_workflow.storage import to_uri
+
+pytestmark = pytest.mark.browser
+
+CORRELATION, DIFFERENCE = 0.99, 0.03
+BLUR = 4
+"""Side of the blocks that are compared: how a film is made smaller is the browser's own."""
+
+
+def likeness(reader: Any, display: NDArray[np.float32], aspect: float = 1.0) -> tuple[float, float]:
+    """Return correlation and mean difference between what is on the screen and the display image, fitted into the viewport."""
+    reader.film.evaluate("(film) => film.querySelectorAll('.corner').forEach((one) => { one.style.visibility = 'hidden'; })")
+    reader.settle()
+    left, top, width, height = reader.box()
+    rows, columns = display.shape
+    zoom = min(width / (columns * aspect), height / rows)
+    x, y = left + (width - columns * aspect * zoom) / 2, top + (height - rows * zoom) / 2
+    x0, y0, x1, y1 = (int(np.ceil(x)), int(np.ceil(y)), int(x + columns * aspect * zoom), int(y + rows * zoom))
+    screen = reader.screen()[y0:y1, x0:x1] / 255
+    fitted = Image.fromarray(display).resize((x1 - x0, y1 - y0), Image.Resampling.BOX)
+    seen, wanted = _blurred(screen), _blurred(np.asarray(fitted, np.float32))
+    return float(np.corrcoef(seen.ravel(), wanted.ravel())[0, 1]), float(np.abs(seen - wanted).mean())
+
+
+def _blurred(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows, columns = (side // BLUR * BLUR for side in image.shape)
+    return image[:rows, :columns].reshape(rows // BLUR, BLUR, columns // BLUR, BLUR).mean((1, 3))
+
+
+VIEWS: dict[str, tuple[tuple[str, ...], Callable[[NDArray[Any]], NDArray[Any]]]] = {
+    "as it is": ((), lambda image: image),
+    "rotated right": (("]", "t"), lambda image: np.rot90(image, -1)),
+    "rotated left": (("[", "t"), lambda image: np.rot90(image)),
+    "upside down": (("]", "]"), lambda image: np.rot90(image, 2)),
+    "flipped": (("h",), np.fliplr),
+    "flipped vertically": (("v",), np.flipud),
+    "rotated, then flipped": (("]", "t", "h"), lambda image: np.fliplr(np.rot90(image, -1))),
+    "flipped, then rotated": (("h", "]", "t"), lambda image: np.rot90(np.fliplr(image), -1)),
+    "inverted": (("i",), lambda image: 1 - image),
+}
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
+def test_views_turn_the_way_they_say(make_reader: Callable[..., Any], host: PageHost, photometric: str) -> None:
+    data = chest_film(300, 220, PhotometricInterpretation=photometric, WindowCenter="2000", WindowWidth="4500")
+    display = to_display(read_dataset(data))
+    reader = make_reader().open(host.film("views", data))
+    for name, (keys, turned) in VIEWS.items():
+        reader.press("Home", *keys)
+        correlation, difference = likeness(reader, np.ascontiguousarray(turned(display)))
+        assert correlation > CORRELATION, (name, correlation)
+        assert difference < DIFFERENCE, (name, difference)
+
+
+@pytest.mark.real_data
+def test_the_two_polarities_of_real_films_are_shown_as_they_are_meant(reader: Any, host: PageHost, sample_data: Path) -> None:
+    for path in sorted((sample_data / "rsna").glob("*.dcm")):
+        data = path.read_bytes()
+        reader.open(host.film(path.stem, data))
+        correlation, difference = likeness(reader, to_display(read_dataset(data)))
+        assert correlation > CORRELATION, (path.name, correlation, difference)
+        assert difference < DIFFERENCE, (path.name, correlation, difference)
+
+
+@pytest.fixture
+def films(sample_data: Path) -> dict[str, Path]:
+    """Real films by the digest of their bytes."""
+    paths = sorted((sample_data / "radiographs").glob("*.dcm")) + sorted((sample_data / "rsna").glob("*.dcm"))
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths}
+
+
+@pytest.fixture
+def service(tmp_path: Path, films: dict[str, Path]) -> Iterator[Service]:
+    workspace = tmp_path / "workspace"
+    make_images(workspace, 1)
+    entries = []
+    for digest, path in films.items():
+        copy = workspace / "images" / f"{digest}.dcm"
+        copy.write_bytes(path.read_bytes())
+        entries.append({"source-ref": to_uri(copy), "labels": list(LABELS)})
+    manifest.write(to_uri(workspace / "input.manifest"), entries)
+    with running(workspace) as started:
+        started.make_team()
+        started.client().create_labeling_job(**job_request(workspace, workers=1, TaskTimeLimitInSeconds=3600))
+        started.wait_for("reading", "InProgress")
+        yield started
+
+
+@pytest.mark.e2e
+@pytest.mark.real_data
+@pytest.mark.timeout(900)
+def test_every_real_film_is_displayed_and_labeled_on_the_labeling_service(
+    make_reader: Callable[..., Any], host: PageHost, service: Service, films: dict[str, Path], figures: dict[str, Any]
+) -> None:
+    reader: Reader = make_reader()
+    page, images = reader.page, []
+    page.on("response", lambda response: images.append(response.url) if "dicom" in response.headers.get("content-type", "") else None)
+    page.goto(service.url)
+    page.get_by_label("Name").fill("reader-1")
+    page.get_by_label("Password").fill(PASSWORDS["reader-1"].reveal())
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Start").click()
+    called: dict[str, str] = {}
+    unlike: dict[str, tuple[float, float]] = {}
+    for number in range(len(films)):
+        page.get_by_text(f"image {number + 1} of {len(films)}").wait_for()
+        reader.wait_for_film()
+        data = page.context.request.get(images.pop()).body()  # the same bytes once more
+        digest = hashlib.sha256(data).hexdigest()
+        name = films[digest].name
+        found = likeness(reader, to_display(read_dataset(data)))
+        if found[0] < CORRELATION or found[1] > DIFFERENCE:
+            unlike[name] = found
+        called[digest] = LABELS[number % 12]
+        reader.answer(called[digest], "Present")
+        reader.press("o", "Control+Enter")
+        page.get_by_text("Thank you.").or_(page.get_by_text(f"image {number + 2} of {len(films)}")).first.wait_for()
+    service.client().stop_labeling_job(LabelingJobName="reading")
+    service.wait_for("reading", "Stopped")
+    figures["films_displayed"] = f"{len(called) - len(unlike)}/{len(films)}"
+    labeled = 0
+    for line in output_lines(service.workspace):
+        digest = Path(line["source-ref"]).stem
+        with contextlib.suppress(KeyError):
+            states = {label: said["state"] for label, said in line["finding"]["labels"].items()}
+            positive = [label for label, state in states.items() if state == LabelState.POSITIVE]
+            labeled += positive == [called[digest]] and set(states) == set(LABELS)
+    figures["films_labeled"] = f"{labeled}/{len(films)}"
+    assert unlike == {}
+    assert (len(called), labeled) == (len(films), len(films))
