@@ -1,6 +1,7 @@
 /** The page: films on the left, the reading on the right. */
 
 import { Overlay } from './drawing/overlay';
+import { Notice } from './panel/notice';
 import { Panel } from './panel/panel';
 import type { Store } from './store';
 import { Toolbar } from './viewer/toolbar';
@@ -26,6 +27,7 @@ export function App({ store, onSubmit, onShown }: Props) {
           </FilmViewport>
           {second && <FilmViewport store={store} index={1} name={second.caption || SECOND[second.role]} source={second} />}
         </div>
+        <Notice store={store} />
       </section>
       <Panel store={store} onSubmit={onSubmit} />
     </div>

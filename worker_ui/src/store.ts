@@ -1,5 +1,6 @@
 /** The one place that holds what the page knows; whoever wants to hear of changes subscribes. */
 
+import { disagreements } from './disagreements';
 import { begin, record, redo, undo, type History } from './history';
 import { reduce, type Action } from './reading';
 import { EMPTY_READING, type Film, type FilmError, type Reading, type Task, type View, type Window } from './types';
@@ -43,6 +44,8 @@ export interface Ui {
   readonly kept: 'device' | 'tab' | 'nowhere';
   /** A word to the reader that goes away by itself; announced to screen readers. */
   readonly notice: string;
+  /** What a screen reader says of a thing that the eye has seen already. */
+  readonly spoken: string;
   readonly sending: boolean;
   readonly sent: boolean;
 }
@@ -78,9 +81,9 @@ export class Store {
   constructor(readonly task: Task, start: Reading = task.start ?? EMPTY_READING) {
     this.history = begin(start);
     this.ui = {
-      tool: 'window', activeLabel: null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
+      tool: 'window', activeLabel: disagreements(task)[0]?.label ?? null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
       help: false, complaints: [], first: null, films: task.second ? [EMPTY_FILM, EMPTY_FILM] : [EMPTY_FILM],
-      kept: 'device', notice: '', sending: false, sent: false,
+      kept: 'device', notice: '', spoken: '', sending: false, sent: false,
     };
   }
 
@@ -126,7 +129,8 @@ export class Store {
     if (history === this.history) return;
     this.history = history;
     this.counts.undone += 1;
-    this.ui = { ...this.ui, complaints: [], selected: null };
+    // What was said of the step undone is no longer so.
+    this.ui = { ...this.ui, complaints: [], selected: null, notice: '', spoken: '' };
     this.changed();
   }
 

@@ -110,15 +110,15 @@ export interface Reason {
 
 /** Why an image cannot be read. The codes are in the answer's schema. */
 export const REASONS: readonly Reason[] = [
-  { code: 'not-displayed', text: 'It is not displayed' },
+  { code: 'not-displayed', text: 'Not displayed' },
   { code: 'poor-quality', text: 'Exposure or noise' },
-  { code: 'motion', text: 'Motion' },
-  { code: 'rotation', text: 'The patient is rotated' },
-  { code: 'wrong-view', text: 'Not the view it should be' },
+  { code: 'motion', text: 'Motion blur' },
+  { code: 'rotation', text: 'Patient rotated' },
+  { code: 'wrong-view', text: 'Wrong view' },
   { code: 'wrong-body-part', text: 'Not a chest radiograph' },
-  { code: 'incomplete', text: 'Part of the chest is cut off' },
-  { code: 'foreign-object', text: 'A foreign object hides it' },
-  { code: 'identity-visible', text: 'Patient data can be seen on it' },
+  { code: 'incomplete', text: 'Part of the chest cut off' },
+  { code: 'foreign-object', text: 'Hidden by a foreign object' },
+  { code: 'identity-visible', text: 'Patient data visible on it' },
   { code: 'other', text: 'Another reason, see comment' },
 ];
 

@@ -77,7 +77,7 @@ describe('drawing by pointer', () => {
     expect(store.reading.regions[0]).toMatchObject({ label: 'Pneumonia', shape: 'rectangle', comment: '' });
     expect(store.reading.labels['Pneumonia']).toBe('positive');
     expect(store.ui.selected).toBe(store.reading.regions[0]!.id);
-    expect(store.ui.notice).toBe('Rectangle for Pneumonia placed: 100 by 200 pixels at 100, 100');
+    expect(store.ui.spoken).toBe('Rectangle for Pneumonia placed: 100 by 200 pixels at 100, 100');
     expect(store.ui.tool).toBe('rectangle');
     store.undo();
     expect(store.reading.regions).toEqual([]);

@@ -2,8 +2,11 @@
 
 import type { Point } from '../types';
 import type { MarkShape, PlacedHandle } from './handles';
-import { bounds } from './shapes';
+import { bounds, distance } from './shapes';
 import type { PlacedTag } from './tags';
+
+/** CSS pixels between corners, on average. */
+const DENSE = 22;
 
 interface FigureProps {
   readonly shape: MarkShape;
@@ -66,14 +69,22 @@ export function Ends({ points, kind }: { points: readonly Point[]; kind: string 
   );
 }
 
+/** Corners as dense as those of a freehand outline are small: the outline is to be seen, not a string of beads. */
+function vertexRadius(handles: readonly PlacedHandle[]): number {
+  const corners = handles.filter(({ handle }) => handle.kind === 'vertex').map(({ at }) => at);
+  const long = corners.reduce((sum, at, index) => sum + distance(at, corners[(index + 1) % corners.length]!), 0);
+  return corners.length > 3 && long / corners.length < DENSE ? 2 : 5;
+}
+
 export function Handles({ handles, held }: { handles: readonly PlacedHandle[]; held: PlacedHandle['handle'] | null }) {
+  const radius = vertexRadius(handles);
   return (
     <g class="handles">
       {handles.map(({ handle, at: [x, y] }) => {
         const taken = JSON.stringify(handle) === JSON.stringify(held) ? ' taken' : '';
         const key = JSON.stringify(handle);
         if (handle.kind === 'edge') return <circle key={key} class={`handle edge${taken}`} cx={x} cy={y} r={3.5} />;
-        if (handle.kind === 'vertex') return <circle key={key} class={`handle${taken}`} cx={x} cy={y} r={5} />;
+        if (handle.kind === 'vertex') return <circle key={key} class={`handle${taken}`} cx={x} cy={y} r={taken ? 5 : radius} />;
         return <rect key={key} class={`handle${taken}`} x={x - 4.5} y={y - 4.5} width={9} height={9} rx={1.5} />;
       })}
     </g>

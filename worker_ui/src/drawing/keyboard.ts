@@ -7,7 +7,7 @@ import type { Point } from '../types';
 import { apply } from '../view';
 import { frameOf, stepInImage, visibleMiddle, type Frame } from './frame';
 import { handlesOf, lowerRight, pulled } from './handles';
-import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, shownMarks } from './marks';
+import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, select, shownMarks } from './marks';
 import { drawingOf, type Drawing } from './session';
 import { inside, stretchedPolygon } from './shapes';
 
@@ -70,8 +70,9 @@ function handle(store: Store, drawing: Drawing, frame: Frame, event: Key): boole
 }
 
 function escape(store: Store, drawing: Drawing): boolean {
-  if (drawing.cancel()) {
-    store.set({ notice: 'Not drawn' });
+  const kept = drawing.abandon();
+  if (kept !== null) {
+    store.set({ notice: kept ? 'Not drawn. Ctrl+Z brings it back.' : 'Not drawn.' });
     return true;
   }
   if (store.ui.selected !== null) {
@@ -119,7 +120,7 @@ function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boo
   drawing.put(frame);
   if (drawing.draft && drawing.draft !== before) {
     const [x, y] = drawing.crosshair;
-    store.set({ notice: `Point ${drawing.draft.points.length} at ${Math.round(x)}, ${Math.round(y)}` });
+    store.set({ spoken: `Point ${drawing.draft.points.length} at ${Math.round(x)}, ${Math.round(y)}` });
   }
   return true;
 }
@@ -214,6 +215,7 @@ function selectBy(store: Store, by: 1 | -1): boolean {
   const next = marks[at < 0 ? (by > 0 ? 0 : marks.length - 1) : (at + by + marks.length) % marks.length]!;
   const region = store.reading.regions.find(({ id }) => id === next.id);
   const name = region ? named(region) : 'Measurement';
-  store.set({ selected: next.id, notice: `${name}, ${marks.indexOf(next) + 1} of ${marks.length}: ${placeOf(next.points)}` });
+  select(store, next.id);
+  store.set({ spoken: `${name}, ${marks.indexOf(next) + 1} of ${marks.length}: ${placeOf(next.points)}` });
   return true;
 }

@@ -44,6 +44,13 @@ export function markOf(store: Store, id: string | null): Mark | null {
   return line ? { id, shape: 'line', points: line.points } : null;
 }
 
+/** Select a mark; the finding of a region becomes the active one, so that a key answers what is looked at. */
+export function select(store: Store, id: string | null): void {
+  const label = store.reading.regions.find((region) => region.id === id)?.label;
+  const known = store.task.findings.some((finding) => finding.label === label);
+  store.set({ selected: id, ...(label && known ? { activeLabel: label } : {}) });
+}
+
 /** Return the smallest mark under a point of the screen, the topmost among equals. */
 export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
   let best: Mark | null = null, least = Infinity;
@@ -77,7 +84,7 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   if (tool === 'length' || tool === 'angle') {
     const id = newId(store, 'm');
     store.dispatch({ kind: 'add-measurement', measurement: { id, kind: tool, points } });
-    store.set({ selected: id, regionsShown: true, notice: `${tool === 'length' ? 'Length' : 'Angle'} placed` });
+    store.set({ selected: id, regionsShown: true, spoken: `${tool === 'length' ? 'Length' : 'Angle'} placed` });
     return id;
   }
   const id = newId(store, 'r');
@@ -87,7 +94,8 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   const corners: readonly Point[] = [[box.left, box.top], [box.right, box.bottom]];
   const region: Region = { id, label, shape, points: shape === 'polygon' ? points : corners, comment: '' };
   store.dispatch({ kind: 'add-region', region });
-  store.set({ selected: id, regionsShown: true, notice: `${named(region)} placed: ${placeOf(region.points)}` });
+  store.set({ selected: id, regionsShown: true, spoken: `${named(region)} placed: ${placeOf(region.points)}` });
+  if (label === '') store.set({ notice: 'Which finding is it? Its key or a click on its name gives it to the region.' });
   return id;
 }
 

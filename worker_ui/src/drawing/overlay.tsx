@@ -1,6 +1,6 @@
 /** The drawing layer over the main film: what was marked, by whomever, and what is being marked. */
 
-import { useEffect, useLayoutEffect, useReducer, useRef } from 'preact/hooks';
+import { useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
 import { useStore } from '../panel/use-store';
 import type { Store } from '../store';
@@ -24,7 +24,8 @@ export function Overlay({ store }: { readonly store: Store }) {
   const [, again] = useReducer((count: number) => count + 1, 0);
   useStore(store, watched);
   useLayoutEffect(() => drawing.subscribe(() => again(undefined)), [drawing]);
-  useEffect(() => listenToPointer(layer.current as SVGSVGElement, store), [store]);
+  // Before the film is painted: the first press on it counts.
+  useLayoutEffect(() => listenToPointer(layer.current as SVGSVGElement, store), [store]);
   const frame = frameOf(store);
   const { tool } = store.ui;
   const active = isDrawTool(tool) ? 'draws' : tool === 'select' ? 'selects' : 'lets-through';

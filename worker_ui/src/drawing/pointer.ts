@@ -5,7 +5,7 @@ import type { Store } from '../store';
 import type { Point } from '../types';
 import { frameOf, type Frame } from './frame';
 import { cursorFor, handleAt, handlesOf, type PlacedHandle } from './handles';
-import { isDrawTool, markAt, markOf, removeVertex } from './marks';
+import { isDrawTool, markAt, markOf, removeVertex, select } from './marks';
 import { drawingOf, type Drawing } from './session';
 
 /** Radius of a handle's target in CSS pixels; with a drawing tool a new mark may begin close by. */
@@ -101,7 +101,7 @@ function pressSelect(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGEl
     return !event.altKey;
   }
   const mark = markAt(store, frame, at);
-  if ((mark?.id ?? null) !== selected) store.set({ selected: mark?.id ?? null });
+  if ((mark?.id ?? null) !== selected) select(store, mark?.id ?? null);
   if (!mark || !mayChange(store)) return false;
   drawing.take(mark.id, null, frame, at);
   return true;

@@ -3,6 +3,7 @@
  * and a finished mark is one step.
  */
 
+import type { History } from '../history';
 import type { Store, Unfinished } from '../store';
 import type { Point } from '../types';
 import { apply } from '../view';
@@ -26,6 +27,8 @@ export class Drawing implements Unfinished {
   regular = false;
   /** A mark that was just made: arrows move it though its tool is still active. */
   fresh: string | null = null;
+  /** What Escape gave up, and when in the history: undo brings it back as long as nothing else was done. */
+  private abandoned: { readonly draft: Draft; readonly history: History } | null = null;
   private clicked = { at: -Infinity, where: [0, 0] as Point };
   private readonly listeners = new Set<() => void>();
 
@@ -93,6 +96,7 @@ export class Drawing implements Unfinished {
     const { tool } = this.store.ui;
     if (!isDrawTool(tool)) return;
     this.draft = { tool, points: [at] };
+    this.abandoned = null;
     this.edit = null;
     this.fresh = null;
     if (this.store.ui.selected !== null) this.store.set({ selected: null });
@@ -156,7 +160,7 @@ export class Drawing implements Unfinished {
   /** Take back the last point; whether something was in progress. */
   stepBack(): boolean {
     if (this.edit) return this.cancel();
-    if (!this.draft) return false;
+    if (!this.draft) return this.resume();
     const points = this.draft.points.slice(0, -1);
     if (points.length === 0 || this.press) this.discard();
     else this.draft = { ...this.draft, points };
@@ -168,6 +172,25 @@ export class Drawing implements Unfinished {
     if (!this.busy) return false;
     this.edit = null;
     this.discard();
+    this.changed();
+    return true;
+  }
+
+  /** Give up what is in progress; null when nothing is, else whether undo brings it back: a polygon of many clicks is not lost to one key. */
+  abandon(): boolean | null {
+    const { draft, press } = this;
+    if (!this.cancel()) return null;
+    const worth = draft !== null && press === null && isPolygon(draft) && draft.points.length > 1;
+    this.abandoned = worth ? { draft, history: this.store.history } : null;
+    return worth;
+  }
+
+  private resume(): boolean {
+    const { abandoned } = this;
+    this.abandoned = null;
+    if (abandoned?.history !== this.store.history || abandoned.draft.tool !== this.store.ui.tool) return false;
+    this.draft = abandoned.draft;
+    if (this.store.ui.notice !== '') this.store.set({ notice: '' });
     this.changed();
     return true;
   }

@@ -4,7 +4,7 @@ import { agreed } from '../disagreements';
 import type { Store } from '../store';
 import { LABEL_STATES, NO_FINDING, type Finding, type LabelState } from '../types';
 import { focusFinding, radioId } from './focus';
-import { answer } from './list';
+import { answer, choose } from './list';
 import { differs, probability } from './model';
 import { STATES } from './states';
 
@@ -40,7 +40,10 @@ export function FindingRow({ store, finding, index, tabColumn, conflicting, onFo
       <span
         class="name"
         title={definition ? `${label}: ${definition}` : label}
-        onClick={() => focusFinding(store, label)}
+        onClick={() => {
+          choose(store, label);
+          focusFinding(store, label);
+        }}
         aria-hidden="true"
       >
         {label}

@@ -9,8 +9,8 @@ import { conflicts } from '../reading';
 import type { Store } from '../store';
 import { LABEL_STATES, NO_FINDING } from '../types';
 import { FindingRow } from './finding-row';
-import { checkedColumn, focusFinding, focusOn, radioId, PLACES } from './focus';
-import { activate, hasNoFinding, noFinding, othersAbsent, step, visibleFindings } from './list';
+import { checkedColumn, focusFinding, focusOn, leaveSearch, radioId, PLACES } from './focus';
+import { activate, choose, hasNoFinding, noFinding, othersAbsent, step, visibleFindings } from './list';
 import { Sign, STATES } from './states';
 
 export function Findings({ store }: { store: Store }) {
@@ -110,7 +110,10 @@ function Search({ store, found }: { store: Store; found: number }) {
     const first = visibleFindings(store)[0];
     if (event.key === 'Escape' && store.ui.search !== '') store.set({ search: '' });
     else if ((event.key === 'Enter' || event.key === 'ArrowDown') && !event.ctrlKey && !event.metaKey) {
+      if (first && event.key === 'Enter') choose(store, first.label);
       if (first) focusFinding(store, first.label);
+      // Who has chosen is done with searching; who walks down the list is not.
+      if (first && event.key === 'Enter') leaveSearch(store, first.label);
     } else return;
     event.preventDefault();
     event.stopPropagation();
@@ -143,7 +146,7 @@ const LETTERS = 70;
 function Definition({ store, label }: { store: Store; label: string | null }) {
   const longest = Math.max(
     0,
-    ...store.task.findings.map(({ label: name, definition }) => (definition ? name.length + 1 + definition.length : 0)),
+    ...store.task.findings.map(({ label: name, definition }) => (name.length + (definition ? 1 + definition.length : 0))),
   );
   const lines = Math.min(Math.max(1, Math.ceil(longest / LETTERS)), 4);
   const finding = store.task.findings.find((one) => one.label === label);
@@ -156,7 +159,8 @@ function Definition({ store, label }: { store: Store; label: string | null }) {
       ) : (
         LABEL_STATES.map((state) => (
           <span key={state} class={`legend ${state}`}>
-            <b>{STATES[state].letter}</b> {STATES[state].name.toLowerCase()}{' '}
+            <b>{STATES[state].letter}</b> {STATES[state].name.toLowerCase()}
+            {STATES[state].letter !== STATES[state].key && ` (${STATES[state].key})`}{' '}
           </span>
         ))
       )}

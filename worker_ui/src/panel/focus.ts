@@ -2,7 +2,7 @@
 
 import type { Store } from '../store';
 import { LABEL_STATES } from '../types';
-import { activate, step } from './list';
+import { activate, choose, step } from './list';
 
 export const PLACES = {
   comment: 'panel-comment',
@@ -44,10 +44,10 @@ export function focusedColumn(): number | null {
   return match ? Number(match[1]) : null;
 }
 
-/** Make a finding active; the keyboard goes along when it is in the list already. */
+/** Make a finding active by its key; the keyboard goes along when it is in the list already. */
 export function goToFinding(store: Store, label: string): void {
   const column = focusedColumn();
-  activate(store, label);
+  choose(store, label);
   if (column !== null) focusOn(radioId(store, label, column));
 }
 
@@ -58,13 +58,16 @@ export function stepFinding(store: Store, by: number): void {
   if (label !== null && column !== null) focusOn(radioId(store, label, column));
 }
 
+/** Show all findings again, with the keyboard on one of them. */
+export function leaveSearch(store: Store, label: string): void {
+  store.set({ search: '' });
+  setTimeout(() => focusFinding(store, label));
+}
+
 /** Move the keyboard to where a complaint can be mended; `at` is a label, a region's id, "comment" or "unusable". */
 export function focusPlace(store: Store, at: string): void {
   if (store.task.findings.some(({ label }) => label === at)) {
-    if (!focusFinding(store, at)) {
-      store.set({ search: '' }); // the search hides it
-      setTimeout(() => focusFinding(store, at));
-    }
+    if (!focusFinding(store, at)) leaveSearch(store, at); // the search hides it
   } else if (store.reading.regions.some(({ id }) => id === at)) {
     store.set({ selected: at });
     focusOn(regionId(store, at));

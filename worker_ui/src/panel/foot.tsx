@@ -7,7 +7,7 @@ import { conflicts, unanswered } from '../reading';
 import type { Store } from '../store';
 import { NO_FINDING } from '../types';
 import { focusPlace } from './focus';
-import { visibleFindings } from './list';
+import { answer, visibleFindings } from './list';
 import { locksFirst } from './model';
 
 export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
@@ -84,7 +84,10 @@ function Conflicts({ store }: { store: Store }) {
       {clashing.length > 0 && (
         <p>
           <b>{NO_FINDING}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one
-          of them.
+          of them.{' '}
+          <button type="button" class="link" onClick={() => answer(store, NO_FINDING, 'negative')}>
+            Call {NO_FINDING} absent
+          </button>
         </p>
       )}
     </div>
@@ -101,7 +104,7 @@ function Complaints({ store }: { store: Store }) {
     <div role="alert" class="complaints" ref={list}>
       {complaints.length > 0 && (
         <>
-          <p>{complaints.length === 1 ? 'One thing is missing:' : `${complaints.length} things are missing:`}</p>
+          <p>Before it can be sent:</p>
           <ul>
             {complaints.map(({ text, at }, index) => (
               <li key={index}>

@@ -30,6 +30,21 @@ export function activate(store: Store, label: string): void {
   if (store.ui.activeLabel !== label) store.set({ activeLabel: label });
 }
 
+/** Make a finding active by naming it; a region that was just drawn without one gets it. */
+export function choose(store: Store, label: string): void {
+  activate(store, label);
+  if (store.reading.unusable === '' && !store.ui.sending && !store.ui.sent) bind(store, label);
+}
+
+/** Give the selected region a finding if it has none yet. */
+function bind(store: Store, label: string, tag = ''): void {
+  const region = store.reading.regions.find(({ id }) => id === store.ui.selected);
+  const finding = store.task.findings.find((one) => one.label === label);
+  if (region?.label !== '' || !finding || finding.region === 'none' || label === NO_FINDING) return;
+  store.dispatch({ kind: 'relabel-region', id: region.id, label }, tag);
+  store.set({ notice: '' });
+}
+
 /** Make the next or previous finding of those shown active; return its label, or null when none is shown. */
 export function step(store: Store, by: number): string | null {
   const shown = visibleFindings(store);
@@ -53,7 +68,10 @@ export function open(store: Store): boolean {
 /** Set a finding's state; the state it has already is taken back. */
 export function answer(store: Store, label: string, state: LabelState): void {
   if (!open(store)) return;
-  store.dispatch({ kind: 'label', label, state: store.reading.labels[label] === state ? null : state });
+  const back = store.reading.labels[label] === state;
+  const tag = `answer:${store.counts.changes}`; // the answer and the region it is for are one step
+  store.dispatch({ kind: 'label', label, state: back ? null : state }, tag);
+  if (!back && (state === 'positive' || state === 'uncertain')) bind(store, label, tag);
 }
 
 /** Set the state of the active finding, or say that there is none. */

@@ -8,7 +8,6 @@ import { Findings } from './findings';
 import { Foot } from './foot';
 import { Head } from './head';
 import { Help } from './help';
-import { Notice } from './notice';
 import { Regions } from './regions';
 import { Remarks, SetAside } from './remarks';
 import { useStore } from './use-store';
@@ -36,14 +35,13 @@ export function Panel({ store, onSubmit }: Props) {
         </div>
       </div>
       <Foot store={store} onSubmit={onSubmit} />
-      <Notice store={store} />
       <Help store={store} />
     </section>
   );
 }
 
-/** All the panel shows; windows and views change with every move of a drag, and are none of it. */
+/** All the panel shows; windows and views change with every move of a drag, and are none of it, nor are passing words. */
 function shown({ history, ui }: Store): readonly unknown[] {
-  const { films, ...rest } = ui;
+  const { films, notice, spoken, ...rest } = ui;
   return [history, films[0]?.film, ...Object.values(rest)];
 }

@@ -3,6 +3,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 
 import { centerOn } from '../commands';
+import { select } from '../drawing/marks';
 import { measuredText } from '../drawing/measure';
 import type { Store } from '../store';
 import type { Film, Region, Shape } from '../types';
@@ -147,7 +148,10 @@ function BoundFinding({ store, region, index }: RowProps) {
       aria-label={`Finding of region ${index + 1}`}
       value={region.label}
       aria-invalid={region.label === ''}
-      onChange={(event) => store.dispatch({ kind: 'relabel-region', id: region.id, label: event.currentTarget.value })}
+      onChange={(event) => {
+        store.dispatch({ kind: 'relabel-region', id: region.id, label: event.currentTarget.value });
+        select(store, region.id);
+      }}
     >
       {region.label === '' && (
         <option value="" disabled>
@@ -259,12 +263,8 @@ function Measurements({ store }: { store: Store }) {
 function goTo(store: Store, region: Region): void {
   const hidden = new Set(store.ui.hiddenRegions);
   hidden.delete(region.id);
-  store.set({
-    selected: region.id,
-    regionsShown: true,
-    hiddenRegions: hidden,
-    ...(region.label ? { activeLabel: region.label } : {}),
-  });
+  store.set({ regionsShown: true, hiddenRegions: hidden });
+  select(store, region.id);
   centerOn(store, region);
 }
 

@@ -31,7 +31,7 @@ export function Remarks({ store }: { store: Store }) {
           aria-invalid={missing('unusable')}
           onChange={(event) => store.dispatch({ kind: 'unusable', code: event.currentTarget.value })}
         >
-          <option value="">It can be read</option>
+          <option value="">Readable</option>
           {REASONS.map(({ code, text }) => (
             <option key={code} value={code}>
               {text}

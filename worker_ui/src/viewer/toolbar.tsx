@@ -73,7 +73,7 @@ function WindowPresets({ store, state }: { store: Store; state: FilmState }) {
         if (chosen) applyWindow(store, chosen.window);
       }}
     >
-      {now < 0 && <option value="-1">Window: by hand</option>}
+      {now < 0 && <option value="-1">By hand</option>}
       {presets.map(({ name }, at) => <option key={name} value={String(at)}>{name}</option>)}
     </select>
   );

@@ -6,7 +6,7 @@ import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { useStore } from '../panel/use-store';
 import { loadFilm } from '../pixels/load';
 import type { FilmState, Store } from '../store';
-import { FilmError, type ImageSource } from '../types';
+import { FilmError, type ImageSource, type View } from '../types';
 import { fitted } from '../view';
 import { listenToGestures } from './gestures';
 import { FilmRenderer } from './renderer';
@@ -66,13 +66,23 @@ function Corners({ state, name, second }: { state: FilmState; name: string; seco
   return (
     <>
       {film.standIn && <p class="stand-in" role="status">{film.standIn}</p>}
-      <div class="corner top">{second ? `${name} · ${film.caption}` : film.caption}</div>
+      <div class="corner top">
+        {second ? `${name} · ${film.caption}` : film.caption}
+        {orientation(view) && <b class="turned">{orientation(view)}</b>}
+      </div>
       <div class="corner bottom" aria-hidden="true">
-        {`window ${shown(window.center)} / ${shown(window.width)}${state.inverted !== film.inverted ? ' · inverted' : ''} · ${percent} %`}
+        {`L ${shown(window.center)}  W ${shown(window.width)}${state.inverted !== film.inverted ? ' · inverted' : ''} · ${percent} %`}
       </div>
       <div class="corner right" aria-hidden="true">{`${film.columns} × ${film.rows} pixels`}</div>
     </>
   );
+}
+
+/** A film that does not lie as it was stored says so: a heart on the right may be only a flip. */
+function orientation({ rotation_deg, mirrored }: View): string {
+  const left = (rotation_deg === 270) !== mirrored; // a quarter is counted before the mirror
+  const turn = rotation_deg === 0 ? '' : `rotated ${rotation_deg === 180 ? '180°' : left ? '90° left' : '90° right'}`;
+  return [mirrored ? 'mirrored' : '', turn].filter(Boolean).join(', ');
 }
 
 function Message({ store, index, state }: { store: Store; index: number; state: FilmState }) {
