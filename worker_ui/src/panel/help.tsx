@@ -1,6 +1,6 @@
 /** Every key, taken from the table that listens to them, and what the mouse does. */
 
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 
 import { SHORTCUTS, rememberShortcuts, type Shortcut } from '../shortcuts';
 import type { Store } from '../store';
@@ -17,7 +17,8 @@ const MOUSE: readonly (readonly [what: string, does: string])[] = [
 export function Help({ store }: { store: Store }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const { help } = store.ui;
-  useEffect(() => {
+  // Before the next key: Escape pressed at once must find the dialog open.
+  useLayoutEffect(() => {
     const element = dialog.current;
     if (!element || element.open === help) return;
     if (help) element.showModal();
