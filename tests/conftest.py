@@ -29,7 +29,8 @@ FIGURES = pytest.StashKey[dict[str, Any]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--e2e", action="store_true", help="run the long browser tests too, and end with their figures as one JSON line")
+    words = "run the long browser tests too, and end with their figures as one JSON line"
+    parser.addoption("--e2e", action="store_true", help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:

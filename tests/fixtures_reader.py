@@ -13,6 +13,14 @@ from fixtures_worker import TEMPLATES, PageHost
 from numpy.typing import NDArray
 from PIL import Image
 
+NO_WEBGL = """
+for (const kind of [HTMLCanvasElement, OffscreenCanvas]) {
+  const real = kind.prototype.getContext;
+  kind.prototype.getContext = function (name, ...rest) { return /webgl/.test(name) ? null : real.call(this, name, ...rest); };
+}
+"""
+"""As on many a remote desktop."""
+
 
 class Reader:
     """A reader with a mouse and a keyboard; every click and every key is counted, a chord as one key, a drag as one click."""
@@ -51,7 +59,9 @@ class Reader:
 
     def settle(self) -> None:
         """Wait until what was asked for has been drawn."""
-        self.film.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))")
+        self.film.evaluate(
+            "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
+        )
 
     def screen(self) -> NDArray[np.float32]:
         """Return the grey levels of the viewport, one for each device pixel."""
@@ -121,7 +131,9 @@ class Reader:
 
     def _arrive(self) -> None:
         """Wait for the page after the answer: closing a browser in the middle of a navigation can take for ever."""
-        frames = [frame for frame in self.page.frames if frame.parent_frame is None or "/tasks/" in frame.url or "/done" in frame.url]
+        frames = [
+            frame for frame in self.page.frames if frame.parent_frame is None or "/tasks/" in frame.url or "/done" in frame.url
+        ]
         frames[-1].wait_for_url("**/done")
         frames[-1].wait_for_load_state()
 

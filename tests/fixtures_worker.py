@@ -94,7 +94,9 @@ def chest(rows: int, columns: int, *, seed: int = 1) -> NDArray[np.uint16]:
     """Twelve bits that look like a chest from afar: two dark lungs, a bright middle, noise; no two orientations agree."""
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
     x, y = x / columns, y / rows
-    lungs = sum(np.exp(-(((x - cx) / wx) ** 2 + ((y - 0.45) / wy) ** 2) * 2) for cx, wx, wy in ((0.3, 0.17, 0.3), (0.7, 0.13, 0.26)))
+    lungs = sum(
+        np.exp(-(((x - cx) / wx) ** 2 + ((y - 0.45) / wy) ** 2) * 2) for cx, wx, wy in ((0.3, 0.17, 0.3), (0.7, 0.13, 0.26))
+    )
     body = np.exp(-(((x - 0.5) / 0.48) ** 4 + ((y - 0.6) / 0.7) ** 6))
     heart = np.exp(-(((x - 0.57) / 0.12) ** 2 + ((y - 0.62) / 0.14) ** 2))
     light = 0.12 + 0.75 * body - 0.5 * lungs * body + 0.25 * heart
@@ -144,6 +146,8 @@ class PageHost:
     """Whether answers are turned away, as when the session has ended."""
     page_url: str = ""
     assets_url: str = ""
+    assets: dict[str, bytes] = field(default_factory=lambda: built_assets())
+    """The script and the style sheet, by name, as they were when the host was made."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def image(self, name: str, data: bytes, **options: Any) -> str:
@@ -170,12 +174,14 @@ class PageHost:
     def rendered(self, path: str) -> tuple[str, str]:
         """Return the page of a task and its policy."""
         page = self.pages[path]
-        script, style = asset_names()
+        script, style = sorted(self.assets, key=lambda name: name.endswith(".css"))
         text = (TEMPLATES / "radiograph.liquid.html").read_text("utf-8")
         text = re.sub(r"@@SCRIPT[A-Z_]*@@", f"{self.assets_url}/assets/{script}", text)
         text = re.sub(r"@@STYLE[A-Z_]*@@", f"{self.assets_url}/assets/{style}", text)
         text = text.replace(CROWD_SCRIPT_URL, f"{self.page_url}/crowd-shim.js")
-        head = f'<meta name="task-answer-url" content="{self.page_url}/answer"><meta name="task-csrf" content="token">{page.head}'
+        head = (
+            f'<meta name="task-answer-url" content="{self.page_url}/answer"><meta name="task-csrf" content="token">{page.head}'
+        )
         if page.hook:
             head += '<meta name="worker-ui-test" content="1">'
         text = text.replace("<head>", f"<head>{head}", 1)
@@ -183,10 +189,10 @@ class PageHost:
         return render(text, page.task, grant_read_access=self.granted), policy
 
 
-def asset_names() -> tuple[str, str]:
-    """Return the names of the built script and style sheet."""
+def built_assets() -> dict[str, bytes]:
+    """Return the built script and style sheet by name."""
     built = json.loads((TEMPLATES / "build.json").read_text("utf-8"))
-    return str(built["script"]), str(built["style"])
+    return {built[kind]: (TEMPLATES / built[kind]).read_bytes() for kind in ("script", "style")}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -202,8 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("/frames/"):
             name = path.removeprefix("/frames/")
             sandbox = html.escape(self.host.pages[f"/tasks/{name}"].sandbox)
-            frame = f'<iframe title="Task" sandbox="{sandbox}" src="/tasks/{name}" style="border:0;width:100%;height:100%"></iframe>'
-            self._send(f"<!DOCTYPE html><title>Portal</title><body style='margin:0;height:100vh'>{frame}".encode(), "text/html")
+            style = "<style>body { margin: 0; height: 100vh; } iframe { border: 0; width: 100%; height: 100%; }</style>"
+            frame = f'<iframe title="Task" sandbox="{sandbox}" src="/tasks/{name}"></iframe>'
+            self._send(f"<!DOCTYPE html><title>Portal</title>{style}{frame}".encode(), "text/html")
         elif path in self.host.pages:
             text, policy = self.host.rendered(path)
             headers = {"Content-Security-Policy": policy} if policy else {}
@@ -231,11 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _asset(self, path: str) -> None:
         if path.startswith("/assets/"):
             name = path.removeprefix("/assets/")
-            if name not in asset_names():
+            if name not in self.host.assets:
                 self._send(b"not here", "text/plain", status=404)
                 return
             kind = "text/javascript" if name.endswith(".js") else "text/css"
-            self._send((TEMPLATES / name).read_bytes(), f"{kind}; charset=utf-8")  # no CORS: a script needs none
+            self._send(self.host.assets[name], f"{kind}; charset=utf-8")  # no CORS: a script needs none
             return
         served = self.host.files.get(path, Served(b"<Error/>", "application/xml", 404))
         cors = {"Access-Control-Allow-Origin": "*"}
@@ -252,7 +259,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.host.stopping.wait(120)
         self.close_connection = True
 
-    def _send(self, data: bytes, kind: str, *, status: int = 200, headers: Mapping[str, str] | None = None, sent: int | None = None) -> None:
+    def _send(
+        self, data: bytes, kind: str, *, status: int = 200, headers: Mapping[str, str] | None = None, sent: int | None = None
+    ) -> None:
         with contextlib.suppress(ConnectionError):  # a browser may have gone
             self.send_response(status)
             self.send_header("Content-Type", kind)
@@ -307,4 +316,10 @@ def wait_until(condition: Any, what: str, seconds: float = 15) -> None:
 
 def answered(states: Mapping[str, str], regions: Sequence[Mapping[str, Any]] = (), **rest: Any) -> dict[str, Any]:
     """An answer as the page writes it, for tasks that start from one."""
-    return {"schema": "dicom-workflow/answer/2", "pixel_origin": "corner", "labels": dict(states), "regions": list(regions), **rest}
+    return {
+        "schema": "dicom-workflow/answer/2",
+        "pixel_origin": "corner",
+        "labels": dict(states),
+        "regions": list(regions),
+        **rest,
+    }

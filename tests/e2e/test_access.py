@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ MARKED = answered(
     measurements=[{"kind": "length", "points_px": [[60, 400], [420, 400]]}],
 )
 SUGGESTIONS = {
-    "mode": "shown", "model": "densenet121", "probabilities": dict.fromkeys(ABSENT, 0.37),
+    "mode": "shown",
+    "model": "densenet121",
+    "probabilities": dict.fromkeys(ABSENT, 0.37),
     "regions": [{"label": "Edema", "shape": "rectangle", "points_px": [[100, 110], [240, 300]]}],
 }
 
@@ -63,8 +66,18 @@ def serious(reader: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
-@pytest.mark.parametrize("state", ["normal", "regions", "adjudication", "failure"])
+STATES = ("normal", "regions", "adjudication", "failure")
+SIZES = ("1280x720", "640x360", "1920x1080", "390x800")
+
+
+def some(first: tuple[str, ...], second: tuple[str, ...], short: Sequence[tuple[str, str]]) -> list[Any]:
+    """All pairs, of which a few are tried every time."""
+    return [pytest.param(*one, marks=[] if one in short else pytest.mark.e2e) for one in itertools.product(first, second)]
+
+
+@pytest.mark.parametrize(
+    ("state", "colours"), some(STATES, ("light", "dark"), [("normal", "light"), ("regions", "light"), ("adjudication", "dark")])
+)
 def test_axe_finds_nothing_serious(
     make_reader: Callable[..., Any], host: PageHost, state: str, colours: str, figures: dict[str, Any]
 ) -> None:
@@ -85,25 +98,28 @@ def test_axe_finds_nothing_serious(
     assert found == []
 
 
-@pytest.mark.parametrize("size", [(1280, 720), (640, 360), (1920, 1080), (390, 800)], ids=lambda size: f"{size[0]}x{size[1]}")
-@pytest.mark.parametrize("state", ["normal", "regions", "adjudication", "failure"])
-def test_nothing_has_to_be_scrolled_sideways(make_reader: Callable[..., Any], host: PageHost, state: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("state", "size"), some(STATES, SIZES, [("normal", "1280x720"), ("regions", "640x360")]))
+def test_nothing_has_to_be_scrolled_sideways(make_reader: Callable[..., Any], host: PageHost, state: str, size: str) -> None:
     """640 by 360 is a screen of 1280 by 720 at 200 %."""
-    reader = make_reader(viewport={"width": size[0], "height": size[1]})
+    width, height = (int(side) for side in size.split("x"))
+    reader = make_reader(viewport={"width": width, "height": height})
     reader.open(states_of(host)[state], shown=state != "failure")
     prepare(reader, state)
-    shoot(reader.page, f"page-{state}-{size[0]}x{size[1]}", full_page=True)
-    wide = reader.page.evaluate("() => document.scrollingElement.scrollWidth - innerWidth")
-    assert wide <= 0
+    shoot(reader.page, f"page-{state}-{size}", full_page=True)
+    wider = reader.page.evaluate("() => document.scrollingElement.scrollWidth - innerWidth")
+    assert wider <= 0
     for role, name in (("button", "Submit"), ("textbox", "Comment on the image"), ("button", "Zoom in")):
         control = reader.root.get_by_role(role, name=name, exact=True)
         control.scroll_into_view_if_needed()
         box = control.bounding_box()
         assert box["x"] >= 0
-        assert box["x"] + box["width"] <= size[0] + 0.5
+        assert box["x"] + box["width"] <= width + 0.5
 
 
-def test_the_page_can_be_used_with_the_colours_of_the_system_and_without_motion(make_reader: Callable[..., Any], host: PageHost) -> None:
+@pytest.mark.e2e
+def test_the_page_can_be_used_with_the_colours_of_the_system_and_without_motion(
+    make_reader: Callable[..., Any], host: PageHost
+) -> None:
     reader = make_reader(forced_colors="active", reduced_motion="reduce")
     reader.open(states_of(host)["regions"])
     prepare(reader, "regions")
@@ -115,7 +131,10 @@ def test_the_page_can_be_used_with_the_colours_of_the_system_and_without_motion(
     assert moving == 0
     chosen = reader.root.get_by_role("radiogroup", name="Edema", exact=True).get_by_role("radio", name="Present")
     other = reader.root.get_by_role("radiogroup", name="Edema", exact=True).get_by_role("radio", name="Absent")
-    looks = [one.evaluate("(one) => { const s = getComputedStyle(one); return s.backgroundColor + s.outline + s.border; }") for one in (chosen, other)]
+    looks = [
+        one.evaluate("(one) => { const s = getComputedStyle(one); return s.backgroundColor + s.outline + s.border; }")
+        for one in (chosen, other)
+    ]
     assert looks[0] != looks[1]  # what is chosen can be told apart
 
 
@@ -128,8 +147,9 @@ def test_the_focus_can_be_seen_on_everything_that_tab_reaches(reader: Any, host:
             """() => {
                  const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
                  if (one === document.body) return null;
-                 const visible = (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2) || style.boxShadow !== 'none';
-                 return [one.localName + ' ' + (one.getAttribute('aria-label') || one.textContent.slice(0, 30)), visible, box.width * box.height > 0];
+                 const outlined = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2;
+                 const name = one.localName + ' ' + (one.getAttribute('aria-label') || one.textContent.slice(0, 30));
+                 return [name, outlined || style.boxShadow !== 'none', box.width * box.height > 0];
                }"""
         )
         if where is None:

@@ -7,12 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fixtures_browser import shoot
+from fixtures_browser import ARGUMENTS, chromium_path, shoot
+from fixtures_reader import NO_WEBGL, Reader
 from fixtures_worker import CROSS_ORIGIN_POLICY, PageHost, chest_film
 from pydicom.uid import JPEGLSLossless
 
 pytestmark = pytest.mark.browser
 
+KEEP_CONTEXTS = """
+window.contexts = [];
+for (const kind of [HTMLCanvasElement, OffscreenCanvas]) {
+  const real = kind.prototype.getContext;
+  kind.prototype.getContext = function (name, ...rest) {
+    const context = real.call(this, name, ...rest);
+    if (/webgl/.test(name) && context) window.contexts.push(context);
+    return context;
+  };
+}
+"""
 NO_PICTURES = "HTMLCanvasElement.prototype.getContext = () => null; window.OffscreenCanvas = undefined;"
 NO_WORKERS = CROSS_ORIGIN_POLICY.replace("worker-src blob:", "worker-src 'none'")
 NO_WASM = CROSS_ORIGIN_POLICY.replace(" 'wasm-unsafe-eval'", "")
@@ -34,6 +46,12 @@ SLOW: dict[str, dict[str, Any]] = {
     "silent": {"file": {"behaviour": "silent"}, "says": "for 20 seconds"},
     "stalled": {"file": {"behaviour": "stalled"}, "says": "for 20 seconds"},
 }
+
+
+def is_shown(reader: Any) -> bool:
+    left, top, width, height = (round(side) for side in reader.box())
+    levels = reader.screen()[top + 60 : top + height - 60, left + 60 : left + width - 60]
+    return bool(levels.std() > 20) and len(set(levels.astype(int).ravel().tolist())) > 100
 
 
 def fail(reader: Any, host: PageHost, name: str, failure: dict[str, Any]) -> None:
@@ -61,33 +79,45 @@ def fail(reader: Any, host: PageHost, name: str, failure: dict[str, Any]) -> Non
     assert (answer["unusable"], answer["labels"], answer["regions"]) == ("not-displayed", {}, [])
 
 
-@pytest.mark.parametrize("name", FAILURES)
-def test_a_film_that_cannot_be_shown_is_reported_in_two_clicks(reader: Any, host: PageHost, name: str) -> None:
+SHORT = ("missing", "truncated", "no workers", "no pictures")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in SHORT else pytest.mark.e2e) for name in FAILURES])
+def test_a_film_that_cannot_be_shown_is_reported_in_two_clicks(
+    reader: Any, host: PageHost, name: str, figures: dict[str, Any]
+) -> None:
     fail(reader, host, name, FAILURES[name])
+    figures["load_failures_reported"] = figures.get("load_failures_reported", 0) + 1
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("name", SLOW)
-def test_a_film_that_does_not_arrive_is_given_up(reader: Any, host: PageHost, name: str) -> None:
+def test_a_film_that_does_not_arrive_is_given_up(reader: Any, host: PageHost, name: str, figures: dict[str, Any]) -> None:
     fail(reader, host, name, SLOW[name])
+    figures["load_failures_reported"] = figures.get("load_failures_reported", 0) + 1
 
 
-@pytest.mark.parametrize("how", ["refused", "lost"])
+@pytest.mark.e2e
+def test_without_a_graphics_card_the_film_is_still_shown(playwright: Any, host: PageHost) -> None:
+    started = playwright.chromium.launch(
+        executable_path=chromium_path(), args=[*ARGUMENTS, "--disable-gpu", "--disable-software-rasterizer"]
+    )
+    reader = Reader(started.new_page(viewport={"width": 1280, "height": 720}), host).open(host.film("no-card", chest_film()))
+    assert reader.page.evaluate("() => document.createElement('canvas').getContext('webgl2')") is None
+    assert is_shown(reader)
+    reader.press("n")
+    assert reader.submit()["labels"]["No Finding"] == "positive"
+    assert reader.errors == []
+    started.close()
+
+
+@pytest.mark.parametrize("how", ["refused", pytest.param("lost", marks=pytest.mark.e2e)])
 def test_without_webgl_the_film_is_still_shown(make_reader: Callable[..., Any], host: PageHost, how: str) -> None:
     reader = make_reader()
     if how == "refused":
-        reader.page.add_init_script(
-            "const real = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) "
-            "{ return /webgl/.test(kind) ? null : real.call(this, kind, ...rest); };"
-            "const off = OffscreenCanvas.prototype.getContext; OffscreenCanvas.prototype.getContext = function (kind, ...rest) "
-            "{ return /webgl/.test(kind) ? null : off.call(this, kind, ...rest); };"
-        )
+        reader.page.add_init_script(NO_WEBGL)
     else:
-        reader.page.add_init_script(
-            "window.contexts = []; for (const kind of [HTMLCanvasElement, window.OffscreenCanvas]) { const real = kind.prototype.getContext;"
-            "kind.prototype.getContext = function (name, ...rest) { const context = real.call(this, name, ...rest);"
-            "if (/webgl/.test(name) && context) window.contexts.push(context); return context; }; }"
-        )
+        reader.page.add_init_script(KEEP_CONTEXTS)
     reader.open(host.film(f"canvas-{how}", chest_film()))
     if how == "lost":
         reader.page.evaluate("() => window.contexts.forEach((one) => one.getExtension('WEBGL_lose_context')?.loseContext())")
@@ -96,10 +126,7 @@ def test_without_webgl_the_film_is_still_shown(make_reader: Callable[..., Any], 
         reader.settle()
         reader.press("i")
         reader.settle()
-    left, top, width, height = (round(side) for side in reader.box())
-    levels = reader.screen()[top + 60 : top + height - 60, left + 60 : left + width - 60]
-    assert levels.std() > 20
-    assert len(set(levels.astype(int).ravel().tolist())) > 100
+    assert is_shown(reader)
     shoot(reader.page, f"page-canvas-{how}")
     reader.press("n")
     assert reader.submit()["labels"]["No Finding"] == "positive"

@@ -115,7 +115,10 @@ def test_every_real_film_is_displayed_and_labeled_on_the_labeling_service(
 ) -> None:
     reader: Reader = make_reader()
     page, images = reader.page, []
-    page.on("response", lambda response: images.append(response.url) if "dicom" in response.headers.get("content-type", "") else None)
+    page.on(
+        "response",
+        lambda response: images.append(response.url) if "dicom" in response.headers.get("content-type", "") else None,
+    )
     page.goto(service.url)
     page.get_by_label("Name").fill("reader-1")
     page.get_by_label("Password").fill(PASSWORDS["reader-1"].reveal())

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures_reader import NO_WEBGL
 from fixtures_worker import Fiducial, PageHost, answered, fiducial_film
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -117,7 +118,10 @@ def survey(reader: Any, host: PageHost, film: str, views: Sequence[str], ratio: 
     regions = reader.submit()["regions"]
     assert [region["label"] for region in regions] == [LABELS[0]] * len(views)
     assert {region["shape"] for region in regions} == {"rectangle"}
-    errors = {view: float(np.abs(np.array(region["points_px"]) - BOX.points).max()) for view, region in zip(views, regions, strict=True)}
+    errors = {
+        view: float(np.abs(np.array(region["points_px"]) - BOX.points).max())
+        for view, region in zip(views, regions, strict=True)
+    }
     assert max(errors.values()) <= ALLOWED_PX, errors
     return max(errors.values())
 
@@ -146,11 +150,7 @@ def test_films_drawn_without_webgl_lie_where_the_others_do(
     make_reader: Callable[..., Any], host: PageHost, figures: dict[str, Any]
 ) -> None:
     reader = make_reader(device_scale_factor=1.5)
-    reader.page.add_init_script(
-        "const real = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) "
-        "{ return /webgl/.test(kind) ? null : real.call(this, kind, ...rest); };"
-        "window.OffscreenCanvas = undefined;"
-    )
+    reader.page.add_init_script(NO_WEBGL)
     error = survey(reader, host, "wide pixels", ["fit", "zoomed and panned", "upside down, turned, zoomed"], 1.5)
     figures["geometry_px_error_canvas"] = round(error, 4)
 
@@ -190,9 +190,13 @@ def test_regions_to_start_from_are_drawn_on_the_fiducial_and_come_back_bit_for_b
     regions = [
         {"label": LABELS[1], "shape": "rectangle", "points_px": BOX.points},
         {"label": LABELS[1], "shape": "ellipse", "points_px": odd, "comment": "odd"},
-        {"label": LABELS[1], "shape": "polygon", "points_px": [[1 / 3, 2 / 3], [100.1, 5e-7], [149.99999999999997, 119.3], [3.3, 80]]},
+        {
+            "label": LABELS[1],
+            "shape": "polygon",
+            "points_px": [[1 / 3, 2 / 3], [100.1, 5e-7], [149.99999999999997, 119.3], [3.3, 80]],
+        },
     ]
-    start = answered({label: "negative" for label in LABELS} | {LABELS[1]: "positive"}, regions)
+    start = answered(dict.fromkeys(LABELS, "negative") | {LABELS[1]: "positive"}, regions)
     reader = make_reader(device_scale_factor=1.5)
     reader.open(host.film("start", fiducial_film(BOX, **FILMS["wide pixels"]), start_answer=start))
     surveyor = Surveyor(reader, ratio=1.5, inverted=False)

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 PAYLOADS = (
     "<img src=x onerror=pwned()>",
     "<script>pwned()</script>",
-    "\"><svg onload=pwned()>",
+    '"><svg onload=pwned()>',
     "' autofocus onfocus=pwned() data-pwned='",
     "<iframe srcdoc='<script>parent.pwned()</script>'>",
     "javascript:pwned()",
@@ -71,7 +71,11 @@ def shape_with(make_reader: Callable[..., Any], host: PageHost, text: str) -> di
     reader.page.add_init_script(TRAP)
     reader.open(host.page("payload", task_of(text, host)))
     reader.click("button", "Go to region 1")
-    for role, name in (("textbox", "Comment on region 1"), ("textbox", "Comment on the image"), ("searchbox", "Search findings")):
+    for role, name in (
+        ("textbox", "Comment on region 1"),
+        ("textbox", "Comment on the image"),
+        ("searchbox", "Search findings"),
+    ):
         reader.root.get_by_role(role, name=name).fill(text)
     reader.page.evaluate("() => document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     x, y = reader.middle()

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_worker import TEMPLATES, PageHost, asset_names, chest, dicom
+from fixtures_reader import NO_WEBGL
+from fixtures_worker import PageHost, chest, dicom
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
@@ -35,7 +36,7 @@ const watch = () => {
 requestAnimationFrame(watch);
 """
 
-# Either renderer ends with a copy to the canvas in the page. Frames with such a copy are counted; reading pixels would slow them.
+# Either renderer ends with a copy to the canvas in the page: frames with one are counted. Reading pixels would slow them.
 WATCH_DRAWN = """
 window.film = { frames: 0, drawn: 0 };
 let drew = false;
@@ -72,13 +73,15 @@ def first_image_seconds(make_reader: Callable[..., Any], host: PageHost, data: b
     return float(min(found))
 
 
-def test_the_page_travels_light(figures: dict[str, Any]) -> None:
-    size = sum(len(gzip.compress((TEMPLATES / name).read_bytes(), 9, mtime=0)) for name in asset_names()) / 1e6
+def test_the_page_travels_light(host: PageHost, figures: dict[str, Any]) -> None:
+    size = sum(len(gzip.compress(data, 9, mtime=0)) for data in host.assets.values()) / 1e6
     figures["bundle_gzip_mb"] = round(size, 3)
     assert size <= 1.3
 
 
-def test_a_large_film_is_soon_there(make_reader: Callable[..., Any], host: PageHost, pixels: NDArray[Any], figures: dict[str, Any]) -> None:
+def test_a_large_film_is_soon_there(
+    make_reader: Callable[..., Any], host: PageHost, pixels: NDArray[Any], figures: dict[str, Any]
+) -> None:
     seconds = first_image_seconds(make_reader, host, dicom(pixels), times=3)
     figures["first_image_seconds"] = round(seconds, 2)
     assert seconds < 6
@@ -102,10 +105,7 @@ def test_the_window_follows_the_mouse(
     reader = make_reader()
     reader.page.add_init_script(WATCH_DRAWN)
     if how == "canvas":
-        reader.page.add_init_script(
-            "const real = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext = function (kind, ...rest) "
-            "{ return /webgl/.test(kind) ? null : real.call(this, kind, ...rest); }; window.OffscreenCanvas = undefined;"
-        )
+        reader.page.add_init_script(NO_WEBGL)
     reader.open(host.film("dragged", dicom(pixels)))
     x, y = reader.middle()
     mouse = reader.page.mouse
