@@ -27,11 +27,14 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   let toldAt = -Infinity;
   /** What was found had been sent, and nothing has become of it since. */
   let underway = false;
+  /** This page has put a draft away: it lies where one that comes to light late would be looked for. */
+  let written = false;
   const drafts = openDrafts(store.task.key, { onForeign, host, journal });
 
   function save(): void {
     saved = { reading: store.reading, first: store.ui.first };
     underway = false;
+    written = true;
     const kept = lasting(drafts.save({ ...saved, session: session.record() }, phase === 'sending'), host);
     if (kept !== store.ui.kept) store.set({ kept });
   }
@@ -49,6 +52,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
     if (phase === 'sent') return;
     if (event.kind === 'recovered') {
       bringBack(event.found);
+      if (written) save();
       store.set({ notice: noticeOf(event.found, drafts.unreadable) });
     } else if (event.kind === 'sent' || (event.kind === 'removed' && underway)) {
       phase = 'sent elsewhere';
