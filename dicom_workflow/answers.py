@@ -235,17 +235,21 @@ def _aws_sample_answer(data: Mapping[str, Any]) -> Answer:
 
 
 def _aws_sample_region(roi: object) -> Region | None:
-    """The sample keeps one region without a label; its coordinates have a pixel's centre as origin, hence the half."""
+    """The sample keeps one region without a label; its coordinates have a pixel's centre as origin, hence the half.
+
+    A damaged region is left out: the sample's labels count without it.
+    """
     try:
         if not isinstance(roi, Mapping):
             return None
         if "vertices" in roi:
             handles = roi["vertices"]
             points = handles.get("points", handles) if isinstance(handles, Mapping) else handles
-            return Region("", "polygon", tuple((float(p["x"]) + 0.5, float(p["y"]) + 0.5) for p in points))
-        corners = tuple((float(roi[end]["x"]) + 0.5, float(roi[end]["y"]) + 0.5) for end in ("start", "end"))
-        return Region("", "rectangle", corners)
-    except (KeyError, TypeError, ValueError, OverflowError):
+            shape = "polygon"
+        else:
+            points, shape = [roi["start"], roi["end"]], "rectangle"
+        return Region.parse({"shape": shape, "points_px": [(float(p["x"]) + 0.5, float(p["y"]) + 0.5) for p in points]})
+    except (AnswerError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -226,6 +226,8 @@ def test_a_damaged_region_of_the_published_sample_does_not_take_the_labels_along
         {"start": {"x": 1}},
         {"start": 3, "end": 4},
         {"vertices": [[1, 2]]},
+        {"vertices": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]},
+        {"start": {"x": "nan", "y": 1}, "end": {"x": 2, "y": 2}},
         {"start": {"x": 10**400, "y": 1}, "end": {}},
     ):
         answer = Answer.parse({"disease": {"Edema": True}, "labels": json.dumps({"label": [], "ROI": roi})})
