@@ -1,9 +1,9 @@
 /** What a reader can do to a film, by button, key or wheel; each works on one viewport. */
 
-import type { Store, FilmState } from './store';
-import type { Point, Region, Window } from './types';
+import { bounds } from './drawing/shapes';
+import type { FilmState, Store } from './store';
+import type { Film, Point, Region, View, Window } from './types';
 import { fitted, flipped, panned, turned, zoomedAt, ZOOM_LIMITS } from './view';
-import type { Film, View } from './types';
 
 export function fit(store: Store, index = 0): void {
   look(store, index, (state, film) => fitted(state.view, film, state.size));
@@ -36,9 +36,10 @@ export function flip(store: Store, direction: 'horizontal' | 'vertical', index =
 /** Bring a region into the middle, large enough to be judged. */
 export function centerOn(store: Store, region: Region, index = 0): void {
   look(store, index, (state, film) => {
-    const xs = region.points.map(([x]) => x), ys = region.points.map(([, y]) => y);
-    const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-    const room = Math.min(state.size.width / Math.max(1, (right - left) * film.pixelAspect), state.size.height / Math.max(1, bottom - top));
+    const { left, right, top, bottom } = bounds(region.points);
+    const wide = (right - left) * film.pixelAspect, high = bottom - top;
+    const sideways = state.view.rotation_deg % 180 !== 0;
+    const room = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
     const zoom = Math.min(Math.max(state.view.zoom, room / 6), room / 1.2, ZOOM_LIMITS.most);
     return { ...state.view, zoom, center: [(left + right) / 2, (top + bottom) / 2] };
   });

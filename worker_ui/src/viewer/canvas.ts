@@ -41,9 +41,11 @@ export class CanvasRenderer implements Renderer {
     const ratio = devicePixelRatio;
     this.canvas.width = Math.round(size.width * ratio);
     this.canvas.height = Math.round(size.height * ratio);
+    // A canvas has whole pixels and is stretched over a viewport that may not: the marks above it are not.
+    const across = this.canvas.width / size.width, down = this.canvas.height / size.height;
     const map = toScreen(scene.view, size, film.pixelAspect);
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
-    this.context.setTransform(map.a * ratio, map.b * ratio, map.c * ratio, map.d * ratio, map.e * ratio, map.f * ratio);
+    this.context.setTransform(map.a * across, map.b * down, map.c * across, map.d * down, map.e * across, map.f * down);
     this.context.imageSmoothingQuality = 'high';
     this.context.drawImage(this.picture, 0, 0);
     this.context.setTransform(1, 0, 0, 1, 0, 0);

@@ -48,7 +48,7 @@ export class CornerstoneRenderer implements Renderer {
       return;
     }
     this.asked = scene.film;
-    this.load(scene.film).then(() => this.apply(), this.onFailure);
+    this.load(scene.film).then(() => this.apply()).catch(this.onFailure);
   }
 
   destroy(): void {
