@@ -50,7 +50,7 @@ export interface Ui {
   readonly sent: boolean;
 }
 
-/** Something missing, and where it is to be mended: `at` is a label, a region's id, "comment" or "unusable". */
+/** Something missing, and where it is to be mended: `at` is a label, the id of a mark, "comment" or "unusable". */
 export interface Complaint {
   readonly text: string;
   readonly at: string;
@@ -91,8 +91,14 @@ export class Store {
     return this.history.present;
   }
 
-  /** Change the reading. Changes with the same tag, one after the other, are undone together. */
+  /** Whether the reading stands: its answer is on its way, or has arrived. */
+  get closed(): boolean {
+    return this.ui.sending || this.ui.sent;
+  }
+
+  /** Change the reading, unless it is closed. Changes with the same tag, one after the other, are undone together. */
   dispatch(action: Action, tag = ''): void {
+    if (this.closed) return;
     const history = record(this.history, reduce(this.reading, action, this.task.findings), tag);
     if (history === this.history) return;
     this.history = history;
@@ -126,7 +132,7 @@ export class Store {
   }
 
   private travel(history: History): void {
-    if (history === this.history) return;
+    if (this.closed || history === this.history) return;
     this.history = history;
     this.counts.undone += 1;
     // What was said of the step undone is no longer so.

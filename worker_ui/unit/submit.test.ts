@@ -82,6 +82,18 @@ describe('submitting', () => {
     expect(form.sent).toHaveLength(1);
   });
 
+  it('lets nothing change that would not arrive', async () => {
+    store.dispatch({ kind: 'comment', comment: 'as sent' });
+    submission.submit();
+    const sent = store.reading;
+    store.dispatch({ kind: 'comment', comment: 'too late' });
+    store.undo();
+    expect([store.closed, store.reading]).toEqual([true, sent]);
+    await form.fail();
+    store.undo();
+    expect([store.closed, store.reading.comment]).toEqual([false, '']);
+  });
+
   it('can be done again after it failed', async () => {
     submission.submit();
     await form.fail();

@@ -26,6 +26,11 @@ export function focusOn(id: string): boolean {
   return element !== null && document.activeElement === element;
 }
 
+/** Move the keyboard to the first film. */
+export function focusFilm(): void {
+  document.querySelector<HTMLElement>('[role="application"]')?.focus({ preventScroll: true });
+}
+
 /** Move the keyboard to a finding: to the answer it has, or to one of its columns. */
 export function focusFinding(store: Store, label: string, column = checkedColumn(store, label)): boolean {
   activate(store, label);
@@ -64,12 +69,15 @@ export function leaveSearch(store: Store, label: string): void {
   setTimeout(() => focusFinding(store, label));
 }
 
-/** Move the keyboard to where a complaint can be mended; `at` is a label, a region's id, "comment" or "unusable". */
+/** Move the keyboard to where a complaint can be mended; `at` is a label, the id of a mark, "comment" or "unusable". */
 export function focusPlace(store: Store, at: string): void {
   if (store.task.findings.some(({ label }) => label === at)) {
     if (!focusFinding(store, at)) leaveSearch(store, at); // the search hides it
   } else if (store.reading.regions.some(({ id }) => id === at)) {
     store.set({ selected: at });
     focusOn(regionId(store, at));
+  } else if (store.reading.measurements.some(({ id }) => id === at)) {
+    store.set({ selected: at });
+    focusFilm();
   } else if (at === 'comment' || at === 'unusable') focusOn(PLACES[at]);
 }

@@ -13,6 +13,13 @@ import { locksFirst } from './model';
 export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
   const { sending, sent } = store.ui;
   const lock = locksFirst(store);
+  const button = useRef<HTMLButtonElement>(null);
+  const wasSending = useRef(false);
+  useEffect(() => {
+    // What is inert or disabled while the answer is on its way has lost the focus: after a failure one goes on from here.
+    if (wasSending.current && !sending && document.activeElement === document.body) button.current?.focus();
+    wasSending.current = sending;
+  }, [sending]);
   return (
     <footer class="foot">
       <Conflicts store={store} />
@@ -27,6 +34,7 @@ export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }
           </span>
         </div>
         <button
+          ref={button}
           type="button"
           class={`submit${lock ? ' lock' : ''}`}
           disabled={sending || sent}

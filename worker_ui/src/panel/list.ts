@@ -58,8 +58,7 @@ export function step(store: Store, by: number): string | null {
 
 /** Whether answers can be changed now; says why not. */
 export function open(store: Store): boolean {
-  const { sending, sent } = store.ui;
-  if (sending || sent) return false;
+  if (store.closed) return false;
   if (store.reading.unusable === '') return true;
   store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });
   return false;
@@ -102,7 +101,7 @@ export function othersAbsent(store: Store): void {
 /** Remove what is selected on the film; undo brings it back. */
 export function removeSelected(store: Store): boolean {
   const id = store.ui.selected;
-  if (id === null) return false;
+  if (id === null || store.closed) return false;
   const { regions, measurements } = store.reading;
   if (regions.some((region) => region.id === id)) store.dispatch({ kind: 'remove-region', id });
   else if (measurements.some((one) => one.id === id)) store.dispatch({ kind: 'remove-measurement', id });

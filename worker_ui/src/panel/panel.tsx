@@ -23,7 +23,7 @@ export function Panel({ store, onSubmit }: Props) {
   const kind = adjudicates(store.task) ? ' adjudicating' : '';
   return (
     <section class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
-      <div class="body" inert={store.ui.sent}>
+      <div class="body" inert={store.closed}>
         <Head store={store} />
         <SetAside store={store} />
         <Adjudication store={store} />

@@ -38,7 +38,7 @@ export function FilmViewport({ store, index, name, source, onShown, children }: 
       renderer.current ??= new FilmRenderer(picture.current);
       renderer.current.draw({ film, view, window, inverted, size });
     } catch (error) {
-      store.setFilm(index, { film: null, error: error as FilmError });
+      store.setFilm(index, { film: null, error: told(error) });
       return;
     }
     onShown?.();
@@ -108,6 +108,12 @@ function Message({ store, index, state }: { store: Store; index: number; state: 
   );
 }
 
+/** Whatever went wrong, with what to do now. */
+function told(error: unknown): FilmError {
+  if (error instanceof FilmError) return error;
+  return new FilmError('unsupported', `The image cannot be shown: ${String(error)}. Report it as not displayed.`);
+}
+
 /** Fetch and decode; return what stops it. */
 function load(store: Store, index: number, source: ImageSource): () => void {
   const stop = new AbortController();
@@ -123,8 +129,7 @@ function load(store: Store, index: number, source: ImageSource): () => void {
     },
     (error: unknown) => {
       if (stop.signal.aborted) return;
-      const told = error instanceof FilmError ? error : new FilmError('unsupported', `The image cannot be shown: ${String(error)}.`);
-      store.setFilm(index, { film: null, error: told });
+      store.setFilm(index, { film: null, error: told(error) });
     },
   );
   return () => stop.abort();
