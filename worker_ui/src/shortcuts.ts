@@ -21,7 +21,7 @@ export interface Shortcut {
   readonly chords: readonly string[];
   /** Whether a key held down acts again and again. */
   readonly repeats?: boolean;
-  /** Returns false for a chord it has no use for at the moment. `film` is the one that has the focus, or the first. */
+  /** Returns false for a chord it has no use for at the moment. `film` is the one that has the focus, or had it last. */
   readonly run: (store: Store, chord: string, film: number) => void | boolean;
 }
 
@@ -162,7 +162,7 @@ function handle(store: Store, event: KeyboardEvent): boolean {
     const shortcut = BY_CHORD.get(chord);
     if (!shortcut || (!store.ui.shortcuts && chord.replace('Shift+', '').length === 1)) continue;
     if (event.repeat && !shortcut.repeats) return true;
-    if (shortcut.run(store, chord, film ?? 0) !== false) return true;
+    if (shortcut.run(store, chord, film ?? store.ui.film) !== false) return true;
   }
   return false;
 }
@@ -224,11 +224,12 @@ function pick(store: Store, digit: string, from: number): boolean {
   return finding !== undefined;
 }
 
-/** A tool chosen by key is one to be used by key: the film takes the focus. */
+/** A tool chosen by key is one to be used by key: the film takes the focus; to draw on, it is the first. */
 function tool(name: Tool): Shortcut['run'] {
   return (store) => {
     store.set({ tool: name });
-    document.querySelector<HTMLElement>('[role="application"]')?.focus({ preventScroll: true });
+    const index = name === 'window' || name === 'pan' ? store.ui.film : 0;
+    document.querySelectorAll<HTMLElement>('[role="application"]')[index]?.focus({ preventScroll: true });
   };
 }
 

@@ -40,6 +40,8 @@ export interface Ui {
   /** The first reading, once it is locked and the model's suggestions are shown. */
   readonly first: Reading | null;
   readonly films: readonly FilmState[];
+  /** Which film the toolbar and the keys are for: the one touched last. */
+  readonly film: number;
   /** Where the reading is kept. */
   readonly kept: 'device' | 'tab' | 'nowhere';
   /** A word to the reader that goes away by itself; announced to screen readers. */
@@ -82,7 +84,7 @@ export class Store {
     this.history = begin(start);
     this.ui = {
       tool: 'window', activeLabel: disagreements(task)[0]?.label ?? null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
-      help: false, complaints: [], first: null, films: task.second ? [EMPTY_FILM, EMPTY_FILM] : [EMPTY_FILM],
+      help: false, complaints: [], first: null, films: task.second ? [EMPTY_FILM, EMPTY_FILM] : [EMPTY_FILM], film: 0,
       kept: 'device', notice: '', spoken: '', sending: false, sent: false,
     };
   }

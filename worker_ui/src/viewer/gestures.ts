@@ -1,5 +1,6 @@
 /** Pointer and wheel on a film: contrast, moving, zooming. Drawing has its own layer above and lets these through. */
 
+import { isDrawTool } from '../drawing/marks';
 import { panBy, windowBy, zoomBy } from '../commands';
 import type { Store } from '../store';
 import type { Point } from '../types';
@@ -17,6 +18,8 @@ export function listenToGestures(element: HTMLElement, store: Store, index: numb
     element.focus({ preventScroll: true });
     if (event.pointerType === 'touch') touches.set(event.pointerId, [event.clientX, event.clientY]);
     gesture = gestureOf(event, store.ui.tool);
+    const draws = gesture === null && event.button === 0 && isDrawTool(store.ui.tool);
+    if (index > 0 && draws) store.set({ notice: 'Regions and measurements go on the first film.' });
     if (gesture === null) return;
     last = [event.clientX, event.clientY];
     element.setPointerCapture(event.pointerId);

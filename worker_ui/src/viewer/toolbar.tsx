@@ -24,7 +24,8 @@ const TOOLS: readonly (readonly { tool: Tool; name: string; key: string; icon: s
 
 export function Toolbar({ store }: { store: Store }) {
   useStore(store);
-  const state = store.ui.films[0] as FilmState;
+  const at = store.ui.film;
+  const state = store.ui.films[at] as FilmState;
   const off = state.film === null;
   return (
     <div class="toolbar" role="toolbar" aria-label="Image tools">
@@ -42,20 +43,20 @@ export function Toolbar({ store }: { store: Store }) {
       ))}
       <div class="group">
         <WindowPresets store={store} state={state} />
-        <Press name="Invert" keys="I" off={off} pressed={state.film !== null && state.inverted !== state.film.inverted} run={() => invert(store)}
+        <Press name="Invert" keys="I" off={off} pressed={state.film !== null && state.inverted !== state.film.inverted} run={() => invert(store, at)}
                icon="M10 3a7 7 0 1 0 0 14 7 7 0 1 0 0-14M10 3v14M10 6h3.500M10 10h6.500M10 14h3.500" />
       </div>
       <div class="group">
-        <Press name="Zoom out" keys="-" off={off} run={() => zoomBy(store, 1 / 1.25)} icon="M4 10h12" />
-        <Press name="Zoom in" keys="+" off={off} run={() => zoomBy(store, 1.25)} icon="M4 10h12M10 4v12" />
+        <Press name="Zoom out" keys="-" off={off} run={() => zoomBy(store, 1 / 1.25, at)} icon="M4 10h12" />
+        <Press name="Zoom in" keys="+" off={off} run={() => zoomBy(store, 1.25, at)} icon="M4 10h12M10 4v12" />
         <Press name="Fit" keys="T" off={off} run={() => each(store, fit)} icon="M3 7V3h4M13 3h4v4M17 13v4h-4M7 17H3v-4M7 7h6v6H7z" />
-        <Press name="1:1" keys="B" off={off} run={() => oneToOne(store)} text="1:1" />
+        <Press name="1:1" keys="B" off={off} run={() => oneToOne(store, at)} text="1:1" />
       </div>
       <div class="group">
-        <Press name="Rotate left" keys="[" off={off} run={() => rotate(store, false)} icon="M5 8a6 6 0 1 1-1 5M5 3v5h5" />
-        <Press name="Rotate right" keys="]" off={off} run={() => rotate(store, true)} icon="M15 8a6 6 0 1 0 1 5M15 3v5h-5" />
-        <Press name="Flip horizontally" keys="H" off={off} run={() => flip(store, 'horizontal')} icon="M10 2v16M7 5L2 15h5zM13 5l5 10h-5z" />
-        <Press name="Flip vertically" keys="V" off={off} run={() => flip(store, 'vertical')} icon="M2 10h16M5 7l10-5v5zM5 13l10 5v-5z" />
+        <Press name="Rotate left" keys="[" off={off} run={() => rotate(store, false, at)} icon="M5 8a6 6 0 1 1-1 5M5 3v5h5" />
+        <Press name="Rotate right" keys="]" off={off} run={() => rotate(store, true, at)} icon="M15 8a6 6 0 1 0 1 5M15 3v5h-5" />
+        <Press name="Flip horizontally" keys="H" off={off} run={() => flip(store, 'horizontal', at)} icon="M10 2v16M7 5L2 15h5zM13 5l5 10h-5z" />
+        <Press name="Flip vertically" keys="V" off={off} run={() => flip(store, 'vertical', at)} icon="M2 10h16M5 7l10-5v5zM5 13l10 5v-5z" />
         <Press name="Reset view" keys="Home" off={off} run={() => each(store, resetView)} text="Reset" />
       </div>
     </div>
@@ -70,7 +71,7 @@ function WindowPresets({ store, state }: { store: Store; state: FilmState }) {
       aria-label="Window" title="Window: from the image's header and its own histogram" disabled={presets.length === 0} value={String(now)}
       onChange={(event) => {
         const chosen = presets[Number(event.currentTarget.value)];
-        if (chosen) applyWindow(store, chosen.window);
+        if (chosen) applyWindow(store, chosen.window, store.ui.film);
       }}
     >
       {now < 0 && <option value="-1">By hand</option>}

@@ -48,7 +48,8 @@ export function FilmViewport({ store, index, name, source, onShown, children }: 
 
   return (
     <div
-      class="film" ref={frame} tabIndex={0} role="application" aria-label={name} data-tool={store.ui.tool} data-index={index}
+      class={`film${store.task.second && store.ui.film === index ? ' front' : ''}`} ref={frame} tabIndex={0} role="application"
+      aria-label={name} data-tool={store.ui.tool} data-index={index} onFocus={() => store.set({ film: index })}
       aria-describedby={state.error ? `film-message-${index}` : undefined}
     >
       <div class="picture" ref={picture} aria-hidden="true" />
