@@ -1,5 +1,6 @@
 /** What earlier readers of an image agree on, and what they do not. */
 
+import { stateOf } from './reading';
 import { EMPTY_READING, type EarlierReading, type Finding, type LabelState, type Reading, type Task } from './types';
 
 /** One finding and what each reader said of it; null where nothing was said. `states` has the order of `task.earlier`. */
@@ -20,7 +21,7 @@ export function disagreements(task: Told): Disagreement[] {
   return task.findings
     .map(({ label }) => ({
       label,
-      states: task.earlier.map(({ name, reading }) => ({ reader: name, state: said(reading, label) })),
+      states: task.earlier.map(({ name, reading }) => ({ reader: name, state: stateOf(reading, label) })),
     }))
     .filter(({ states }) => states.some(({ state }) => state !== states[0]?.state));
 }
@@ -30,8 +31,8 @@ export function agreed(task: Told): Record<string, LabelState> {
   const labels: Record<string, LabelState> = Object.create(null);
   if (!adjudicates(task)) return labels;
   for (const { label } of task.findings) {
-    const first = said(task.earlier[0]!.reading, label);
-    if (first !== null && task.earlier.every(({ reading }) => said(reading, label) === first)) labels[label] = first;
+    const first = stateOf(task.earlier[0]!.reading, label);
+    if (first !== null && task.earlier.every(({ reading }) => stateOf(reading, label) === first)) labels[label] = first;
   }
   return labels;
 }
@@ -41,8 +42,4 @@ export function agreedReading(findings: readonly Finding[], earlier: readonly Ea
   const codes = new Set(earlier.map(({ reading }) => reading.unusable));
   const [code = ''] = codes.size === 1 ? codes : [];
   return { ...EMPTY_READING, labels: agreed({ findings, earlier }), unusable: code };
-}
-
-function said(reading: Reading, label: string): LabelState | null {
-  return Object.hasOwn(reading.labels, label) ? reading.labels[label]! : null;
 }

@@ -82,6 +82,11 @@ export function conflicts(reading: Reading): string[] {
   );
 }
 
+/** Return what a reading says of a finding, or null where it says nothing. */
+export function stateOf(reading: Reading, label: string): LabelState | null {
+  return Object.hasOwn(reading.labels, label) ? reading.labels[label]! : null;
+}
+
 /** Findings without an answer, in the task's order. */
 export function unanswered(reading: Reading, findings: readonly Finding[]): string[] {
   return findings.map((finding) => finding.label).filter((label) => !Object.hasOwn(reading.labels, label));

@@ -1,16 +1,14 @@
 /** What still keeps a reading from being sent, each with the place where it is mended. */
 
 import { adjudicates, agreed, disagreements } from './disagreements';
-import { conflicts, unanswered } from './reading';
+import { conflicts, stateOf, unanswered } from './reading';
 import type { Complaint, Store } from './store';
 import { NO_FINDING, type Finding, type LabelState, type Reading, type Region, type Task } from './types';
-
-export { agreed, disagreements } from './disagreements';
 
 /** Of a list of findings, as many are named as can be read at a glance. */
 const NAMED = 3;
 
-export const STATE_WORDS: Readonly<Record<LabelState, string>> = {
+const STATE_WORDS: Readonly<Record<LabelState, string>> = {
   positive: 'present',
   uncertain: 'uncertain',
   negative: 'absent',
@@ -44,11 +42,16 @@ function ofFilm(shown: boolean, failed: boolean): Complaint[] {
 function ofAnswers(task: Task, reading: Reading): Complaint[] {
   if (task.findings.length === 0)
     return [{ text: 'The task names no findings. Report the image with another reason and a comment.', at: 'unusable' }];
-  const open = unanswered(reading, asked(task));
+  const open = due(task, reading);
   if (open.length > 0) return [{ text: `Still to answer: ${named(open)}.`, at: open[0]! }];
   return Object.keys(reading.labels).length > 0
     ? []
     : [{ text: 'Nothing has been answered yet.', at: task.findings[0]!.label }];
+}
+
+/** Return the findings that are still to be answered, in the task's order; none of an image that cannot be read. */
+export function due(task: Task, reading: Reading): string[] {
+  return reading.unusable === '' ? unanswered(reading, asked(task)) : [];
 }
 
 /** Findings that must be answered: all, or in adjudication those the earlier readers do not agree on. */
@@ -83,7 +86,7 @@ function ofRegion(region: Region, task: Task, reading: Reading): Complaint[] {
   if (!finding) return complaint(`A region belongs to “${region.label}”, which is no finding of this task.`);
   if (finding.region === 'none')
     return complaint(`“${region.label}” has no place on the image. Give its region another finding, or remove it.`);
-  const state = Object.hasOwn(reading.labels, region.label) ? reading.labels[region.label] : undefined;
+  const state = stateOf(reading, region.label);
   if (state === 'positive' || state === 'uncertain') return [];
   return complaint(
     `“${region.label}” has a region, but ${state ? `is called ${STATE_WORDS[state]}` : 'has not been answered'}.`,

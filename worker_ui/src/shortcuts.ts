@@ -9,7 +9,7 @@ import { fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy
 import { DRAWING_KEYS, drawingKey } from './drawing/keyboard';
 import { focusOn, goToFinding, PLACES, stepFinding } from './panel/focus';
 import { answerActive, noFinding, othersAbsent, removeSelected } from './panel/list';
-import { acceptActive } from './panel/readers';
+import { acceptActive } from './panel/accept';
 import type { Store, Tool } from './store';
 
 export interface Shortcut {

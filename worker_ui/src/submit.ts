@@ -6,6 +6,7 @@ import type { Keeper } from './keeping';
 import { complaints } from './rules';
 import type { Session } from './session';
 import type { Store } from './store';
+import { locksFirst } from './suggestions';
 
 interface CrowdForm extends HTMLElement {
   submit?(): void;
@@ -80,7 +81,7 @@ export class Submission {
       store.set({ complaints: missing });
       return false;
     }
-    if (this.locksFirst()) return false;
+    if (this.holdsBack()) return false;
     const answer = writeAnswer(store, this.session),
       fault = faultOf(answer);
     if (fault) {
@@ -92,10 +93,9 @@ export class Submission {
   }
 
   /** With assistance after the first read, the first time locks the reading and shows the suggestions. */
-  private locksFirst(): boolean {
+  private holdsBack(): boolean {
     const { store } = this;
-    if (store.task.suggestions?.mode !== 'after-first-read' || store.reading.unusable !== '') return false;
-    if (store.ui.first !== null) return performance.now() - this.lockedAt < LOCK_HOLDS_MS;
+    if (!locksFirst(store)) return performance.now() - this.lockedAt < LOCK_HOLDS_MS;
     this.lockedAt = performance.now();
     this.session.firstRead();
     store.set({ first: store.reading, complaints: [], notice: FIRST_LOCKED });

@@ -1,7 +1,7 @@
 import { options } from 'preact';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-import { edited } from '../src/panel/measure';
+import { edited } from '../src/panel/region-size';
 import { complaints } from '../src/rules';
 import type { Film } from '../src/types';
 import { box, change, click, labels, LABELS, show, task, type, type Shown } from './panel-setup';

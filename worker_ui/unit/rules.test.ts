@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { agreed, complaints, disagreements } from '../src/rules';
+import { agreed, disagreements } from '../src/disagreements';
+import { complaints } from '../src/rules';
 import type { LabelState, Reading, Task } from '../src/types';
 import { FilmError } from '../src/types';
 import { box, finding, labels, NORMAL, reading, store, task } from './samples';

@@ -2,9 +2,10 @@
 
 import { adjudicates, agreed, disagreements } from '../disagreements';
 import { measured } from '../drawing/measure';
-import { takenId } from '../panel/model';
+import { stateOf } from '../reading';
 import { pageVersion, type Session } from '../session';
 import type { FilmState, Store } from '../store';
+import { takenId } from '../suggestions';
 import type { Film, Measurement, Reading, Region, Suggestions, Task } from '../types';
 import { ANSWER_SCHEMA, whole } from './form';
 
@@ -93,7 +94,7 @@ function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading 
 
 function ofAdjudication(task: Task, reading: Reading): Json {
   const decided = disagreements(task).flatMap(({ label, states }): [string, string[]][] => {
-    const state = reading.unusable === '' && Object.hasOwn(reading.labels, label) ? reading.labels[label] : null;
+    const state = reading.unusable === '' ? stateOf(reading, label) : null;
     return state ? [[label, states.filter((one) => one.state === state).map((one) => one.reader)]] : [];
   });
   return { readers: task.earlier.length, agreed: Object.keys(agreed(task)), decided: Object.fromEntries(decided) };

@@ -1,14 +1,14 @@
 /** Drawing and changing marks by keys alone, while the film has the focus. Arrows go by the screen, however the film lies. */
 
 import { panBy } from '../commands';
-import { open as mayChange } from '../panel/list';
+import { mayChange } from '../panel/list';
 import type { Store } from '../store';
 import type { Point } from '../types';
 import { apply } from '../view';
 import { frameOf, stepInImage, visibleMiddle, type Frame } from './frame';
 import { handlesOf, lowerRight, pulled } from './handles';
 import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, select, shownMarks } from './marks';
-import { drawingOf, type Drawing } from './session';
+import { drawingOf, type Drawing } from './drawing';
 import { inside, stretchedPolygon } from './shapes';
 
 export interface KeyHelp {

@@ -28,7 +28,8 @@ export function measuredText(measurement: Pick<Measurement, 'kind' | 'points'>, 
   return unit === 'deg' ? `${value.toFixed(1)}°` : `${value.toFixed(1)} ${unit}`;
 }
 
-function unitOf(film: Scale): Measured['unit'] {
+/** Return the unit of lengths on a film. */
+export function unitOf(film: Scale): Measured['unit'] {
   if (film.spacing_mm === null) return 'px';
   return film.spacingAt === 'detector' ? 'mm on detector' : 'mm';
 }

@@ -2,8 +2,9 @@
 
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
-import { useStore } from '../panel/use-store';
+import { useStore } from '../use-store';
 import type { Store } from '../store';
+import { shownSuggestions } from '../suggestions';
 import type { Measurement, Point, Region } from '../types';
 import { apply } from '../view';
 import { closes, CLOSING, isMeasure } from './draft';
@@ -13,8 +14,8 @@ import { handlesOf, type MarkShape } from './handles';
 import { isDrawTool, markOf, shownMarks } from './marks';
 import { measuredText } from './measure';
 import { listenToPointer } from './pointer';
-import { MODEL_DASH, readerClass, readerDash } from './readers';
-import { drawingOf, type Drawing } from './session';
+import { MODEL_DASH, readerClass, readerDash } from './looks';
+import { drawingOf, type Drawing } from './drawing';
 import { bounds, distance, type Box } from './shapes';
 import { placeTags, shortened, type TagWish } from './tags';
 
@@ -118,27 +119,24 @@ function chosen(store: Store, id: string): string {
   return store.ui.selected === id ? ' selected' : '';
 }
 
-/** Regions of the readers before, each with a colour, dashes and a letter; `reader:A` in the hidden set hides A's. */
+/** Regions of the readers before, each with a colour, dashes and a letter. */
 function earlierMarks(store: Store, frame: Frame): Drawn[] {
-  return store.task.earlier.flatMap(({ name, reading }, index) => {
-    if (store.ui.hiddenRegions.has(`reader:${name}`)) return [];
-    return reading.regions.map((region, at): Drawn => ({
+  return store.task.earlier.flatMap(({ name, reading }, index) =>
+    reading.regions.map((region, at): Drawn => ({
       id: `reader:${name}:${at}`,
       shape: region.shape,
       points: onScreen(frame, region.points),
       kind: `other ${readerClass(index)}`,
       dash: readerDash(index),
       text: `${name} · ${shortened(region.label)}`,
-    }));
-  });
+    })),
+  );
 }
 
-/** Regions of the model, once they may be seen; `model` in the hidden set hides them. */
+/** Regions of the model, once they may be seen. */
 function modelMarks(store: Store, frame: Frame): Drawn[] {
-  const { suggestions } = store.task;
-  const may = suggestions && suggestions.mode !== 'off' && (suggestions.mode === 'shown' || store.ui.first !== null);
-  if (!may || store.ui.hiddenRegions.has('model')) return [];
-  return suggestions.regions.map((region, at): Drawn => ({
+  const regions = shownSuggestions(store)?.regions ?? [];
+  return regions.map((region, at): Drawn => ({
     id: `model:${at}`,
     shape: region.shape,
     points: onScreen(frame, region.points),

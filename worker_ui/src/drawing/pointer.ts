@@ -1,12 +1,12 @@
 /** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the film beneath. */
 
-import { open as mayChange } from '../panel/list';
+import { mayChange } from '../panel/list';
 import type { Store } from '../store';
 import type { Point } from '../types';
 import { frameOf, type Frame } from './frame';
 import { cursorFor, handleAt, handlesOf, type PlacedHandle } from './handles';
 import { isDrawTool, markAt, markOf, removeVertex, select } from './marks';
-import { drawingOf, type Drawing } from './session';
+import { drawingOf, type Drawing } from './drawing';
 
 /** Radius of a handle's target in CSS pixels; with a drawing tool a new mark may begin close by. */
 const REACH = { mouse: 12, touch: 22, drawing: 7 } as const;

@@ -1,12 +1,13 @@
 /** Where earlier readers disagree, side by side, to be settled one by one; where they agree, folded. */
 
 import { adjudicates, agreed, disagreements } from '../disagreements';
-import { readerDash } from '../drawing/readers';
+import { readerDash } from '../drawing/looks';
+import { stateOf } from '../reading';
 import type { Store } from '../store';
 import { REASONS, type EarlierReading } from '../types';
 import { TakeList } from './assistance';
 import { activate } from './list';
-import { accept, stateOf } from './readers';
+import { accept } from './accept';
 import { Sign, STATES, StateWord } from './states';
 
 export function Adjudication({ store }: { store: Store }) {
@@ -92,8 +93,8 @@ interface CellProps {
 }
 
 function Cell({ store, reader, index, label, row }: CellProps) {
-  const state = stateOf(reader, label);
-  if (state === undefined) return <StateWord state={undefined} />;
+  const state = stateOf(reader.reading, label);
+  if (state === null) return <StateWord state={null} />;
   const same = store.reading.labels[label] === state;
   const { name } = STATES[state];
   return (

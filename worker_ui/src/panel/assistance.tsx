@@ -3,7 +3,7 @@
 import { centerOn } from '../commands';
 import type { Store } from '../store';
 import type { Region } from '../types';
-import { isTaken, locksFirst, probability, shownSuggestions, takeRegion } from './model';
+import { isTaken, locksFirst, probability, shownSuggestions, takeRegion } from '../suggestions';
 import { percent } from './finding-row';
 
 export function Assistance({ store }: { store: Store }) {

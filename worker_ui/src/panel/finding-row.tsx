@@ -5,7 +5,7 @@ import type { Store } from '../store';
 import { LABEL_STATES, NO_FINDING, type Finding, type LabelState } from '../types';
 import { focusFinding, radioId } from './focus';
 import { answer, choose } from './list';
-import { differs, probability } from './model';
+import { differs, probability } from '../suggestions';
 import { STATES } from './states';
 
 interface Props {

@@ -2,13 +2,13 @@
 
 import { useEffect, useRef } from 'preact/hooks';
 
-import { adjudicates, disagreements } from '../disagreements';
 import { conflicts, unanswered } from '../reading';
+import { due } from '../rules';
 import type { Store } from '../store';
 import { NO_FINDING } from '../types';
 import { focusPlace } from './focus';
 import { answer, visibleFindings } from './list';
-import { locksFirst } from './model';
+import { locksFirst } from '../suggestions';
 
 export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
   const { sending, sent } = store.ui;
@@ -54,19 +54,9 @@ function kept({ ui, counts, history }: Store): boolean {
   return ui.kept === 'device' && !ui.sent && (counts.changes > 0 || history.past.length > 0);
 }
 
-/** Findings without an answer that need one. */
-function due({ task, reading }: Store): string[] {
-  if (reading.unusable !== '') return [];
-  if (adjudicates(task))
-    return disagreements(task)
-      .map(({ label }) => label)
-      .filter((label) => !Object.hasOwn(reading.labels, label));
-  return task.answerAll ? unanswered(reading, task.findings) : [];
-}
-
 /** How much there is to answer; a click goes to the next of it. */
 function Left({ store }: { store: Store }) {
-  const open = due(store);
+  const open = due(store.task, store.reading);
   if (store.reading.unusable !== '') return <>Will be sent as not readable</>;
   if (open.length === 0) return <>{unanswered(store.reading, store.task.findings).length === 0 && 'All answered'}</>;
   return (

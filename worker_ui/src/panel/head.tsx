@@ -3,7 +3,7 @@
 import { adjudicates } from '../disagreements';
 import type { Store } from '../store';
 import { Icon } from './icon';
-import { locksFirst, shownSuggestions } from './model';
+import { locksFirst, shownSuggestions } from '../suggestions';
 
 /** Longer instructions are folded: they are read once and then cost the height of four findings. */
 const SHORT_INSTRUCTIONS = 110;

@@ -57,7 +57,7 @@ export function step(store: Store, by: number): string | null {
 }
 
 /** Whether answers can be changed now; says why not. */
-export function open(store: Store): boolean {
+export function mayChange(store: Store): boolean {
   if (store.closed) return false;
   if (store.reading.unusable === '') return true;
   store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });
@@ -66,7 +66,7 @@ export function open(store: Store): boolean {
 
 /** Set a finding's state; the state it has already is taken back. */
 export function answer(store: Store, label: string, state: LabelState): void {
-  if (!open(store)) return;
+  if (!mayChange(store)) return;
   const back = store.reading.labels[label] === state;
   const tag = `answer:${store.counts.changes}`; // the answer and the region it is for are one step
   store.dispatch({ kind: 'label', label, state: back ? null : state }, tag);
@@ -89,13 +89,13 @@ export function hasNoFinding(store: Store): boolean {
 
 /** "No Finding" as an explicit act; a second time takes it back and leaves the other answers. */
 export function noFinding(store: Store): void {
-  if (!hasNoFinding(store) || !open(store)) return;
+  if (!hasNoFinding(store) || !mayChange(store)) return;
   if (store.reading.labels[NO_FINDING] === 'positive') store.dispatch({ kind: 'label', label: NO_FINDING, state: null });
   else store.dispatch({ kind: 'no-finding' });
 }
 
 export function othersAbsent(store: Store): void {
-  if (open(store)) store.dispatch({ kind: 'others-absent' });
+  if (mayChange(store)) store.dispatch({ kind: 'others-absent' });
 }
 
 /** Remove what is selected on the film; undo brings it back. */

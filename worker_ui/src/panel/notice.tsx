@@ -3,7 +3,7 @@
 import { useEffect } from 'preact/hooks';
 
 import type { Store } from '../store';
-import { useStore } from './use-store';
+import { useStore } from '../use-store';
 
 const LEAST_MS = 4000;
 /** A slow reader's time for one letter. */

@@ -10,7 +10,7 @@ import { Head } from './head';
 import { Help } from './help';
 import { Regions } from './regions';
 import { Remarks, SetAside } from './remarks';
-import { useStore } from './use-store';
+import { useStore } from '../use-store';
 
 interface Props {
   readonly store: Store;

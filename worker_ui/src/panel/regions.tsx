@@ -10,7 +10,7 @@ import type { Film, Region, Shape } from '../types';
 import { PLACES } from './focus';
 import { Icon } from './icon';
 import { removeSelected, toggleHidden } from './list';
-import { boxOf, edited, sizeText, type Box } from './measure';
+import { boxOf, edited, sizeText, type Box } from './region-size';
 import { notEnter, NumberField } from './number-field';
 
 const SHAPES: Readonly<Record<Shape, string>> = {

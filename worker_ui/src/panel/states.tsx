@@ -33,8 +33,8 @@ export function Sign({ state }: { state: LabelState }) {
   );
 }
 
-export function StateWord({ state }: { state: LabelState | undefined }) {
-  if (state === undefined) return <span class="state none">No answer</span>;
+export function StateWord({ state }: { state: LabelState | null }) {
+  if (state === null) return <span class="state none">No answer</span>;
   return (
     <span class={`state ${state}`}>
       <Sign state={state} />

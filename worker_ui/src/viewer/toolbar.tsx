@@ -1,7 +1,7 @@
 /** Tools and views of the films, as buttons; every one has a key too. */
 
 import { applyWindow, fit, flip, invert, oneToOne, resetView, rotate, zoomBy } from '../commands';
-import { useStore } from '../panel/use-store';
+import { useStore } from '../use-store';
 import type { FilmState, Store, Tool } from '../store';
 
 const TOOLS: readonly (readonly { tool: Tool; name: string; key: string; icon: string }[])[] = [

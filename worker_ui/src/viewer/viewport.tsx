@@ -3,7 +3,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 
-import { useStore } from '../panel/use-store';
+import { useStore } from '../use-store';
 import { loadFilm } from '../pixels/load';
 import type { FilmState, Store } from '../store';
 import { FilmError, type ImageSource, type View } from '../types';

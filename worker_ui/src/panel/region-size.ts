@@ -1,5 +1,7 @@
-/** Sizes in words: pixels always, millimetres where the header says how large a pixel is. */
+/** Sizes of regions in words: pixels always, millimetres where the header says how large a pixel is. */
 
+import { unitOf } from '../drawing/measure';
+import { bounds } from '../drawing/shapes';
 import type { Film, Point, Region } from '../types';
 
 export interface Box {
@@ -10,9 +12,8 @@ export interface Box {
 }
 
 export function boxOf(points: readonly Point[]): Box {
-  const xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
-  const x = Math.min(...xs), y = Math.min(...ys);
-  return { x, y, width: Math.max(...xs) - x, height: Math.max(...ys) - y };
+  const { left, top, right, bottom } = bounds(points);
+  return { x: left, y: top, width: right - left, height: bottom - top };
 }
 
 /** Return the two corners of a box with one of its numbers changed, kept inside the film; null when it would be empty. */
@@ -29,15 +30,11 @@ export function edited(region: Region, field: keyof Box, value: number, film: Fi
 export function sizeText(region: Region, film: Film | null): { readonly px: string; readonly mm: string } {
   const { width, height } = boxOf(region.points);
   if (region.shape === 'point') return { px: `at ${region.points[0]?.map((value) => round(value)).join(', ')}`, mm: '' };
-  const spacing = film?.spacing_mm;
+  const spacing = film?.spacing_mm ?? null;
   return {
     px: `${round(width)} × ${round(height)} px`,
-    mm: spacing ? `${round(width * spacing.column)} × ${round(height * spacing.row)} ${millimetres(film)}` : '',
+    mm: film && spacing ? `${round(width * spacing.column)} × ${round(height * spacing.row)} ${unitOf(film)}` : '',
   };
-}
-
-function millimetres(film: Film | null): string {
-  return film?.spacingAt === 'detector' ? 'mm on detector' : 'mm';
 }
 
 function round(value: number): string {

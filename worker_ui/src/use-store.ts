@@ -2,7 +2,7 @@
 
 import { useLayoutEffect, useReducer } from 'preact/hooks';
 
-import type { Store } from '../store';
+import type { Store } from './store';
 
 /**
  * Render again when the store changes; with `watch`, only when one of the values it returns does.

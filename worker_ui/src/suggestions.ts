@@ -1,7 +1,7 @@
 /** What the model says, as far as the reader may see it yet. */
 
-import type { Store } from '../store';
-import type { Region, Suggestions } from '../types';
+import type { Store } from './store';
+import type { Region, Suggestions } from './types';
 
 /** Return the suggestions, or null while they would anchor the first reading or when there are none. */
 export function shownSuggestions(store: Store): Suggestions | null {

@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 
 import { frameOf, type Frame } from '../src/drawing/frame';
 import { drawingKey, selectNext } from '../src/drawing/keyboard';
-import { drawingOf } from '../src/drawing/session';
+import { drawingOf } from '../src/drawing/drawing';
 import { Store, type Tool } from '../src/store';
 import type { Film, Point, Task, View } from '../src/types';
 import { apply } from '../src/view';

@@ -1,14 +1,11 @@
 /** Several readers of one image: where they agree, where they do not, and taking the answer of one of them. */
 
 import { adjudicates } from '../disagreements';
+import { stateOf } from '../reading';
 import type { Store } from '../store';
-import type { EarlierReading, LabelState } from '../types';
-import { open } from './list';
-import { isTaken, takeRegion } from './model';
-
-export function stateOf(reader: EarlierReading, label: string): LabelState | undefined {
-  return Object.hasOwn(reader.reading.labels, label) ? reader.reading.labels[label] : undefined;
-}
+import type { EarlierReading } from '../types';
+import { mayChange } from './list';
+import { isTaken, takeRegion } from '../suggestions';
 
 /**
  * Take a reader's answer for one finding: the state and the regions, as one step to undo.
@@ -16,8 +13,8 @@ export function stateOf(reader: EarlierReading, label: string): LabelState | und
  * Regions of that finding taken from others before go, those the adjudicator drew stay.
  */
 export function accept(store: Store, reader: EarlierReading, label: string): void {
-  const state = stateOf(reader, label);
-  if (state === undefined || !open(store)) return;
+  const state = stateOf(reader.reading, label);
+  if (state === null || !mayChange(store)) return;
   const tag = `accept:${reader.name}:${label}:${store.counts.changes}`;
   for (const { id, label: of } of store.reading.regions) {
     if (of === label && id.startsWith('taken:') && !id.startsWith(`taken:${reader.name}:`))
@@ -37,7 +34,7 @@ export function acceptActive(store: Store, index: number): boolean {
   if (!adjudicates(store.task) || !reader) return false;
   if (label === null)
     store.set({ notice: `No finding is active: J or a digit picks one, then Alt+${index + 1} accepts reader ${reader.name}.` });
-  else if (stateOf(reader, label) === undefined) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
+  else if (stateOf(reader.reading, label) === null) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
   else accept(store, reader, label);
   return true;
 }
