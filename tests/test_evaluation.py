@@ -7,10 +7,21 @@ import time
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    precision_recall_curve,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning import evaluation
+from dicom_workflow.learning.evaluation import bootstrap, report
+from dicom_workflow.learning.evaluation.curves import Steps
 
 
 def noisy(generator, images, labels, prevalence=0.3):
@@ -58,18 +69,23 @@ def test_macro_is_over_defined_labels_and_the_others_are_named():
 
 def test_intervals_resample_patients_as_sklearn_would_on_the_drawn_images():
     generator = np.random.default_rng(5)
-    targets, scores = noisy(generator, 60, 2)
+    targets, scores = noisy(generator, 60, 1)
+    targets, scores = targets[:, 0], scores[:, 0]
     patients = [f"P{number // 3}" for number in range(60)]
-    each, precision = evaluation._resampled(targets, scores, patients, resamples=30, seed=9)
+    [weights] = bootstrap.patient_weights(patients, 30, 9)
+    found = report._measure(targets, scores, weights, 0.6, 0.8)
     names = sorted(set(patients))
     draws = np.random.default_rng(9).integers(0, len(names), size=(30, len(names)))
     for row, drawn in enumerate(draws):
         images = [image for patient in drawn for image in range(60) if patients[image] == names[patient]]
-        for column in range(2):
-            assert each[row, column] == pytest.approx(roc_auc_score(targets[images, column], scores[images, column]))
-            assert precision[row, column] == pytest.approx(
-                average_precision_score(targets[images, column], scores[images, column])
-            )
+        truth, score = targets[images], scores[images]
+        assert found["auroc"][row] == pytest.approx(roc_auc_score(truth, score))
+        assert found["average_precision"][row] == pytest.approx(average_precision_score(truth, score))
+        assert found["brier"][row] == pytest.approx(brier_score_loss(truth, score))
+        assert found["sensitivity"][row] == pytest.approx(recall_score(truth, score >= 0.6))
+        assert found["specificity"][row] == pytest.approx(recall_score(truth, score >= 0.6, pos_label=0))
+        false_alarm, sensitivity, _ = roc_curve(truth, score, drop_intermediate=False)
+        assert found["sensitivity_at_specificity"][row] == pytest.approx(sensitivity[1 - false_alarm >= 0.8 - 1e-9].max())
 
 
 def test_intervals_are_seeded_hold_the_value_and_are_quick():
@@ -89,11 +105,136 @@ def test_intervals_are_seeded_hold_the_value_and_are_quick():
 def test_thresholds_are_where_sensitivity_and_specificity_are_best():
     targets = np.array([[0], [0], [1], [1]])
     scores = np.array([[0.1], [0.2], [0.6], [0.9]])
-    assert evaluation.youden_threshold(targets[:, 0], scores[:, 0]) == pytest.approx(0.4)
+    assert evaluation.choose_threshold(targets[:, 0], scores[:, 0]) == pytest.approx(0.4)
     assert evaluation.choose_thresholds(targets, scores, ["a"]) == {"a": 0.4}
     assert evaluation.choose_thresholds(np.ones((4, 1)), scores, ["a"]) == {"a": 0.5}
     report = evaluation.evaluate(targets, scores, labels=["a"], patients=list("wxyz"), thresholds={"a": 0.7}, resamples=0)
     assert (report["labels"]["a"]["sensitivity"], report["labels"]["a"]["specificity"]) == (0.5, 1.0)
+
+
+def test_a_threshold_keeps_the_sensitivity_or_the_specificity_that_is_asked_for():
+    targets = np.array([0, 0, 1, 0, 1, 1, np.nan])
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.9, 0.35])
+    assert evaluation.choose_threshold(targets, scores, evaluation.Rule("sensitivity", 1.0)) == pytest.approx(0.25)
+    assert evaluation.choose_threshold(targets, scores, evaluation.Rule("sensitivity", 0.6)) == pytest.approx(0.5)
+    assert evaluation.choose_threshold(targets, scores, evaluation.Rule("specificity", 1.0)) == pytest.approx(0.5)
+    assert evaluation.choose_threshold(targets, scores, evaluation.Rule("specificity", 0.6)) == pytest.approx(0.25)
+    upside_down = evaluation.choose_threshold(targets, 1 - scores, evaluation.Rule("specificity", 1.0))
+    assert upside_down > 0.9, "nothing may be called: the highest score is a negative image's"
+    assert evaluation.choose_threshold(np.ones(3), np.ones(3)) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=4, max_size=40),
+    st.sampled_from(["sensitivity", "specificity"]),
+    st.sampled_from([0.5, 0.8, 0.9, 1.0]),
+)
+def test_no_other_threshold_keeps_the_rule_and_gives_more(images, kind, at):
+    targets, scores = np.array([float(known) for known, _ in images]), np.array([score / 12 for _, score in images])
+    threshold = evaluation.choose_threshold(targets, scores, evaluation.Rule(kind, at))
+    if threshold is None:
+        assert len(set(targets)) == 1
+        return
+
+    def shares(limit):
+        return {"sensitivity": (scores >= limit)[targets == 1].mean(), "specificity": (scores < limit)[targets == 0].mean()}
+
+    other = {"sensitivity": "specificity", "specificity": "sensitivity"}[kind]
+    every = [shares(limit) for limit in (*np.unique(scores), 2.0)]
+    assert shares(threshold)[kind] >= at - 1e-9
+    assert shares(threshold)[other] == max(each[other] for each in every if each[kind] >= at - 1e-9)
+
+
+@pytest.mark.parametrize("text", ["youden", "sensitivity=0.95", "specificity=0.9"])
+def test_a_rule_is_a_short_text(text):
+    assert str(evaluation.Rule.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "best", "youden=0.9", "sensitivity", "sensitivity=0", "specificity=1.1", "specificity=x"])
+def test_a_rule_that_is_none_is_refused(text):
+    with pytest.raises(LearningError, match="expected youden, sensitivity=SHARE or specificity=SHARE"):
+        evaluation.Rule.parse(text)
+
+
+def test_sensitivity_at_a_specificity_by_hand_and_with_its_interval():
+    targets = np.array([1, 1, 0, 1, 0, 0, 1, 0, 0, 0], dtype=float)
+    scores = np.linspace(1, 0.1, 10)
+    steps = Steps.of(targets, scores)
+    assert [float(steps.sensitivity_at(share)[0]) for share in (1.0, 0.8, 0.5)] == [0.5, 0.75, 1.0]
+    often = [np.tile(values[:, None], (8, 1)) for values in (targets, scores)]
+    found = evaluation.evaluate(*often, labels=["a"], patients=list(range(80)), resamples=200)["labels"]["a"]
+    low, high = found["sensitivity_at_specificity_interval"]
+    assert found["sensitivity_at_specificity"] == 0.5
+    assert low < 0.5 <= high
+
+
+def test_reliability_bins_hold_as_many_images_each_and_never_part_equal_scores():
+    scores = np.arange(100) / 100
+    targets = (np.arange(100) % 10 < np.arange(100) // 10).astype(float)  # in bin k, k of ten are positive
+    bins = evaluation.reliability_bins(targets, scores)
+    assert [found["count"] for found in bins] == [10] * 10
+    assert [found["observed"] for found in bins] == pytest.approx([k / 10 for k in range(10)])
+    assert [found["predicted"] for found in bins] == pytest.approx([k / 10 + 0.045 for k in range(10)])
+    assert evaluation.expected_calibration_error(targets, scores) == pytest.approx(0.045)
+    assert evaluation.expected_calibration_error(np.r_[np.ones(30), np.zeros(30)], np.full(60, 0.5)) == 0.0
+    ties = evaluation.reliability_bins(np.r_[np.zeros(50), np.ones(50)], np.r_[np.full(70, 0.2), np.linspace(0.5, 1, 30)])
+    assert [found["count"] for found in ties] == [70, 10, 10, 10]
+    assert len(evaluation.reliability_bins(np.zeros(25), np.linspace(0, 1, 25))) == 2, "small sets get fewer bins"
+    assert evaluation.reliability_bins(np.array([np.nan]), np.array([0.5])) == []
+    assert np.isnan(evaluation.expected_calibration_error(np.array([np.nan]), np.array([0.5])))
+
+
+def test_the_interval_of_a_bin_is_wilsons():
+    [found] = evaluation.reliability_bins(np.r_[np.ones(3), np.zeros(7)], np.full(10, 0.4))
+    assert found["observed_interval"] == pytest.approx([0.107789, 0.603222], abs=1e-5)  # 3 of 10, as tabulated
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, np.nan]), st.floats(0, 1)), min_size=1, max_size=60))
+def test_the_calibration_error_is_a_share_and_the_order_of_images_does_not_matter(images):
+    targets, scores = (np.array(column) for column in zip(*images, strict=True))
+    error = evaluation.expected_calibration_error(targets, scores)
+    if np.isnan(targets).all():
+        assert np.isnan(error)
+        return
+    assert 0 <= error <= 1
+    assert evaluation.expected_calibration_error(targets[::-1], scores[::-1]) == pytest.approx(error, abs=2e-6)
+    known = ~np.isnan(targets)
+    assert evaluation.brier(targets, scores) == pytest.approx(np.mean((scores - targets)[known] ** 2))
+
+
+def test_curves_agree_with_sklearn_and_their_band_holds_them():
+    targets, scores = noisy(np.random.default_rng(11), 120, 1)
+    targets, scores, patients = targets[:, 0], scores[:, 0].round(2), [number // 2 for number in range(120)]
+    roc = evaluation.roc_band(targets, scores, patients, resamples=100)
+    x, y, _ = roc_curve(targets, scores, drop_intermediate=False)
+    assert roc.x == pytest.approx(x)
+    assert roc.y == pytest.approx(y)
+    assert roc.area == pytest.approx(roc_auc_score(targets, scores))
+    middle = np.interp(roc.grid, x, y)
+    assert (roc.low <= middle + 0.02).all()
+    assert (middle - 0.02 <= roc.high).all()
+    curve = evaluation.precision_recall_band(targets, scores, patients, resamples=100)
+    precision, recall, _ = precision_recall_curve(targets, scores)
+    assert curve.x[::-1] == pytest.approx(recall[:-1])
+    assert curve.y[::-1] == pytest.approx(precision[:-1])
+    assert curve.low.shape == curve.grid.shape
+    assert ((curve.low >= 0) & (curve.low <= curve.high) & (curve.high <= 1)).all()
+    assert np.isnan(evaluation.roc_band(targets, scores, patients, resamples=0).low).all()
+    assert evaluation.roc_band(np.ones(3), np.ones(3), [1, 2, 3]) is None
+
+
+def test_probabilities_before_calibration_are_reported_beside():
+    targets, scores = noisy(np.random.default_rng(12), 200, 2)
+    patients = list(range(200))
+    found = evaluation.evaluate(targets, scores, labels=("a", "b"), patients=patients, uncalibrated=scores**2, resamples=0)
+    expected = brier_score_loss(targets[:, 0], scores[:, 0] ** 2)
+    assert found["labels"]["a"]["brier_uncalibrated"] == pytest.approx(expected, abs=1e-6)
+    assert {"macro_brier", "macro_ece", "macro_brier_uncalibrated", "macro_ece_uncalibrated"} <= set(found)
+    assert "macro_ece_uncalibrated" not in evaluation.evaluate(
+        targets, scores, labels=("a", "b"), patients=patients, resamples=0
+    )
 
 
 def test_single_label_reports_accuracy_and_confusion_of_images_with_one_finding():

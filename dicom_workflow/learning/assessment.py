@@ -1,0 +1,163 @@
+"""The last act of a training run: calibrate, choose thresholds, judge on other images, and say it all in one object.
+
+Everything that is fitted is fitted on validation images: calibration first, then the thresholds of calibrated probabilities.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dicom_workflow import manifest
+from dicom_workflow.learning import calibration, consistency, evaluation
+from dicom_workflow.learning.calibration import Calibration
+from dicom_workflow.learning.dataset import Channel, Sample, to_targets
+from dicom_workflow.storage import to_uri
+
+
+def settle(
+    targets: np.ndarray, logits: np.ndarray, labels: Sequence[str], *, mode: str, method: str, rule: str
+) -> tuple[Calibration, dict[str, float]]:
+    """Return calibration and thresholds, both from validation images.
+
+    Parameters
+    ----------
+    targets, logits : ndarray, shape (n, labels)
+        Of validation images; with none of them, nothing is calibrated and every threshold is 0.5.
+    labels : sequence of str
+    mode, method : str
+        See `calibration.fit`.
+    rule : str
+        See `evaluation.Rule.parse`.
+    """
+    fitted = calibration.fit(targets, logits, labels, mode=mode, method=method)
+    scores = fitted.probabilities(logits, labels, mode)
+    return fitted, evaluation.choose_thresholds(targets, scores, labels, evaluation.Rule.parse(rule))
+
+
+def assess(
+    channel: Channel,
+    samples: Sequence[Sample],
+    logits: np.ndarray,
+    *,
+    split: str,
+    mode: str,
+    calibration: Calibration,
+    thresholds: Mapping[str, float],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return the object of ``evaluation.json``, as far as the images tell.
+
+    Parameters
+    ----------
+    channel : Channel
+        Where the samples come from; its manifests are read again for groups and single readers' answers.
+    samples : sequence of Sample
+        The images that are judged.
+    logits : ndarray, shape (n, labels)
+    split : str
+        Which images they are; for ``validation`` a caution says that thresholds and calibration know them.
+    mode, calibration, thresholds
+        As in the bundle.
+    resamples, seed : int
+        For the intervals.
+
+    Returns
+    -------
+    dict
+        `evaluation.summarize`, and `calibration`, `subgroups`, `readers`, `no_finding`, `splits` and `cautions`.
+    """
+    labels = channel.labels
+    patients = [sample.patient_id for sample in samples]
+    scores = calibration.probabilities(logits, labels, mode)
+    against = {"states": to_targets(samples, labels)}
+    truth = to_targets(samples, labels, of="truth")
+    if not np.isnan(truth).all():
+        against["truth"] = truth
+    reports = {
+        name: evaluation.evaluate(
+            known,
+            scores,
+            labels=labels,
+            patients=patients,
+            thresholds=thresholds,
+            uncalibrated=Calibration().probabilities(logits, labels, mode) if calibration.scales else None,
+            mode=mode,
+            resamples=resamples,
+            seed=seed,
+        )
+        for name, known in against.items()
+    }
+    summary = evaluation.summarize(reports, split=split, mode=mode)
+    groups, answers, unreadable = _facts(channel, samples)
+    called = scores >= np.array([thresholds[label] for label in labels])
+    if mode == "single-label":
+        called = scores == scores.max(axis=1, keepdims=True)
+    known = against[summary["measured_against"]].astype(np.float64)
+    return {
+        **summary,
+        "calibration": calibration.to_json(),
+        "subgroups": evaluation.by_subgroup(
+            known, scores, groups, labels=labels, patients=patients, resamples=min(resamples, 500), seed=seed
+        ),
+        "readers": evaluation.against_readers(called, answers, labels=labels, targets=against.get("truth")),
+        "reader_answers_unreadable": unreadable,
+        "no_finding": consistency.report(called, labels),
+        "splits": split_counts(channel.samples, labels),
+        "cautions": _cautions(split, summary),
+    }
+
+
+def split_counts(samples: Sequence[Sample], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return `images`, `patients` and `positives` (label → images) of each split, by the consolidated answers."""
+    found = {}
+    for split in manifest.SPLITS:
+        here = [sample for sample in samples if sample.split == split]
+        positives = Counter(label for sample in here for label in labels if sample.states.get(label) == "positive")
+        found[split] = {
+            "images": len(here),
+            "patients": len({sample.patient_id for sample in here}),
+            "positives": {label: positives[label] for label in labels},
+        }
+    return found
+
+
+def _facts(
+    channel: Channel, samples: Sequence[Sample]
+) -> tuple[list[dict[str, str]], list[dict[str, evaluation.readers.States]], int]:
+    """Return the groups and the readers' answers of each sample, out of its manifest line, and how many were unreadable."""
+    wanted = {str(sample.image): row for row, sample in enumerate(samples)}
+    groups: list[dict[str, str]] = [{} for _ in samples]
+    answers: list[dict[str, evaluation.readers.States]] = [{} for _ in samples]
+    unreadable = 0
+    for name in channel.sha256:
+        uri = to_uri(Path(channel.folder) / name)
+        if not Path(channel.folder, name).stat().st_size:
+            continue
+        # Broken lines were named when the channel was read.
+        for _, line in manifest.read(uri, check=manifest.any_object, limits=False, on_error=lambda _: None):
+            row = wanted.get(str(Path(channel.folder) / str(line.get("image"))))
+            if row is not None:
+                groups[row] = evaluation.read_groups(line, samples[row].image)
+                answers[row], lost = evaluation.read_readers(line)
+                unreadable += lost
+    return groups, answers, unreadable
+
+
+def _cautions(split: str, summary: Mapping[str, Any]) -> list[str]:
+    found = []
+    if split == "validation":
+        found.append(
+            "There were no test images: the figures are of the validation images, on which the epoch, the calibration and the "
+            "thresholds were chosen. They flatter."
+        )
+    if summary["measured_against"] == "states":
+        found.append("Measured against the readers' consolidated answers, not against a truth known from elsewhere.")
+    if summary["patients"] < 100:
+        found.append(f"Only {summary['patients']} patients were judged: the intervals are wide, and they mean it.")
+    return found

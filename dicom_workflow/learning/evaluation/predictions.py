@@ -1,0 +1,72 @@
+"""``predictions.jsonl`` read back as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dicom_workflow import manifest
+from dicom_workflow.errors import LearningError
+from dicom_workflow.records import LabelState
+from dicom_workflow.storage import to_uri
+
+_TARGETS = {str(LabelState.POSITIVE): 1.0, str(LabelState.NEGATIVE): 0.0}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of some images, and what is known of them."""
+
+    labels: tuple[str, ...]
+    identifiers: tuple[str, ...]
+    patients: tuple[str, ...]
+    scores: np.ndarray
+    """Probabilities, shape (n, labels)."""
+    states: np.ndarray
+    """The consolidated answers: 1, 0 or NaN, shape (n, labels)."""
+    truth: np.ndarray
+    """What is known from elsewhere; NaN where nothing is."""
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether anything is known from elsewhere."""
+        return not bool(np.isnan(self.truth).all())
+
+    def targets(self, against: str = "") -> np.ndarray:
+        """Return ``states`` or ``truth``; when not said, the truth if there is one."""
+        return self.truth if (against or ("truth" if self.has_truth else "states")) == "truth" else self.states
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Return the predictions that a run or `inference.predict_channel` wrote.
+
+    Raises
+    ------
+    LearningError
+        A line lacks a probability or disagrees on the labels, or an image stands there twice.
+    """
+    lines = [line.data for line in manifest.read(to_uri(path), check=manifest.any_object, limits=False)]
+    first = lines[0].get("probabilities")
+    labels = tuple(first) if isinstance(first, dict) else ()
+    identifiers = [str(line.get("source") or line.get("image") or "") for line in lines]
+    for number, (line, identifier) in enumerate(zip(lines, identifiers, strict=True), start=1):
+        given = line.get("probabilities")
+        if not labels or not identifier or not isinstance(given, dict) or set(given) != set(labels):
+            raise LearningError(f"{path}, line {number}: expected 'source' and 'probabilities' of {', '.join(labels)[:200]}.")
+    if len(set(identifiers)) < len(identifiers):
+        raise LearningError(f"{path}: expected each image once, {len(identifiers) - len(set(identifiers))} come again.")
+    return Predictions(
+        labels=labels,
+        identifiers=tuple(identifiers),
+        patients=tuple(str(line.get("patient_id") or identifier) for line, identifier in zip(lines, identifiers, strict=True)),
+        scores=np.array([[float(line["probabilities"][label]) for label in labels] for line in lines]),
+        states=_targets(lines, "states", labels),
+        truth=_targets(lines, "truth", labels),
+    )
+
+
+def _targets(lines: list[dict[str, Any]], key: str, labels: tuple[str, ...]) -> np.ndarray:
+    return np.array([[_TARGETS.get(str((line.get(key) or {}).get(label)), np.nan) for label in labels] for line in lines])
