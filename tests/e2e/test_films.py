@@ -139,8 +139,7 @@ def test_every_real_film_is_displayed_and_labeled_on_the_labeling_service(
         reader.answer(called[digest], "Present")
         reader.press("o", "Control+Enter")
         page.get_by_text("Thank you.").or_(page.get_by_text(f"image {number + 2} of {len(films)}")).first.wait_for()
-    service.client().stop_labeling_job(LabelingJobName="reading")
-    service.wait_for("reading", "Stopped")
+    service.wait_for("reading", "Completed", seconds=60)
     figures["films_displayed"] = f"{len(called) - len(unlike)}/{len(films)}"
     labeled = 0
     for line in output_lines(service.workspace):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures_groundtruth import PASSWORDS, job_request, make_images, output_lines, running
 from fixtures_worker import PageHost, answered, chest_film
+
+from dicom_workflow import manifest
 
 pytestmark = pytest.mark.browser
 
@@ -107,3 +111,60 @@ def test_payloads_in_every_text_add_nothing_to_the_page(
         assert (found["bad"], found["dialogs"], found["pwned"], added) == ([], [], 0, set()), payload
         nodes += len(found["bad"]) + len(added) + found["pwned"]
     figures["xss_nodes"] = nodes
+
+
+PORTAL_SURVEY = """
+() => [...document.querySelectorAll('*')].filter((node) =>
+  ['iframe', 'object', 'embed', 'img', 'base', 'math', 'x-pwned'].includes(node.localName)
+    || [...node.attributes].some(({ name, value }) => /^on|pwned|^srcdoc$/.test(name)
+      || (/^(href|src|action|formaction|style)$/.test(name) && /pwned/.test(value)))
+    || (node.localName === 'script' && /pwned/.test(node.textContent))).map((node) => node.outerHTML.slice(0, 200))
+"""
+
+
+@pytest.mark.e2e
+def test_payloads_of_a_job_add_nothing_to_the_pages_of_the_labeling_service(
+    make_reader: Callable[..., Any], tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    workspace = tmp_path / "workspace"
+    images = make_images(workspace, len(PAYLOADS))
+    entries = []
+    for uri, text in zip(images.uris, PAYLOADS, strict=True):
+        box = {"label": f"Edema {text}", "shape": "rectangle", "points_px": [[2, 2], [9, 9]], "comment": text}
+        task = {"labels": [f"Edema {text}", text, "No Finding"], "instructions": text, "definitions": {text: text}}
+        suggestions = {"mode": "shown", "model": text, "probabilities": {text: 0.5}, "regions": [box]}
+        entries.append({"source-ref": uri, **task, "suggestions": suggestions})
+    manifest.write(images.manifest_uri, entries)
+    reader = make_reader()
+    page = reader.page
+    page.add_init_script(TRAP)
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    bad: list[str] = []
+    with running(workspace) as service:
+        service.make_team()
+        words = {"TaskTitle": "<img src=x onerror=pwned()> & films", "TaskDescription": "</p><script>pwned()</script>"}
+        service.client().create_labeling_job(**job_request(workspace, workers=1, **words))
+        service.wait_for("reading", "InProgress")
+        page.goto(service.url)
+        page.get_by_label("Name").fill("reader-1")
+        page.get_by_label("Password").fill(PASSWORDS["reader-1"].reveal())
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Start").wait_for()
+        bad += page.evaluate(PORTAL_SURVEY)
+        page.get_by_role("button", name="Start").click()
+        for number in range(len(PAYLOADS)):
+            page.get_by_text(f"image {number + 1} of {len(PAYLOADS)}").wait_for()
+            reader.wait_for_film()
+            reader.press("c")
+            reader.write(PAYLOADS[number])
+            reader.press("Escape", "n")
+            bad += page.evaluate(PORTAL_SURVEY)
+            reader.press("Control+Enter")
+            page.get_by_text("Thank you.").or_(page.get_by_text(f"image {number + 2} of {len(PAYLOADS)}")).first.wait_for()
+            assert page.evaluate("() => window.pwned.called") == 0
+        bad += page.evaluate(PORTAL_SURVEY)
+        service.wait_for("reading", "Completed", seconds=60)
+    assert (bad, dialogs) == ([], [])
+    assert sum("finding" in line for line in output_lines(workspace)) == len(PAYLOADS)
+    figures["xss_nodes_portal"] = len(bad)
