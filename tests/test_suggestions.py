@@ -59,6 +59,7 @@ def test_predictions_of_other_images_are_said_to_be_so() -> None:
         {"source": ONE},
         {"probabilities": {}},
         {"source": ONE, "probabilities": {"Edema": 1.5}},
+        {"source": ONE, "probabilities": {"Edema": True}},
         {"source": ONE, "probabilities": 1},
     ],
 )

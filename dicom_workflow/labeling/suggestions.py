@@ -36,7 +36,7 @@ def read_predictions(uri: str, *, storage: Storage | None = None) -> dict[str, d
         source, given = manifest.source_of(data), data.get("probabilities")
         if not source or not isinstance(given, Mapping):
             raise ManifestError(uri, number, f"expected 'source' and 'probabilities', got keys {sorted(data)[:8]}.")
-        if not all(isinstance(value, int | float) and 0 <= value <= 1 for value in given.values()):
+        if not all(type(value) in (int, float) and 0 <= value <= 1 for value in given.values()):  # true is no number
             raise ManifestError(uri, number, "expected probabilities as numbers from 0 to 1.")
         predictions[source] = {str(label): round(float(value), 4) for label, value in given.items()}
     return predictions
