@@ -4,6 +4,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { frameOf, type Frame } from '../src/drawing/frame';
 import { drawingKey, selectNext } from '../src/drawing/keyboard';
 import { drawingOf } from '../src/drawing/drawing';
+import { select } from '../src/drawing/marks';
+import { answer, choose } from '../src/panel/list';
 import { Store, type Tool } from '../src/store';
 import type { Film, Point, Task, View } from '../src/types';
 import { apply } from '../src/view';
@@ -146,6 +148,41 @@ describe('drawing by pointer', () => {
     expect(store.reading.comment).toBe('before');
     store.undo();
     expect(store.reading.comment).toBe('');
+  });
+
+  test('undo brings back what Escape gave up, until something else is done', () => {
+    const store = page('polygon');
+    const corners: Point[] = [[100, 100], [300, 120], [250, 400]];
+    for (const corner of corners) click(store, corner);
+    key(store, 'Escape');
+    store.undo();
+    expectNear(drawingOf(store).draft!.points, corners);
+    key(store, 'Escape');
+    store.dispatch({ kind: 'comment', comment: 'later' });
+    store.undo();
+    expect([drawingOf(store).draft, store.reading.comment]).toEqual([null, '']);
+  });
+
+  test('a region drawn before its finding gets the one named next, as one step', () => {
+    const store = page('rectangle');
+    store.set({ activeLabel: null });
+    drag(store, [100, 100], [200, 300]);
+    choose(store, 'No Finding');
+    expect(store.reading.regions[0]!.label).toBe('');
+    answer(store, 'Pneumonia', 'uncertain');
+    expect(store.reading.regions[0]!.label).toBe('Pneumonia');
+    expect(store.reading.labels['Pneumonia']).toBe('uncertain');
+    store.undo();
+    expect(store.reading.regions[0]!.label).toBe('');
+    expect(store.reading.labels['Pneumonia']).toBeUndefined();
+  });
+
+  test('a region that is selected makes its finding the active one', () => {
+    const store = page('rectangle');
+    drag(store, [100, 100], [200, 300]);
+    store.set({ activeLabel: null });
+    select(store, store.reading.regions[0]!.id);
+    expect(store.ui.activeLabel).toBe('Pneumonia');
   });
 
   test('a polygon in progress outlives a look with another contrast', () => {

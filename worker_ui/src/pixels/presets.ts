@@ -6,7 +6,7 @@ import type { Header } from './header';
 
 /** Parts of a chest film's robust range, from black (0) to white (1) as displayed: lungs are dark, bones bright. */
 const CHEST: readonly (readonly [name: string, black: number, white: number])[] = [
-  ['Lungs', 0, 0.65],
+  ['Lungs', 0, 0.85], // less, and what lies behind heart and diaphragm is white
   ['Soft tissue', 0.25, 0.9],
   ['Bone', 0.45, 1.05],
 ];

@@ -74,7 +74,7 @@ function WindowPresets({ store, state }: { store: Store; state: FilmState }) {
         if (chosen) applyWindow(store, chosen.window, store.ui.film);
       }}
     >
-      {now < 0 && <option value="-1">By hand</option>}
+      {now < 0 && <option value="-1">{state.film ? 'By hand' : 'Window'}</option>}
       {presets.map(({ name }, at) => <option key={name} value={String(at)}>{name}</option>)}
     </select>
   );
