@@ -40,7 +40,8 @@ export function centerOn(store: Store, region: Region, index = 0): void {
     const wide = (right - left) * film.pixelAspect, high = bottom - top;
     const sideways = state.view.rotation_deg % 180 !== 0;
     const room = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
-    const zoom = Math.min(Math.max(state.view.zoom, room / 6), room / 1.2, ZOOM_LIMITS.most);
+    const large = Math.min(Math.max(state.view.zoom, room / 6), room / 1.2, ZOOM_LIMITS.most);
+    const zoom = region.shape === 'point' ? state.view.zoom : large; // a point is as large as any other
     return { ...state.view, zoom, center: [(left + right) / 2, (top + bottom) / 2] };
   });
 }
@@ -69,6 +70,11 @@ export function resetView(store: Store, index = 0): void {
     inverted: film.inverted,
     view: fitted({ ...state.view, rotation_deg: 0, mirrored: false }, film, state.size),
   }));
+}
+
+/** Do it to all films. */
+export function everyFilm(store: Store, run: (store: Store, index: number) => void): void {
+  store.ui.films.forEach((_, index) => run(store, index));
 }
 
 function look(store: Store, index: number, view: (state: FilmState, film: Film) => View): void {

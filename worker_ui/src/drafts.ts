@@ -3,7 +3,7 @@
 import { isObject, own, readReading } from './answer/form';
 import { openJournal, type Journal } from './journal';
 import { readSessionRecord, type SessionRecord } from './session';
-import { Storage, type Kept } from './storage';
+import { DraftStorage, type Kept } from './storage';
 import type { Reading } from './types';
 
 export interface Draft {
@@ -69,7 +69,7 @@ interface Options {
 
 /** Return the drafts of one task. */
 export function openDrafts(key: string, { onForeign, host = window, journal = openJournal(host) }: Options): Drafts {
-  const storage = new Storage(host);
+  const storage = new DraftStorage(host);
   const page = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const name = `${VERSION}/${key}`;
   prune(storage, name);
@@ -134,7 +134,7 @@ export function openDrafts(key: string, { onForeign, host = window, journal = op
 }
 
 /** The newest draft that can be read, and the texts that cannot. */
-function find(storage: Storage, name: string): { found: Found | null; damaged: string[] } {
+function find(storage: DraftStorage, name: string): { found: Found | null; damaged: string[] } {
   const texts = storage.read(name);
   const readable = texts.map(foundOf).filter((one): one is Found => one !== null);
   readable.sort((one, other) => other.savedAt.getTime() - one.savedAt.getTime());
@@ -178,18 +178,18 @@ function envelopeOf(text: string): Envelope | null {
 }
 
 /** The next draft would replace what cannot be read: it gets a place of its own. */
-function setAside(storage: Storage, name: string, key: string, damaged: readonly string[], alone: boolean): void {
+function setAside(storage: DraftStorage, name: string, key: string, damaged: readonly string[], alone: boolean): void {
   if (damaged.length === 0) return;
   const places = damaged.map((text, index) => storage.write(`kept-${VERSION}/${key}/${Date.now() + index}`, text));
   if (alone && !places.includes('nowhere')) storage.remove(name);
 }
 
-function otherVersions(storage: Storage, key: string): boolean {
+function otherVersions(storage: DraftStorage, key: string): boolean {
   return storage.names().some((name) => /^\d+\//.test(name) && name.endsWith(`/${key}`) && name !== `${VERSION}/${key}`);
 }
 
 /** Remove what is too old, or with `hard` all that was sent, but never this task's; say whether anything went. */
-function prune(storage: Storage, except: string, hard = false): boolean {
+function prune(storage: DraftStorage, except: string, hard = false): boolean {
   const old = storage.names().filter((name) => {
     if (name === except) return false;
     return storage.read(name).every((text) => {

@@ -5,7 +5,7 @@
  * German one "/" is Shift+7 and "[" AltGr+8, on a Greek one no key prints "P".
  */
 
-import { fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from './commands';
+import { everyFilm, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from './commands';
 import { DRAWING_KEYS, drawingKey } from './drawing/keyboard';
 import { focusOn, goToFinding, PLACES, stepFinding } from './panel/focus';
 import { answerActive, noFinding, othersAbsent, removeSelected } from './panel/list';
@@ -231,10 +231,6 @@ function tool(name: Tool): Shortcut['run'] {
     const index = name === 'window' || name === 'pan' ? store.ui.film : 0;
     document.querySelectorAll<HTMLElement>('[role="application"]')[index]?.focus({ preventScroll: true });
   };
-}
-
-function everyFilm(store: Store, run: (store: Store, index: number) => void): void {
-  store.ui.films.forEach((_, index) => run(store, index));
 }
 
 function escape(store: Store): boolean {

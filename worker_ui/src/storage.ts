@@ -8,7 +8,7 @@ const PREFIX = 'dicom-workflow/draft/';
 const NAME_MARK = 'dicom-workflow/drafts:';
 const MOST_IN_TAB = 20;
 
-export class Storage {
+export class DraftStorage {
   constructor(private readonly host: Window) {}
 
   /** Return where something put away now would be. */

@@ -58,7 +58,7 @@ export interface Complaint {
   readonly at: string;
 }
 
-export const EMPTY_FILM: FilmState = {
+const EMPTY_FILM: FilmState = {
   film: null, error: null, progress: null, window: { center: 0.5, width: 1 }, inverted: false,
   view: { center: [0, 0], zoom: 1, rotation_deg: 0, mirrored: false },
   size: { width: 0, height: 0 },

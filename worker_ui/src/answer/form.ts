@@ -14,6 +14,9 @@ import {
 /** Of the answer this page writes; drafts of another form are not mixed with it. */
 export const ANSWER_SCHEMA = 'dicom-workflow/answer/2';
 
+/** What answer.schema.json takes at most. */
+export const MOST = { marks: 500, points: 5000, comment: 4000, regionComment: 1000 } as const;
+
 /** What was expected and what came, in words. */
 export class FormError extends Error {}
 

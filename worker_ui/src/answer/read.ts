@@ -1,7 +1,7 @@
 /** Every form an answer has come in, as a reading: answer/2, answer/1, plain labels, and that of the published AWS sample. */
 
 import { LABEL_STATES, type LabelState, type Point, type Reading, type Region } from '../types';
-import { FormError, isObject, list, own, readLabels, readMeasurement, readRegion, readUnusable, shown, text } from './form';
+import { FormError, isObject, list, MOST, own, readLabels, readMeasurement, readRegion, readUnusable, shown, text } from './form';
 
 export type ReadAnswer =
   | { readonly reading: Reading; readonly reason: '' }
@@ -9,8 +9,6 @@ export type ReadAnswer =
 
 /** Hidden inputs arrive encoded twice; nobody encodes more often than this. */
 const MOST_DECODED = 5;
-const MOST_MARKS = 500;
-const MOST_POINTS = 5000;
 const SCHEMAS = ['dicom-workflow/answer/1', 'dicom-workflow/answer/2'];
 
 /**
@@ -38,8 +36,8 @@ function read(value: unknown, prefix: string): Reading {
     throw new FormError(`The answer is of the form ${shown(schema)}, which this page does not know.`);
   const regions = list(own(data, 'regions'), 'regions'),
     measurements = list(own(data, 'measurements'), 'measurements');
-  if (regions.length > MOST_MARKS || measurements.length > MOST_MARKS)
-    throw new FormError(`The answer has more than ${MOST_MARKS} marks.`);
+  if (regions.length > MOST.marks || measurements.length > MOST.marks)
+    throw new FormError(`The answer has more than ${MOST.marks} marks.`);
   return {
     labels: readLabels(own(data, 'labels') ?? {}),
     regions: regions.map((one, index) => ofSaneSize(readRegion(one, `${prefix}-${index + 1}`))),
@@ -107,6 +105,6 @@ function coordinate(value: unknown): number {
 }
 
 function ofSaneSize(region: Region): Region {
-  if (region.points.length > MOST_POINTS) throw new FormError(`A region has more than ${MOST_POINTS} points.`);
+  if (region.points.length > MOST.points) throw new FormError(`A region has more than ${MOST.points} points.`);
   return region;
 }

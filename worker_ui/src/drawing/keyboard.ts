@@ -6,7 +6,7 @@ import type { Store } from '../store';
 import type { Point } from '../types';
 import { apply } from '../view';
 import { frameOf, stepInImage, visibleMiddle, type Frame } from './frame';
-import { handlesOf, lowerRight, pulled } from './handles';
+import { handlesOf, lowerRight, pulled, type MarkShape } from './handles';
 import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, select, shownMarks } from './marks';
 import { drawingOf, type Drawing } from './drawing';
 import { inside, stretchedPolygon } from './shapes';
@@ -127,7 +127,8 @@ function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boo
 
 // ---- Changing -----------------------------------------------------------------------------------------------------------
 
-let run = 0, last = -Infinity;
+/** Nudges in a row are numbered, and undone by the number. */
+let row = 0, nudgedAt = -Infinity;
 
 function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const mark = markOf(store, store.ui.selected);
@@ -135,15 +136,15 @@ function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean
   const step = event.shiftKey ? 10 : 1;
   const by = stepInImage(frame, [dx * step, dy * step]);
   const now = performance.now();
-  if (now - last > TOGETHER_MS) run += 1;
-  last = now;
+  if (now - nudgedAt > TOGETHER_MS) row += 1;
+  nudgedAt = now;
   movePoints(store, mark.id, event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : pulled(mark.points, null, by, frame.film),
-    `nudge-${mark.id}-${run}`);
+    `nudge-${mark.id}-${row}`);
   return true;
 }
 
 /** Pull what is at the lower right of the screen; the opposite corner stays. */
-function grown(shape: string, points: readonly Point[], by: Point, frame: Frame): readonly Point[] {
+function grown(shape: MarkShape, points: readonly Point[], by: Point, frame: Frame): readonly Point[] {
   const { x, y } = lowerRight(frame.map);
   if (shape === 'polygon') return stretchedPolygon(points, x, y, by, frame.film);
   if (shape === 'line') return pulled(points, { kind: 'vertex', index: points.length - 1 }, by, frame.film);
@@ -204,7 +205,7 @@ export function selectNext(store: Store): boolean {
   return selectBy(store, 1);
 }
 
-export function selectPrevious(store: Store): boolean {
+function selectPrevious(store: Store): boolean {
   return selectBy(store, -1);
 }
 

@@ -1,7 +1,7 @@
 /** How marks of others are told apart: by colour, by dashes and by a letter. */
 
 /** SVG dash patterns by reader, from the first on; they repeat like the colours --reader-1 … --reader-6. */
-export const READER_DASHES: readonly string[] = ['10 4', '3 3', '14 4 3 4', '6 6', '14 4 3 4 3 4', '2 6'];
+const READER_DASHES: readonly string[] = ['10 4', '3 3', '14 4 3 4', '6 6', '14 4 3 4 3 4', '2 6'];
 
 /** Dash pattern of the model's marks. */
 export const MODEL_DASH = '1 5';

@@ -1,5 +1,6 @@
 /** Marks in the reading: what the drawing tools write there, and how they find it again. */
 
+import { MOST } from '../answer/form';
 import type { Store, Tool } from '../store';
 import { NO_FINDING, type Measurement, type Point, type Region } from '../types';
 import { apply } from '../view';
@@ -7,7 +8,7 @@ import type { Frame } from './frame';
 import type { Handle, MarkShape } from './handles';
 import { area, bounds, distance, largeEnough, simplified, under, withoutVertex } from './shapes';
 
-export const DRAW_TOOLS = ['rectangle', 'ellipse', 'polygon', 'freehand', 'length', 'angle'] as const;
+const DRAW_TOOLS = ['rectangle', 'ellipse', 'polygon', 'freehand', 'length', 'angle'] as const;
 export type DrawTool = (typeof DRAW_TOOLS)[number];
 
 /** CSS pixels: a press that moved less was a click. */
@@ -16,8 +17,6 @@ export const CLICK = 3;
 const TOLERANCE = 0.5;
 /** CSS pixels by which a click may miss an outline. */
 const REACH = 6;
-/** Points a region may have, as the answer's schema says. */
-const MOST_POINTS = 5000;
 
 export interface Mark {
   readonly id: string;
@@ -67,7 +66,7 @@ export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
 export function thinned(frame: Frame, path: readonly Point[]): readonly Point[] {
   const onScreen = path.map((point) => apply(frame.map, point));
   let tolerance = TOLERANCE, kept = simplified(onScreen, tolerance);
-  while (kept.length > MOST_POINTS) kept = simplified(onScreen, (tolerance *= 2));
+  while (kept.length > MOST.points) kept = simplified(onScreen, (tolerance *= 2));
   const left = new Set(kept);
   const thin = path.filter((_, index) => left.has(onScreen[index]!));
   const closes = kept.length > 3 && distance(kept[0]!, kept.at(-1)!) < CLICK;

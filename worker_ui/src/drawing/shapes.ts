@@ -19,7 +19,7 @@ export interface Box {
 export type Side = -1 | 0 | 1;
 
 /** Smallest side of a marked box, in image pixels. */
-export const LEAST_SIDE = 1;
+const LEAST_SIDE = 1;
 
 export function bounds(points: readonly Point[]): Box {
   let left = Infinity, top = Infinity, right = -Infinity, bottom = -Infinity;

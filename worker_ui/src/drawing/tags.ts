@@ -53,7 +53,7 @@ export function placeTags(
 let pen: CanvasRenderingContext2D | null | undefined;
 
 /** Width of a text as the style sheet sets it; guessed from its letters where nothing can be drawn. */
-export function textWidth(text: string): number {
+function textWidth(text: string): number {
   pen ??= document.createElement('canvas').getContext('2d');
   if (!pen) return [...text].length * 7.2;
   pen.font = FONT;

@@ -15,7 +15,7 @@ export function radioId(store: Store, label: string, column: number): string {
   return `panel-finding-${store.task.findings.findIndex((finding) => finding.label === label)}-${column}`;
 }
 
-export function regionId(store: Store, id: string): string {
+function regionId(store: Store, id: string): string {
   return `panel-region-${store.reading.regions.findIndex((region) => region.id === id)}`;
 }
 
@@ -43,7 +43,7 @@ export function checkedColumn(store: Store, label: string): number {
 }
 
 /** The column of the finding the keyboard is on, or null when it is elsewhere. */
-export function focusedColumn(): number | null {
+function focusedColumn(): number | null {
   const id = document.activeElement?.id ?? '';
   const match = /^panel-finding-\d+-(\d)$/.exec(id);
   return match ? Number(match[1]) : null;

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef } from 'preact/hooks';
 
+import { MOST } from '../answer/form';
 import { centerOn } from '../commands';
 import { select } from '../drawing/marks';
 import { measuredText } from '../drawing/measure';
@@ -175,7 +176,7 @@ function RegionComment({ store, region, index }: RowProps) {
       class="region-comment"
       aria-label={`Comment on region ${index + 1}`}
       placeholder="Comment on this region"
-      maxLength={1000}
+      maxLength={MOST.regionComment}
       value={region.comment}
       autocomplete="off"
       onKeyDown={notEnter}

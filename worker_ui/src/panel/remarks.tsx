@@ -1,5 +1,6 @@
 /** The comment on the whole image, and why it cannot be read. */
 
+import { MOST } from '../answer/form';
 import type { Store } from '../store';
 import { REASONS } from '../types';
 import { PLACES } from './focus';
@@ -16,7 +17,7 @@ export function Remarks({ store }: { store: Store }) {
         aria-keyshortcuts="C"
         rows={comment.length > 60 ? 3 : 1}
         placeholder="Comment on the image"
-        maxLength={4000}
+        maxLength={MOST.comment}
         value={comment}
         aria-invalid={missing('comment')}
         onInput={(event) => store.dispatch({ kind: 'comment', comment: event.currentTarget.value }, 'comment')}

@@ -20,7 +20,7 @@ export interface Renderer {
   destroy(): void;
 }
 
-export function hasWebGl(): boolean {
+function hasWebGl(): boolean {
   try {
     const context = document.createElement('canvas').getContext('webgl2');
     context?.getExtension('WEBGL_lose_context')?.loseContext(); // browsers allow a few; this one was a question

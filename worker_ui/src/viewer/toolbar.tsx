@@ -1,6 +1,6 @@
 /** Tools and views of the films, as buttons; every one has a key too. */
 
-import { applyWindow, fit, flip, invert, oneToOne, resetView, rotate, zoomBy } from '../commands';
+import { applyWindow, everyFilm, fit, flip, invert, oneToOne, resetView, rotate, zoomBy } from '../commands';
 import { useStore } from '../use-store';
 import type { FilmState, Store, Tool } from '../store';
 
@@ -49,7 +49,7 @@ export function Toolbar({ store }: { store: Store }) {
       <div class="group">
         <Press name="Zoom out" keys="-" off={off} run={() => zoomBy(store, 1 / 1.25, at)} icon="M4 10h12" />
         <Press name="Zoom in" keys="+" off={off} run={() => zoomBy(store, 1.25, at)} icon="M4 10h12M10 4v12" />
-        <Press name="Fit" keys="T" off={off} run={() => each(store, fit)} icon="M3 7V3h4M13 3h4v4M17 13v4h-4M7 17H3v-4M7 7h6v6H7z" />
+        <Press name="Fit" keys="T" off={off} run={() => everyFilm(store, fit)} icon="M3 7V3h4M13 3h4v4M17 13v4h-4M7 17H3v-4M7 7h6v6H7z" />
         <Press name="1:1" keys="B" off={off} run={() => oneToOne(store, at)} text="1:1" />
       </div>
       <div class="group">
@@ -57,7 +57,7 @@ export function Toolbar({ store }: { store: Store }) {
         <Press name="Rotate right" keys="]" off={off} run={() => rotate(store, true, at)} icon="M15 8a6 6 0 1 0 1 5M15 3v5h-5" />
         <Press name="Flip horizontally" keys="H" off={off} run={() => flip(store, 'horizontal', at)} icon="M10 2v16M7 5L2 15h5zM13 5l5 10h-5z" />
         <Press name="Flip vertically" keys="V" off={off} run={() => flip(store, 'vertical', at)} icon="M2 10h16M5 7l10-5v5zM5 13l10 5v-5z" />
-        <Press name="Reset view" keys="Home" off={off} run={() => each(store, resetView)} text="Reset" />
+        <Press name="Reset view" keys="Home" off={off} run={() => everyFilm(store, resetView)} text="Reset" />
       </div>
     </div>
   );
@@ -99,8 +99,4 @@ function Press({ name, keys, off, run, icon, text, pressed }: PressProps) {
       {icon ? <svg viewBox="0 0 20 20" aria-hidden="true"><path d={icon} /></svg> : text}
     </button>
   );
-}
-
-function each(store: Store, run: (store: Store, index: number) => void): void {
-  store.ui.films.forEach((_, index) => run(store, index));
 }
