@@ -51,6 +51,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   function onForeign(event: Foreign): void {
     if (phase === 'sent') return;
     if (event.kind === 'recovered') {
+      if (phase !== 'open') return; // an answer is on its way already
       bringBack(event.found);
       if (written) save();
       store.set({ notice: noticeOf(event.found, drafts.unreadable) });

@@ -35,7 +35,9 @@ type Tell = (problem: string) => void;
 /** Return the task of the page's element; never throws. */
 export function readTask(element: HTMLElement): Task {
   const problems: string[] = [];
-  const tell: Tell = (problem) => void (problems.length < MOST.problems && problems.push(problem));
+  const tell: Tell = (problem) => {
+    if (problems.length < MOST.problems && !problems.includes(problem)) problems.push(problem);
+  };
   const given = element.dataset;
   const input = parsed(given['task'], tell);
   const findings = part(tell, [], () => readFindings(input, given['labels'], tell));

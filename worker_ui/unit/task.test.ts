@@ -134,7 +134,7 @@ describe('a task that is wrong', () => {
     ['', /names no findings/],
     [{ labels: 7 }, /not a list of texts/],
     [{ labels: [1, '', 'Edema'] }, /empty or no text/],
-    [{ labels: ['A', 'A'] }, /more than once/],
+    [{ labels: ['A', 'A', 'A'] }, /more than once/],
     [{ labels: ['A'.repeat(1e6)] }, /more than 200 characters/],
     [{ labels: ['A'], instructions: { html: 1 } }, /instructions is no text/],
     [{ labels: ['A'], instructions: 'x'.repeat(1e6) }, /cut after 20000/],
@@ -155,6 +155,7 @@ describe('a task that is wrong', () => {
     const task = read(input);
     expect(task.problems.join(' ')).toMatch(sentence);
     expect(task.problems.every((one) => one.length < 300)).toBe(true);
+    expect(new Set(task.problems).size).toBe(task.problems.length);
     expect(task.instructions.length).toBeLessThanOrEqual(20_000);
   });
 
