@@ -139,7 +139,7 @@ describe('one history for labels, regions, measurements and comments', () => {
       }),
       { numRuns: RUNS, seed: 20261121 },
     );
-  });
+  }, 60_000); // a busy machine takes its time for a thousand sequences
 
   it('keeps the last thousand steps', () => {
     let history = begin(EMPTY_READING);
