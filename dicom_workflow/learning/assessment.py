@@ -20,7 +20,7 @@ from dicom_workflow.storage import to_uri
 
 
 def settle(
-    targets: np.ndarray, logits: np.ndarray, labels: Sequence[str], *, mode: str, method: str, rule: str
+    targets: np.ndarray, logits: np.ndarray, labels: Sequence[str], *, mode: str, method: str, rule: evaluation.Rule
 ) -> tuple[Calibration, dict[str, float]]:
     """Return calibration and thresholds, both from validation images.
 
@@ -31,12 +31,11 @@ def settle(
     labels : sequence of str
     mode, method : str
         See `calibration.fit`.
-    rule : str
-        See `evaluation.Rule.parse`.
+    rule : evaluation.Rule
     """
     fitted = calibration.fit(targets, logits, labels, mode=mode, method=method)
     scores = fitted.probabilities(logits, labels, mode)
-    return fitted, evaluation.choose_thresholds(targets, scores, labels, evaluation.Rule.parse(rule))
+    return fitted, evaluation.choose_thresholds(targets, scores, labels, rule)
 
 
 def assess(
@@ -111,6 +110,11 @@ def assess(
         "splits": split_counts(channel.samples, labels),
         "cautions": _cautions(split, summary),
     }
+
+
+def headline(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of a report that a bundle keeps."""
+    return {key: report[key] for key in ("measured_against", "macro_auroc", "macro_auroc_interval", "auroc")}
 
 
 def split_counts(samples: Sequence[Sample], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
