@@ -23,7 +23,8 @@
     │   └── AnswerError               a worker's answer does not have the agreed form
     ├── LearningError                 a model cannot be trained, loaded or evaluated
     │   ├── DatasetError              the training data do not fit together
-    │   └── BundleError               a model bundle is incomplete or was changed
+    │   ├── BundleError               a model bundle is incomplete or was changed
+    │   └── CacheError                decoded images cannot be kept on disk
     ├── DeployError                   something could not be packed or sent to AWS
     ├── ServiceError                  a local service did not start or stopped answering
     └── NotebookError                 a notebook could not be run or has no record
@@ -143,6 +144,10 @@ class DatasetError(LearningError):
 
 class BundleError(LearningError):
     """A model bundle is incomplete or was changed."""
+
+
+class CacheError(LearningError):
+    """Decoded images cannot be kept on disk."""
 
 
 class DeployError(WorkflowError):
