@@ -7,7 +7,7 @@
 
 import { everyFilm, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from './commands';
 import { DRAWING_KEYS, drawingKey } from './drawing/keyboard';
-import { focusOn, goToFinding, PLACES, stepFinding } from './panel/focus';
+import { focusFilm, focusOn, goToFinding, PLACES, stepFinding } from './panel/focus';
 import { answerActive, noFinding, othersAbsent, removeSelected } from './panel/list';
 import { acceptActive } from './panel/accept';
 import type { Store, Tool } from './store';
@@ -195,8 +195,10 @@ function isTextField(target: EventTarget | null): boolean {
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable;
 }
 
+/** Out of a field and back to the film, where the next key is most often meant. */
 function leave(element: HTMLElement): true {
   element.blur();
+  focusFilm();
   return true;
 }
 

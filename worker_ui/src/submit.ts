@@ -13,7 +13,7 @@ interface CrowdForm extends HTMLElement {
 }
 
 /** A host that shows no sign of sending for so long has refused, or its own check holds the form. */
-const NO_SIGN_MS = 5000;
+const NO_SIGN_MS = 15_000;
 /** The second click of a double click that locked the first reading is not meant to send it. */
 const LOCK_HOLDS_MS = 1000;
 const OPEN_POLYGON = 'A polygon was still open and has been closed: look at it, then submit again.';

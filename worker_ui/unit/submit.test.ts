@@ -107,7 +107,7 @@ describe('submitting', () => {
   it('can be done again where the host gives no sign', () => {
     form.answers = false;
     submission.submit();
-    vi.advanceTimersByTime(4_000);
+    vi.advanceTimersByTime(14_000);
     expect(store.ui.sending).toBe(true);
     vi.advanceTimersByTime(2_000);
     expect(store.ui).toMatchObject({ sending: false, notice: expect.stringMatching(/submit again/) });

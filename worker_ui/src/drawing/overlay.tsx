@@ -2,6 +2,7 @@
 
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
+import { adjudicates } from '../disagreements';
 import { useStore } from '../use-store';
 import type { Store } from '../store';
 import { shownSuggestions } from '../suggestions';
@@ -121,6 +122,7 @@ function chosen(store: Store, id: string): string {
 
 /** Regions of the readers before, each with a colour, dashes and a letter. */
 function earlierMarks(store: Store, frame: Frame): Drawn[] {
+  if (!adjudicates(store.task)) return []; // one reader alone is nobody to judge between, only somebody to repeat
   return store.task.earlier.flatMap(({ name, reading }, index) =>
     reading.regions.map((region, at): Drawn => ({
       id: `reader:${name}:${at}`,

@@ -2,6 +2,7 @@
 
 import { adjudicates } from '../disagreements';
 import { stateOf } from '../reading';
+import { due } from '../rules';
 import type { Store } from '../store';
 import type { EarlierReading } from '../types';
 import { mayChange } from './list';
@@ -35,6 +36,10 @@ export function acceptActive(store: Store, index: number): boolean {
   if (label === null)
     store.set({ notice: `No finding is active: J or a digit picks one, then Alt+${index + 1} accepts reader ${reader.name}.` });
   else if (stateOf(reader.reading, label) === null) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
-  else accept(store, reader, label);
+  else {
+    accept(store, reader, label);
+    const next = due(store.task, store.reading).at(0);
+    if (next !== undefined) store.set({ activeLabel: next }); // on to what is still disputed
+  }
   return true;
 }

@@ -3,7 +3,7 @@
 import { MOST } from '../answer/form';
 import type { Store } from '../store';
 import { REASONS } from '../types';
-import { PLACES } from './focus';
+import { focusOn, PLACES } from './focus';
 
 export function Remarks({ store }: { store: Store }) {
   const { comment, unusable } = store.reading;
@@ -30,7 +30,10 @@ export function Remarks({ store }: { store: Store }) {
           aria-label="Why can it not be read?"
           value={unusable}
           aria-invalid={missing('unusable')}
-          onChange={(event) => store.dispatch({ kind: 'unusable', code: event.currentTarget.value })}
+          onChange={(event) => {
+            store.dispatch({ kind: 'unusable', code: event.currentTarget.value });
+            if (event.currentTarget.value === 'other' && comment.trim() === '') focusOn(PLACES.comment);
+          }}
         >
           <option value="">Readable</option>
           {REASONS.map(({ code, text }) => (
