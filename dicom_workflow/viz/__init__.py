@@ -5,6 +5,7 @@ returns, a script writes ``figure.savefig(path)``. Colours are told apart by rea
 for radiographs.
 """
 
+from dicom_workflow.viz.accuracy import precision_recall_figure, reliability_figure, roc_figure, subgroup_figure
 from dicom_workflow.viz.browser import SampleBrowser
 from dicom_workflow.viz.charts import (
     agreement_figure,
@@ -33,10 +34,14 @@ __all__ = [
     "label_counts_figure",
     "labeling_progress",
     "manifest_figure",
+    "precision_recall_figure",
+    "reliability_figure",
+    "roc_figure",
     "sample_figure",
     "samples_figure",
     "save",
     "sheet",
+    "subgroup_figure",
     "training_figure",
     "upload_figure",
 ]

@@ -1,0 +1,88 @@
+"""Figures of accuracy: every axis is named, every number is the report's, and nothing falls over what is missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from dicom_workflow import viz
+from dicom_workflow.learning import evaluation
+from dicom_workflow.learning.evaluation import Predictions
+
+LABELS = ("Edema", "$Fracture$ of a very long name that goes on", "Rare")
+
+
+@pytest.fixture(scope="module")
+def predictions() -> Predictions:
+    generator = np.random.default_rng(0)
+    targets = (generator.random((120, 3)) < 0.4).astype(float)
+    targets[:, 2] = 0
+    scores = 1 / (1 + np.exp(-generator.normal(0, 1, (120, 3)) - 1.5 * targets))
+    names, patients = (tuple(str(number // images) for number in range(120)) for images in (1, 2))
+    return Predictions(LABELS, names, patients, scores, targets, np.full((120, 3), np.nan))
+
+
+@pytest.fixture(scope="module")
+def report(predictions):
+    scores, patients = predictions.scores, predictions.patients
+    return evaluation.evaluate(
+        predictions.states, scores, labels=LABELS, patients=patients, uncalibrated=scores**2, resamples=40
+    )
+
+
+def texts_of(figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_curves_name_their_axes_and_carry_the_area_with_its_interval(predictions):
+    readers = [{"labels": {"Edema": {"sensitivity": 0.8, "specificity": 0.9}}}]
+    figure = viz.roc_figure(predictions, readers=readers, resamples=40)
+    assert [len(figure.axes), figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()] == [2, "1 − specificity", "sensitivity"]
+    area = evaluation.auroc(predictions.states[:, 0], predictions.scores[:, 0])
+    assert figure.axes[0].get_title(loc="left").startswith(f"Edema\n{area:.3f} (")
+    point = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in point] == [(pytest.approx(0.1), 0.8)]
+    assert "single reader" in texts_of(figure)
+    figure.to_png(dpi=50)
+    figure = viz.precision_recall_figure(predictions, resamples=0)
+    assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("recall (sensitivity)", "precision")
+    figure.to_png(dpi=50)
+
+
+def test_reliability_shows_the_bins_of_the_report_before_and_after(report):
+    figure = viz.reliability_figure(report["labels"])
+    axes = figure.axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("mean predicted probability", "share of positive images")
+    bins = report["labels"]["Edema"]["reliability"]
+    drawn = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in drawn] == [len(report["labels"]["Edema"]["reliability_uncalibrated"]), len(bins)]
+    assert drawn[1].get_ydata() == pytest.approx([each["observed"] for each in bins])
+    assert "before calibration" in texts_of(figure)
+    figure.to_png(dpi=50)
+    without = {"a": {key: value for key, value in report["labels"]["Edema"].items() if "uncalibrated" not in key}}
+    assert "before calibration" not in texts_of(viz.reliability_figure(without))
+
+
+def test_subgroups_stand_one_below_the_other_and_too_few_is_said(predictions, report):
+    groups = [{"sex": "female" if row < 60 else "male", "age_band": "0-17" if row < 3 else "18-39"} for row in range(120)]
+    found = evaluation.by_subgroup(
+        predictions.states, predictions.scores, groups, labels=LABELS, patients=predictions.patients, resamples=40
+    )
+    figure = viz.subgroup_figure(found, overall=report["macro_auroc"], overall_interval=report["macro_auroc_interval"])
+    said = texts_of(figure)
+    assert {"sex", "female", "male", "age band", "0-17", "too few", "patients", "images"} <= set(said)
+    low, high = found["sex"]["male"]["macro_auroc_interval"]
+    assert f"{found['sex']['male']['macro_auroc']:.3f} ({low:.3f} to {high:.3f})" in said
+    assert "area under the ROC curve" in figure.axes[0].get_xlabel()
+    figure.to_png(dpi=50)
+
+
+def test_nothing_to_show_is_said():
+    nothing = np.full((2, 1), np.nan)
+    empty = Predictions(("a",), ("1", "2"), ("p", "q"), np.full((2, 1), 0.5), nothing, nothing)
+    assert "is not defined for any label" in texts_of(viz.roc_figure(empty))[0]
+    assert "No label has a known image" in texts_of(viz.reliability_figure({}))[0]
+    assert "No subgroups are known" in "".join(texts_of(viz.subgroup_figure({})))
+    for figure in (viz.precision_recall_figure(empty), viz.reliability_figure({}), viz.subgroup_figure({})):
+        figure.to_png(dpi=40)
