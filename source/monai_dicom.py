@@ -9,7 +9,7 @@ the same file runs as a training job: its SM_* variables are the defaults, hyper
 checkpoints are kept in /opt/ml/checkpoints and a restarted job goes on by itself.
 
 It leaves, in the output folder, `history.jsonl` (a line per epoch, as it happens), `evaluation.json` and `predictions.jsonl`
-of the test images, and `checkpoints/`; in the model folder the bundle (`model.safetensors`, `bundle.json`).
+of the test images, and `checkpoints/`; in the model folder the bundle (`model.safetensors`, `bundle.json`) and `model_card.md`.
 
 Read it from top to bottom: settings, setup, data, network, loop, save.
 """
@@ -22,6 +22,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -53,7 +54,10 @@ class Config:
     size_px: Annotated[int, "side of the square input; 160 shows fluid and heart size, nodules want 320 and a GPU"] = 160
     uncertain: Annotated[str, "uncertain counts: ignore (not at all), ones, zeros or soft (0.5), in training only"] = "ignore"
     mode: Annotated[str, "multi-label (a sigmoid each) or single-label (softmax; one finding per image)"] = "multi-label"
-    workers: Annotated[int, "threads that decode images; 0 means as many as there are CPUs; SM_NUM_CPUS on SageMaker"] = 0
+    workers: Annotated[int, "images decoded at a time; 0 means as many as there are CPUs; SM_NUM_CPUS on SageMaker"] = 0
+    cache_dir: Annotated[str, "keeps decoded images for later runs; auto: image-cache beside output_dir; empty: none"] = "auto"
+    cache_gb: Annotated[float, "how large the cache may grow, in 10^9 bytes; what was used longest ago goes first"] = 20.0
+    reduced: Annotated[bool, "decode JPEG 2000 only as far as size_px needs: ten times as fast, nearly the same pixels"] = False
     # Augmentation: small, because exposure and position vary little; no flips, because the heart is on the left
     rotation_degrees: Annotated[float, "degrees, not radians: patients stand nearly straight"] = 7.0
     translation: Annotated[float, "share of the side by which an image may be shifted"] = 0.04
@@ -73,6 +77,8 @@ class Config:
     patience: Annotated[int, "stop after so many epochs without a better validation AUROC; 0 never stops early"] = 0
     # Evaluation
     resamples: Annotated[int, "draws of patients for the 95 % intervals; 0 for none"] = 1000
+    calibration: Annotated[str, "platt, temperature or none: probabilities made true on validation images"] = "platt"
+    threshold: Annotated[str, "youden, sensitivity=SHARE or specificity=SHARE, reached on validation images"] = "youden"
     # System
     seed: Annotated[int, "same seed, same data and one thread: same weights, bit by bit"] = 0
     device: Annotated[str, "auto (a GPU if there is one), cpu or cuda"] = "auto"
@@ -86,6 +92,7 @@ CHOICES = {
     "uncertain": ("ignore", "ones", "zeros", "soft"),
     "mode": ("multi-label", "single-label"),
     "schedule": ("one-cycle", "constant"),
+    "calibration": ("platt", "temperature", "none"),
     "precision": ("auto", "float32", "bfloat16"),
 }
 ENVIRONMENT = {
@@ -96,8 +103,9 @@ ENVIRONMENT = {
 }
 # A checkpoint fits a run whose other settings are the same: these may differ, they do not change what is learned.
 FREE_ON_RESUME = {
-    *("channel", "model_dir", "output_dir", "checkpoint_dir", "resume", "commit", "workers", "epochs", "patience"),
-    *("resamples", "device", "threads", "progress", "stop_with_stdin"),
+    *("channel", "model_dir", "output_dir", "checkpoint_dir", "resume", "commit", "workers", "cache_dir", "cache_gb"),
+    *("epochs", "patience"),
+    *("resamples", "calibration", "threshold", "device", "threads", "progress", "stop_with_stdin"),
 }
 
 
@@ -124,6 +132,10 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
     if values["checkpoint_dir"] == Path():
         in_container = str(values["model_dir"]) == "/opt/ml/model"
         values["checkpoint_dir"] = Path("/opt/ml/checkpoints") if in_container else values["output_dir"] / "checkpoints"
+    if values["cache_dir"] == "auto":
+        # What lies in SageMaker's output, model and checkpoint folders is copied to S3, and images of patients need not be.
+        beside = Path(tempfile.gettempdir()) if on_sagemaker else values["output_dir"].resolve().parent
+        values["cache_dir"] = str(beside / "image-cache")
     values["workers"] = values["workers"] or os.cpu_count() or 1
     for name, lowest in (("size_px", 32), ("epochs", 1), ("batch_size", 2), ("patience", 0), ("resamples", 0)):
         if values[name] < lowest:
@@ -148,21 +160,44 @@ def train(config: Config) -> int:
     import numpy as np
     import torch
 
-    from dicom_workflow.learning import augmentation, bundle, checkpoint, dataset, evaluation, inference, network, pace
+    from dicom_workflow.learning import (
+        assessment,
+        augmentation,
+        bundle,
+        checkpoint,
+        dataset,
+        evaluation,
+        inference,
+        model_card,
+        network,
+        pace,
+    )
 
     started = time.perf_counter()
     threads = pace.Pace(config.threads)
+    rule = evaluation.Rule.parse(config.threshold)  # a mistake shows now, not after the last epoch
     device = network.choose_device(config.device)
     precision = network.choose_precision(config.precision, device)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     history_path = config.output_dir / "history.jsonl"
     last_path, best_path = (config.checkpoint_dir / f"{name}.safetensors" for name in ("last", "best"))
 
-    # --- data: every image is decoded once and stays in memory --------------------------------------------------------------
+    # --- data: every image is decoded once, and kept on disk for the next run -----------------------------------------------
     channel = dataset.read_channel(config.channel)
     labels = channel.labels
-    decoded = dataset.load_images(channel.samples, size_px=config.size_px, workers=config.workers, progress=config.progress)
+    version = dataset.preprocessing_version(reduced=config.reduced)
+    decoded = dataset.load_images(
+        channel.samples,
+        size_px=config.size_px,
+        workers=config.workers,
+        progress=config.progress,
+        version=version,
+        cache_dir=config.cache_dir,
+        cache_gb=config.cache_gb,
+    )
     problems = [*channel.problems, *decoded.problems]
+    if decoded.note:
+        print(decoded.note)
     for problem in problems[:20]:
         print(f"left out: {problem}")
     targets = dataset.to_targets(decoded.samples, labels)  # (N, labels), NaN unknown
@@ -179,9 +214,9 @@ def train(config: Config) -> int:
             f"{config.channel}: expected at least 2 training images with a label, got {len(train_rows)} "
             f"of {len(rows['train'])}; {len(problems)} were left out. Label more images, or look at the messages above."
         )
-    images = torch.from_numpy(decoded.images)  # (N, 1, S, S) float16
+    images = decoded.images  # (N, 1, S, S) float16, on disk: what a step needs is taken from it
     wanted = torch.from_numpy(taught)
-    mean, std = network.mean_and_std(decoded.images[train_rows])
+    mean, std = network.mean_and_std(images, train_rows)
     seconds = {"images": time.perf_counter() - started}
 
     # --- network, loss, optimizer -------------------------------------------------------------------------------------------
@@ -199,7 +234,7 @@ def train(config: Config) -> int:
     def evaluate(which: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         """Return logits and probabilities, each (len(which), labels)."""
         logits = network.logits_of(
-            average, images[torch.from_numpy(which)], mean=mean, std=std, batch_size=2 * config.batch_size, precision=precision
+            average, images, rows=which, mean=mean, std=std, batch_size=2 * config.batch_size, precision=precision
         )
         return logits.reshape(-1, len(labels)), network.probabilities(logits, config.mode).numpy().reshape(-1, len(labels))
 
@@ -239,7 +274,7 @@ def train(config: Config) -> int:
             generator = seeded(config.seed, epoch, step)
             torch.manual_seed(generator.initial_seed())  # dropout draws from the global state
             index = torch.from_numpy(batches[step])
-            batch = network.normalize(augment(images[index].to(device), generator), mean, std)  # (B, 1, S, S)
+            batch = network.normalize(augment(torch.from_numpy(cache.take(images, batches[step])).to(device), generator), mean, std)  # (B, 1, S, S)
             with network.autocast(device, precision):
                 logits = model(batch.contiguous(memory_format=torch.channels_last))  # (B, labels)
             loss = loss_of(logits.float(), wanted[index].to(device), pos_weight)
@@ -285,9 +320,7 @@ def train(config: Config) -> int:
         }
         state.update(epoch=epoch + 1, step=0, loss_sum=0.0, history=[*state["history"], line])
         if is_best:
-            thresholds = evaluation.choose_thresholds(targets[validation_rows], scores, labels)
-            best = {"epoch": epoch + 1, "validation_auroc": line["validation_auroc"], "thresholds": thresholds}
-            state["best"] = {**best, "score": score}
+            state["best"] = {"epoch": epoch + 1, "validation_auroc": line["validation_auroc"], "score": score}
             checkpoint.save(best_path, {"average": average}, state={"epoch": epoch + 1, "fingerprint": fingerprint})
         checkpoint.save(last_path, {"network": model, "average": average}, optimizer, state=state)
         with history_path.open("a", encoding="utf-8") as stream:
@@ -308,38 +341,42 @@ def train(config: Config) -> int:
     checkpoint.load(best_path, {"average": average})
     best = state["best"]
     metrics = {"best_epoch": best["epoch"], "validation_auroc": best["validation_auroc"]}
+    calibrated, thresholds = assessment.settle(
+        targets[validation_rows],
+        evaluate(validation_rows)[0].numpy(),
+        labels,
+        mode=config.mode,
+        method=config.calibration,
+        rule=rule,
+    )
     report: dict[str, Any] = {}
     split = next((name for name in ("test", "validation") if len(rows[name])), "")
     if split and not stopped_by:
-        _, scores = evaluate(rows[split])
+        logits, _ = evaluate(rows[split])
         samples = [decoded.samples[row] for row in rows[split]]
-        truth = dataset.to_targets(samples, labels, of="truth")
-        against = {"states": targets[rows[split]], **({} if np.isnan(truth).all() else {"truth": truth})}
-        reports = {
-            name: evaluation.evaluate(
-                known,
-                scores,
-                labels=labels,
-                patients=[sample.patient_id for sample in samples],
-                thresholds=best["thresholds"],
-                mode=config.mode,
-                resamples=config.resamples,
-                seed=config.seed,
-            )
-            for name, known in against.items()
-        }
-        report = evaluation.summarize(reports, split=split, mode=config.mode)
-        metrics[split] = {key: report[key] for key in ("measured_against", "macro_auroc", "macro_auroc_interval", "auroc")}
+        report = assessment.assess(
+            channel,
+            samples,
+            logits.numpy(),
+            split=split,
+            mode=config.mode,
+            calibration=calibrated,
+            thresholds=thresholds,
+            resamples=config.resamples,
+            seed=config.seed,
+        )
+        metrics[split] = assessment.headline(report)
     made_by = bundle.provenance(manifests=channel.sha256, parameters=to_json(config), commit=config.commit)
     trained = bundle.Bundle(
         network=average,
         labels=labels,
         mode=config.mode,
         size_px=config.size_px,
-        preprocessing_version=dataset.preprocessing_version(),
+        preprocessing_version=version,
         input_mean=mean,
         input_std=std,
-        thresholds=best["thresholds"],
+        thresholds=thresholds,
+        calibration=calibrated,
         network_arguments={"dropout": config.dropout},
         metrics=metrics,
         provenance=made_by,
@@ -349,6 +386,7 @@ def train(config: Config) -> int:
         print(f"stopped by signal {stopped_by[0]}; bundle of epoch {best['epoch']} saved; go on with --resume true", flush=True)
         return 128 + stopped_by[0]
     if report:
+        scores = calibrated.probabilities(logits.numpy(), labels, config.mode)
         predictions = inference.write_predictions(config.output_dir / "predictions.jsonl", trained, samples, scores)
         seconds["total"] = time.perf_counter() - started
         report.update(
@@ -362,6 +400,8 @@ def train(config: Config) -> int:
         )
         text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
         bundle.write_atomically(config.output_dir / "evaluation.json", text.encode("utf-8") + b"\n")
+        card = model_card.to_markdown(bundle.read_description(config.model_dir), report)
+        bundle.write_atomically(config.model_dir / model_card.NAME, card.encode("utf-8"))
         low, high = report["macro_auroc_interval"] or (None, None)
         print(
             f"{split}_auroc={shown(report['macro_auroc'])}; {split}_auroc_low={shown(low)}; {split}_auroc_high={shown(high)}; "

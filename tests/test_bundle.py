@@ -59,7 +59,7 @@ def test_a_bundle_comes_back_as_it_was_saved(trained, folder):
     assert not loaded.network.training
     for name, tensor in trained.network.state_dict().items():
         assert torch.equal(loaded.network.state_dict()[name], tensor), name
-    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "configs", "model.safetensors"]
 
 
 def test_the_description_says_what_made_it(folder):

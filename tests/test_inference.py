@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import torch
 from fixtures_learning import LABELS, dicom_file, picture, write_channel
 
 from dicom_workflow.archive import pixels
-from dicom_workflow.errors import DicomError, LearningError
+from dicom_workflow.errors import BundleError, DicomError, LearningError
 from dicom_workflow.learning import bundle, dataset, inference, network
 from dicom_workflow.learning.bundle import Bundle
+from dicom_workflow.learning.calibration import Calibration
 
 torch.set_num_threads(1)
 
@@ -85,9 +87,27 @@ def test_a_prediction_says_what_is_positive_and_what_contradicts_no_finding(trai
         "probabilities": {"Edema": 0.7, "Fracture": 0.2, "No Finding": 0.9},
         "positive": ["Edema", "No Finding"],
         "no_finding_conflicts": ["Edema"],
+        "consistent": ["Edema"],
     }
     single = make_bundle("single-label")
     assert inference.to_prediction(single, np.array([0.4, 0.35, 0.25]))["positive"] == ["Edema"]
+
+
+def test_a_bundle_keeps_its_calibration_and_predicts_with_it_and_an_old_one_without(trained, tmp_path):
+    scales, offsets = {"Edema": 0.5, "Fracture": 2.0}, {"Edema": -1.0, "Fracture": 0.5}
+    calibrated = replace(trained, calibration=Calibration("platt", scales, offsets, {"No Finding": "too few"}, 20))
+    folder = bundle.save(calibrated, tmp_path / "model")
+    assert bundle.load(folder).calibration == calibrated.calibration
+    images = np.random.default_rng(0).random((3, 1, 40, 40)).astype(np.float16)
+    plain = inference.predict_images(trained, images).astype(float)
+    logits = np.log(plain / (1 - plain)) * [0.5, 2.0, 1.0] + [-1.0, 0.5, 0.0]
+    assert inference.predict_images(bundle.load(folder), images) == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-5)
+    description = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps({k: v for k, v in description.items() if k != "calibration"}))
+    assert inference.predict_images(bundle.load(folder), images) == pytest.approx(plain, abs=1e-6)
+    (folder / "bundle.json").write_text(json.dumps({**description, "calibration": {"method": "magic"}}))
+    with pytest.raises(BundleError, match="expected 'calibration' with a method of none, temperature, platt"):
+        bundle.load(folder)
 
 
 def test_images_of_another_size_are_refused(trained):

@@ -74,6 +74,20 @@ def test_a_run_learns_and_leaves_everything(finished, channel):
     assert checkpoints == ["best.safetensors", "last.safetensors"]
 
 
+def test_a_run_calibrates_judges_and_writes_a_card_without_a_path_or_a_patient(finished, channel):
+    result, _ = finished
+    report, trained = result.evaluation, bundle.load(result.model_dir)
+    assert trained.calibration.to_json() == report["calibration"]
+    assert trained.calibration.images == 16
+    assert {label: found["threshold"] for label, found in report["against"]["truth"]["labels"].items()} == trained.thresholds
+    assert (report["no_finding"]["images"], report["readers"], report["subgroups"]) == (16, [], {})
+    assert report["splits"]["train"] == {**report["splits"]["train"], "images": 48, "patients": 24}
+    card = (result.model_dir / "model_card.md").read_text()
+    assert f"{report['macro_auroc']:.3f} (" in card
+    assert str(channel) not in card.replace("\\", "")
+    assert "P008" not in card
+
+
 def test_the_printed_lines_are_what_the_metric_definitions_read(finished):
     result, _ = finished
     text = result.log.read_text()
@@ -122,6 +136,7 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(
     first, second = (bundle.read_description(folder) for folder in (whole.model_dir, tmp_path / "model"))
     assert first["weights"]["sha256"] == second["weights"]["sha256"]
     assert first["thresholds"] == second["thresholds"]
+    assert first["calibration"] == second["calibration"]
     history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [line["train_loss"] for line in history] == [line["train_loss"] for line in whole.history]
     report = json.loads((tmp_path / "evaluation.json").read_text())
@@ -182,6 +197,7 @@ def test_settings_come_from_defaults_then_sagemaker_then_flags(script):
         ["--epochs", "0"],
         ["--resume", "perhaps"],
         ["--mode", "both"],
+        ["--calibration", "magic"],
     ],
 )
 def test_a_flag_that_is_not_there_or_of_another_type_fails(script, arguments, capsys):

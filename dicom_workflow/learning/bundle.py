@@ -4,8 +4,9 @@
 
     model.safetensors    the weights: numbers only, nothing in it can run
     bundle.json          labels, mode, image size, preprocessing, normalization, thresholds, metrics, provenance, SHA-256
+    configs/             the same once more as MONAI's bundle format has it; written from bundle.json and never read here
 
-Nothing else is needed to predict. No pickle is read or written anywhere.
+Nothing but the first two is needed to predict. No pickle is read or written anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from torch import nn
 
 import dicom_workflow
 from dicom_workflow.errors import BundleError, RecordError
-from dicom_workflow.learning.dataset import MODES, preprocessing_version
+from dicom_workflow.learning import monai_configs
+from dicom_workflow.learning.calibration import Calibration
+from dicom_workflow.learning.dataset import MODES, preprocessing_versions
 from dicom_workflow.records import parse_label_list
 
 BUNDLE_SCHEMA = "dicom-workflow/bundle/1"
@@ -54,10 +57,19 @@ class Bundle:
     input_mean: float
     input_std: float
     thresholds: Mapping[str, float]
-    """Probability from which a label is called positive, chosen on validation images."""
+    """Probability from which a label is called positive, chosen on validation images, after calibration."""
+    calibration: Calibration = field(default_factory=Calibration)
+    """What is done to logits so that probabilities are true; nothing for a network as it was trained."""
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    identifier: str = ""
+    """SHA-256 of ``bundle.json``, which holds that of the weights; empty before a bundle is saved."""
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether probabilities of at least one label were fitted to how often it is there."""
+        return bool(self.calibration.scales)
 
     def describe(self) -> dict[str, Any]:
         """Return the JSON object of ``bundle.json``, without the checksum of the weights."""
@@ -73,6 +85,7 @@ class Bundle:
             },
             "network": {"name": NETWORK_NAME, "arguments": dict(self.network_arguments)},
             "thresholds": dict(self.thresholds),
+            "calibration": self.calibration.to_json(),
             "metrics": dict(self.metrics),
             "provenance": dict(self.provenance),
         }
@@ -81,7 +94,8 @@ class Bundle:
 def save(bundle: Bundle, folder: str | Path) -> Path:
     """Write a bundle and return its folder.
 
-    The weights are written first and the description last, each in one step: a folder with a description is complete.
+    The weights are written first and the description after them, each in one step: a folder with a description is complete.
+    MONAI's files follow; they say nothing that the description does not.
     """
     from safetensors.torch import save as to_bytes
 
@@ -95,6 +109,7 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     (folder / DESCRIPTION_NAME).unlink(missing_ok=True)
     write_atomically(folder / WEIGHTS_NAME, weights)
     write_atomically(folder / DESCRIPTION_NAME, text.encode("utf-8") + b"\n")
+    _write_monai_configs(description, folder)
     return folder
 
 
@@ -125,7 +140,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> Bundle:
             f"{weights_path}: expected SHA-256 {expected[:12]}… as in {DESCRIPTION_NAME}, got {sha256[:12]}…: the weights were "
             "changed or cut short. Copy the bundle again or train anew."
         )
-    bundle = _parse(description, folder)
+    bundle = replace(_parse(description, folder), identifier=identifier_of(folder))
     try:
         bundle.network.load_state_dict(from_bytes(weights))
     except (SafetensorError, RuntimeError, KeyError) as error:
@@ -155,6 +170,11 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if schema != BUNDLE_SCHEMA:
         raise BundleError(f"{path}: expected schema {BUNDLE_SCHEMA!r}, got {str(schema)[:60]!r}. Update dicom-workflow.")
     return description
+
+
+def identifier_of(folder: str | Path) -> str:
+    """Return what names a bundle and all that is in it: the SHA-256 of its ``bundle.json``."""
+    return hashlib.sha256((Path(folder) / DESCRIPTION_NAME).read_bytes()).hexdigest()
 
 
 def provenance(*, manifests: Mapping[str, str], parameters: Mapping[str, Any], commit: str = "") -> dict[str, Any]:
@@ -213,7 +233,8 @@ def pack(folder: str | Path, archive: str | Path) -> Path:
 def unpack(archive: str | Path, folder: str | Path) -> Path:
     """Extract the two files of a bundle from a ``model.tar.gz`` and return the folder.
 
-    Only the two known names are looked at, so no member can write anywhere else.
+    Only the two known names are looked at, so no member can write anywhere else. MONAI's files hold expressions that MONAI
+    evaluates: an archive's own are left in it, and written anew from the description.
 
     Raises
     ------
@@ -234,7 +255,19 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
                 write_atomically(folder / name, stream.read())
     except (OSError, EOFError, tarfile.TarError) as error:
         raise BundleError(f"{archive}: expected a model.tar.gz: {error}.") from None
+    _write_monai_configs(read_description(folder), folder)
     return folder
+
+
+def _write_monai_configs(description: Mapping[str, Any], folder: Path) -> None:
+    try:
+        configs = monai_configs.configs_of(description, WEIGHTS_NAME)
+        texts = {name: json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) for name, config in configs.items()}
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{folder / DESCRIPTION_NAME}: expected a complete description, got: {error!r:.120}") from None
+    (folder / monai_configs.FOLDER).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        write_atomically(folder / monai_configs.FOLDER / name, text.encode("utf-8") + b"\n")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -260,15 +293,16 @@ def _parse(description: Mapping[str, Any], folder: Path) -> Bundle:
     if name != NETWORK_NAME:
         raise BundleError(f"{where}: expected the network {NETWORK_NAME}, got {name[:60]!r}. Update dicom-workflow.")
     version = str(_value(description, "preprocessing", "version"))
-    if version != preprocessing_version():
+    if version not in preprocessing_versions():
         raise BundleError(
-            f"{where}: expected preprocessing version {preprocessing_version()}, which this package has, got {version}: the "
+            f"{where}: expected preprocessing version {' or '.join(preprocessing_versions())}, which this package has, got {version}: the "
             "network would see other images than it was trained on. Train again, or install the package version named there."
         )
     try:
         labels = parse_label_list(description.get("labels"))
         thresholds = {label: float(_value(description, "thresholds", label)) for label in labels}
         size_px = int(_value(description, "size_px"))
+        calibration = Calibration.parse(description.get("calibration"), labels)
         mean, std = (float(_value(description, "preprocessing", "normalization", key)) for key in ("mean", "std"))
         arguments = dict(_value(description, "network", "arguments"))
         dropout = float(arguments.get("dropout", 0.0))
@@ -293,6 +327,7 @@ def _parse(description: Mapping[str, Any], folder: Path) -> Bundle:
         input_mean=mean,
         input_std=std,
         thresholds=thresholds,
+        calibration=calibration,
         network_arguments=arguments,
         metrics=metrics,
         provenance=made_by,

@@ -18,11 +18,14 @@ import torch
 from dicom_workflow.errors import DicomError, LearningError
 from dicom_workflow.learning import bundle as bundles
 from dicom_workflow.learning.bundle import Bundle
+from dicom_workflow.learning.consistency import consistent
 from dicom_workflow.learning.dataset import Sample, decode, load_images, read_channel
 from dicom_workflow.learning.network import logits_of, probabilities
 from dicom_workflow.records import no_finding_conflicts
 from dicom_workflow.storage import Storage, to_uri
 
+CONTENT_TYPES = ("application/dicom", "application/json")
+ANSWER_TYPES = ("application/json", "application/jsonlines")
 MAX_INSTANCES = 64
 """Images one request may hold: an endpoint has a minute to answer."""
 
@@ -48,7 +51,7 @@ def predict(bundle: Bundle, datasets: Iterable[Any], *, batch_size: int = 16) ->
     DicomError
         An image cannot be used.
     """
-    images = [decode(dataset, bundle.size_px) for dataset in datasets]
+    images = [decode(dataset, bundle.size_px, bundle.preprocessing_version) for dataset in datasets]
     if not images:
         return []
     scores = predict_images(bundle, np.stack(images), batch_size=batch_size)
@@ -64,6 +67,8 @@ def predict_images(bundle: Bundle, images: np.ndarray, *, batch_size: int = 16, 
     logits = logits_of(
         bundle.network, images, mean=bundle.input_mean, std=bundle.input_std, batch_size=batch_size, precision=precision
     )
+    if bundle.is_calibrated:
+        logits = torch.from_numpy(bundle.calibration.apply(logits.numpy(), bundle.labels))
     scores: np.ndarray = probabilities(logits, bundle.mode).numpy()
     return scores
 
@@ -80,16 +85,19 @@ def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
     -------
     dict
         `probabilities` by label; `positive`, the labels at or above their threshold (in mode single-label, the most probable
-        one); `no_finding_conflicts`, the positive conditions that contradict a positive "No Finding".
+        one); `no_finding_conflicts`, the positive conditions that contradict a positive "No Finding"; `consistent`, the labels
+        that stay positive when `consistency.RULE` is applied.
     """
-    record = to_record(bundle, scores)
     if bundle.mode == "single-label":
-        best = max(record, key=lambda label: record[label])
-        called = {label: label == best for label in record}
+        positive = [bundle.labels[int(np.argmax(scores))]]
     else:
-        called = {label: score >= bundle.thresholds[label] for label, score in record.items()}
-    positive = [label for label, is_positive in called.items() if is_positive]
-    return {"probabilities": record, "positive": positive, "no_finding_conflicts": no_finding_conflicts(positive)}
+        positive = [label for label, score in zip(bundle.labels, scores, strict=True) if score >= bundle.thresholds[label]]
+    return {
+        "probabilities": to_record(bundle, scores),
+        "positive": positive,
+        "no_finding_conflicts": no_finding_conflicts(positive),
+        "consistent": consistent(positive),
+    }
 
 
 def write_predictions(path: str | Path, bundle: Bundle, samples: Sequence[Sample], scores: np.ndarray) -> Path:
@@ -128,7 +136,9 @@ def predict_channel(
         Images that were left out, each with its path and reason.
     """
     samples = [sample for sample in read_channel(channel).samples if sample.split in splits]
-    loaded = load_images(samples, size_px=bundle.size_px, workers=workers, progress=progress)
+    loaded = load_images(
+        samples, size_px=bundle.size_px, workers=workers, progress=progress, version=bundle.preprocessing_version
+    )
     scores = predict_images(bundle, loaded.images)
     return write_predictions(output, bundle, loaded.samples, scores), loaded.problems
 
@@ -173,7 +183,9 @@ def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[
 
 
 def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> list[dict[str, Any]]:
-    """Return one prediction per DICOM file, in order: `to_prediction`, or ``{"error": …}`` for a file that cannot be used.
+    """Return one prediction per DICOM file, in order, or ``{"error": …}`` for a file that cannot be used.
+
+    A prediction is `to_prediction`, with `calibrated` and the `bundle` that made it: an answer is kept without its endpoint.
 
     Raises
     ------
@@ -184,21 +196,35 @@ def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> lis
     images: list[np.ndarray] = []
     for content in data:
         try:
-            images.append(decode(content, model.size_px))
+            images.append(decode(content, model.size_px, model.preprocessing_version))
             results.append({})
         except DicomError as error:
             results.append({"error": str(error)})
     if not images:
         raise LearningError(f"expected at least one usable DICOM file of {len(data)}: {results[0]['error'] if results else ''}")
     scores = iter(predict_images(model, np.stack(images)))
-    return [result or to_prediction(model, next(scores)) for result in results]
+    made_by = {"calibrated": model.is_calibrated, "bundle": model.identifier}
+    return [result or {**to_prediction(model, next(scores)), **made_by} for result in results]
 
 
 def output_fn(prediction: Sequence[Mapping[str, Any]], accept: str = "application/json", context: Any = None) -> str:
     """Return predictions as JSON text: ``{"predictions": […]}``, or one object per line for ``application/jsonlines``."""
+    if answer_type(accept) == "application/json":
+        return json.dumps({"predictions": list(prediction)}, ensure_ascii=False, allow_nan=False)
+    return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in prediction)
+
+
+def answer_type(accept: str) -> str:
+    """Return the content type of an answer to a request with this Accept header.
+
+    Raises
+    ------
+    LearningError
+        It names nothing that can be answered.
+    """
     kinds = {part.split(";")[0].strip().lower() for part in (accept or "").split(",")}
     if kinds & {"application/json", "application/*", "*/*", ""}:
-        return json.dumps({"predictions": list(prediction)}, ensure_ascii=False, allow_nan=False)
+        return "application/json"
     if "application/jsonlines" in kinds:
-        return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in prediction)
+        return "application/jsonlines"
     raise LearningError(f"expected to answer application/json or application/jsonlines, was asked for {accept[:60]!r}.")

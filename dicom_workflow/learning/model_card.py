@@ -116,7 +116,7 @@ def _figures(report: Mapping[str, Any], against: Mapping[str, Any]) -> list[str]
         for label, values in against.get("labels", {}).items()
     ]
     found = [
-        f"{report.get('images', 0):,} images of {report.get('patients', 0):,} patients. In brackets 95 % intervals: "
+        f"{report.get('images', 0):,} images of {report.get('patients', 0):,} patients. In brackets intervals: "
         f"{escape(against.get('interval', ''))}.",
         "",
         f"- Mean AUROC over {len(against.get('labels', {})) - len(against.get('skipped', {}))} labels: "

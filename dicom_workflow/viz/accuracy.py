@@ -96,7 +96,7 @@ def reliability_figure(per_label: Mapping[str, Mapping[str, Any]]) -> Figure:
         reach = np.abs(np.array([each["observed_interval"] for each in report["reliability"]]).T - y)
         axes.errorbar(x, y, yerr=reach, fmt="o-", color=BLUE, ecolor=SKY, elinewidth=2.5, markersize=4, linewidth=1.2)
         was = report.get("ece_uncalibrated")
-        axes.set_title(f"{plain(label, 24)}\nerror {'' if was is None else f'{was:.3f} → '}{report['ece']:.3f}")
+        axes.set_title(f"{plain(label, 26)}\nerror {'' if was is None else f'{was:.3f} → '}{report['ece']:.3f}", fontsize=8)
     _name_axes(panels, "mean predicted probability", "share of positive images")
     handles: list[Any] = [Line2D([], [], color=GREY, linestyle=(0, (1, 2)), label="true probabilities")]
     if before:
@@ -206,7 +206,7 @@ def _curves(
         axes.plot(band.x, band.y, color=BLUE, linewidth=1.6, drawstyle=steps, clip_on=False)
         found = interval(band.areas)
         reach = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
-        axes.set_title(f"{plain(label, 24)}\n{band.area:.3f}{reach}")
+        axes.set_title(f"{plain(label, 26)}\n{band.area:.3f}{reach}", fontsize=8)
         y_at, side = (0.04, "bottom") if curve is roc_band else (0.96, "top")
         axes.text(0.97, y_at, f"{band.positives:,} positive", ha="right", va=side, fontsize=8, color=GREY)
     _name_axes(panels, x, y)
@@ -227,7 +227,6 @@ def _panels(headline: str, labels: Sequence[str]) -> tuple[Picture, list[Axes]]:
         axes.set_aspect("equal")
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes.title.set_fontsize(8.2)
         axes.grid()
     for axes in panels[len(labels) :]:
         axes.remove()
