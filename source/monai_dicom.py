@@ -274,7 +274,8 @@ def train(config: Config) -> int:
             generator = seeded(config.seed, epoch, step)
             torch.manual_seed(generator.initial_seed())  # dropout draws from the global state
             index = torch.from_numpy(batches[step])
-            batch = network.normalize(augment(torch.from_numpy(cache.take(images, batches[step])).to(device), generator), mean, std)  # (B, 1, S, S)
+            taken = torch.from_numpy(cache.take(images, batches[step])).to(device)
+            batch = network.normalize(augment(taken, generator), mean, std)  # (B, 1, S, S)
             with network.autocast(device, precision):
                 logits = model(batch.contiguous(memory_format=torch.channels_last))  # (B, labels)
             loss = loss_of(logits.float(), wanted[index].to(device), pos_weight)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dicom_workflow.errors import LearningError
+from dicom_workflow.learning.cache import take
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -45,12 +46,16 @@ def normalize(images: Tensor, mean: float, std: float) -> Tensor:
     return (images.float() - mean) / std
 
 
-def mean_and_std(images: np.ndarray) -> tuple[float, float]:
-    """Return the mean and standard deviation of all pixels of images, for `normalize`."""
-    if not images.size:
+def mean_and_std(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[float, float]:
+    """Return the mean and standard deviation of all pixels of images, or of some rows of them, for `normalize`."""
+    rows = np.arange(len(images)) if rows is None else rows
+    if not images.size or not len(rows):
         raise LearningError("expected at least one image to take the mean of, got none.")
-    mean = float(np.mean(images, dtype=np.float64))
-    square = float(np.mean([np.mean(np.square(image, dtype=np.float32), dtype=np.float64) for image in images]))
+    sums = np.zeros(2)
+    for row in rows:  # one at a time: a training set may be larger than memory
+        image = take(images, np.array([row])).astype(np.float32)
+        sums += np.mean(image, dtype=np.float64), np.mean(np.square(image), dtype=np.float64)
+    mean, square = map(float, sums / len(rows))
     return round(mean, 6), round(max(square - mean**2, 1e-6) ** 0.5, 6)
 
 
@@ -168,28 +173,33 @@ def logits_of(
     std: float,
     batch_size: int = 32,
     precision: str = "float32",
+    rows: np.ndarray | None = None,
 ) -> Tensor:
     """Return the logits of images, with the network in evaluation mode during the call.
 
     Parameters
     ----------
     images : shape (N, 1, S, S), float16 or float32 in [0, 1]
-        On any device; batches go to the network's.
+        On any device, or mapped from disk; batches go to the network's.
     mean, std : float
         For `normalize`.
+    rows : ndarray of int, optional
+        Which images; all by default.
 
     Returns
     -------
     Tensor, shape (N, labels), float32, on the CPU
     """
     device = next(network.parameters()).device
-    images = torch.as_tensor(images)
+    rows = np.arange(len(images)) if rows is None else rows
     was_training = network.training
     network.eval()
     parts = []
     with autocast(device, precision):
-        for start in range(0, len(images), batch_size):
-            batch = normalize(images[start : start + batch_size].to(device), mean, std)  # (B, 1, S, S)
+        for start in range(0, len(rows), batch_size):
+            wanted = rows[start : start + batch_size]
+            taken = images[torch.from_numpy(wanted)] if isinstance(images, Tensor) else torch.from_numpy(take(images, wanted))
+            batch = normalize(taken.to(device), mean, std)  # (B, 1, S, S)
             parts.append(network(batch.contiguous(memory_format=torch.channels_last)).float())
     network.train(was_training)
     return torch.cat(parts).cpu() if parts else torch.empty(0, 0)
