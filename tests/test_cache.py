@@ -316,6 +316,6 @@ def test_a_file_that_crashes_its_decoder_is_one_bad_file():
 
 
 def test_a_mistake_in_the_program_is_no_bad_file(capfd):
-    with pytest.raises(LearningError, match="mistake.dcm: a decoder process ended with exit code 1"):
+    with pytest.raises(LearningError, match=r"mistake\.dcm: a decoder process ended with exit code 1"):
         list(decoders.decode_all([decoders.Job(Path("mistake.dcm"), b"")], 8, "1", crashing, workers=1, processes=True))
     assert "ZeroDivisionError" in capfd.readouterr().err

@@ -28,7 +28,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_workflow.archive import inspection, pixels
+from dicom_workflow.archive import decoding, inspection, pixels
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError, WorkflowError
 
 SAMPLE_DATA = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")
@@ -542,3 +542,125 @@ def test_every_kind_of_file_is_decoded_or_refused_with_a_package_error() -> None
 def test_the_same_stored_values_under_the_other_interpretation_are_the_negative() -> None:
     bright, dark = (pixels.to_display(pixels.read_dataset(Path(SAMPLE_DATA, "rsna", f"cr_monochrome{n}.dcm"))) for n in (2, 1))
     assert np.allclose(bright, 1 - dark, atol=1e-6)
+
+
+# a lower resolution of JPEG 2000
+
+REDUCED = pixels.REDUCED_VERSION
+
+
+def film(rows: int, columns: int, *, noise: float = 12.0) -> np.ndarray:
+    """A made radiograph of 12 bits: two dark fields, an edge, fine lines and noise."""
+    y, x = np.mgrid[:rows, :columns] / max(rows, columns)
+    fields = sum(np.exp(-(((x - at) / 0.12) ** 2) - ((y - 0.4) / 0.3) ** 2) for at in (0.25, 0.65))
+    values = 2600 - 1700 * fields + 500 * (x > 0.45) * (y > 0.5) + 150 * np.sin(60 * x) * np.sin(45 * y)
+    return np.clip(values + np.random.default_rng(0).normal(0, noise, values.shape), 0, 4095)
+
+
+def both(dataset: Dataset, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    return pixels.to_model_input(dataset, size_px=size_px), pixels.to_model_input(dataset, size_px=size_px, version=REDUCED)
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+
+
+@pytest.mark.parametrize(("size_px", "halvings"), [(256, None), (128, 1), (65, 1), (64, 2), (32, 3), (2, 5)])
+def test_at_least_twice_the_wanted_pixels_are_decoded(size_px: int, halvings: int | None) -> None:
+    found = decoding.reduced_values(compressed(dataset_of(film(512, 301)), JPEG2000Lossless), size_px)
+    assert (found and found[1]) == halvings  # five levels are all that the code stream has
+    if found:
+        assert found[0].shape == (-(-512 >> found[1]), -(-301 >> found[1]))
+
+
+@pytest.mark.parametrize("tags", [
+    {},
+    {"photometric": "MONOCHROME1"},
+    {"WindowCenter": 1900, "WindowWidth": 2600},
+    {"WindowCenter": 1900, "WindowWidth": 1500, "VOILUTFunction": "SIGMOID", "photometric": "MONOCHROME1"},
+    {"VOILUTSequence": lut(0, 12, [round(4095 * (i / 4095) ** 0.6) for i in range(4096)])},
+    {"RescaleSlope": -1, "RescaleIntercept": 4095},
+], ids=lambda tags: "-".join(tags) or "percentiles")  # fmt: skip
+def test_a_lower_resolution_gives_nearly_the_same_image(tags: dict[str, Any]) -> None:
+    whole, reduced = both(compressed(dataset_of(film(1000, 819), **tags), JPEG2000Lossless), 112)
+    assert correlation(whole, reduced) >= 0.999
+    assert np.abs(whole - reduced).mean() < 0.005
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_a_lower_resolution_keeps_every_depth(bits: int) -> None:
+    values = film(512, 400, noise=0) * 2.0 ** (bits - 12)
+    found = decoding.reduced_values(compressed(dataset_of(values, bits=bits), JPEG2000Lossless), 64)
+    assert found
+    assert found[0].dtype.itemsize == (1 if bits <= 8 else 2)
+    assert abs(float(found[0].mean()) / float(values.astype(int).mean()) - 1) < 0.01
+
+
+@pytest.mark.parametrize("shape", [(640, 640), (641, 523), (523, 642), (1027, 701)])
+def test_a_lower_resolution_moves_nothing(shape: tuple[int, int]) -> None:
+    """An edge stays where it is to a fiftieth of a pixel; taken as averages the pixels would have moved it by a fifth."""
+    for axis in (0, 1):
+        ramp = np.broadcast_to(np.linspace(0, 4095, shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1)), shape)
+        whole, reduced = both(compressed(dataset_of(ramp, WindowCenter=2048, WindowWidth=4096), JPEG2000Lossless), 64)
+        step = 64 / max(shape) * (4095 / (shape[axis] - 1)) / 4095 * (max(shape) / 64) ** 2
+        inner = np.abs(whole - reduced)[0, 16:48, 16:48]
+        assert inner.max() < 0.02 * step
+
+
+def test_other_compressions_small_images_and_signed_values_are_decoded_whole() -> None:
+    for dataset, size_px in (
+        (dataset_of(film(512, 400)), 64),
+        (compressed(dataset_of(film(512, 400)), JPEGLSLossless), 64),
+        (compressed(dataset_of(film(512, 400)), JPEG2000Lossless), 200),
+        (compressed(dataset_of(film(512, 400) - 2048, signed=True), JPEG2000Lossless), 64),
+    ):
+        assert decoding.reduced_values(dataset, size_px) is None
+        whole, reduced = both(dataset, size_px)
+        assert np.array_equal(whole, reduced)
+
+
+def test_where_padding_is_to_be_seen_the_whole_image_is_decoded() -> None:
+    values = film(512, 400)
+    values[:, :40] = 4095
+    padded = compressed(dataset_of(values, PixelPaddingValue=4095), JPEG2000Lossless)
+    whole, reduced = both(padded, 64)
+    assert np.array_equal(whole, reduced)
+    assert reduced[0, 32, 7 : 7 + 4].max() == 0
+
+
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_cut_code_stream_is_truncated_at_a_lower_resolution_too(kept: float) -> None:
+    dataset = compressed(dataset_of(film(512, 400)), JPEG2000Lossless)
+    frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+    dataset.PixelData = encapsulate([frame[: int(len(frame) * kept)]])
+    with pytest.raises(TruncatedDicomError):
+        pixels.to_model_input(dataset, size_px=64)
+    with pytest.raises(TruncatedDicomError):
+        pixels.to_model_input(dataset, size_px=64, version=REDUCED)
+
+
+def test_a_version_that_is_not_known_is_refused_with_those_that_are() -> None:
+    with pytest.raises(DicomError, match="expected a preprocessing version of 1, 1-reduced, got '7'"):
+        pixels.to_model_input(dataset_of([[0, 1]]), size_px=8, version="7")
+
+
+@real_data
+@pytest.mark.real_data
+def test_real_radiographs_in_jpeg_2000_keep_their_looks_at_a_lower_resolution() -> None:
+    """Packed into it by turns with their 8 bits as they are, and with 12: noise where 4 bits were missing."""
+    generator = np.random.default_rng(0)
+    correlations = []
+    for number, path in enumerate(sorted(Path(SAMPLE_DATA, "radiographs").rglob("*.dcm"))[::16]):
+        dataset = pixels.read_dataset(path)
+        values = pixels.stored_values(dataset)
+        if number % 2:
+            deep = values * 16.0 + generator.normal(8, 10, values.shape)
+            dataset = dataset_of(np.clip(deep, 0, 4095), photometric=str(dataset.PhotometricInterpretation))
+        else:
+            dataset = dataset_of(values, bits=8, photometric=str(dataset.PhotometricInterpretation))
+        if min(values.shape) >= 512:
+            packed = compressed(dataset, JPEG2000Lossless)
+            assert decoding.reduced_values(packed, 112)
+            correlations.append(correlation(*both(packed, 112)))
+    assert len(correlations) >= 8
+    assert min(correlations) >= 0.999

@@ -194,6 +194,8 @@ def reduced_values(dataset: Dataset, longer_px: int) -> tuple[NDArray[Any], int]
             return None
         with Image.open(io.BytesIO(frame), formats=["JPEG2000"]) as image:
             image.reduce = halvings  # type: ignore[method-assign,assignment]  # of this format an attribute, see Pillow's page
+            # Pillow expects sides rounded to the nearest, the code stream has them rounded up (B.5): multiples make them equal.
+            image._size = (-(-columns >> halvings) << halvings, -(-rows >> halvings) << halvings)
             values = np.array(image)
     except _DECODE_ERRORS:
         return None
