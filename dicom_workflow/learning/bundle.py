@@ -293,9 +293,10 @@ def _parse(description: Mapping[str, Any], folder: Path) -> Bundle:
     if name != NETWORK_NAME:
         raise BundleError(f"{where}: expected the network {NETWORK_NAME}, got {name[:60]!r}. Update dicom-workflow.")
     version = str(_value(description, "preprocessing", "version"))
+    known = " or ".join(preprocessing_versions())
     if version not in preprocessing_versions():
         raise BundleError(
-            f"{where}: expected preprocessing version {' or '.join(preprocessing_versions())}, which this package has, got {version}: the "
+            f"{where}: expected preprocessing version {known}, which this package has, got {version}: the "
             "network would see other images than it was trained on. Train again, or install the package version named there."
         )
     try:
