@@ -164,6 +164,7 @@ def train(config: Config) -> int:
         assessment,
         augmentation,
         bundle,
+        cache,
         checkpoint,
         dataset,
         evaluation,
