@@ -26,6 +26,7 @@ export class CornerstoneRenderer implements Renderer {
   private next: Scene | null = null;
   private asked: Film | null = null;
   private loaded: Film | null = null;
+  private applied: Scene | null = null;
   private size = '';
 
   /** `onFailure` is told when the film cannot be drawn after all, or when the graphics card goes away. */
@@ -75,6 +76,7 @@ export class CornerstoneRenderer implements Renderer {
     // The film is held by whoever shows it; a cache of films seen once would only fill memory.
     cache.removeImageLoadObject(imageId, { force: true });
     this.loaded = film;
+    this.applied = null;
   }
 
   private apply(): void {
@@ -84,12 +86,20 @@ export class CornerstoneRenderer implements Renderer {
     if (size !== this.size) {
       this.size = size;
       engine?.resize(true, false);
+      this.applied = null; // it has forgotten where the film lay
     }
-    const { film, view, window } = scene;
-    this.viewport.setProperties({
-      voiRange: { lower: window.center - window.width / 2, upper: window.center + window.width / 2 },
-      invert: scene.inverted,
-    });
+    const { film, view, window } = scene, before = this.applied;
+    // Each of these makes the renderer work out much; a drag changes one of them.
+    if (!before || before.window !== window || before.inverted !== scene.inverted) {
+      const [lower, upper] = [window.center - window.width / 2, window.center + window.width / 2];
+      this.viewport.setProperties({ voiRange: { lower, upper }, invert: scene.inverted });
+    }
+    if (!before || before.film !== film || before.view !== view || before.size !== scene.size) this.look(scene);
+    this.applied = scene;
+    this.viewport.render();
+  }
+
+  private look({ film, view, size }: Scene): void {
     // Corner origin: the middle of the first pixel is at (0.5, 0.5) for us and at 0 for the renderer.
     const focalPoint: Types.Point3 = [(view.center[0] - 0.5) * film.pixelAspect, view.center[1] - 0.5, 0];
     const turn = (view.rotation_deg * Math.PI) / 180;
@@ -102,8 +112,7 @@ export class CornerstoneRenderer implements Renderer {
       viewPlaneNormal: normal,
       position: [focalPoint[0], focalPoint[1], normal[2] * DISTANCE],
       parallelProjection: true,
-      parallelScale: scene.size.height / 2 / view.zoom,
+      parallelScale: size.height / 2 / view.zoom,
     });
-    this.viewport.render();
   }
 }

@@ -73,6 +73,11 @@ export class FilmRenderer implements Renderer {
 
   private fallBack(): void {
     if (this.inner.kind === 'canvas') return;
+    try {
+      this.inner.destroy();
+    } catch {
+      // Its context is gone already; what matters is that nothing of it listens any more.
+    }
     this.inner = this.plain();
     if (this.last) this.inner.draw(this.last);
   }
