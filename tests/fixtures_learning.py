@@ -12,7 +12,24 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
+from dicom_workflow.learning import dataset, network
+from dicom_workflow.learning.bundle import Bundle
+
 LABELS = ("Edema", "Fracture", "No Finding")
+
+
+def tiny_bundle(labels: Sequence[str], **rest: Any) -> Bundle:
+    """A seeded, untrained network of 40 pixels in a bundle; keywords are further fields of the bundle."""
+    return Bundle(
+        network=network.build(tuple(labels), seed=3).eval(),
+        labels=tuple(labels),
+        size_px=40,
+        preprocessing_version=dataset.preprocessing_version(),
+        input_mean=0.3,
+        input_std=0.2,
+        thresholds=dict.fromkeys(labels, 0.5),
+        **rest,
+    )
 
 
 def dicom_file(path: Path, pixels: np.ndarray) -> Path:

@@ -13,13 +13,13 @@ import numpy as np
 import pydicom
 import pytest
 import torch
-from fixtures_learning import dicom_file, picture
+from fixtures_learning import dicom_file, picture, tiny_bundle
 from monai.bundle import ConfigParser
 from pydicom.uid import generate_uid
 
 from dicom_workflow import cli
 from dicom_workflow.errors import BundleError, DicomError, LearningError
-from dicom_workflow.learning import bundle, dataset, inference, network, onnx_export, structured_report
+from dicom_workflow.learning import bundle, dataset, inference, onnx_export, structured_report
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.calibration import Calibration
 
@@ -29,15 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_bundle(mode: str = "multi-label") -> Bundle:
-    return Bundle(
-        network=network.build(LABELS, seed=3).eval(),
-        labels=LABELS,
+    return tiny_bundle(
+        LABELS,
         mode=mode,
-        size_px=40,
-        preprocessing_version=dataset.preprocessing_version(),
-        input_mean=0.3,
-        input_std=0.2,
-        thresholds=dict.fromkeys(LABELS, 0.5),
         calibration=Calibration("platt", {"Edema": 0.5}, {"Edema": 0.1}),
         provenance=bundle.provenance(manifests={}, parameters={}, commit="abc"),
     )

@@ -266,7 +266,14 @@ def test_a_human_task_outside_the_limits_is_refused(service: Service, human: dic
 
 @pytest.mark.parametrize(
     "path",
-    ["groundtruth/journal.sqlite", "services/state.json", "orthanc/x", "images/../groundtruth/lock", "link/journal.sqlite"],
+    [
+        "groundtruth/journal.sqlite",
+        "services/state.json",
+        "orthanc/x",
+        "image-cache/x",
+        "images/../groundtruth/lock",
+        "link/journal.sqlite",
+    ],
 )
 def test_a_job_cannot_read_the_services_own_files(service: Service, path: str) -> None:
     link = service.workspace / "link"

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures_learning import LABELS, dicom_file, picture, write_channel
+from fixtures_learning import LABELS, dicom_file, picture, tiny_bundle, write_channel
 
 from dicom_workflow.archive import pixels
 from dicom_workflow.errors import BundleError, DicomError, LearningError
-from dicom_workflow.learning import bundle, dataset, inference, network
+from dicom_workflow.learning import bundle, dataset, inference
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.calibration import Calibration
 
@@ -23,16 +23,7 @@ torch.set_num_threads(1)
 
 
 def make_bundle(mode: str = "multi-label") -> Bundle:
-    return Bundle(
-        network=network.build(LABELS, seed=3).eval(),
-        labels=LABELS,
-        mode=mode,
-        size_px=40,
-        preprocessing_version=dataset.preprocessing_version(),
-        input_mean=0.3,
-        input_std=0.2,
-        thresholds=dict.fromkeys(LABELS, 0.5),
-    )
+    return tiny_bundle(LABELS, mode=mode)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from dicom_workflow.storage import Storage, s3_parts, to_path
 ARCHIVE_SCHEME = "orthanc://"
 """How a task input names an instance of the archive: ``orthanc://<Orthanc instance id>``."""
 
-PRIVATE_FOLDERS = ("groundtruth", "services", "orthanc", "folder-archive")
+PRIVATE_FOLDERS = ("groundtruth", "services", "orthanc", "folder-archive", "image-cache")
 """Folders of a workspace that hold journals, passwords and other people's images: no job may name a file in them."""
 
 

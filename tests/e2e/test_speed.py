@@ -82,9 +82,8 @@ def test_the_page_travels_light(host: PageHost, figures: dict[str, Any]) -> None
 def test_a_large_film_is_soon_there(
     make_reader: Callable[..., Any], host: PageHost, pixels: NDArray[Any], figures: dict[str, Any]
 ) -> None:
-    seconds = first_image_seconds(make_reader, host, dicom(pixels), times=3)
-    figures["first_image_seconds"] = round(seconds, 2)
-    assert seconds > 0
+    # Fails when the film never comes; how soon is a figure, not a verdict.
+    figures["first_image_seconds"] = round(first_image_seconds(make_reader, host, dicom(pixels), times=3), 2)
 
 
 @pytest.mark.e2e

@@ -7,6 +7,7 @@ import { Panel } from '../src/panel/panel';
 import { listenKeys } from '../src/shortcuts';
 import { Store } from '../src/store';
 import { EMPTY_READING, NO_FINDING, type Finding, type LabelState, type Region, type Task } from '../src/types';
+import { task as taskOf } from './samples';
 
 export const LABELS = ['Atelectasis', 'Edema', 'Pneumothorax', '<b>"Odd" & label</b>', 'constructor', NO_FINDING];
 
@@ -16,19 +17,7 @@ export function task(changes: Partial<Task> = {}): Task {
     definition: `What ${label} is`,
     region: label === NO_FINDING ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
   }));
-  return {
-    key: 'k',
-    image: { url: '', renderedUrl: '' },
-    second: null,
-    findings,
-    instructions: '',
-    answerAll: true,
-    suggestions: null,
-    earlier: [],
-    start: null,
-    problems: [],
-    ...changes,
-  };
+  return taskOf({ findings, ...changes });
 }
 
 export function labels(of: Record<string, LabelState>): Readonly<Record<string, LabelState>> {
