@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from dicom_workflow.archive.decoding import name_of, read_dataset, reduced_values, shortened, stored_values
+from dicom_workflow.archive.framing import Framing, fitted
 from dicom_workflow.errors import DicomError, UnsupportedPixelsError
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PREPROCESSING_VERSION",
     "PREPROCESSING_VERSIONS",
     "REDUCED_VERSION",
+    "framing_of",
     "read_dataset",
     "rescaled",
     "stored_values",
@@ -148,13 +150,15 @@ def to_model_input(dataset: Dataset, *, size_px: int, version: str = PREPROCESSI
         raise DicomError(f"expected a preprocessing version of {', '.join(PREPROCESSING_VERSIONS)}, got {version!r}.")
     reduced = reduced_values(dataset, size_px) if version == REDUCED_VERSION else None
     if reduced and not _is_padding(dataset, _levels(reduced[0]))[reduced[0]].any():
-        image = _resized_from(_displayed(dataset, reduced[0]), reduced[1], (int(dataset.Rows), int(dataset.Columns)), size_px)
+        image = _resized_from(_displayed(dataset, reduced[0]), reduced[1], framing_of(dataset, size_px).shape, size_px)
     else:
         image = _resized(to_display(dataset), size_px)  # (rows, columns), the longer one size_px
-    square = np.zeros((1, size_px, size_px), np.float32)
-    top, left = (size_px - image.shape[0]) // 2, (size_px - image.shape[1]) // 2
-    square[0, top : top + image.shape[0], left : left + image.shape[1]] = image
-    return square
+    return framing_of(dataset, size_px).to_square(image)[None]
+
+
+def framing_of(dataset: Dataset, size_px: int) -> Framing:
+    """Return where `to_model_input` puts the image of an instance: the way back from the square to its own pixels."""
+    return Framing((int(dataset.Rows), int(dataset.Columns)), size_px)
 
 
 def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, float] | None = None) -> bytes:
@@ -169,7 +173,7 @@ def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, 
 
 def _resized(image: NDArray[np.float32], longer_px: int) -> NDArray[np.float32]:
     """Hamming weights over the covered area: as sharp as box averages, without their half-pixel jumps."""
-    rows, columns = _fitted(image.shape, longer_px)
+    rows, columns = fitted(image.shape, longer_px)
     if (rows, columns) == image.shape:
         return image
     shrunk = Image.fromarray(image).resize((columns, rows), Image.Resampling.HAMMING)
@@ -184,20 +188,13 @@ def _resized_from(
     Pixel i of it has its center where pixel i * 2**halvings of the whole one has. Taken for the average of the pixels it
     covers it would move the image by up to a quarter of a pixel of the result, so the frame is moved instead.
     """
-    rows, columns = _fitted(whole, longer_px)
+    rows, columns = fitted(whole, longer_px)
     step = 2**halvings
     near = 0.5 - 0.5 / step
     bottom, right = ((side - 0.5) / step + 0.5 for side in whole)
     framed = Image.fromarray(np.pad(image, ((0, 1), (0, 1)), mode="edge"))  # the frame ends beyond the last center
     shrunk = framed.resize((columns, rows), Image.Resampling.HAMMING, box=(near, near, right, bottom))
     return np.clip(np.asarray(shrunk, np.float32), 0.0, 1.0)
-
-
-def _fitted(shape: tuple[int, ...], longer_px: int) -> tuple[int, int]:
-    """Return rows and columns with the aspect kept and the longer side `longer_px`."""
-    scale = longer_px / max(shape)
-    rows, columns = (max(1, round(side * scale)) for side in shape)
-    return rows, columns
 
 
 def _levels(stored: NDArray[Any]) -> NDArray[np.float64]:
