@@ -115,6 +115,13 @@ class Instance:
     size_bytes: int = 0
     uri: str = ""
     """file:// or s3:// copy of the instance, when there is one beside the archive's."""
+    view_position: str = ""
+    """This and the four below as the file itself says; only who looked into it knows, an archive's listing does not."""
+    sex: str = ""
+    age: str = ""
+    """DICOM age string: ``061Y``, ``006M``."""
+    manufacturer: str = ""
+    photometric_interpretation: str = ""
 
     @classmethod
     def parse(cls, value: object) -> Instance:

@@ -51,6 +51,23 @@ def test_a_good_file_says_what_it_is() -> None:
     assert found.to_instance("m").md5 == "m"
 
 
+def test_view_sex_age_and_device_go_into_the_record_and_what_is_of_another_form_does_not() -> None:
+    said = {"ViewPosition": "PA", "PatientSex": "F", "PatientAge": "061Y", "Manufacturer": "Acme  Röntgen"}
+    made = dataset(3)
+    made.SpecificCharacterSet = "ISO_IR 192"
+    for name, value in said.items():
+        setattr(made, name, value)
+    record = inspect(to_bytes(made)).to_instance("")
+    assert (record.view_position, record.sex, record.age) == ("PA", "F", "061Y")
+    assert (record.manufacturer, record.photometric_interpretation) == ("Acme Röntgen", "MONOCHROME2")
+    strange = [(0x00185101, b"CS", b"Doe^Jane"), (0x00100040, b"CS", b"unknown "), (0x00101010, b"AS", b"61 years")]
+    data = dicom(3)
+    for tag, vr, value in strange:
+        data = with_element(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value, data)
+    record = inspect(data).to_instance("")
+    assert (record.view_position, record.sex, record.age, record.manufacturer) == ("", "", "", "")
+
+
 def test_the_orthanc_id_is_the_sha1_of_four_texts() -> None:
     assert orthanc_id("1234", "1.1", "1.2", "1.3") == "61d7c6cf-8668fb56-43779e5d-926398c5-b0470908"
 

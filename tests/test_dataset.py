@@ -11,7 +11,6 @@ from fixtures_learning import LABELS, dicom_file, entry, picture, write_channel,
 from dicom_workflow.archive import pixels
 from dicom_workflow.errors import DatasetError
 from dicom_workflow.learning import dataset
-from dicom_workflow.records import LabelState
 
 
 def write_images(folder, lines):
@@ -89,6 +88,12 @@ def test_lines_of_two_label_lists_are_refused(tmp_path):
         ({"states": {"Edema": "positive", "Mass": "positive"}}, "only labels of the line's list in 'states', got Mass"),
         ({"split": "holdout"}, "'split' as one of train, validation, test, got 'holdout'"),
         ({"truth": ["Edema"]}, "'truth' as an object"),
+        ({"fractions": [0.5]}, "'fractions' as an object of label to share, got list"),
+        ({"fractions": {"Mass": 0.5}}, "only labels of the line's list in 'fractions', got Mass"),
+        ({"fractions": {"Edema": 1.01}}, "'fractions': expected a number from 0 to 1 for Edema, got 1.01"),
+        ({"fractions": {"Edema": -0.1}}, "a number from 0 to 1 for Edema, got -0.1"),
+        ({"fractions": {"Edema": True}}, "a number from 0 to 1 for Edema, got True"),
+        ({"fractions": {"Edema": "0.5"}}, "a number from 0 to 1 for Edema, got 0.5"),
     ],
 )
 def test_a_broken_line_is_left_out_and_described(tmp_path, change, message):
@@ -102,10 +107,11 @@ def test_a_broken_line_is_left_out_and_described(tmp_path, change, message):
     assert message in problem
 
 
-def test_a_line_that_is_not_json_is_left_out(tmp_path):
+@pytest.mark.parametrize("line", ["{broken", json.dumps({**entry(2, [], "train"), "fractions": {"Edema": float("nan")}})])
+def test_a_line_that_is_not_json_is_left_out(tmp_path, line):
     good = entry(0, ["Edema"], "train")
     write_images(tmp_path, [good])
-    (tmp_path / "train.manifest").write_text(json.dumps(good) + "\n{broken\n")
+    (tmp_path / "train.manifest").write_text(json.dumps(good) + f"\n{line}\n")
     channel = dataset.read_channel(tmp_path)
     assert len(channel.samples) == 1
     assert "line 2" in channel.problems[0]
@@ -122,26 +128,11 @@ def test_a_folder_without_manifest_or_usable_line_or_image_is_refused(tmp_path):
         dataset.read_channel(tmp_path)
 
 
-def test_unknown_is_nan_and_uncertain_follows_the_policy(tmp_path):
-    states = {"Edema": "uncertain", "Fracture": "unknown", "No Finding": "positive"}
-    line = {**entry(0, [], "train"), "states": states}
+def test_shares_of_readers_are_read_from_the_line(tmp_path):
+    line = {**entry(0, ["Edema"], "train"), "fractions": {"Edema": 0.6667, "Fracture": 0, "No Finding": 1}}
     write_images(tmp_path, [line])
     write_lines(tmp_path / "train.manifest", [line])
-    samples = dataset.read_channel(tmp_path).samples
-    assert samples[0].states["Edema"] is LabelState.UNCERTAIN
-    expected = {"ignore": np.nan, "ones": 1.0, "zeros": 0.0, "soft": 0.5}
-    for policy, value in expected.items():
-        targets = dataset.to_targets(samples, LABELS, uncertain=policy)
-        assert targets.dtype == np.float32
-        np.testing.assert_array_equal(targets, np.array([[value, np.nan, 1.0]], dtype=np.float32))
-    with pytest.raises(DatasetError, match="uncertain: expected one of ignore, ones, zeros, soft, got 'maybe'"):
-        dataset.to_targets(samples, LABELS, uncertain="maybe")
-    np.testing.assert_array_equal(dataset.to_targets(samples, LABELS, of="truth"), np.full((1, 3), np.nan, np.float32))
-
-
-def test_single_label_wants_exactly_one_positive():
-    targets = np.array([[1, 0, np.nan], [1, 1, 0], [0, 0, 0], [np.nan, np.nan, 1]], dtype=np.float32)
-    assert dataset.has_one_label(targets).tolist() == [True, False, False, True]
+    assert dataset.read_channel(tmp_path).samples[0].fractions == {"Edema": 0.6667, "Fracture": 0.0, "No Finding": 1.0}
 
 
 def test_bad_images_are_named_and_the_rest_is_loaded(tmp_path, capsys):

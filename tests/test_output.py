@@ -183,3 +183,47 @@ def test_a_line_full_of_outlines_is_read_and_goes_on_to_training(tmp_path: Path)
     with pytest.raises(ManifestError, match="at most 100,000 characters"):
         manifest.write(training, output.augmented_lines(objects))
     assert manifest.validate(uri).refused == 1  # as the input of another job it is too long
+
+
+def vote(positive: int, negative: int, uncertain: int, **more: Any) -> dict[str, Any]:
+    return {"state": "positive", "votes": {"positive": positive, "negative": negative, "uncertain": uncertain}, **more}
+
+
+@pytest.mark.parametrize(
+    ("given", "share"),
+    [
+        (vote(2, 1, 0), 0.6667),
+        (vote(1, 1, 0), 0.5),
+        (vote(0, 2, 1), 0.1667),
+        (vote(0, 0, 2), 0.5),
+        (vote(3, 0, 0), 1.0),
+        (vote(0, 9, 0), 0.0),
+        (vote(1, 0, 0), None),
+        (vote(0, 0, 0), None),
+        (vote(2, 1, 0, adjudicated=True), None),
+        ({"state": "positive"}, None),
+        ({"state": "positive", "votes": {"positive": -1, "negative": 4}}, None),
+        ({"state": "positive", "votes": {"positive": "2", "negative": 4}}, None),
+    ],
+)
+def test_the_share_of_readers_counts_uncertain_half_and_silence_not_at_all(given: dict[str, Any], share: float | None) -> None:
+    assert output.fraction_of(given) == share
+
+
+def test_shares_of_several_readers_go_into_the_training_line(tmp_path: Path) -> None:
+    workers = [answer("w1", Edema="positive"), answer("w2", Edema="negative"), answer("w3", Edema="positive", Fracture="uncertain")]
+    line = {"source": ONE, "patient_id": "p", "job": {"annotationsFromAllWorkers": workers}, "job-metadata": METADATA}
+    alone = {**line, "source": TWO, "job": {"annotationsFromAllWorkers": workers[:1]}}
+    objects = list(output.read_output(write_lines(tmp_path / "output.manifest", line, alone)))
+    of_three, of_one = output.augmented_lines(objects)
+    assert of_three["fractions"] == {"Edema": 0.6667}
+    assert of_three["states"] == {"Edema": "positive", "Fracture": "uncertain"}
+    assert "fractions" not in of_one
+
+
+def test_attributes_are_those_of_the_record_and_a_great_age_is_not_told() -> None:
+    known = Instance(ONE, patient_id="p1", view_position="AP", sex="F", age="061Y", manufacturer="Acme")
+    assert output.attributes_of(known) == {"view_position": "AP", "sex": "F", "manufacturer": "Acme", "age": 61}
+    ages = {"000D": 0, "011M": 0, "024M": 2, "060W": 1, "089Y": 89, "097Y": 90, "61": None, "": None}
+    assert {text: output.attributes_of(Instance(ONE, age=text)).get("age") for text in ages} == ages
+    assert output.attributes_of(Instance(ONE, patient_id="p1", sop_instance_uid="1.2")) == {}

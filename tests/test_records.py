@@ -90,6 +90,12 @@ def test_an_instance_reads_null_as_not_given_and_passes_over_other_keys() -> Non
     assert Instance.parse(data) == Instance(ORTHANC_ID)
 
 
+def test_an_instance_of_a_list_written_before_there_were_view_and_age_is_read() -> None:
+    old = {"orthanc_instance_id": ORTHANC_ID, "patient_id": "P1", "modality": "DX", "size_bytes": 7}
+    assert Instance.parse(old) == Instance(ORTHANC_ID, patient_id="P1", modality="DX", size_bytes=7)
+    assert Instance.parse(old).to_json() == old
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -36,12 +36,17 @@ _PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _LONG_FORM = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _VR = re.compile(rb"[A-Z]{2}")
 _UID = re.compile(r"[0-9.]{1,64}")
+_CODE_STRING, _SEX, _AGE_STRING = (re.compile(form) for form in (r"[A-Z0-9 _]{1,16}", "[FMO]", "[0-9]{3}[DWMY]"))
 _TEXT_TAGS = {
     0x00080005: "character_set",
     0x00080016: "sop_class_uid",
     0x00080018: "sop_instance_uid",
     0x00080060: "modality",
+    0x00080070: "manufacturer",
     0x00100020: "patient_id",
+    0x00100040: "sex",
+    0x00101010: "age",
+    0x00185101: "view_position",
     0x0020000D: "study_instance_uid",
     0x0020000E: "series_instance_uid",
     0x00280004: "photometric_interpretation",
@@ -83,6 +88,10 @@ class Inspection:
     bits_allocated: int
     pixel_bytes: int
     size_bytes: int
+    view_position: str = ""
+    sex: str = ""
+    age: str = ""
+    manufacturer: str = ""
 
     @property
     def orthanc_instance_id(self) -> str:
@@ -90,7 +99,7 @@ class Inspection:
         return orthanc_id(self.patient_id, self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
 
     def to_instance(self, md5: str) -> Instance:
-        """Return the record of this file, with the MD5 of its bytes."""
+        """Return the record of this file, with the MD5 of its bytes; what is not of its element's form is left out of it."""
         return Instance(
             orthanc_instance_id=self.orthanc_instance_id,
             patient_id=self.patient_id,
@@ -100,6 +109,11 @@ class Inspection:
             modality=self.modality,
             md5=md5,
             size_bytes=self.size_bytes,
+            view_position=_matching(_CODE_STRING, self.view_position),
+            sex=_matching(_SEX, self.sex),
+            age=_matching(_AGE_STRING, self.age),
+            manufacturer=" ".join(self.manufacturer.split())[:64] if self.manufacturer.isprintable() else "",
+            photometric_interpretation=_matching(_CODE_STRING, self.photometric_interpretation),
         )
 
 
@@ -400,7 +414,15 @@ def _judge(found: _Found, syntax: str, size_bytes: int) -> Inspection:
         bits_allocated=bits,
         pixel_bytes=found.pixel_bytes,
         size_bytes=size_bytes,
+        view_position=texts["view_position"],
+        sex=texts["sex"],
+        age=texts["age"],
+        manufacturer=texts["manufacturer"],
     )
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str:
+    return text if pattern.fullmatch(text) else ""
 
 
 def _text(found: _Found, name: str) -> str:

@@ -6,19 +6,29 @@ Labeling meets learning at a file: `augmented_lines` makes the manifest that a t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dicom_workflow import manifest
 from dicom_workflow.errors import AnswerError, LabelingError, ManifestError, RecordError
-from dicom_workflow.labeling.consolidation import consolidate
+from dicom_workflow.labeling.consolidation import VOTING_STATES, consolidate
 from dicom_workflow.labeling.handlers import read_answers
 from dicom_workflow.labeling.truth import Truth
 from dicom_workflow.records import Answer, ConsolidationRequest, Instance, LabelState, Region, parse_label_list
 from dicom_workflow.storage import Storage
 
 METADATA_SUFFIX = "-metadata"
+UNCERTAIN_SHARE = 0.5
+"""What a reader's "uncertain" adds to the share of readers who saw a finding: neither for nor against."""
+FEWEST_READERS = 2
+"""Votes that a label needs for a share: one reader's answer is a state."""
+ATTRIBUTES = ("view_position", "sex", "manufacturer", "photometric_interpretation")
+"""What goes from an instance's record into the manifest of a training run as it stands."""
+OLDEST = 90
+"""Years; the greatest age that stands in a training manifest."""
+_AGE = re.compile("[0-9]{3}[DWMY]")
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class LabeledObject:
     """The whole line, untouched."""
     states: Mapping[str, LabelState] = field(default_factory=dict)
     confidences: Mapping[str, float] = field(default_factory=dict)
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    """Label → share of readers who saw it, see `fraction_of`; only labels that have one."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     review: tuple[str, ...] = ()
     regions: tuple[Region, ...] = ()
@@ -121,9 +133,7 @@ def _from_line(uri: str, number: int, data: dict[str, Any], attribute: str, stor
         return LabeledObject(**common, failure_reason=f"the label cannot be read: {error}")
 
 
-def _from_label(
-    common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage
-) -> LabeledObject:
+def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage) -> LabeledObject:
     answers, refused = read_answers(value.get("annotationsFromAllWorkers", []), read=storage.read_text, labels=labels)
     if not isinstance(value.get("labels"), Mapping):
         # The published sample leaves the vote to the reader: the same vote as our own Lambda's.
@@ -136,6 +146,7 @@ def _from_label(
         **common,
         states=states,
         confidences={str(label): float(vote.get("confidence", 0.0)) for label, vote in value["labels"].items()},
+        fractions={str(label): share for label, vote in value["labels"].items() if (share := fraction_of(vote)) is not None},
         answers={given.worker_id: given.answer for given in answers},
         review=tuple(value.get("review") or ()),
         regions=tuple(Region.parse(region) for region in value.get("regions") or ()),
@@ -163,6 +174,30 @@ def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     return parse_label_list(data["labels"]) if "labels" in data else ()
 
 
+def fraction_of(vote: Mapping[str, Any]) -> float | None:
+    """Return the share of readers who saw a finding.
+
+    Parameters
+    ----------
+    vote : mapping
+        `consolidation.Vote.to_json`: ``votes`` has how many readers said ``positive``, ``negative`` and ``uncertain``.
+
+    Returns
+    -------
+    float or None
+        (positive + `UNCERTAIN_SHARE` × uncertain) / all votes, in [0, 1], to four decimals; who did not speak of the label has
+        no vote. None with fewer than `FEWEST_READERS` votes, and where an adjudicator decided: the word of that one counts.
+    """
+    votes = vote.get("votes")
+    if vote.get("adjudicated") or not isinstance(votes, Mapping):
+        return None
+    counts = [votes.get(str(state), 0) for state in VOTING_STATES]
+    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) < FEWEST_READERS:
+        return None
+    positive, _, uncertain = counts
+    return round((positive + UNCERTAIN_SHARE * uncertain) / sum(counts), 4)
+
+
 def augmented_lines(
     objects: Sequence[LabeledObject],
     instances: Iterable[Instance] = (),
@@ -174,7 +209,9 @@ def augmented_lines(
     """Yield the augmented manifest lines of the objects that have a label: the output line and what training needs beside it.
 
     Added keys: ``states`` (label → state), ``patient_id``, ``split``, ``image`` (path of the DICOM file below the manifest's
-    folder) and, where a truth table knows the instance, ``truth`` (label → state), which only evaluation may use.
+    folder) and, where they are known, ``fractions`` (label → share of several readers who saw it), ``attributes`` (what the
+    image's own header says of view, sex, age and device, for figures by group) and ``truth`` (label → state, by a truth table),
+    which only evaluation may use.
 
     Parameters
     ----------
@@ -207,12 +244,34 @@ def augmented_lines(
             "patient_id": patient,
             "split": splits[patient],
         }
+        if item.fractions:
+            line["fractions"] = dict(item.fractions)
         if instance:
             line["image"] = f"images/{instance.orthanc_instance_id}.dcm"
+        if instance and (attributes := attributes_of(instance)):
+            line["attributes"] = attributes
         known = truth.states_of(instance.sop_instance_uid) if truth and instance else None
         if known is not None:
             line["truth"] = {label: str(state) for label, state in known.items()}
         yield line
+
+
+def attributes_of(instance: Instance) -> dict[str, Any]:
+    """Return what may be said of an image beside its labels: the known ones of `ATTRIBUTES`, and ``age`` in years.
+
+    Nobody is to be known again by a great age: above `OLDEST` it is given as that.
+    """
+    known = {name: value for name in ATTRIBUTES if (value := getattr(instance, name))}
+    years = _years(instance.age)
+    return known if years is None else {**known, "age": min(years, OLDEST)}
+
+
+def _years(text: str) -> int | None:
+    """Return the whole years of a DICOM age string (PS3.5 6.2, AS): ``061Y``, ``006M``, ``003W`` or ``010D``."""
+    if not _AGE.fullmatch(text):
+        return None
+    in_a_year = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[text[-1]]
+    return int(int(text[:-1]) / in_a_year)
 
 
 def _patient(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
@@ -224,4 +283,3 @@ def _patient(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
             "the line. Give the instances.jsonl of the upload, or a 'patient_id' in the manifest."
         )
     return patient
-

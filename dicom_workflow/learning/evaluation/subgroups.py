@@ -50,7 +50,7 @@ def read_groups(line: Mapping[str, Any], image: str | Path | None = None) -> dic
     ----------
     line : mapping
         Manifest line: ``view_position``, ``sex``, ``age`` (years), ``site``, ``manufacturer`` and
-        ``photometric_interpretation`` are looked at; what it says goes before the header.
+        ``photometric_interpretation`` are looked at, in the line itself, then in its ``attributes``, then in the header.
     image : path, optional
         DICOM file; only its header is read, and a file that cannot be read says nothing.
 
@@ -60,8 +60,10 @@ def read_groups(line: Mapping[str, Any], image: str | Path | None = None) -> dic
         `UNKNOWN` where neither says, `OTHER` where what is said is no view, sex or interpretation that there is.
     """
     header = _header(image) if image is not None else {}
-    said = {name: str(line.get(name) or header.get(tag) or "") for name, tag in _TAGS.items()}
-    age = line.get("age") if line.get("age") is not None else header.get("PatientAge")
+    attributes = line.get("attributes")
+    known = {**(attributes if isinstance(attributes, Mapping) else {}), **line}
+    said = {name: str(known.get(name) or header.get(tag) or "") for name, tag in _TAGS.items()}
+    age = known.get("age") if known.get("age") is not None else header.get("PatientAge")
     return {
         "view_position": _one_of(said["view_position"], {view: view for view in _VIEWS}),
         "sex": _one_of(said["sex"], _SEXES),
