@@ -24,6 +24,7 @@
     ├── LearningError                 a model cannot be trained, loaded or evaluated
     │   ├── DatasetError              the training data do not fit together
     │   ├── BundleError               a model bundle is incomplete or was changed
+    │   ├── WeightsError              a file of weights cannot be trusted, or is not of this network
     │   └── CacheError                decoded images cannot be kept on disk
     ├── DeployError                   something could not be packed or sent to AWS
     ├── ServiceError                  a local service did not start or stopped answering
@@ -144,6 +145,10 @@ class DatasetError(LearningError):
 
 class BundleError(LearningError):
     """A model bundle is incomplete or was changed."""
+
+
+class WeightsError(LearningError):
+    """A file of weights cannot be trusted, or is not of this network."""
 
 
 class CacheError(LearningError):
