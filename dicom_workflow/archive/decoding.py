@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -14,11 +14,12 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
+from dicom_workflow.archive.code_stream import code_stream_size, halvings_of, lower_resolution
 from dicom_workflow.archive.inspection import check_deflated
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
 
@@ -37,10 +38,6 @@ _DECODERS = {
 # pydicom stops quietly at the end of a cut file; then the pixel data are simply not there. These bytes tell the two apart.
 _ENCAPSULATED_PIXELS = tuple(b"\xe0\x7f\x10\x00" + vr + b"\x00\x00\xff\xff\xff\xff" for vr in (b"OB", b"OW"))
 _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
-
-_JPEG2000_CODING, _JPEG2000_TILE = 0xFF52, 0xFF90
-_JPEG2000_SIZE, _JP2_FILE = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
-_JPEG_FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}  # SOF markers; tables lie between them
 
 _READ_ERRORS = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, OverflowError, struct.error,
                 zlib.error, RecursionError)  # fmt: skip
@@ -75,8 +72,7 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
         raise DicomError(f"{where}: expected a readable file, got: {error.strerror or error}.") from error
     if data[128:132] == b"DICM" and len(data) < 160:
         raise TruncatedDicomError(f"{where}: ends inside its file meta information, after {len(data)} bytes. {_AGAIN}")
-    pixels_at = max(data.rfind(mark) for mark in _ENCAPSULATED_PIXELS)
-    if data[128:132] == b"DICM" and pixels_at >= 0 and data.find(_SEQUENCE_DELIMITER, pixels_at) < 0:
+    if data[128:132] == b"DICM" and _ends_in_pixels(data):
         raise TruncatedDicomError(f"{where}: ends inside its compressed pixel data, after {len(data)} bytes. {_AGAIN}")
     check_deflated(data)
     try:
@@ -94,6 +90,12 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
     if not has_class:
         raise NotDicomError(f"{where}: expected a DICOM instance with a SOP Class UID, got a data set without one.")
     return dataset
+
+
+def _ends_in_pixels(data: bytes) -> bool:
+    """Say whether compressed pixel data begin that no delimiter ends; from behind, where a whole file has it at once."""
+    last_end = max(0, data.rfind(_SEQUENCE_DELIMITER))
+    return any(data.find(mark, last_end) >= 0 for mark in _ENCAPSULATED_PIXELS)
 
 
 def _cut_element(dataset: Dataset) -> str:
@@ -179,7 +181,7 @@ def reduced_values(dataset: Dataset, longer_px: int) -> tuple[NDArray[Any], int]
 
     References
     ----------
-    ISO/IEC 15444-1 A.5.1 (SIZ), A.6.1 (COD), B.5 (resolution levels), F.3 (an even pixel is a low-pass pixel).
+    ISO/IEC 15444-1 B.5 (resolution levels), F.3 (an even pixel is a low-pass pixel).
     """
     bits = _check_supported(dataset, name_of(dataset))
     rows, columns = int(dataset.Rows), int(dataset.Columns)
@@ -189,39 +191,50 @@ def reduced_values(dataset: Dataset, longer_px: int) -> tuple[NDArray[Any], int]
         return None
     try:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        halvings = min(halvings, _halvings(frame, (rows, columns), bits))
-        if halvings < 1 or rows * columns > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
-            return None
-        with Image.open(io.BytesIO(frame), formats=["JPEG2000"]) as image:
-            image.reduce = halvings  # type: ignore[method-assign,assignment]  # of this format an attribute, see Pillow's page
-            # Pillow expects sides rounded to the nearest, the code stream has them rounded up (B.5): multiples make them equal.
-            image._size = (-(-columns >> halvings) << halvings, -(-rows >> halvings) << halvings)
-            values = np.array(image)
+        halvings = min(halvings, halvings_of(frame, (rows, columns), bits))
     except _DECODE_ERRORS:
         return None
-    if values.shape != (-(-rows >> halvings), -(-columns >> halvings)) or values.dtype.kind != "u":
+    shape = -(-rows >> halvings), -(-columns >> halvings)
+    for decoded in (_by_its_beginning, _by_pillow) if halvings >= 1 else ():
+        with contextlib.suppress(*_DECODE_ERRORS):
+            values = decoded(dataset, frame, halvings, shape)
+            if values is not None and values.shape == shape and values.dtype.kind == "u":
+                return values, halvings
+    return None
+
+
+def _by_its_beginning(dataset: Dataset, frame: bytes, halvings: int, shape: tuple[int, int]) -> NDArray[Any] | None:
+    """Decode only the bytes of the lower resolution, by the decoder of whole images."""
+    shorter = lower_resolution(frame, halvings)
+    if shorter is None:
         return None
+    syntax = dataset.file_meta.TransferSyntaxUID
+    described: dict[str, Any] = {
+        "rows": shape[0],
+        "columns": shape[1],
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": dataset.PhotometricInterpretation,
+        "bits_allocated": dataset.BitsAllocated,
+        "bits_stored": dataset.BitsStored,
+        "pixel_representation": 0,
+        "pixel_keyword": "PixelData",
+    }
+    values, _ = get_decoder(syntax).as_array(encapsulate([shorter]), decoding_plugin=_plugin(syntax), **described)
+    return values
+
+
+def _by_pillow(dataset: Dataset, frame: bytes, halvings: int, shape: tuple[int, int]) -> NDArray[Any] | None:
+    """Have Pillow find the lower resolution in a code stream in which it does not come first; it takes half as long again."""
+    if dataset.Rows * dataset.Columns > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
+        return None
+    with Image.open(io.BytesIO(frame), formats=["JPEG2000"]) as image:
+        image.reduce = halvings  # type: ignore[method-assign,assignment]  # of this format an attribute, see Pillow's page
+        # Pillow expects sides rounded to the nearest, the code stream has them rounded up (B.5): multiples make them equal.
+        image._size = (shape[1] << halvings, shape[0] << halvings)
+        values = np.array(image)
     # Pillow fills its 16 bits from above.
-    return (values >> (16 - bits) if values.dtype.itemsize == 2 else values), halvings
-
-
-def _halvings(frame: bytes, size: tuple[int, int], bits: int) -> int:
-    """Return how often a plain JPEG 2000 code stream of one unsigned component may be halved; 0 for any other."""
-    if not frame.startswith(_JPEG2000_SIZE):
-        return 0
-    _, right, bottom, left, top, _, _, _, _, components, depth, step_x, step_y = struct.unpack_from(">H8LH3B", frame, 6)
-    # A grid that does not begin at 0, or has holes, puts the pixels of a lower resolution elsewhere.
-    if (left, top, components, depth, step_x, step_y) != (0, 0, 1, bits - 1, 1, 1) or (bottom, right) != size:
-        return 0
-    at = 2
-    while at + 4 <= len(frame):
-        marker, length = struct.unpack_from(">2H", frame, at)
-        if marker == _JPEG2000_CODING:
-            return frame[at + 9]
-        if marker == _JPEG2000_TILE or marker < 0xFF00:
-            break
-        at += 2 + length
-    return 0
+    return values >> (16 - int(dataset.BitsStored)) if values.dtype.itemsize == 2 else values
 
 
 def _check_supported(dataset: Dataset, name: str) -> int:
@@ -252,7 +265,7 @@ def _check_supported(dataset: Dataset, name: str) -> int:
 def _check_code_stream(dataset: Dataset, name: str) -> None:
     """A code stream names its own size, and decoders take memory for that one: a kilobyte can ask for many gigabytes."""
     try:
-        found = _code_stream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+        found = code_stream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
     except (*_READ_ERRORS, IndexError):
         return  # broken: the decoder says how
     if found and found != (dataset.Rows, dataset.Columns, 1):
@@ -260,28 +273,6 @@ def _check_code_stream(dataset: Dataset, name: str) -> None:
             f"{name}: expected a code stream of {dataset.Rows} rows × {dataset.Columns} columns with one component, as its "
             f"header says, got one of {found[0]} × {found[1]} with {found[2]}. {_AGAIN}"
         )
-
-
-def _code_stream_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components of a JPEG, JPEG-LS or JPEG 2000 code stream, None for anything else.
-
-    References
-    ----------
-    ISO/IEC 10918-1 B.2.2 (SOF), 14495-1 C.2.2 (SOF55), 15444-1 A.5.1 (SIZ).
-    """
-    if frame.startswith((_JPEG2000_SIZE, _JP2_FILE)):
-        # In a JP2 file boxes come first, and one of them may hold what only looks like a code stream: the largest counts.
-        starts = [found.start() for found in re.finditer(_JPEG2000_SIZE, frame)] if frame.startswith(_JP2_FILE) else [0]
-        sizes = [struct.unpack_from(">4L16xH", frame, start + 8) for start in starts]
-        sizes = [(bottom - top, right - left, components) for right, bottom, left, top, components in sizes]
-        return max(sizes, key=lambda size: size[0] * size[1] * size[2], default=None)
-    at = 2
-    while frame[:2] == b"\xff\xd8" and frame[at] == 0xFF:
-        if frame[at + 1] in _JPEG_FRAMES:
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, components
-        at += 1 if frame[at + 1] == 0xFF else 2 + int(struct.unpack_from(">H", frame, at + 2)[0])  # FF may fill
-    return None
 
 
 def _transfer_syntax(dataset: Dataset, name: str) -> UID:
