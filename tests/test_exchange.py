@@ -137,10 +137,13 @@ def test_a_report_has_no_error_for_dciodvfy(model, image, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def onnx_file(model: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def onnx_file(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Written by the command line, which needs no image for it."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"{name} of requirements-dev.txt is not installed")
-    return onnx_export.export(model, tmp_path_factory.mktemp("onnx") / "model.onnx")
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    assert cli.main(["predict", str(folder), "--onnx", str(path)]) == 0
+    return path
 
 
 def test_an_onnx_file_answers_as_torch_does_for_any_number_of_images(model, onnx_file):

@@ -72,6 +72,18 @@ def test_a_channel_becomes_a_line_per_image_and_a_bad_image_is_named(trained, tm
     assert set(written[0]["probabilities"]) == set(LABELS)
 
 
+def test_a_channel_is_predicted_from_the_cache_of_an_earlier_run(trained, tmp_path):
+    write_channel(tmp_path, 10)
+    samples = dataset.read_channel(tmp_path).samples
+    cache_dir = tmp_path / "cache"
+    assert dataset.load_images(samples, size_px=40, progress=False, cache_dir=cache_dir).decoded == 10
+    kept, _ = inference.predict_channel(trained, tmp_path, tmp_path / "kept.jsonl", progress=False, cache_dir=cache_dir)
+    fresh, _ = inference.predict_channel(trained, tmp_path, tmp_path / "fresh.jsonl", progress=False)
+    assert kept.read_text() == fresh.read_text()
+    again = dataset.load_images(samples, size_px=40, progress=False, cache_dir=cache_dir)
+    assert again.decoded == 0
+
+
 def test_a_prediction_says_what_is_positive_and_what_contradicts_no_finding(trained):
     prediction = inference.to_prediction(trained, np.array([0.7, 0.2, 0.9]))
     assert prediction == {

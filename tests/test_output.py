@@ -211,7 +211,8 @@ def test_the_share_of_readers_counts_uncertain_half_and_silence_not_at_all(given
 
 
 def test_shares_of_several_readers_go_into_the_training_line(tmp_path: Path) -> None:
-    workers = [answer("w1", Edema="positive"), answer("w2", Edema="negative"), answer("w3", Edema="positive", Fracture="uncertain")]
+    both = {"Edema": "positive", "Fracture": "uncertain"}
+    workers = [answer("w1", Edema="positive"), answer("w2", Edema="negative"), answer("w3", **both)]
     line = {"source": ONE, "patient_id": "p", "job": {"annotationsFromAllWorkers": workers}, "job-metadata": METADATA}
     alone = {**line, "source": TWO, "job": {"annotationsFromAllWorkers": workers[:1]}}
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", line, alone)))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from dicom_workflow.errors import DatasetError
-from dicom_workflow.learning import network
 from dicom_workflow.learning.dataset import Sample, UncertainPolicy, has_one_label, to_targets
+from dicom_workflow.learning.loss import Loss
 from dicom_workflow.records import LabelState
 
 torch.set_num_threads(1)
@@ -100,7 +100,7 @@ def test_judging_never_looks_at_shares():
 def test_the_loss_of_a_share_is_least_where_the_probability_is_that_share():
     share = torch.tensor([[0.25, NAN]])
     chances = [0.05, 0.15, 0.25, 0.35, 0.95]
-    losses = [float(network.masked_bce(torch.logit(torch.tensor([[chance, 0.5]])), share)) for chance in chances]
+    losses = [float(Loss()(torch.logit(torch.tensor([[chance, 0.5]])), share)) for chance in chances]
     assert chances[int(np.argmin(losses))] == 0.25
 
 

@@ -125,8 +125,21 @@ def predict_channel(
     splits: Sequence[str] = ("test",),
     workers: int = 2,
     progress: bool = True,
+    cache_dir: str | Path | None = None,
+    cache_gb: float = 20.0,
 ) -> tuple[Path, tuple[str, ...]]:
     """Predict every image of some splits of a training channel.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    channel : str or Path
+        Folder of `dataset.read_channel`.
+    output : str or Path
+        The file to write.
+    splits : sequence of str
+    workers, progress, cache_dir, cache_gb
+        See `dataset.load_images`; with the cache of a training run of the same image size nothing is decoded again.
 
     Returns
     -------
@@ -137,7 +150,13 @@ def predict_channel(
     """
     samples = [sample for sample in read_channel(channel).samples if sample.split in splits]
     loaded = load_images(
-        samples, size_px=bundle.size_px, workers=workers, progress=progress, version=bundle.preprocessing_version
+        samples,
+        size_px=bundle.size_px,
+        workers=workers,
+        progress=progress,
+        version=bundle.preprocessing_version,
+        cache_dir=cache_dir,
+        cache_gb=cache_gb,
     )
     scores = predict_images(bundle, loaded.images)
     return write_predictions(output, bundle, loaded.samples, scores), loaded.problems
