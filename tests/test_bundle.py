@@ -14,7 +14,7 @@ import torch
 
 import dicom_workflow
 from dicom_workflow.errors import BundleError, LearningError
-from dicom_workflow.learning import bundle, checkpoint, network
+from dicom_workflow.learning import bundle, checkpoint, description, network
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.dataset import preprocessing_version
 
@@ -49,8 +49,10 @@ def folder(trained, tmp_path):
 
 
 def change(folder, **values):
+    """Write other values into a description, with a seal that fits them."""
     path = folder / "bundle.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    text = json.dumps({**json.loads(path.read_text()), **values, "sha256": description.UNSEALED})
+    path.write_bytes(description.sealed(text))
 
 
 def test_a_bundle_comes_back_as_it_was_saved(trained, folder):
@@ -63,11 +65,12 @@ def test_a_bundle_comes_back_as_it_was_saved(trained, folder):
 
 
 def test_the_description_says_what_made_it(folder):
-    description = bundle.read_description(folder)
-    assert description["labels"] == list(LABELS)
-    assert description["preprocessing"]["normalization"] == {"mean": 0.4, "std": 0.2}
-    assert description["weights"]["size_bytes"] == (folder / "model.safetensors").stat().st_size
-    made_by = description["provenance"]
+    says = bundle.read_description(folder)
+    assert says["schema"] == "dicom-workflow/bundle/2"
+    assert says["labels"] == list(LABELS)
+    assert says["preprocessing"]["normalization"] == {"mean": 0.4, "std": 0.2}
+    assert says["weights"]["size_bytes"] == (folder / "model.safetensors").stat().st_size
+    made_by = says["provenance"]
     assert made_by["versions"]["dicom_workflow"] == dicom_workflow.__version__
     assert made_by["versions"]["torch"] == torch.__version__
     assert made_by["commit"] == "abc"
@@ -96,7 +99,7 @@ def test_weights_of_another_network_are_refused(folder):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"schema": "dicom-workflow/bundle/9"}, "expected schema 'dicom-workflow/bundle/1', got 'dicom-workflow/bundle/9'"),
+        ({"schema": "dicom-workflow/bundle/9"}, "expected schema 'dicom-workflow/bundle/2', got 'dicom-workflow/bundle/9'"),
         ({"mode": "both"}, "expected mode multi-label or single-label"),
         ({"size_px": 10**9}, "size_px from 16 to 8192"),
         ({"size_px": "wide"}, "invalid literal"),
@@ -109,6 +112,11 @@ def test_weights_of_another_network_are_refused(folder):
         ({"metrics": [1]}, "cannot convert dictionary update sequence"),
         ({"thresholds": dict.fromkeys(LABELS, math.nan)}, "finite mean, std and thresholds, got 0.0, 0.4, 0.2 and .nan"),
         ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"dropout": 5}}}, "a dropout from 0 to 1 and .* got 5.0"),
+        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": 2}}}, "got 2 and weights of 1"),
+        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": 0}}}, "a whole number from 1 to 32 .* got 0 and"),
+        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": 33}}}, "got 33 and"),
+        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": True}}}, "got True and"),
+        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": "2"}}}, "got 2 and"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(folder, values, message):
@@ -159,7 +167,7 @@ def test_an_archive_cannot_promise_more_than_memory_holds(folder, tmp_path):
     header[148:156] = f"{sum(header):06o}\0 ".encode()
     with gzip.open(tmp_path / "sparse.tar.gz", "wb") as stream:
         stream.write(bytes(header) + bytes(1024))
-    with pytest.raises(BundleError, match=r"expected model\.safetensors of at most 2,147,483,648 bytes, got 107,374,182,400"):
+    with pytest.raises(BundleError, match=r"expected model\.safetensors of at most 1,073,741,824 bytes, got 107,374,182,400"):
         bundle.unpack(tmp_path / "sparse.tar.gz", tmp_path / "target")
 
 

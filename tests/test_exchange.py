@@ -22,6 +22,7 @@ from dicom_workflow.errors import BundleError, DicomError, LearningError
 from dicom_workflow.learning import bundle, dataset, inference, onnx_export, structured_report
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.calibration import Calibration
+from dicom_workflow.learning.description import UNSEALED, sealed
 
 torch.set_num_threads(1)
 LABELS = ("Edema", "Lung Opacity", "No Finding")
@@ -206,7 +207,7 @@ def test_an_archives_own_monai_files_are_not_taken_from_it(folder, tmp_path):
     again = bundle.unpack(bundle.pack(copy, tmp_path / "model.tar.gz"), tmp_path / "again")
     for name in ("inference.json", "metadata.json"):
         assert (again / "configs" / name).read_bytes() == (folder / "configs" / name).read_bytes()
-    (copy / "bundle.json").write_text(json.dumps({"schema": bundle.BUNDLE_SCHEMA}))
+    (copy / "bundle.json").write_bytes(sealed(json.dumps({"schema": bundle.BUNDLE_SCHEMA, "sha256": UNSEALED})))
     with pytest.raises(BundleError, match="expected a complete description, got: KeyError"):
         bundle.unpack(bundle.pack(copy, tmp_path / "half.tar.gz"), tmp_path / "half")
 

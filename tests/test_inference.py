@@ -105,10 +105,11 @@ def test_a_bundle_keeps_its_calibration_and_predicts_with_it_and_an_old_one_with
     plain = inference.predict_images(trained, images).astype(float)
     logits = np.log(plain / (1 - plain)) * [0.5, 2.0, 1.0] + [-1.0, 0.5, 0.0]
     assert inference.predict_images(bundle.load(folder), images) == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-5)
-    description = json.loads((folder / "bundle.json").read_text())
-    (folder / "bundle.json").write_text(json.dumps({k: v for k, v in description.items() if k != "calibration"}))
+    old = {key: value for key, value in json.loads((folder / "bundle.json").read_text()).items() if key != "sha256"}
+    old["schema"] = "dicom-workflow/bundle/1"
+    (folder / "bundle.json").write_text(json.dumps({key: value for key, value in old.items() if key != "calibration"}))
     assert inference.predict_images(bundle.load(folder), images) == pytest.approx(plain, abs=1e-6)
-    (folder / "bundle.json").write_text(json.dumps({**description, "calibration": {"method": "magic"}}))
+    (folder / "bundle.json").write_text(json.dumps({**old, "calibration": {"method": "magic"}}))
     with pytest.raises(BundleError, match="expected 'calibration' with a method of none, temperature, platt"):
         bundle.load(folder)
 

@@ -5,11 +5,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from dicom_workflow.errors import BundleError
+from dicom_workflow.learning.description import DESCRIPTION_NAME, WEIGHTS_NAME
+from dicom_workflow.learning.files import write_atomically
 
 FOLDER = "configs"
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+
+
+def write(description: Mapping[str, Any], folder: Path) -> None:
+    """Write MONAI's two files of a bundle beside its own.
+
+    Raises
+    ------
+    BundleError
+        The description lacks what they say.
+    """
+    try:
+        configs = configs_of(description, WEIGHTS_NAME)
+        texts = {name: json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) for name, config in configs.items()}
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{folder / DESCRIPTION_NAME}: expected a complete description, got: {error!r:.120}") from None
+    (folder / FOLDER).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        write_atomically(folder / FOLDER / name, text.encode("utf-8") + b"\n")
 
 
 def configs_of(description: Mapping[str, Any], weights_name: str) -> dict[str, dict[str, Any]]:
@@ -30,6 +54,8 @@ def _metadata(description: Mapping[str, Any]) -> dict[str, Any]:
     versions = provenance.get("versions") or {}
     size_px = description["size_px"]
     mean, std = (description["preprocessing"]["normalization"][key] for key in ("mean", "std"))
+    members = description["network"]["arguments"].get("members", 1)
+    networks = "DenseNet121" if members == 1 else f"{members} DenseNet121, averaged,"
     return {
         "schema": _SCHEMA,
         "version": "1.0.0",
@@ -40,7 +66,7 @@ def _metadata(description: Mapping[str, Any]) -> dict[str, Any]:
         "required_packages_version": {"safetensors": "0.5"},
         "name": "Chest radiograph classifier",
         "task": f"{description['mode']} classification of chest radiographs",
-        "description": "DenseNet121 for findings on chest radiographs. Not a medical device. bundle.json says more.",
+        "description": f"{networks} for findings on chest radiographs. Not a medical device. bundle.json says more.",
         "authors": "dicom-workflow",
         "copyright": "of whoever trained it",
         "network_data_format": {
@@ -79,19 +105,19 @@ def _inference(description: Mapping[str, Any], weights_name: str) -> dict[str, A
     arguments = description["network"]["arguments"]
     mean, std = (description["preprocessing"]["normalization"][key] for key in ("mean", "std"))
     numbers = (description.get("calibration") or {}).get("labels") or {}
+    dropout, members = float(arguments.get("dropout", 0.0)), int(arguments.get("members", 1))
+    outputs = len(description["labels"])
+    network = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 1, "out_channels": outputs, "dropout_prob": dropout}
+    if members > 1:  # MONAI has no module that averages others
+        ours = "dicom_workflow.learning.network.build"
+        network = {"_target_": ours, "labels": "@labels", "dropout": dropout, "members": members}
     activation = {"softmax": True} if description["mode"] == "single-label" else {"sigmoid": True}
     return {
         "imports": ["$import torch", "$from pathlib import Path", "$from safetensors.torch import load_file"],
         "bundle_root": ".",
         "device": "cpu",
         "labels": list(description["labels"]),
-        "network_def": {
-            "_target_": "DenseNet121",
-            "spatial_dims": 2,
-            "in_channels": 1,
-            "out_channels": len(description["labels"]),
-            "dropout_prob": float(arguments.get("dropout", 0.0)),
-        },
+        "network_def": network,
         "weights": f"$load_file(Path(@bundle_root) / {weights_name!r}, device=@device)",
         "network": "$(@network_def.load_state_dict(@weights), @network_def.to(@device).eval())[1]",
         "preprocessing": {
