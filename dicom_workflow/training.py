@@ -66,6 +66,7 @@ def train(
     instance_type: str = "ml.g5.xlarge",
     channel_uri: str = "",
     model_uri: str = "",
+    job: Mapping[str, Any] | None = None,
     poll_seconds: float = 30.0,
 ) -> Trained:
     """Train on a channel and return what came out.
@@ -84,11 +85,15 @@ def train(
         Settings of the training script, by name.
     role_arn, instance_type, channel_uri, model_uri : str
         For SageMaker: the execution role, the machine, and the s3:// folders for the channel and for the model.
+    job : mapping, optional
+        For SageMaker: further fields of `deploy.TrainingRequest`, such as ``{"instance_count": 2, "spot": False}``.
 
     Raises
     ------
     LearningError
         The training failed; the message has the end of its log, or the job's own reason.
+    DeployError
+        The job could not run as it is asked for, or SageMaker refused it. Nothing was sent yet, or the channel only.
     SettingsError
         `train_on` is neither of the two.
     """
@@ -97,22 +102,25 @@ def train(
     if train_on == "local":
         result = run_training(channel, folder, on_epoch=on_epoch, **dict(flags or {}))
         return Trained(to_uri(result.model_dir), result.evaluation, result.history)
-    storage = Storage(settings)
-    upload_channel(channel, channel_uri, storage)
-    job = deploy.submit_training(
-        settings,
-        role=role_arn,
-        channel_uri=channel_uri,
-        output_uri=model_uri,
-        hyperparameters=flags,
-        instance_type=instance_type,
+    request = deploy.TrainingRequest.parse(
+        {
+            "role": role_arn,
+            "channel_uri": channel_uri,
+            "output_uri": model_uri,
+            "hyperparameters": dict(flags or {}),
+            "instance_type": instance_type,
+            **(job or {}),
+        }
     )
-    wait(settings, job.name, poll_seconds=poll_seconds)
-    evaluation, history = read_output(f"{model_uri.rstrip('/')}/{job.name}/output/output.tar.gz", storage)
+    storage = Storage(settings)
+    upload_channel(channel, request.channel_uri, storage)
+    submitted = deploy.submit_training(settings, request)
+    wait(settings, submitted.name, poll_seconds=poll_seconds)
+    evaluation, history = read_output(submitted.output_uri, storage)
     for line in history:
         if on_epoch:
             on_epoch(line)
-    return Trained(job.model_uri, evaluation, tuple(history))
+    return Trained(submitted.model_uri, evaluation, tuple(history))
 
 
 def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:

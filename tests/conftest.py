@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fixtures_browser"]
+pytest_plugins = ["fixtures_browser", "fixtures_foundation"]
 
 FENCES = {
     "AWS_ACCESS_KEY_ID": "testing",

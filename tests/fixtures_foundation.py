@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
+import pytest
 import requests
+from botocore.client import BaseClient
 from moto.server import ThreadedMotoServer
 
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage
 
 BUCKET = "radiographs"
+ROLE = "arn:aws:iam::123456789012:role/training"
 
 
 @contextlib.contextmanager
@@ -44,3 +49,45 @@ def s3_storage(workspace: Path) -> Iterator[Storage]:
         with contextlib.closing(client):
             client.create_bucket(Bucket=BUCKET)
             yield Storage(Settings(workspace, s3_url=url), client=client)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty AWS that every client of this process speaks to."""
+    with aws_server() as url:
+        for name, value in {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAGEMAKER_VALIDATE_ROLE": "false",  # asks IAM what moto does not simulate
+        }.items():
+            monkeypatch.setenv(name, value)
+        yield url
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Every request to AWS of this process, as (operation, parameters), in order; they are carried out all the same."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    call = BaseClient._make_api_call
+
+    def recorded(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        found.append((operation, parameters))
+        return call(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", recorded)
+    return found
+
+
+@pytest.fixture
+def aws_bucket(aws: str) -> Any:
+    """S3's client of that AWS, with a bucket ``sagemaker-runs`` that holds a channel, and a role that SageMaker may take."""
+    pytest.importorskip("sagemaker.train")
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket="sagemaker-runs")
+    s3.put_object(Bucket="sagemaker-runs", Key="channel/train.manifest", Body=b"{}")
+    trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    boto3.client("iam", region_name="us-east-1").create_role(RoleName="training", AssumeRolePolicyDocument=policy)
+    return s3

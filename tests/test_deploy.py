@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from fixtures_foundation import aws_server
+from fixtures_foundation import ROLE
 
 from dicom_workflow import deploy
-from dicom_workflow.deploy import build_lambda_zip, modules_of, stage_source, submit_training
+from dicom_workflow.deploy import TrainingRequest, build_lambda_zip, modules_of, stage_source, submit_training
+from dicom_workflow.deploy.hyperparameters import as_it_arrives, checked
 from dicom_workflow.errors import DeployError
+from dicom_workflow.learning import tracking
+from dicom_workflow.learning.runner import METRIC_DEFINITIONS
 from dicom_workflow.records import Answer, LabelState
 from dicom_workflow.settings import Settings
+from dicom_workflow.storage import Storage
 
 ORTHANC_ID = "-".join(["0123abcd"] * 5)
 LAMBDA_FILES = [
@@ -109,6 +116,7 @@ def test_the_staged_script_runs_without_the_checkout(tmp_path: Path) -> None:
     staged = stage_source(tmp_path / "source")
     assert (staged / "requirements.txt").is_file()
     assert not (staged / "dicom_workflow" / "labeling").exists()
+
     def run(*arguments: str) -> str:
         command, environment = [sys.executable, *arguments], {**os.environ, "PYTHONPATH": ""}
         done = subprocess.run(command, cwd=staged, env=environment, capture_output=True, text=True, timeout=120)
@@ -120,6 +128,35 @@ def test_the_staged_script_runs_without_the_checkout(tmp_path: Path) -> None:
     assert "--batch_size" in run("monai_dicom.py", "--help")
 
 
+NOT_IN_CONTAINERS = {
+    "torch": "the container's own",
+    "numpy": "the container's own",
+    "mlflow": "added for runs that track with it",
+    "dotenv": "settings are read at home",
+    "botocore": "comes with boto3",
+}
+
+
+def test_the_containers_requirements_name_every_package_that_staged_modules_import(tmp_path: Path) -> None:
+    staged = stage_source(tmp_path / "source")
+    imported = set()
+    for path in staged.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.partition(".")[0] for name in names}
+    imported -= {*sys.stdlib_module_names, *NOT_IN_CONTAINERS, "dicom_workflow"}
+    text = (staged / "requirements.txt").read_text()
+    named = set(re.findall(r"^[a-z0-9-]+", text, flags=re.MULTILINE))
+    assert {name.replace("PIL", "pillow") for name in imported} <= named
+    assert not named & {"torch", "torchvision", "numpy"}
+
+
+def test_a_run_that_is_tracked_gets_the_packages_for_it(tmp_path: Path) -> None:
+    staged = stage_source(tmp_path / "source", requirements=tracking.requirements("mlflow,tensorboard"))
+    assert (staged / "requirements.txt").read_text().splitlines()[-2:] == ["tensorboard>=2.18,<3", "mlflow>=3.5,<4"]
+
+
 def test_a_folder_with_files_is_not_staged_over(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DeployError, match="expected an empty folder"):
@@ -128,67 +165,180 @@ def test_a_folder_with_files_is_not_staged_over(tmp_path: Path) -> None:
 
 # ---- Training on SageMaker --------------------------------------------------------------------------------------------------
 
-ROLE = "arn:aws:iam::123456789012:role/training"
-TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+ASKED = {"role": ROLE, "channel_uri": "s3://sagemaker-runs/channel", "output_uri": "s3://sagemaker-runs/models"}
+SENT = {
+    "epochs": 3,
+    "learning_rate": 1e-3,
+    "progress": False,
+    "mode": "multi-label",
+    "commit": 'a "quoted" $HOME \\ `text` of two\nlines, é',
+    "size_px": None,
+}
+
+
+Submit = Callable[..., tuple[deploy.TrainingJob, dict[str, Any]]]
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A moto server that every AWS client of this process speaks to."""
-    with aws_server() as url:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SAGEMAKER_VALIDATE_ROLE": "false",  # asks IAM what moto does not simulate
-        }.items():
-            monkeypatch.setenv(name, value)
-        yield url
+def submit(aws_bucket: Any, asked: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> Submit:
+    """Submits a job to the AWS of the test, and returns it and what SageMaker was asked for."""
+
+    def submit(**changes: Any) -> tuple[deploy.TrainingJob, dict[str, Any]]:
+        job = submit_training(Settings(tmp_path, region="us-east-1"), TrainingRequest.parse({**ASKED, **changes}))
+        [sent] = [parameters for operation, parameters in asked if operation == "CreateTrainingJob"]
+        return job, sent
+
+    return submit
 
 
-def test_sagemaker_is_asked_for_exactly_this_training_job(aws: str, tmp_path: Path) -> None:
-    pytest.importorskip("sagemaker.train")
-    s3 = boto3.client("s3", region_name="us-east-1")
-    s3.create_bucket(Bucket="sagemaker-runs")
-    s3.put_object(Bucket="sagemaker-runs", Key="channel/train.manifest", Body=b"{}")
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [TRUST]})
-    boto3.client("iam", region_name="us-east-1").create_role(RoleName="training", AssumeRolePolicyDocument=policy)
-    job = submit_training(
-        Settings(tmp_path, region="us-east-1"),
-        role=ROLE,
-        channel_uri="s3://sagemaker-runs/channel",
-        output_uri="s3://sagemaker-runs/models",
-        hyperparameters={"epochs": 3, "learning_rate": 1e-3, "progress": False, "mode": "multi-label", "size_px": None},
-        job_name="chest",
-        tags={"project": "chest"},
-    )
-    sagemaker = boto3.client("sagemaker", region_name="us-east-1")
-    sent: dict[str, Any] = sagemaker.describe_training_job(TrainingJobName=job.name)
+def channels_of(sent: dict[str, Any]) -> dict[str, str]:
+    return {channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in sent["InputDataConfig"]}
+
+
+def test_sagemaker_is_asked_for_exactly_this_training_job(submit: Submit, aws_bucket: Any) -> None:
+    job, sent = submit(hyperparameters={**SENT, "commit": None}, job_name="chest", tags={"project": "chest"})
     assert job.name.startswith("chest-")
     assert job.model_uri == f"s3://sagemaker-runs/models/{job.name}/output/model.tar.gz"
-    assert job.model_uri == sent["ModelArtifacts"]["S3ModelArtifacts"]
+    assert sent["OutputDataConfig"]["S3OutputPath"] == "s3://sagemaker-runs/models"
+    assert job.output_uri == f"s3://sagemaker-runs/models/{job.name}/output/output.tar.gz"
     assert sent["HyperParameters"] == {"epochs": "3", "learning_rate": "0.001", "progress": "false", "mode": "multi-label"}
     assert sent["RoleArn"] == ROLE
     assert sent["EnableManagedSpotTraining"] is True
+    assert sent["EnableNetworkIsolation"] is False
     assert sent["StoppingCondition"] == {"MaxRuntimeInSeconds": 14400, "MaxWaitTimeInSeconds": 28800}
     assert sent["CheckpointConfig"] == {"S3Uri": job.checkpoint_uri, "LocalPath": "/opt/ml/checkpoints"}
     assert job.name in job.checkpoint_uri
     assert sent["AlgorithmSpecification"]["TrainingImage"].endswith("/pytorch:2.13-cu133-amzn2023-sagemaker")
-    channels = {channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in sent["InputDataConfig"]}
+    assert sent["AlgorithmSpecification"]["MetricDefinitions"] == [*METRIC_DEFINITIONS]
+    channels = channels_of(sent)
     assert channels["train"] == "s3://sagemaker-runs/channel/"
-    staged = {item["Key"] for item in s3.list_objects_v2(Bucket="sagemaker-runs")["Contents"]}
+    staged = {item["Key"] for item in aws_bucket.list_objects_v2(Bucket="sagemaker-runs")["Contents"]}
     code = channels["code"].removeprefix("s3://sagemaker-runs/").rstrip("/")
     for name in ("monai_dicom.py", "requirements.txt", "dicom_workflow/learning/dataset.py"):
         assert f"{code}/{name}" in staged
-    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["sagemaker-runs"]
-    assert sagemaker.list_tags(ResourceArn=job.arn)["Tags"] == [{"Key": "project", "Value": "chest"}]
+    assert [bucket["Name"] for bucket in aws_bucket.list_buckets()["Buckets"]] == ["sagemaker-runs"]
+    assert sent["Tags"] == [{"Key": "project", "Value": "chest"}]
+
+
+def test_machines_network_keys_and_variables_are_those_asked_for(submit: Submit) -> None:
+    _, sent = submit(
+        instance_type="ml.c6i.2xlarge",
+        instance_count=2,
+        volume_gb=99,
+        spot=False,
+        subnets=["subnet-1", "subnet-2"],
+        security_group_ids=["sg-1"],
+        volume_kms_key="arn:aws:kms:us-east-1:123456789012:key/a",
+        output_kms_key="arn:aws:kms:us-east-1:123456789012:key/b",
+        encrypt_traffic=True,
+        environment={"MLFLOW_TRACKING_URI": "https://mlflow.example.org"},
+    )
+    assert sent["ResourceConfig"] == {
+        "InstanceType": "ml.c6i.2xlarge",
+        "InstanceCount": 2,
+        "VolumeSizeInGB": 99,
+        "VolumeKmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/a",
+    }
+    assert sent["VpcConfig"] == {"SecurityGroupIds": ["sg-1"], "Subnets": ["subnet-1", "subnet-2"]}
+    assert sent["OutputDataConfig"]["KmsKeyId"].endswith("key/b")
+    assert sent["EnableInterContainerTrafficEncryption"] is True
+    assert sent["EnableManagedSpotTraining"] is False
+    assert sent["StoppingCondition"] == {"MaxRuntimeInSeconds": 14400}
+    assert sent["Environment"] == {"MLFLOW_TRACKING_URI": "https://mlflow.example.org"}
+    assert sent["AlgorithmSpecification"]["TrainingImage"].endswith("/pytorch:2.13-cpu-amzn2023-sagemaker")
+
+
+def test_torch_of_the_training_image_is_the_one_the_project_requires() -> None:
+    assert deploy.TRAINING_FRAMEWORK[1] == version("torch").rpartition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_distributed"),
+    [
+        ({"instance_type": "ml.c6i.2xlarge"}, False),
+        ({"instance_type": "ml.c6i.2xlarge", "instance_count": 2}, True),
+        ({"instance_type": "ml.c6i.2xlarge", "processes_per_instance": 4}, True),
+        ({"instance_type": "ml.p5.48xlarge"}, True),
+        ({"instance_type": "ml.g5.xlarge", "processes_per_instance": 1}, False),
+    ],
+)
+def test_torchrun_starts_the_script_where_there_may_be_several_processes(changes: dict[str, Any], is_distributed: bool) -> None:
+    assert TrainingRequest.parse({**ASKED, **changes}).is_distributed is is_distributed
+
+
+# What stands in for the training script in a container: it says which settings the real one would have run with.
+PROBE = """
+import json, os, sys
+import real_script
+settings = real_script.parse(None, os.environ).__dict__
+print("settings", os.environ.get("RANK", "-"), json.dumps(settings, default=str), flush=True)
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_sdks_own_start_script_hands_the_settings_over_as_they_were_meant(
+    processes: int, submit: Submit, aws_bucket: Any, tmp_path: Path
+) -> None:
+    """The folders of a container, filled with what was sent; the SDK's shell script and drivers run as they are."""
+    _, sent = submit(hyperparameters=SENT, instance_type="ml.c6i.large", processes_per_instance=processes)
+    container, storage = tmp_path / "container", Storage(Settings(tmp_path, region="us-east-1"), client=aws_bucket)
+    data, config = container / "input" / "data", container / "input" / "config"
+    for channel, uri in channels_of(sent).items():
+        for found in storage.list(uri):
+            path = data / channel / found.removeprefix(uri).lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(storage.read_bytes(found))
+    for path in (data / "sm_drivers").rglob("*"):
+        if path.suffix in (".py", ".sh", ".json"):
+            path.write_text(path.read_text().replace("/opt/ml", str(container)))  # all that is changed in them
+    for folder in ("model", "output/data", "checkpoints"):
+        (container / folder).mkdir(parents=True)
+    shutil.move(data / "code" / "monai_dicom.py", data / "code" / "real_script.py")
+    (data / "code" / "monai_dicom.py").write_text(PROBE)
+    (data / "code" / "requirements.txt").write_text("")
+    config.mkdir()
+    (config / "hyperparameters.json").write_text(json.dumps(sent["HyperParameters"]))
+    (config / "inputdataconfig.json").write_text(json.dumps({"train": {}, "code": {}, "sm_drivers": {}}))
+    host = {"current_host": "algo-1", "current_instance_type": "ml.c6i.large", "hosts": ["algo-1"]}
+    (config / "resourceconfig.json").write_text(json.dumps({**host, "network_interface_name": "lo"}))
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TRAINING_JOB_NAME": "x",
+        "HOME": str(tmp_path),
+    }
+    started = ["/bin/bash", str(data / "sm_drivers" / "sm_train.sh")]
+    done = subprocess.run(started, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    said = [line.split(" ", 2)[1:] for line in done.stdout.splitlines() if line.startswith("settings ")]
+    assert sorted(rank for rank, _ in said) == (["-"] if processes == 1 else ["0", "1"])
+    for _, text in said:
+        settings = json.loads(text)
+        assert {name: settings[name] for name in SENT if name != "size_px"} == {
+            name: value for name, value in SENT.items() if name != "size_px"
+        }
+        assert settings["channel"] == str(container / "input/data/train")
+        assert settings["model_dir"] == str(container / "model")
+        assert settings["resume"] is True
+
+
+@pytest.mark.parametrize(
+    ("value", "arrives"),
+    [(True, "true"), (3, "3"), (1e-5, "1e-05"), ("1e-3", "0.001"), ("7e10", "70000000000.0"), ('"x"', "x"), ("a b", "a b")],
+)
+def test_what_becomes_of_a_value_on_the_way_is_known(value: Any, arrives: str) -> None:
+    assert as_it_arrives(value) == arrives
+    assert bool(checked({"name": value})[1]) is (isinstance(value, str) and value != arrives)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"hyperparameters": {"commit": "it's"}}, "commit: expected no apostrophe"),
+        (
+            {"hyperparameters": {"commit": "7e10"}},
+            "commit: expected a text that .* got '7e10', which arrives as '70000000000.0'",
+        ),
+        ({"hyperparameters": {"normalization": "-1,2"}}, "normalization: expected no hyphen at the beginning"),
         ({"hyperparameters": {"batch-size": 1}}, "'batch-size': expected a name of letters, digits and underscores"),
         ({"hyperparameters": {"labels": ["a"]}}, "labels: expected a text, number or boolean, got list"),
         ({"hyperparameters": {"x": "y" * 2501}}, "x: expected at most 2500 characters"),
@@ -196,11 +346,26 @@ def test_sagemaker_is_asked_for_exactly_this_training_job(aws: str, tmp_path: Pa
         ({"channel_uri": "file:///channel"}, "channel_uri: expected an s3:// folder, got 'file:///channel'"),
         ({"output_uri": "runs"}, "output_uri: expected an s3:// folder"),
         ({"role": "training"}, "role: expected an ARN"),
+        ({"role": ""}, "expected a value for role, got none"),
         ({"job_name": "a_b"}, "job_name: expected at most 40 letters"),
         ({"job_name": "a" * 41}, "job_name: expected at most 40 letters"),
+        ({"instance_type": "g5.xlarge"}, "instance_type: expected one like ml.g5.xlarge"),
+        ({"instance_count": 0}, "instance_count: expected at least 1, got 0"),
+        ({"max_wait_seconds": 60}, "max_wait_seconds: expected at least 14400, got 60"),
+        ({"subnets": ["subnet-1"]}, "subnets and security_group_ids: expected both or neither"),
+        ({"subnets": ["1"], "security_group_ids": ["sg-1"]}, "subnets: expected identifiers like subnet-0123abcd, got '1'"),
+        ({"image": "pytorch"}, "image: expected REGISTRY/NAME:TAG"),
+        ({"instances": 2}, r"expected fields of TrainingRequest \(.*instance_count.*\), got \['instances'\]"),
     ],
 )
-def test_a_training_job_that_could_not_run_is_not_sent(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
-    asked = {"role": ROLE, "channel_uri": "s3://b/channel", "output_uri": "s3://b/models", **changes}
+def test_a_training_job_that_could_not_run_is_not_asked_for(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DeployError, match=message):
-        submit_training(Settings(tmp_path), **asked)
+        TrainingRequest.parse({**ASKED, **changes})
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(DeployError) as raised:
+        TrainingRequest(role="x", channel_uri="y", output_uri="s3://bucket/models", instance_count=0)
+    assert [what.partition(":")[0] for what in re.split(r"[.;] (?=[a-z_]+:)", str(raised.value))] == [
+        "training job", "channel_uri", "instance_count",
+    ]  # fmt: skip

@@ -67,6 +67,7 @@ THIRD_PARTY = {
     "learning": {
         *("torch", "monai", "numpy", "safetensors", "sklearn", "pydicom", "tqdm", "uvicorn"),
         *("highdicom", "onnx", "onnxruntime", "onnxscript"),  # for who writes reports or exports; imported inside functions
+        "mlflow",  # for who asks for it by --tracking; imported inside functions
     },
     "search": {"lancedb", "pyarrow", "opensearchpy", "strawberry", "fastapi", "starlette", "uvicorn", "boto3", "numpy"},
 }

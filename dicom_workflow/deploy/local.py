@@ -1,0 +1,131 @@
+"""A model behind HTTP on this machine: what an endpoint does, without AWS and without Docker."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_workflow.deploy.staging import PACKAGE
+from dicom_workflow.errors import DeployError
+from dicom_workflow.storage import Storage, to_uri
+
+_MOST_BYTES = 10 * 10**9
+"""Unpacked: far more than a bundle has, far less than would fill a disk unseen."""
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """A server that answers."""
+
+    url: str
+    model_dir: Path
+    process_id: int
+
+
+@contextmanager
+def serve_local(
+    model: str | Path, *, port: int = 0, storage: Storage | None = None, start_seconds: float = 120.0
+) -> Iterator[LocalServer]:
+    """Yield a server over a model bundle; it ends with the block.
+
+    Parameters
+    ----------
+    model : str or Path
+        Folder of a bundle, or a ``model.tar.gz``, path or URI, unpacked as SageMaker does in ``/opt/ml/model``.
+    port : int
+        On this machine's own address only; 0 takes a free one.
+    storage : Storage, optional
+        To read the archive from S3.
+    start_seconds : float
+        For loading the model.
+
+    Raises
+    ------
+    DeployError
+        The archive cannot be used, or the server did not start: the message has what it said.
+    """
+    port = port or _free_port()
+    with tempfile.TemporaryDirectory(prefix="model-") as folder:
+        place = Path(str(model))
+        model_dir = place if place.is_dir() else unpack_model(model, Path(folder) / "model", storage=storage)
+        log_path = Path(folder) / "server.log"
+        command = [sys.executable, "-m", "dicom_workflow.learning.server", "--model", str(model_dir), "--port", str(port)]
+        with (
+            log_path.open("wb") as log,
+            subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}) as process,
+        ):
+            try:
+                _until_it_answers(process, port, log_path, start_seconds)
+                yield LocalServer(f"http://127.0.0.1:{port}", model_dir, process.pid)
+            finally:
+                _stop(process)
+
+
+def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None = None) -> Path:
+    """Unpack a ``model.tar.gz`` into a folder and return it.
+
+    Raises
+    ------
+    DeployError
+        It is no such archive, or has members that lie outside it, are links or devices, or are too large together.
+    """
+    folder.mkdir(parents=True)
+    storage = storage or Storage()
+    total = 0
+    try:
+        with storage.open(to_uri(archive)) as stream, tarfile.open(fileobj=stream, mode="r|gz") as members:
+            for member in members:
+                if member.isdir():
+                    continue
+                total += member.size
+                target = (folder / member.name).resolve()
+                if not member.isfile() or not target.is_relative_to(folder.resolve()) or total > _MOST_BYTES:
+                    raise DeployError(f"{archive}: expected the plain files of a model bundle, got the member {member.name!r}.")
+                content = members.extractfile(member)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with target.open("xb") as file:
+                    shutil.copyfileobj(content or (), file)  # type: ignore[arg-type]  # a plain file has content
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise DeployError(f"{archive}: expected a model.tar.gz as a training job leaves it: {error}") from error
+    return folder
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        return int(door.getsockname()[1])
+
+
+def _until_it_answers(process: subprocess.Popen[bytes], port: int, log_path: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            connection.request("GET", "/ping")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            pass  # not yet
+        finally:
+            connection.close()
+        time.sleep(0.1)
+    said = log_path.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
+    raise DeployError(f"server on port {port}: expected an answer within {seconds:g} seconds, got none. It said:\n{said}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(40)  # requests under way are finished
+    except subprocess.TimeoutExpired:
+        process.kill()

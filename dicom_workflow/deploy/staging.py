@@ -1,0 +1,104 @@
+"""The folder that a training job or a container image is made of: ``source/`` and the modules of this package it needs."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import dicom_workflow
+from dicom_workflow.errors import DeployError
+from dicom_workflow.learning.runner import SCRIPT
+
+PACKAGE = Path(dicom_workflow.__file__).resolve().parent
+SOURCE = SCRIPT.parent
+
+
+def modules_of(entries: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the modules of this package that some files need, sorted, relative to the folder that holds the package.
+
+    Imports inside functions and the ``__init__`` of each package on the way count too.
+    """
+    return modules_named(name for entry in entries for name in _imports(entry))
+
+
+def modules_named(names: Iterable[str]) -> tuple[Path, ...]:
+    """Return the modules behind dotted names and all that they need, as `modules_of` does."""
+    found: set[Path] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        for path in _files_of(name):
+            if path not in found:
+                found.add(path)
+                waiting += _imports(path)
+    return tuple(sorted(path.relative_to(PACKAGE.parent) for path in found))
+
+
+def _imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == PACKAGE.name]
+
+
+def _files_of(name: str) -> list[Path]:
+    """The module of a dotted name and the ``__init__`` of the packages above it; a name inside a module gives nothing."""
+    parts = name.split(".")[1:]
+    files = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
+    if parts:
+        files.append(PACKAGE.joinpath(*parts[:-1], f"{parts[-1]}.py"))
+    return [path for path in files if path.is_file()]
+
+
+def stage_source(folder: str | Path, *, requirements: Iterable[str] = ()) -> Path:
+    """Fill an empty folder with what a training container runs, and return it.
+
+    It holds the files of ``source/`` and, beside them, the modules of this package that they need: SageMaker's SDK sends one
+    folder and has no place for further packages.
+
+    Parameters
+    ----------
+    folder : path
+    requirements : iterable of str
+        Further lines for ``requirements.txt``: packages that only some runs need.
+
+    Raises
+    ------
+    DeployError
+        The folder is not empty, or there is no ``source/`` beside the package.
+    """
+    target = Path(folder)
+    if not SCRIPT.is_file():
+        raise DeployError(f"expected the training script at {SCRIPT}, found none. Run from a checkout of the project.")
+    if target.exists() and any(target.iterdir()):
+        raise DeployError(f"expected an empty folder to stage into, got {target} with files in it.")
+    target.mkdir(parents=True, exist_ok=True)
+    entries = sorted(SOURCE.glob("*.py"))
+    for path in entries:
+        shutil.copyfile(path, target / path.name)
+    needed = (SOURCE / "requirements.txt").read_text(encoding="utf-8")
+    (target / "requirements.txt").write_text(needed + "".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    for module in modules_of(entries):
+        (target / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE.parent / module, target / module)
+    return target
+
+
+def stage_image(folder: str | Path) -> Path:
+    """Fill an empty folder with the build context of our inference container, and return it.
+
+    ``docker build FOLDER`` makes the image: staged source, its requirements and a Dockerfile; no model, no data, no secret.
+
+    Raises
+    ------
+    DeployError
+        As `stage_source`.
+    """
+    target = stage_source(folder)
+    shutil.copyfile(SOURCE / "Dockerfile", target / "Dockerfile")
+    return target
