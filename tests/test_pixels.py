@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fixtures_pixels import compressed, dataset_of, file_bytes, lut
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_decoder
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -33,41 +33,6 @@ from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError
 
 SAMPLE_DATA = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")
 real_data = pytest.mark.skipif(not SAMPLE_DATA, reason="DICOM_WORKFLOW_SAMPLE_DATA names no folder")
-
-
-def dataset_of(values: Any, *, bits: int = 12, signed: bool = False, photometric: str = "MONOCHROME2", **tags: Any) -> Dataset:
-    """An uncompressed instance whose stored values are `values`."""
-    allocated = 8 if bits <= 8 else 16
-    array = np.atleast_2d(np.asarray(values)).astype(f"<{'i' if signed else 'u'}{allocated // 8}")
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = ComputedRadiographyImageStorage
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = photometric
-    dataset.Rows, dataset.Columns = array.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = allocated, bits, bits - 1
-    dataset.PixelRepresentation = int(signed)
-    data = array.tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
-    dataset["PixelData"].VR = "OB" if allocated == 8 else "OW"
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def lut(first: int, bits: int, entries: list[int], count: int | None = None) -> Sequence:
-    item = Dataset()
-    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries) if count is None else count, first, bits])
-    item.add_new("LUTData", "US", entries)
-    return Sequence([item])
-
-
-def file_bytes(dataset: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def shown(dataset: Dataset, **arguments: Any) -> list[float]:
@@ -191,14 +156,6 @@ def test_a_compression_without_decoder_says_what_to_install() -> None:
         pytest.skip("a decoder for lossless JPEG is installed")
     with pytest.raises(UnsupportedPixelsError, match=r"no installed decoder reads JPEG Lossless.*pip install python-gdcm"):
         pixels.stored_values(dataset)
-
-
-def compressed(dataset: Dataset, syntax: str) -> Dataset:
-    if syntax == JPEGLSLossless:
-        dataset.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
-    else:
-        dataset.compress(syntax, generate_instance_uid=False)
-    return dataset
 
 
 RAMP = np.arange(64 * 64).reshape(64, 64)
