@@ -91,7 +91,8 @@ def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] 
     -----
     Where the instance has neither VOI LUT nor usable window, an image of 8 stored bits or fewer shows its whole range: it was
     made for display already. With more bits the percentiles `PERCENTILES` of the unpadded pixels become black and white,
-    because detectors use a part of their range that nothing else tells, and a lead marker must not set the contrast.
+    because detectors use a part of their range that nothing else tells, and a lead marker must not set the contrast. A
+    percentile is the smallest value that so many of the pixels do not exceed.
 
     References
     ----------
@@ -126,8 +127,8 @@ def to_model_input(dataset: Dataset, *, size_px: int, version: str = PREPROCESSI
     size_px : int
         Side of the square.
     version : str
-        One of `PREPROCESSING_VERSIONS`: the one that a model was trained with. `REDUCED_VERSION` decodes JPEG 2000 about ten
-        times as fast and gives nearly the same numbers; of any other compression it gives the same ones.
+        One of `PREPROCESSING_VERSIONS`: the one that a model was trained with. `REDUCED_VERSION` decodes JPEG 2000 more than
+        ten times as fast and gives nearly the same numbers; of any other compression it gives the same ones.
 
     Returns
     -------
@@ -141,6 +142,10 @@ def to_model_input(dataset: Dataset, *, size_px: int, version: str = PREPROCESSI
 
     Notes
     -----
+    Along rows and along columns a pixel is the mean of those around its center, with the weights sinc(x) (0.54 + 0.46 cos πx)
+    for x from -1 to 1: the distance in pixels of the result, or of the image where that has to be enlarged. What is fitted is
+    the grid of pixels, whatever Pixel Aspect Ratio and Pixel Spacing say of their shape: detectors have square ones.
+
     `REDUCED_VERSION` lets the wavelets of JPEG 2000 average first, over 2, 4 or 8 pixels, and keeps at least twice the pixels
     of the result. What then differs: noise is averaged before windows, tables and percentiles see it, not after. A curve that
     is straight over the width of the noise gives the same; percentiles lie a little closer together, so contrast rises a
