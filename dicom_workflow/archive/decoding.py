@@ -95,7 +95,7 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
 def _ends_in_pixels(data: bytes) -> bool:
     """Say whether compressed pixel data begin that no delimiter ends; from behind, where a whole file has it at once."""
     last_end = max(0, data.rfind(_SEQUENCE_DELIMITER))
-    return any(data.find(mark, last_end) >= 0 for mark in _ENCAPSULATED_PIXELS)
+    return any(data.rfind(mark, last_end) >= 0 for mark in _ENCAPSULATED_PIXELS)
 
 
 def _cut_element(dataset: Dataset) -> str:
