@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import pydicom
 import pytest
 import torch
 from fixtures_learning import dicom_file, picture, tiny_bundle
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.bundle.properties import MetaProperties
 from pydicom.uid import generate_uid
 
 from dicom_workflow import cli
 from dicom_workflow.errors import BundleError, DicomError, LearningError
-from dicom_workflow.learning import bundle, dataset, inference, onnx_export, structured_report
+from dicom_workflow.learning import bundle, dataset, inference, network, onnx_export, structured_report
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.calibration import Calibration
 from dicom_workflow.learning.description import UNSEALED, sealed
@@ -199,6 +201,36 @@ def test_monai_builds_the_network_from_the_bundle_and_gives_our_probabilities(mo
     np.testing.assert_allclose(found, inference.predict_images(bundle.load(folder), image[None])[0], atol=1e-6)
     outputs = parser["_meta_"]["network_data_format"]["outputs"]["pred"]
     assert list(outputs["channel_def"].values()) == list(LABELS)
+
+
+def test_monais_own_workflow_and_checks_take_the_bundle(folder, model, image, capsys):
+    configs = {"config_file": f"{folder}/configs/inference.json", "meta_file": f"{folder}/configs/metadata.json"}
+    for name in ("network_def", "network"):
+        verify_net_in_out(name, **configs, device="cpu", bundle_root=str(folder))  # shapes and types as the metadata say
+    with pytest.raises(ValueError, match="output channel number `3` doesn't match: `4`"):
+        wrong = {"_meta_#network_data_format#outputs#pred#num_channels": 4}
+        verify_net_in_out("network_def", **configs, device="cpu", **wrong)
+    given = {"bundle_root": str(folder), "files": [str(image)]}
+    workflow = ConfigWorkflow(**configs, workflow_type="inference", logging_file=False, **given)
+    workflow.initialize()
+    for name, wanted in MetaProperties.items():
+        assert getattr(workflow, name) or not wanted["required"], name
+    capsys.readouterr()
+    workflow.run()
+    assert capsys.readouterr().out.strip() == str(inference.predict(model, [image]))
+
+
+def test_monai_builds_an_ensemble_and_its_logits_are_ours(tmp_path):
+    ensemble = network.Ensemble([network.build(LABELS, seed=seed) for seed in (1, 2)], [(0.3, 0.2), (0.5, 0.25)]).eval()
+    both = replace(make_bundle(), network=ensemble, input_mean=0.0, input_std=1.0, network_arguments={"members": 2})
+    folder = bundle.save(both, tmp_path / "model")
+    parser = ConfigParser(ConfigParser.load_config_file(folder / "configs" / "inference.json"))
+    parser["bundle_root"] = str(folder)
+    images = torch.rand(2, 1, 40, 40)
+    with torch.no_grad():
+        found = parser.get_parsed_content("network")(images)
+        torch.testing.assert_close(found, bundle.load(folder).network(images), rtol=0, atol=0)
+        assert not torch.allclose(found, ensemble.members[0](images))
 
 
 def test_an_archives_own_monai_files_are_not_taken_from_it(folder, tmp_path):
