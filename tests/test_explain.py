@@ -120,7 +120,7 @@ def test_grad_cam_is_that_of_monai(tmp_path):
 
     bundle = replace(untrained(), size_px=96)
     path = dicom_file(tmp_path / "a.dcm", picture(["Edema"], np.random.default_rng(0), side=96))
-    found = explain.grad_cam(bundle, path, "Fracture")
+    found = explain.grad_cam(bundle, path, "Fracture", layer=LAST)
     image = torch.from_numpy(pixels.to_model_input(pixels.read_dataset(path), size_px=96)[None]).half().float()
     theirs = GradCAM(network.build(LABELS, seed=3), LAST.name, postprocessing=lambda x: x, upsampler=lambda _: lambda x: x)
     [[expected]] = theirs((image - bundle.input_mean) / bundle.input_std, class_idx=1).detach().numpy()  # (3, 3)
@@ -157,7 +157,7 @@ def test_an_ensembles_map_is_the_mean_of_its_members(tmp_path):
         member.class_layers.out.weight.data.abs_()
     together = network.Ensemble(members, [(bundle.input_mean, bundle.input_std) for bundle in bundles]).eval()
     ensemble = replace(bundles[0], network=together, input_mean=0.0, input_std=1.0)
-    one, other, both = (explain.grad_cam(bundle, path, "Edema") for bundle in (*bundles, ensemble))
+    one, other, both = (explain.grad_cam(bundle, path, "Edema", layer=LAST) for bundle in (*bundles, ensemble))
     maps = [each.values * each.strength for each in (one, other, both)]
     assert maps[0].min() > 0
     assert maps[2] == pytest.approx((maps[0] + maps[1]) / 2, rel=1e-4)
@@ -184,6 +184,14 @@ def test_the_network_is_left_as_it_was(tmp_path, method):
     ]
     assert not any(module._forward_hooks or module._backward_hooks for module in bundle.network.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in bundle.network.state_dict().items())
+
+
+def test_small_squares_are_explained_by_the_finer_layer(tmp_path):
+    path = dicom_file(tmp_path / "a.dcm", picture(["Edema"], np.random.default_rng(0)))
+    for size_px, layer in ((112, explain.FINER), (224, explain.LAST)):
+        bundle = replace(untrained(), size_px=size_px)
+        chosen, named = (explain.grad_cam(bundle, path, "Edema", layer=each) for each in (None, layer))
+        assert np.array_equal(chosen.values, named.values)
 
 
 def test_the_probability_is_that_of_the_prediction(tmp_path):

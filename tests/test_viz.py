@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -477,6 +478,32 @@ def test_a_live_view_shows_how_far_it_came_when_something_fails() -> None:
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert headline(live.figure) == "Validation AUROC 0.900 at epoch 2 of 4"
+
+
+def test_a_resumed_training_shows_the_epochs_before_it_from_the_start(tmp_path: Path) -> None:
+    lines = [json.dumps(line) + "\n" for line in HISTORY]
+    (tmp_path / "history.jsonl").write_text("".join(lines[:2]) + lines[2][:20])  # stopped while it wrote
+    with viz.LiveTraining(resumed=tmp_path, seconds_between=0) as live:
+        assert [line["epoch"] for line in live.history] == [1, 2]
+        assert headline(live.figure) == "Validation AUROC 0.900 at epoch 2 of 4"
+        shown = live.figure
+        for line in HISTORY[:2]:  # the run tells them again
+            live.add(line)
+        assert live.figure is shown
+        live.add(HISTORY[2])
+    assert live.history == HISTORY
+    live.add({**HISTORY[0], "train_loss": 0.1})  # another run, from the first epoch
+    assert len(live.history) == 1
+
+
+def test_each_label_has_a_thin_line_and_its_name_beside_it() -> None:
+    close = {"Edema": 0.8, "Fracture": 0.801, "Pneumonia": None}
+    figure = viz.training_figure([{**HISTORY[0], "epoch": number, "auroc": close} for number in (1, 2)])
+    names = {text.get_text(): text.get_position()[1] for text in figure.axes[1].texts}
+    assert set(names) == {"0.80 Edema", "0.80 Fracture"}
+    assert abs(names["0.80 Edema"] - names["0.80 Fracture"]) > 0.02
+    assert [list(line.get_ydata()) for line in figure.axes[1].lines[:2]] == [[0.8, 0.8], [0.801, 0.801]]
+    figure.to_png(dpi=40)
 
 
 def test_a_poll_of_a_labeling_job_is_one_step_of_its_picture() -> None:

@@ -1,8 +1,9 @@
 """Where in an image a network's answer comes from: Grad-CAM and occlusion, as a map over the DICOM image's own pixels.
 
-Two methods, because each is blind where the other sees. Grad-CAM is one pass through the network and as coarse as its last
-layer: a value per 32 pixels of the network's square. Occlusion covers one patch after the other and looks what that does to
-the answer: finer and without assumptions, but hundreds of passes, and a finding seen in two places may survive either patch.
+Two methods, because each is blind where the other sees. Grad-CAM is one pass through the network and as coarse as the layer it
+looks at: a value for each 16 or 32 pixels of the network's square. Occlusion covers one patch after the other and looks what
+that does to the answer: finer and without assumptions, but hundreds of passes, and a finding that shows in two places may
+survive the loss of either.
 
 Neither shows where a finding *is*: a network may be right for a reason that stands elsewhere in the image, a drain beside a
 pneumothorax, and the map then shows the drain.
@@ -56,6 +57,8 @@ LAST = Layer("class_layers.relu", 32, 14)
 *is* the logit, but for its bias. Behind `features.denseblock4` a normalization still follows."""
 FINER = Layer("features.denseblock3", 16, 6)
 """Twice as fine, for small inputs, but a whole block away from the answer."""
+_FEWEST_PLACES = 7
+"""Along a side. With fewer, a map of `LAST` tells the left lung from the right one, and hardly more."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def explain(bundle: Bundle, source: Any, label: str, *, method: str = "grad-cam"
     return (grad_cam if method == "grad-cam" else occlusion)(bundle, source, label)
 
 
-def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer = LAST) -> Saliency:
+def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer | None = None) -> Saliency:
     """Return where a layer's values speak for a label.
 
     Parameters
@@ -99,7 +102,8 @@ def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer = LAST) ->
         DICOM instance.
     label : str
         One of the bundle's.
-    layer : Layer
+    layer : Layer, optional
+        `LAST` where it has seven places or more along a side, from 224 pixels on, and `FINER` for smaller squares.
 
     Returns
     -------
@@ -119,6 +123,7 @@ def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer = LAST) ->
     it.
     """
     column = _column(bundle, label)
+    layer = layer or (LAST if bundle.size_px >= _FEWEST_PLACES * LAST.step_px else FINER)
     image, framing = _read(bundle, source)
     device = next(bundle.network.parameters()).device
     with (

@@ -12,10 +12,11 @@ from dicom_workflow.viz.charts import (
     auroc_figure,
     label_counts_figure,
     labeling_progress,
-    training_figure,
 )
 from dicom_workflow.viz.choice import choose_samples
 from dicom_workflow.viz.live import LiveFigure, LiveLabeling, LiveTraining
+from dicom_workflow.viz.overlays import right_and_wrong_figure, saliency_figure
+from dicom_workflow.viz.progress import training_figure
 from dicom_workflow.viz.radiographs import manifest_figure, sheet, upload_figure
 from dicom_workflow.viz.samples import Sample, has_disagreement, sample_figure, samples_figure
 from dicom_workflow.viz.style import Picture, save
@@ -36,7 +37,9 @@ __all__ = [
     "manifest_figure",
     "precision_recall_figure",
     "reliability_figure",
+    "right_and_wrong_figure",
     "roc_figure",
+    "saliency_figure",
     "sample_figure",
     "samples_figure",
     "save",

@@ -1,11 +1,11 @@
-"""Charts: a labeling job while it runs and when it is done, what the labels are, and how a training run goes and ends."""
+"""Charts: a labeling job while it runs and when it is done, what the labels are, and how well each is told."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -19,21 +19,18 @@ from dicom_workflow.records import LabelState
 from dicom_workflow.viz.style import (
     BLACK,
     BLUE,
-    GREEN,
     GREY,
     LIGHT,
-    ORANGE,
     SKY,
     STATE_COLORS,
     STYLE,
     VERMILLION,
     Picture,
     in_label_order,
+    is_number,
     plain,
     short_names,
 )
-
-LOSSES = ("train_loss", "validation_loss")
 
 
 @matplotlib.rc_context(STYLE)
@@ -96,20 +93,20 @@ def agreement_figure(
     overall : float, optional
         Kappa of all labels together.
     """
-    headline = f"Agreement of {len(answers)} workers" + (f": Fleiss' kappa {overall:.2f}" if _is_number(overall) else "")
+    headline = f"Agreement of {len(answers)} workers" + (f": Fleiss' kappa {overall:.2f}" if is_number(overall) else "")
     labels = in_label_order(kappa)
     figure = Picture(10.0, max(3.0, 0.26 * len(labels) + 1.2), headline)
     left, right = figure.subplots(1, 2, width_ratios=(6.4, 3.6))
-    lowest = min([0.0, *(value for value in kappa.values() if _is_number(value))])
+    lowest = min([0.0, *(value for value in kappa.values() if is_number(value))])
     for row, label in enumerate(labels):
         value = kappa[label]
-        if not _is_number(value):
+        if not is_number(value):
             left.text(0.01, row, "not defined", va="center", fontsize=8.5, color=GREY, style="italic")
             continue
         left.barh(row, value, color=BLUE, height=0.62)
         on_white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
         left.text(max(value, 0) + 0.012, row, f"{value:.2f}".replace("-", "−"), va="center", fontsize=8.5, bbox=on_white)
-    if _is_number(overall):
+    if is_number(overall):
         left.axvline(overall, color=BLACK, linewidth=1, linestyle=(0, (4, 3)))
         left.text(overall, -0.85, "all labels", ha="center", va="bottom", fontsize=8.5)
     _label_axis(left, labels)
@@ -177,63 +174,6 @@ def _stacked_bar(axes: Axes, row: int, counts: Counter[str]) -> None:
 
 
 @matplotlib.rc_context(STYLE)
-def training_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return the learning curves, also of a run that has only begun.
-
-    Parameters
-    ----------
-    history : sequence of mappings
-        One per epoch: ``epoch``, ``train_loss``, ``validation_loss``, ``validation_auroc`` (None where it is not defined),
-        ``seconds`` and, where they are known, ``epochs`` (how many there will be) and ``is_best``.
-    """
-    best = _best_epoch(history)
-    planned = max([1, *(int(line.get("epochs") or line["epoch"]) for line in history)])
-    if best is None:
-        headline = f"Training: {len(history)} of {planned} epochs" if history else "Training: the first epoch is running"
-    else:
-        headline = f"Validation AUROC {best['validation_auroc']:.3f} at epoch {best['epoch']} of {planned}"
-    figure = Picture(10.0, 3.6, headline)
-    left, right = figure.subplots(1, 2)
-    _curve(left, history, LOSSES[0], label="training", color=BLUE, linestyle="-")
-    _curve(left, history, LOSSES[1], label="validation", color=ORANGE, linestyle=(0, (5, 2)))
-    _curve(right, history, "validation_auroc", label="validation", color=GREEN, linestyle="-")
-    if best is not None:
-        right.plot(best["epoch"], best["validation_auroc"], marker="*", markersize=14, color=VERMILLION, linestyle="")
-        right.text(0.99, 0.03, "★ best epoch, the one that is kept", transform=right.transAxes, ha="right", color=VERMILLION)
-    right.axhline(0.5, color=GREY, linewidth=1, linestyle=(0, (1, 2)))
-    lowest = min([0.5, *(line["validation_auroc"] for line in history if _is_number(line.get("validation_auroc")))])
-    right.set_ylim(max(0.0, lowest - 0.05), 1.01)
-    left.set_ylim(0, max([1e-6, *(line[name] for line in history for name in LOSSES if _is_number(line.get(name)))]) * 1.08)
-    left.set_title("loss")
-    right.set_title("area under the ROC curve, mean over labels (dotted: chance)")
-    if left.get_legend_handles_labels()[0]:
-        left.legend(fontsize=9)
-    for axes in (left, right):
-        axes.set_xlim(0.8 - 0.02 * planned, planned + 0.2 + 0.02 * planned)
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-        axes.set_xlabel(f"epoch ({_pace(history)})" if history else "epoch")
-        axes.grid(axis="y")
-    return figure
-
-
-def _curve(axes: Axes, history: Sequence[Mapping[str, Any]], name: str, **style: Any) -> None:
-    points = [(line["epoch"], line[name]) for line in history if _is_number(line.get(name))]
-    if points:
-        axes.plot(*zip(*points, strict=True), linewidth=2, marker="o", markersize=3.5, **style)
-
-
-def _best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    measured = [line for line in history if _is_number(line.get("validation_auroc"))]
-    marked = [line for line in measured if line.get("is_best")]
-    return marked[-1] if marked else max(measured, key=lambda line: line["validation_auroc"], default=None)
-
-
-def _pace(history: Sequence[Mapping[str, Any]]) -> str:
-    seconds = [float(line["seconds"]) for line in history if _is_number(line.get("seconds"))]
-    return f"{sum(seconds) / len(seconds):.1f} s each" if seconds else "1 is the first"
-
-
-@matplotlib.rc_context(STYLE)
 def auroc_figure(
     per_label: Mapping[str, Mapping[str, Any]],
     *,
@@ -255,8 +195,8 @@ def auroc_figure(
         What it was measured on, for the axis.
     """
     labels = in_label_order(per_label)
-    values = [per_label[label]["auroc"] for label in labels if _is_number(per_label[label].get("auroc"))]
-    mean = macro if _is_number(macro) else sum(values) / len(values) if values else None
+    values = [per_label[label]["auroc"] for label in labels if is_number(per_label[label].get("auroc"))]
+    mean = macro if is_number(macro) else sum(values) / len(values) if values else None
     headline = "AUROC is not defined for any label" if mean is None else f"Macro AUROC {mean:.3f}"
     if macro_interval is not None and mean is not None:
         headline += f" (95 % interval {macro_interval[0]:.3f} to {macro_interval[1]:.3f})"
@@ -269,7 +209,7 @@ def auroc_figure(
     for row, label in enumerate(labels):
         value, positives = per_label[label].get("auroc"), per_label[label].get("positives")
         axes.text(positives_at, row, "" if positives is None else f"{positives:,}", va="center", ha="right", fontsize=9)
-        if not _is_number(value):
+        if not is_number(value):
             axes.text(0.51, row, "not defined: positive and negative images are needed", va="center", fontsize=8.5, color=GREY)
             continue
         if label in intervals:
@@ -291,7 +231,7 @@ def auroc_figure(
 
 def _interval(entry: Mapping[str, Any]) -> tuple[float, float] | None:
     low, high = entry.get("auroc_interval") or (None, None)
-    return (low, high) if _is_number(low) and _is_number(high) else None
+    return (low, high) if is_number(low) and is_number(high) else None
 
 
 def _label_axis(axes: Axes, labels: Iterable[str]) -> None:
@@ -304,7 +244,3 @@ def _label_axis(axes: Axes, labels: Iterable[str]) -> None:
 
 def _time_scale(seconds: float) -> tuple[float, str]:
     return (1.0, "seconds") if seconds < 180 else (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and math.isfinite(value)

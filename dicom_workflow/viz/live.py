@@ -6,15 +6,18 @@ browser, papermill or nobody looks on; outside of IPython nothing is shown and `
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from matplotlib.figure import Figure
 
-from dicom_workflow.viz.charts import labeling_progress, training_figure
+from dicom_workflow.viz.charts import labeling_progress
+from dicom_workflow.viz.progress import training_figure
 
 
 class Counters(Protocol):
@@ -87,10 +90,33 @@ class LiveFigure:
 
 
 class LiveTraining(LiveFigure):
-    """The learning curves of a training run, while it runs: `training_figure` of the epochs so far."""
+    """The learning curves of a training run, while it runs: `training_figure` of the epochs so far.
 
-    def __init__(self, *, seconds_between: float = 1.0) -> None:
+    Parameters
+    ----------
+    seconds_between : float
+        As for `LiveFigure`.
+    resumed : Path, optional
+        Output folder of a run that goes on: the epochs in its ``history.jsonl`` are shown from the start.
+    """
+
+    def __init__(self, *, seconds_between: float = 1.0, resumed: Path | None = None) -> None:
         super().__init__(training_figure, seconds_between=seconds_between)
+        path = resumed / "history.jsonl" if resumed else None
+        if path and path.is_file():
+            # The last line may have been cut when the run was stopped; the run itself tells that epoch again.
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.history = [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Take one more epoch, and draw when it is time; one that is known already is not drawn again.
+
+        A run that goes on tells all its epochs from the first, and one that starts anew tells its own: what they say counts.
+        """
+        if entry in self.history:
+            return
+        earlier = [line for line in self.history if line["epoch"] < entry["epoch"]]
+        self.update([*earlier, entry])
 
 
 class LiveLabeling(LiveFigure):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import unicodedata
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import matplotlib
 import numpy as np
@@ -155,6 +156,11 @@ def percent(part: int, whole: int) -> str:
     if 0 < share < 0.5:
         return "< 1 %"
     return "> 99 %" if 99.5 <= share < 100 else f"{share:.0f} %"
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Say whether a value of a report is a number that can be drawn."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def save(figure: Figure, uri: str, storage: Storage | None = None) -> str:

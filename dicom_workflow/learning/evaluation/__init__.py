@@ -2,13 +2,14 @@
 
 A package and not one file, because it holds several nouns: `curves` (one label's ROC and precision-recall steps), `bootstrap`
 (intervals over patients), `reliability` (are the probabilities true), `thresholds` (chosen on validation images only),
-`report` (the object of ``evaluation.json``), `subgroups`, `readers`, `comparison` (two models on the same images) and
-`predictions` (``predictions.jsonl`` read back). What changes predictions, calibration, is part of a model and stands
-beside this package in `learning.calibration`.
+`report` (the object of ``evaluation.json``), `subgroups`, `readers`, `comparison` (two models on the same images),
+`predictions` (``predictions.jsonl`` read back) and `cases` (single images worth a look). What changes predictions, calibration,
+is part of a model and stands beside this package in `learning.calibration`.
 
 Nothing here imports torch: notebooks and figures read a run's results in a second.
 """
 
+from dicom_workflow.learning.evaluation.cases import OUTCOMES, Case, choose_cases
 from dicom_workflow.learning.evaluation.comparison import Comparison, compare, compare_predictions, delong
 from dicom_workflow.learning.evaluation.curves import (
     Band,
@@ -27,8 +28,10 @@ from dicom_workflow.learning.evaluation.thresholds import Rule, choose_threshold
 
 __all__ = [
     "EVALUATION_SCHEMA",
+    "OUTCOMES",
     "RESAMPLES",
     "Band",
+    "Case",
     "Comparison",
     "Predictions",
     "Rule",
@@ -37,6 +40,7 @@ __all__ = [
     "average_precision",
     "brier",
     "by_subgroup",
+    "choose_cases",
     "choose_threshold",
     "choose_thresholds",
     "compare",
