@@ -2,6 +2,8 @@
 
     python source/monai_dicom.py --channel CHANNEL                              # defaults: minutes on two CPU cores
     python source/monai_dicom.py --channel CHANNEL --size_px 320 --batch_size 64 --epochs 30      # one GPU
+    torchrun --nproc_per_node 8 source/monai_dicom.py --channel CHANNEL --batch_size 512          # eight GPUs
+    python source/monai_dicom.py --channel CHANNEL --folds 5                    # a small set: cross-validation, ensemble
     python source/monai_dicom.py --channel CHANNEL --epochs 30 --resume true    # go on after a stop
 
 CHANNEL is a folder with train, validation and test manifests and the images they name (notebook 04 makes it). On SageMaker
@@ -11,32 +13,34 @@ checkpoints are kept in /opt/ml/checkpoints and a restarted job goes on by itsel
 It leaves, in the output folder, `history.jsonl` (a line per epoch, as it happens), `evaluation.json` and `predictions.jsonl`
 of the test images, and `checkpoints/`; in the model folder the bundle (`model.safetensors`, `bundle.json`) and `model_card.md`.
 
-Read it from top to bottom: settings, setup, data, network, loop, save.
+Read it from top to bottom: settings, data, network, loop, outcome.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import copy
 import math
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated
 
-from dicom_workflow.errors import DatasetError, LearningError, WorkflowError
+from dicom_workflow.errors import LearningError, WorkflowError
+from dicom_workflow.learning import flags
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help has no use for it
     import numpy as np
     import torch
 
-    from dicom_workflow.learning.dataset import LoadedImages
+    from dicom_workflow.learning.distributed import Group
+    from dicom_workflow.learning.journal import Journal
+    from dicom_workflow.learning.outcome import Facts
+    from dicom_workflow.learning.tracking import Tracker
+    from dicom_workflow.learning.training_set import TrainingSet
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,25 @@ class Config:
     channel: Annotated[Path, "folder with *.manifest and the images they name; SM_CHANNEL_TRAIN on SageMaker"] = Path("channel")
     model_dir: Annotated[Path, "where the model bundle goes; SM_MODEL_DIR on SageMaker"] = Path("training/model")
     output_dir: Annotated[Path, "for history, evaluation and predictions; SM_OUTPUT_DATA_DIR on SageMaker"] = Path("training")
-    checkpoint_dir: Annotated[Path, "where a stopped run goes on from; /opt/ml/checkpoints on SageMaker"] = Path()
+    checkpoint_dir: Annotated[str, "where a stopped run goes on from; auto: in output_dir, or what SageMaker keeps"] = "auto"
+    checkpoint_seconds: Annotated[float, "a checkpoint at least this often; a long epoch should not be lost to a kill"] = 600.0
     resume: Annotated[bool, "go on from the last checkpoint if there is one; true on SageMaker: spot jobs restart"] = False
+    init_weights: Annotated[str, "file or s3:// of weights to start from: MONAI, torchvision, torchxrayvision, a bundle"] = ""
+    init_weights_sha256: Annotated[str, "what that file's SHA-256 has to be; pickled weights are not read without"] = ""
+    tracking: Annotated[str, "none, tensorboard, mlflow or both with a comma; off, they are not even imported"] = "none"
     commit: Annotated[str, "commit of the code, for the bundle, where there is no git to ask"] = ""
     # Data
     size_px: Annotated[int, "side of the square input; 160 shows fluid and heart size, nodules want 320 and a GPU"] = 160
-    uncertain: Annotated[str, "uncertain counts: ignore (not at all), ones, zeros or soft (0.5), in training only"] = "ignore"
+    normalization: Annotated[str, "auto (the initial weights', else the training images') or MEAN,STD of values 0 to 1"] = (
+        "auto"
+    )
+    uncertain: Annotated[str, "what uncertain teaches: ignore, ones, zeros or soft; and per label: ignore,Edema=ones"] = (
+        "ignore"
+    )
+    soft_targets: Annotated[bool, "teach the share of readers who said positive, where the manifest has it"] = False
     mode: Annotated[str, "multi-label (a sigmoid each) or single-label (softmax; one finding per image)"] = "multi-label"
+    folds: Annotated[int, "cross-validate with so many networks, and keep them as an ensemble; 0: one network"] = 0
+    fold: Annotated[int, "train only this network of the folds, from 0; -1: all, one after the other"] = -1
     workers: Annotated[int, "images decoded at a time; 0 means as many as there are CPUs; SM_NUM_CPUS on SageMaker"] = 0
     cache_dir: Annotated[str, "keeps decoded images for later runs; auto: image-cache beside output_dir; empty: none"] = "auto"
     cache_gb: Annotated[float, "how large the cache may grow, in 10^9 bytes; what was used longest ago goes first"] = 20.0
@@ -65,8 +81,9 @@ class Config:
     contrast: Annotated[float, "share by which contrast may change, half of it brightness"] = 0.15
     # Optimization
     epochs: Annotated[int, "passes over the training images; the learning rate falls to zero at the last"] = 12
-    batch_size: Annotated[int, "images per step; a small set needs many steps more than smooth ones; a GPU wants 64"] = 8
-    learning_rate: Annotated[float, "peak of the schedule; 1e-3 suits AdamW on random weights, 1e-5 would hardly train"] = 1e-3
+    batch_size: Annotated[int, "images per step of all processes; small sets need many steps; a GPU wants 64 to 256"] = 8
+    microbatches: Annotated[int, "parts of a batch, taken in turn or one per process; 0: one per process"] = 0
+    learning_rate: Annotated[float, "peak of the schedule; 1e-3 suits AdamW on random weights, 1e-4 pretrained ones"] = 1e-3
     schedule: Annotated[str, "one-cycle (warm up, then fall as a cosine) or constant"] = "one-cycle"
     warmup: Annotated[float, "share of all steps in which the learning rate rises"] = 0.2
     weight_decay: Annotated[float, "pull of weights towards zero, not of biases and normalization"] = 0.01
@@ -81,21 +98,24 @@ class Config:
     threshold: Annotated[str, "youden, sensitivity=SHARE or specificity=SHARE, reached on validation images"] = "youden"
     # System
     seed: Annotated[int, "same seed, same data and one thread: same weights, bit by bit"] = 0
+    deterministic: Annotated[bool, "the same weights bit by bit on a GPU too, or on one CPU thread; slower"] = False
     device: Annotated[str, "auto (a GPU if there is one), cpu or cuda"] = "auto"
     precision: Annotated[str, "auto, float32 or bfloat16; bfloat16 halves a step where the hardware knows it"] = "auto"
+    compile: Annotated[str, "auto (on a GPU), on or off; on a CPU it takes minutes and gains nothing"] = "auto"
     threads: Annotated[int, "CPU threads of a step; 0 measures as it goes: all, or one where other processes are busy"] = 0
     progress: Annotated[bool, "show a progress bar while images are decoded"] = True
     stop_with_stdin: Annotated[bool, "stop, with a checkpoint, when standard input closes: the starter is gone"] = False
 
 
 CHOICES = {
-    "uncertain": ("ignore", "ones", "zeros", "soft"),
     "mode": ("multi-label", "single-label"),
     "schedule": ("one-cycle", "constant"),
     "calibration": ("platt", "temperature", "none"),
     "precision": ("auto", "float32", "bfloat16"),
+    "compile": ("auto", "on", "off"),
 }
-ENVIRONMENT = {
+LOWEST = {"size_px": 32, "epochs": 1, "batch_size": 2, "microbatches": 0, "patience": 0, "resamples": 0, "folds": 0}
+SAGEMAKER = {
     "channel": "SM_CHANNEL_TRAIN",
     "model_dir": "SM_MODEL_DIR",
     "output_dir": "SM_OUTPUT_DATA_DIR",
@@ -103,336 +123,247 @@ ENVIRONMENT = {
 }
 # A checkpoint fits a run whose other settings are the same: these may differ, they do not change what is learned.
 FREE_ON_RESUME = {
-    *("channel", "model_dir", "output_dir", "checkpoint_dir", "resume", "commit", "workers", "cache_dir", "cache_gb"),
-    *("epochs", "patience"),
-    *("resamples", "calibration", "threshold", "device", "threads", "progress", "stop_with_stdin"),
+    *("channel", "model_dir", "output_dir", "checkpoint_dir", "checkpoint_seconds", "resume", "commit", "tracking"),
+    *("workers", "cache_dir", "cache_gb", "epochs", "patience", "resamples", "calibration", "threshold", "device", "threads"),
+    *("progress", "stop_with_stdin", "microbatches"),
 }
 
 
 def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config:
-    """Return the settings: a default, replaced by SageMaker's variable, replaced by a flag (with - or _)."""
-    hints = get_type_hints(Config, include_extras=True)
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=layout, allow_abbrev=False)
-    for field in fields(Config):
-        kind, reason = get_args(hints[field.name])
-        default = environ.get(ENVIRONMENT.get(field.name, "")) or field.default
-        parser.add_argument(
-            f"--{field.name}",
-            *([f"--{field.name.replace('_', '-')}"] if "_" in field.name else []),
-            type=to_bool if kind is bool else kind,
-            default=default,
-            choices=CHOICES.get(field.name),
-            metavar=None if field.name in CHOICES else kind.__name__.upper(),
-            help=f"{reason.replace('%', '%%')} (default: {default if default != Path() else 'checkpoints in output_dir'})",
-        )
+    """Return the settings: a default, replaced by SageMaker's variable, replaced by a flag."""
     on_sagemaker = "SM_MODEL_DIR" in environ
-    parser.set_defaults(resume=on_sagemaker)
-    values = vars(parser.parse_args(arguments))
-    if values["checkpoint_dir"] == Path():
-        in_container = str(values["model_dir"]) == "/opt/ml/model"
-        values["checkpoint_dir"] = Path("/opt/ml/checkpoints") if in_container else values["output_dir"] / "checkpoints"
-    if values["cache_dir"] == "auto":
+    defaults = {name: environ[variable] for name, variable in SAGEMAKER.items() if environ.get(variable)}
+    config: Config = flags.parse(
+        Config,
+        arguments,
+        description=__doc__ or "",
+        defaults={**defaults, "resume": on_sagemaker},
+        choices=CHOICES,
+        lowest=LOWEST,
+    )
+    checkpoints, cache = Path(config.checkpoint_dir), config.cache_dir
+    if config.checkpoint_dir == "auto":
+        in_container = str(config.model_dir) == "/opt/ml/model"
+        checkpoints = Path("/opt/ml/checkpoints") if in_container else config.output_dir / "checkpoints"
+    if cache == "auto":
         # What lies in SageMaker's output, model and checkpoint folders is copied to S3, and images of patients need not be.
-        beside = Path(tempfile.gettempdir()) if on_sagemaker else values["output_dir"].resolve().parent
-        values["cache_dir"] = str(beside / "image-cache")
-    values["workers"] = values["workers"] or os.cpu_count() or 1
-    for name, lowest in (("size_px", 32), ("epochs", 1), ("batch_size", 2), ("patience", 0), ("resamples", 0)):
-        if values[name] < lowest:
-            parser.error(f"--{name}: expected at least {lowest}, got {values[name]}")
-    return Config(**values)
-
-
-def to_bool(text: str) -> bool:
-    """Return the boolean of a flag: the two SageMaker launchers write ``True`` and ``true``."""
-    if text.lower() in ("true", "1", "yes"):
-        return True
-    if text.lower() in ("false", "0", "no"):
-        return False
-    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+        beside = Path(tempfile.gettempdir()) if on_sagemaker else config.output_dir.resolve().parent
+        cache = str(beside / "image-cache")
+    workers = config.workers or os.cpu_count() or 1
+    return replace(config, checkpoint_dir=str(checkpoints), cache_dir=cache, workers=workers)
 
 
 def train(config: Config) -> int:
-    """Train, evaluate and save; return the exit code: 0, or 128 + the signal that stopped the run."""
-    # --- setup -----------------------------------------------------------------------------------------------------------
-    import copy
+    """Train one network, judge it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
+    from dicom_workflow.learning import dataset, distributed, folds, training_set
 
+    with distributed.open_group(config.device) as group:
+        channel = dataset.read_channel(config.channel)
+        if config.folds:
+            channel = folds.of_fold(channel, config.folds, config.fold, seed=config.seed)
+        # Every image is decoded once, and kept on disk for the next run; a step takes what it needs.
+        data = training_set.read(
+            channel,
+            size_px=config.size_px,
+            mode=config.mode,
+            uncertain=config.uncertain,
+            soft=config.soft_targets,
+            reduced=config.reduced,
+            workers=config.workers,
+            progress=config.progress and group.is_first,
+            cache_dir=config.cache_dir,
+            cache_gb=config.cache_gb,
+        )
+        return learn(config, group, data)
+
+
+def learn(config: Config, group: Group, data: TrainingSet) -> int:
+    """Train on images in memory or mapped from disk, as one of the processes of a group."""
     import numpy as np
     import torch
 
-    from dicom_workflow.learning import (
-        assessment,
-        augmentation,
-        bundle,
-        cache,
-        checkpoint,
-        dataset,
-        evaluation,
-        inference,
-        model_card,
-        network,
-        pace,
-    )
+    from dicom_workflow.learning import distributed, evaluation, network, outcome, pace, printed, tracking, weights
+    from dicom_workflow.learning.augmentation import Augmentation
+    from dicom_workflow.learning.feed import Feed
+    from dicom_workflow.learning.journal import Journal, seeded
+    from dicom_workflow.learning.loss import Loss, positive_weights
 
-    started = time.perf_counter()
-    threads = pace.Pace(config.threads)
-    rule = evaluation.Rule.parse(config.threshold)  # a mistake shows now, not after the last epoch
-    device = network.choose_device(config.device)
-    precision = network.choose_precision(config.precision, device)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
-    history_path = config.output_dir / "history.jsonl"
-    last_path, best_path = (config.checkpoint_dir / f"{name}.safetensors" for name in ("last", "best"))
-
-    # --- data: every image is decoded once, and kept on disk for the next run -----------------------------------------------
-    channel = dataset.read_channel(config.channel)
-    labels = channel.labels
-    version = dataset.preprocessing_version(reduced=config.reduced)
-    decoded = dataset.load_images(
-        channel.samples,
-        size_px=config.size_px,
-        workers=config.workers,
-        progress=config.progress,
-        version=version,
-        cache_dir=config.cache_dir,
-        cache_gb=config.cache_gb,
-    )
-    problems = [*channel.problems, *decoded.problems]
-    if decoded.note:
-        print(decoded.note)
-    for problem in problems[:20]:
-        print(f"left out: {problem}")
-    targets = dataset.to_targets(decoded.samples, labels)  # (N, labels), NaN unknown
-    taught = dataset.to_targets(decoded.samples, labels, uncertain=config.uncertain)
-    usable = dataset.has_one_label(taught) if config.mode == "single-label" else ~np.isnan(taught).all(axis=1)
-    rows = {split: rows_of(decoded, split) for split in ("train", "validation", "test")}
-    train_rows, validation_rows = (rows[split][usable[rows[split]]] for split in ("train", "validation"))
-    print(
-        f"images: {', '.join(f'{len(rows[split])} {split}' for split in rows)}; left out: {len(problems)}; "
-        f"usable for training: {len(train_rows)}; labels: {len(labels)}; {device}, {precision}"
-    )
-    if len(train_rows) < 2:
-        raise DatasetError(
-            f"{config.channel}: expected at least 2 training images with a label, got {len(train_rows)} "
-            f"of {len(rows['train'])}; {len(problems)} were left out. Label more images, or look at the messages above."
-        )
-    images = decoded.images  # (N, 1, S, S) float16, on disk: what a step needs is taken from it
-    wanted = torch.from_numpy(taught)
-    mean, std = network.mean_and_std(images, train_rows)
-    seconds = {"images": time.perf_counter() - started}
+    device, precision = group.device, network.choose_precision(config.precision, group.device)
+    threads = pace.Pace(config.threads or int(config.deterministic))
+    network.choose_kernels(deterministic=config.deterministic)
+    evaluation.Rule.parse(config.threshold)  # a mistake shows now, not after the last epoch
+    labels = data.channel.labels
+    train_rows, validation_rows = data.usable("train", config.mode), data.usable("validation", config.mode)
+    group.print(*data.lines(train_rows, f"{device}, {precision}"))
 
     # --- network, loss, optimizer -------------------------------------------------------------------------------------------
     model = network.build(labels, dropout=config.dropout, seed=config.seed)
+    origin = weights.initialize(model, config.init_weights, sha256=config.init_weights_sha256) if config.init_weights else None
+    suggested = origin.normalization if origin else None
+    mean, std = network.choose_normalization(config.normalization, suggested, data.images, train_rows)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(network.parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
     # The average of the last hundred or so steps answers better than any one of them, and sooner.
     average = copy.deepcopy(model)
-    augment = augmentation.Augmentation(config.rotation_degrees, config.translation, config.scale, config.contrast)
-    loss_of = network.cross_entropy if config.mode == "single-label" else network.masked_bce
-    pos_weight = torch.from_numpy(network.positive_weights(taught[train_rows], config.pos_weight_cap)).to(device)
+    loss_of = Loss(config.mode, torch.from_numpy(positive_weights(data.taught[train_rows], config.pos_weight_cap))).to(device)
+    wanted = torch.from_numpy(data.taught).to(device)  # (N, labels), NaN unknown
+    augment = Augmentation(config.rotation_degrees, config.translation, config.scale, config.contrast)
+    feed = Feed(data.images, device=device, augment=augment, mean=mean, std=std)
     # As many steps as whole batches fit, the images dealt out evenly: no image is dropped and no batch is nearly empty.
-    steps = max(1, round(len(train_rows) / config.batch_size))
+    steps = max(1, min(round(len(train_rows) / config.batch_size), len(train_rows) // 2))
+    parts = distributed.count_parts(config.microbatches, processes=group.size, smallest_batch=len(train_rows) // steps)
+    statistics = distributed.Statistics(model, parts)
+    forward = group.parallel(network.compiled(model, config.compile, device))
 
-    def evaluate(which: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        """Return logits and probabilities, each (len(which), labels)."""
-        logits = network.logits_of(
-            average, images, rows=which, mean=mean, std=std, batch_size=2 * config.batch_size, precision=precision
-        )
-        return logits.reshape(-1, len(labels)), network.probabilities(logits, config.mode).numpy().reshape(-1, len(labels))
+    def evaluate(rows: np.ndarray) -> torch.Tensor:
+        """Return the logits of some images, (len(rows), labels); each process computes its share of them."""
+        mine = rows[group.rank :: group.size]
+        size = max(8, 2 * config.batch_size // parts)
+        logits = network.logits_of(average, feed.images, rows=mine, mean=mean, std=std, batch_size=size, precision=precision)
+        return group.gathered(logits, len(rows), len(labels))
 
     # --- where the run stands -----------------------------------------------------------------------------------------------
-    settings = {name: value for name, value in to_json(config).items() if name not in FREE_ON_RESUME}
-    fingerprint = {**settings, "labels": list(labels), "manifests": dict(channel.sha256), "images": len(decoded.samples)}
-    state: dict[str, Any] = {"epoch": 0, "step": 0, "loss_sum": 0.0, "history": [], "best": {}, "fingerprint": fingerprint}
-    if config.resume and last_path.is_file():
-        state = checkpoint.load(last_path, {"network": model, "average": average}, optimizer)
-        different = sorted(key for key in fingerprint if state["fingerprint"].get(key) != fingerprint[key])
-        if different:
-            raise LearningError(
-                f"{last_path}: expected a checkpoint of this run, but {', '.join(different)} differ. "
-                "Use the same settings and data, another --checkpoint_dir, or --resume false."
-            )
-        print(f"resumed: epoch {state['epoch'] + 1}, step {state['step'] + 1} of {steps}")
-    history_path.write_text("".join(json.dumps(line) + "\n" for line in state["history"]), encoding="utf-8")
+    settings = {name: value for name, value in flags.to_json(config).items() if name not in FREE_ON_RESUME}
+    about = {"labels": list(labels), "manifests": dict(data.channel.sha256), "images": len(data.samples), "parts": parts}
+    journal = Journal(
+        output_dir=config.output_dir,
+        checkpoint_dir=Path(config.checkpoint_dir),
+        fingerprint={**settings, **about},
+        networks={"network": model, "average": average},
+        optimizer=optimizer,
+        group=group,
+        every_seconds=config.checkpoint_seconds,
+    )
+    if journal.open(resume=config.resume):
+        group.print(f"resumed: epoch {journal.epoch + 1}, step {journal.step + 1} of {steps}")
+    facts = outcome.Facts(
+        settings=flags.to_json(config),
+        channel=data.channel,
+        preprocessing_version=data.preprocessing_version,
+        normalization=(mean, std),
+        network_arguments={"dropout": config.dropout},
+        initial_weights=origin.to_json() if origin else {},
+    )
+    tracked = tracking.open_tracker(
+        config.tracking if group.is_first else "none",
+        config.output_dir,
+        name=config.output_dir.resolve().name,
+        parameters=facts.settings,
+        from_step=journal.epoch,
+    )
 
     # --- loop ---------------------------------------------------------------------------------------------------------------
-    stopped_by: list[int] = []
-    before = {number: signal.signal(number, lambda n, _: stopped_by.append(n)) for number in (signal.SIGTERM, signal.SIGINT)}
-    if config.stop_with_stdin:
-        threading.Thread(target=stop_when_stdin_closes, daemon=True).start()
-    trained_from = time.perf_counter()
-    while state["epoch"] < config.epochs and not is_spent(state["history"], config.patience):
-        epoch, epoch_from, first_step, rate = state["epoch"], time.perf_counter(), state["step"], 0.0
-        # The order and the changes depend on seed, epoch and step alone, so a resumed run needs no memory of earlier draws.
-        order = torch.randperm(len(train_rows), generator=seeded(config.seed, epoch)).numpy()
-        batches = np.array_split(train_rows[order], steps)
-        loss_sum = torch.tensor(state["loss_sum"], dtype=torch.float64, device=device)
-        model.train()
-        for step in range(first_step, steps):
-            threads.begin()
-            rate = learning_rate(config, epoch * steps + step, config.epochs * steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            generator = seeded(config.seed, epoch, step)
-            torch.manual_seed(generator.initial_seed())  # dropout draws from the global state
-            index = torch.from_numpy(batches[step])
-            taken = torch.from_numpy(cache.take(images, batches[step])).to(device)
-            batch = network.normalize(augment(taken, generator), mean, std)  # (B, 1, S, S)
-            with network.autocast(device, precision):
-                logits = model(batch.contiguous(memory_format=torch.channels_last))  # (B, labels)
-            loss = loss_of(logits.float(), wanted[index].to(device), pos_weight)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
-            optimizer.step()
-            network.update_average(average, model, decay=config.average, step=epoch * steps + step)
-            loss_sum += loss.detach().double() * len(index)
-            # Looking at a number on a GPU waits for it, so there it is looked at now and then.
-            if (device.type == "cpu" or step % 50 == 49 or step == steps - 1) and not math.isfinite(loss_sum.item()):
-                raise LearningError(
-                    f"epoch {epoch + 1}, step {step + 1}: expected a finite training loss, got {loss.item()}. "
-                    "Lower --learning_rate or --gradient_clip, or use --precision float32. The last good checkpoint is kept."
-                )
-            threads.end(len(index))
-            if stopped_by:
-                state.update(step=step + 1, loss_sum=loss_sum.item())
+    with (
+        tracked as tracker,
+        journal.listening(stop_with_stdin=config.stop_with_stdin),
+        network.memory_advice(config.batch_size, parts, config.size_px),
+    ):
+        while journal.epoch < config.epochs and not journal.is_spent(config.patience):
+            epoch, first_step, began = journal.epoch, journal.step, time.perf_counter()
+            # Order and changes depend on seed, epoch and step alone, so a resumed run needs no memory of earlier draws.
+            order = torch.randperm(len(train_rows), generator=seeded(config.seed, epoch)).numpy()
+            batches = np.array_split(train_rows[order], steps)
+            mine = [group.share(np.array_split(batch, parts)) for batch in batches]  # of each, with the parts' numbers
+            draws = [(step, number, part) for step in range(first_step, steps) for number, part in mine[step]]
+            stream = feed.batches((part, seeded(config.seed, epoch, step, number)) for step, number, part in draws)
+            loss_sum = torch.tensor(journal.loss_sum if group.is_first else 0.0, dtype=torch.float64, device=device)
+            model.train()
+            for step in range(first_step, steps):
+                threads.begin()
+                rate = learning_rate(config, epoch * steps + step, config.epochs * steps)
+                for parameters in optimizer.param_groups:
+                    parameters["lr"] = rate
+                divisor = loss_of.divisor(wanted[torch.from_numpy(batches[step])])
+                optimizer.zero_grad(set_to_none=True)
+                statistics.begin()
+                for number, part in mine[step]:
+                    torch.manual_seed(seeded(config.seed, epoch, step, number).initial_seed())  # dropout draws from it
+                    with group.without_sum(forward, is_last=number == mine[step][-1][0]):
+                        with network.autocast(device, precision):
+                            logits = forward(next(stream))  # (b, labels)
+                        loss = loss_of(logits.float(), wanted[torch.from_numpy(part)], divisor)
+                        (loss * group.size).backward()  # gradients of processes are averaged, but their losses add up
+                    statistics.add()
+                    loss_sum += loss.detach().double() * len(batches[step])
+                statistics.end(group.sum, step=epoch * steps + step)
+                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
+                optimizer.step()
+                network.update_average(average, model, decay=config.average, step=epoch * steps + step)
+                # Looking at a number on a GPU waits for it, so there it is looked at now and then.
+                if device.type == "cpu" or step % 50 == 49 or step == steps - 1:
+                    check_finite(loss_sum.item(), norm.item(), f"epoch {epoch + 1}, step {step + 1}")
+                threads.end(len(batches[step]))
+                if journal.end_step(step, loss_sum):
+                    break
+            if journal.stopped_by:
                 break
-        if stopped_by:
-            checkpoint.save(last_path, {"network": model, "average": average}, optimizer, state=state)
-            break
 
-        logits, scores = evaluate(validation_rows)
-        validation_loss = math.nan
-        if len(validation_rows):
-            validation_loss = loss_of(logits, wanted[torch.from_numpy(validation_rows)], pos_weight.cpu()).item()
-        auroc, each = evaluation.macro_auroc(targets[validation_rows], scores)
-        # Without a validation AUROC the loss decides, and without validation images the newest epoch is the best.
-        score = next((value for value in (auroc, -validation_loss) if math.isfinite(value)), float(epoch))
-        is_best = not state["best"] or score > state["best"]["score"]
-        line = {
-            "epoch": epoch + 1,
-            "epochs": config.epochs,
-            "train_loss": finite(loss_sum.item() / len(train_rows)),
-            "validation_loss": finite(validation_loss),
-            "validation_auroc": finite(auroc),
-            "auroc": dict(zip(labels, map(finite, each), strict=True)),
-            "learning_rate": rate,
-            "seconds": round(time.perf_counter() - epoch_from, 3),
-            "images_per_second": round(sum(map(len, batches[first_step:])) / (time.perf_counter() - epoch_from), 1),
-            "is_best": is_best,
-        }
-        state.update(epoch=epoch + 1, step=0, loss_sum=0.0, history=[*state["history"], line])
-        if is_best:
-            state["best"] = {"epoch": epoch + 1, "validation_auroc": line["validation_auroc"], "score": score}
-            checkpoint.save(best_path, {"average": average}, state={"epoch": epoch + 1, "fingerprint": fingerprint})
-        checkpoint.save(last_path, {"network": model, "average": average}, optimizer, state=state)
-        with history_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-        print(
-            f"epoch={epoch + 1} train_loss={shown(line['train_loss'])}; validation_loss={shown(line['validation_loss'])}; "
-            f"validation_auroc={shown(line['validation_auroc'])}; seconds={line['seconds']:.1f};",
-            flush=True,
-        )
-    seconds["training"] = time.perf_counter() - trained_from
-    for number, handler in before.items():
-        signal.signal(number, handler)
+            trained_seconds = time.perf_counter() - began
+            logits = evaluate(validation_rows)
+            validation_loss = loss_of(logits.to(device), wanted[torch.from_numpy(validation_rows)]).item()
+            scores = network.probabilities(logits, config.mode).numpy()
+            auroc, each = evaluation.macro_auroc(data.targets[validation_rows], scores)
+            line = journal.end_epoch(
+                {
+                    "epoch": epoch + 1,
+                    "epochs": config.epochs,
+                    "train_loss": printed.finite(group.sum(loss_sum).item() / len(train_rows)),
+                    "validation_loss": printed.finite(validation_loss if len(validation_rows) else math.nan),
+                    "validation_auroc": printed.finite(auroc),
+                    "auroc": dict(zip(labels, map(printed.finite, each), strict=True)),
+                    "learning_rate": learning_rate(config, (epoch + 1) * steps - 1, config.epochs * steps),
+                    "seconds": round(time.perf_counter() - began, 3),
+                    "images_per_second": round(sum(map(len, batches[first_step:])) / trained_seconds, 1),
+                }
+            )
+            tracker.log(line, step=epoch + 1)
+            group.print(printed.epoch_line(line))
+        return conclude(config, group, tracker, data, journal, facts, evaluate)
 
-    # --- save: the best epoch's network, judged on images it has never seen -------------------------------------------------
-    if stopped_by and not state["best"]:
-        print(f"stopped by signal {stopped_by[0]} in the first epoch: {last_path}; go on with --resume true", flush=True)
-        return 128 + stopped_by[0]
-    checkpoint.load(best_path, {"average": average})
-    best = state["best"]
-    metrics = {"best_epoch": best["epoch"], "validation_auroc": best["validation_auroc"]}
-    calibrated, thresholds = assessment.settle(
-        targets[validation_rows],
-        evaluate(validation_rows)[0].numpy(),
-        labels,
-        mode=config.mode,
-        method=config.calibration,
-        rule=rule,
-    )
-    report: dict[str, Any] = {}
-    split = next((name for name in ("test", "validation") if len(rows[name])), "")
-    if split and not stopped_by:
-        logits, _ = evaluate(rows[split])
-        samples = [decoded.samples[row] for row in rows[split]]
-        report = assessment.assess(
-            channel,
-            samples,
-            logits.numpy(),
-            split=split,
-            mode=config.mode,
-            calibration=calibrated,
-            thresholds=thresholds,
-            resamples=config.resamples,
-            seed=config.seed,
+
+def conclude(
+    config: Config,
+    group: Group,
+    tracker: Tracker,
+    data: TrainingSet,
+    journal: Journal,
+    facts: Facts,
+    evaluate: Callable[[np.ndarray], torch.Tensor],
+) -> int:
+    """Save the best epoch's network, judged on images that it has never seen; return the exit code."""
+    from dicom_workflow.learning import outcome, printed
+
+    if not journal.best:
+        group.print(f"stopped by signal {journal.stopped_by} in the first epoch; go on with --resume true")
+        return 128 + journal.stopped_by
+    journal.load_best()
+    split = next((split for split in ("test", "validation") if len(data.rows[split]) and not journal.stopped_by), "")
+    chosen_on, judged_on = data.usable("validation", config.mode), data.rows[split] if split else data.rows["test"][:0]
+    chosen, judged = evaluate(chosen_on), evaluate(judged_on)  # by all processes together
+    if group.is_first:
+        report = outcome.conclude(
+            journal.networks["average"],
+            replace(facts, best=journal.best),
+            validation=(data.targets[chosen_on], chosen.numpy()),
+            held=outcome.Held([data.samples[row] for row in judged_on], judged.numpy(), split),
+            model_dir=config.model_dir,
+            output_dir=config.output_dir,
+            more={
+                "best_epoch": journal.best["epoch"],
+                "epochs": len(journal.history),
+                "left_out": len(data.problems),
+                "problems": data.problems[:100],
+                "seconds": {"training": round(sum(line["seconds"] for line in journal.history), 3)},
+            },
         )
-        metrics[split] = assessment.headline(report)
-    made_by = bundle.provenance(manifests=channel.sha256, parameters=to_json(config), commit=config.commit)
-    trained = bundle.Bundle(
-        network=average,
-        labels=labels,
-        mode=config.mode,
-        size_px=config.size_px,
-        preprocessing_version=version,
-        input_mean=mean,
-        input_std=std,
-        thresholds=thresholds,
-        calibration=calibrated,
-        network_arguments={"dropout": config.dropout},
-        metrics=metrics,
-        provenance=made_by,
-    )
-    bundle.save(trained, config.model_dir)
-    if stopped_by:
-        print(f"stopped by signal {stopped_by[0]}; bundle of epoch {best['epoch']} saved; go on with --resume true", flush=True)
-        return 128 + stopped_by[0]
-    if report:
-        scores = calibrated.probabilities(logits.numpy(), labels, config.mode)
-        predictions = inference.write_predictions(config.output_dir / "predictions.jsonl", trained, samples, scores)
-        seconds["total"] = time.perf_counter() - started
-        report.update(
-            best_epoch=best["epoch"],
-            epochs=len(state["history"]),
-            left_out=len(problems),
-            problems=problems[:100],
-            seconds={name: round(value, 3) for name, value in seconds.items()},
-            predictions=predictions.name,
-            provenance=made_by,
-        )
-        text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-        bundle.write_atomically(config.output_dir / "evaluation.json", text.encode("utf-8") + b"\n")
-        card = model_card.to_markdown(bundle.read_description(config.model_dir), report)
-        bundle.write_atomically(config.model_dir / model_card.NAME, card.encode("utf-8"))
-        low, high = report["macro_auroc_interval"] or (None, None)
-        print(
-            f"{split}_auroc={shown(report['macro_auroc'])}; {split}_auroc_low={shown(low)}; {split}_auroc_high={shown(high)}; "
-            f"measured against {report['measured_against']}, best epoch {best['epoch']}"
-        )
-    print(f"bundle: {config.model_dir}", flush=True)
+        group.print(*([printed.outcome_line(report)] if report else []))
+        group.print(f"bundle of epoch {journal.best['epoch']}: {config.model_dir}")
+        if report:
+            tracker.finish(report, [config.output_dir / "evaluation.json", config.model_dir / "model_card.md"])
+    if journal.stopped_by:
+        group.print(f"stopped by signal {journal.stopped_by}; go on with --resume true")
+        return 128 + journal.stopped_by
     return 0
-
-
-def stop_when_stdin_closes() -> None:
-    """Wait for the end of standard input, then stop this process in order, as SageMaker would."""
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def rows_of(decoded: LoadedImages, split: str) -> np.ndarray:
-    """Return the positions of a split's images."""
-    import numpy as np
-
-    return np.array([row for row, sample in enumerate(decoded.samples) if sample.split == split], dtype=np.int64)
-
-
-def seeded(*numbers: int) -> torch.Generator:
-    """Return a random generator that depends on these numbers alone."""
-    import numpy as np
-    import torch
-
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
@@ -445,24 +376,13 @@ def learning_rate(config: Config, step: int, steps: int) -> float:
     return config.learning_rate * (0.001 + 0.999 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2)
 
 
-def is_spent(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
-    """Say whether the last `patience` epochs were all no better than the best before them."""
-    return 0 < patience < len(history) and not any(line["is_best"] for line in history[-patience:])
-
-
-def finite(value: float) -> float | None:
-    """Return a number as JSON has it: rounded, null when it is not finite."""
-    return round(value, 6) if math.isfinite(value) else None
-
-
-def shown(value: float | None) -> str:
-    """Return a number as the metric regexes read it."""
-    return "nan" if value is None else f"{value:.4f}"
-
-
-def to_json(config: Config) -> dict[str, Any]:
-    """Return the settings as JSON values."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+def check_finite(loss_sum: float, norm: float, where: str) -> None:
+    """Stop a run whose loss or gradient is no number any more."""
+    if not (math.isfinite(loss_sum) and math.isfinite(norm)):
+        raise LearningError(
+            f"{where}: expected a finite training loss and gradient, got a sum of losses of {loss_sum} and a norm of {norm}. "
+            "Lower --learning_rate or --gradient_clip, or use --precision float32. The last good checkpoint is kept."
+        )
 
 
 def report_failure(text: str, environ: Mapping[str, str]) -> None:
@@ -478,6 +398,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; an expected failure is one line on standard error and exit code 1."""
     config = parse(arguments, os.environ)
     try:
+        if config.folds and config.fold < 0:
+            from dicom_workflow.learning import folds
+
+            return folds.cross_validate(config, train)
         return train(config)
     except WorkflowError as error:
         report_failure(str(error), os.environ)

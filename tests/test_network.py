@@ -9,6 +9,7 @@ import torch
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning import network
 from dicom_workflow.learning.augmentation import Augmentation
+from dicom_workflow.learning.loss import Loss, positive_weights
 
 torch.set_num_threads(1)
 
@@ -35,21 +36,21 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state(model)
 
 def test_unknown_targets_neither_cost_nor_teach():
     logits = torch.tensor([[0.0, 3.0], [1.0, -2.0]], requires_grad=True)
-    loss = network.masked_bce(logits, torch.tensor([[1.0, float("nan")], [float("nan"), 0.0]]))
+    loss = Loss()(logits, torch.tensor([[1.0, float("nan")], [float("nan"), 0.0]]))
     expected = (np.log(2) + np.log1p(np.exp(-2.0))) / 2
     assert loss.item() == pytest.approx(expected, rel=1e-6)
     loss.backward()
     assert logits.grad[0, 1] == logits.grad[1, 0] == 0
     assert logits.grad[0, 0] != 0
-    nothing = network.masked_bce(logits, torch.full((2, 2), float("nan")))
+    nothing = Loss()(logits, torch.full((2, 2), float("nan")))
     assert nothing.item() == 0
 
 
 def test_positives_weigh_the_root_of_their_rarity_up_to_the_cap():
     targets = np.array([[1, 1, np.nan]] + [[0, 0, 0]] * 4 + [[0, 1, 0]] * 5, dtype=np.float32)
-    np.testing.assert_allclose(network.positive_weights(targets, cap=2.5), [2.5, 1.0, 2.5])
-    np.testing.assert_allclose(network.positive_weights(targets, cap=5.0), [3.0, 1.0, 3.0])
-    np.testing.assert_allclose(network.positive_weights(targets, cap=1.0), [1.0, 1.0, 1.0])
+    np.testing.assert_allclose(positive_weights(targets, cap=2.5), [2.5, 1.0, 2.5])
+    np.testing.assert_allclose(positive_weights(targets, cap=5.0), [3.0, 1.0, 3.0])
+    np.testing.assert_allclose(positive_weights(targets, cap=1.0), [1.0, 1.0, 1.0])
 
 
 def test_single_label_probabilities_add_up_and_multi_label_ones_do_not():
@@ -57,7 +58,7 @@ def test_single_label_probabilities_add_up_and_multi_label_ones_do_not():
     assert network.probabilities(logits, "single-label").tolist() == [[0.5, 0.5]]
     assert network.probabilities(logits, "multi-label").sum() > 1.7
     targets = torch.tensor([[0.0, 1.0]])
-    assert network.cross_entropy(logits, targets).item() == pytest.approx(np.log(2))
+    assert Loss("single-label")(logits, targets).item() == pytest.approx(np.log(2))
 
 
 def test_mean_and_std_are_those_of_all_pixels():

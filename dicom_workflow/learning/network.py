@@ -1,9 +1,12 @@
-"""The classifier: MONAI's DenseNet121 for one grey channel, its losses, and how its numbers become probabilities."""
+"""The classifier: MONAI's DenseNet121 for one grey channel, how it is averaged and run, and what its numbers mean."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,8 @@ from dicom_workflow.learning.cache import take
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-def build(labels: Sequence[str], *, dropout: float = 0.0, seed: int | None = None) -> nn.Module:
-    """Return a DenseNet121 for two-dimensional grey images, with random weights.
+def build(labels: Sequence[str], *, dropout: float = 0.0, seed: int | None = None, members: int = 1) -> nn.Module:
+    """Return a DenseNet121 for two-dimensional grey images, or an ensemble of them, with random weights.
 
     Parameters
     ----------
@@ -27,18 +30,51 @@ def build(labels: Sequence[str], *, dropout: float = 0.0, seed: int | None = Non
         Probability after each dense layer.
     seed : int, optional
         The same seed gives the same weights; the global random state is left as it was.
+    members : int
+        Networks; more than one make an `Ensemble`.
 
     Returns
     -------
     torch.nn.Module
         (B, 1, S, S) float32, normalized → logits (B, labels). `features` and `class_layers` are MONAI's.
     """
+    if members > 1:
+        return Ensemble([build(labels, dropout=dropout, seed=seed) for _ in range(members)])
     from monai.networks.nets.densenet import DenseNet121  # takes seconds to import
 
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         return DenseNet121(spatial_dims=2, in_channels=1, out_channels=len(labels), dropout_prob=dropout)
+
+
+class Ensemble(nn.Module):
+    """Several networks of the same labels, whose logits are averaged.
+
+    Each was trained with a normalization of its own and keeps it: an ensemble takes images as they are, in [0, 1].
+
+    Parameters
+    ----------
+    members : sequence of nn.Module
+        From `build`.
+    normalization : sequence of (mean, std), optional
+        One for each member; (0, 1) for all by default.
+    """
+
+    means: Tensor
+    stds: Tensor
+
+    def __init__(self, members: Sequence[nn.Module], normalization: Sequence[tuple[float, float]] | None = None) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        pairs = torch.tensor(normalization or [(0.0, 1.0)] * len(members), dtype=torch.float32)
+        self.register_buffer("means", pairs[:, 0].clone())
+        self.register_buffer("stds", pairs[:, 1].clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the mean logits, (B, labels), of images, (B, 1, S, S) in [0, 1]."""
+        each = zip(self.members, self.means, self.stds, strict=True)
+        return torch.stack([member((images - mean) / std).float() for member, mean, std in each]).mean(dim=0)
 
 
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
@@ -59,47 +95,36 @@ def mean_and_std(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[fl
     return round(mean, 6), round(max(square - mean**2, 1e-6) ** 0.5, 6)
 
 
-def masked_bce(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
-    """Return the mean binary cross-entropy over the known targets.
+def choose_normalization(
+    text: str, suggested: tuple[float, float] | None, images: np.ndarray, rows: np.ndarray
+) -> tuple[float, float]:
+    """Return mean and standard deviation for `normalize`.
 
     Parameters
     ----------
-    logits, targets : Tensor, shape (B, labels)
-        A target of NaN is unknown and takes no part.
-    pos_weight : Tensor, shape (labels,), optional
+    text : str
+        ``MEAN,STD`` in units of [0, 1], or ``auto``: what the initial weights were trained with, else `mean_and_std`.
+    suggested : (mean, std), optional
+        Of the initial weights.
+    images, rows : ndarray
+        The training images.
 
-    Returns
-    -------
-    Tensor, scalar
-        0 when nothing is known.
+    Raises
+    ------
+    LearningError
+        The text is neither.
     """
-    known = ~torch.isnan(targets)
-    losses = nn.functional.binary_cross_entropy_with_logits(
-        logits, torch.where(known, targets, 0.0), pos_weight=pos_weight, reduction="none"
-    )  # (B, labels)
-    return (losses * known).sum() / known.sum().clamp(min=1)
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, pos_weight: Tensor | None = None) -> Tensor:
-    """Return the cross-entropy for rows with exactly one positive target; `pos_weight` weighs the classes."""
-    return nn.functional.cross_entropy(logits, torch.nan_to_num(targets).argmax(dim=1), weight=pos_weight)
-
-
-def positive_weights(targets: np.ndarray, cap: float) -> np.ndarray:
-    """Return how much more a positive counts than a negative: the square root of negatives / positives, in [1, cap].
-
-    Parameters
-    ----------
-    targets : ndarray, shape (samples, labels), float32 with NaN for unknown
-    cap : float
-        Upper bound: a label with three positives must not drown the others.
-
-    Returns
-    -------
-    ndarray, shape (labels,), float32
-    """
-    positives, negatives = np.nansum(targets == 1, axis=0), np.nansum(targets == 0, axis=0)
-    return np.clip(np.sqrt(negatives / np.maximum(positives, 1)), 1.0, max(cap, 1.0)).astype(np.float32)
+    if text == "auto":
+        return suggested or mean_and_std(images, rows)
+    try:
+        mean, std = map(float, text.split(","))
+    except ValueError:
+        mean, std = math.nan, math.nan
+    if not (math.isfinite(mean) and 0 < std < math.inf):
+        raise LearningError(
+            f"--normalization: expected auto or two numbers like 0.45,0.23 with the second above 0, got {text!r}."
+        )
+    return mean, std
 
 
 def probabilities(logits: Tensor, mode: str) -> Tensor:
@@ -126,12 +151,12 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, step
         0-based; over the first steps less is kept, so that the random weights of the start are forgotten.
     """
     keep = min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
-    numbers = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
-    torch._foreach_lerp_([mine for mine, _ in numbers], [theirs for _, theirs in numbers], 1 - keep)
-    for mine, theirs in pairs:
-        if not mine.is_floating_point():
-            mine.copy_(theirs)
+    mine = [*average.parameters(), *average.buffers()]
+    theirs = [*network.parameters(), *network.buffers()]
+    numbers = [tensor.is_floating_point() for tensor in mine]
+    torch._foreach_lerp_(list(compress(mine, numbers)), list(compress(theirs, numbers)), 1 - keep)
+    counts = [not is_number for is_number in numbers]
+    torch._foreach_copy_(list(compress(mine, counts)), list(compress(theirs, counts)))
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -157,11 +182,44 @@ def choose_precision(name: str, device: torch.device) -> str:
     return "bfloat16" if fast else "float32"
 
 
+def choose_kernels(*, deterministic: bool) -> None:
+    """Let torch take the fastest kernels of a GPU, or only those that give the same sums every time."""
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic or torch.are_deterministic_algorithms_enabled():  # the call itself imports a compiler: seconds
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # where cuBLAS reads it, before its first call
+        torch.use_deterministic_algorithms(deterministic)
+
+
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which convolutions run at `precision`."""
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def compiled(network: nn.Module, choice: str, device: torch.device) -> nn.Module:
+    """Return a network that computes the same, compiled where that pays.
+
+    On a GPU compiling fuses what is bound by memory. On a CPU it took minutes and gained nothing: ``auto`` leaves it there.
+    """
+    if choice == "off" or (choice == "auto" and device.type != "cuda"):
+        return network
+    # Parts of a batch differ by an image, and each size is compiled anew.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
+    return torch.compile(network, dynamic=False)  # type: ignore[return-value]  # the stubs say it is a function
+
+
+@contextlib.contextmanager
+def memory_advice(batch: int, parts: int, size_px: int) -> Iterator[None]:
+    """Turn a GPU's out-of-memory error into one that says what to change."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise LearningError(
+            f"expected a batch of {batch} images of {size_px} px in {parts} parts to fit into the GPU's memory, it does not: "
+            f"{str(error).splitlines()[0][:160]} Use --microbatches {2 * parts}, which changes little in what is learned, or a "
+            "smaller --batch_size or --size_px."
+        ) from None
 
 
 @torch.inference_mode()

@@ -17,22 +17,9 @@ from typing import IO, Any
 
 import dicom_workflow
 from dicom_workflow.errors import LearningError
+from dicom_workflow.learning.printed import METRIC_DEFINITIONS as METRIC_DEFINITIONS
 
 SCRIPT = Path(dicom_workflow.__file__).resolve().parents[1] / "source" / "monai_dicom.py"
-
-METRIC_DEFINITIONS: tuple[dict[str, str], ...] = tuple(
-    {"Name": name, "Regex": rf"(?:^|\s){printed}=([0-9.eE+-]+|nan);"}
-    for name, printed in (
-        ("train:loss", "train_loss"),
-        ("validation:loss", "validation_loss"),
-        ("validation:auroc", "validation_auroc"),
-        ("epoch:seconds", "seconds"),
-        ("test:auroc", "test_auroc"),
-        ("test:auroc_low", "test_auroc_low"),
-        ("test:auroc_high", "test_auroc_high"),
-    )
-)
-"""What a SageMaker training job reads from the script's printed lines."""
 
 _TAIL_LINES = 30
 _STOP_SECONDS = 60.0
