@@ -89,8 +89,8 @@ def load(
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files, problems = identified(paths, folder, workers, progress)
-        packs = PackFolder(folder, size_px, version, int(limit_gb * 1e9))
-        images, failed, decoded = packs.images_of(files, decode, workers, progress)
+        packs = PackFolder(folder, size_px, version, int(limit_gb * 1e9), decode, workers, progress)
+        images, failed, decoded = packs.images_of(files)
     except OSError as error:
         raise CacheError(
             f"{folder}: expected a folder to keep decoded images in, got: {error.strerror or error}. "

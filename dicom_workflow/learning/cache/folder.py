@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,30 +25,39 @@ from dicom_workflow.learning.decoders import Decode, Job, decode_all
 FORMAT = "dicom-workflow images 1"
 
 
+@dataclass(frozen=True)
 class PackFolder:
-    """The packs of one folder, of one preprocessing version and size."""
+    """The packs of one folder, of one preprocessing version and size, and how to fill them."""
 
-    def __init__(self, folder: Path, size_px: int, version: str, limit_bytes: int) -> None:
-        self.folder, self.size_px, self.version, self.limit_bytes = folder, size_px, version, limit_bytes
-        self.row_bytes = size_px * size_px * PIXEL.itemsize
+    folder: Path
+    size_px: int
+    version: str
+    limit_bytes: int
+    decode: Decode
+    workers: int
+    progress: bool
 
-    def images_of(
-        self, files: Sequence[KnownFile], decode: Decode, workers: int, progress: bool
-    ) -> tuple[np.ndarray, dict[int, str], int]:
+    @property
+    def row_bytes(self) -> int:
+        """Size of one image."""
+        return self.size_px * self.size_px * PIXEL.itemsize
+
+    def images_of(self, files: Sequence[KnownFile]) -> tuple[np.ndarray, dict[int, str], int]:
         """Return the mapped images, the problem of each file that has none, and how many were decoded."""
         head = self._head(len(files))
         name = hashlib.sha256(head + b"".join(file.key for file in files)).hexdigest()[:32]
-        final, partial = self.folder / f"{name}.images", self.folder / f"{name}.partial"
+        final = self.folder / f"{name}.images"
+        partial = final.with_suffix(".partial")
         known_bad: dict[int, str] = {}
         retried = False
         while True:
             with contextlib.ExitStack() as stack:
                 pack = self._opened(final, head, stack)
                 if pack is not None:
-                    good, missing = self._checked(pack, files, progress)
+                    good, missing = self._checked(pack, files)
                     if good and not retried:
                         # Those that were bad when the pack was made: perhaps there is a decoder for them by now.
-                        known_bad = {file.number: text for file, text in self._tried(missing, decode, workers)}
+                        known_bad = {file.number: text for file, text in self._tried(missing)}
                         retried = True
                     if good and len(known_bad) >= len(missing):
                         with contextlib.suppress(OSError):
@@ -59,22 +69,28 @@ class PackFolder:
                 if pack is None and self._opened(final, head, stack):
                     partial.unlink()
                     continue
-                needed = self._pack(-1, head, len(files)).data_at + len(files) * self.row_bytes
-                if needed > self.limit_bytes:
-                    raise CacheError(
-                        f"{self.folder}: expected room for {len(files)} images of {self.size_px} px, which take "
-                        f"{needed / 1e9:.2f} GB, in a cache of {self.limit_bytes / 1e9:.2f} GB. Allow more."
-                    )
-                building = self._pack(descriptor, head, len(files))
-                others = self._others(stack)  # open, so that trimming cannot take them away
-                done = self._resumed(building, files, needed, {final.name, partial.name})
-                done |= self._copied(building, files, done, others)
-                failed = self._decoded(building, files, done, decode, workers, progress, partial)
-                building.drop_holes()
-                os.fsync(descriptor)
-                partial.replace(final)
-                self._trim(self.limit_bytes, {final.name})
-                return building.map(self.size_px), failed, len(files) - len(done)
+                return self._made(self._pack(descriptor, head, len(files)), final, files, stack)
+
+    def _made(
+        self, pack: Pack, final: Path, files: Sequence[KnownFile], stack: contextlib.ExitStack
+    ) -> tuple[np.ndarray, dict[int, str], int]:
+        """Complete a partial pack of this process, give it its name and return what `images_of` does."""
+        partial = final.with_suffix(".partial")
+        needed = pack.data_at + len(files) * self.row_bytes
+        if needed > self.limit_bytes:
+            raise CacheError(
+                f"{self.folder}: expected room for {len(files)} images of {self.size_px} px, which take "
+                f"{needed / 1e9:.2f} GB, in a cache of {self.limit_bytes / 1e9:.2f} GB. Allow more."
+            )
+        others = self._others(stack)  # open, so that trimming cannot take them away
+        done = self._resumed(pack, files, needed, {final.name, partial.name})
+        done |= self._copied(pack, files, done, others)
+        failed = self._decoded(pack, files, done, partial)
+        pack.drop_holes()
+        os.fsync(pack.descriptor)
+        partial.replace(final)
+        self._trim(self.limit_bytes, {final.name})
+        return pack.map(self.size_px), failed, len(files) - len(done)
 
     def _head(self, slots: int) -> bytes:
         text = json.dumps({"format": FORMAT, "version": self.version, "size_px": self.size_px, "slots": slots})
@@ -97,12 +113,12 @@ class PackFolder:
         pack = self._pack(descriptor, head, slots)
         return pack if pack.read_records() else None
 
-    def _checked(self, pack: Pack, files: Sequence[KnownFile], progress: bool) -> tuple[bool, list[KnownFile]]:
+    def _checked(self, pack: Pack, files: Sequence[KnownFile]) -> tuple[bool, list[KnownFile]]:
         """Say whether every row of a pack is what it was, and which files have none."""
         from tqdm import tqdm
 
         missing, slot = [], 0
-        for file in tqdm(files, desc="checking", unit="image", disable=not progress or len(files) < 1000, leave=False):
+        for file in tqdm(files, desc="checking", unit="image", disable=not self.progress or len(files) < 1000, leave=False):
             if slot < pack.slots and pack.has(slot, file.key):
                 if pack.row(slot) is None:
                     return False, []
@@ -113,9 +129,10 @@ class PackFolder:
         ends = os.fstat(pack.descriptor).st_size == pack.data_at + rows * pack.row_bytes
         return slot == rows and ends, missing
 
-    def _tried(self, files: Sequence[KnownFile], decode: Decode, workers: int) -> Iterator[tuple[KnownFile, str]]:
+    def _tried(self, files: Sequence[KnownFile]) -> Iterator[tuple[KnownFile, str]]:
         jobs = [Job(file.path, file.key) for file in files]
-        for file, outcome in zip(files, decode_all(jobs, self.size_px, self.version, decode, workers=workers), strict=True):
+        outcomes = decode_all(jobs, self.size_px, self.version, self.decode, workers=self.workers)
+        for file, outcome in zip(files, outcomes, strict=True):
             if outcome.problem:
                 yield file, outcome.problem
 
@@ -177,17 +194,15 @@ class PackFolder:
                         copied.add(slot)
         return copied
 
-    def _decoded(
-        self, pack: Pack, files: Sequence[KnownFile], done: set[int], decode: Decode, workers: int, progress: bool, path: Path
-    ) -> dict[int, str]:
+    def _decoded(self, pack: Pack, files: Sequence[KnownFile], done: set[int], path: Path) -> dict[int, str]:
         """Decode what is still missing, each row counting as soon as it is there; return the problems by file number."""
         from tqdm import tqdm
 
         slots = [slot for slot in range(len(files)) if slot not in done]
         jobs = [Job(files[s].path, files[s].key, path, pack.data_at + s * pack.row_bytes) for s in slots]
         problems: dict[int, str] = {}
-        outcomes = decode_all(jobs, self.size_px, self.version, decode, workers=workers)
-        bar = tqdm(outcomes, total=len(jobs), desc="decoding", unit="image", disable=not progress or not jobs)
+        outcomes = decode_all(jobs, self.size_px, self.version, self.decode, workers=self.workers)
+        bar = tqdm(outcomes, total=len(jobs), desc="decoding", unit="image", disable=not self.progress or not jobs)
         for slot, outcome in zip(slots, bar, strict=True):
             file = files[slot]
             problem = outcome.problem
