@@ -14,7 +14,7 @@ import re
 import struct
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pickle import UnpicklingError
 from typing import Any
 
@@ -111,15 +111,15 @@ def _safetensors(data: bytes, where: str) -> dict[str, Tensor]:
 def _unpickled(data: bytes, where: str) -> Any:
     """Return what a pickled file holds, after its program was found to be a state dict's."""
     try:
-        if data.startswith(b"PK\x03\x04"):
-            data = _checked_zip(data, where)
-        elif data.startswith(_LEGACY_START):
-            stream = io.BytesIO(data)
-            for _ in range(_LEGACY_PICKLES):
-                _check_program(stream, where)
-        else:
-            raise WeightsError(f"{where}: expected a file saved by torch.save, got one that starts with {data[:16]!r}.")
-        with warnings.catch_warnings(action="ignore"):  # torch warns of its own old storages while it refuses one
+        with warnings.catch_warnings(action="ignore"):  # both readers warn of odd text and old storages in what they refuse
+            if data.startswith(b"PK\x03\x04"):
+                data = _checked_zip(data, where)
+            elif data.startswith(_LEGACY_START):
+                stream = io.BytesIO(data)
+                for _ in range(_LEGACY_PICKLES):
+                    _check_program(stream, where)
+            else:
+                raise WeightsError(f"{where}: expected a file saved by torch.save, got one that starts with {data[:16]!r}.")
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except _READER_ERRORS as error:
         # torch's own text would advise to switch its lock off; only what kind of error it was is passed on.
@@ -158,10 +158,13 @@ def _checked_zip(data: bytes, where: str) -> bytes:
 
 def _check_program(stream: io.BytesIO, where: str) -> None:
     """Read one pickle up to its end without running it, and refuse it when it is not a state dict's."""
-    start, names, tuples, was_tuple = stream.tell(), set(), set(), False
+    start, was_tuple = stream.tell(), False
+    names: set[str] = set()
+    tuples: set[Any] = set()
     for step, argument, position in pickletools.genops(stream):
         if step.name not in _STEPS or (step.name == "PROTO" and argument != 2):  # torch.save writes protocol 2 only
-            raise WeightsError(f"{where}: expected a state dict, got a pickle with the step {step.name}. {_CONVERT}")
+            what = f"with the step {step.name}" + (f", for {_listed(names)}" if names - _NAMES else "")
+            raise WeightsError(f"{where}: expected a state dict, got a pickle {what}. {_CONVERT}")
         if (position or 0) - start > _MAX_TABLE_BYTES:
             raise WeightsError(f"{where}: expected a pickle of at most {_MAX_TABLE_BYTES >> 20} MB before the numbers.")
         if step.name == "GLOBAL":
@@ -173,8 +176,11 @@ def _check_program(stream: io.BytesIO, where: str) -> None:
             raise WeightsError(f"{where}: expected a state dict, got a pickle that uses a tuple twice. {_CONVERT}")
         was_tuple = step.name.startswith("TUPLE")
     if names - _NAMES:
-        found = ", ".join(name.replace(" ", ".") for name in sorted(names - _NAMES)[:5])
-        raise WeightsError(f"{where}: expected a state dict, got a pickle that calls for {found:.200}. {_CONVERT}")
+        raise WeightsError(f"{where}: expected a state dict, got a pickle that calls for {_listed(names)}. {_CONVERT}")
+
+
+def _listed(names: Set[str]) -> str:
+    return ", ".join(name.replace(" ", ".") for name in sorted(names - _NAMES)[:5])[:200]
 
 
 _CONVERT = (

@@ -128,9 +128,7 @@ def initialize(
     tensors = tensor_files.parse(data, where, is_pinned=bool(sha256))
     named = _by_our_names(tensors, where)
     found = {name: tensors[theirs] for name, theirs in named.items()}
-    layout, scale = _layout(found, list(tensors), description)
-    if "means" in tensors and "stds" in tensors and "members.0." in named[_STEM]:  # an ensemble's members have one each
-        scale = tensors["means"].flatten()[:1].tolist(), tensors["stds"].flatten()[:1].tolist()
+    layout, scale = _layout(found, tensors, description, where)
     if normalization is None:
         normalization = _own_normalization(scale)
     if scale and normalization:
@@ -207,19 +205,21 @@ def _by_our_names(tensors: Mapping[str, Tensor], where: str) -> dict[str, str]:
 
 
 def _layout(
-    found: Mapping[str, Tensor], names: Sequence[str], description: Mapping[str, Any]
+    found: Mapping[str, Tensor], tensors: Mapping[str, Tensor], description: Mapping[str, Any], where: str
 ) -> tuple[str, tuple[Sequence[float], Sequence[float]] | None]:
     """Return the name of a layout, and the means and deviations of its channels where they are known."""
-    if description:
+    ensemble = [tensors[name].flatten()[:1].tolist() for name in ("means", "stds") if name in tensors]
+    if description or len(ensemble) == 2:
         try:
-            values = description["preprocessing"]["normalization"]
-            mean, std = float(values["mean"]), float(values["std"])
+            values = description["preprocessing"]["normalization"] if description else {}
+            # An ensemble is given images as they are: its first member's own normalization is a tensor of it.
+            mean, std = [numbers[0] for numbers in ensemble] or (float(values["mean"]), float(values["std"]))
         except (LookupError, TypeError, ValueError) as error:
-            raise WeightsError(f"{DESCRIPTION_NAME}: expected mean and std of normalization: {error!r:.80}.") from None
+            raise WeightsError(f"{where}: expected mean and std of the bundle's normalization: {error!r:.80}.") from None
         if not math.isfinite(mean) or not 0 < std < math.inf:
-            raise WeightsError(f"{DESCRIPTION_NAME}: expected a finite mean and a std above 0, got {mean} and {std}.")
+            raise WeightsError(f"{where}: expected a finite mean and a std above 0, got {mean} and {std}.")
         return "dicom-workflow", ((mean,), (std,))
-    if any(".layers." in name for name in names):
+    if any(".layers." in name for name in tensors):
         return "monai", None
     channels = found[_STEM].shape[1] if found[_STEM].ndim == 4 else 0
     return ("torchvision", IMAGENET) if channels == 3 else ("torchxrayvision", XRAY_VISION)
