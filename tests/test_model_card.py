@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_workflow.learning import assessment, dataset, model_card
+from dicom_workflow.learning.calibration import Calibration
 from dicom_workflow.learning.evaluation import Rule
 
 NASTY = "<script>alert(1)</script> [click](javascript:x) **bold** `code` | cell\n# head ![i](http://x) &amp; $x$"
@@ -99,6 +100,19 @@ def test_a_single_label_model_without_intervals_has_a_card_too(tmp_path):
     card, report = judged(tmp_path, mode="single-label", resamples=0)
     assert "One finding per image" in card
     assert f"Accuracy of the most probable label: {report['against']['truth']['accuracy']:.3f}" in card
+
+
+def test_the_card_of_an_ensemble_taught_by_readers_shares_says_so(tmp_path):
+    plain, report = judged(tmp_path)
+    says = description(LABELS, Calibration())
+    says["network"]["arguments"] = {"members": 5}
+    says["provenance"]["parameters"] |= {"soft_targets": True, "uncertain": "ignore,Edema=soft=0.7"}
+    card = model_card.to_markdown(says, report)
+    assert "DenseNet121, an ensemble of 5 whose logits are averaged, 32 x 32 pixels" in card
+    assert "taught by the share of them who saw it" in card
+    assert "an uncertain label counts as: ignore,Edema\\=soft\\=0\\.7" in card
+    assert "ensemble" not in plain
+    assert "share of them" not in plain
 
 
 def test_validation_images_flatter_and_the_card_says_so():

@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dicom_workflow import manifest
+from dicom_workflow.errors import DatasetError
 from dicom_workflow.learning import calibration, consistency, evaluation
 from dicom_workflow.learning.calibration import Calibration
-from dicom_workflow.learning.dataset import Channel, Sample, to_targets
+from dicom_workflow.learning.dataset import Channel, Sample, load_images, read_channel, to_targets
+from dicom_workflow.learning.evaluation.report import RESAMPLES, SPECIFICITY
 from dicom_workflow.storage import to_uri
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from dicom_workflow.learning.bundle import Bundle
 
 
 def settle(
@@ -49,6 +55,7 @@ def assess(
     thresholds: Mapping[str, float],
     resamples: int,
     seed: int,
+    specificity: float = SPECIFICITY,
 ) -> dict[str, Any]:
     """Return the object of ``evaluation.json``, as far as the images tell.
 
@@ -65,6 +72,8 @@ def assess(
         As in the bundle.
     resamples, seed : int
         For the intervals.
+    specificity : float
+        At which `sensitivity_at_specificity` is read off the ROC curve.
 
     Returns
     -------
@@ -87,6 +96,7 @@ def assess(
             thresholds=thresholds,
             uncalibrated=Calibration().probabilities(logits, labels, mode) if calibration.scales else None,
             mode=mode,
+            specificity=specificity,
             resamples=resamples,
             seed=seed,
         )
@@ -110,6 +120,75 @@ def assess(
         "splits": split_counts(channel.samples, labels),
         "cautions": _cautions(split, summary),
     }
+
+
+def assess_bundle(
+    bundle: Bundle,
+    folder: str | Path,
+    *,
+    split: str = "test",
+    specificity: float = SPECIFICITY,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    workers: int = 2,
+    progress: bool = True,
+    cache_dir: str | Path | None = None,
+) -> dict[str, Any]:
+    """Return how good a bundle is on the images of a channel, as ``evaluation.json`` has it.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Its own thresholds and calibration are judged; nothing is fitted.
+    folder : str or Path
+        See `dataset.read_channel`; its images need not be those of the run that made the bundle.
+    split : str
+        Which images.
+    specificity, resamples, seed
+        See `assess`.
+    workers, progress, cache_dir
+        See `dataset.load_images`.
+
+    Returns
+    -------
+    dict
+        `assess`, and `bundle` (its identifier) and `left_out` (images that could not be used).
+
+    Raises
+    ------
+    DatasetError
+        The split has no usable image, or no label of the bundle.
+    """
+    from dicom_workflow.learning.network import logits_of
+
+    channel = read_channel(folder)
+    if not set(channel.labels) & set(bundle.labels):
+        wanted, got = ", ".join(bundle.labels), ", ".join(channel.labels)
+        raise DatasetError(f"{folder}: expected at least one label of the bundle, {wanted}, got {got}.")
+    loaded = load_images(
+        [sample for sample in channel.samples if sample.split == split],
+        size_px=bundle.size_px,
+        version=bundle.preprocessing_version,
+        workers=workers,
+        progress=progress,
+        cache_dir=cache_dir,
+    )
+    if not loaded.samples:
+        raise DatasetError(f"{folder}: expected at least one usable {split} image, got none of {len(loaded.problems)}.")
+    logits = logits_of(bundle.network, loaded.images, mean=bundle.input_mean, std=bundle.input_std)
+    report = assess(
+        replace(channel, labels=bundle.labels),
+        loaded.samples,
+        logits.numpy(),
+        split=split,
+        mode=bundle.mode,
+        calibration=bundle.calibration,
+        thresholds=bundle.thresholds,
+        resamples=resamples,
+        seed=seed,
+        specificity=specificity,
+    )
+    return {**report, "bundle": bundle.identifier, "left_out": len(loaded.problems)}
 
 
 def headline(report: Mapping[str, Any]) -> dict[str, Any]:

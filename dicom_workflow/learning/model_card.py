@@ -56,6 +56,32 @@ def to_markdown(description: Mapping[str, Any], report: Mapping[str, Any]) -> st
     return "\n\n".join("\n".join(part).strip() for part in parts) + "\n"
 
 
+def comparison_to_markdown(found: Mapping[str, Any]) -> str:
+    """Return the table of a comparison of two models, from `evaluation.compare` or `evaluation.compare_predictions`."""
+    header = ["label", "images", "first AUROC", "second AUROC", "difference", "p (bootstrap)", "p (DeLong)", "p (DeLong, Holm)"]
+    rows = [
+        [label, f"{values['images']:,}", *_compared(values), *(_chance(values[name]) for name in ("p_delong", "p_delong_holm"))]
+        for label, values in found["labels"].items()
+    ]
+    if found["macro"]:
+        rows.append(["mean over labels", f"{found['images']:,}", *_compared(found["macro"]), TOO_FEW, TOO_FEW])
+    skipped = [f"- {escape(label)}: {escape(why)}" for label, why in found["skipped"].items()]
+    about = f"{found['images']:,} images of {found['patients']:,} patients. In brackets intervals: {escape(found['interval'])}."
+    return "\n".join([about, "", *table(header, rows), *(["", *skipped] if skipped else [])]) + "\n"
+
+
+def _compared(values: Mapping[str, Any]) -> list[str]:
+    return [
+        *(_figure(values[name]) for name in ("first", "second")),
+        _with_interval(values, "difference"),
+        _chance(values["p_bootstrap"]),
+    ]
+
+
+def _chance(value: float | None) -> str:
+    return "below 0.001" if value is not None and value < 0.001 else _figure(value)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, texts: int = 1) -> list[str]:
     """Return the lines of a Markdown table: the first `texts` columns are escaped text, the others figures to the right."""
     marks = [":--" if column < texts else "--:" for column in range(len(header))]
@@ -65,12 +91,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, texts: int
 
 def _about(description: Mapping[str, Any]) -> list[str]:
     network, size_px = description["network"], description["size_px"]
+    members = (network.get("arguments") or {}).get("members", 1)
+    several = f", an ensemble of {escape(members)} whose logits are averaged" if members != 1 else ""
     labels = ", ".join(escape(label) for label in description["labels"])
     return [
         "Findings on chest radiographs, one probability per label. **Not a medical device**: for research, and for a reader "
         "who looks at every image.",
         "",
-        f"- Network: {escape(network['name'])}, {size_px} x {size_px} pixels, one grey channel",
+        f"- Network: {escape(network['name'])}{several}, {size_px} x {size_px} pixels, one grey channel",
         f"- Answers: {escape(description['mode'])}, {len(description['labels'])} labels: {labels}",
         f"- Preprocessing: {escape(description['preprocessing']['function'])}, "
         f"version {escape(description['preprocessing']['version'])}",
@@ -94,8 +122,12 @@ def _policy(description: Mapping[str, Any], report: Mapping[str, Any], parameter
     measured = {"truth": "a truth known from elsewhere", "states": "the readers' consolidated answers"}
     against = measured.get(str(report.get("measured_against")), "nothing")
     uncertain = escape(parameters.get("uncertain", "ignore"))
+    shares = (
+        "- Where several readers answered, taught by the share of them who saw the finding; an uncertain answer counts half"
+    )
     return [
         f"- Taught by the readers' consolidated answers; an uncertain label counts as: {uncertain}",
+        *([shares] if parameters.get("soft_targets") else []),
         "- An unknown label is masked, never negative",
         "- Uncertain and unknown labels take no part in the figures below; figures under another policy cannot be compared",
         f"- Judged against {against}, on {escape(report.get('split'))} images",
