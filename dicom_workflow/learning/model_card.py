@@ -122,9 +122,7 @@ def _policy(description: Mapping[str, Any], report: Mapping[str, Any], parameter
     measured = {"truth": "a truth known from elsewhere", "states": "the readers' consolidated answers"}
     against = measured.get(str(report.get("measured_against")), "nothing")
     uncertain = escape(parameters.get("uncertain", "ignore"))
-    shares = (
-        "- Where several readers answered, taught by the share of them who saw the finding; an uncertain answer counts half"
-    )
+    shares = "- Where several readers answered, taught by the share of them who saw it; an uncertain answer counts half"
     return [
         f"- Taught by the readers' consolidated answers; an uncertain label counts as: {uncertain}",
         *([shares] if parameters.get("soft_targets") else []),
