@@ -123,6 +123,12 @@ def net() -> torch.nn.Module:
     return network.build(LABELS, seed=1)
 
 
+@pytest.fixture(scope="module")
+def untouched() -> torch.nn.Module:
+    """A network for files that are refused: it stays as it was."""
+    return network.build(LABELS, seed=1)
+
+
 def written(path: Path, state: dict[str, Tensor]) -> str:
     safetensors.torch.save_file(dict(state), path)
     return str(path)
@@ -230,7 +236,7 @@ def test_the_classifier_of_others_is_left_and_everything_is_named(net, xray, tmp
     )
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "module.densenet121.", "average/"])
+@pytest.mark.parametrize("prefix", ["module.", "model.densenet121."])
 def test_what_stands_before_the_names_is_taken_off(net, xray, tmp_path, prefix):
     weights.initialize(net, written(tmp_path / "w.safetensors", {prefix + name: tensor for name, tensor in xray.items()}))
     assert torch.equal(net.features.conv0.weight, xray["features.conv0.weight"])
@@ -308,8 +314,7 @@ def test_a_bundle_comes_from_s3(net, model):
 # --- PyTorch's own files -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_zip", [True, False], ids=["zip", "legacy"])
-@pytest.mark.parametrize("key", ["", "state_dict", "model"])
+@pytest.mark.parametrize(("is_zip", "key"), [(True, "state_dict"), (True, ""), (False, "model")])
 def test_a_pickled_state_dict_of_a_known_hash_is_read(net, xray, tmp_path, is_zip, key):
     path = tmp_path / "weights.pt"
     torch.save({key: xray, "epoch": 3} if key else xray, path, _use_new_zipfile_serialization=is_zip)
@@ -333,10 +338,10 @@ def test_a_whole_pickled_model_is_refused_with_the_way_out(net, tmp_path):
 # --- refusals ----------------------------------------------------------------------------------------------------------------
 
 
-def test_another_file_than_promised_is_refused_before_it_is_looked_at(net, tmp_path):
+def test_another_file_than_promised_is_refused_before_it_is_looked_at(untouched, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(WeightsError, match=r"expected SHA-256 0000.*got [0-9a-f]{64}: it is another file"):
-        weights.initialize(net, str(tmp_path / "w.safetensors"), sha256="0" * 64)
+        weights.initialize(untouched, str(tmp_path / "w.safetensors"), sha256="0" * 64)
 
 
 def changed(state: dict[str, Tensor], name: str, tensor: Tensor | None) -> dict[str, Tensor]:
@@ -372,35 +377,35 @@ def changed(state: dict[str, Tensor], name: str, tensor: Tensor | None) -> dict[
         ("b.features.conv0.weight", torch.ones(1), "expected one DenseNet121, .* got 2 among 728"),
     ],
 )
-def test_a_file_of_another_network_is_refused_and_ours_stays_as_it_was(net, xray, tmp_path, name, tensor, message):
-    before = numbers(net)
+def test_a_file_of_another_network_is_refused_and_ours_stays_as_it_was(untouched, xray, tmp_path, name, tensor, message):
+    before = numbers(untouched)
     uri = written(tmp_path / "w.safetensors", changed(xray, name, tensor))
     with pytest.raises(WeightsError, match=message):
-        weights.initialize(net, uri)
-    assert is_same(net, before)
+        weights.initialize(untouched, uri)
+    assert is_same(untouched, before)
 
 
-def test_a_smaller_or_larger_densenet_is_refused(net, xray, tmp_path):
+def test_a_smaller_or_larger_densenet_is_refused(untouched, xray, tmp_path):
     deeper = {**xray, "features.transition3.norm.weight": torch.ones(1280)}  # as in DenseNet169
     with pytest.raises(WeightsError, match=r"transition3.norm.weight should have shape \(1024,\) and has shape \(1280,\)"):
-        weights.initialize(net, written(tmp_path / "w.safetensors", deeper))
+        weights.initialize(untouched, written(tmp_path / "w.safetensors", deeper))
 
 
-def test_files_that_are_missing_too_large_or_of_no_known_kind_are_refused(net, model, tmp_path, monkeypatch):
+def test_files_that_are_missing_too_large_or_of_no_known_kind_are_refused(untouched, model, tmp_path, monkeypatch):
     with pytest.raises(ObjectNotFoundError, match="there is no such object"):
-        weights.initialize(net, str(tmp_path / "nothing.safetensors"))
+        weights.initialize(untouched, str(tmp_path / "nothing.safetensors"))
     (tmp_path / "weights.h5").write_bytes(b"HDF")
     with pytest.raises(
         WeightsError, match=r"expected a file of weights ending with \.safetensors, \.pt, \.pth, \.bin, or a bundle"
     ):
-        weights.initialize(net, str(tmp_path / "weights.h5"))
+        weights.initialize(untouched, str(tmp_path / "weights.h5"))
     monkeypatch.setattr(weights.tensor_files, "MAX_BYTES", 2**20)
     with pytest.raises(WeightsError, match="expected at most 1 MB, got more"):
-        weights.initialize(net, str(model))
+        weights.initialize(untouched, str(model))
 
 
-def test_a_bundle_whose_two_files_do_not_belong_together_is_refused(net, model, xray, tmp_path):
+def test_a_bundle_whose_two_files_do_not_belong_together_is_refused(untouched, model, xray, tmp_path):
     (tmp_path / "bundle.json").write_bytes((model / "bundle.json").read_bytes())
     written(tmp_path / "model.safetensors", xray)
     with pytest.raises(WeightsError, match="expected the SHA-256 of the weights beside it"):
-        weights.initialize(net, str(tmp_path))
+        weights.initialize(untouched, str(tmp_path))
