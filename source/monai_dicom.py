@@ -198,9 +198,13 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
 
     # --- network, loss, optimizer -------------------------------------------------------------------------------------------
     model = network.build(labels, dropout=config.dropout, seed=config.seed)
-    origin = weights.initialize(model, config.init_weights, sha256=config.init_weights_sha256) if config.init_weights else None
-    suggested = origin.normalization if origin else None
-    mean, std = network.choose_normalization(config.normalization, suggested, data.images, train_rows)
+    normalization, origin = network.parse_normalization(config.normalization), None
+    if config.init_weights:
+        sha256 = config.init_weights_sha256
+        origin = weights.initialize(model, config.init_weights, sha256=sha256, labels=labels, normalization=normalization)
+        normalization = normalization or origin.normalization
+        group.print(f"initial weights: {origin}")
+    mean, std = normalization or network.mean_and_std(data.images, train_rows)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     optimizer = torch.optim.AdamW(network.parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
     # The average of the last hundred or so steps answers better than any one of them, and sooner.

@@ -95,19 +95,8 @@ def mean_and_std(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[fl
     return round(mean, 6), round(max(square - mean**2, 1e-6) ** 0.5, 6)
 
 
-def choose_normalization(
-    text: str, suggested: tuple[float, float] | None, images: np.ndarray, rows: np.ndarray
-) -> tuple[float, float]:
-    """Return mean and standard deviation for `normalize`.
-
-    Parameters
-    ----------
-    text : str
-        ``MEAN,STD`` in units of [0, 1], or ``auto``: what the initial weights were trained with, else `mean_and_std`.
-    suggested : (mean, std), optional
-        Of the initial weights.
-    images, rows : ndarray
-        The training images.
+def parse_normalization(text: str) -> tuple[float, float] | None:
+    """Return mean and standard deviation for `normalize` from ``MEAN,STD`` in units of [0, 1]; None for ``auto``.
 
     Raises
     ------
@@ -115,14 +104,14 @@ def choose_normalization(
         The text is neither.
     """
     if text == "auto":
-        return suggested or mean_and_std(images, rows)
+        return None
     try:
         mean, std = map(float, text.split(","))
     except ValueError:
         mean, std = math.nan, math.nan
     if not (math.isfinite(mean) and 0 < std < math.inf):
         raise LearningError(
-            f"--normalization: expected auto or two numbers like 0.45,0.23 with the second above 0, got {text!r}."
+            f"--normalization: expected auto or two numbers like 0.45,0.23 with the second above 0, got {text[:40]!r}."
         )
     return mean, std
 

@@ -25,8 +25,18 @@ from types import ModuleType
 from dicom_workflow.learning import bundle, runner
 
 SETTINGS = {
-    **{"size_px": 32, "batch_size": 8, "epochs": 3, "threads": 1, "workers": 1, "resamples": 0, "precision": "float32"},
-    **{"dropout": 0.1, "microbatches": 2, "checkpoint_seconds": 0.3, "progress": False, "deterministic": True},
+    "size_px": 32,
+    "batch_size": 8,
+    "microbatches": 2,
+    "epochs": 3,
+    "dropout": 0.1,
+    "precision": "float32",
+    "deterministic": True,
+    "threads": 1,
+    "workers": 1,
+    "resamples": 0,
+    "progress": False,
+    "checkpoint_seconds": 0.3,
 }
 
 

@@ -1,0 +1,135 @@
+"""Folds: dealt out by patient, alike in their labels; and the ensemble that comes of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures_learning import LABELS, write_channel
+
+from dicom_workflow.errors import DatasetError
+from dicom_workflow.learning import bundle, dataset, folds, inference, runner
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("channel")
+    write_channel(folder, 60)
+    return folder
+
+
+def test_each_patient_is_in_one_fold_and_the_folds_are_alike(channel):
+    samples = [sample for sample in dataset.read_channel(channel).samples if sample.split != "test"]
+    dealt = folds.deal(samples, 4)
+    assert set(dealt) == {sample.patient_id for sample in samples}
+    images = Counter(dealt[sample.patient_id] for sample in samples)
+    assert max(images.values()) - min(images.values()) <= 2, "two images per patient"
+    for label in LABELS:
+        positives = Counter(dealt[sample.patient_id] for sample in samples if sample.states[label] == "positive")
+        assert max(positives.values()) - min(positives[fold] for fold in range(4)) <= 2
+    assert folds.deal(samples, 4) == dealt
+    assert folds.deal(list(reversed(samples)), 4) == dealt, "whatever the order of the lines"
+
+
+def test_a_rare_label_is_spread_before_all_others(channel):
+    [first, *_] = dataset.read_channel(channel).samples
+    samples = [
+        replace(
+            first, patient_id=f"P{number}", states={"Edema": "positive" if number < 3 else "negative", "Fracture": "positive"}
+        )
+        for number in range(30)
+    ]
+    dealt = folds.deal(samples, 3)
+    assert sorted(dealt[f"P{number}"] for number in range(3)) == [0, 1, 2]
+    assert Counter(dealt.values()) == {0: 10, 1: 10, 2: 10}
+
+
+def test_every_image_is_judged_in_one_fold_and_the_test_split_in_none(channel):
+    whole = dataset.read_channel(channel)
+    judged: Counter[str] = Counter()
+    for fold in range(3):
+        found = folds.of_fold(whole, 3, fold)
+        splits = {split: {s.patient_id for s in found.samples if s.split == split} for split in ("train", "validation", "test")}
+        assert (
+            not splits["train"] & splits["validation"]
+            | splits["train"] & splits["test"]
+            | splits["validation"] & splits["test"]
+        )
+        assert all(splits.values())
+        judged.update(sample.identifier for sample in found.samples if sample.split == "test")
+        assert [s.identifier for s in found.samples] == [s.identifier for s in whole.samples], "one cached array for all folds"
+        locked = {sample.identifier for sample in found.samples if sample.split == folds.LOCKED}
+        assert locked == {sample.identifier for sample in whole.samples if sample.split == "test"}
+    assert judged == Counter(sample.identifier for sample in whole.samples if sample.split != "test")
+
+
+def test_too_few_folds_or_patients_are_refused(channel):
+    whole = dataset.read_channel(channel)
+    with pytest.raises(DatasetError, match=r"expected from 3 to as many as there are patients \(26\), got 2"):
+        folds.of_fold(whole, 2, 0)
+    with pytest.raises(DatasetError, match="got 27"):
+        folds.of_fold(whole, 27, 0)
+    with pytest.raises(DatasetError, match="expected a number from 0 to 2, got 3"):
+        folds.of_fold(whole, 3, 3)
+
+
+@pytest.fixture(scope="module")
+def script():
+    specification = importlib.util.spec_from_file_location("monai_dicom", runner.SCRIPT)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = module
+    specification.loader.exec_module(module)
+    yield module
+    del sys.modules[specification.name]
+
+
+def test_three_folds_become_one_bundle_with_both_reports(script, channel, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an optimizer's first step sets it otherwise, for good
+    settings = {"size_px": 32, "epochs": 1, "threads": 1, "workers": 1, "resamples": 20, "precision": "float32", "folds": 3}
+    flags = {**settings, "channel": channel, "output_dir": tmp_path / "out", "model_dir": tmp_path / "model", "progress": False}
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    assert script.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "fold 3 of 3" in printed
+    assert "\ncross_validation_auroc=" in printed
+    assert "\ntest_auroc=" in printed
+
+    ensemble = bundle.load(tmp_path / "model")
+    members = [bundle.load(tmp_path / "out" / f"fold-{fold}" / "model") for fold in range(3)]
+    images = np.random.default_rng(1).random((2, 1, 32, 32), np.float32)
+    expected = np.mean([_logits(member, images) for member in members], axis=0)
+    np.testing.assert_allclose(_logits(ensemble, images), expected, atol=1e-5)
+    assert inference.predict_images(ensemble, images).shape == (2, 3)
+
+    validated = json.loads((tmp_path / "out" / "cross_validation.json").read_text())
+    tested = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert (validated["split"], validated["images"], tested["split"], tested["images"]) == ("cross-validation", 52, "test", 8)
+    assert set(ensemble.metrics) == {"cross-validation", "test"}
+    assert ensemble.network_arguments["members"] == 3
+    assert (tmp_path / "model" / "model_card.md").is_file()
+
+    # Each image's probability is that of the network which had not seen its patient, with that network's calibration.
+    lines = [
+        json.loads(line)
+        for fold in range(3)
+        for line in (tmp_path / "out" / f"fold-{fold}" / "predictions.jsonl").read_text().splitlines()
+    ]
+    assert len({line["source"] for line in lines}) == len(lines) == 52
+
+    # A run that goes on finds its folds finished.
+    before = bundle.read_description(tmp_path / "model")["weights"]
+    assert script.main([*arguments, "--resume=true"]) == 0
+    assert capsys.readouterr().out.count("epoch=1 ") == 0
+    assert bundle.read_description(tmp_path / "model")["weights"] == before
+
+
+def _logits(trained, images):
+    from dicom_workflow.learning.network import logits_of
+
+    return logits_of(trained.network, images, mean=trained.input_mean, std=trained.input_std).numpy()
