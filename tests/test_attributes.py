@@ -1,4 +1,4 @@
-"""View, sex, age and device go from the file to the figures by group: upload, list, labels, channel, evaluation."""
+"""View, sex, age, device and readers' shares go all the way: upload, list, labels, channel, evaluation and targets."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
             source=instance.orthanc_instance_id,
             data={"source": instance.orthanc_instance_id, "labels": list(LABELS)},
             states=dict(zip(LABELS, map(LabelState, ("positive", "negative")[:: 1 - 2 * (number % 2)]), strict=True)),
+            fractions={"Cardiomegaly": 0.6667} if number == 0 else {},
         )
         for number, instance in enumerate(instances)
     ]
@@ -56,6 +57,8 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
         assert own["age_band"] != "unknown"
 
     read = dataset.read_channel(staged.folder)
+    assert dataset.to_targets(read.samples[:2], LABELS, soft=True).tolist() == [[np.float32(0.6667), 0], [0, 1]]
+    assert dataset.to_targets(read.samples[:2], LABELS).tolist() == [[1, 0], [0, 1]]
     found = assessment.assess(
         read,
         read.samples,
