@@ -20,6 +20,7 @@ from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, join, to_uri
 
 PLACES = ("local", "sagemaker")
+OnLine = Callable[[str], None]
 OnEpoch = Callable[[dict[str, Any]], None]
 
 
@@ -61,6 +62,7 @@ def train(
     *,
     train_on: str = "local",
     on_epoch: OnEpoch | None = None,
+    on_line: OnLine | None = None,
     flags: Mapping[str, Any] | None = None,
     role_arn: str = "",
     instance_type: str = "ml.g5.xlarge",
@@ -81,6 +83,8 @@ def train(
     train_on : {'local', 'sagemaker'}
     on_epoch : callable, optional
         Called with each epoch's figures; on SageMaker with all of them at the end.
+    on_line : callable, optional
+        Called with each line that the script prints on this machine, and with where the job stands on SageMaker.
     flags : mapping
         Settings of the training script, by name.
     role_arn, instance_type, channel_uri, model_uri : str
@@ -100,7 +104,7 @@ def train(
     if train_on not in PLACES:
         raise SettingsError(f"train_on: expected one of {', '.join(PLACES)}, got {train_on!r}.")
     if train_on == "local":
-        result = run_training(channel, folder, on_epoch=on_epoch, **dict(flags or {}))
+        result = run_training(channel, folder, on_epoch=on_epoch, on_line=on_line, **dict(flags or {}))
         return Trained(to_uri(result.model_dir), result.evaluation, result.history)
     request = deploy.TrainingRequest.parse(
         {
@@ -115,6 +119,8 @@ def train(
     storage = Storage(settings)
     upload_channel(channel, request.channel_uri, storage)
     submitted = deploy.submit_training(settings, request)
+    if on_line:
+        on_line(f"training job {submitted.name}; checkpoints in {submitted.checkpoint_uri}")
     wait(settings, submitted.name, poll_seconds=poll_seconds)
     evaluation, history = read_output(submitted.output_uri, storage)
     for line in history:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from dicom_workflow import cli, notebook, services
 from dicom_workflow.archive import synthetic
+from dicom_workflow.cli import training
 from dicom_workflow.settings import Settings
 
 
@@ -95,17 +97,57 @@ def test_unknown_parameter_of_a_notebook_is_refused(capsys: pytest.CaptureFixtur
     assert "02_create_manifest.ipynb: expected some of its parameters" in capsys.readouterr().err
 
 
-COMMANDS = ("upload", "manifest", "label", "parse", "train", "predict", "run", "demo", "up", "down", "lab")
+def test_every_flag_of_the_training_script_is_one_of_train(capsys: pytest.CaptureFixture[str]) -> None:
+    script = training._script()
+    assert script is not None
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--help"])
+    said = capsys.readouterr().out
+    for field in fields(script.Config):
+        assert bool(re.search(rf"--{field.name}\s", said)) is (field.name not in training._OURS), field.name
+
+
+def test_what_the_training_script_would_not_take_is_said_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(services, "attach", lambda settings: pytest.fail("an archive was asked"))
+    for wrong, message in (("--epochs=0", "expected at least 1, got 0"), ("--resume=perhaps", "true or false, got 'perhaps'")):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["train", str(tmp_path / "training.manifest"), wrong])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_deploy_fills_the_folder_of_the_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, made, said = run(capsys, "deploy", "image", tmp_path / "image")
+    assert (code, made) == (0, {"ok": True, "folder": str(tmp_path / "image")})
+    assert (tmp_path / "image" / "Dockerfile").is_file()
+    assert f"docker build --platform linux/amd64 --tag dicom-workflow:1 {tmp_path / 'image'}" in said
+
+
+def test_deploy_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["deploy", "endpoint", "model.tar.gz", "--image", "i:1", "--role-arn", "r", "--set", "instance_count", "0"]
+    assert cli.main(asked) == 1
+    said = capsys.readouterr().err
+    for what in ("image: expected", "role: expected", "model_uri: expected", "instance_count: expected at least 1, got 0"):
+        assert what in said
+    assert cli.main([*asked, "--set", "colour", "red"]) == 1
+    assert "expected fields of EndpointRequest" in capsys.readouterr().err
+
+
+COMMANDS = ("upload", "manifest", "label", "parse", "train", "predict", "deploy", "run", "demo", "up", "down", "lab")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_and_stands_in_the_readme(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_and_is_documented(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])
     assert stopped.value.code == 0
     assert "--json" in capsys.readouterr().out
-    readme = (notebook.folder().parent / "README.md").read_text(encoding="utf-8")
-    assert f"dicom-workflow {command}" in readme or f"make {command}" in readme
+    checkout = notebook.folder().parent
+    pages = [checkout / "README.md", *sorted((checkout / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    assert f"dicom-workflow {command}" in text or f"make {command}" in text
 
 
 def test_wrong_command_line_ends_with_2() -> None:

@@ -355,7 +355,7 @@ def test_what_becomes_of_a_value_on_the_way_is_known(value: Any, arrives: str) -
         ({"subnets": ["subnet-1"]}, "subnets and security_group_ids: expected both or neither"),
         ({"subnets": ["1"], "security_group_ids": ["sg-1"]}, "subnets: expected identifiers like subnet-0123abcd, got '1'"),
         ({"image": "pytorch"}, "image: expected REGISTRY/NAME:TAG"),
-        ({"instances": 2}, r"expected fields of TrainingRequest \(.*instance_count.*\), got \['instances'\]"),
+        ({"instances": 2}, r"expected fields of TrainingRequest \(.*instance_count.*\), got 'instances'"),
     ],
 )
 def test_a_training_job_that_could_not_run_is_not_asked_for(changes: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning import tracking
+from dicom_workflow.learning import tracking, tracking_sinks
 
 LINES = (
     {"epoch": 1, "train_loss": 0.7, "validation_auroc": None, "auroc": {"Edema": 0.5, "COVID-19": None}, "is_best": True},
@@ -43,14 +43,14 @@ def mlflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
     def client(folder: Path = tmp_path) -> Any:
-        with tracking._quiet():
+        with tracking_sinks.quiet():
             return MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
 
     return client
 
 
 def runs_of(client: Any) -> list[Any]:
-    with tracking._quiet():
+    with tracking_sinks.quiet():
         return list(client.search_runs([client.get_experiment_by_name("chest").experiment_id]))
 
 
@@ -140,7 +140,7 @@ def test_a_tracker_that_breaks_is_named_once_and_training_goes_on(
 ) -> None:
     with tracking.open_tracker("tensorboard,mlflow", tmp_path, name="chest", parameters={}) as tracker:
         tracker.log(LINES[0], 1)
-        with tracking._quiet():
+        with tracking_sinks.quiet():
             tracker._sinks["mlflow"]._client.delete_run(tracker._sinks["mlflow"]._run)  # type: ignore[attr-defined]
         tracker.log(LINES[1], 2)
         tracker.finish({})

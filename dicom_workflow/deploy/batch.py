@@ -65,6 +65,11 @@ class BatchRequest:
             )
         checks.raise_all("batch transform", problems)
 
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> BatchRequest:
+        """Return the request of a JSON object or of a command line; a name that is no field is refused."""
+        return cls(**checks.arguments_of(cls, values))
+
 
 @dataclass(frozen=True)
 class TransformJob:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from typing import Any
 
 from dicom_workflow.errors import DeployError
 
@@ -68,6 +70,26 @@ def network(subnets: Sequence[str], security_group_ids: Sequence[str]) -> list[s
 def tags(values: Mapping[str, str]) -> list[dict[str, str]]:
     """Return tags as AWS wants them, sorted."""
     return [{"Key": key, "Value": value} for key, value in sorted(values.items())]
+
+
+def arguments_of(request: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a JSON object or of a command line as the arguments of a request's class.
+
+    Raises
+    ------
+    DeployError
+        A name is no field of it, or a field that has no default is missing or empty.
+    """
+    known = fields(request)
+    unknown = sorted(values.keys() - {item.name for item in known})
+    if unknown:
+        names = ", ".join(sorted(item.name for item in known))
+        raise DeployError(f"expected fields of {request.__name__} ({names}), got {', '.join(map(repr, unknown))}.")
+    required = [item.name for item in known if item.default is MISSING and item.default_factory is MISSING]
+    missing = [name for name in required if not values.get(name)]
+    if missing:
+        raise DeployError(f"{request.__name__}: expected a value for {', '.join(missing)}, got none.")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def raise_all(what: str, problems: Sequence[str]) -> None:

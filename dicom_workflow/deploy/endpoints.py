@@ -62,6 +62,11 @@ class EndpointRequest:
             problems.append("a serverless endpoint: expected no subnets and no volume key, which it does not know")
         checks.raise_all("endpoint", problems)
 
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> EndpointRequest:
+        """Return the request of a JSON object or of a command line; a name that is no field is refused."""
+        return cls(**checks.arguments_of(cls, values))
+
 
 @dataclass(frozen=True)
 class Endpoint:

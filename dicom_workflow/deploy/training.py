@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,15 +92,7 @@ class TrainingRequest:
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> TrainingRequest:
         """Return the request of a JSON object or of a notebook's parameters; a name that is no field is refused."""
-        known = {item.name for item in fields(cls)}
-        unknown = sorted(values.keys() - known)
-        if unknown:
-            raise DeployError(f"training job: expected fields of TrainingRequest ({', '.join(sorted(known))}), got {unknown}.")
-        missing = [name for name in ("role", "channel_uri", "output_uri") if not values.get(name)]
-        if missing:
-            raise DeployError(f"training job: expected a value for {', '.join(missing)}, got none.")
-        arguments: Any = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        return cls(**arguments)
+        return cls(**checks.arguments_of(cls, values))
 
     @property
     def is_distributed(self) -> bool:

@@ -14,36 +14,20 @@ hours of it are worth more than a curve, and ``history.jsonl`` has the figures a
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 from dicom_workflow.errors import LearningError
+from dicom_workflow.learning.tracking_sinks import MLflow, Sink, TensorBoard
 
 KINDS = ("tensorboard", "mlflow")
 PACKAGES = {"tensorboard": "tensorboard>=2.18,<3", "mlflow": "mlflow>=3.5,<4"}
 """What must be installed for each kind."""
-
-_RUN_FILE = "mlflow-run.json"
-
-
-class Sink(Protocol):
-    """One place that figures go to."""
-
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Write the figures of one step."""
-
-    def finish(self, figures: Mapping[str, float], artifacts: Sequence[Path]) -> None:
-        """Write the figures of the whole run, and keep files."""
-
-    def close(self, outcome: str) -> None:
-        """Write everything to its end; `outcome` is ``finished``, ``stopped`` or ``failed``."""
 
 
 class Tracker:
@@ -129,7 +113,7 @@ def open_tracker(
     try:
         for kind in parse_kinds(kinds):
             _require(kind)
-            make = _TensorBoard if kind == "tensorboard" else _MLflow
+            make: type[TensorBoard] | type[MLflow] = TensorBoard if kind == "tensorboard" else MLflow
             sinks[kind] = make(Path(folder), name, safe(parameters), from_step)
         opened = Tracker(sinks)
         yield opened
@@ -204,118 +188,3 @@ def _library_errors(sinks: Mapping[str, Sink]) -> tuple[type[Exception], ...]:
     from mlflow.exceptions import MlflowException
 
     return (MlflowException,)
-
-
-class _TensorBoard:
-    """Event files in ``tensorboard/``."""
-
-    def __init__(self, folder: Path, name: str, parameters: Mapping[str, str], from_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        try:
-            # The steps after the checkpoint are written again: purge_step takes the former ones off the curves.
-            purge = {"purge_step": from_step + 1} if from_step else {}
-            self._writer = SummaryWriter(str(folder / "tensorboard"), **purge)
-        except OSError as error:
-            raise LearningError(f"--tracking tensorboard: expected to write to {folder / 'tensorboard'}: {error}") from error
-        table = "".join(f"| {key} | {value} |\n" for key, value in parameters.items())
-        self._writer.add_text("parameters", f"| setting | value |\n| --- | --- |\n{table}", from_step)
-
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        for key, value in figures.items():
-            self._writer.add_scalar(key, value, step)
-        self._writer.flush()  # an epoch takes minutes; who looks shall see the last one
-
-    def finish(self, figures: Mapping[str, float], artifacts: Sequence[Path]) -> None:
-        for key, value in figures.items():
-            self._writer.add_scalar(f"final/{key}", value)
-
-    def close(self, outcome: str) -> None:
-        self._writer.close()
-
-
-class _MLflow:
-    """One run, in a database under ``mlruns/`` or where MLFLOW_TRACKING_URI says.
-
-    It goes through the client: the global functions keep a current run per process, which a notebook may have one of already.
-    """
-
-    def __init__(self, folder: Path, name: str, parameters: Mapping[str, str], from_step: int) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            with _quiet():
-                self._client, location = _client(folder)
-                self._run = self._continued(folder) if from_step else ""
-                self._run = self._run or self._new(name, parameters, location)
-            (folder / _RUN_FILE).write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
-        except (MlflowException, OSError) as error:
-            raise LearningError(f"--tracking mlflow: expected to open a run: {error}") from error
-
-    def _new(self, name: str, parameters: Mapping[str, str], location: str | None) -> str:
-        from mlflow.entities import Param
-
-        found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name, artifact_location=location)
-        run = str(self._client.create_run(experiment).info.run_id)
-        self._client.log_batch(run, params=[Param(key, value) for key, value in parameters.items()])
-        return run
-
-    def _continued(self, folder: Path) -> str:
-        from mlflow.exceptions import MlflowException
-
-        with suppress(OSError, ValueError, KeyError, MlflowException):  # then it is a run of its own
-            run = str(json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))["run_id"])
-            self._client.update_run(run, status="RUNNING")
-            return run
-        return ""
-
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        import time
-
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        with _quiet():
-            self._client.log_batch(self._run, metrics=[Metric(key, value, now, step) for key, value in figures.items()])
-
-    def finish(self, figures: Mapping[str, float], artifacts: Sequence[Path]) -> None:
-        self.log({f"final/{key}": value for key, value in figures.items()}, 0)
-        with _quiet():
-            for path in artifacts:
-                self._client.log_artifact(self._run, str(path))
-
-    def close(self, outcome: str) -> None:
-        states = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
-        with _quiet():
-            self._client.set_terminated(self._run, status=states[outcome])
-
-
-def _client(folder: Path) -> tuple[Any, str | None]:
-    """Return MLflow's client and where a new experiment keeps its files (None: where the server says)."""
-    import mlflow
-    from mlflow.environment_variables import MLFLOW_DISABLE_TELEMETRY
-    from mlflow.telemetry import set_telemetry_client
-    from mlflow.tracking import MlflowClient
-
-    # MLflow reports usage to its makers; a hospital's machine does not.
-    before = MLFLOW_DISABLE_TELEMETRY.get_raw()
-    MLFLOW_DISABLE_TELEMETRY.set(True)
-    set_telemetry_client()
-    if before is None:
-        MLFLOW_DISABLE_TELEMETRY.unset()
-    if mlflow.is_tracking_uri_set():
-        return MlflowClient(), None
-    runs = (folder / "mlruns").resolve()
-    runs.mkdir(parents=True, exist_ok=True)
-    # Its plain files are no longer developed and refused by default; a database in one file is what it recommends.
-    return MlflowClient(tracking_uri=f"sqlite:///{runs / 'mlflow.db'}"), (runs / "artifacts").as_uri()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow uses its own database library in ways that this one warns about; that is between the two."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)(\.|$)")
-        warnings.filterwarnings("ignore", message=".*loader strategy is deprecated.*")
-        yield

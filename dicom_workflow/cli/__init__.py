@@ -1,0 +1,83 @@
+"""The command line: the nouns of the notebooks, and the same functions underneath.
+
+Exit code 0 when everything went through, 1 when something did not (the message says what), 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+
+from dicom_workflow import __version__
+from dicom_workflow.cli import images, labeling, notebooks, prediction, serving, training
+from dicom_workflow.cli.words import Run
+from dicom_workflow.errors import WorkflowError
+from dicom_workflow.settings import Settings
+
+_EXAMPLES = """\
+examples:
+  dicom-workflow upload ~/images
+  dicom-workflow manifest --labels "Pneumonia,COVID-19,No Finding"
+  dicom-workflow label input.manifest --job-name chest-1 --truth truth.csv --simulated-readers 3
+  dicom-workflow parse output.manifest --instances instances.jsonl
+  dicom-workflow train training.manifest --epochs 15
+  dicom-workflow train training.manifest --train-on sagemaker --channel-uri s3://b/channel --model-uri s3://b/m --role-arn ARN
+  dicom-workflow predict model image.dcm
+  dicom-workflow predict model --manifest input.manifest --sr reports
+  dicom-workflow deploy local model.tar.gz
+  dicom-workflow deploy endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
+  dicom-workflow run --parameters notebooks/parameters/aws.yaml
+  dicom-workflow demo
+  dicom-workflow demo --data ~/images --truth ~/truth.csv
+
+Where the archive and the labeling service are comes from the environment or a .env file (ORTHANC_URL, ORTHANC_USER,
+ORTHANC_PASSWORD, GROUNDTRUTH_URL, S3_URL, …); where they name none, local ones are started in the workspace
+(DICOM_WORKFLOW_WORKSPACE, ~/dicom-workflow).
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    # A closed terminal or `kill` ends like Ctrl-C: services are stopped, partial results stay whole.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = options.run(Settings.from_env(), options)
+    except WorkflowError as error:
+        print(f"dicom-workflow {options.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"dicom-workflow {options.command}: interrupted. Run it again to go on.", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+    return 0 if result.get("ok", True) else 1
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dicom-workflow",
+        description="From a PACS to a trained, explainable classifier.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dicom-workflow {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
+        sub.set_defaults(run=run)
+        return sub
+
+    for room in (images, labeling, training, prediction, serving, notebooks):
+        room.add(command)
+    return parser

@@ -1,0 +1,78 @@
+"""Using a model: `predict`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow.cli.words import Command, say
+from dicom_workflow.errors import SettingsError, WorkflowError
+from dicom_workflow.settings import Settings
+
+
+def add(command: Command) -> None:
+    """Add the commands of this room."""
+    predict = command("predict", _predict, "give the probability of each label for DICOM files")
+    predict.add_argument("bundle", type=Path, help="model bundle folder")
+    predict.add_argument("files", type=Path, nargs="*", help="DICOM files")
+    predict.add_argument("--manifest", default="", help="manifest whose images are predicted, out of the archive or from URIs")
+    predict.add_argument("--sr", type=Path, metavar="FOLDER", help="write a DICOM Structured Report for each image here")
+    predict.add_argument("--onnx", type=Path, metavar="FILE", help="write the model as an ONNX file, checked against it")
+
+
+def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    import numpy as np
+    from pydicom.uid import generate_uid
+
+    from dicom_workflow.learning import bundle, inference, onnx_export, structured_report
+
+    model = bundle.load(options.bundle)
+    if options.onnx:
+        say(f"{onnx_export.export(model, options.onnx)}: as torch to {onnx_export.TOLERANCE}")
+    elif not options.files and not options.manifest:
+        raise SettingsError("predict: expected DICOM files, --manifest or --onnx, got none of them.")
+    predictions: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
+    run_uid = generate_uid()
+    for name, content in _images_of(settings, options):
+        try:
+            image = content()
+            [probabilities] = inference.predict(model, [image])
+            found: dict[str, Any] = {"file": name, "probabilities": probabilities}
+            if options.sr:
+                prediction = inference.to_prediction(model, np.array(list(probabilities.values())))
+                number = len(predictions) + 1
+                path = structured_report.write_report(model, image, prediction, options.sr, run_uid=run_uid, number=number)
+                found["report"] = str(path)
+        except WorkflowError as error:
+            refused[name] = str(error)
+            continue
+        predictions.append(found)
+        likely = sorted(probabilities.items(), key=lambda item: -item[1])
+        say(f"{name}: {', '.join(f'{label} {probability:.2f}' for label, probability in likely[:5])}")
+    for name, reason in refused.items():
+        say(f"  {name}: refused: {reason}")
+    return {"ok": not refused, "predictions": predictions, "refused": refused}
+
+
+def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yield a name and how to get the file: paths as given, then the images of a manifest, from the archive or from URIs."""
+    from dicom_workflow import manifest, services
+    from dicom_workflow.archive import open_archive
+    from dicom_workflow.storage import Storage, to_uri
+
+    for path in options.files:
+        yield str(path), partial(Path, path)
+    if not options.manifest:
+        return
+    storage, archive = Storage(settings), None
+    for line in manifest.read(to_uri(options.manifest), storage=storage, limits=False):
+        source = manifest.source_of(line.data)
+        if not line.data.get("source"):
+            yield source, partial(storage.read_bytes, source)
+            continue
+        archive = archive or open_archive(services.attach(settings))
+        yield source, partial(archive.retrieve_instance, source)

@@ -1,0 +1,108 @@
+"""A trained model where it is asked: `deploy image`, `local`, `endpoint`, `batch` and `delete`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow.cli.words import Command, Run, say, values_of
+from dicom_workflow.settings import Settings
+
+
+def add(command: Command) -> None:
+    """Add the commands of this room."""
+    kinds = command("deploy", _local, "put a trained model where it can be asked: here, or on SageMaker").add_subparsers(
+        dest="what", required=True, metavar="WHAT"
+    )
+
+    def kind(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+        sub = kinds.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the result as one JSON object")
+        sub.set_defaults(run=run)
+        return sub
+
+    local = kind("local", _local, "serve a model on this machine until Ctrl-C")
+    local.add_argument("model", help="model bundle folder, or model.tar.gz as a path or URI")
+    local.add_argument("--port", type=int, default=8080, help="on this machine's own address (default: 8080)")
+
+    image = kind("image", _image, "fill a folder with what `docker build` makes the inference container of")
+    image.add_argument("folder", type=Path, help="empty or new folder")
+
+    endpoint = kind("endpoint", _endpoint, "put a model behind a SageMaker endpoint and wait until it answers")
+    _add_model(endpoint, "EndpointRequest", "--set serverless_memory_mb 4096")
+
+    batch = kind("batch", _batch, "start a batch transform over the DICOM files of an S3 folder or manifest")
+    _add_model(batch, "BatchRequest", "--set instance_count 2")
+    batch.add_argument("input_uri", help="s3:// folder of DICOM files, or a manifest with s3:// 'source-ref' lines")
+    batch.add_argument("output_uri", help="s3:// folder for the answers")
+
+    delete = kind("delete", _delete, "take away an endpoint with its configuration and model")
+    delete.add_argument("name", help="name of the endpoint")
+
+
+def _add_model(parser: argparse.ArgumentParser, fields_of: str, example: str) -> None:
+    parser.add_argument("model_uri", help="s3:// address of model.tar.gz")
+    parser.add_argument("--image", required=True, help="inference container in a registry, see docs/deploy.md")
+    parser.add_argument("--role-arn", required=True, help="execution role")
+    parser.add_argument(
+        "--set",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help=f"one more field of deploy.{fields_of}, such as {example}",
+    )
+
+
+def _model_of(options: argparse.Namespace) -> dict[str, Any]:
+    given = {"image": options.image, "model_uri": options.model_uri, "role": options.role_arn}
+    return {**given, **values_of(options.set)}
+
+
+def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import deploy
+    from dicom_workflow.storage import Storage
+
+    with deploy.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
+        say(f"{server.url}/invocations answers POST with Content-Type application/dicom. Ctrl-C ends it.")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            say("stopped")
+    return {"ok": True, "url": server.url}
+
+
+def _image(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import deploy
+
+    folder = deploy.stage_image(options.folder)
+    say(f"docker build --platform linux/amd64 --tag dicom-workflow:1 {folder}")
+    return {"ok": True, "folder": str(folder)}
+
+
+def _endpoint(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import deploy
+
+    endpoint = deploy.deploy_endpoint(settings, deploy.EndpointRequest.parse(_model_of(options)))
+    say(f"endpoint {endpoint.name} answers; it is charged until `dicom-workflow deploy delete {endpoint.name}`")
+    return {"ok": True, "endpoint": endpoint.name, "arn": endpoint.arn}
+
+
+def _batch(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import deploy
+
+    places = {"input_uri": options.input_uri, "output_uri": options.output_uri}
+    job = deploy.batch_transform(settings, deploy.BatchRequest.parse({**_model_of(options), **places}))
+    say(f"batch transform {job.name} started; its answers go to {job.output_uri}")
+    return {"ok": True, "job": job.name, "arn": job.arn, "output_uri": job.output_uri}
+
+
+def _delete(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import deploy
+
+    deleted = deploy.delete_endpoint(settings, options.name)
+    say(f"deleted: {', '.join(deleted) or 'nothing, there was no such endpoint'}")
+    return {"ok": bool(deleted), "deleted": list(deleted)}
