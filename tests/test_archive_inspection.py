@@ -237,3 +237,24 @@ def test_files_of_every_kind_are_accepted_or_refused_with_a_reason(sample_data: 
             refused[path.name] = type(error)
     assert refused.pop("emri_small_jpeg_2k_lossless_too_short.dcm") is TruncatedDicomError
     assert len(paths) - len(refused) >= 65
+
+
+@pytest.mark.real_data
+def test_view_sex_age_and_device_of_real_files_are_what_pydicom_reads(sample_data: Path) -> None:
+    fields = {
+        "view_position": "ViewPosition",
+        "sex": "PatientSex",
+        "age": "PatientAge",
+        "manufacturer": "Manufacturer",
+        "photometric_interpretation": "PhotometricInterpretation",
+    }
+    different = set()
+    for path in sorted(sample_data.rglob("*.dcm")):
+        try:
+            record = inspect(path).to_instance("")
+        except DicomError:
+            continue
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(fields.values()))
+        said = {name: str(header.get(tag) or "") for name, tag in fields.items()}
+        different |= {(name, text) for name, text in said.items() if text != getattr(record, name)}
+    assert different <= {("age", "62")}, "years without their Y are no age string"
