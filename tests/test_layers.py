@@ -38,6 +38,7 @@ LAYERS = {
     "training": 3,
     "viz": 3,
     "report": 3,
+    "results": 3,
     "notebook": 3,
     "demo": 3,
     "cli": 3,
