@@ -52,8 +52,9 @@ check: env $(UI)/node_modules/installed ## ruff, mypy, the types of the worker p
 	@cd $(UI) && npm run --silent check
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: env ## one benchmark: NAME=upload or NAME=manifest; the last line is JSON
+bench: env ## one benchmark: NAME=training, quality_synthetic, quality_radiographs, upload, manifest; the last line is JSON
 	@scripts/system-packages orthanc
+	@if [[ "$(NAME)" =~ ^(training|quality) ]]; then $(BIN)/python -m pip install -qq -r requirements-bench.txt; fi
 	@mkdir -p benchmarks/results
 	@$(BIN)/python benchmarks/$(NAME).py | tee >(tail -n 1 > benchmarks/results/$(NAME).json)
 

@@ -81,6 +81,8 @@ READS_ENVIRONMENT = {
     "settings": "the one way in",
     "labeling.handlers": "a Lambda function is configured by its environment",
     "demo": "the kernels of its notebooks inherit the workspace",
+    "learning.distributed": "torchrun tells each process its place",
+    "learning.network": "cuBLAS is told there to add up in one order",
 }
 
 
