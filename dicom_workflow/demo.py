@@ -1,4 +1,4 @@
-"""The whole workflow in one run: six notebooks, each reading the record of the one before, and what they found in one page."""
+"""The whole workflow in one run: seven notebooks, each reading the record of the one before, and what they found in one page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ REAL_PARAMETERS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Demo:
-    """One run of the six notebooks in a workspace of its own.
+    """One run of the seven notebooks in a workspace of its own.
 
     Parameters
     ----------
@@ -121,6 +121,7 @@ class Demo:
             "04_parse_output_manifest": {"truth_uri": truth_uri, "seed": self.seed},
             "05_visualize_samples": {},
             "06_train_densenet": {"seed": self.seed},
+            "07_evaluate_and_predict": {},
         }
         inputs = {
             "02_create_manifest": ("instances_uri", "01_upload_to_orthanc"),
@@ -128,6 +129,7 @@ class Demo:
             "04_parse_output_manifest": ("output_manifest_uri", "03_run_labeling_job"),
             "05_visualize_samples": ("training_manifest_uri", "04_parse_output_manifest"),
             "06_train_densenet": ("training_manifest_uri", "04_parse_output_manifest"),
+            "07_evaluate_and_predict": ("model_uri", "06_train_densenet"),
         }
         parameters = {**(PHANTOM_PARAMETERS if self.data is None else REAL_PARAMETERS).get(step, {}), **chained[step]}
         if step in inputs:
@@ -254,6 +256,7 @@ def _one_line(step: str, record: Record) -> str:
         "04_parse_output_manifest": ("objects_labeled", "agreement", "consolidated_accuracy"),
         "05_visualize_samples": ("samples_shown",),
         "06_train_densenet": ("macro_auroc",),
+        "07_evaluate_and_predict": ("mean_sensitivity", "mean_specificity", "images_predicted"),
     }[step]
     return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)
 

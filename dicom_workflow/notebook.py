@@ -31,6 +31,7 @@ STEPS = (
     "04_parse_output_manifest",
     "05_visualize_samples",
     "06_train_densenet",
+    "07_evaluate_and_predict",
 )
 
 

@@ -1,4 +1,4 @@
-"""The whole chain, small: six notebooks, each reading the record of the one before; and the same with the portal killed."""
+"""The whole chain, small: seven notebooks, each reading the record of the one before; and the same with the portal killed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def output_lines(run: Demo) -> list[dict[str, Any]]:
     return lines
 
 
-def test_six_notebooks_chain_from_dicom_files_to_a_model(tmp_path: Path) -> None:
+def test_seven_notebooks_chain_from_dicom_files_to_a_model_and_its_predictions(tmp_path: Path) -> None:
     run = demo(tmp_path / "run")
     summary = run.run()
     images = summary["instances_verified"]
@@ -55,14 +55,14 @@ def test_six_notebooks_chain_from_dicom_files_to_a_model(tmp_path: Path) -> None
     assert set(summary["seconds"]) == {*notebook.STEPS, "total"}
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     report = (tmp_path / "run" / "report.html").read_text()
-    assert report.count("<h2>") == 6
-    assert report.count("data:image/png;base64,") >= 6
+    assert report.count("<h2>") == 7
+    assert report.count("data:image/png;base64,") >= 7
     for step in notebook.STEPS:
         assert nbformat.read(tmp_path / "run" / f"{step}.ipynb", as_version=4)
     # Each step read what the one before left, and says so.
     records = {step: notebook.latest(run.settings, step) for step in notebook.STEPS}
     inputs = {step: set(record.inputs.values()) for step, record in records.items() if record}
-    for earlier, later in (("01", "02"), ("02", "03"), ("03", "04"), ("04", "05"), ("04", "06")):
+    for earlier, later in (("01", "02"), ("02", "03"), ("03", "04"), ("04", "05"), ("04", "06"), ("06", "07")):
         left = next(record.artifact_uri for step, record in records.items() if record and step.startswith(earlier))
         assert left in next(uris for step, uris in inputs.items() if step.startswith(later))
     bundle = records["06_train_densenet"]

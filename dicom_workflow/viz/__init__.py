@@ -15,7 +15,9 @@ from dicom_workflow.viz.charts import (
 )
 from dicom_workflow.viz.choice import choose_samples
 from dicom_workflow.viz.live import LiveFigure, LiveLabeling, LiveTraining
-from dicom_workflow.viz.overlays import right_and_wrong_figure, saliency_figure
+from dicom_workflow.viz.operating import operating_points_figure, readers_figure
+from dicom_workflow.viz.overlays import case_figure, right_and_wrong_figure, saliency_figure
+from dicom_workflow.viz.predicted import predicted_figure
 from dicom_workflow.viz.progress import training_figure
 from dicom_workflow.viz.radiographs import manifest_figure, sheet, upload_figure
 from dicom_workflow.viz.samples import Sample, has_disagreement, sample_figure, samples_figure
@@ -30,12 +32,16 @@ __all__ = [
     "SampleBrowser",
     "agreement_figure",
     "auroc_figure",
+    "case_figure",
     "choose_samples",
     "has_disagreement",
     "label_counts_figure",
     "labeling_progress",
     "manifest_figure",
+    "operating_points_figure",
     "precision_recall_figure",
+    "predicted_figure",
+    "readers_figure",
     "reliability_figure",
     "right_and_wrong_figure",
     "roc_figure",

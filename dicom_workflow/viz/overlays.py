@@ -110,6 +110,14 @@ def saliency_figure(
     return figure
 
 
+def case_figure(explained: Explained) -> Figure:
+    """Return `saliency_figure` of a case, with what the model called and what was true."""
+    case = explained.case
+    truth = "positive" if case.outcome in ("true positive", "false negative") else "negative"
+    name = f"image …{case.identifier[-12:]}"
+    return saliency_figure(explained.saliency, explained.image, threshold=case.threshold, truth=truth, title=name)
+
+
 @matplotlib.rc_context(STYLE)
 def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, label: str = "") -> Figure:
     """Return the surest right and wrong answers, a row for each outcome: each image as it is, and with its saliency.
@@ -141,7 +149,7 @@ def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, labe
             if not shown.saliency.values.any():
                 _say(marked, "nothing speaks for it")
             sign = "≥" if shown.case.probability >= shown.case.threshold else "<"
-            said = f"{plain(shown.case.label, 30)}: {shown.case.probability:.2f} ({sign} {shown.case.threshold:.2f})"
+            said = f"{plain(shown.case.label, 30)}: {_rounded(shown.case.probability)} ({sign} {shown.case.threshold:.2f})"
             clean.set_title(said, fontsize=8.5)
     methods = [shown.saliency.method for cases in explained.values() for shown in cases]
     if methods:
@@ -151,7 +159,7 @@ def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, labe
 
 
 def _headline(saliency: Saliency, threshold: float | None, truth: str) -> str:
-    said = f"{plain(saliency.label, 30)}: probability {saliency.probability:.2f}"
+    said = f"{plain(saliency.label, 30)}: probability {_rounded(saliency.probability)}"
     if threshold is not None:
         called = saliency.probability >= threshold
         said += f", called {'positive' if called else 'negative'} (threshold {threshold:.2f})"
@@ -160,6 +168,11 @@ def _headline(saliency: Saliency, threshold: float | None, truth: str) -> str:
     elif truth:
         said += f", truth: {plain(truth)}"
     return said
+
+
+def _rounded(probability: float) -> str:
+    """Almost sure is not sure."""
+    return "> 0.99" if probability > 0.995 else "< 0.01" if probability < 0.005 else f"{probability:.2f}"
 
 
 def _summary(explained: Mapping[str, Sequence[Explained]], label: str) -> str:

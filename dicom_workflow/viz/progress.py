@@ -83,7 +83,7 @@ def _name_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]]
     for _ in range(200):
         overlap = np.maximum(step - np.diff(places), 0)
         places = np.clip(places - np.r_[overlap, 0] / 2 + np.r_[0, overlap] / 2, low, high - step / 2)
-    leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "linestyle": ":", "shrinkA": 0, "shrinkB": 2, "relpos": (0, 0.5)}
+    leader = {"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "linestyle": ":", "shrinkA": 0, "relpos": (0, 0.5)}
     beside: Any = {"textcoords": axes.get_yaxis_transform(), "annotation_clip": False, "va": "center", "fontsize": 7.5}
     for label, end, place in zip(order, ends, places, strict=True):
         name = f"{end:.2f} {plain(label, 26)}"

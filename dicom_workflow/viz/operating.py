@@ -1,0 +1,165 @@
+"""What a model does at its thresholds, label by label, and single readers beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from dicom_workflow.viz.style import (
+    BLUE,
+    GREY,
+    LIGHT,
+    ORANGE,
+    REGION_COLORS,
+    SKY,
+    STYLE,
+    VERMILLION,
+    Picture,
+    in_label_order,
+    is_number,
+    plain,
+)
+
+_SHARES = ("sensitivity", "specificity")
+_MARKS = "DsP^vX"
+
+
+@matplotlib.rc_context(STYLE)
+def operating_points_figure(report: Mapping[str, Any]) -> Figure:
+    """Return the table of thresholds: what each label finds and what it spares at its own, with 95 % intervals.
+
+    Parameters
+    ----------
+    report : mapping
+        Report against one set of targets in ``evaluation.json``, for example `results.Results.report`: `labels` with
+        `threshold`, `positives`, `negatives`, `sensitivity`, `specificity`, their intervals and `sensitivity_at_specificity`.
+    """
+    per_label: Mapping[str, Mapping[str, Any]] = report.get("labels", {})
+    labels = in_label_order(per_label)
+    shares = [[each[name] for each in per_label.values() if is_number(each.get(name))] for name in _SHARES]
+    headline = "At the model's thresholds"
+    if all(shares):
+        headline += f": sensitivity {np.mean(shares[0]):.2f} and specificity {np.mean(shares[1]):.2f}, mean over labels"
+    figure = Picture(11.0, max(2.4, 0.29 * len(labels) + 1.3), headline)
+    table, *panels = figure.subplots(1, 3, sharey=True, width_ratios=(4.8, 3.1, 3.1))
+    _rows(table, labels)
+    columns = (("threshold", 0.64), ("positive", 0.81), ("negative", 0.98))
+    table.set_xlim(0, 1)
+    for word, at in columns:
+        table.text(at, -0.8, word, ha="right", va="bottom", fontsize=8.5, color=GREY)
+    for row, label in enumerate(labels):
+        found = per_label[label]
+        table.text(0.0, row, plain(label, 28), va="center", fontsize=9.5)
+        for (_, at), text in zip(
+            columns, (f"{found['threshold']:.3f}", f"{found['positives']:,}", f"{found['negatives']:,}"), strict=True
+        ):
+            table.text(at, row, text, ha="right", va="center", fontsize=9)
+    table.set_axis_off()
+    at_specificity = report.get("at_specificity")
+    for axes, name in zip(panels, _SHARES, strict=True):
+        for row, label in enumerate(labels):
+            value, interval = per_label[label].get(name), per_label[label].get(f"{name}_interval")
+            if not is_number(value):
+                axes.text(0.02, row, "no such image", va="center", fontsize=8.5, color=GREY)
+                continue
+            if interval:
+                axes.plot(interval, [row, row], color=SKY, linewidth=6, solid_capstyle="butt")
+            other = per_label[label].get("sensitivity_at_specificity") if name == "sensitivity" else None
+            if is_number(other):
+                axes.plot(other, row, "|", color=ORANGE, markersize=11, markeredgewidth=2)
+            axes.plot(value, row, "o", color=BLUE, markersize=5.5)
+            text = f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+            axes.text(1.05, row, text, va="center", fontsize=8.5)
+        axes.set_xlim(0, 1.72)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.spines["bottom"].set_bounds(0, 1)
+        axes.spines["left"].set_color(LIGHT)
+        axes.tick_params(axis="y", length=0, labelleft=False)
+        axes.set_title(name, fontweight="bold")
+    handles: list[Any] = [Line2D([], [], color=BLUE, marker="o", linestyle="", label="at the threshold")]
+    handles.append(Patch(color=SKY, label="95 % interval over patients"))
+    if is_number(at_specificity):
+        said = f"sensitivity where specificity is {at_specificity:.2f}"
+        handles.append(Line2D([], [], color=ORANGE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label=said))
+    figure.legend(handles=handles, loc="outside lower right", ncols=3, fontsize=8.5)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def readers_figure(report: Mapping[str, Any], readers: Sequence[Mapping[str, Any]]) -> Figure:
+    """Return the model beside single readers: what each finds and spares, and how far the model agrees with each.
+
+    Parameters
+    ----------
+    report : mapping
+        As for `operating_points_figure`; sensitivity and specificity of the model are drawn only where readers have theirs,
+        which takes a truth that is known from elsewhere.
+    readers : sequence of mapping
+        `readers` of ``evaluation.json``.
+    """
+    per_label: Mapping[str, Mapping[str, Any]] = report.get("labels", {})
+    labels = in_label_order(per_label)
+    if not readers:
+        return Picture(10.0, 2.0, "No single reader's answers are known of these images")
+    measured = [
+        name for name in _SHARES if any(is_number(_of(reader, label).get(name)) for reader in readers for label in labels)
+    ]
+    kappas = [value for reader in readers for label in labels if is_number(value := _of(reader, label).get("kappa"))]
+    headline = f"The model beside {len(readers)} single reader{'s' if len(readers) > 1 else ''}"
+    headline += f": agreement (kappa) {np.mean(kappas):.2f}, mean over labels and readers" if kappas else ""
+    names = [*measured, "kappa"]
+    figure = Picture(11.0, max(2.6, 0.29 * len(labels) + 1.3), headline)
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        low = 0.0
+        for row, label in enumerate(labels):
+            for number, reader in enumerate(readers):
+                value = _of(reader, label).get(name)
+                if is_number(value):
+                    low = min(low, value)
+                    shift = 0.16 * (number - (len(readers) - 1) / 2)
+                    axes.plot(value, row + np.clip(shift, -0.32, 0.32), _mark(number), color=_color(number), markersize=5)
+            if name != "kappa" and is_number(value := per_label[label].get(name)):
+                axes.plot([value, value], [row - 0.36, row + 0.36], color=BLUE, linewidth=3)
+        axes.set_xlim(low - 0.03, 1.03)
+        axes.set_title(name if name != "kappa" else "agreement of model and reader", fontweight="bold")
+        axes.set_xlabel("Cohen's kappa (0 is chance, 1 is full)" if name == "kappa" else "share of images")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_color(LIGHT)
+        axes.grid(axis="x")
+        for row in range(len(labels)):
+            axes.axhline(row + 0.5, color=LIGHT, linewidth=0.5)
+    panels[0].set_yticks(range(len(labels)), [plain(label, 28) for label in labels])
+    panels[0].set_ylim(max(len(labels), 1) - 0.4, -0.6)
+    handles = [Line2D([], [], color=BLUE, linewidth=3, label="model, at its threshold")] if measured else []
+    handles += [
+        Line2D([], [], color=_color(number), marker=_mark(number), linestyle="", label=f"reader {reader['reader']}")
+        for number, reader in enumerate(readers)
+    ]
+    figure.legend(handles=handles, loc="outside lower right", ncols=min(7, len(handles)), fontsize=8.5)
+    return figure
+
+
+def _rows(axes: Axes, labels: Sequence[str]) -> None:
+    axes.set_ylim(max(len(labels), 1) - 0.4, -0.6)
+    axes.set_yticks(range(len(labels)))
+
+
+def _of(reader: Mapping[str, Any], label: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = reader.get("labels", {}).get(label, {})
+    return found
+
+
+def _mark(number: int) -> str:
+    return _MARKS[number % len(_MARKS)]
+
+
+def _color(number: int) -> str:
+    return (VERMILLION, ORANGE, *REGION_COLORS[3:])[number % 4]
