@@ -18,12 +18,14 @@ from typing import Any
 
 import pytest
 from fixtures_foundation import ROLE
+from fixtures_learning import LABELS, write_channel
+from fixtures_sagemaker import INSTANCE, Container, channels_of
 
-from dicom_workflow import deploy
+from dicom_workflow import deploy, training
 from dicom_workflow.deploy import TrainingRequest, build_lambda_zip, modules_of, stage_source, submit_training
 from dicom_workflow.deploy.hyperparameters import as_it_arrives, checked
 from dicom_workflow.errors import DeployError
-from dicom_workflow.learning import tracking
+from dicom_workflow.learning import bundle, tracking
 from dicom_workflow.learning.runner import METRIC_DEFINITIONS
 from dicom_workflow.records import Answer, LabelState
 from dicom_workflow.settings import Settings
@@ -191,10 +193,6 @@ def submit(aws_bucket: Any, asked: list[tuple[str, dict[str, Any]]], tmp_path: P
     return submit
 
 
-def channels_of(sent: dict[str, Any]) -> dict[str, str]:
-    return {channel["ChannelName"]: channel["DataSource"]["S3DataSource"]["S3Uri"] for channel in sent["InputDataConfig"]}
-
-
 def test_sagemaker_is_asked_for_exactly_this_training_job(submit: Submit, aws_bucket: Any) -> None:
     job, sent = submit(hyperparameters={**SENT, "commit": None}, job_name="chest", tags={"project": "chest"})
     assert job.name.startswith("chest-")
@@ -279,35 +277,11 @@ print("settings", os.environ.get("RANK", "-"), json.dumps(settings, default=str)
 def test_the_sdks_own_start_script_hands_the_settings_over_as_they_were_meant(
     processes: int, submit: Submit, aws_bucket: Any, tmp_path: Path
 ) -> None:
-    """The folders of a container, filled with what was sent; the SDK's shell script and drivers run as they are."""
-    _, sent = submit(hyperparameters=SENT, instance_type="ml.c6i.large", processes_per_instance=processes)
-    container, storage = tmp_path / "container", Storage(Settings(tmp_path, region="us-east-1"), client=aws_bucket)
-    data, config = container / "input" / "data", container / "input" / "config"
-    for channel, uri in channels_of(sent).items():
-        for found in storage.list(uri):
-            path = data / channel / found.removeprefix(uri).lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(storage.read_bytes(found))
-    for path in (data / "sm_drivers").rglob("*"):
-        if path.suffix in (".py", ".sh", ".json"):
-            path.write_text(path.read_text().replace("/opt/ml", str(container)))  # all that is changed in them
-    for folder in ("model", "output/data", "checkpoints"):
-        (container / folder).mkdir(parents=True)
-    shutil.move(data / "code" / "monai_dicom.py", data / "code" / "real_script.py")
-    (data / "code" / "monai_dicom.py").write_text(PROBE)
-    (data / "code" / "requirements.txt").write_text("")
-    config.mkdir()
-    (config / "hyperparameters.json").write_text(json.dumps(sent["HyperParameters"]))
-    (config / "inputdataconfig.json").write_text(json.dumps({"train": {}, "code": {}, "sm_drivers": {}}))
-    host = {"current_host": "algo-1", "current_instance_type": "ml.c6i.large", "hosts": ["algo-1"]}
-    (config / "resourceconfig.json").write_text(json.dumps({**host, "network_interface_name": "lo"}))
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "TRAINING_JOB_NAME": "x",
-        "HOME": str(tmp_path),
-    }
-    started = ["/bin/bash", str(data / "sm_drivers" / "sm_train.sh")]
-    done = subprocess.run(started, env=environment, capture_output=True, text=True, timeout=120)
+    _, sent = submit(hyperparameters=SENT, instance_type=INSTANCE, processes_per_instance=processes)
+    container = Container(tmp_path / "ml", sent, Storage(Settings(tmp_path, region="us-east-1"), client=aws_bucket))
+    shutil.move(container.code / "monai_dicom.py", container.code / "real_script.py")
+    (container.code / "monai_dicom.py").write_text(PROBE)
+    done = container.start()
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     said = [line.split(" ", 2)[1:] for line in done.stdout.splitlines() if line.startswith("settings ")]
     assert sorted(rank for rank, _ in said) == (["-"] if processes == 1 else ["0", "1"])
@@ -316,9 +290,58 @@ def test_the_sdks_own_start_script_hands_the_settings_over_as_they_were_meant(
         assert {name: settings[name] for name in SENT if name != "size_px"} == {
             name: value for name, value in SENT.items() if name != "size_px"
         }
-        assert settings["channel"] == str(container / "input/data/train")
-        assert settings["model_dir"] == str(container / "model")
+        assert settings["channel"] == str(container.data / "train")
+        assert settings["model_dir"] == str(container.folder / "model")
         assert settings["resume"] is True
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_job_gives_back_what_training_here_does(
+    processes: int,
+    aws: str,
+    aws_bucket: Any,
+    asked: list[tuple[str, dict[str, Any]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the channel to the figures: only the machine, which SageMaker would lend, is this one."""
+    settings = Settings(tmp_path, region="us-east-1", s3_url=aws)
+    storage, said = Storage(settings, client=aws_bucket), []
+    write_channel(tmp_path / "channel")
+
+    def machine(_: Settings, job_name: str, *, poll_seconds: float) -> None:
+        [sent] = [parameters for operation, parameters in asked if operation == "CreateTrainingJob"]
+        container = Container(tmp_path / "ml", sent, storage)
+        done = container.start()
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        said.append(done.stdout)
+        for name, folder in (("model", "model"), ("output", "output/data")):
+            storage.write_bytes(f"s3://sagemaker-runs/models/{job_name}/output/{name}.tar.gz", container.pack(folder))
+
+    monkeypatch.setattr(training, "wait", machine)
+    flags = {"epochs": 2, "size_px": 32, "batch_size": 8, "resamples": 0, "threads": 1, "seed": 3}
+    there = training.train(
+        settings,
+        tmp_path / "channel",
+        tmp_path / "there",
+        train_on="sagemaker",
+        role_arn=ROLE,
+        channel_uri="s3://sagemaker-runs/sent",
+        model_uri="s3://sagemaker-runs/models",
+        instance_type=INSTANCE,
+        flags=flags,
+        job={"processes_per_instance": processes},
+    )
+    here = training.train(settings, tmp_path / "channel", tmp_path / "here", flags=flags)
+    losses = [[line["train_loss"] for line in run.history] for run in (there, here)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3 if processes > 1 else 1e-6)
+    assert there.evaluation["split"] == here.evaluation["split"] == "test"
+    packed = tmp_path / "model.tar.gz"
+    packed.write_bytes(storage.read_bytes(there.model_uri))
+    assert bundle.load(deploy.unpack_model(packed, tmp_path / "model")).labels == LABELS
+    for metric in METRIC_DEFINITIONS[:4]:
+        assert len(re.findall(metric["Regex"], said[0], re.MULTILINE)) == 2, metric
 
 
 @pytest.mark.parametrize(
