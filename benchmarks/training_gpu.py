@@ -85,7 +85,7 @@ class Scale:
     workers: int = reference_recipe.GPU_WORKERS
 
 
-TINY = Scale(batches=(2,), steps=2, epochs=2, bare_steps=2, reference_films=4, rows=250, columns=205, workers=0)
+TINY = Scale(batches=(2,), steps=2, epochs=1, bare_steps=2, reference_films=4, rows=250, columns=205, workers=0)
 
 
 def noise(path: Path, size_px: int, version: str) -> np.ndarray:
@@ -162,7 +162,7 @@ def run(data: TrainingSet, size_px: int, batch: int, device: str, scale: Scale, 
             ) as where,
         ):
             lines = [json.loads(line) for line in (where / "history.jsonl").read_text(encoding="utf-8").splitlines()]
-        row["images_per_second"] = max(line["images_per_second"] for line in lines[1:])
+        row["images_per_second"] = max(line["images_per_second"] for line in lines[1:] or lines)
         row["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2) if is_gpu else None
         row["bare_images_per_second"] = round(bare_speed(size_px, batch, device, compiled, scale), 1)
     except (LearningError, torch.OutOfMemoryError) as error:
