@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fixtures_learning import dicom_file
 from matplotlib.text import Text
 
 from dicom_workflow import viz
@@ -78,11 +79,51 @@ def test_subgroups_stand_one_below_the_other_and_too_few_is_said(predictions, re
     figure.to_png(dpi=50)
 
 
+def test_thresholds_stand_in_a_table_with_what_they_find_and_spare(report):
+    figure = viz.operating_points_figure(report)
+    said, edema = texts_of(figure), report["labels"]["Edema"]
+    assert {f"{edema['threshold']:.3f}", f"{edema['positives']:,}", "threshold", "no such image"} <= set(said)
+    low, high = edema["sensitivity_interval"]
+    assert f"{edema['sensitivity']:.2f} ({low:.2f} to {high:.2f})" in said
+    assert "sensitivity where specificity is 0.90" in said
+    mean = np.mean([each["specificity"] for each in report["labels"].values()])
+    assert f"specificity {mean:.2f}, mean over labels" in figure.get_suptitle()
+    figure.to_png(dpi=50)
+
+
+def test_readers_stand_beside_the_model(predictions, report):
+    said = [{"r1": dict(zip(LABELS, row, strict=True))} for row in np.where(predictions.states == 1, "positive", "negative")]
+    called = predictions.scores >= 0.5
+    readers = evaluation.against_readers(called, said, labels=LABELS, targets=predictions.states)
+    figure = viz.readers_figure(report, readers)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "sensitivity", "specificity", "agreement of model and reader"
+    ]  # fmt: skip
+    points = [line.get_xdata()[0] for line in figure.axes[2].lines if line.get_marker() == "D"]
+    assert points == pytest.approx([each["kappa"] for each in readers[0]["labels"].values() if each["kappa"] is not None])
+    assert {"reader 1", "model, at its threshold"} <= set(texts_of(figure))
+    figure.to_png(dpi=50)
+    without = evaluation.against_readers(called, said, labels=LABELS)
+    assert len(viz.readers_figure(report, without).axes) == 1, "no truth, no sensitivity of a reader"
+
+
+def test_new_images_are_shown_with_what_is_called(tmp_path):
+    path = dicom_file(tmp_path / "new.dcm", np.full((30, 20), 90))
+    said = {"file": str(path), "probabilities": {"$Edema$": 0.7, "Fracture": 0.2}, "consistent": ["$Edema$"]}
+    figure = viz.predicted_figure([said] * 3, count=2)
+    assert {r"+ \$Edema\$ 0.70", "− Fracture 0.20", "new.dcm"} <= set(texts_of(figure))
+    assert figure.get_suptitle().startswith("3 images predicted, the first 2 of them")
+    figure.to_png(dpi=50)
+
+
 def test_nothing_to_show_is_said():
     nothing = np.full((2, 1), np.nan)
     empty = Predictions(("a",), ("1", "2"), ("p", "q"), np.full((2, 1), 0.5), nothing, nothing)
     assert "is not defined for any label" in texts_of(viz.roc_figure(empty))[0]
     assert "No label has a known image" in texts_of(viz.reliability_figure({}))[0]
     assert "No subgroups are known" in "".join(texts_of(viz.subgroup_figure({})))
+    assert "No single reader" in texts_of(viz.readers_figure({}, []))[0]
+    for figure in (viz.operating_points_figure({}), viz.predicted_figure([])):
+        figure.to_png(dpi=40)
     for figure in (viz.precision_recall_figure(empty), viz.reliability_figure({}), viz.subgroup_figure({})):
         figure.to_png(dpi=40)
