@@ -28,7 +28,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_workflow.archive import decoding, inspection, pixels
+from dicom_workflow.archive import inspection, pixels
+from dicom_workflow.archive.reduced import reduced_values
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError, WorkflowError
 
 SAMPLE_DATA = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")
@@ -524,7 +525,7 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("size_px", "halvings"), [(256, None), (128, 1), (65, 1), (64, 2), (32, 3), (2, 5)])
 def test_at_least_twice_the_wanted_pixels_are_decoded(size_px: int, halvings: int | None) -> None:
-    found = decoding.reduced_values(compressed(dataset_of(film(512, 301)), JPEG2000Lossless), size_px)
+    found = reduced_values(compressed(dataset_of(film(512, 301)), JPEG2000Lossless), size_px)
     assert (found and found[1]) == halvings  # five levels are all that the code stream has
     if found:
         assert found[0].shape == (-(-512 >> found[1]), -(-301 >> found[1]))
@@ -547,7 +548,7 @@ def test_a_lower_resolution_gives_nearly_the_same_image(tags: dict[str, Any]) ->
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_a_lower_resolution_keeps_every_depth(bits: int) -> None:
     values = film(512, 400, noise=0) * 2.0 ** (bits - 12)
-    found = decoding.reduced_values(compressed(dataset_of(values, bits=bits), JPEG2000Lossless), 64)
+    found = reduced_values(compressed(dataset_of(values, bits=bits), JPEG2000Lossless), 64)
     assert found
     assert found[0].dtype.itemsize == (1 if bits <= 8 else 2)
     assert abs(float(found[0].mean()) / float(values.astype(int).mean()) - 1) < 0.01
@@ -571,7 +572,7 @@ def test_other_compressions_small_images_and_signed_values_are_decoded_whole() -
         (compressed(dataset_of(film(512, 400)), JPEG2000Lossless), 200),
         (compressed(dataset_of(film(512, 400) - 2048, signed=True), JPEG2000Lossless), 64),
     ):
-        assert decoding.reduced_values(dataset, size_px) is None
+        assert reduced_values(dataset, size_px) is None
         whole, reduced = both(dataset, size_px)
         assert np.array_equal(whole, reduced)
 
@@ -617,7 +618,7 @@ def test_real_radiographs_in_jpeg_2000_keep_their_looks_at_a_lower_resolution() 
             dataset = dataset_of(values, bits=8, photometric=str(dataset.PhotometricInterpretation))
         if min(values.shape) >= 512:
             packed = compressed(dataset, JPEG2000Lossless)
-            assert decoding.reduced_values(packed, 112)
+            assert reduced_values(packed, 112)
             correlations.append(correlation(*both(packed, 112)))
     assert len(correlations) >= 8
     assert min(correlations) >= 0.999

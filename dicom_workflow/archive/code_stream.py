@@ -42,19 +42,19 @@ def code_stream_size(frame: bytes) -> tuple[int, int, int] | None:
     return None
 
 
-def halvings_of(frame: bytes, size: tuple[int, int], bits: int) -> int:
+def halvings_of(frame: bytes | memoryview, size: tuple[int, int], bits: int) -> int:
     """Return how often a plain JPEG 2000 code stream of one unsigned component may be halved; 0 for any other.
 
     Parameters
     ----------
-    frame : bytes
+    frame : bytes or memoryview
         A code stream without the boxes of a JP2 file.
     size : (rows, columns)
         What it has to be of.
     bits : int
         How many bits its values have to have.
     """
-    if not frame.startswith(_BEGIN):
+    if frame[:4] != _BEGIN:
         return 0
     _, right, bottom, left, top, _, _, _, _, components, depth, step_x, step_y = struct.unpack_from(">H8LH3B", frame, 6)
     # A grid that does not begin at 0, or has holes, puts the pixels of a lower resolution elsewhere.
@@ -64,12 +64,12 @@ def halvings_of(frame: bytes, size: tuple[int, int], bits: int) -> int:
     return next((body[5] for marker, body in segments if marker == _CODING), 0)
 
 
-def lower_resolution(frame: bytes, halvings: int) -> bytes | None:
+def lower_resolution(frame: bytes | memoryview, halvings: int) -> bytes | None:
     """Return the code stream of an image at a lower resolution, from that of the whole one.
 
     Parameters
     ----------
-    frame : bytes
+    frame : bytes or memoryview
         A code stream for which `halvings_of` allows so many.
     halvings : int
         How often both sides are halved, rounded up.
@@ -113,7 +113,7 @@ def lower_resolution(frame: bytes, halvings: int) -> bytes | None:
     return bytes(shorter) + struct.pack(">HHHLBBH", _TILE, 10, 0, 14 + len(kept), 0, 1, _DATA) + kept + _END
 
 
-def _main_header(frame: bytes) -> tuple[list[tuple[int, bytearray]], int]:
+def _main_header(frame: bytes | memoryview) -> tuple[list[tuple[int, bytearray]], int]:
     """Return markers and contents of the segments before the first tile, and where that begins; none where it never does."""
     segments: list[tuple[int, bytearray]] = []
     at = 2

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import struct
 import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, get_frame
+from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
-from dicom_workflow.archive.code_stream import code_stream_size, halvings_of, lower_resolution
+from dicom_workflow.archive.code_stream import code_stream_size
 from dicom_workflow.archive.inspection import check_deflated
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
 
@@ -41,7 +39,7 @@ _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 _READ_ERRORS = (AttributeError, EOFError, KeyError, NotImplementedError, TypeError, ValueError, OverflowError, struct.error,
                 zlib.error, RecursionError)  # fmt: skip
-_DECODE_ERRORS = (*_READ_ERRORS, IndexError, RuntimeError, OSError, Image.DecompressionBombError)
+DECODE_ERRORS = (*_READ_ERRORS, IndexError, RuntimeError, OSError, Image.DecompressionBombError)
 
 _AGAIN = "Fetch or copy the file again."
 
@@ -129,15 +127,15 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     PS3.3 C.7.6.3 (image pixel), PS3.5 8.1 (bits allocated, stored, high bit).
     """
     name = name_of(dataset)
-    bits = _check_supported(dataset, name)
+    bits = check_supported(dataset, name)
     syntax = _transfer_syntax(dataset, name)
     if syntax.is_encapsulated:
         _check_code_stream(dataset, name)
     try:
         # pydicom clears the high bits only where High Bit is the usual one: take all bits of native pixels, clear them below.
         options = {} if syntax.is_encapsulated else {"bits_stored": dataset.BitsAllocated}
-        values = pixel_array(dataset, decoding_plugin=_plugin(syntax), **options)
-    except _DECODE_ERRORS as error:
+        values = pixel_array(dataset, decoding_plugin=plugin_of(syntax), **options)
+    except DECODE_ERRORS as error:
         if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
             raise UnsupportedPixelsError(
                 f"{name}: no installed decoder reads {syntax.name}. `pip install python-gdcm`, or ask the archive to transcode."
@@ -159,85 +157,7 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     return values
 
 
-def reduced_values(dataset: Dataset, longer_px: int) -> tuple[NDArray[Any], int] | None:
-    """Return the stored values of a JPEG 2000 image at a lower resolution, which takes a tenth of the time.
-
-    Parameters
-    ----------
-    dataset : Dataset
-        As for `stored_values`.
-    longer_px : int
-        What the longer side will be shrunk to. At least twice as many pixels are left, so that there is something to average.
-
-    Returns
-    -------
-    values : ndarray, shape (ceil(rows / 2**halvings), ceil(columns / 2**halvings)), unsigned integers of 8 or 16 bits
-        Pixel i stands where pixel i * 2**halvings of the whole image stands, not in the middle of what it covers.
-    halvings : int
-        From 1 upwards.
-
-    None where the whole image has to be decoded: another compression, a small image, signed values, fewer levels in the code
-    stream, or anything about it that is unusual or broken, which `stored_values` then reads or names.
-
-    References
-    ----------
-    ISO/IEC 15444-1 B.5 (resolution levels), F.3 (an even pixel is a low-pass pixel).
-    """
-    bits = _check_supported(dataset, name_of(dataset))
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    halvings = int(max(rows, columns) / (2 * longer_px)).bit_length() - 1
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if halvings < 1 or syntax not in (JPEG2000, JPEG2000Lossless) or dataset.get("PixelRepresentation", 0) != 0:
-        return None
-    try:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        halvings = min(halvings, halvings_of(frame, (rows, columns), bits))
-    except _DECODE_ERRORS:
-        return None
-    shape = -(-rows >> halvings), -(-columns >> halvings)
-    for decoded in (_by_its_beginning, _by_pillow) if halvings >= 1 else ():
-        with contextlib.suppress(*_DECODE_ERRORS):
-            values = decoded(dataset, frame, halvings, shape)
-            if values is not None and values.shape == shape and values.dtype.kind == "u":
-                return values, halvings
-    return None
-
-
-def _by_its_beginning(dataset: Dataset, frame: bytes, halvings: int, shape: tuple[int, int]) -> NDArray[Any] | None:
-    """Decode only the bytes of the lower resolution, by the decoder of whole images."""
-    shorter = lower_resolution(frame, halvings)
-    if shorter is None:
-        return None
-    syntax = dataset.file_meta.TransferSyntaxUID
-    described: dict[str, Any] = {
-        "rows": shape[0],
-        "columns": shape[1],
-        "number_of_frames": 1,
-        "samples_per_pixel": 1,
-        "photometric_interpretation": dataset.PhotometricInterpretation,
-        "bits_allocated": dataset.BitsAllocated,
-        "bits_stored": dataset.BitsStored,
-        "pixel_representation": 0,
-        "pixel_keyword": "PixelData",
-    }
-    values, _ = get_decoder(syntax).as_array(encapsulate([shorter]), decoding_plugin=_plugin(syntax), **described)
-    return values
-
-
-def _by_pillow(dataset: Dataset, frame: bytes, halvings: int, shape: tuple[int, int]) -> NDArray[Any] | None:
-    """Have Pillow find the lower resolution in a code stream in which it does not come first; it takes half as long again."""
-    if dataset.Rows * dataset.Columns > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
-        return None
-    with Image.open(io.BytesIO(frame), formats=["JPEG2000"]) as image:
-        image.reduce = halvings  # type: ignore[method-assign,assignment]  # of this format an attribute, see Pillow's page
-        # Pillow expects sides rounded to the nearest, the code stream has them rounded up (B.5): multiples make them equal.
-        image._size = (shape[1] << halvings, shape[0] << halvings)
-        values = np.array(image)
-    # Pillow fills its 16 bits from above.
-    return values >> (16 - int(dataset.BitsStored)) if values.dtype.itemsize == 2 else values
-
-
-def _check_supported(dataset: Dataset, name: str) -> int:
+def check_supported(dataset: Dataset, name: str) -> int:
     """Return Bits Stored, or say why these pixels are not displayed."""
     if "PixelData" not in dataset:
         kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
@@ -282,7 +202,8 @@ def _transfer_syntax(dataset: Dataset, name: str) -> UID:
     return UID(syntax)
 
 
-def _plugin(syntax: UID) -> str:
+def plugin_of(syntax: UID) -> str:
+    """Return the name of the decoder to use of those that are installed, or nothing for pydicom's choice."""
     wanted = _DECODERS.get(syntax, "")
     return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""
 

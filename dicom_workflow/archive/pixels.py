@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_workflow.archive.decoding import read_dataset, reduced_values, stored_values
+from dicom_workflow.archive.decoding import read_dataset, stored_values
 from dicom_workflow.archive.framing import Framing, fitted
 from dicom_workflow.archive.grayscale import PERCENTILES, is_padding, levels_of, modality, stretched, voi
+from dicom_workflow.archive.reduced import reduced_values
 from dicom_workflow.errors import DicomError
 
 __all__ = [
