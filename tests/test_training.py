@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 from fixtures_learning import LABELS, entry, write_channel, write_lines
@@ -209,7 +210,7 @@ def test_a_flag_that_is_not_there_or_of_another_type_fails(script, arguments, ca
 
 def test_every_setting_is_used_and_has_a_reason(script):
     source = runner.SCRIPT.read_text()
-    for name, hint in script.get_type_hints(script.Config, include_extras=True).items():
+    for name, hint in get_type_hints(script.Config, include_extras=True).items():
         assert f"config.{name}" in source, name
         assert len(hint.__metadata__[0]) > 20, name
 

@@ -63,7 +63,8 @@ def positive_weights(targets: np.ndarray, cap: float) -> np.ndarray:
 
     Parameters
     ----------
-    targets : ndarray, shape (samples, labels), float32 with NaN for unknown
+    targets : ndarray, shape (samples, labels), float32 in [0, 1] with NaN for unknown
+        A share of readers counts as that much of an image.
     cap : float
         Upper bound: a label with three positives must not drown the others.
 
@@ -71,5 +72,5 @@ def positive_weights(targets: np.ndarray, cap: float) -> np.ndarray:
     -------
     ndarray, shape (labels,), float32
     """
-    positives, negatives = np.nansum(targets == 1, axis=0), np.nansum(targets == 0, axis=0)
+    positives, negatives = np.nansum(targets, axis=0), np.nansum(1 - targets, axis=0)
     return np.clip(np.sqrt(negatives / np.maximum(positives, 1)), 1.0, max(cap, 1.0)).astype(np.float32)

@@ -74,7 +74,7 @@ def read(
     channel : Channel
     size_px : int
     mode : str
-        For counting the images that can teach.
+        ``single-label`` knows no shares: an image teaches its one positive label or nothing.
     uncertain, soft
         See `dataset.to_targets`.
     reduced : bool
@@ -95,7 +95,7 @@ def read(
         images=decoded.images,
         samples=decoded.samples,
         targets=dataset.to_targets(decoded.samples, channel.labels),
-        taught=dataset.to_targets(decoded.samples, channel.labels, uncertain=uncertain, soft=soft),
+        taught=dataset.to_targets(decoded.samples, channel.labels, uncertain=uncertain, soft=soft and mode != "single-label"),
         rows={split: np.flatnonzero(splits == split) for split in SPLITS},
         preprocessing_version=version,
         problems=(*channel.problems, *decoded.problems),
