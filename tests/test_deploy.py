@@ -320,7 +320,7 @@ def test_a_training_job_gives_back_what_training_here_does(
             storage.write_bytes(f"s3://sagemaker-runs/models/{job_name}/output/{name}.tar.gz", container.pack(folder))
 
     monkeypatch.setattr(training, "wait", machine)
-    flags = {"epochs": 2, "size_px": 32, "batch_size": 8, "resamples": 0, "threads": 1, "seed": 3}
+    flags = {"epochs": 2, "size_px": 32, "batch_size": 8, "microbatches": 2, "resamples": 0, "threads": 1, "seed": 3}
     there = training.train(
         settings,
         tmp_path / "channel",
@@ -335,7 +335,7 @@ def test_a_training_job_gives_back_what_training_here_does(
     )
     here = training.train(settings, tmp_path / "channel", tmp_path / "here", flags=flags)
     losses = [[line["train_loss"] for line in run.history] for run in (there, here)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-3 if processes > 1 else 1e-6)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4 if processes > 1 else 1e-6)
     assert there.evaluation["split"] == here.evaluation["split"] == "test"
     packed = tmp_path / "model.tar.gz"
     packed.write_bytes(storage.read_bytes(there.model_uri))
