@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures_learning import LABELS, dicom_file, picture, tiny_bundle
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from torch import nn
 
@@ -233,3 +234,17 @@ def test_the_way_into_the_square_and_back_is_the_identity_for_what_is_smooth(tmp
         back = framing.to_image(inside)
         assert back.shape == shape
         assert back == pytest.approx(ramp, abs=1.5 / framing.inner[axis] if framing.inner[axis] > 1 else 1)
+
+
+def test_real_files_are_explained_in_their_own_pixels(sample_data):
+    """One file of each size: 1024 by 1024 and whatever else there is."""
+    bundle, files = untrained(), {}
+    for path in sorted((sample_data / "radiographs").glob("*.dcm")):
+        header = dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+        files.setdefault((header.Rows, header.Columns), path)
+    assert len(files) > 1
+    for shape, path in list(files.items())[:8]:
+        found = explain.grad_cam(bundle, path, "Edema")
+        assert found.values.shape == shape
+        assert found.values.min() >= 0
+        assert found.values.max() in (0, 1)

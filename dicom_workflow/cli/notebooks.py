@@ -17,11 +17,11 @@ from dicom_workflow.settings import Settings
 def add(command: Command) -> None:
     """Add the commands of this room."""
     run = command("run", _run, "run notebooks, each reading what the one before left in the workspace")
-    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names such as 02_create_manifest (default: all six)")
+    run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names such as 02_create_manifest (default: all seven)")
     run.add_argument("--parameters", type=Path, help="YAML file of parameters, by notebook")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter")
 
-    demo = command("demo", _demo, "run all six notebooks, from DICOM files to a trained model")
+    demo = command("demo", _demo, "run all seven notebooks, from DICOM files to a trained model")
     demo.add_argument("--data", type=Path, help="folder of DICOM files (default: synthetic phantoms)")
     demo.add_argument("--truth", type=Path, help="CSV table the simulated readers answer from")
     demo.add_argument("--archive", choices=("orthanc", "folder"), default="", help="which archive to use")

@@ -47,14 +47,14 @@ def predicted_figure(lines: Sequence[Mapping[str, Any]], *, count: int = 8, colu
         line = shown[number]
         show_radiograph(axes, _image(line["file"]), longest_px=500, square=True)
         axes.set_title(plain(Path(line["file"]).name, 27), fontsize=8.5, color=GREY)
-        axes.set_xlabel("\n" * _LIKELIEST, fontsize=8.5)  # keeps the place that annotations do not take by themselves
+        axes.set_xlabel("\n" * _LIKELIEST, fontsize=10)  # keeps the place that annotations do not take by themselves
         likely = sorted(line["probabilities"].items(), key=lambda item: -item[1])[:_LIKELIEST]
         for row, (label, probability) in enumerate(likely):
             is_called = label in line["consistent"]
             axes.annotate(
-                f"{'+' if is_called else '−'} {plain(label, 24)} {probability:.2f}", (0, -0.05 - 0.075 * row),
-                xycoords="axes fraction", va="top", fontsize=8.5, color=VERMILLION if is_called else INK,
-                fontweight="bold" if is_called else "normal",
+                f"{'+' if is_called else '−'} {plain(label, 27)} {probability:.2f}", (0, 0), (0, -7 - 12.5 * row),
+                xycoords="axes fraction", textcoords="offset points", va="top", fontsize=8.5,
+                color=VERMILLION if is_called else INK, fontweight="bold" if is_called else "normal",
             )  # fmt: skip
     return figure
 
