@@ -17,7 +17,7 @@ import pytest
 from fixtures_learning import LABELS, entry, write_channel, write_lines
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning import bundle, evaluation, runner
+from dicom_workflow.learning import bundle, evaluation, outcome, runner
 
 SMALL = {"size_px": 32, "batch_size": 8, "threads": 1, "workers": 1, "resamples": 40, "precision": "float32"}
 
@@ -209,7 +209,7 @@ def test_a_flag_that_is_not_there_or_of_another_type_fails(script, arguments, ca
 
 
 def test_every_setting_is_used_and_has_a_reason(script):
-    source = runner.SCRIPT.read_text()
+    source = runner.SCRIPT.read_text() + Path(outcome.__file__).read_text().replace('settings["', "config.").replace('"]', "")
     for name, hint in get_type_hints(script.Config, include_extras=True).items():
         assert f"config.{name}" in source, name
         assert len(hint.__metadata__[0]) > 20, name
@@ -258,7 +258,8 @@ def test_single_label_without_validation_and_test_still_trains(script, tmp_path,
 def test_a_loss_that_is_no_number_is_named(script, channel, tmp_path):
     arguments = [f"--channel={channel}", f"--output_dir={tmp_path}", "--epochs=3", "--learning_rate=1e30", "--warmup=0"]
     arguments += ["--gradient_clip=1e30", "--progress=false", *(f"--{name}={value}" for name, value in SMALL.items())]
-    with pytest.raises(LearningError, match=r"(?s)step \d+: expected a finite training loss and gradient, got .*(nan|inf).*Lower --learning_rate"):
+    message = r"(?s)step \d+: expected a finite training loss and gradient, got .*(nan|inf).*Lower --learning_rate"
+    with pytest.raises(LearningError, match=message):
         script.train(script.parse(arguments, {}))
 
 
