@@ -39,10 +39,12 @@ FLAGS: dict[str, Any] = {
 CAUTION = "COVID-19 images come from another collection than the others: telling them apart may be telling sources apart."
 
 OURS, OWN_EPOCHS, SAME_EPOCHS, LINEAR = "ours", "reference", "reference_same_epochs", "linear_thumbnails"
-"""Who answers."""
+EVERYONE = (OURS, LINEAR, SAME_EPOCHS, OWN_EPOCHS)
 
 
-def measure(data: Path, folder: Path, *, seed: int = 7, flags: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def measure(
+    data: Path, folder: Path, *, initial: Path | None, seed: int = 7, flags: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return accuracy and AUROC of everyone who answers, and by how much ours is above the reference.
 
     Parameters
@@ -51,20 +53,22 @@ def measure(data: Path, folder: Path, *, seed: int = 7, flags: Mapping[str, Any]
         Folder of DICOM files with ``labels.csv`` (file, patient_id, label).
     folder : Path
         For channels and training.
+    initial : Path, optional
+        Bundle that our training starts from; random weights when not given.
     seed : int
         Of folds, weights and changes.
     flags : mapping, optional
         Settings of the training script instead of those in `FLAGS`.
     """
     began = time.perf_counter()
-    settings = {**FLAGS, **(flags or {})}
+    settings = {**FLAGS, "init_weights": initial or "", **(flags or {})}
     lines = read_lines(data)
     labels, patients = lines[0]["labels"], [line["patient_id"] for line in lines]
     truth = np.array([[line["states"][label] == "positive" for label in labels] for line in lines], dtype=np.float64)
     quality_channel.write(folder / "all", lines, data)
     fold_of = folds.deal(read_channel(folder / "all").samples, FOLDS, seed=seed)
     held = np.array([fold_of[patient] for patient in patients])
-    scores = {name: np.zeros_like(truth) for name in (OURS, OWN_EPOCHS, SAME_EPOCHS, LINEAR)}
+    scores = {name: np.zeros_like(truth) for name in EVERYONE}
     thumbnails = read_thumbnails(data, lines)
     torch.set_num_threads(1)  # the reference takes one processor, ours the other
     for fold in range(FOLDS):
@@ -94,7 +98,7 @@ def measure(data: Path, folder: Path, *, seed: int = 7, flags: Mapping[str, Any]
         "reference_reader": reference_recipe.reader(),
         "caution": CAUTION,
         "seconds": round(time.perf_counter() - began, 1),
-        "settings": settings,
+        "settings": {**settings, "init_weights": "the phantoms' bundle" if initial else str(settings["init_weights"])},
     }
 
 
@@ -202,16 +206,15 @@ def figure(found: Mapping[str, Any], path: Path) -> None:
     """Draw accuracy and AUROC side by side, with their intervals."""
     from matplotlib.figure import Figure
 
-    names = (OURS, LINEAR, SAME_EPOCHS, OWN_EPOCHS)
     picture = Figure(figsize=(9, 2.8), layout="constrained")
     for axes, measure in zip(picture.subplots(1, 2, sharey=True), ("accuracy", "macro_auroc"), strict=True):
-        values = np.array([found[name][measure] for name in names])
-        low, high = np.array([found[name][f"{measure}_interval"] for name in names]).T
-        places = np.arange(len(names))[::-1]
+        values = np.array([found[name][measure] for name in EVERYONE])
+        low, high = np.array([found[name][f"{measure}_interval"] for name in EVERYONE]).T
+        places = np.arange(len(EVERYONE))[::-1]
         axes.barh(places, values, xerr=(values - low, high - values), color=["#0072b2", *["0.75"] * 3], capsize=3)
         for place, value in zip(places, values, strict=True):
             axes.text(0.02, place, f"{value:.2f}", va="center", color="white" if place == places[0] else "black")
-        axes.set_yticks(places, [name.replace("_", " ") for name in names])
+        axes.set_yticks(places, [name.replace("_", " ") for name in EVERYONE])
         axes.set(xlim=(0, 1), xlabel=f"{measure.replace('_', ' ')}, 95 % interval over patients")
     picture.suptitle(f"{found['images']} radiographs of {found['patients']} patients, {found['folds']} folds")
     picture.savefig(path, dpi=150)
