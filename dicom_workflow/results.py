@@ -42,7 +42,6 @@ class Results:
         """The figures against what is known best, the truth where there is one: see `evaluation.evaluate`."""
         return dict(self.evaluation["against"][self.evaluation["measured_against"]])
 
-
     def cautions(self) -> list[str]:
         """Return what is to be known before any figure is read: on what it was measured, and the run's own cautions."""
         found = self.evaluation

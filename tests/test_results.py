@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 from fixtures_learning import LABELS, dicom_file, picture, tiny_bundle, write_channel
+from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from dicom_workflow import results
 from dicom_workflow.errors import LearningError
@@ -111,3 +113,17 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
     with pytest.raises(LearningError, match=r"expected at least one usable DICOM file, got none of 1\. The first: .*a\.txt"):
         batch.predict_files(model, [images / "a.txt"], tmp_path / "none.jsonl", progress=False)
     assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_each_image_gets_a_structured_report_where_wanted(tmp_path):
+    model = tiny_bundle(LABELS, mode="multi-label")
+    whole, bare = (dicom_file(tmp_path / f"{name}.dcm", picture([], np.random.default_rng(0))) for name in ("whole", "bare"))
+    image = dcmread(whole)
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.save_as(whole)
+    predicted = batch.predict_files(model, [whole, bare], tmp_path / "new.jsonl", reports=tmp_path / "sr", progress=False)
+    [line] = predicted.lines
+    report = dcmread(line["report"])
+    assert (report.Modality, report.StudyInstanceUID) == ("SR", image.StudyInstanceUID)
+    assert "expected a StudyInstanceUID for a report to refer to" in predicted.refused[str(bare)]
+    assert predicted.metrics()["reports_written"] == 1

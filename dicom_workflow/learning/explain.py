@@ -53,8 +53,8 @@ class Layer:
 
 
 LAST = Layer("class_layers.relu", 32, 14)
-"""What the network averages and weighs into its logits, so that nothing is lost on the way: the weighted sum over this layer
-*is* the logit, but for its bias. Behind `features.denseblock4` a normalization still follows."""
+"""What the network averages and weighs into its logits, so that nothing is lost on the way: the mean of this layer's weighted
+values *is* the logit, but for its bias. After `features.denseblock4` a normalization still follows."""
 FINER = Layer("features.denseblock3", 16, 6)
 """Twice as fine, for small inputs, but a whole block away from the answer."""
 _FEWEST_PLACES = 7
@@ -75,7 +75,8 @@ class Saliency:
     """Of the label, as `inference.predict` gives it."""
     strength: float
     """What a value of 1 stands for, in log-odds before calibration. Grad-CAM: what this place would add if the whole image
-    looked like it; occlusion: what is lost, on average, while this place is covered."""
+    looked like it (exactly so for `LAST`, to first order for `FINER`); occlusion: what is lost, on average, while this place is
+    covered."""
 
     @property
     def peak(self) -> tuple[int, int]:
@@ -119,8 +120,8 @@ def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer | None = N
     Notes
     -----
     The same numbers as MONAI's ``visualize.GradCAM``, which is not used here because it leaves its hooks and gradients in the
-    network and stretches the grid over the whole square, up to a sixth of the side beside the truth where 32 does not divide
-    it.
+    network and stretches the grid over the whole square: where 32 does not divide the side, places come out beside the truth,
+    by up to 15 pixels in a square of 112.
     """
     column = _column(bundle, label)
     layer = layer or (LAST if bundle.size_px >= _FEWEST_PLACES * LAST.step_px else FINER)
@@ -237,10 +238,8 @@ def _scores(bundle: Bundle, images: NDArray[Any], column: int, batch_size: int) 
 
 def _margins(framing: Framing) -> list[tuple[int, int]]:
     """Return how much padding is before and after the image, along rows and columns."""
-    return [
-        (before, framing.size_px - before - inner)
-        for before, inner in zip(framing.corner, framing.inner, strict=True)
-    ]  # fmt: skip
+    sides = zip(framing.corner, framing.inner, strict=True)
+    return [(before, framing.size_px - before - inner) for before, inner in sides]
 
 
 @contextlib.contextmanager

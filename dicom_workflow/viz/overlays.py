@@ -20,9 +20,7 @@ from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, YELLOW, Pictu
 if TYPE_CHECKING:  # a figure needs no torch
     from dicom_workflow.learning.explain import Saliency
 
-CAUTION = (
-    "Saliency shows what moved this model's answer. It is not evidence of where a finding is, or that there is one."
-)
+CAUTION = "Saliency shows what moved this model's answer. It is not evidence of where a finding is, or that there is one."
 CONTOUR = 0.5
 """Drawn where the map has half of its greatest value."""
 METHOD_NAMES = {"grad-cam": "Grad-CAM", "occlusion": "Occlusion"}
