@@ -251,7 +251,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     tracked = tracking.open_tracker(
         config.tracking if group.is_first else "none",
         config.output_dir,
-        name=config.output_dir.resolve().name,
+        name="dicom-workflow",
         parameters=facts.settings,
         from_step=journal.epoch,
     )

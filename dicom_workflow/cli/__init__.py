@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from dicom_workflow import __version__
-from dicom_workflow.cli import images, labeling, notebooks, prediction, serving, training
+from dicom_workflow.cli import evaluation, images, labeling, notebooks, prediction, serving, training
 from dicom_workflow.cli.words import Run
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.settings import Settings
@@ -27,6 +27,8 @@ examples:
   dicom-workflow train training.manifest --train-on sagemaker --channel-uri s3://b/channel --model-uri s3://b/m --role-arn ARN
   dicom-workflow predict model image.dcm
   dicom-workflow predict model --manifest input.manifest --sr reports
+  dicom-workflow evaluate model channel --specificity 0.95
+  dicom-workflow compare one/predictions.jsonl other/predictions.jsonl
   dicom-workflow deploy local model.tar.gz
   dicom-workflow deploy endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
   dicom-workflow run --parameters notebooks/parameters/aws.yaml
@@ -78,6 +80,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for room in (images, labeling, training, prediction, serving, notebooks):
+    for room in (images, labeling, training, prediction, evaluation, serving, notebooks):
         room.add(command)
     return parser

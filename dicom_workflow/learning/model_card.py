@@ -56,6 +56,12 @@ def to_markdown(description: Mapping[str, Any], report: Mapping[str, Any]) -> st
     return "\n\n".join("\n".join(part).strip() for part in parts) + "\n"
 
 
+def figures_to_markdown(report: Mapping[str, Any]) -> str:
+    """Return the figures of a report alone, label by label."""
+    against = report.get("against", {}).get(report.get("measured_against"), {})
+    return "\n".join(_figures(report, against)) + "\n"
+
+
 def comparison_to_markdown(found: Mapping[str, Any]) -> str:
     """Return the table of a comparison of two models, from `evaluation.compare` or `evaluation.compare_predictions`."""
     header = ["label", "images", "first AUROC", "second AUROC", "difference", "p (bootstrap)", "p (DeLong)", "p (DeLong, Holm)"]

@@ -1,0 +1,51 @@
+"""How good models are: `evaluate`, `compare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow.cli.words import Command, say
+from dicom_workflow.manifest import SPLITS
+from dicom_workflow.settings import Settings
+
+
+def add(command: Command) -> None:
+    """Add the commands of this room."""
+    evaluate = command("evaluate", _evaluate, "judge a model on the images of a training channel")
+    evaluate.add_argument("bundle", type=Path, help="model bundle folder")
+    evaluate.add_argument("channel", type=Path, help="folder with manifests and the images they name")
+    evaluate.add_argument("--split", choices=SPLITS, default="test", help="which of its images")
+    evaluate.add_argument("--specificity", type=float, default=0.9, help="at which the sensitivity is given")
+    evaluate.add_argument("--resamples", type=int, default=1000, help="draws of patients for the intervals")
+    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write everything that was measured here, as JSON")
+
+    compare = command("compare", _compare, "compare two models on the images that both predicted")
+    compare.add_argument("first", type=Path, help="predictions.jsonl of a model")
+    compare.add_argument("second", type=Path, help="predictions.jsonl of another")
+    compare.add_argument("--against", choices=("truth", "states"), default="", help="what counts as true")
+    compare.add_argument("--resamples", type=int, default=2000, help="draws of patients for the intervals")
+
+
+def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.learning import assessment, bundle, model_card, printed
+
+    model = bundle.load(options.bundle)
+    report = assessment.assess_bundle(
+        model, options.channel, split=options.split, specificity=options.specificity, resamples=options.resamples
+    )
+    say(model_card.figures_to_markdown(report))
+    say(printed.outcome_line(report))
+    if options.report:
+        options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return {"ok": True, "evaluation": report}
+
+
+def _compare(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.learning import evaluation, model_card
+
+    found = evaluation.compare_predictions(options.first, options.second, against=options.against, resamples=options.resamples)
+    say(model_card.comparison_to_markdown(found))
+    return {"ok": True, "comparison": found}
