@@ -8,6 +8,8 @@ epoch_ratio_raw, _jpegls, _j2k
     An epoch of the reference (`reference_recipe`: every file decoded and changed in Python, 108 x 96 pixels, float32) over one
     of ours (`source/monai_dicom.py` itself, images from its cache), both training DenseNet121 with batches of 16. Ours are
     square: 102 x 102 pixels, a few more than the reference's. `twenty_epoch_ratio_*` has the building of our cache in it, once.
+    `epoch_ratio_limit_*` is what the ratio would be if nothing but our network's bare step took time: how far a processor lets
+    it go. That depends on its bfloat16: the bars are for 500 GFLOP/s a core (`conv_gflops` has this machine's).
 loader_ratio
     The data of an epoch alone, at 224 x 224, changes at random included: the reference's loader over our feed, plain files.
 model_share
@@ -107,7 +109,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float]:
-    """Return the cost of an image in an epoch, the reference's and ours, and of its way into our cache, in ms."""
+    """Return the cost of an image in an epoch, the reference's, ours and the bare network's, and of its way to our cache, in ms."""
     channel = films.channel(folder, paths)
     classes = [next((i for i, s in enumerate(sample.states.values()) if s == "positive"), 0) for sample in channel.samples]
     reference = reference_recipe.build(len(LABELS))
@@ -130,8 +132,16 @@ def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
             ),
         ):
             ours.append(sum(watch.seconds[-(len(watch.seconds) // scale.epochs) :]))
+    bare = script_steps.BareStep(scale.batch, scale.size_px)
+    bare()
+    alone = min(cpu_seconds(bare) for _ in range(3 * scale.rounds)) * 1000 / scale.batch
     each = 1000 / len(paths)
-    return {"reference_ms": each * min(theirs), "ours_ms": each * min(ours), "cache_build_ms": each * min(builds)}
+    return {
+        "reference_ms": each * min(theirs),
+        "ours_ms": each * min(ours),
+        "network_ms": alone,
+        "cache_build_ms": each * min(builds),
+    }
 
 
 def share(folder: Path, paths: Sequence[Path], size_px: int, scale: Scale) -> dict[str, float]:
@@ -245,7 +255,8 @@ def measure(folder: Path, scale: Scale, parts: Sequence[str] = PARTS) -> dict[st
         figures |= {f"{key}_{name}": value for key, value in found.items()}
         ours = found["ours_ms"]
         figures[f"epoch_ratio_{name}"] = found["reference_ms"] / ours
-        say(f"epoch ratio {figures[f'epoch_ratio_{name}']:.1f}")
+        figures[f"epoch_ratio_limit_{name}"] = found["reference_ms"] / found["network_ms"]
+        say(f"epoch ratio {figures[f'epoch_ratio_{name}']:.1f}, limit {figures[f'epoch_ratio_limit_{name}']:.1f}")
         figures[f"twenty_epoch_ratio_{name}"] = 20 * found["reference_ms"] / (found["cache_build_ms"] + 20 * ours)
     if "loader" in parts:
         say("loader")
@@ -263,6 +274,17 @@ def measure(folder: Path, scale: Scale, parts: Sequence[str] = PARTS) -> dict[st
         say("memory")
         figures |= memory(folder / "memory", scale)
     return figures
+
+
+def convolution_gflops() -> float:
+    """Return how much a convolution reaches on one thread, in 10^9 operations per second, with the precision of our step."""
+    precision = torch.bfloat16 if network.choose_precision("auto", torch.device("cpu")) == "bfloat16" else torch.float32
+    layer = torch.nn.Conv2d(128, 128, 3, padding=1, bias=False).to(precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    images = torch.ones(16, 128, 28, 28, dtype=precision).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        layer(images)
+        best = min(cpu_seconds(lambda: layer(images)) for _ in range(10))
+    return 2 * 16 * 28**2 * 128**2 * 9 / best / 1e9
 
 
 def judged(figures: dict[str, Any]) -> dict[str, bool]:
@@ -296,6 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "machine": platform.processor() or platform.machine(),
         "threads": 1,
     }
+    about["conv_gflops"] = round(convolution_gflops())
     rounded = {name: round(value, 6) for name, value in figures.items()}
     print(json.dumps({**about, **rounded, "at_least": AT_LEAST, "at_most": AT_MOST, "holds": judged(figures)}))
 

@@ -42,20 +42,23 @@ class Augmentation:
         draws = (2 * torch.rand(len(images), 6, generator=generator) - 1).to(images.device)  # (B, 6) in [-1, 1)
         # On a CPU a few images at a time: what is made on the way stays in the processor's cache.
         size = max(1, _CACHED_PIXELS // images[0].numel()) if images.device.type == "cpu" else len(images)
-        return torch.cat([self._changed(*few) for few in zip(images.split(size), draws.split(size), strict=True)])
+        changed = torch.empty(images.shape, device=images.device)
+        for few, drawn, place in zip(images.split(size), draws.split(size), changed.split(size), strict=True):
+            self._change(few.float(), drawn, place)
+        return changed
 
-    def _changed(self, images: Tensor, draws: Tensor) -> Tensor:
-        images = images.float()
+    def _change(self, images: Tensor, draws: Tensor, out: Tensor) -> None:
         if self.rotation_degrees or self.translation or self.scale:
             images = self._move(images, draws)
-        if self.contrast:
+        if not self.contrast:
+            out.copy_(images)
+        else:
             mean = images.mean(dim=(1, 2, 3), keepdim=True)
             factor = 1 + self.contrast * draws[:, 4].view(-1, 1, 1, 1)
             shift = 0.5 * self.contrast * draws[:, 5].view(-1, 1, 1, 1)
             changed = torch.addcmul(mean - mean * factor + shift, images, factor).clamp_(0, 1)
             # The padding stays black: brightness belongs to the exposure, not to the frame around it.
-            images = changed.mul_(images.sign())
-        return images
+            torch.mul(changed, images.sign(), out=out)
 
     def _move(self, images: Tensor, draws: Tensor) -> Tensor:
         angle_rad = draws[:, 0] * math.radians(self.rotation_degrees)

@@ -79,7 +79,7 @@ class Ensemble(nn.Module):
 
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
     """Return images as the network wants them: (value - mean) / std, with the constants of the training images."""
-    return (images.float() - mean) / std
+    return (images.float() - mean).div_(std)
 
 
 def mean_and_std(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[float, float]:
