@@ -26,7 +26,7 @@ DEMO_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(TRUTH),--truth '$(TRUTH)') 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: env ## six notebooks, from DICOM files to a trained model (DATA=folder TRUTH=table.csv for your own images)
+demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder TRUTH=table.csv for your own images)
 	@scripts/system-packages orthanc
 	@$(RUN) demo $(DEMO_OPTIONS)
 

@@ -109,7 +109,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float]:
-    """Return what an image costs in ms: in an epoch of the reference, of ours, of the bare network, and on its way to our cache."""
+    """Return what an image costs in ms: in an epoch of the reference, of ours, of the bare network, and to enter our cache."""
     channel = films.channel(folder, paths)
     classes = [next((i for i, s in enumerate(sample.states.values()) if s == "positive"), 0) for sample in channel.samples]
     reference = reference_recipe.build(len(LABELS))
