@@ -17,16 +17,21 @@ def add(command: Command) -> None:
     evaluate = command("evaluate", _evaluate, "judge a model on the images of a training channel")
     evaluate.add_argument("bundle", type=Path, help="model bundle folder")
     evaluate.add_argument("channel", type=Path, help="folder with manifests and the images they name")
-    evaluate.add_argument("--split", choices=SPLITS, default="test", help="which of its images")
-    evaluate.add_argument("--specificity", type=float, default=0.9, help="at which the sensitivity is given")
-    evaluate.add_argument("--resamples", type=int, default=1000, help="draws of patients for the intervals")
+    evaluate.add_argument("--split", choices=SPLITS, default="test", help="which of its images (default: test)")
+    evaluate.add_argument("--specificity", type=float, default=0.9, help="at which the sensitivity is given (default: 0.9)")
+    evaluate.add_argument("--resamples", type=int, default=1000, help="draws of patients for the intervals (default: 1000)")
     evaluate.add_argument("--report", type=Path, metavar="FILE", help="write everything that was measured here, as JSON")
 
     compare = command("compare", _compare, "compare two models on the images that both predicted")
     compare.add_argument("first", type=Path, help="predictions.jsonl of a model")
     compare.add_argument("second", type=Path, help="predictions.jsonl of another")
-    compare.add_argument("--against", choices=("truth", "states"), default="", help="what counts as true")
-    compare.add_argument("--resamples", type=int, default=2000, help="draws of patients for the intervals")
+    compare.add_argument(
+        "--against",
+        choices=("truth", "states"),
+        default="",
+        help="what counts as true: a truth known from elsewhere, or the readers' answers (default: truth where both have it)",
+    )
+    compare.add_argument("--resamples", type=int, default=2000, help="draws of patients for the intervals (default: 2000)")
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
