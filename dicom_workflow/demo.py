@@ -1,4 +1,4 @@
-"""The whole workflow in one run: seven notebooks, each reading the record of the one before, and what they found in one page."""
+"""The whole workflow in one run: seven notebooks, each reading the record of the one before, and a page of what they found."""
 
 from __future__ import annotations
 
