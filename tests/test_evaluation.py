@@ -102,6 +102,20 @@ def test_intervals_are_seeded_hold_the_value_and_are_quick():
     assert evaluation.evaluate(targets, scores, labels=labels, patients=patients, resamples=0)["macro_auroc_interval"] is None
 
 
+def test_a_few_images_all_told_apart_are_no_certainty():
+    targets, scores = np.array([[1.0], [1.0], [1.0], [0.0], [0.0]]), np.array([[0.9], [0.8], [0.9], [0.1], [0.2]])
+    found = evaluation.evaluate(targets, scores, labels=["a"], patients=["x", "x", "y", "v", "w"], resamples=200)
+    label = found["labels"]["a"]
+    assert label["auroc"] == label["sensitivity"] == label["specificity"] == 1.0
+    assert label["auroc_interval"] is label["sensitivity_at_specificity_interval"] is None
+    # Wilson, 2 of 2 as tabulated: the three positive images are of two patients.
+    assert label["sensitivity_interval"] == label["specificity_interval"] == pytest.approx([0.342372, 1.0], abs=1e-5)
+    lost = evaluation.evaluate(targets, 1 - scores, labels=["a"], patients=list("vwxyz"), resamples=200)["labels"]["a"]
+    assert lost["sensitivity_interval"] == pytest.approx([0.0, 0.561497], abs=1e-5)  # 0 of 3
+    alone = evaluation.evaluate(targets, scores, labels=["a"], patients=list("vwxyz"), resamples=0)["labels"]["a"]
+    assert alone["sensitivity_interval"] is alone["auroc_interval"] is None
+
+
 def test_thresholds_are_where_sensitivity_and_specificity_are_best():
     targets = np.array([[0], [0], [1], [1]])
     scores = np.array([[0.1], [0.2], [0.6], [0.9]])

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dicom_workflow.learning.evaluation import Band, Predictions, precision_recall_band, roc_band
-from dicom_workflow.learning.evaluation.bootstrap import interval
+from dicom_workflow.learning.evaluation.bootstrap import spread
 from dicom_workflow.viz.style import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, STYLE, VERMILLION, Picture, in_label_order, plain
 
 _COLUMNS = 5
@@ -204,7 +204,7 @@ def _curves(
         mark(axes, label, band)
         steps = "default" if curve is roc_band else "steps-pre"
         axes.plot(band.x, band.y, color=BLUE, linewidth=1.6, drawstyle=steps, clip_on=False)
-        found = interval(band.areas)
+        found = spread(band.areas)
         reach = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
         axes.set_title(f"{plain(label, 26)}\n{band.area:.3f}{reach}", fontsize=8)
         y_at, side = (0.04, "bottom") if curve is roc_band else (0.96, "top")

@@ -54,6 +54,12 @@ def interval(values: np.ndarray) -> list[float] | None:
     return [round(float(low), 6), round(float(high), 6)]
 
 
+def spread(values: np.ndarray) -> list[float] | None:
+    """Return `interval`, but None where it is a point: two images told apart in every resample are no certainty."""
+    found = interval(values)
+    return found if found and found[0] < found[1] else None
+
+
 def mean(values: np.ndarray) -> float:
     """Return the mean of the values that are numbers, NaN where none is."""
     defined = values[np.isfinite(values)]

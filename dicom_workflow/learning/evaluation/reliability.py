@@ -64,7 +64,7 @@ def reliability_bins(targets: np.ndarray, scores: np.ndarray, *, bins: int = BIN
                 "high": number(ordered[end - 1]),
                 "predicted": number(ordered[start:end].mean()),
                 "observed": number(observed),
-                "observed_interval": _wilson(observed, int(end - start)),
+                "observed_interval": wilson(observed, int(end - start)),
             }
         )
     return found
@@ -82,7 +82,8 @@ def expected_calibration_error(targets: np.ndarray, scores: np.ndarray, *, bins:
     return float(sum(each["count"] * abs(each["predicted"] - each["observed"]) for each in found) / total)
 
 
-def _wilson(share: float, count: int) -> list[float]:
+def wilson(share: float, count: int) -> list[float]:
+    """Return Wilson's 95 % interval of a share of so many."""
     square = _Z95**2 / count
     middle = (share + square / 2) / (1 + square)
     half = np.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)

@@ -2,20 +2,23 @@
 
 Unknown targets (NaN) take no part. A label without a positive or without a negative has no AUROC; it is named among the skipped
 ones and is not in the macro average. Intervals are percentiles over resampled *patients*: images of one patient are not
-independent. Everything is JSON: an undefined number is null.
+independent. Where all resamples give one figure they know nothing of its spread: a handful of images, all called right, would
+be certain. A share then has Wilson's interval over its patients, another figure of a label has none. Everything is JSON: an
+undefined number is null.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.evaluation.bootstrap import interval, mean, number, patient_weights
+from dicom_workflow.learning.evaluation.bootstrap import interval, mean, number, patient_weights, spread
 from dicom_workflow.learning.evaluation.curves import Steps
-from dicom_workflow.learning.evaluation.reliability import brier, expected_calibration_error, reliability_bins
+from dicom_workflow.learning.evaluation.reliability import brier, expected_calibration_error, reliability_bins, wilson
 from dicom_workflow.learning.evaluation.thresholds import UNDECIDED
 
 EVALUATION_SCHEMA = "dicom-workflow/evaluation/1"
@@ -24,6 +27,8 @@ SPECIFICITY = 0.9
 """Where `sensitivity_at_specificity` is read off the ROC curve."""
 MEASURES = ("auroc", "average_precision", "sensitivity", "specificity", "sensitivity_at_specificity", "brier")
 """What has a value and an interval for each label."""
+_SHARES = {"sensitivity": 1, "specificity": 0}
+"""Shares of the images that are positive or negative, called at a threshold."""
 _MACRO = ("auroc", "average_precision", "brier", "ece", "brier_uncalibrated", "ece_uncalibrated")
 
 
@@ -94,7 +99,11 @@ def evaluate(
     for column, label in enumerate(labels):
         before = None if uncalibrated is None else np.asarray(uncalibrated, dtype=np.float64)[:, column]
         report = _report_of_label(targets[:, column], scores[:, column], before, limits[column], specificity)
-        per_label[label] = {**report, **{f"{name}_interval": interval(drawn[name][:, column]) for name in MEASURES}}
+        reach = {name: spread(drawn[name][:, column]) for name in MEASURES}
+        for name, which in _SHARES.items():
+            if reach[name] is None and interval(drawn[name][:, column]) and report[name] is not None:
+                reach[name] = wilson(report[name], len(set(itertools.compress(patients, targets[:, column] == which))))
+        per_label[label] = {**report, **{f"{name}_interval": found for name, found in reach.items()}}
         if report["auroc"] is None:
             missing = [name for name in ("positives", "negatives") if not report[name]]
             skipped[label] = f"no {' and no '.join(name.removesuffix('s') for name in missing)} image"

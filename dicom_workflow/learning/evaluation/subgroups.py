@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dicom_workflow.learning.evaluation.bootstrap import interval, mean, number, patient_weights
+from dicom_workflow.learning.evaluation.bootstrap import mean, number, patient_weights, spread
 from dicom_workflow.learning.evaluation.curves import Steps
 
 FIELDS = ("view_position", "sex", "age_band", "site", "manufacturer", "photometric_interpretation")
@@ -129,12 +129,12 @@ def _group(
         for weights in patient_weights(patients, resamples if columns else 0, seed)
     ]
     drawn = np.concatenate([np.array(part) for part in parts], axis=1) if parts else np.empty((len(columns), 0))
-    intervals = {column: interval(drawn[row]) for row, column in enumerate(columns)}
+    intervals = {column: spread(drawn[row]) for row, column in enumerate(columns)}
     return {
         "images": len(targets),
         "patients": len(set(patients)),
         "macro_auroc": number(np.mean(list(values.values()))) if values else None,
-        "macro_auroc_interval": interval(np.array([mean(column) for column in drawn.T])) if columns else None,
+        "macro_auroc_interval": spread(np.array([mean(column) for column in drawn.T])) if columns else None,
         "labels_measured": len(columns),
         "labels": {
             label: {
