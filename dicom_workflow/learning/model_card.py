@@ -165,8 +165,9 @@ def _figures(report: Mapping[str, Any], against: Mapping[str, Any]) -> list[str]
             rows,
         ),
         "",
-        "Thresholds were chosen on validation images. The last column is read off the ROC curve of these very images: what a "
-        "label could reach, not what its threshold does.",
+        "Thresholds were chosen on validation images; a label that had none of them positive, or none negative, kept 0.5. The "
+        "last column is read off the ROC curve of these very images: what a label could reach, not what its threshold does. "
+        "A figure without an interval is not certain: too few images were there to say.",
     ]
     skipped = [f"- {escape(label)}: no AUROC, {escape(why)}" for label, why in against.get("skipped", {}).items()]
     return found + (["", *skipped] if skipped else [])
@@ -181,13 +182,14 @@ def _calibration(description: Mapping[str, Any], against: Mapping[str, Any]) -> 
             f"Method: {escape(done['method'])}, fitted on {done.get('images', 0):,} validation images. Brier score and "
             "expected calibration error (ECE, bins of equal mass), smaller is better:"
         ]
-    pairs = [("brier_uncalibrated", "brier"), ("ece_uncalibrated", "ece")]
-    rows = [
-        [label, *(_figure(values.get(name)) for pair in pairs for name in pair)]
-        for label, values in against.get("labels", {}).items()
-    ]
-    rows.append(["mean over labels", *(_figure(against.get(f"macro_{name}")) for pair in pairs for name in pair)])
-    found += ["", *table(["label", "Brier before", "Brier after", "ECE before", "ECE after"], rows)]
+    header = ["label", "Brier before", "Brier after", "ECE before", "ECE after"]
+    names = ["brier_uncalibrated", "brier", "ece_uncalibrated", "ece"]
+    if not done.get("labels"):  # there is no before
+        found[0] += " Brier score and expected calibration error (ECE, bins of equal mass), smaller is better:"
+        header, names = ["label", "Brier", "ECE"], ["brier", "ece"]
+    rows = [[label, *(_figure(values.get(name)) for name in names)] for label, values in against.get("labels", {}).items()]
+    rows.append(["mean over labels", *(_figure(against.get(f"macro_{name}")) for name in names)])
+    found += ["", *table(header, rows)]
     skipped = [f"- {escape(label)} is left as it is: {escape(why)}" for label, why in (done.get("skipped") or {}).items()]
     return found + (["", *skipped] if skipped else [])
 
