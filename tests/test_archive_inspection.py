@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -190,6 +191,18 @@ def test_a_deflate_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None
     bomb = data[:start] + squeeze.compress(bytes(10_000_000)) + squeeze.flush()
     with pytest.raises(UnsupportedPixelsError, match="at most 100,000 bytes"):
         inspect(bomb)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0\0"])
+def test_measuring_a_deflated_file_of_several_pieces_has_an_end_whatever_pads_it(
+    monkeypatch: pytest.MonkeyPatch, padding: bytes
+) -> None:
+    monkeypatch.setattr(inspection, "_INFLATED_PIECE_BYTES", 100)
+    data = to_bytes(dataset(), DeflatedExplicitVRLittleEndian) + padding
+    measuring = threading.Thread(target=inspection.check_deflated, args=[data], daemon=True)
+    measuring.start()
+    measuring.join(10)
+    assert not measuring.is_alive()
 
 
 def test_damaged_files_are_accepted_or_refused_and_never_anything_else() -> None:

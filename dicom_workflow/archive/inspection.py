@@ -235,7 +235,7 @@ def check_deflated(data: bytes) -> None:
     if data[128:132] != b"DICM" or meta.get(0x00020010, b"").rstrip(b"\0 ") != DEFLATED.encode():
         return
     inflater, waiting, size = zlib.decompressobj(-zlib.MAX_WBITS), data[start:], 0
-    while waiting and size <= MAX_INFLATED_BYTES:
+    while waiting and not inflater.eof and size <= MAX_INFLATED_BYTES:  # behind its end lies a byte of padding (PS3.5 A.5)
         try:
             size += len(inflater.decompress(waiting, _INFLATED_PIECE_BYTES))
         except zlib.error:
