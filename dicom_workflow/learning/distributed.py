@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +23,9 @@ from torch import Tensor, nn
 
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.network import choose_device
+
+_PATIENCE = timedelta(hours=12)
+"""How long a process waits for another, which may still decode images or judge a fold. `torchrun` sees at once if one died."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +70,38 @@ class Group:
         table[self.rank :: self.size] = mine.reshape(-1, columns)
         return self.sum(table)
 
+    @contextlib.contextmanager
+    def from_first(self, path: Path) -> Iterator[Path | None]:
+        """Yield a file of the first process's machine in every process; None when there is no such file.
+
+        Only the first process writes files, and others may run on machines that do not see them.
+        """
+        if self.size == 1:
+            yield path if path.is_file() else None
+            return
+        mine = path.read_bytes() if self.is_first and path.is_file() else None
+        size = torch.tensor(-1 if mine is None else len(mine))
+        torch.distributed.broadcast(size, 0)
+        if size < 0:
+            yield None
+            return
+        data = (
+            torch.empty(int(size), dtype=torch.uint8) if mine is None else torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+        )
+        torch.distributed.broadcast(data, 0)
+        if self.is_first:
+            yield path
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, path.name)
+            copy.write_bytes(data.numpy().tobytes())
+            yield copy
+
     def print(self, *lines: str) -> None:
         """Print lines, once for all processes."""
         if self.is_first:
             for line in lines:
                 print(line, flush=True)
-
-    def wait(self) -> None:
-        """Return when every process has come here."""
-        if self.size > 1:
-            torch.distributed.barrier()
 
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return what the forward pass is called on: it adds up the gradients of all processes during the backward pass."""
@@ -90,7 +118,7 @@ class Group:
 
 @contextlib.contextmanager
 def open_group(device: str = "auto") -> Iterator[Group]:
-    """Join the processes that `torchrun` started, or be the only one.
+    """Join the processes that `torchrun` started, or be the only one; inside another such context, stay in its group.
 
     Parameters
     ----------
@@ -116,8 +144,11 @@ def open_group(device: str = "auto") -> Iterator[Group]:
             )
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
+    if torch.distributed.is_initialized():  # processes that have parted do not find each other again
+        yield Group(rank=torch.distributed.get_rank(), size=size, device=chosen)
+        return
     # Small messages between processors go through gloo, so that asking for a stop does not wait for the GPU.
-    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Group(rank=torch.distributed.get_rank(), size=size, device=chosen)
     finally:
@@ -175,11 +206,6 @@ class Statistics:
         for layer in self._layers:
             if layer.num_batches_tracked is not None:
                 layer.num_batches_tracked.fill_(step + 1)
-
-
-def is_first_process() -> bool:
-    """Say whether this is the first of the processes that `torchrun` started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def count_parts(wanted: int, *, processes: int, smallest_batch: int) -> int:

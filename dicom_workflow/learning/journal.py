@@ -81,9 +81,9 @@ class Journal:
         LearningError
             The checkpoint cannot be read, or belongs to a run with other settings or data.
         """
-        found = resume and self.last_path.is_file()
-        if found:
-            state = checkpoint.load(self.last_path, self.networks, self.optimizer)
+        with self.group.from_first(self.last_path) if resume else contextlib.nullcontext() as last:
+            state = checkpoint.load(last, self.networks, self.optimizer) if last else {}
+        if state:
             before = state.pop("fingerprint")
             different = sorted(key for key in self.fingerprint if before.get(key) != self.fingerprint[key])
             if different:
@@ -97,31 +97,32 @@ class Journal:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             text = "".join(json.dumps(line) + "\n" for line in self.history)
             self._history_path.write_text(text, encoding="utf-8")
-        self.group.wait()  # nobody goes on, and writes, before all have read
-        return found
+        return bool(state)
 
     def is_spent(self, patience: int) -> bool:
         """Say whether the last `patience` epochs were all no better than the best before them."""
         return 0 < patience < len(self.history) and not any(line["is_best"] for line in self.history[-patience:])
 
-    def end_step(self, step: int, loss_sum: Tensor) -> bool:
-        """Take note of a finished step, keep a checkpoint when it is time to, and say whether the run is to stop here.
+    def is_due(self) -> bool:
+        """Say whether to `end_step` here: it is time to, or a stop was asked for, in any of the processes."""
+        asked = max(self._signals, default=0)
+        is_time = time.monotonic() - self._saved_at > self.every_seconds
+        found = self.group.largest(2 * asked + int(is_time))
+        self.stopped_by = found // 2
+        return bool(found)
+
+    def end_step(self, step: int, loss_sum: Tensor) -> None:
+        """Keep a checkpoint behind a step.
 
         Parameters
         ----------
         step : int
             0-based, in its epoch.
         loss_sum : Tensor, scalar
-            Of the steps of this epoch in this process; it is only looked at for a checkpoint, because that waits for a GPU.
+            Of the steps of this epoch in this process.
         """
-        asked = max(self._signals, default=0)
-        is_due = time.monotonic() - self._saved_at > self.every_seconds
-        found = self.group.largest(2 * asked + int(is_due))
-        self.stopped_by = found // 2
-        if found:
-            self.step, self.loss_sum = step + 1, self.group.sum(loss_sum.double().cpu()).item()
-            self.save()
-        return bool(self.stopped_by)
+        self.step, self.loss_sum = step + 1, self.group.sum(loss_sum.double().cpu()).item()
+        self.save()
 
     def end_epoch(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Add an epoch to the history and keep its weights; return its line, with `is_best`.
@@ -156,8 +157,10 @@ class Journal:
 
     def load_best(self) -> None:
         """Put the averaged weights of the best epoch into `average`."""
-        self.group.wait()
-        checkpoint.load(self.best_path, {"average": self.networks["average"]})
+        with self.group.from_first(self.best_path) as best:
+            if best is None:
+                raise LearningError(f"{self.best_path}: expected the weights of epoch {self.best['epoch']}. Train again.")
+            checkpoint.load(best, {"average": self.networks["average"]})
 
     @property
     def _history_path(self) -> Path:
