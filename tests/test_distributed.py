@@ -39,6 +39,7 @@ def run_script(channel: Path, folder: Path, *launcher: str, **more: object) -> s
     return done.stdout
 
 
+@pytest.mark.timeout(600)  # five times, a process imports torch and MONAI
 def test_two_processes_learn_what_one_learns(channel, tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     together = run_script(channel, tmp_path / "two", *torchrun)
