@@ -41,7 +41,7 @@ def test_curves_name_their_axes_and_carry_the_area_with_its_interval(predictions
     figure = viz.roc_figure(predictions, readers=readers, resamples=40)
     assert [len(figure.axes), figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()] == [2, "1 − specificity", "sensitivity"]
     area = evaluation.auroc(predictions.states[:, 0], predictions.scores[:, 0])
-    assert figure.axes[0].get_title(loc="left").startswith(f"Edema\n{area:.3f} (")
+    assert figure.axes[0].get_title(loc="left").startswith(f"Edema, 38 positive\n{area:.3f} (")
     point = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in point] == [(pytest.approx(0.1), 0.8)]
     assert "single reader" in texts_of(figure)
@@ -114,6 +114,17 @@ def test_new_images_are_shown_with_what_is_called(tmp_path):
     assert {r"+ \$Edema\$ 0.70", "− Fracture 0.20", "new.dcm"} <= set(texts_of(figure))
     assert figure.get_suptitle().startswith("3 images predicted, the first 2 of them")
     figure.to_png(dpi=50)
+
+
+def test_nothing_called_of_a_new_image_goes_unsaid(tmp_path):
+    path = dicom_file(tmp_path / "new.dcm", np.full((30, 20), 90))
+    chances = {"a": 0.998, "b": 0.6, "c": 0.5, "low but called": 0.1}
+    said = {"file": str(path), "probabilities": chances, "consistent": ["a", "low but called"]}
+    texts = texts_of(viz.predicted_figure([said]))
+    assert [text for text in texts if text[:1] in "+−"] == ["+ a > 0.99", "+ low but called 0.10", "− b 0.60", "− c 0.50"]
+    many = {"file": str(path), "probabilities": dict.fromkeys("abcdefg", 0.9), "consistent": list("abcdef")}
+    texts = texts_of(viz.predicted_figure([many]))
+    assert [text for text in texts if text[:1] in "+−"] == ["+ a 0.90", "+ b 0.90", "+ c 0.90", "+ 3 more"]
 
 
 def test_nothing_to_show_is_said():

@@ -94,7 +94,9 @@ def reliability_figure(per_label: Mapping[str, Mapping[str, Any]]) -> Figure:
             axes.plot(*_points(old), "o-", color=ORANGE, markersize=3.5, linewidth=1, markerfacecolor="white")
         x, y = _points(report["reliability"])
         reach = np.abs(np.array([each["observed_interval"] for each in report["reliability"]]).T - y)
-        axes.errorbar(x, y, yerr=reach, fmt="o-", color=BLUE, ecolor=SKY, elinewidth=2.5, markersize=4, linewidth=1.2)
+        axes.errorbar(
+            x, y, yerr=reach, fmt="o-", color=BLUE, ecolor=SKY, elinewidth=2.5, markersize=4, linewidth=1.2, clip_on=False
+        )
         was = report.get("ece_uncalibrated")
         axes.set_title(f"{plain(label, 26)}\nerror {'' if was is None else f'{was:.3f} → '}{report['ece']:.3f}", fontsize=8)
     _name_axes(panels, "mean predicted probability", "share of positive images")
@@ -133,7 +135,7 @@ def subgroup_figure(
     axes = figure.subplots()
     shown = [group for groups in subgroups.values() for group in groups.values() if group.get("macro_auroc") is not None]
     lows = [(group.get("macro_auroc_interval") or [group["macro_auroc"]])[0] for group in shown]
-    left = max(0.0, math.floor(10 * min([0.5, *lows])) / 10 - 0.02)
+    left = max(0.0, math.floor(10 * min([0.5, *lows, *(overall_interval or ())])) / 10 - 0.02)
     figures_at, patients_at, images_at = (1 + (1 - left) * share for share in (0.03, 0.47, 0.62))
     if overall_interval is not None:
         axes.axvspan(*overall_interval, color=LIGHT, linewidth=0)
@@ -145,7 +147,8 @@ def subgroup_figure(
     row = 0.0
     for field, groups in subgroups.items():
         row += 0.6
-        axes.text(left, row, f"{plain(field.replace('_', ' '))}", fontweight="bold", va="center", fontsize=9)
+        on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # the lines of the mean and of chance go behind it
+        axes.text(left, row, plain(field.replace("_", " ")), fontweight="bold", va="center", fontsize=9, bbox=on_white)
         for name, group in groups.items():
             row += 1.0
             ticks.append(row)
@@ -203,12 +206,11 @@ def _curves(
             axes.fill_between(band.grid, band.low, band.high, color=SKY, alpha=0.45, linewidth=0)
         mark(axes, label, band)
         steps = "default" if curve is roc_band else "steps-pre"
-        axes.plot(band.x, band.y, color=BLUE, linewidth=1.6, drawstyle=steps, clip_on=False)
+        x_drawn, y_drawn = (band.x, band.y) if curve is roc_band else (np.r_[0.0, band.x], np.r_[band.y[:1], band.y])
+        axes.plot(x_drawn, y_drawn, color=BLUE, linewidth=1.6, drawstyle=steps, clip_on=False)
         found = spread(band.areas)
         reach = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
-        axes.set_title(f"{plain(label, 26)}\n{band.area:.3f}{reach}", fontsize=8)
-        y_at, side = (0.04, "bottom") if curve is roc_band else (0.96, "top")
-        axes.text(0.97, y_at, f"{band.positives:,} positive", ha="right", va=side, fontsize=8, color=GREY)
+        axes.set_title(f"{plain(label, 26)}, {band.positives:,} positive\n{band.area:.3f}{reach}", fontsize=8)
     _name_axes(panels, x, y)
     legend: list[Any] = [Line2D([], [], color=BLUE, label="model"), Patch(color=SKY, alpha=0.45, label="95 % band"), *handles]
     figure.legend(handles=legend, loc="outside lower right", ncols=len(legend), fontsize=8.5)

@@ -210,11 +210,13 @@ def auroc_figure(
         value, positives = per_label[label].get("auroc"), per_label[label].get("positives")
         axes.text(positives_at, row, "" if positives is None else f"{positives:,}", va="center", ha="right", fontsize=9)
         if not is_number(value):
-            axes.text(0.51, row, "not defined: positive and negative images are needed", va="center", fontsize=8.5, color=GREY)
+            on_white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+            why = "not defined: positive and negative images are needed"
+            axes.text(0.51, row, why, va="center", fontsize=8.5, color=GREY, bbox=on_white)
             continue
         if label in intervals:
             axes.plot(intervals[label], [row, row], color=SKY, linewidth=7, solid_capstyle="butt")
-        axes.plot(value, row, marker="o", markersize=6, color=BLUE)
+        axes.plot(value, row, marker="o", markersize=6, color=BLUE, clip_on=False)
         axes.text(numbers_at, row, f"{value:.3f}", va="center", ha="left", fontsize=9)
     if mean is not None:
         axes.axvline(mean, color=BLACK, linewidth=1, linestyle=(0, (4, 3)))

@@ -73,8 +73,8 @@ def operating_points_figure(report: Mapping[str, Any]) -> Figure:
                 axes.plot(interval, [row, row], color=SKY, linewidth=6, solid_capstyle="butt")
             other = per_label[label].get("sensitivity_at_specificity") if name == "sensitivity" else None
             if is_number(other):
-                axes.plot(other, row, "|", color=ORANGE, markersize=11, markeredgewidth=2)
-            axes.plot(value, row, "o", color=BLUE, markersize=5.5)
+                axes.plot(other, row, "|", color=ORANGE, markersize=11, markeredgewidth=2, clip_on=False)
+            axes.plot(value, row, "o", color=BLUE, markersize=5.5, clip_on=False)
             text = f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
             axes.text(1.05, row, text, va="center", fontsize=8.5)
         axes.set_xlim(0, 1.72)
@@ -124,11 +124,13 @@ def readers_figure(report: Mapping[str, Any], readers: Sequence[Mapping[str, Any
                 value = _of(reader, label).get(name)
                 if is_number(value):
                     low = min(low, value)
-                    shift = 0.16 * (number - (len(readers) - 1) / 2)
+                    shift = 0.22 * (number - (len(readers) - 1) / 2)
                     axes.plot(value, row + np.clip(shift, -0.32, 0.32), _mark(number), color=_color(number), markersize=5)
             if name != "kappa" and is_number(value := per_label[label].get(name)):
-                axes.plot([value, value], [row - 0.36, row + 0.36], color=BLUE, linewidth=3)
-        axes.set_xlim(low - 0.03, 1.03)
+                axes.plot([value, value], [row - 0.42, row + 0.42], color=BLUE, linewidth=3, zorder=1.5)  # behind the readers
+        ticks = [tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= low]
+        axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
+        axes.set_xlim(low - 0.06, 1.06)
         axes.set_title(name if name != "kappa" else "agreement of model and reader", fontweight="bold")
         axes.set_xlabel("Cohen's kappa (0 is chance, 1 is full)" if name == "kappa" else "share of images")
         axes.tick_params(axis="y", length=0)

@@ -15,7 +15,7 @@ from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
 from dicom_workflow.learning.evaluation import OUTCOMES, Case
-from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, YELLOW, Picture, plain, show_radiograph, shrunk
+from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, YELLOW, Picture, plain, rounded, show_radiograph, shrunk
 
 if TYPE_CHECKING:  # a figure needs no torch
     from dicom_workflow.learning.explain import Saliency
@@ -147,7 +147,7 @@ def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, labe
             if not shown.saliency.values.any():
                 _say(marked, "nothing speaks for it")
             sign = "≥" if shown.case.probability >= shown.case.threshold else "<"
-            said = f"{plain(shown.case.label, 30)}: {_rounded(shown.case.probability)} ({sign} {shown.case.threshold:.2f})"
+            said = f"{plain(shown.case.label, 30)}: {rounded(shown.case.probability)} ({sign} {shown.case.threshold:.2f})"
             clean.set_title(said, fontsize=8.5)
     methods = [shown.saliency.method for cases in explained.values() for shown in cases]
     if methods:
@@ -157,7 +157,7 @@ def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, labe
 
 
 def _headline(saliency: Saliency, threshold: float | None, truth: str) -> str:
-    said = f"{plain(saliency.label, 30)}: probability {_rounded(saliency.probability)}"
+    said = f"{plain(saliency.label, 30)}: probability {rounded(saliency.probability)}"
     if threshold is not None:
         called = saliency.probability >= threshold
         said += f", called {'positive' if called else 'negative'} (threshold {threshold:.2f})"
@@ -166,11 +166,6 @@ def _headline(saliency: Saliency, threshold: float | None, truth: str) -> str:
     elif truth:
         said += f", truth: {plain(truth)}"
     return said
-
-
-def _rounded(probability: float) -> str:
-    """Almost sure is not sure."""
-    return "> 0.99" if probability > 0.995 else "< 0.01" if probability < 0.005 else f"{probability:.2f}"
 
 
 def _summary(explained: Mapping[str, Sequence[Explained]], label: str) -> str:

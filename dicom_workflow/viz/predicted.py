@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dicom_workflow.archive import pixels
-from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, Picture, plain, show_radiograph
+from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, Picture, plain, rounded, show_radiograph
 
 _LIKELIEST = 4
 """Labels named below an image."""
@@ -20,7 +20,7 @@ _LIKELIEST = 4
 
 @matplotlib.rc_context(STYLE)
 def predicted_figure(lines: Sequence[Mapping[str, Any]], *, count: int = 8, columns: int = 4) -> Figure:
-    """Return images with the labels that a model finds most likely, those that it calls positive in color.
+    """Return images with the labels that a model calls positive, in color, then those it finds most likely.
 
     Parameters
     ----------
@@ -48,14 +48,17 @@ def predicted_figure(lines: Sequence[Mapping[str, Any]], *, count: int = 8, colu
         show_radiograph(axes, _image(line["file"]), longest_px=500, square=True)
         axes.set_title(plain(Path(line["file"]).name, 27), fontsize=8.5, color=GREY)
         axes.set_xlabel("\n" * _LIKELIEST, fontsize=10)  # keeps the place that annotations do not take by themselves
-        likely = sorted(line["probabilities"].items(), key=lambda item: -item[1])[:_LIKELIEST]
-        for row, (label, probability) in enumerate(likely):
-            is_called = label in line["consistent"]
+        called = line["consistent"]
+        likely = sorted(line["probabilities"].items(), key=lambda item: (item[0] not in called, -item[1]))
+        more = len(called) - _LIKELIEST + 1 if len(called) > _LIKELIEST else 0  # the last line counts those without one
+        for row, (label, probability) in enumerate(likely[:_LIKELIEST]):
+            is_called, is_count = label in called, more and row == _LIKELIEST - 1
+            said = f"{plain(label, 27)} {rounded(probability)}"
             axes.annotate(
-                f"{'+' if is_called else '−'} {plain(label, 27)} {probability:.2f}", (0, 0), (0, -7 - 12.5 * row),
-                xycoords="axes fraction", textcoords="offset points", va="top", fontsize=8.5,
+                f"+ {more} more" if is_count else f"{'+' if is_called else '−'} {said}", (0, 0), (0, -7 - 12.5 * row),
+                xycoords="axes fraction", textcoords="offset points", va="top", fontsize=8,
                 color=VERMILLION if is_called else INK, fontweight="bold" if is_called else "normal",
-            )  # fmt: skip
+            ).set_in_layout(False)  # fmt: skip  # a long name must not push the images apart
     return figure
 
 

@@ -158,6 +158,11 @@ def percent(part: int, whole: int) -> str:
     return "> 99 %" if 99.5 <= share < 100 else f"{share:.0f} %"
 
 
+def rounded(probability: float) -> str:
+    """Return a probability as text; almost sure is not sure."""
+    return "> 0.99" if probability > 0.995 else "< 0.01" if probability < 0.005 else f"{probability:.2f}"
+
+
 def is_number(value: Any) -> TypeGuard[float]:
     """Say whether a value of a report is a number that can be drawn."""
     return isinstance(value, int | float) and math.isfinite(value)
