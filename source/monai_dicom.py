@@ -114,14 +114,15 @@ CHOICES = {
     "precision": ("auto", "float32", "bfloat16"),
     "compile": ("auto", "on", "off"),
 }
-LOWEST = {"size_px": 32, "epochs": 1, "batch_size": 2, "microbatches": 0, "patience": 0, "resamples": 0, "folds": 0}
+LOWEST = {"size_px": 32, "epochs": 1, "batch_size": 2, "microbatches": 0, "patience": 0, "resamples": 0, "folds": 0, "seed": 0}
 SAGEMAKER = {
     "channel": "SM_CHANNEL_TRAIN",
     "model_dir": "SM_MODEL_DIR",
     "output_dir": "SM_OUTPUT_DATA_DIR",
     "workers": "SM_NUM_CPUS",
 }
-# A checkpoint fits a run whose other settings are the same: these may differ, they do not change what is learned.
+# A checkpoint fits a run whose other settings are the same. These may differ: all but epochs, which bends the schedule that
+# is left, change the rounding of what is learned at most.
 FREE_ON_RESUME = {
     *("channel", "model_dir", "output_dir", "checkpoint_dir", "checkpoint_seconds", "resume", "commit", "tracking"),
     *("workers", "cache_dir", "cache_gb", "epochs", "patience", "resamples", "calibration", "threshold", "device", "threads"),
@@ -293,11 +294,14 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
                 norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
                 optimizer.step()
                 network.update_average(average, model, decay=config.average, step=epoch * steps + step)
-                # Looking at a number on a GPU waits for it, so there it is looked at now and then.
-                if device.type == "cpu" or step % 50 == 49 or step == steps - 1:
+                is_due = journal.is_due()
+                # Looking at a number on a GPU waits for it, so there it is done now and then, and before a checkpoint.
+                if is_due or device.type == "cpu" or step % 50 == 49 or step == steps - 1:
                     check_finite(loss_sum.item(), norm.item(), f"epoch {epoch + 1}, step {step + 1}")
                 threads.end(len(batches[step]))
-                if journal.end_step(step, loss_sum):
+                if is_due:
+                    journal.end_step(step, loss_sum)
+                if journal.stopped_by:
                     break
             if journal.stopped_by:
                 break

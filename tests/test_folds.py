@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import socket
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -122,6 +125,42 @@ def test_three_folds_become_one_bundle_with_both_reports(script, channel, tmp_pa
     assert script.main([*arguments, "--resume=true"]) == 0
     assert capsys.readouterr().out.count("epoch=1 ") == 0
     assert bundle.read_description(tmp_path / "model")["weights"] == before
+
+
+def test_two_machines_go_on_with_the_folds_together_though_only_the_first_has_files(script, channel, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    settings = {"size_px": 32, "threads": 1, "workers": 1, "resamples": 0, "precision": "float32", "folds": 3}
+    first = tmp_path / "machine-0"
+    alone = {**settings, "channel": channel, "output_dir": first, "model_dir": first / "model", "progress": False}
+    assert script.main([f"--{name}={value}" for name, value in {**alone, "epochs": 1, "microbatches": 2}.items()]) == 0
+    printed, silent = _together(tmp_path, **settings, channel=channel, epochs=2, resume=True)
+    assert [printed.count(text) for text in ("epoch=1 ", "epoch=2 ", "ensemble of 3 networks")] == [0, 3, 1]
+    assert "fold" not in silent, "only the first process prints"
+    assert not (tmp_path / "machine-1").exists(), "and only it writes"
+
+
+def _together(folder: Path, **settings: object) -> list[str]:
+    """Run the script as one training job of two machines, each with folders of its own; return what each printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SM_")} | {"OMP_NUM_THREADS": "1"}
+    processes = []
+    for machine in (0, 1):
+        mine = folder / f"machine-{machine}"
+        launcher = ["-m", "torch.distributed.run", "--nnodes=2", f"--node_rank={machine}", "--nproc_per_node=1"]
+        launcher += ["--master_addr=127.0.0.1", f"--master_port={port}", str(runner.SCRIPT)]
+        flags = {**settings, "output_dir": mine, "model_dir": mine / "model", "cache_dir": "", "progress": False}
+        command = [sys.executable, *launcher, *(f"--{name}={value}" for name, value in flags.items())]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(subprocess.Popen(command, env=environ, text=True, **pipes))
+    try:
+        told = [process.communicate(timeout=200) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], told[0][1][-2000:] + told[1][1][-2000:]
+    return [printed for printed, _ in told]
 
 
 def _logits(trained, images):

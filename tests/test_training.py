@@ -15,6 +15,7 @@ from typing import get_type_hints
 
 import pytest
 from fixtures_learning import LABELS, entry, write_channel, write_lines
+from safetensors.torch import load_file
 
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning import bundle, evaluation, outcome, runner
@@ -258,9 +259,12 @@ def test_single_label_without_validation_and_test_still_trains(script, tmp_path,
 def test_a_loss_that_is_no_number_is_named(script, channel, tmp_path):
     arguments = [f"--channel={channel}", f"--output_dir={tmp_path}", "--epochs=3", "--learning_rate=1e30", "--warmup=0"]
     arguments += ["--gradient_clip=1e30", "--progress=false", *(f"--{name}={value}" for name, value in SMALL.items())]
+    arguments += ["--checkpoint_seconds=0"]
     message = r"(?s)step \d+: expected a finite training loss and gradient, got .*(nan|inf).*Lower --learning_rate"
     with pytest.raises(LearningError, match=message):
         script.train(script.parse(arguments, {}))
+    kept = load_file(tmp_path / "checkpoints" / "last.safetensors")
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values()), "the last good checkpoint is kept"
 
 
 def test_a_failed_run_says_where_its_output_is(tmp_path):

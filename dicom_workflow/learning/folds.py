@@ -111,31 +111,32 @@ def cross_validate(config: Any, train: Callable[[Any], int]) -> int:
     -----
     ``evaluation.json`` and ``predictions.jsonl`` of the whole are about the channel's test images, where it has them, judged by
     the ensemble; ``cross_validation.json`` is about all others, each judged by the one network that had not seen its patient,
-    with the calibration and thresholds of its own fold. Without test images the two are the same.
+    with that network's calibration, and called at the mean of the networks' thresholds. Without test images the two are the
+    same.
     """
-    from dicom_workflow.learning.distributed import is_first_process
+    from dicom_workflow.learning.distributed import open_group
 
-    for fold in range(config.folds):
-        folder = config.output_dir / f"fold-{fold}"
-        checkpoints = Path(config.checkpoint_dir) / f"fold-{fold}"
-        mine = replace(config, fold=fold, output_dir=folder, model_dir=folder / "model", checkpoint_dir=str(checkpoints))
-        if is_first_process():
-            print(f"fold {fold + 1} of {config.folds}", flush=True)
-        code = train(mine)
-        if code:
-            return code
-    if is_first_process():
-        _join(config)
+    with open_group(config.device) as group:
+        for fold in range(config.folds):
+            folder = config.output_dir / f"fold-{fold}"
+            checkpoints = Path(config.checkpoint_dir) / f"fold-{fold}"
+            mine = replace(config, fold=fold, output_dir=folder, model_dir=folder / "model", checkpoint_dir=str(checkpoints))
+            group.print(f"fold {fold + 1} of {config.folds}")
+            code = train(mine)
+            if code:
+                return code
+        if group.is_first:
+            _join(config, str(group.device))
     return 0
 
 
-def _join(config: Any) -> None:
+def _join(config: Any, device: str) -> None:
     """Make one bundle of the folds' networks and write what they are worth."""
     from dicom_workflow.learning import assessment, bundle, network, outcome, printed, training_set
     from dicom_workflow.learning.calibration import Calibration
 
     channel = dataset.read_channel(config.channel)
-    members = [bundle.load(config.output_dir / f"fold-{fold}" / "model") for fold in range(config.folds)]
+    members = [bundle.load(config.output_dir / f"fold-{fold}" / "model", device=device) for fold in range(config.folds)]
     loading = {name: getattr(config, name) for name in ("workers", "progress", "cache_dir", "cache_gb")}
     data = training_set.read(channel, size_px=config.size_px, mode=config.mode, reduced=config.reduced, **loading)
     dealt = deal([sample for sample in channel.samples if sample.split != TEST], config.folds, seed=config.seed)
