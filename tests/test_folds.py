@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_learning import LABELS, write_channel
+from fixtures_learning import LABELS, write_channel, write_lines
 
 from dicom_workflow.errors import DatasetError
 from dicom_workflow.learning import bundle, dataset, folds, inference, runner
@@ -125,6 +125,26 @@ def test_three_folds_become_one_bundle_with_both_reports(script, channel, tmp_pa
     assert script.main([*arguments, "--resume=true"]) == 0
     assert capsys.readouterr().out.count("epoch=1 ") == 0
     assert bundle.read_description(tmp_path / "model")["weights"] == before
+
+
+def test_without_test_images_predictions_are_called_at_the_thresholds_they_are_judged_by(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    lines = [{**line, "split": "train"} for line in write_channel(tmp_path / "channel", 48)]
+    for line in lines:  # one patient has the rare label: two of three folds, and two of three calibrations, know none
+        line["states"] = {**line["states"], "No Finding": "positive" if line["patient_id"] == "P010" else "negative"}
+        line["truth"] = line["states"]
+    for name in ("validation", "test"):
+        (tmp_path / "channel" / f"{name}.manifest").unlink()
+    write_lines(tmp_path / "channel" / "train.manifest", lines)
+    settings = {"size_px": 32, "epochs": 1, "threads": 1, "workers": 1, "resamples": 20, "precision": "float32", "folds": 3}
+    flags = {**settings, "channel": tmp_path / "channel", "output_dir": tmp_path, "model_dir": tmp_path / "model"}
+    assert script.main([f"--{name}={value}" for name, value in {**flags, "progress": False}.items()]) == 0
+    report, whole = (json.loads((tmp_path / name).read_text()) for name in ("evaluation.json", "cross_validation.json"))
+    assert report["against"] == whole["against"]
+    judged = {label: values["threshold"] for label, values in report["against"]["truth"]["labels"].items()}
+    assert judged != bundle.read_description(tmp_path / "model")["thresholds"], "those were chosen on these very images"
+    for line in map(json.loads, (tmp_path / "predictions.jsonl").read_text().splitlines()):
+        assert line["positive"] == [label for label, found in line["probabilities"].items() if found >= judged[label]]
 
 
 def test_two_machines_go_on_with_the_folds_together_though_only_the_first_has_files(script, channel, tmp_path, monkeypatch):

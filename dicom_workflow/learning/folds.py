@@ -159,26 +159,27 @@ def _join(config: Any, device: str) -> None:
     ensemble = network.Ensemble(
         [member.network for member in members], [(member.input_mean, member.input_std) for member in members]
     ).eval()
-    # Every image's logits come from a network that had not seen it: the ensemble's calibration may use them all.
+    # Every image's logits come from a network that had not seen it: the ensemble's calibration may use them all. It errs on the
+    # modest side, because the mean of several networks is surer of what it says than each of them.
     trained = outcome.settled(ensemble, facts, data.targets[pool], raw[pool])
     held = outcome.Held([data.samples[row] for row in pool], calibrated[pool], "cross-validation")
     thresholds = {label: float(np.mean([member.thresholds[label] for member in members])) for label in channel.labels}
     more = {"folds": config.folds, "left_out": len(data.problems), "problems": data.problems[:100], "best_epoch": None}
-    validated = {**outcome.judge(replace(trained, thresholds=thresholds), facts, held, calibration=Calibration()), **more}
+    answering = replace(trained, thresholds=thresholds)  # of images whose logits are calibrated already
+    validated = {**outcome.judge(answering, facts, held, calibration=Calibration()), **more}
     metrics = {"cross-validation": assessment.headline(validated)}
     report, judged = validated, held
     scores = Calibration().probabilities(held.logits, channel.labels, config.mode)
     tested = data.rows[TEST]
     if len(tested):
         logits = _logits(replace(trained, network=ensemble), data.images, tested, config.batch_size)
-        judged = outcome.Held(data.of(TEST), logits, TEST)
+        judged, answering = outcome.Held(data.of(TEST), logits, TEST), trained
         report = {**outcome.judge(trained, facts, judged), **more}
         scores = trained.calibration.probabilities(logits, channel.labels, config.mode)
         metrics[TEST] = assessment.headline(report)
-    trained = replace(trained, metrics=metrics)
-    bundle.save(trained, config.model_dir)
+    bundle.save(replace(trained, metrics=metrics), config.model_dir)
     outcome.write_report(config.output_dir / "cross_validation.json", validated)
-    outcome.write(trained, report, judged, scores, model_dir=config.model_dir, output_dir=config.output_dir)
+    outcome.write(answering, report, judged, scores, model_dir=config.model_dir, output_dir=config.output_dir)
     print(printed.outcome_line(validated), *([printed.outcome_line(report)] if len(tested) else []), sep="\n")
     print(f"ensemble of {config.folds} networks: {config.model_dir}", flush=True)
 
