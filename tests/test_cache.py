@@ -278,6 +278,36 @@ def test_only_its_owner_can_read_the_cache(samples, tmp_path):
         assert path.stat().st_mode & 0o077 == 0
 
 
+def test_a_folder_that_others_may_write_to_is_not_trusted_with_pixels(samples, tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for mode in (0o777, 0o1777, 0o770):
+        folder.chmod(mode)
+        found = loaded(samples, folder)
+        assert f"nobody else may write to, got one of user {os.geteuid()} with mode {mode:o}" in found.note
+        np.testing.assert_array_equal(found.images, plain(samples))
+    assert not list(folder.iterdir())
+
+
+def test_a_link_in_the_place_of_a_pack_is_not_followed(samples, tmp_path):
+    loaded(samples, tmp_path / "cache")
+    [pack] = packs(tmp_path / "cache")
+    pack.unlink()
+    (tmp_path / "precious").write_text("mine")
+    pack.with_suffix(".partial").symlink_to(tmp_path / "precious")
+    assert "expected a folder to keep decoded images in" in loaded(samples, tmp_path / "cache").note
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_pipe_among_the_files_is_named_and_nobody_waits_for_it(samples, tmp_path):
+    samples[0].image.unlink()
+    os.mkfifo(samples[0].image)
+    for folder in ("", tmp_path / "cache"):
+        found = loaded(samples, folder)
+        assert len(found.samples) == 11
+        assert "expected a regular file, got" in found.problems[0]
+
+
 def test_taken_rows_are_a_copy_in_the_order_asked_for(samples, tmp_path, monkeypatch):
     monkeypatch.setattr(cache.pack, "_RELEASE_BYTES", 3 * SIDE * SIDE * 2)
     found = loaded(samples, tmp_path / "cache")

@@ -72,6 +72,14 @@ def test_a_channel_becomes_a_line_per_image_and_a_bad_image_is_named(trained, tm
     assert set(written[0]["probabilities"]) == set(LABELS)
 
 
+def test_half_a_character_in_a_manifest_does_not_cost_the_predictions(trained, tmp_path):
+    write_channel(tmp_path, 4)
+    samples = [replace(dataset.read_channel(tmp_path).samples[0], patient_id="P\ud800")]
+    scores = np.full((1, len(LABELS)), 0.5)
+    path = inference.write_predictions(tmp_path / "predictions.jsonl", trained, samples, scores)
+    assert json.loads(path.read_bytes())["patient_id"] == "P\ud800"
+
+
 def test_a_channel_is_predicted_from_the_cache_of_an_earlier_run(trained, tmp_path):
     write_channel(tmp_path, 10)
     samples = dataset.read_channel(tmp_path).samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
     """
     where = "these bytes" if isinstance(source, bytes) else str(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        data = source if isinstance(source, bytes) else _content_of(Path(source))
     except OSError as error:
         raise DicomError(f"{where}: expected a readable file, got: {error.strerror or error}.") from error
     if data[128:132] == b"DICM" and len(data) < 160:
@@ -88,6 +89,14 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
     if not has_class:
         raise NotDicomError(f"{where}: expected a DICOM instance with a SOP Class UID, got a data set without one.")
     return dataset
+
+
+def _content_of(path: Path) -> bytes:
+    """Return a file's content; of a pipe or a device nobody knows when it ends, or whether it ever does."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder says itself that it is one
+        raise DicomError(f"{path}: expected a regular file, got a pipe, socket or device. Write it to a file first.")
+    return path.read_bytes()
 
 
 def _ends_in_pixels(data: bytes) -> bool:

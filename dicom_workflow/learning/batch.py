@@ -100,7 +100,9 @@ def predict_files(
         raise LearningError(f"expected at least one usable DICOM file, got none of {len(paths)}.{reason}")
     with Storage().writer(to_uri(output)) as stream:
         for line in lines:
-            stream.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+            # A file's name need not be UTF-8; its odd bytes become escapes, which JSON reads back as they were.
+            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+            stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
     return Predicted(Path(output), tuple(lines), refused)
 
 

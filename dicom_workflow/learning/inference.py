@@ -113,7 +113,9 @@ def write_predictions(path: str | Path, bundle: Bundle, samples: Sequence[Sample
                 "states": dict(sample.states),
                 **({"truth": dict(sample.truth)} if sample.truth else {}),
             }
-            stream.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n")
+            # Half a character in a manifest, such as "\ud800", stays the escape it was.
+            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+            stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
     return Path(path)
 
 

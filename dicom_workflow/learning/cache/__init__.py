@@ -13,6 +13,7 @@ The folder holds pixels and paths of patients' images and is for its owner's eye
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,8 @@ def load(
     Raises
     ------
     CacheError
-        The folder cannot be made or written, or these images alone would exceed `limit_gb` or the disk.
+        The folder cannot be made or written, somebody else may write to it, or these images alone would exceed `limit_gb` or
+        the disk.
 
     Notes
     -----
@@ -88,6 +90,7 @@ def load(
     folder = Path(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(folder)
         files, problems = identified(paths, folder, workers, progress)
         packs = PackFolder(folder, size_px, version, int(limit_gb * 1e9), decode, workers, progress)
         images, failed, decoded = packs.images_of(files)
@@ -99,3 +102,13 @@ def load(
     for file, problem in failed.items():
         problems[file] = problem
     return CachedImages(images, tuple(problems), decoded)
+
+
+def _check_owner(folder: Path) -> None:
+    """Refuse a folder that somebody else may write to: a checksum tells damage, not pixels that were put there."""
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise CacheError(
+            f"{folder}: expected a folder that you own and nobody else may write to, got one of user {status.st_uid} with mode "
+            f"{status.st_mode & 0o7777:o}: others could put other pixels in. Name a new folder, or run chmod 700 on your own."
+        )

@@ -42,6 +42,8 @@ def identified(paths: Sequence[Path], folder: Path, workers: int, progress: bool
         path = paths[number]
         name = str(path.absolute())
         signature = signature_of(path)
+        if signature is not None and not path.is_file():
+            return f"{path}: expected a regular file, got a folder, pipe, socket or device."
         if signature is not None and known.get(name, [])[:-1] == list(signature):
             return KnownFile(number, path, bytes.fromhex(known[name][-1]), signature)
         try:

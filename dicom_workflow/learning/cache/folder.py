@@ -138,7 +138,7 @@ class PackFolder:
 
     def _locked(self, partial: Path, stack: contextlib.ExitStack) -> int | None:
         """Return a partial pack that is this process's alone, or None when it was finished while this one waited."""
-        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         stack.callback(os.close, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
