@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -23,7 +25,7 @@ from botocore.stub import Stubber
 from fixtures_foundation import ROLE
 from fixtures_learning import LABELS, dicom_file, picture, tiny_bundle
 
-from dicom_workflow import deploy, manifest
+from dicom_workflow import cli, deploy, manifest
 from dicom_workflow.deploy import BatchRequest, EndpointRequest
 from dicom_workflow.deploy.batch import file_list
 from dicom_workflow.errors import DeployError
@@ -289,6 +291,22 @@ def test_a_packed_model_answers_on_this_machine_as_it_does_in_a_notebook(archive
 def test_a_model_that_cannot_be_loaded_says_so(tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=r"It said:\n.*bundle\.json"), deploy.serve_local(tmp_path):
         pass
+
+
+def test_a_port_where_another_server_answers_is_not_taken_for_this_model(model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(DeployError, match=rf"port {port}: expected a free one"), deploy.serve_local(model, port=port):
+            pass
+
+
+def test_a_server_that_ends_by_itself_is_not_waited_for(model: Path, monkeypatch, capsys) -> None:
+    def ended(*_: Any, **__: Any) -> Any:
+        return contextlib.nullcontext(deploy.LocalServer("http://127.0.0.1:8080", model, 1, lambda: -9))
+
+    monkeypatch.setattr(deploy, "serve_local", ended)
+    assert cli.main(["deploy", "local", str(model)]) == 1
+    assert "it ended by itself with code -9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["../outside", "/absolute", "link"])

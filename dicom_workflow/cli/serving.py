@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.cli.words import Command, Run, say, values_of
+from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
 
 
@@ -68,8 +68,7 @@ def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     with deploy.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
         say(f"{server.url}/invocations answers POST with Content-Type application/dicom. Ctrl-C ends it.")
         try:
-            while True:
-                time.sleep(3600)
+            raise DeployError(f"expected a server that answers until Ctrl-C, it ended by itself with code {server.wait()}.")
         except KeyboardInterrupt:
             say("stopped")
     return {"ok": True, "url": server.url}

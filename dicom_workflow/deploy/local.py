@@ -11,7 +11,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,8 @@ class LocalServer:
     url: str
     model_dir: Path
     process_id: int
+    wait: Callable[[], int]
+    """Blocks until the server has ended, and returns its exit code."""
 
 
 @contextmanager
@@ -53,9 +55,13 @@ def serve_local(
     Raises
     ------
     DeployError
-        The archive cannot be used, or the server did not start: the message has what it said.
+        The archive cannot be used, the port is taken, or the server did not start: the message has what it said.
     """
     port = port or _free_port()
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:  # whoever is there would answer in the place of this model
+        raise DeployError(f"port {port}: expected a free one on this machine, got: {error}. Use another --port.") from None
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         place = Path(str(model))
         model_dir = place if place.is_dir() else unpack_model(model, Path(folder) / "model", storage=storage)
@@ -67,7 +73,7 @@ def serve_local(
         ):
             try:
                 _until_it_answers(process, port, log_path, start_seconds)
-                yield LocalServer(f"http://127.0.0.1:{port}", model_dir, process.pid)
+                yield LocalServer(f"http://127.0.0.1:{port}", model_dir, process.pid, process.wait)
             finally:
                 _stop(process)
 

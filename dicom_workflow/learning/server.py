@@ -171,7 +171,7 @@ class App:
             files = inference.input_fn(body, content_type)
             return inference.output_fn(inference.predict_fn(files, self.bundle), accept), len(files)
         except WorkflowError as error:
-            step = "Send DICOM Part 10 files of single-frame grey-scale radiographs; the README of the bundle names the forms."
+            step = "Send DICOM Part 10 files of single-frame grey-scale radiographs."
             raise Refusal(400, "DICOM files that can be predicted", str(error), step) from None
         finally:
             del self._running[number]
