@@ -61,3 +61,21 @@ def test_two_models_are_compared_on_what_both_predicted(work, capsys, tmp_path):
 def test_predictions_that_are_not_there_are_an_error_of_one_line(work, capsys):
     assert cli.main(["compare", str(work / "none.jsonl"), str(work / "none.jsonl")]) == 1
     assert capsys.readouterr().err.startswith("dicom-workflow compare: ")
+
+
+def test_figures_of_images_that_the_model_knows_say_so(work, capsys):
+    flags = ["--resamples", "0", "--split"]
+    for split, caution in (("train", "from which the model's run learned"), ("validation", "They flatter.")):
+        assert cli.main(["evaluate", str(work / "model"), str(work / "channel"), *flags, split]) == 0
+        assert caution in capsys.readouterr().err
+
+
+def test_a_specificity_in_percent_is_refused(work, capsys):
+    assert cli.main(["evaluate", str(work / "model"), str(work / "channel"), "--specificity", "95"]) == 1
+    assert "expected --specificity above 0 and below 1, as 0.95, got 95" in capsys.readouterr().err
+
+
+def test_a_manifest_in_the_place_of_predictions_is_named_as_such(work, capsys):
+    manifest = str(work / "channel" / "train.manifest")
+    assert cli.main(["compare", manifest, manifest]) == 1
+    assert "a predictions.jsonl that a training run left" in capsys.readouterr().err

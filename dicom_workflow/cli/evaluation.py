@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.cli.words import Command, say
+from dicom_workflow.errors import SettingsError
 from dicom_workflow.manifest import SPLITS
 from dicom_workflow.settings import Settings
 
@@ -37,11 +38,15 @@ def add(command: Command) -> None:
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.learning import assessment, bundle, model_card, printed
 
+    if not 0 < options.specificity < 1:
+        raise SettingsError(f"evaluate: expected --specificity above 0 and below 1, as 0.95, got {options.specificity:g}.")
     model = bundle.load(options.bundle)
     report = assessment.assess_bundle(
         model, options.channel, split=options.split, specificity=options.specificity, resamples=options.resamples
     )
     say(model_card.figures_to_markdown(report))
+    for caution in report["cautions"]:
+        say(caution)
     say(printed.outcome_line(report))
     if options.report:
         options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

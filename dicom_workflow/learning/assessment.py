@@ -67,7 +67,7 @@ def assess(
         The images that are judged.
     logits : ndarray, shape (n, labels)
     split : str
-        Which images they are; for ``validation`` a caution says that thresholds and calibration know them.
+        Which images they are; for ``train`` and ``validation`` a caution says that the model knows them.
     mode, calibration, thresholds
         As in the bundle.
     resamples, seed : int
@@ -236,9 +236,11 @@ def _cautions(split: str, summary: Mapping[str, Any]) -> list[str]:
     found = []
     if split == "validation":
         found.append(
-            "There were no test images: the figures are of the validation images, on which the epoch, the calibration and the "
-            "thresholds were chosen. They flatter."
+            "The figures are of validation images, on which the model's run chose the epoch, the calibration and the "
+            "thresholds. They flatter."
         )
+    if split == "train":
+        found.append("The figures are of training images, from which the model's run learned. They say nothing of others.")
     if summary["measured_against"] == "states":
         found.append("Measured against the readers' consolidated answers, not against a truth known from elsewhere.")
     if summary["patients"] < 100:

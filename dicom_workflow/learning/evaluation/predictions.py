@@ -55,7 +55,8 @@ def read_predictions(path: str | Path) -> Predictions:
     for number, (line, identifier) in enumerate(zip(lines, identifiers, strict=True), start=1):
         given = line.get("probabilities")
         if not labels or not identifier or not isinstance(given, dict) or set(given) != set(labels):
-            raise LearningError(f"{path}, line {number}: expected 'source' and 'probabilities' of {', '.join(labels)[:200]}.")
+            of = f" of {', '.join(labels)[:200]}" if labels else ": a predictions.jsonl that a training run left"
+            raise LearningError(f"{path}, line {number}: expected 'source' and 'probabilities'{of}.")
     if len(set(identifiers)) < len(identifiers):
         raise LearningError(f"{path}: expected each image once, {len(identifiers) - len(set(identifiers))} come again.")
     return Predictions(
