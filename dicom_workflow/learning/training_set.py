@@ -49,11 +49,14 @@ class TrainingSet:
     def lines(self, train_rows: Sequence[int] | np.ndarray, about: str) -> list[str]:
         """Return what is printed at the start of a run: what was left out, and how much of everything there is."""
         counts = ", ".join(f"{len(self.rows[split])} {split}" for split in SPLITS)
+        silent = len(self.rows["train"]) - len(train_rows)
+        why = "teach nothing: without a label, or for single-label without exactly one positive label"
         return [
             *([self.note] if self.note else []),
             *(f"left out: {problem}" for problem in self.problems[:20]),
             f"images: {counts}; left out: {len(self.problems)}; usable for training: {len(train_rows)}; "
             f"labels: {len(self.channel.labels)}; {about}",
+            *([f"{silent} of {len(self.rows['train'])} training images {why}"] if silent else []),
         ]
 
 
@@ -88,6 +91,7 @@ def read(
         Fewer than 2 training images can teach.
     """
     version = dataset.preprocessing_version(reduced=reduced)
+    dataset.UncertainPolicy.parse(uncertain, channel.labels)  # a mistake shows now, not when every image is decoded
     decoded = dataset.load_images(channel.samples, size_px=size_px, version=version, **loading)
     splits = np.array([sample.split for sample in decoded.samples])
     found = TrainingSet(
