@@ -53,7 +53,7 @@ def test_two_processes_learn_what_one_learns(channel, tmp_path):
     for ours, theirs in zip(*histories, strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-4)
         assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=1e-3)
-    # One process goes on as two, though only one of them can read the checkpoint.
+    # A run of one process goes on as two. That the second may have no files: test_folds.
     more = run_script(channel, tmp_path / "one", *torchrun, epochs=3, resume=True)
     assert "resumed: epoch 3, step 1 of" in more
     assert "epoch=3 " in more

@@ -102,6 +102,7 @@ def test_the_printed_lines_are_what_the_metric_definitions_read(finished):
         "test:auroc": 1,
         "test:auroc_low": 1,
         "test:auroc_high": 1,
+        **dict.fromkeys(("cross_validation:auroc", "cross_validation:auroc_low", "cross_validation:auroc_high"), 0),
     }
     assert found["test:auroc"] == [f"{result.evaluation['macro_auroc']:.4f}"]
     number = r"\d\.\d{4}"
@@ -197,6 +198,7 @@ def test_settings_come_from_defaults_then_sagemaker_then_flags(script):
         ["--epoch", "3"],
         ["--epochs", "many"],
         ["--epochs", "0"],
+        ["--seed", "-1"],
         ["--resume", "perhaps"],
         ["--mode", "both"],
         ["--calibration", "magic"],

@@ -160,7 +160,7 @@ def _join(config: Any, device: str) -> None:
         [member.network for member in members], [(member.input_mean, member.input_std) for member in members]
     ).eval()
     # Every image's logits come from a network that had not seen it: the ensemble's calibration may use them all. It errs on the
-    # modest side, because the mean of several networks is surer of what it says than each of them.
+    # modest side, because the mean of several networks is right more often than each of them.
     trained = outcome.settled(ensemble, facts, data.targets[pool], raw[pool])
     held = outcome.Held([data.samples[row] for row in pool], calibrated[pool], "cross-validation")
     thresholds = {label: float(np.mean([member.thresholds[label] for member in members])) for label in channel.labels}

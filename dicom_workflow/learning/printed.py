@@ -16,6 +16,9 @@ METRIC_DEFINITIONS: tuple[dict[str, str], ...] = tuple(
         ("test:auroc", "test_auroc"),
         ("test:auroc_low", "test_auroc_low"),
         ("test:auroc_high", "test_auroc_high"),
+        ("cross_validation:auroc", "cross_validation_auroc"),
+        ("cross_validation:auroc_low", "cross_validation_auroc_low"),
+        ("cross_validation:auroc_high", "cross_validation_auroc_high"),
     )
 )
 """What a SageMaker training job reads from the printed lines."""
