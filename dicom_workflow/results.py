@@ -24,6 +24,8 @@ from dicom_workflow.learning.explain import Saliency
 from dicom_workflow.storage import Storage, join, to_path, to_uri
 
 _FILES = ("evaluation.json", "predictions.jsonl")
+_MOST_BYTES = 2**30
+"""Of one of them, unpacked: a thousand times what is usual, and far less than an archive of a few MB can hold."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,11 @@ def _unpack(archive: Path, folder: Path) -> None:
             for member in tar:
                 name = member.name.removeprefix("./")
                 content = tar.extractfile(member) if member.isfile() and name in _FILES else None
-                if content is not None:
-                    (folder / name).write_bytes(content.read())
+                if content is None:
+                    continue
+                if member.size > _MOST_BYTES:
+                    raise LearningError(f"{archive}: expected {name} of at most {_MOST_BYTES:,} bytes, got {member.size:,}.")
+                with (folder / name).open("wb") as file:
+                    shutil.copyfileobj(content, file)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise LearningError(f"{archive}: expected the output.tar.gz of a training job: {error}.") from None

@@ -22,6 +22,8 @@ from dicom_workflow.storage import Storage, join, to_uri
 PLACES = ("local", "sagemaker")
 OnLine = Callable[[str], None]
 OnEpoch = Callable[[dict[str, Any]], None]
+_MOST_BYTES = 256 * 2**20
+"""Of a file in a job's output, unpacked: an archive of a few MB can hold far more."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +171,26 @@ def read_output(uri: str, storage: Storage) -> tuple[dict[str, Any], list[dict[s
     """Return ``evaluation.json`` and ``history.jsonl`` out of the output archive of a training job.
 
     Members are read by name and nothing is unpacked, so the archive cannot write anywhere.
+
+    Raises
+    ------
+    LearningError
+        It is no such archive, or what is in it is too large or no JSON.
     """
     texts: dict[str, str] = {}
-    with storage.open(uri) as stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
-        for member in archive:
-            if member.isfile() and member.name.removeprefix("./") in ("evaluation.json", "history.jsonl"):
-                content = archive.extractfile(member)
-                texts[member.name.removeprefix("./")] = content.read().decode("utf-8") if content else ""
-    evaluation = json.loads(texts.get("evaluation.json") or "{}")
-    return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
+    try:
+        with storage.open(uri) as stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if member.isfile() and name in ("evaluation.json", "history.jsonl"):
+                    if member.size > _MOST_BYTES:
+                        raise LearningError(f"{uri}: expected {name} of at most {_MOST_BYTES:,} bytes, got {member.size:,}.")
+                    content = archive.extractfile(member)
+                    texts[name] = content.read().decode("utf-8") if content else ""
+        evaluation = json.loads(texts.get("evaluation.json") or "{}")
+        return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
+    except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
+        raise LearningError(f"{uri}: expected the output.tar.gz of a training job, got: {str(error)[:200]}.") from None
 
 
 def _rounded(value: Any) -> float | None:

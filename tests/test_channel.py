@@ -104,6 +104,26 @@ def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked
     assert [entry.name for entry in tmp_path.iterdir()] == ["output.tar.gz"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("evaluation.json", b"{nope", "expected the output.tar.gz of a training job, got: Expecting"),
+        ("history.jsonl", b"\xff\n", "expected the output.tar.gz of a training job, got: 'utf-8' codec"),
+        ("evaluation.json", bytes(1001), "expected evaluation.json of at most 1,000 bytes, got 1,001"),
+    ],
+)
+def test_a_training_jobs_archive_that_is_damaged_or_a_bomb_is_refused(
+    name: str, content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_MOST_BYTES", 1000)
+    with tarfile.open(tmp_path / "output.tar.gz", "w:gz") as packed:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        packed.addfile(member, io.BytesIO(content))
+    with pytest.raises(LearningError, match=message):
+        training.read_output(to_uri(tmp_path / "output.tar.gz"), Storage())
+
+
 def test_training_place_is_one_of_two(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="train_on: expected one of local, sagemaker, got 'gpu'"):
         training.train(Settings.from_env({}), tmp_path, tmp_path, train_on="gpu")

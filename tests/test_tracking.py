@@ -149,6 +149,27 @@ def test_a_tracker_that_breaks_is_named_once_and_training_goes_on(
     assert [event.step for event in events(tmp_path).Scalars("train_loss")] == [1, 2]
 
 
+def test_a_password_in_the_address_of_a_server_is_not_said(
+    mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://doctor:hush@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with (
+        pytest.raises(LearningError, match=r"expected to open a run: .*http://127") as refused,
+        tracking.open_tracker("mlflow", tmp_path, name="chest", parameters={}),
+    ):
+        pass
+    assert "hush" not in str(refused.value)
+    assert refused.value.__suppress_context__, "nor below it, in a notebook"
+
+    class Gone:
+        def close(self, outcome: str) -> None:
+            raise OSError("http://doctor:hush@127.0.0.1:9 does not answer")
+
+    tracking.Tracker({"tensorboard": Gone()}).close()  # type: ignore[dict-item]
+    assert capsys.readouterr().out.endswith("from here on: http://127.0.0.1:9 does not answer\n")
+
+
 def test_what_is_no_kind_of_tracking_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(LearningError, match="--tracking: expected none, tensorboard, mlflow or both with a comma, got 'wandb'"),

@@ -325,6 +325,14 @@ def test_a_pickled_state_dict_of_a_known_hash_is_read(net, xray, tmp_path, is_zi
     assert torch.equal(net.features.conv0.weight, xray["features.conv0.weight"])
 
 
+def test_a_pickled_view_that_makes_one_number_a_billion_is_refused(net, xray, tmp_path):
+    xray["features.conv0.weight"] = torch.zeros(1).expand(64, 2**30, 7, 7)
+    torch.save(xray, tmp_path / "weights.pt")
+    digest = hashlib.sha256((tmp_path / "weights.pt").read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match=r"all their numbers in the file, got \['features.conv0.weight'\] with fewer"):
+        weights.initialize(net, str(tmp_path / "weights.pt"), sha256=digest)
+
+
 def test_a_whole_pickled_model_is_refused_with_the_way_out(net, tmp_path):
     path = tmp_path / "model.pt"
     torch.save(torch.nn.Sequential(torch.nn.Linear(1, 1)), path)

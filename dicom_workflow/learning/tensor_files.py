@@ -197,4 +197,7 @@ def _state_dict(found: Any, where: str) -> dict[str, Tensor]:
     tensors = {name: value for name, value in inner.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{where}: expected tensors by name, got {list(map(str, inner))[:5]!r:.200}.")
+    # A view may say that one number is a billion: adding them up takes hours, copying them all memory.
+    if blown := [name for name, tensor in tensors.items() if tensor.nbytes > tensor.untyped_storage().nbytes()]:
+        raise WeightsError(f"{where}: expected tensors with all their numbers in the file, got {blown[:3]!r:.120} with fewer.")
     return tensors

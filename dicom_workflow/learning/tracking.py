@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.tracking_sinks import MLflow, Sink, TensorBoard
+from dicom_workflow.learning.tracking_sinks import MLflow, Sink, TensorBoard, without_passwords
 
 KINDS = ("tensorboard", "mlflow")
 PACKAGES = {"tensorboard": "tensorboard>=2.18,<3", "mlflow": "mlflow>=3.5,<4"}
@@ -81,7 +81,8 @@ class Tracker:
             except self._errors as error:
                 del self._sinks[kind]
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                print(f"tracking: {kind} stopped working and is left out from here on: {reason}", flush=True)
+                said = without_passwords(reason)
+                print(f"tracking: {kind} stopped working and is left out from here on: {said}", flush=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +76,8 @@ class MLflow:
                 self._run = self._run or self._new(name, parameters, location)
             (folder / _RUN_FILE).write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
         except (MlflowException, OSError) as error:
-            raise LearningError(f"--tracking mlflow: expected to open a run: {error}") from error
+            # None: the library's own error quotes the server's address as it was given, with a password that stands in it.
+            raise LearningError(f"--tracking mlflow: expected to open a run: {without_passwords(str(error))}") from None
 
     def _new(self, name: str, parameters: Mapping[str, str], location: str | None) -> str:
         from mlflow.entities import Param
@@ -115,6 +117,11 @@ class MLflow:
         states = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
         with quiet():
             self._client.set_terminated(self._run, status=states[outcome])
+
+
+def without_passwords(text: str) -> str:
+    """Return a text whose addresses have no user and password any more."""
+    return re.sub(r"://[^/\s]*@", "://", text)
 
 
 def _client(folder: Path) -> tuple[Any, str | None]:
