@@ -13,6 +13,8 @@ import pytest
 
 pytest_plugins = ["fixtures_browser", "fixtures_foundation"]
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported, and MONAI imports it
+
 FENCES = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",

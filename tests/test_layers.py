@@ -82,7 +82,7 @@ READS_ENVIRONMENT = {
     "labeling.handlers": "a Lambda function is configured by its environment",
     "demo": "the kernels of its notebooks inherit the workspace",
     "learning.distributed": "torchrun tells each process its place",
-    "learning.network": "cuBLAS is told there to add up in one order",
+    "learning.network": "cuBLAS and MLflow are told there what they read nowhere else",
 }
 
 

@@ -40,6 +40,8 @@ def build(labels: Sequence[str], *, dropout: float = 0.0, seed: int | None = Non
     """
     if members > 1:
         return Ensemble([build(labels, dropout=dropout, seed=seed) for _ in range(members)])
+    # MONAI imports MLflow where it is installed, which reports its use to its makers unless it is told not to.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from monai.networks.nets.densenet import DenseNet121  # takes seconds to import
 
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
