@@ -202,7 +202,8 @@ def limit_of(size_px: int, how: str, device: str) -> float | None:
 
 def bandwidth_of(device: str) -> float | None:
     name = name_of(device)
-    return next((value for part, value in BANDWIDTH.items() if part in name), None)
+    words = name.replace("-", " ").split()
+    return next((value for part, value in BANDWIDTH.items() if set(part.replace("-", " ").split()) <= set(words)), None)
 
 
 def name_of(device: str) -> str:
