@@ -39,7 +39,7 @@ def run_script(channel: Path, folder: Path, *launcher: str, **more: object) -> s
     return done.stdout
 
 
-@pytest.mark.timeout(600)  # five times, a process imports torch and MONAI
+@pytest.mark.timeout(600)  # three times, a process imports torch and MONAI
 def test_two_processes_learn_what_one_learns(channel, tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     together = run_script(channel, tmp_path / "two", *torchrun)
@@ -53,10 +53,6 @@ def test_two_processes_learn_what_one_learns(channel, tmp_path):
     for ours, theirs in zip(*histories, strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-4)
         assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], abs=1e-3)
-    # A run of one process goes on as two. That the second may have no files: test_folds.
-    more = run_script(channel, tmp_path / "one", *torchrun, epochs=3, resume=True)
-    assert "resumed: epoch 3, step 1 of" in more
-    assert "epoch=3 " in more
 
 
 def test_the_parts_of_a_batch_add_up_to_its_loss_and_its_gradient():
