@@ -6,9 +6,14 @@
     python source/monai_dicom.py --channel CHANNEL --folds 5                    # a small set: cross-validation, ensemble
     python source/monai_dicom.py --channel CHANNEL --epochs 30 --resume true    # go on after a stop
 
-CHANNEL is a folder with train, validation and test manifests and the images they name (notebook 04 makes it). On SageMaker
-the same file runs as a training job: its SM_* variables are the defaults, hyperparameters arrive as the flags below,
-checkpoints are kept in /opt/ml/checkpoints and a restarted job goes on by itself.
+CHANNEL is a folder with *.manifest files and the images they name, made by notebook 06, `dicom-workflow train` or yourself. An
+image is a line; its split is train, validation or test, a state positive, negative, uncertain or unknown, and every line has
+the same labels:
+
+    {"patient_id": "P7", "split": "train", "image": "images/1.dcm", "states": {"Edema": "positive", "Fracture": "unknown"}}
+
+On SageMaker the same file runs as a training job: its SM_* variables are the defaults, hyperparameters arrive as the flags
+below, checkpoints are kept in /opt/ml/checkpoints and a restarted job goes on by itself.
 
 It leaves, in the output folder, `history.jsonl` (a line per epoch, as it happens), `evaluation.json` and `predictions.jsonl`
 of the test images, and `checkpoints/`; in the model folder the bundle (`model.safetensors`, `bundle.json`) and `model_card.md`.
@@ -115,6 +120,7 @@ CHOICES = {
     "compile": ("auto", "on", "off"),
 }
 LOWEST = {"size_px": 32, "epochs": 1, "batch_size": 2, "microbatches": 0, "patience": 0, "resamples": 0, "folds": 0, "seed": 0}
+LOWEST |= {"learning_rate": 0, "weight_decay": 0, "dropout": 0, "workers": 0, "threads": 0}
 SAGEMAKER = {
     "channel": "SM_CHANNEL_TRAIN",
     "model_dir": "SM_MODEL_DIR",
@@ -156,8 +162,12 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
 
 def train(config: Config) -> int:
     """Train one network, judge it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
-    from dicom_workflow.learning import dataset, distributed, folds, training_set
+    from dicom_workflow.learning import dataset, distributed, evaluation, folds, tracking, training_set
 
+    evaluation.Rule.parse(config.threshold)  # a mistake shows now, not when every image is decoded
+    tracking.parse_kinds(config.tracking)
+    if config.fold >= 0 and not config.folds:
+        raise LearningError(f"--fold: expected --folds beside it, got --fold {config.fold} alone.")
     with distributed.open_group(config.device) as group:
         channel = dataset.read_channel(config.channel)
         if config.folds:
@@ -192,7 +202,6 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     device, precision = group.device, network.choose_precision(config.precision, group.device)
     threads = pace.Pace(config.threads or int(config.deterministic))
     network.choose_kernels(deterministic=config.deterministic)
-    evaluation.Rule.parse(config.threshold)  # a mistake shows now, not after the last epoch
     labels = data.channel.labels
     train_rows, validation_rows = data.usable("train", config.mode), data.usable("validation", config.mode)
     group.print(*data.lines(train_rows, f"{device}, {precision}"))

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning import bundle, evaluation, outcome, runner
+from dicom_workflow.learning.dataset import read_channel
 
 SMALL = {"size_px": 32, "batch_size": 8, "threads": 1, "workers": 1, "resamples": 40, "precision": "float32"}
 
@@ -291,3 +292,28 @@ def test_a_run_ends_with_the_process_that_started_it(channel, tmp_path):
         assert time.monotonic() < deadline, "the script outlived the process that started it"
         time.sleep(0.1)
     assert list((tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ("--threshold=95", "threshold: expected youden"),
+        ("--tracking=wandb", "--tracking: expected none"),
+        ("--uncertain=ignore,Edma=ones", "uncertain: expected LABEL=POLICY"),
+        ("--fold=1", "--fold: expected --folds beside it"),
+    ],
+)
+def test_a_mistake_in_a_flag_shows_before_an_image_is_decoded(script, channel, tmp_path, capsys, mistake, named):
+    folders = [f"--output_dir={tmp_path}", f"--model_dir={tmp_path}", f"--cache_dir={tmp_path / 'cache'}"]
+    assert script.main([f"--channel={channel}", *folders, mistake]) == 1
+    assert f"error: {named}" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_line_that_the_help_shows_is_a_line_of_a_channel(script, tmp_path):
+    [shown] = [json.loads(line) for line in script.__doc__.splitlines() if line.startswith("    {")]
+    (tmp_path / "images").mkdir()
+    (tmp_path / shown["image"]).touch()
+    write_lines(tmp_path / "mine.manifest", [shown])
+    [sample] = read_channel(tmp_path).samples
+    assert (sample.patient_id, sample.split, dict(sample.states)) == (shown["patient_id"], shown["split"], shown["states"])
