@@ -99,7 +99,7 @@ def test_highdicom_reads_every_finding_with_its_probability_and_call_again(model
     assert found == [
         ("19242006", "SCT", 75.0, "%", "Present"),
         (lung, "99DCMWF", 12.5, "%", "Absent"),
-        (nothing, "99DCMWF", 50.0, "%", "Present"),
+        (nothing, "99DCMWF", 50.0, "%", "Absent"),  # called too, but withdrawn beside a finding
     ]
 
 

@@ -18,7 +18,7 @@ from dicom_workflow.errors import DatasetError, ManifestError, RecordError
 from dicom_workflow.records import LabelState, parse_label_list
 from dicom_workflow.storage import to_uri
 
-_MAKER = "Notebook 04_parse_output_manifest makes the channel."
+_MAKER = "Notebook 04_parse_output_manifest writes the lines, notebook 06_train_densenet puts the images beside them."
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """A prediction as a DICOM Structured Report, which an archive keeps beside the image and a viewer shows.
 
 Comprehensive SR after TID 1500: the observer is a device, and each label is a measurement group (TID 1501) on the source image
-with its finding as a coded concept, the model's probability in percent, and present or absent at the bundle's threshold. The
-document is unverified, preliminary and partial: no person has looked at it.
+with its finding as a coded concept, the model's probability in percent, and present or absent at the bundle's threshold. "No
+Finding" beside a finding is absent: a report must not contradict itself. The document is unverified, preliminary and partial:
+no person has looked at it.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
                 algorithm_id=algorithm,
                 measurements=[sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * probability, 4), codes.UCUM.Percent)],
                 qualitative_evaluations=[
-                    sr.QualitativeEvaluation(_PRESENCE, _PRESENT if label in prediction["positive"] else _ABSENT)
+                    sr.QualitativeEvaluation(_PRESENCE, _PRESENT if label in prediction["consistent"] else _ABSENT)
                 ],
                 source_images=[image],
             )
