@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -201,6 +202,26 @@ def test_a_body_that_does_not_come_is_given_up(container):
     with socket.create_connection(("127.0.0.1", container.port), timeout=10) as slow:
         slow.sendall(HEAD + b"Content-Length: 999\r\n\r\nab")
         assert b"408" in slow.recv(4096).splitlines()[0]
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /ping HT", b"GET /ping HTTP/1.1\r\nA: b\r\n"])
+def test_a_caller_that_never_asks_is_hung_up_on(container, begun):
+    with socket.create_connection(("127.0.0.1", container.port), timeout=10) as silent:
+        silent.sendall(begun)
+        with contextlib.suppress(ConnectionResetError):
+            assert silent.recv(4096) == b""
+
+
+def test_a_connection_is_kept_between_two_requests_longer_than_a_head_may_take(container):
+    connection = http.client.HTTPConnection("127.0.0.1", container.port, timeout=10)
+    connection.connect()
+    kept = connection.sock
+    for pause in (0.8, 0):
+        connection.request("GET", "/ping")
+        assert connection.getresponse().read()
+        time.sleep(pause)
+    assert connection.sock is kept
+    connection.close()
 
 
 def test_no_path_or_address_in_a_request_is_opened(container, tmp_path, image):

@@ -49,7 +49,7 @@ class Limits:
     max_body_mb: int = 25
     """What a real-time endpoint lets through; the largest radiographs have 20 MB uncompressed."""
     body_seconds: float = 20.0
-    """For the whole body to arrive."""
+    """For the whole body to arrive, and before it for the request's head."""
     answer_seconds: float = 50.0
     """For waiting and predicting together; SageMaker gives up after 60 seconds."""
     drain_seconds: float = 25.0
@@ -262,6 +262,8 @@ def serve(model: str | Path, *, host: str, port: int, limits: Limits | None = No
     import torch
     import uvicorn
 
+    from dicom_workflow.learning.connections import punctual
+
     limits = limits or Limits()
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // limits.concurrency))
     bundle = inference.model_fn(str(model))
@@ -269,6 +271,7 @@ def serve(model: str | Path, *, host: str, port: int, limits: Limits | None = No
     log.info("ready: %d labels, bundle %s", len(bundle.labels), bundle.identifier[:12])
     config = uvicorn.Config(
         App(bundle, limits),
+        http=punctual(limits.body_seconds),
         host=host,
         port=port,
         log_config=None,
