@@ -82,6 +82,7 @@ def test_lines_of_two_label_lists_are_refused(tmp_path):
         ({"patient_id": ""}, "'patient_id' as a text that is not empty"),
         ({"image": "../elsewhere.dcm"}, "a path below the manifest's folder"),
         ({"image": "/etc/passwd"}, "a path below the manifest's folder"),
+        ({"image": "images/\0.dcm"}, "a path below the manifest's folder"),
         ({"image": None}, "'image' as a path relative"),
         ({"states": {}}, "'states' as an object"),
         ({"states": {"Edema": "perhaps"}}, "perhaps"),

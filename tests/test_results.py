@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fixtures_learning import LABELS, dicom_file, picture, tiny_bundle, write_channel
-from pydicom import dcmread
+from pydicom import config, dcmread
 from pydicom.uid import generate_uid
 
 from dicom_workflow import results
@@ -72,6 +73,18 @@ def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
         results.read_results(to_uri(job / "model.tar.gz"), to_uri(run), tmp_path / "c")
 
 
+def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_before_it_is_unpacked(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "_MOST_BYTES", 10_000)
+    bundle.pack(run / "model", tmp_path / "job" / "model.tar.gz")
+    with tarfile.open(tmp_path / "job" / "output.tar.gz", "w:gz") as tar:
+        bomb = tarfile.TarInfo("evaluation.json")
+        bomb.size = 1_000_000
+        tar.addfile(bomb, io.BytesIO(bytes(1_000_000)))
+    with pytest.raises(LearningError, match=r"expected evaluation\.json of at most 10,000 bytes, got 1,000,000"):
+        results.read_results(to_uri(tmp_path / "job" / "model.tar.gz"), to_uri(run), tmp_path / "here")
+    assert not list((tmp_path / "here" / "output").iterdir())
+
+
 def test_a_run_that_was_never_judged_says_so(run, tmp_path):
     with pytest.raises(LearningError, match=r"expected evaluation\.json and predictions\.jsonl of a finished run"):
         results.read_results(to_uri(run / "model"), to_uri(tmp_path), tmp_path)
@@ -113,6 +126,48 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
     with pytest.raises(LearningError, match=r"expected at least one usable DICOM file, got none of 1\. The first: .*a\.txt"):
         batch.predict_files(model, [images / "a.txt"], tmp_path / "none.jsonl", progress=False)
     assert not (tmp_path / "none.jsonl").exists()
+
+
+def test_a_pipe_and_a_name_of_odd_bytes_do_not_end_the_prediction_of_the_others(tmp_path):
+    odd, image = tmp_path / os.fsdecode(b"\xff.dcm"), dicom_file(tmp_path / "image.dcm", picture([], np.random.default_rng(0)))
+    try:
+        image.rename(odd)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    os.mkfifo(tmp_path / "pipe")
+    predicted = batch.predict_files(tiny_bundle(LABELS, mode="multi-label"), [tmp_path / "pipe", odd], tmp_path / "new.jsonl")
+    assert "expected a regular file, got a pipe" in predicted.refused[str(tmp_path / "pipe")]
+    assert json.loads(predicted.path.read_bytes())["file"] == str(odd)
+
+
+@pytest.mark.parametrize("wrong", [{"PatientSex": "ZZZ"}, {"StudyDate": "soon"}, {"PatientBirthDate": "99999999"}])
+def test_an_image_whose_patient_cannot_be_repeated_in_a_report_is_named_and_the_others_go_on(wrong, tmp_path):
+    for name, tags in (("good", {}), ("wrong", wrong)):
+        image = dcmread(dicom_file(tmp_path / "images" / f"{name}.dcm", picture([], np.random.default_rng(0))))
+        image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+        with config.disable_value_validation():
+            for keyword, value in tags.items():
+                setattr(image, keyword, value)
+            image.save_as(tmp_path / "images" / f"{name}.dcm")
+    model = tiny_bundle(LABELS, mode="multi-label")
+    predicted = batch.predict_files(model, [tmp_path / "images"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+    assert [Path(line["file"]).name for line in predicted.lines] == ["good.dcm"]
+    [reason] = predicted.refused.values()
+    assert "expected patient and study as DICOM writes them, for a report to repeat" in reason
+    assert not any(value in reason for value in wrong.values())
+
+
+def test_a_report_is_for_those_eyes_that_the_user_allows(tmp_path):
+    image = dcmread(dicom_file(tmp_path / "image.dcm", picture([], np.random.default_rng(0))))
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.save_as(tmp_path / "image.dcm")
+    before = os.umask(0o077)
+    try:
+        model = tiny_bundle(LABELS, mode="multi-label")
+        predicted = batch.predict_files(model, [tmp_path / "image.dcm"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+    finally:
+        os.umask(before)
+    assert Path(predicted.lines[0]["report"]).stat().st_mode & 0o777 == 0o600
 
 
 def test_each_image_gets_a_structured_report_where_wanted(tmp_path):

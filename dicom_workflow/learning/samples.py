@@ -141,7 +141,7 @@ def _sample(data: Mapping[str, Any], folder: Path, labels: Sequence[str], split_
     if not isinstance(image, str) or not image:
         raise RecordError("expected 'image' as a path relative to the manifest's folder.")
     relative = PurePosixPath(image)
-    if relative.is_absolute() or ".." in relative.parts:
+    if relative.is_absolute() or ".." in relative.parts or "\0" in image:
         raise RecordError(f"expected 'image' as a path below the manifest's folder, got {image[:80]!r}.")
     truth = data.get("truth")
     return Sample(

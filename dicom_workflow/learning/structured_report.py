@@ -22,7 +22,7 @@ from pydicom.uid import UID, generate_uid
 
 from dicom_workflow import __version__
 from dicom_workflow.archive.decoding import name_of, read_dataset
-from dicom_workflow.errors import DicomError, LearningError
+from dicom_workflow.errors import DicomError, LearningError, WorkflowError
 from dicom_workflow.learning.bundle import Bundle, write_atomically
 
 LOCAL_SCHEME = "99DCMWF"
@@ -152,11 +152,25 @@ def write_report(
     run_uid: str,
     number: int = 1,
 ) -> Path:
-    """Write the Structured Report of one image into a folder, as ``<its SOP Instance UID>.dcm``, and return the path."""
+    """Write the Structured Report of one image into a folder, as ``<its SOP Instance UID>.dcm``, and return the path.
+
+    Raises
+    ------
+    DicomError, LearningError
+        As `to_report`; or the image's own patient and study cannot be repeated in a report.
+    """
     dataset = source if isinstance(source, Dataset) else read_dataset(source)
-    report = to_report(bundle, dataset, prediction, run_uid=run_uid, number=number)
     content = io.BytesIO()
-    report.save_as(content, enforce_file_format=True)
+    try:
+        report = to_report(bundle, dataset, prediction, run_uid=run_uid, number=number)
+        report.save_as(content, enforce_file_format=True)
+    except WorkflowError:
+        raise
+    except Exception as error:  # what stands in the image is anybody's; its text may be a name and is not repeated here
+        raise DicomError(
+            f"{name_of(dataset)}: expected patient and study as DICOM writes them, for a report to repeat, got what cannot be: "
+            f"{type(error).__name__}. Correct the image's sex, dates, times or character set."
+        ) from error
     path = Path(folder) / f"{report.SOPInstanceUID}.dcm"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content.getvalue())
