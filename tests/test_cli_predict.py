@@ -54,6 +54,8 @@ def test_files_are_predicted_as_python_does(model, images, capsys):
     assert probabilities(result) == in_python(model, images)
     assert [found["file"] for found in result["predictions"]] == [str(path) for path in images]
     assert str(images[0]) in said
+    for found in result["predictions"]:
+        assert all(f"+ {label} {found['probabilities'][label]:.2f}" in said for label in found["consistent"])
 
 
 def test_a_manifest_of_the_archive_and_one_of_uris_give_the_same(model, images, tmp_path, capsys):

@@ -15,7 +15,7 @@ from dicom_workflow.settings import Settings
 
 def add(command: Command) -> None:
     """Add the commands of this room."""
-    predict = command("predict", _predict, "give the probability of each label for DICOM files")
+    predict = command("predict", _predict, "give the probability of each label for DICOM files; + is called positive at its threshold")
     predict.add_argument("bundle", type=Path, help="model bundle folder")
     predict.add_argument("files", type=Path, nargs="*", help="DICOM files")
     predict.add_argument("--manifest", default="", help="manifest whose images are predicted, out of the archive or from URIs")
@@ -41,9 +41,10 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         try:
             image = content()
             [probabilities] = inference.predict(model, [image])
-            found: dict[str, Any] = {"file": name, "probabilities": probabilities}
+            prediction = inference.to_prediction(model, np.array(list(probabilities.values())))
+            called = prediction["consistent"]
+            found: dict[str, Any] = {"file": name, "probabilities": probabilities, "consistent": called}
             if options.sr:
-                prediction = inference.to_prediction(model, np.array(list(probabilities.values())))
                 number = len(predictions) + 1
                 path = structured_report.write_report(model, image, prediction, options.sr, run_uid=run_uid, number=number)
                 found["report"] = str(path)
@@ -51,8 +52,10 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
             refused[name] = str(error)
             continue
         predictions.append(found)
-        likely = sorted(probabilities.items(), key=lambda item: -item[1])
-        say(f"{name}: {', '.join(f'{label} {probability:.2f}' for label, probability in likely[:5])}")
+        # What is called positive comes first and marked: a threshold may lie far below another label's probability.
+        likely = sorted(probabilities.items(), key=lambda item: (item[0] not in called, -item[1]))[: max(5, len(called))]
+        marked = [f"{'+' if label in called else '−'} {label} {probability:.2f}" for label, probability in likely]
+        say(f"{name}: {', '.join(marked)}")
     for name, reason in refused.items():
         say(f"  {name}: refused: {reason}")
     return {"ok": not refused, "predictions": predictions, "refused": refused}
