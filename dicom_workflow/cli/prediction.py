@@ -15,7 +15,8 @@ from dicom_workflow.settings import Settings
 
 def add(command: Command) -> None:
     """Add the commands of this room."""
-    predict = command("predict", _predict, "give the probability of each label for DICOM files; + is called positive at its threshold")
+    about = "give the probability of each label for DICOM files; + is called positive at its threshold"
+    predict = command("predict", _predict, about)
     predict.add_argument("bundle", type=Path, help="model bundle folder")
     predict.add_argument("files", type=Path, nargs="*", help="DICOM files")
     predict.add_argument("--manifest", default="", help="manifest whose images are predicted, out of the archive or from URIs")
