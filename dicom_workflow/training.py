@@ -140,6 +140,13 @@ def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:
 
     if not channel_uri.startswith("s3://"):
         raise SettingsError(f"channel_uri: expected an s3:// folder, got {channel_uri!r}. SageMaker reads S3 only.")
+    whole = channel.resolve()
+    strange = [path for path in channel.rglob("*") if path.is_file() and not path.resolve().is_relative_to(whole)]
+    if strange:
+        raise SettingsError(
+            f"{strange[0]}: expected files of the channel, got a link to one outside it ({len(strange)} of them): it is not "
+            "sent. Copy what it means to be in the channel."
+        )
     paths = sorted((path for path in channel.rglob("*") if path.is_file()), key=lambda path: (path.suffix == ".manifest", path))
     for path in tqdm(paths, desc="uploading the channel", unit="file"):
         storage.write_bytes(join(channel_uri, path.relative_to(channel).as_posix()), path.read_bytes())

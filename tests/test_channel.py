@@ -89,6 +89,16 @@ def test_channel_is_sent_to_s3_with_the_manifest_last(
         training.upload_channel(staged.folder, "/somewhere", s3)
 
 
+def test_a_link_out_of_the_channel_is_not_sent(tmp_path: Path, s3: Storage) -> None:
+    (tmp_path / "secret").write_text("not an image")
+    folder = tmp_path / "channel"
+    folder.mkdir()
+    (folder / "1.dcm").symlink_to(tmp_path / "secret")
+    with pytest.raises(SettingsError, match="a link to one outside it"):
+        training.upload_channel(folder, "s3://radiographs/channel", s3)
+    assert not list(s3.list("s3://radiographs/channel"))
+
+
 def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "output.tar.gz"
     history = '{"epoch": 1}\n{"epoch": 2}\n'
@@ -129,9 +139,7 @@ def test_training_place_is_one_of_two(tmp_path: Path) -> None:
         training.train(Settings.from_env({}), tmp_path, tmp_path, train_on="gpu")
 
 
-def test_copies_are_read_back_and_carry_their_uri(
-    s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]
-) -> None:
+def test_copies_are_read_back_and_carry_their_uri(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
     absent = Instance(ABSENT)
     made = copies.copy_to("s3://radiographs/images", [*instances, absent], archive, s3, progress=False)
     assert [copy.uri for copy in made.instances] == [f"s3://radiographs/images/{i.orthanc_instance_id}.dcm" for i in instances]

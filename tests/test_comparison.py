@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicom_workflow.errors import LearningError
+from dicom_workflow.errors import LearningError, WorkflowError
 from dicom_workflow.learning import evaluation
 from dicom_workflow.learning.evaluation import bootstrap, comparison
 from dicom_workflow.learning.evaluation.curves import Steps
@@ -139,3 +139,11 @@ def test_files_that_cannot_be_compared_say_why(tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"source": "a", "probabilities": {"a": 1}}\n{"source": "b", "probabilities": {}}\n')
     with pytest.raises(LearningError, match="line 2: expected 'source' and 'probabilities' of a"):
         evaluation.read_predictions(tmp_path / "bad.jsonl")
+
+
+@pytest.mark.parametrize("value", [None, "0.5", True, 5, -0.1, float("nan"), [1]])
+def test_a_probability_that_is_none_is_named(tmp_path, value):
+    line = {"source": "a", "probabilities": {"Edema": value}, "states": []}
+    (tmp_path / "odd.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(WorkflowError, match=r"odd\.jsonl, line 1: expected"):
+        evaluation.read_predictions(tmp_path / "odd.jsonl")

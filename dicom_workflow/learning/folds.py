@@ -8,7 +8,7 @@ seen by none of them: it judges the ensemble. A set of a hundred patients has no
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,12 @@ from dicom_workflow.records import LabelState
 
 if TYPE_CHECKING:
     from dicom_workflow.learning.bundle import Bundle
+    from dicom_workflow.learning.outcome import Facts
+    from dicom_workflow.learning.training_set import TrainingSet
 
 TRAIN, VALIDATION, TEST = SPLITS
+CROSS_VALIDATION = "cross-validation"
+"""What takes the split's place in a report of images that were each judged by the network of their fold."""
 LOCKED = "locked"
 """The split that samples of the channel's own test split are given in a fold: no network of it looks at them."""
 
@@ -132,62 +136,75 @@ def cross_validate(config: Any, train: Callable[[Any], int]) -> int:
 
 def _join(config: Any, device: str) -> None:
     """Make one bundle of the folds' networks and write what they are worth."""
-    from dicom_workflow.learning import assessment, bundle, network, outcome, printed, training_set
+    from dicom_workflow.learning import assessment, bundle, outcome, printed, training_set
     from dicom_workflow.learning.calibration import Calibration
 
     channel = dataset.read_channel(config.channel)
-    members = [bundle.load(config.output_dir / f"fold-{fold}" / "model", device=device) for fold in range(config.folds)]
     loading = {name: getattr(config, name) for name in ("workers", "progress", "cache_dir", "cache_gb")}
     data = training_set.read(channel, size_px=config.size_px, mode=config.mode, reduced=config.reduced, **loading)
+    members = [bundle.load(config.output_dir / f"fold-{fold}" / "model", device=device) for fold in range(config.folds)]
     dealt = deal([sample for sample in channel.samples if sample.split != TEST], config.folds, seed=config.seed)
-    each = np.array([-1 if sample.split == TEST else dealt[sample.patient_id] for sample in data.samples])
-    raw = np.zeros((len(each), len(channel.labels)), np.float32)
-    calibrated = raw.copy()
-    for fold, member in enumerate(members):
-        rows = np.flatnonzero(each == fold)
-        raw[rows] = _logits(member, data.images, rows, config.batch_size)
-        calibrated[rows] = member.calibration.apply(raw[rows], member.labels)
-    pool = np.flatnonzero(each >= 0)
-    facts = outcome.Facts(
-        settings=flags.to_json(config),
-        channel=channel,
-        preprocessing_version=data.preprocessing_version,
-        normalization=(0.0, 1.0),  # each member keeps its own
-        network_arguments={"dropout": config.dropout, "members": config.folds},
-        best={"validation_auroc": None, "epoch": None},
-    )
-    ensemble = network.Ensemble(
-        [member.network for member in members], [(member.input_mean, member.input_std) for member in members]
-    ).eval()
+    rows, logits, calibrated = _of_unseen(members, data, dealt, config.batch_size)
     # Every image's logits come from a network that had not seen it: the ensemble's calibration may use them all. It errs on the
     # modest side, because the mean of several networks is right more often than each of them.
-    trained = outcome.settled(ensemble, facts, data.targets[pool], raw[pool])
-    held = outcome.Held([data.samples[row] for row in pool], calibrated[pool], "cross-validation")
-    thresholds = {label: float(np.mean([member.thresholds[label] for member in members])) for label in channel.labels}
+    trained, facts = _together(members, config, data, data.targets[rows], logits)
     more = {"folds": config.folds, "left_out": len(data.problems), "problems": data.problems[:100], "best_epoch": None}
-    answering = replace(trained, thresholds=thresholds)  # of images whose logits are calibrated already
-    validated = {**outcome.judge(answering, facts, held, calibration=Calibration()), **more}
-    metrics = {"cross-validation": assessment.headline(validated)}
-    report, judged = validated, held
-    scores = Calibration().probabilities(held.logits, channel.labels, config.mode)
-    tested = data.rows[TEST]
-    if len(tested):
-        logits = _logits(replace(trained, network=ensemble), data.images, tested, config.batch_size)
-        judged, answering = outcome.Held(data.of(TEST), logits, TEST), trained
-        report = {**outcome.judge(trained, facts, judged), **more}
-        scores = trained.calibration.probabilities(logits, channel.labels, config.mode)
-        metrics[TEST] = assessment.headline(report)
-    bundle.save(replace(trained, metrics=metrics), config.model_dir)
-    outcome.write_report(config.output_dir / "cross_validation.json", validated)
-    outcome.write(answering, report, judged, scores, model_dir=config.model_dir, output_dir=config.output_dir)
-    print(printed.outcome_line(validated), *([printed.outcome_line(report)] if len(tested) else []), sep="\n")
+
+    unseen = outcome.Held([data.samples[row] for row in rows], calibrated, CROSS_VALIDATION)
+    thresholds = {label: float(np.mean([member.thresholds[label] for member in members])) for label in channel.labels}
+    by_members = replace(trained, thresholds=thresholds, calibration=Calibration())  # the logits are calibrated already
+    reports = {CROSS_VALIDATION: {**outcome.judge(by_members, facts, unseen), **more}}
+    whole, judged = by_members, unseen
+    if len(data.rows[TEST]):
+        whole, judged = trained, outcome.Held(data.of(TEST), _logits(trained, data, data.rows[TEST], config.batch_size), TEST)
+        reports[TEST] = {**outcome.judge(trained, facts, judged), **more}
+    figures = {split: assessment.headline(report) for split, report in reports.items()}
+    bundle.save(replace(trained, metrics=figures), config.model_dir)
+    outcome.write_report(config.output_dir / "cross_validation.json", reports[CROSS_VALIDATION])
+    scores = whole.calibration.probabilities(judged.logits, channel.labels, config.mode)
+    outcome.write(whole, reports[judged.split], judged, scores, model_dir=config.model_dir, output_dir=config.output_dir)
+    print(*(printed.outcome_line(report) for report in reports.values()), sep="\n")
     print(f"ensemble of {config.folds} networks: {config.model_dir}", flush=True)
 
 
-def _logits(trained: Bundle, images: np.ndarray, rows: np.ndarray, batch_size: int) -> np.ndarray:
+def _of_unseen(
+    members: Sequence[Bundle], data: TrainingSet, dealt: Mapping[str, int], batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which images are in folds, and the logits of the network that had not seen them: as they are, and calibrated."""
+    fold_of = np.array([-1 if sample.split == TEST else dealt[sample.patient_id] for sample in data.samples])
+    raw = np.zeros((len(fold_of), len(data.channel.labels)), np.float32)
+    calibrated = raw.copy()
+    for fold, member in enumerate(members):
+        rows = np.flatnonzero(fold_of == fold)
+        raw[rows] = _logits(member, data, rows, batch_size)
+        calibrated[rows] = member.calibration.apply(raw[rows], member.labels)
+    pool = np.flatnonzero(fold_of >= 0)
+    return pool, raw[pool], calibrated[pool]
+
+
+def _together(
+    members: Sequence[Bundle], config: Any, data: TrainingSet, targets: np.ndarray, logits: np.ndarray
+) -> tuple[Bundle, Facts]:
+    """Return the networks as one bundle, calibrated and with thresholds by the logits of images they had not seen."""
+    from dicom_workflow.learning import network, outcome
+
+    facts = outcome.Facts(
+        settings=flags.to_json(config),
+        channel=data.channel,
+        preprocessing_version=data.preprocessing_version,
+        normalization=(0.0, 1.0),  # each member keeps its own
+        network_arguments={"dropout": config.dropout, "members": len(members)},
+    )
+    normalization = [(member.input_mean, member.input_std) for member in members]
+    ensemble = network.Ensemble([member.network for member in members], normalization)
+    return outcome.settled(ensemble.eval(), facts, targets, logits), facts
+
+
+def _logits(trained: Bundle, data: TrainingSet, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return a bundle's logits of some images, shape (rows, labels), float32, as they are before calibration."""
     from dicom_workflow.learning.network import logits_of
 
     found = logits_of(
-        trained.network, images, rows=rows, mean=trained.input_mean, std=trained.input_std, batch_size=2 * batch_size
+        trained.network, data.images, rows=rows, mean=trained.input_mean, std=trained.input_std, batch_size=2 * batch_size
     )
     return found.reshape(len(rows), len(trained.labels)).numpy()

@@ -30,6 +30,9 @@ from dicom_workflow.errors import LearningError
 from dicom_workflow.learning import checkpoint
 from dicom_workflow.learning.distributed import Group
 
+_PLACE = ("epoch", "step", "loss_sum", "history", "best")
+"""What a checkpoint says of where the run stands, beside its tensors."""
+
 
 @dataclass
 class Journal:
@@ -83,21 +86,23 @@ class Journal:
         """
         with self.group.from_first(self.last_path) if resume else contextlib.nullcontext() as last:
             state = checkpoint.load(last, self.networks, self.optimizer) if last else {}
-        if state:
-            before = state.pop("fingerprint")
+        if last:
+            before = state.get("fingerprint", {})
+            if not state.keys() >= set(_PLACE):
+                raise LearningError(f"{self.last_path}: expected {', '.join(_PLACE)} in the checkpoint. Use --resume false.")
             different = sorted(key for key in self.fingerprint if before.get(key) != self.fingerprint[key])
             if different:
                 raise LearningError(
                     f"{self.last_path}: expected a checkpoint of this run, but {', '.join(different)} differ. "
                     "Use the same settings and data, another --checkpoint_dir, or --resume false."
                 )
-            for name, value in state.items():
-                setattr(self, name, value)
+            for name in _PLACE:
+                setattr(self, name, state[name])
         if self.group.is_first:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             text = "".join(json.dumps(line) + "\n" for line in self.history)
             self._history_path.write_text(text, encoding="utf-8")
-        return bool(state)
+        return last is not None
 
     def is_spent(self, patience: int) -> bool:
         """Say whether the last `patience` epochs were all no better than the best before them."""
@@ -149,9 +154,8 @@ class Journal:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        names = ("epoch", "step", "loss_sum", "history", "best", "fingerprint")
         if self.group.is_first:
-            state = {name: getattr(self, name) for name in names}
+            state = {name: getattr(self, name) for name in (*_PLACE, "fingerprint")}
             checkpoint.save(self.last_path, self.networks, self.optimizer, state=state)
         self._saved_at = time.monotonic()
 

@@ -17,7 +17,6 @@ from torch import nn
 
 from dicom_workflow.learning import assessment, bundle, inference, model_card
 from dicom_workflow.learning.bundle import Bundle
-from dicom_workflow.learning.calibration import Calibration
 from dicom_workflow.learning.dataset import Channel, Sample
 from dicom_workflow.learning.evaluation import Rule
 
@@ -87,7 +86,7 @@ def settled(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.nd
     )
 
 
-def judge(trained: Bundle, facts: Facts, held: Held, *, calibration: Calibration | None = None) -> dict[str, Any]:
+def judge(trained: Bundle, facts: Facts, held: Held) -> dict[str, Any]:
     """Return the report of held-back images, as ``evaluation.json`` has it.
 
     Parameters
@@ -95,8 +94,6 @@ def judge(trained: Bundle, facts: Facts, held: Held, *, calibration: Calibration
     trained : Bundle
     facts : Facts
     held : Held
-    calibration : Calibration, optional
-        That of the bundle by default; an empty one where the logits are calibrated already.
     """
     return assessment.assess(
         facts.channel,
@@ -104,7 +101,7 @@ def judge(trained: Bundle, facts: Facts, held: Held, *, calibration: Calibration
         held.logits,
         split=held.split,
         mode=trained.mode,
-        calibration=trained.calibration if calibration is None else calibration,
+        calibration=trained.calibration,
         thresholds=trained.thresholds,
         resamples=facts.settings["resamples"],
         seed=facts.settings["seed"],

@@ -57,6 +57,11 @@ def read_predictions(path: str | Path) -> Predictions:
         if not labels or not identifier or not isinstance(given, dict) or set(given) != set(labels):
             of = f" of {', '.join(labels)[:200]}" if labels else ": a predictions.jsonl that a training run left"
             raise LearningError(f"{path}, line {number}: expected 'source' and 'probabilities'{of}.")
+        strange = [value for value in given.values() if isinstance(value, bool) or not isinstance(value, int | float)]
+        if strange or not all(0 <= value <= 1 for value in given.values()):
+            raise LearningError(
+                f"{path}, line {number}: expected probabilities from 0 to 1, got {list(given.values())!r:.200}."
+            )
     if len(set(identifiers)) < len(identifiers):
         raise LearningError(f"{path}: expected each image once, {len(identifiers) - len(set(identifiers))} come again.")
     return Predictions(
@@ -70,4 +75,9 @@ def read_predictions(path: str | Path) -> Predictions:
 
 
 def _targets(lines: list[dict[str, Any]], key: str, labels: tuple[str, ...]) -> np.ndarray:
-    return np.array([[_TARGETS.get(str((line.get(key) or {}).get(label)), np.nan) for label in labels] for line in lines])
+    return np.array([[_TARGETS.get(str(_object(line, key).get(label)), np.nan) for label in labels] for line in lines])
+
+
+def _object(line: dict[str, Any], key: str) -> dict[str, Any]:
+    value = line.get(key)
+    return value if isinstance(value, dict) else {}
