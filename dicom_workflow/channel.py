@@ -75,4 +75,3 @@ def stage(
         raise LearningError(f"{training_manifest_uri}: expected images for {len(lines)} lines, got none: {'; '.join(reasons)}")
     manifest.write(to_uri(folder / MANIFEST_NAME), staged, limits=False)
     return Staged(folder, len(staged), refused)
-

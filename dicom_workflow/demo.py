@@ -259,4 +259,3 @@ def _one_line(step: str, record: Record) -> str:
         "07_evaluate_and_predict": ("mean_sensitivity", "mean_specificity", "images_predicted"),
     }[step]
     return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)
-

@@ -183,9 +183,7 @@ def _resized(image: NDArray[np.float32], longer_px: int) -> NDArray[np.float32]:
     return np.clip(np.asarray(shrunk, np.float32), 0.0, 1.0)
 
 
-def _resized_from(
-    image: NDArray[np.float32], halvings: int, whole: tuple[int, int], longer_px: int
-) -> NDArray[np.float32]:
+def _resized_from(image: NDArray[np.float32], halvings: int, whole: tuple[int, int], longer_px: int) -> NDArray[np.float32]:
     """As `_resized` of the whole image, from one of its lower resolutions.
 
     Pixel i of it has its center where pixel i * 2**halvings of the whole one has. Taken for the average of the pixels it

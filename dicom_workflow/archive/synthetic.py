@@ -172,9 +172,7 @@ def _drawn_elsewhere(share: _Share) -> Iterator[tuple[str, tuple[Region, ...]]]:
 def draw_share() -> None:
     """Draw the part of a plan that the JSON in the first argument names; print a line for each image written."""
     share = _Share(**json.loads(sys.argv[1]))
-    plans = plan(
-        patients=share.patients, seed=share.seed, labels=share.labels, transfer_syntaxes=share.transfer_syntaxes
-    )
+    plans = plan(patients=share.patients, seed=share.seed, labels=share.labels, transfer_syntaxes=share.transfer_syntaxes)
     for item in plans[share.part :: share.parts]:
         uid, marked = _write(item, share.size_px, Path(share.folder))
         print(json.dumps([uid, [region.to_json() for region in marked]]), flush=True)

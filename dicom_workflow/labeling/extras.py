@@ -39,9 +39,7 @@ ANY_LABEL = "*"
 ImageUri = Callable[[object, object], str]
 
 
-def page_extras(
-    line: Mapping[str, Any], labels: Sequence[str], image_uri: ImageUri
-) -> tuple[dict[str, Any], dict[str, str]]:
+def page_extras(line: Mapping[str, Any], labels: Sequence[str], image_uri: ImageUri) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the extras of a line as the page gets them, and the reason for each that was left out.
 
     Parameters
@@ -167,4 +165,3 @@ def _probability(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise RecordError("expected a probability as a number from 0 to 1.")
     return round(float(value), 4)
-

@@ -33,9 +33,7 @@ Reader = Callable[[str], str]
 _log = logging.getLogger(__name__)
 
 
-def pre_annotation(
-    event: Mapping[str, Any], context: object = None, *, images_s3_prefix: str | None = None
-) -> dict[str, Any]:
+def pre_annotation(event: Mapping[str, Any], context: object = None, *, images_s3_prefix: str | None = None) -> dict[str, Any]:
     """Return the task input of one manifest line.
 
     Parameters

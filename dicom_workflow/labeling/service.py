@@ -27,9 +27,7 @@ def client(settings: Settings) -> Any:
     import boto3
     from botocore.config import Config
 
-    config = Config(
-        connect_timeout=10, read_timeout=settings.timeout_seconds, retries={"mode": "standard", "max_attempts": 5}
-    )
+    config = Config(connect_timeout=10, read_timeout=settings.timeout_seconds, retries={"mode": "standard", "max_attempts": 5})
     if settings.groundtruth_url == "aws":
         return boto3.client("sagemaker", region_name=settings.region, config=config)
     if not settings.groundtruth_url:

@@ -51,9 +51,7 @@ def save(
     return path
 
 
-def load(
-    path: str | Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
-) -> dict[str, Any]:
+def load(path: str | Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
     """Put a saved state back into the named networks and the optimizer, and return the JSON state.
 
     Raises

@@ -84,6 +84,8 @@ class Journal:
         LearningError
             The checkpoint cannot be read, or belongs to a run with other settings or data.
         """
+        if not resume and self.last_path.is_file():
+            self.group.print(f"starting anew: an earlier run's checkpoints in {self.checkpoint_dir} are replaced")
         with self.group.from_first(self.last_path) if resume else contextlib.nullcontext() as last:
             state = checkpoint.load(last, self.networks, self.optimizer) if last else {}
         if last:

@@ -79,9 +79,7 @@ def labeling_progress(history: Sequence[Mapping[str, Any]], *, total: int = 0, j
 
 
 @matplotlib.rc_context(STYLE)
-def agreement_figure(
-    kappa: Mapping[str, float | None], answers: Mapping[str, int], *, overall: float | None = None
-) -> Figure:
+def agreement_figure(kappa: Mapping[str, float | None], answers: Mapping[str, int], *, overall: float | None = None) -> Figure:
     """Return how far workers agree on each label, and how many answers each of them gave.
 
     Parameters
@@ -139,9 +137,7 @@ def label_counts_figure(states: Sequence[Mapping[str, str]], splits: Sequence[st
     """
     labels = in_label_order(label for image in states for label in image)
     names = [name for name in SPLITS if name in splits] if splits else ["all"]
-    groups = {
-        name: [image for number, image in enumerate(states) if not splits or splits[number] == name] for name in names
-    }
+    groups = {name: [image for number, image in enumerate(states) if not splits or splits[number] == name] for name in names}
     headline = f"{len(states):,} labeled images" + (f" in {len(names)} sets" if splits else "")
     figure = Picture(10.0, max(2.8, 0.27 * len(labels) + 1.3), headline)
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]

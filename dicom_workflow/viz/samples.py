@@ -238,9 +238,7 @@ def samples_figure(samples: Sequence[Labeled], images: Sequence[NDArray[Any]], *
         handles = [
             Line2D([], [], color=color, linewidth=2, label=plain(label or "no label")) for label, color in colors.items()
         ]
-        figure.legend(
-            handles=handles, loc="outside lower left", ncols=min(6, len(handles)), fontsize=8.5, **LEGEND_ON_BLACK
-        )
+        figure.legend(handles=handles, loc="outside lower left", ncols=min(6, len(handles)), fontsize=8.5, **LEGEND_ON_BLACK)
     return figure
 
 

@@ -234,9 +234,7 @@ def _lesions(chest: Chest, sides: Sides, rng: np.random.Generator) -> list[Box]:
         x, y = _clear_place(chest, rng, 8.5, 25.0, radius + 0.6)
         q = chest.blob((x, y), (radius, radius * rng.uniform(0.88, 1.1)), rng.uniform(-0.6, 0.6))
         ball = np.sqrt(np.clip(1.0 - q, 0.0, 1.0))
-        chest.marks = chest.marks + (3.6 * radius * ball + 0.7 * (q < 1.0)) * (
-            (chest.lungs[-1] + chest.lungs[1]) > 0.8
-        )
+        chest.marks = chest.marks + (3.6 * radius * ball + 0.7 * (q < 1.0)) * ((chest.lungs[-1] + chest.lungs[1]) > 0.8)
         boxes.append((x - radius, y - radius, x + radius, y + radius))
     return boxes
 

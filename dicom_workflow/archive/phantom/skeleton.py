@@ -34,9 +34,7 @@ def add_skeleton(chest: Chest) -> None:
     for side in (-1, 1):
         tilt = rng.normal(0, 0.25)
         along = np.linspace(0, 1, 14)
-        collar = [
-            (side * (1.9 + 13.0 * t), 8.3 - lift - 2.6 * t**0.8 + 0.55 * np.sin(2 * np.pi * t) + tilt * t) for t in along
-        ]
+        collar = [(side * (1.9 + 13.0 * t), 8.3 - lift - 2.6 * t**0.8 + 0.55 * np.sin(2 * np.pi * t) + tilt * t) for t in along]
         strokes += [(collar, 1.25 * calcium, 0.75 * calcium), (collar, 0.75, 0.5 * calcium)]
         blade = [(13.2, 6.6), (16.2, 8.4), (15.4, 12.0), (13.6, 17.4), (12.6, 18.0), (11.7, 15.5), (11.0, 10.5), (11.4, 8.0)]
         out = 0.0 if chest.anatomy.ap_view else 1.2

@@ -101,9 +101,7 @@ def against_readers(
 
 def _confusion(called: np.ndarray, said: np.ndarray) -> dict[str, Any]:
     yes, no = said == 1, said == 0
-    both, model, reader, neither = (
-        int(part.sum()) for part in (called & yes, called & no, ~called & yes, ~called & no)
-    )
+    both, model, reader, neither = (int(part.sum()) for part in (called & yes, called & no, ~called & yes, ~called & no))
     total = both + model + reader + neither
     kappa = float("nan")
     if total:
