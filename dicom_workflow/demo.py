@@ -32,7 +32,7 @@ PHANTOM_PARAMETERS: dict[str, dict[str, Any]] = {
     "06_train_densenet": {"image_size_px": 112, "epochs": 10, "batch_size": 8, "learning_rate": 0.0015},
 }
 REAL_PARAMETERS: dict[str, dict[str, Any]] = {
-    "06_train_densenet": {"image_size_px": 160, "epochs": 15, "batch_size": 16},
+    "06_train_densenet": {"image_size_px": 80, "epochs": 15, "batch_size": 8},  # docs/training.md: few images
 }
 
 
