@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -230,6 +231,23 @@ def test_two_processes_that_build_at_once_decode_each_file_once(samples, tmp_pat
     assert said[0] == said[1]
     assert said[0].startswith("12 ")
     assert sorted(log.read_text().split()) == sorted(sample.image.name for sample in samples)
+
+
+def test_who_keeps_the_images_keeps_nobody_waiting(samples, tmp_path):
+    """Two processes of one run ask at once: the second waits for the first to build, not for it to end."""
+    kept = loaded(samples, tmp_path / "cache").images
+    [pack] = packs(tmp_path / "cache")
+    assert is_free(pack)
+    assert len(kept) == len(samples)
+
+
+def is_free(path):
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def test_what_was_used_longest_ago_goes_first(samples, tmp_path):

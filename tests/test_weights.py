@@ -130,7 +130,7 @@ def untouched() -> torch.nn.Module:
 
 
 def written(path: Path, state: dict[str, Tensor]) -> str:
-    safetensors.torch.save_file(dict(state), path)
+    safetensors.torch.save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
     return str(path)
 
 

@@ -141,6 +141,8 @@ class PackFolder:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         stack.callback(os.close, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Said out loud: a map made of this file holds the lock too, for as long as somebody looks at the images.
+        stack.callback(fcntl.flock, descriptor, fcntl.LOCK_UN)
         with contextlib.suppress(FileNotFoundError):
             if partial.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
