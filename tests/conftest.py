@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fixtures_browser", "fixtures_foundation"]
+pytest_plugins = ["fixtures_browser", "fixtures_foundation", "fixtures_script"]
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported, and MONAI imports it
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -77,16 +76,6 @@ def test_too_few_folds_or_patients_are_refused(channel):
         folds.of_fold(whole, 27, 0)
     with pytest.raises(DatasetError, match="expected a number from 0 to 2, got 3"):
         folds.of_fold(whole, 3, 3)
-
-
-@pytest.fixture(scope="module")
-def script():
-    specification = importlib.util.spec_from_file_location("monai_dicom", runner.SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules[specification.name]
 
 
 def test_three_folds_become_one_bundle_with_both_reports(script, channel, tmp_path, monkeypatch, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -27,16 +26,6 @@ SMALL = {"size_px": 32, "batch_size": 8, "threads": 1, "workers": 1, "resamples"
 @pytest.fixture(autouse=True)
 def _inductor_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # an optimizer's first step sets it otherwise, for good
-
-
-@pytest.fixture(scope="module")
-def script():
-    specification = importlib.util.spec_from_file_location("monai_dicom", runner.SCRIPT)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    yield module
-    del sys.modules[specification.name]
 
 
 @pytest.fixture(scope="module")
