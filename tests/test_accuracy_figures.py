@@ -41,7 +41,9 @@ def test_curves_name_their_axes_and_carry_the_area_with_its_interval(predictions
     figure = viz.roc_figure(predictions, readers=readers, resamples=40)
     assert [len(figure.axes), figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()] == [2, "1 − specificity", "sensitivity"]
     area = evaluation.auroc(predictions.states[:, 0], predictions.scores[:, 0])
-    assert figure.axes[0].get_title(loc="left").startswith(f"Edema, 38 positive\n{area:.3f} (")
+    title = figure.axes[0].get_title(loc="left")
+    assert title.startswith(f"Edema\n{area:.3f} (")
+    assert title.endswith("), 38 pos.")
     point = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in point] == [(pytest.approx(0.1), 0.8)]
     assert "single reader" in texts_of(figure)

@@ -210,7 +210,7 @@ def _curves(
         axes.plot(x_drawn, y_drawn, color=BLUE, linewidth=1.6, drawstyle=steps, clip_on=False)
         found = spread(band.areas)
         reach = f" ({found[0]:.2f} to {found[1]:.2f})" if found else ""
-        axes.set_title(f"{plain(label, 26)}, {band.positives:,} positive\n{band.area:.3f}{reach}", fontsize=8)
+        axes.set_title(f"{plain(label, 26)}\n{band.area:.3f}{reach}, {band.positives:,} pos.", fontsize=8)
     _name_axes(panels, x, y)
     legend: list[Any] = [Line2D([], [], color=BLUE, label="model"), Patch(color=SKY, alpha=0.45, label="95 % band"), *handles]
     figure.legend(handles=legend, loc="outside lower right", ncols=len(legend), fontsize=8.5)
