@@ -30,8 +30,8 @@ demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder T
 	@scripts/system-packages orthanc
 	@$(RUN) demo $(DEMO_OPTIONS)
 
-test: env $(UI)/node_modules/installed ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
-	@scripts/system-packages orthanc chromium
+test: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
+	@scripts/system-packages orthanc chromium postgresql
 	@cd $(UI) && npm run --silent test
 	@$(BIN)/python -m pytest -q tests -n 2 --dist loadfile
 	@export DICOM_WORKFLOW_WORKSPACE=$$(mktemp -d); \
@@ -83,6 +83,11 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing Python packages into $(VENV): about four minutes the first time …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/checkov/installed: requirements-checkov.txt $(VENV)/installed
+	@test -x $(VENV)/checkov/bin/python || $(PYTHON) -m venv $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip install -qq -r requirements-checkov.txt
 	@touch $@
 
 $(UI)/node_modules/installed: $(UI)/package.json $(UI)/package-lock.json $(VENV)/installed
