@@ -118,15 +118,15 @@ def test_what_the_training_script_would_not_take_is_said_before_anything_is_fetc
         assert message in capsys.readouterr().err
 
 
-def test_deploy_fills_the_folder_of_the_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, made, said = run(capsys, "deploy", "image", tmp_path / "image")
+def test_serve_fills_the_folder_of_the_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, made, said = run(capsys, "serve", "image", tmp_path / "image")
     assert (code, made) == (0, {"ok": True, "folder": str(tmp_path / "image")})
     assert (tmp_path / "image" / "Dockerfile").is_file()
     assert f"docker build --platform linux/amd64 --tag dicom-workflow:1 {tmp_path / 'image'}" in said
 
 
-def test_deploy_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["deploy", "endpoint", "model.tar.gz", "--image", "i:1", "--role-arn", "r", "--set", "instance_count", "0"]
+def test_serve_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["serve", "endpoint", "model.tar.gz", "--image", "i:1", "--role-arn", "r", "--set", "instance_count", "0"]
     assert cli.main(asked) == 1
     said = capsys.readouterr().err
     for what in ("image: expected", "role: expected", "model_uri: expected", "instance_count: expected at least 1, got 0"):
@@ -135,7 +135,7 @@ def test_deploy_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixtur
     assert "expected fields of EndpointRequest" in capsys.readouterr().err
 
 
-COMMANDS = ("upload", "manifest", "label", "parse", "train", "predict", "deploy", "run", "demo", "up", "down", "lab")
+COMMANDS = ("upload", "manifest", "label", "parse", "train", "predict", "serve", "run", "demo", "up", "down", "lab")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -29,8 +29,8 @@ examples:
   dicom-workflow predict model --manifest input.manifest --sr reports
   dicom-workflow evaluate model channel --specificity 0.95
   dicom-workflow compare one/predictions.jsonl other/predictions.jsonl
-  dicom-workflow deploy local model.tar.gz
-  dicom-workflow deploy endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
+  dicom-workflow serve local model.tar.gz
+  dicom-workflow serve endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
   dicom-workflow run --parameters notebooks/parameters/aws.yaml
   dicom-workflow demo
   dicom-workflow demo --data ~/images --truth ~/truth.csv

@@ -1,4 +1,4 @@
-"""A trained model where it is asked: `deploy image`, `local`, `endpoint`, `batch` and `delete`."""
+"""A trained model where it is asked: `serve image`, `local`, `endpoint`, `batch` and `delete`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicom_workflow.settings import Settings
 
 def add(command: Command) -> None:
     """Add the commands of this room."""
-    kinds = command("deploy", _local, "put a trained model where it can be asked: here, or on SageMaker").add_subparsers(
+    kinds = command("serve", _local, "put a trained model where it can be asked: here, or on SageMaker").add_subparsers(
         dest="what", required=True, metavar="WHAT"
     )
 
@@ -86,7 +86,7 @@ def _endpoint(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
     from dicom_workflow import deploy
 
     endpoint = deploy.deploy_endpoint(settings, deploy.EndpointRequest.parse(_model_of(options)))
-    say(f"endpoint {endpoint.name} answers; it is charged until `dicom-workflow deploy delete {endpoint.name}`")
+    say(f"endpoint {endpoint.name} answers; it is charged until `dicom-workflow serve delete {endpoint.name}`")
     return {"ok": True, "endpoint": endpoint.name, "arn": endpoint.arn}
 
 
