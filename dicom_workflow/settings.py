@@ -53,6 +53,48 @@ _NONE = Secret()
 
 
 @dataclass(frozen=True)
+class DatabaseAddress:
+    """Where the self-hosted labeling service keeps its journal, when that is PostgreSQL. Without a host it is false.
+
+    Read from ``GROUNDTRUTH_DATABASE_HOST``, ``_PORT``, ``_NAME``, ``_USER``, ``_PASSWORD`` and ``_CA``.
+    """
+
+    host: str = ""
+    """Name or address of the server, or the folder of its socket. Anything but this machine is reached by verified TLS only."""
+    port: int = 5432
+    name: str = "groundtruth"
+    user: str = "groundtruth"
+    password: Secret = _NONE
+    ca: str = ""
+    """File with the certificate authorities to trust for it; empty means the system's."""
+
+    def __bool__(self) -> bool:
+        return bool(self.host)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, str]) -> DatabaseAddress:
+        """Return the address that environment variables give."""
+        given = {
+            name: values.get(f"GROUNDTRUTH_DATABASE_{name.upper()}", "")
+            for name in ("host", "port", "name", "user", "password", "ca")
+        }
+        port = given["port"] or "5432"
+        if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise SettingsError(f"GROUNDTRUTH_DATABASE_PORT: expected a port from 1 to 65535, got {port!r}.")
+        if any(mark in given["host"] for mark in "@,= \\'"):
+            # More than a host would be read as connection parameters, and could turn the verification off.
+            raise SettingsError("GROUNDTRUTH_DATABASE_HOST: expected the name of one host, or the folder of a socket.")
+        return cls(
+            host=given["host"],
+            port=int(port),
+            name=given["name"] or "groundtruth",
+            user=given["user"] or "groundtruth",
+            password=Secret(given["password"]),
+            ca=given["ca"],
+        )
+
+
+@dataclass(frozen=True)
 class Settings:
     """Where everything is.
 
@@ -73,6 +115,8 @@ class Settings:
     groundtruth_access_key: str = ""
     """Access key id that the self-hosted labeling service accepts. On AWS, boto3's own credentials are used."""
     groundtruth_secret_key: Secret = _NONE
+    groundtruth_database: DatabaseAddress = DatabaseAddress()
+    """PostgreSQL for the journal of the self-hosted labeling service; without a host it is a file of the workspace."""
     s3_url: str = ""
     """Endpoint URL of an S3-compatible store; empty means AWS's own."""
     region: str = "us-east-1"
@@ -113,8 +157,9 @@ class Settings:
         -------
         Settings
             Read from ``DICOM_WORKFLOW_WORKSPACE``, ``ARCHIVE``, ``ORTHANC_URL``, ``ORTHANC_USER``, ``ORTHANC_PASSWORD``,
-            ``GROUNDTRUTH_URL``, ``GROUNDTRUTH_ACCESS_KEY``, ``GROUNDTRUTH_SECRET_KEY``, ``S3_URL`` (or
-            ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``, ``DICOM_WORKFLOW_CA_BUNDLE`` and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
+            ``GROUNDTRUTH_URL``, ``GROUNDTRUTH_ACCESS_KEY``, ``GROUNDTRUTH_SECRET_KEY``, ``GROUNDTRUTH_DATABASE_…`` (see
+            `DatabaseAddress`), ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``, ``DICOM_WORKFLOW_CA_BUNDLE`` and
+            ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
 
         Raises
         ------
@@ -137,6 +182,7 @@ class Settings:
             groundtruth_url=values.get("GROUNDTRUTH_URL", "").rstrip("/"),
             groundtruth_access_key=values.get("GROUNDTRUTH_ACCESS_KEY", ""),
             groundtruth_secret_key=Secret(values.get("GROUNDTRUTH_SECRET_KEY", "")),
+            groundtruth_database=DatabaseAddress.from_values(values),
             s3_url=(values.get("S3_URL") or values.get("AWS_ENDPOINT_URL_S3", "")).rstrip("/"),
             region=values.get("AWS_REGION") or values.get("AWS_DEFAULT_REGION") or "us-east-1",
             ca_bundle=values.get("DICOM_WORKFLOW_CA_BUNDLE", ""),
