@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from dicom_workflow.archive import pixels
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning import bundle as bundles
-from dicom_workflow.learning import explain
+from dicom_workflow.learning import explain, packing
 from dicom_workflow.learning.bundle import Bundle
 from dicom_workflow.learning.dataset import read_channel
 from dicom_workflow.learning.evaluation import Case, Predictions, read_predictions
@@ -108,7 +107,8 @@ def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Stor
         folder.mkdir(parents=True, exist_ok=True)
         bundles.unpack(_copy(model_uri, folder, storage), model)
         outputs = folder / "output"
-        _unpack(_copy(join(model_uri.rpartition("/")[0], "output.tar.gz"), folder, storage), outputs)
+        archive = _copy(join(model_uri.rpartition("/")[0], "output.tar.gz"), folder, storage)
+        packing.take(archive, dict.fromkeys(_FILES, _MOST_BYTES), outputs)
     missing = [name for name in _FILES if not (outputs / name).is_file()]
     if missing:
         raise LearningError(
@@ -177,20 +177,3 @@ def _copy(uri: str, folder: Path, storage: Storage) -> Path:
         shutil.copyfileobj(source, target)
     return path
 
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Take the two known files out of an archive, and nothing else: no member can write anywhere."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                content = tar.extractfile(member) if member.isfile() and name in _FILES else None
-                if content is None:
-                    continue
-                if member.size > _MOST_BYTES:
-                    raise LearningError(f"{archive}: expected {name} of at most {_MOST_BYTES:,} bytes, got {member.size:,}.")
-                with (folder / name).open("wb") as file:
-                    shutil.copyfileobj(content, file)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise LearningError(f"{archive}: expected the output.tar.gz of a training job: {error}.") from None

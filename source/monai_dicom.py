@@ -162,10 +162,12 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
 
 def train(config: Config) -> int:
     """Train one network, judge it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
-    from dicom_workflow.learning import dataset, distributed, evaluation, folds, tracking, training_set
+    from dicom_workflow.learning import dataset, distributed, evaluation, folds, tracking, training_set, weights
 
     evaluation.Rule.parse(config.threshold)  # a mistake shows now, not when every image is decoded
     tracking.parse_kinds(config.tracking)
+    if config.init_weights:
+        weights.find(config.init_weights)
     if config.fold >= 0 and not config.folds:
         raise LearningError(f"--fold: expected --folds beside it, got --fold {config.fold} alone.")
     with distributed.open_group(config.device) as group:

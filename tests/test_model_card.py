@@ -63,8 +63,8 @@ def test_the_card_has_the_figures_of_the_report(tmp_path):
     assert f"Mean AUROC over 3 labels: **{report['macro_auroc']:.3f} ({low:.3f} to {high:.3f})**" in card
     sections = re.findall(r"^## (.*)$", card, re.M)
     assert sections == [
-        "Data", "Label policy", "Figures", "Calibration", "Subgroups", "Beside single readers", "No Finding", "Limits",
-        "How it was made",
+        "Intended use", "Data", "Label policy", "Figures", "Calibration", "Subgroups", "Beside single readers", "No Finding",
+        "Limits", "How it was made",
     ]  # fmt: skip
     labels = report["against"]["truth"]["labels"]
     for label, values in labels.items():

@@ -69,7 +69,7 @@ def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
     assert sorted(path.name for path in (tmp_path / "b" / "output").iterdir()) == ["evaluation.json", "predictions.jsonl"]
     assert not (tmp_path / "b" / "escaped.json").exists()
     (job / "output.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(LearningError, match=r"output\.tar\.gz: expected the output\.tar\.gz of a training job"):
+    with pytest.raises(LearningError, match=r"output\.tar\.gz: expected a \.tar\.gz as a training job leaves it"):
         results.read_results(to_uri(job / "model.tar.gz"), to_uri(run), tmp_path / "c")
 
 

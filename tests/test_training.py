@@ -290,6 +290,7 @@ def test_a_run_ends_with_the_process_that_started_it(channel, tmp_path):
         ("--tracking=wandb", "--tracking: expected none"),
         ("--uncertain=ignore,Edma=ones", "uncertain: expected LABEL=POLICY"),
         ("--fold=1", "--fold: expected --folds beside it"),
+        ("--init_weights=/nowhere/w.safetensors", "file:///nowhere/w.safetensors: expected a file of initial weights"),
     ],
 )
 def test_a_mistake_in_a_flag_shows_before_an_image_is_decoded(script, channel, tmp_path, capsys, mistake, named):

@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +17,8 @@ from pathlib import Path
 
 from dicom_workflow.deploy.staging import PACKAGE
 from dicom_workflow.errors import DeployError
+from dicom_workflow.learning import bundle as bundles
 from dicom_workflow.storage import Storage, to_uri
-
-_MOST_BYTES = 10 * 10**9
-"""Unpacked: far more than a bundle has, far less than would fill a disk unseen."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,10 @@ def serve_local(
 
     Raises
     ------
+    BundleError, StorageError
+        As `unpack_model`.
     DeployError
-        The archive cannot be used, the port is taken, or the server did not start: the message has what it said.
+        The port is taken, or the server did not start: the message has what it said.
     """
     port = port or _free_port()
     try:
@@ -79,32 +78,20 @@ def serve_local(
 
 
 def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None = None) -> Path:
-    """Unpack a ``model.tar.gz`` into a folder and return it.
+    """Unpack the bundle of a ``model.tar.gz``, a path or a URI, into a folder and return it.
 
     Raises
     ------
-    DeployError
-        It is no such archive, or has members that lie outside it, are links or devices, or are too large together.
+    BundleError
+        It is no such archive, lacks a file of a bundle, or is too large; no other member of it is looked at.
+    StorageError
+        It cannot be read.
     """
-    folder.mkdir(parents=True)
-    storage = storage or Storage()
-    total = 0
-    try:
-        with storage.open(to_uri(archive)) as stream, tarfile.open(fileobj=stream, mode="r|gz") as members:
-            for member in members:
-                if member.isdir():
-                    continue
-                total += member.size
-                target = (folder / member.name).resolve()
-                if not member.isfile() or not target.is_relative_to(folder.resolve()) or total > _MOST_BYTES:
-                    raise DeployError(f"{archive}: expected the plain files of a model bundle, got the member {member.name!r}.")
-                content = members.extractfile(member)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with target.open("xb") as file:
-                    shutil.copyfileobj(content or (), file)  # type: ignore[arg-type]  # a plain file has content
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DeployError(f"{archive}: expected a model.tar.gz as a training job leaves it: {error}") from error
-    return folder
+    with tempfile.TemporaryDirectory(prefix="archive-") as scratch:
+        copy = Path(scratch) / "model.tar.gz"
+        with (storage or Storage()).open(to_uri(archive)) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        return bundles.unpack(copy, folder)
 
 
 def _free_port() -> int:

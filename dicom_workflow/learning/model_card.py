@@ -20,6 +20,14 @@ _PLACES = ("channel", "model_dir", "output_dir", "checkpoint_dir", "cache_dir", 
 """Settings that say where things were, not what was done."""
 
 
+_INTENDED_USE = (
+    "- To sort, to search and to suggest, in research and teaching, on frontal chest radiographs like those it was taught with",
+    "- For people who know the readers' labels below, look at every image themselves, and may overrule any answer",
+    "- Not to find or rule out disease in a patient, not to decide a treatment, not to replace a reader, and not without a "
+    "trial on images of the place where it is to be used",
+)
+
+
 def escape(text: object, limit: int = _LONGEST) -> str:
     """Return text from data as one line that Markdown shows as it stands."""
     plain = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in str(text))
@@ -43,6 +51,7 @@ def to_markdown(description: Mapping[str, Any], report: Mapping[str, Any]) -> st
     parameters = description.get("provenance", {}).get("parameters", {})
     parts = [
         ["# Model card", "", *_about(description)],
+        ["## Intended use", "", *_INTENDED_USE],
         ["## Data", "", *_data(description, report)],
         ["## Label policy", "", *_policy(description, report, parameters)],
         ["## Figures", "", *_figures(report, against)],

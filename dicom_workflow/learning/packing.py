@@ -7,6 +7,8 @@ import itertools
 import os
 import tarfile
 import zlib
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from dicom_workflow.errors import BundleError
@@ -44,23 +46,48 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
     BundleError
         Not a gzip'd tar archive, or one of the two files is not in it or too large.
     """
+    folder = Path(folder)
+    most = {WEIGHTS_NAME: MAX_WEIGHTS_BYTES, DESCRIPTION_NAME: MAX_DESCRIPTION_BYTES}
+    found = take(archive, most, folder)
+    missing = [name for name in most if name not in found]
+    if missing:
+        raise BundleError(f"{archive}: expected {' and '.join(missing)} at the root, found none.")
+    monai_configs.write(read_description(folder), folder)
+    return folder
+
+
+def take(archive: str | Path, most_bytes: Mapping[str, int], folder: str | Path) -> tuple[str, ...]:
+    """Extract some files from the root of a ``.tar.gz``, whoever packed it, and return the names of those that were there.
+
+    Parameters
+    ----------
+    archive : path
+    most_bytes : mapping of str to int
+        The names that are wanted, and how large each may be. No other member is looked at, so none can write anywhere.
+    folder : path
+        Made when it is missing.
+
+    Raises
+    ------
+    BundleError
+        Not a gzip'd tar archive, or a wanted file is too large, or the archive unpacks to more than any of ours.
+    """
     archive, folder = Path(archive), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _Unpacked(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             first = itertools.islice(tar, _MAX_MEMBERS)
-            members = {member.name.removeprefix("./"): member for member in first if member.isfile()}
-            for name, most in ((WEIGHTS_NAME, MAX_WEIGHTS_BYTES), (DESCRIPTION_NAME, MAX_DESCRIPTION_BYTES)):
-                if name in members and members[name].size > most:
-                    raise BundleError(f"{archive}: expected {name} of at most {most:,} bytes, got {members[name].size:,}.")
-                content = tar.extractfile(members[name]) if name in members else None
-                if content is None:
-                    raise BundleError(f"{archive}: expected {name} at the root of the archive, got {sorted(members)[:8]}.")
-                write_atomically(folder / name, b"".join(iter(lambda: content.read(_CHUNK), b"")))  # noqa: B023  used at once
+            plain = {member.name.removeprefix("./"): member for member in first if member.isfile()}
+            members = {name: plain[name] for name in most_bytes if name in plain}
+            for name, member in members.items():
+                if member.size > most_bytes[name]:
+                    raise BundleError(f"{archive}: expected {name} of at most {most_bytes[name]:,} bytes, got {member.size:,}.")
+            for name, member in members.items():
+                if content := tar.extractfile(member):  # there is one, of a plain file
+                    write_atomically(folder / name, b"".join(iter(partial(content.read, _CHUNK), b"")))
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
-        raise BundleError(f"{archive}: expected a model.tar.gz: {error}.") from None
-    monai_configs.write(read_description(folder), folder)
-    return folder
+        raise BundleError(f"{archive}: expected a .tar.gz as a training job leaves it: {error}.") from None
+    return tuple(members)
 
 
 class _Unpacked(gzip.GzipFile):

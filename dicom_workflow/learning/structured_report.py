@@ -113,7 +113,7 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
                 tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=label),
                 finding_type=code_of(label),
                 algorithm_id=algorithm,
-                measurements=[sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * probability, 4), codes.UCUM.Percent)],
+                measurements=[sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * probability, 1), codes.UCUM.Percent)],
                 qualitative_evaluations=[
                     sr.QualitativeEvaluation(_PRESENCE, _PRESENT if label in prediction["consistent"] else _ABSENT)
                 ],

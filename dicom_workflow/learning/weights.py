@@ -152,6 +152,21 @@ def initialize(
     )
 
 
+def find(uri: str, *, storage: stores.Storage | None = None) -> str:
+    """Return the URI of the weights that `initialize` would read, without reading them.
+
+    Raises
+    ------
+    WeightsError
+        There are none.
+    """
+    storage = storage or stores.Storage()
+    where, _ = _locate(storage, stores.to_uri(uri))
+    if not storage.exists(where):
+        raise WeightsError(f"{where}: expected a file of initial weights or the folder of a bundle, found none.")
+    return where
+
+
 def _locate(storage: stores.Storage, uri: str) -> tuple[str, str]:
     """Return the URI of the weights, and that of the ``bundle.json`` beside them, empty when there is none."""
     uri = uri.rstrip("/")

@@ -113,7 +113,7 @@ def evaluate(
         "images": len(targets),
         "patients": len(set(patients)),
         **_means(per_label, skipped),
-        "macro_auroc_interval": interval(macros),
+        "macro_auroc_interval": spread(macros),
         "at_specificity": specificity,
         "labels": per_label,
         "skipped": skipped,
