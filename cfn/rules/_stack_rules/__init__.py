@@ -1,0 +1,1 @@
+"""What the rule modules beside this package share: reading a template through its intrinsics, and the base of every rule."""

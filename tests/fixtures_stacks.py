@@ -1,0 +1,75 @@
+"""The stacks of `cfn/`: where they are, how cfn-lint and our rule pack read them, and how a test changes one."""
+
+from __future__ import annotations
+
+import copy
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.config import ConfigMixIn
+from cfnlint.decode import cfn_yaml
+from cfnlint.decode.decode import decode_str
+from cfnlint.match import Match
+from cfnlint.rules._rules import Rules
+from cfnlint.rules.errors import RuleError
+from cfnlint.runner import run_template_by_data
+
+ROOT = Path(__file__).resolve().parent.parent
+CFN = ROOT / "cfn"
+RULES = CFN / "rules"
+# The order in which they are deployed: an output of one is the parameter of the same name in those after it.
+STACKS = ("foundation", "network", "archive", "labeling", "training", "notebook")
+REGION = "us-east-1"
+
+
+@cache
+def pack() -> Rules:
+    """The rules of `cfn/rules`, as `cfn-lint --append-rules cfn/rules` loads them."""
+    return Rules.create_from_directory(str(RULES))
+
+
+def text_of(stack: str) -> str:
+    return (CFN / f"{stack}.yaml").read_text("utf-8")
+
+
+@cache
+def _loaded(stack: str) -> dict[str, Any]:
+    # cfn-lint's loader turns !Sub into Fn::Sub; through JSON it becomes plain dictionaries that a test may change.
+    return json.loads(json.dumps(cfn_yaml.loads(text_of(stack)), default=str))
+
+
+def template(stack: str) -> dict[str, Any]:
+    """A template as plain dictionaries with the long forms of every function; the caller's own copy."""
+    return copy.deepcopy(_loaded(stack))
+
+
+def stacks_there() -> list[str]:
+    """The stacks whose template exists, in the order of deployment; a test says that all of them do."""
+    return [stack for stack in STACKS if (CFN / f"{stack}.yaml").is_file()]
+
+
+def lint(body: str | dict[str, Any], rules: Rules | None = None) -> list[Match]:
+    """What our pack, or the rules given, say of a template, sorted by line."""
+    found, broken = decode_str(body if isinstance(body, str) else json.dumps(body, indent=1))
+    assert found is not None and not broken, f"not a template: {broken}"
+    config = ConfigMixIn(regions=[REGION])
+    # Without RuleError among the rules, cfn-lint drops what it says of a rule that raised.
+    asked = Rules(dict(pack() if rules is None else rules))
+    if RuleError().id not in asked:
+        asked.register(RuleError())
+    return sorted(run_template_by_data(found, config, asked), key=lambda match: (match.linenumber, match.rule.id))
+
+
+def said(matches: list[Match]) -> list[str]:
+    """Matches as a failing test prints them."""
+    return [f"{match.rule.id} line {match.linenumber}: {match.message}" for match in matches]
+
+
+@pytest.fixture(params=STACKS)
+def stack(request: pytest.FixtureRequest) -> str:
+    """The name of each stack in turn."""
+    name: str = request.param
+    return name
