@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ from dicom_workflow.errors import RecordError, StorageError
 from dicom_workflow.groundtruth import output
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import worker_id_of
+from dicom_workflow.groundtruth.database import Database
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.jobs import Jobs
 from dicom_workflow.groundtruth.leases import Leases
+from dicom_workflow.groundtruth.postgres import PostgresDatabase
 from dicom_workflow.groundtruth.rows import Task
+from dicom_workflow.groundtruth.sqlite import SqliteDatabase
 from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.groundtruth.workteams import Workteams
 from dicom_workflow.labeling import handlers
@@ -43,13 +47,12 @@ WORKERS = [worker_id_of(name, REGION) for name in ("a", "b", "c")]
 class Bench:
     """A service without processes: journal, engine and interface on one clock."""
 
-    def __init__(self, workspace: Path, storage: Storage | None = None) -> None:
+    def __init__(self, workspace: Path, storage: Storage | None = None, *, database: Database | None = None) -> None:
         self.workspace, self.now = workspace, NOW
         settings = settings_for(workspace)
         numbers = itertools.count(1)
-        self.store = Store(
-            workspace / "groundtruth/journal.sqlite", clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}"
-        )
+        database = database or SqliteDatabase(workspace / "groundtruth/journal.sqlite")
+        self.store = Store(database, clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
         self.leases = Leases(self.store)
         self.access = Access(settings, storage)
         self.engine = Engine(self.store, self.access)
@@ -101,12 +104,17 @@ class Bench:
         return count
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    made = Bench(tmp_path / "workspace")
-    make_images(made.workspace, 4)
-    made.make_team()
-    return made
+@pytest.fixture(params=["sqlite", "postgres"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    with contextlib.ExitStack() as stack:
+        database: Database | None = None
+        if request.param == "postgres":
+            database = PostgresDatabase(request.getfixturevalue("postgres").new_database())
+            stack.enter_context(database.alone())
+        made = Bench(tmp_path / "workspace", database=database)
+        make_images(made.workspace, 4)
+        made.make_team()
+        yield made
 
 
 # ---- The order of things ----------------------------------------------------------------------------------------------------

@@ -64,7 +64,10 @@ THIRD_PARTY = {
     "channel": set(),
     "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm", "pandas"},
     "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests", "tqdm"},
-    "groundtruth": {"boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"},
+    "groundtruth": {
+        *("boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"),
+        *("psycopg", "psycopg_pool"),  # for who names a PostgreSQL database; imported inside a function
+    },
     "learning": {
         *("torch", "monai", "numpy", "safetensors", "sklearn", "pydicom", "tqdm", "uvicorn"),
         *("highdicom", "onnx", "onnxruntime", "onnxscript"),  # for who writes reports or exports; imported inside functions

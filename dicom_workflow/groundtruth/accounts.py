@@ -91,7 +91,7 @@ class Accounts:
                 " DO UPDATE SET salt = excluded.salt, hash = excluded.hash",
                 (worker_id, name, salt, digest, self._store.clock()),
             )
-            db.execute("INSERT OR IGNORE INTO members VALUES (?, ?)", (workteam, worker_id))
+            db.execute("INSERT INTO members VALUES (?, ?) ON CONFLICT DO NOTHING", (workteam, worker_id))
             db.execute("DELETE FROM sessions WHERE worker_id = ?", (worker_id,))
         return worker_id
 
@@ -107,7 +107,7 @@ class Accounts:
     def teams_of(self, worker_id: str) -> list[str]:
         """Return the names of the teams a worker is on."""
         rows = self._store.db.execute("SELECT workteam FROM members WHERE worker_id = ? ORDER BY workteam", (worker_id,))
-        return [row[0] for row in rows]
+        return [row["workteam"] for row in rows]
 
     def sign_in(self, name: str, password: str, address: str) -> str | None:
         """Return the token of a new session, or None when name and password do not belong together.

@@ -18,6 +18,7 @@ from dicom_workflow.errors import ServiceError, StorageError
 from dicom_workflow.groundtruth import jobs, shapes, signatures, workteams
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
+from dicom_workflow.groundtruth.database import JournalUnavailableError
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.exchange import BodyNotSentError, BodyTooLargeError, capped_body
 from dicom_workflow.groundtruth.signatures import ApiError
@@ -71,6 +72,9 @@ class Api:
         except ApiError as error:
             content = {"__type": error.code, "message": str(error)}
             return _response(400, content, request_id, {"x-amzn-errortype": error.code})
+        except JournalUnavailableError:
+            content = {"__type": "ServiceUnavailable", "message": "The service cannot reach its journal now. Try again."}
+            return _response(503, content, request_id, {"x-amzn-errortype": "ServiceUnavailable", "retry-after": "5"})
         except BodyTooLargeError:
             content = {"__type": "ValidationException", "message": f"expected a body of at most {MAX_BODY_BYTES:,} bytes."}
             return _response(413, content, request_id, {"x-amzn-errortype": "ValidationException"})

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from dicom_workflow import manifest
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
 from dicom_workflow.groundtruth import output, pages
 from dicom_workflow.groundtruth.access import Access
+from dicom_workflow.groundtruth.database import JournalUnavailableError
 from dicom_workflow.groundtruth.rows import Batch, Job, Object
 from dicom_workflow.groundtruth.store import ACTIVE, Store
 from dicom_workflow.labeling import handlers
@@ -69,21 +69,36 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="groundtruth-engine", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread after the step it is in."""
+    def stop(self, timeout_seconds: float | None = None) -> bool:
+        """End the thread after the step it is in; say whether it ended in time.
+
+        A step that is cut off is done again by the next process, so nothing is lost when it did not.
+        """
         self._ending.set()
         self._wake.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join(timeout_seconds)
+        return not (self._thread and self._thread.is_alive())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread is there and was not told to end."""
+        return bool(self._thread and self._thread.is_alive() and not self._ending.is_set())
 
     def wake(self) -> None:
         """Say that something happened: a job came, an object is complete, a stop was asked for."""
         self._wake.set()
 
     def _run(self) -> None:
+        was_away = False
         while not self._ending.is_set():
             try:
                 self.run_due()
+                was_away = False
+            except JournalUnavailableError as error:
+                if not was_away:
+                    _log.warning("the engine waits: %s", error)
+                was_away = True
             except Exception:  # noqa: BLE001 - a full disk, say: the thread must still be there when there is room again
                 _log.exception("the engine could not go on; it tries again")
             self._wake.wait(TICK_SECONDS)
@@ -101,7 +116,9 @@ class Engine:
                 self._trouble.pop(job.name, None)
             except JobFailure as error:
                 self._end(job.name, "Failed", str(error))
-            except (StorageError, sqlite3.OperationalError) as error:
+            except JournalUnavailableError:
+                raise  # no fault of this job, and nothing can be written down about it either
+            except StorageError as error:
                 self._try_later(job, error)
             except Exception as error:  # noqa: BLE001 - a bug in one job must not stop the others, and is seen in that one
                 _log.exception("job %s failed", job.name)

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.groundtruth import pages
+from dicom_workflow.groundtruth.database import JournalUnavailableError
 
 
 class Refusal(Exception):
@@ -74,6 +75,11 @@ def refuse(request: Request, error: Exception) -> Response:
     """Return what a refused request, or one for an address that is not there, gets."""
     if isinstance(error, Refusal):
         return error.response(request)
+    if isinstance(error, JournalUnavailableError):
+        text = "The service is back in a moment. What you have answered is safe; try again."
+        response = Refusal(503, "One moment", text, request.url.path, "Try again").response(request)
+        response.headers["retry-after"] = "5"
+        return response
     return Refusal(404, "Not found", "There is nothing at this address.").response(request)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from dicom_workflow.groundtruth.database import Database, Session
 from dicom_workflow.groundtruth.rows import Job, Task
 from dicom_workflow.groundtruth.store import Store
 
@@ -39,7 +38,7 @@ class Leases:
         with self._store.write(durable=False) as db:
             return self._lease(db, job, worker_id)
 
-    def _held(self, db: sqlite3.Connection, job: str, worker_id: str) -> Task | None:
+    def _held(self, db: Session | Database, job: str, worker_id: str) -> Task | None:
         row = db.execute(
             "SELECT t.* FROM tasks t JOIN objects o ON o.job = t.job AND o.number = t.number AND o.state = 'open'"
             " WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ? ORDER BY t.number LIMIT 1",
@@ -47,7 +46,7 @@ class Leases:
         ).fetchone()
         return Task(**row) if row else None
 
-    def _lease(self, db: sqlite3.Connection, job: Job, worker_id: str) -> Task | None:
+    def _lease(self, db: Session, job: Job, worker_id: str) -> Task | None:
         held = self._held(db, job.name, worker_id)
         if held:
             return held
@@ -83,15 +82,20 @@ class Leases:
             place. A late answer whose place is still free is accepted: nobody's work is thrown away without need.
         """
         now = self._store.clock()
-        with self._store.write() as db:
+
+        def keep(db: Session) -> tuple[str, Task | None]:
             outcome = self._accept(db, task, job, content, now)
             open_job = db.execute("SELECT 1 FROM jobs WHERE name = ? AND status = 'InProgress'", (job.name,)).fetchone()
             return outcome, self._lease(db, job, task.worker_id) if open_job else None
 
-    def _accept(self, db: sqlite3.Connection, task: Task, job: Job, content: str, now: float) -> str:
+        return self._store.transact(keep)
+
+    def _accept(self, db: Session, task: Task, job: Job, content: str, now: float) -> str:
         place = (task.job, task.number, task.worker_id)
-        if db.execute("SELECT 1 FROM answers WHERE job = ? AND number = ? AND worker_id = ?", place).fetchone():
-            return "repeated"
+        here = "SELECT content, submitted FROM answers WHERE job = ? AND number = ? AND worker_id = ?"
+        if kept := db.execute(here, place).fetchone():
+            # It may be this very one, written by a transaction whose end nobody heard of.
+            return "accepted" if (kept["content"], kept["submitted"]) == (content, now) else "repeated"
         row = db.execute(
             f"""SELECT o.state, t.state AS lease, t.accepted, t.expires, {_TAKEN} AS taken FROM objects o
                 JOIN tasks t ON t.task = :task JOIN jobs j ON j.name = o.job
@@ -115,5 +119,5 @@ class Leases:
     def answered_by(self, job: str, worker_id: str) -> int:
         """Return how many objects of a job a worker has answered."""
         return self._store.db.execute(
-            "SELECT count(*) FROM tasks WHERE job = ? AND worker_id = ? AND state = 'answered'", (job, worker_id)
-        ).fetchone()[0]
+            "SELECT count(*) AS count FROM tasks WHERE job = ? AND worker_id = ? AND state = 'answered'", (job, worker_id)
+        ).fetchone()["count"]

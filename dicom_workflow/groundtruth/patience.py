@@ -7,7 +7,8 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0
-"""How long a connection may go without a whole request head. Between two requests uvicorn's keep-alive of 5 seconds ends it."""
+"""How long a connection may go without a whole request head. Between two requests uvicorn's keep-alive ends it, which a load
+balancer wants to be longer than its own."""
 
 
 class ImpatientProtocol(H11Protocol):
@@ -18,7 +19,11 @@ class ImpatientProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start to look at the clock."""
         super().connection_made(transport)
-        self._looking = self.loop.call_later(HEAD_SECONDS, self._look, None)
+        self._looking = self.loop.call_later(self._head_seconds, self._look, None)
+
+    @property
+    def _head_seconds(self) -> float:
+        return max(HEAD_SECONDS, self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop looking."""
@@ -31,4 +36,4 @@ class ImpatientProtocol(H11Protocol):
         if is_waiting and self.cycle is waited_after:
             self.transport.close()
             return
-        self._looking = self.loop.call_later(HEAD_SECONDS, self._look, self.cycle if is_waiting else object())
+        self._looking = self.loop.call_later(self._head_seconds, self._look, self.cycle if is_waiting else object())

@@ -20,6 +20,7 @@ from dicom_workflow.groundtruth import pages
 from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
+from dicom_workflow.groundtruth.database import JournalUnavailableError
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.exchange import Refusal, form_of, html_response, local_path, posted, refuse
 from dicom_workflow.groundtruth.images import Images, image_uri, is_missing, second_image_uri
@@ -49,6 +50,7 @@ class Portal:
     def add_to(self, app: FastAPI) -> None:
         """Add the routes."""
         app.add_exception_handler(Refusal, refuse)
+        app.add_exception_handler(JournalUnavailableError, refuse)
         app.add_exception_handler(404, refuse)
         for path, method in (
             ("/", self.jobs),

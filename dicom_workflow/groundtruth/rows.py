@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,14 +94,14 @@ class GivenAnswer:
     submitted: float
 
 
-def job_of(row: sqlite3.Row) -> Job:
+def job_of(row: Mapping[str, Any]) -> Job:
     """Return the job of one row of the journal."""
     data = dict(row)
     categories = json.loads(data["categories"]) if data["categories"] else None
     return Job(**{**data, "request": json.loads(data["request"]), "categories": tuple(categories) if categories else None})
 
 
-def object_of(row: sqlite3.Row) -> Object:
+def object_of(row: Mapping[str, Any]) -> Object:
     """Return the object of one row of the journal."""
     data = dict(row)
     del data["job"]

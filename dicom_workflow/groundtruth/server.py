@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from dicom_workflow.errors import ServiceError, SettingsError
+from dicom_workflow.errors import SettingsError
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.api import Api
+from dicom_workflow.groundtruth.database import Database
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.images import Images
 from dicom_workflow.groundtruth.portal import Portal
+from dicom_workflow.groundtruth.sqlite import SqliteDatabase
 from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage
 
 JOURNAL = "journal.sqlite"
+ENGINE_SECONDS = 10.0
+"""How long a step of the engine may go on when the service is told to end."""
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -47,9 +50,23 @@ def folder_of(settings: Settings) -> Path:
     return settings.workspace / "groundtruth"
 
 
+def open_database(settings: Settings) -> Database:
+    """Return the database of the journal: the PostgreSQL of the settings, else a file of the workspace."""
+    if not settings.groundtruth_database:
+        return SqliteDatabase(folder_of(settings) / JOURNAL)
+    try:
+        from dicom_workflow.groundtruth.postgres import PostgresDatabase
+    except ImportError as error:
+        needed = "pip install 'psycopg[binary,pool]>=3.2,<4'"
+        raise SettingsError(f"GROUNDTRUTH_DATABASE_HOST: the driver is missing ({error}). Install it: {needed}.") from error
+    return PostgresDatabase(settings.groundtruth_database)
+
+
 def make_app(
     settings: Settings,
     *,
+    database: Database | None = None,
+    hosts: tuple[str, ...] = (),
     clock: Callable[[], float] = time.time,
     new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     storage: Storage | None = None,
@@ -60,6 +77,10 @@ def make_app(
     ----------
     settings : Settings
         Workspace, archive, object storage, region, and the key pair that may use SageMaker's interface.
+    database : Database, optional
+        Of the journal; what `open_database` gives when not given.
+    hosts : tuple of str
+        Names the service answers to, as a browser has them in its Host header; to any when empty.
     clock : callable
         Seconds since 1970.
     new_id : callable
@@ -72,7 +93,7 @@ def make_app(
     """
     if not settings.groundtruth_access_key or not settings.groundtruth_secret_key:
         raise SettingsError("expected GROUNDTRUTH_ACCESS_KEY and GROUNDTRUTH_SECRET_KEY: a pair of your own choice.")
-    store = Store(folder_of(settings) / JOURNAL, clock=clock, new_id=new_id)
+    store = Store(database or open_database(settings), clock=clock, new_id=new_id)
     access = Access(settings, storage)
     accounts = Accounts(store, settings.region)
     engine = Engine(store, access)
@@ -81,15 +102,37 @@ def make_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine.start()
         yield
-        engine.stop()
+        app.state.is_ended = engine.stop(ENGINE_SECONDS)
+
+    async def health() -> Response:
+        # Asked by whoever likes, as often as they like: it says one word and touches nothing.
+        ready = store.db.is_ready() and engine.is_running
+        return JSONResponse({"status": "ok" if ready else "unavailable"}, 200 if ready else 503)
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.engine, app.state.store = engine, store
     app.add_api_route("/", Api(settings, store, access, engine, accounts).handle, methods=["POST"], response_model=None)
-    app.add_api_route("/health", lambda: JSONResponse({"status": "ok"}), methods=["GET"], response_model=None)
+    app.add_api_route("/health", health, methods=["GET"], response_model=None)
     Portal(store, accounts, engine, Images(settings, access)).add_to(app)
+    if hosts:
+        app.add_middleware(_KnownHosts, hosts=hosts)
     app.add_middleware(_SecurityHeaders)
     return app
+
+
+class _KnownHosts:
+    """Refuses requests meant for another name. A health check comes from a load balancer, which knows none."""
+
+    def __init__(self, app: Asgi, hosts: tuple[str, ...]) -> None:
+        self._app = app
+        self._hosts = {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] != "/health":
+            host = Request(scope).headers.get("host", "").lower()
+            if not {host, host.rpartition(":")[0]} & self._hosts:
+                return await PlainTextResponse("Misdirected request", 421)(scope, receive, send)
+        return await self._app(scope, receive, send)
 
 
 class _SecurityHeaders:
@@ -104,6 +147,8 @@ class _SecurityHeaders:
                 headers = list(message["headers"])
                 given = {name for name, _ in headers}
                 headers.extend(_HEADERS)
+                if scope["scheme"] == "https":
+                    headers.append((b"strict-transport-security", b"max-age=31536000"))
                 if b"cache-control" not in given:
                     headers.append((b"cache-control", b"no-store"))
                 if b"content-security-policy" not in given:
@@ -112,26 +157,3 @@ class _SecurityHeaders:
             await send(message)
 
         await self._app(scope, receive, sending if scope["type"] == "http" else send)
-
-
-@contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the journal of a folder for this process; the system lets go of it when the process ends, however it ends.
-
-    Raises
-    ------
-    ServiceError
-        Another process has it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "lock").open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            stream.seek(0)
-            other = stream.read().strip()
-            raise ServiceError(f"{folder}: another labeling service (process {other}) works here already.") from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        yield

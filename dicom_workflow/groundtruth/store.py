@@ -1,7 +1,7 @@
-"""The journal of the labeling service: one SQLite file that knows every job, object, lease and accepted answer.
+"""The journal of the labeling service: a database that knows every job, object, lease and accepted answer.
 
-An answer is acknowledged only after its transaction is on disk (write-ahead log, ``synchronous=FULL``), so neither a killed
-process nor a lost plug takes it back. A lease may be lost without harm and is written with less ceremony.
+An answer is acknowledged only after its transaction is durable, so neither a killed process nor a lost plug takes it back. A
+lease may be lost without harm and is written with less ceremony.
 
 States of an object: ``pending`` (not handed out yet) → ``open`` (with the workers) → ``answered`` (all its answers are in) →
 ``labeled`` or ``failed``. ``present`` lines brought their label along, ``passed`` lines need no worker.
@@ -9,53 +9,26 @@ States of an object: ``pending`` (not handed out yet) → ``open`` (with the wor
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import secrets
-import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 from dicom_workflow.errors import ServiceError
+from dicom_workflow.groundtruth import tables
+from dicom_workflow.groundtruth.database import Database, OutcomeUnknownError, Session
 from dicom_workflow.groundtruth.rows import Batch, GivenAnswer, Job, Object, job_of, object_of
 
-SCHEMA_VERSION = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS workteams (
-    name TEXT PRIMARY KEY COLLATE NOCASE, request TEXT NOT NULL, created REAL NOT NULL, updated REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS workers (
-    worker_id TEXT PRIMARY KEY, name TEXT NOT NULL, salt BLOB NOT NULL, hash BLOB NOT NULL,
-    created REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS members (
-    workteam TEXT NOT NULL COLLATE NOCASE, worker_id TEXT NOT NULL, PRIMARY KEY (workteam, worker_id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS sessions (
-    token_hash BLOB PRIMARY KEY, worker_id TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS jobs (
-    name TEXT PRIMARY KEY COLLATE NOCASE, reference TEXT NOT NULL, request TEXT NOT NULL, status TEXT NOT NULL,
-    failure_reason TEXT NOT NULL DEFAULT '', created REAL NOT NULL, modified REAL NOT NULL,
-    template TEXT, categories TEXT, objects INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS objects (
-    job TEXT NOT NULL COLLATE NOCASE, number INTEGER NOT NULL, line TEXT NOT NULL, state TEXT NOT NULL, task_input TEXT,
-    iteration INTEGER, closed REAL, label TEXT, response_uri TEXT, reason TEXT, PRIMARY KEY (job, number)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS objects_by_state ON objects (job, state, number);
-CREATE TABLE IF NOT EXISTS batches (
-    job TEXT NOT NULL COLLATE NOCASE, iteration INTEGER NOT NULL, opened REAL NOT NULL, closed REAL,
-    state TEXT NOT NULL, PRIMARY KEY (job, iteration)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS tasks (
-    task TEXT PRIMARY KEY, job TEXT NOT NULL COLLATE NOCASE, number INTEGER NOT NULL, worker_id TEXT NOT NULL,
-    state TEXT NOT NULL, accepted REAL NOT NULL, expires REAL NOT NULL, UNIQUE (job, number, worker_id)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS tasks_held ON tasks (worker_id, job) WHERE state = 'held';
-CREATE TABLE IF NOT EXISTS answers (
-    job TEXT NOT NULL COLLATE NOCASE, number INTEGER NOT NULL, worker_id TEXT NOT NULL, content TEXT NOT NULL,
-    accepted REAL NOT NULL, submitted REAL NOT NULL, PRIMARY KEY (job, number, worker_id)) WITHOUT ROWID;
-"""
+PAGE_ROWS = 1000
+"""How many objects are read at once: a job has up to a hundred thousand."""
 
 ACTIVE = ("Initializing", "InProgress", "Stopping")
+
+
+T = TypeVar("T")
 
 
 class Store:
@@ -63,86 +36,82 @@ class Store:
 
     Parameters
     ----------
-    path : Path
-        The SQLite file; made when there is none.
+    db : Database
+        Where it is kept; used as it is for reading.
     clock : callable
         Seconds since 1970.
     new_id : callable
         Makes an id of a task or a job that cannot be guessed.
+
+    Raises
+    ------
+    ServiceError
+        The journal was made by another version.
     """
 
     def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
+        self, db: Database, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
     ) -> None:
-        self.path = path
+        self.db = db
         self.clock = clock
         self.new_id = new_id
-        self._local = threading.local()
-        self._writing = threading.RLock()
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.touch(mode=0o600)  # before SQLite does: its companion files take over the mode
-        with self.write() as db:
-            for statement in SCHEMA.split(";\n"):
-                db.execute(statement)
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('key', ?)", (secrets.token_hex(32),))
-        if self.meta("schema") != str(SCHEMA_VERSION):
-            found = self.meta("schema")
-            raise ServiceError(f"{path}: expected journal version {SCHEMA_VERSION}, got {found}. Use another workspace.")
+        with self.write() as session:
+            for statement in tables.statements():
+                session.execute(statement)
+            for key, value in (("schema", str(tables.SCHEMA_VERSION)), ("key", secrets.token_hex(32))):
+                session.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (key, value))
+        if (found := self.meta("schema")) != str(tables.SCHEMA_VERSION):
+            expected = f"expected journal version {tables.SCHEMA_VERSION}, got {found}"
+            raise ServiceError(f"{db.name}: {expected}. Use another workspace or database.")
 
-    @property
-    def db(self) -> sqlite3.Connection:
-        """This thread's connection, for reading."""
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=30, cached_statements=256)
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            self._local.connection = connection
-        return connection
+    def write(self, *, durable: bool = True) -> AbstractContextManager[Session]:
+        """One transaction. With `durable`, what it wrote outlives a crash when the block ends."""
+        return self.db.write(durable=durable)
 
-    @contextlib.contextmanager
-    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """One transaction. With `durable`, what it wrote is on disk when the block ends."""
-        with self._writing:
-            db = self.db
-            if not durable:
-                db.execute("PRAGMA synchronous = NORMAL")
-            try:
-                db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield db
-                except BaseException:
-                    db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-            finally:
-                if not durable:
-                    db.execute("PRAGMA synchronous = FULL")
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Do one durable transaction and return its result, also when the connection ends inside it.
+
+        Parameters
+        ----------
+        work : callable
+            Called again when nobody knows whether its first transaction was committed. So it looks, by a key that only this
+            request can have written, whether that is there already.
+
+        Raises
+        ------
+        JournalUnavailableError
+            The database does not answer.
+        """
+        try:
+            with self.write() as session:
+                return work(session)
+        except OutcomeUnknownError:
+            with self.write() as session:
+                return work(session)
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        """Let go of what this thread holds."""
+        self.db.close()
 
     def meta(self, key: str) -> str:
         """Return a value of the journal itself: `schema`, or `key`, the secret that signs links of this workspace."""
-        return self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
+        return self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()["value"]
 
     # Jobs
 
     def add_job(self, request: Mapping[str, Any]) -> Job | None:
         """Keep a new job, or return None when there is one of that name, whatever its case."""
-        now = self.clock()
-        with self.write() as db:
-            added = db.execute(
-                "INSERT OR IGNORE INTO jobs (name, reference, request, status, created, modified) VALUES (?, ?, ?, ?, ?, ?)",
-                (request["LabelingJobName"], self.new_id(), json.dumps(request), "Initializing", now, now),
-            ).rowcount
-        return self.job(request["LabelingJobName"]) if added else None
+        name, reference, now = request["LabelingJobName"], self.new_id(), self.clock()
+
+        def add(db: Session) -> bool:
+            db.execute(
+                "INSERT INTO jobs (name, reference, request, status, created, modified) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (name, reference, json.dumps(request), "Initializing", now, now),
+            )
+            return db.execute("SELECT reference FROM jobs WHERE name = ?", (name,)).fetchone()["reference"] == reference
+
+        return self.job(name) if self.transact(add) else None
 
     def job(self, name: str) -> Job | None:
         """Return a job by its name."""
@@ -192,18 +161,26 @@ class Store:
 
     def counts(self, name: str) -> dict[str, int]:
         """Return how many objects of a job are in each state."""
-        rows = self.db.execute("SELECT state, count(*) FROM objects WHERE job = ? GROUP BY state", (name,))
-        return {row[0]: row[1] for row in rows}
+        rows = self.db.execute("SELECT state, count(*) AS count FROM objects WHERE job = ? GROUP BY state", (name,))
+        return {row["state"]: row["count"] for row in rows}
 
-    def objects(self, name: str, *, state: str = "", iteration: int | None = None, limit: int = -1) -> Iterator[Object]:
+    def objects(
+        self, name: str, *, state: str = "", iteration: int | None = None, limit: int | None = None
+    ) -> Iterator[Object]:
         """Yield objects of a job in manifest order."""
-        rows = self.db.execute(
-            "SELECT * FROM objects WHERE job = :job AND (:state = '' OR state = :state)"
-            " AND (:iteration IS NULL OR iteration = :iteration) ORDER BY number LIMIT :limit",
-            {"job": name, "state": state, "iteration": iteration, "limit": limit},
-        )
-        for row in rows:
-            yield object_of(row)
+        wanted = {"job": name, **({"state": state} if state else {}), **({} if iteration is None else {"iteration": iteration})}
+        conditions = " AND ".join(f"{column} = :{column}" for column in wanted)
+        after, left = -1, limit
+        while left is None or left > 0:
+            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
+            rows = self.db.execute(
+                f"SELECT * FROM objects WHERE {conditions} AND number > :after ORDER BY number LIMIT :size",  # noqa: S608
+                {**wanted, "after": after, "size": size},
+            )
+            yield from map(object_of, rows)
+            if len(rows) < size:
+                return
+            after, left = rows[-1]["number"], None if left is None else left - size
 
     def object(self, name: str, number: int) -> Object | None:
         """Return one object of a job."""
@@ -224,12 +201,14 @@ class Store:
         now = self.clock()
         with self.write() as db:
             db.execute("INSERT INTO batches VALUES (?, ?, ?, NULL, 'open')", (name, iteration, now))
-            for number, state, task_input, reason in prepared:
-                db.execute(
-                    "UPDATE objects SET state = ?, task_input = ?, reason = ?, iteration = ?, closed = ?"
-                    " WHERE job = ? AND number = ?",
-                    (state, json.dumps(task_input), reason or None, iteration, now, name, number),
-                )
+            db.executemany(
+                "UPDATE objects SET state = ?, task_input = ?, reason = ?, iteration = ?, closed = ?"
+                " WHERE job = ? AND number = ?",
+                [
+                    (state, json.dumps(task_input), reason or None, iteration, now, name, number)
+                    for number, state, task_input, reason in prepared
+                ],
+            )
 
     def begin_closing(self, name: str, iteration: int) -> None:
         """Fix the moment a batch was closed: from now on it takes no answer, and its files have their names."""
@@ -246,24 +225,27 @@ class Store:
     def finish_batch(self, name: str, batch: Batch, results: Iterable[tuple[int, str, Any, str | None, str | None]]) -> None:
         """Keep what became of the objects of a batch: number, state, label, URI of the answers, reason."""
         with self.write() as db:
-            for number, state, label, response_uri, reason in results:
-                db.execute(
-                    "UPDATE objects SET state = ?, label = ?, response_uri = ?, reason = ?, closed = ?"
-                    " WHERE job = ? AND number = ?",
-                    (state, json.dumps(label), response_uri, reason, batch.closed, name, number),
-                )
+            db.executemany(
+                "UPDATE objects SET state = ?, label = ?, response_uri = ?, reason = ?, closed = ?"
+                " WHERE job = ? AND number = ?",
+                [
+                    (state, json.dumps(label), response_uri, reason, batch.closed, name, number)
+                    for number, state, label, response_uri, reason in results
+                ],
+            )
             db.execute("UPDATE batches SET state = 'done' WHERE job = ? AND iteration = ?", (name, batch.iteration))
 
     def answers(self, name: str, iteration: int) -> dict[int, list[GivenAnswer]]:
         """Return the answers of a batch by object, sorted by worker, so that the order of arrival leaves no trace."""
         rows = self.db.execute(
             "SELECT a.number, a.worker_id, a.content, a.accepted, a.submitted FROM answers a JOIN objects o"
-            " ON o.job = a.job AND o.number = a.number WHERE a.job = ? AND o.iteration = ? ORDER BY a.number, a.worker_id",
+            " ON o.job = a.job AND o.number = a.number WHERE a.job = ? AND o.iteration = ?",
             (name, iteration),
         )
         found: dict[int, list[GivenAnswer]] = {}
-        for row in rows:
-            found.setdefault(row["number"], []).append(GivenAnswer(**row))
+        # Sorted here, because every database has an order of texts of its own.
+        for given in sorted((GivenAnswer(**row) for row in rows), key=lambda given: (given.number, given.worker_id)):
+            found.setdefault(given.number, []).append(given)
         return found
 
     def exhausted(self, job: Job) -> bool:

@@ -44,7 +44,7 @@ class Workteams:
         with self._store.write() as db:
             if db.execute("SELECT 1 FROM workteams WHERE name = ?", (name,)).fetchone():
                 raise ApiError("ResourceInUse", f"The work team {name!r} already exists.")
-            if db.execute("SELECT count(*) FROM workteams").fetchone()[0] >= MAX_WORKTEAMS:
+            if db.execute("SELECT count(*) AS count FROM workteams").fetchone()["count"] >= MAX_WORKTEAMS:
                 raise ApiError("ResourceLimitExceeded", f"expected at most {MAX_WORKTEAMS} work teams.")
             db.execute("INSERT INTO workteams VALUES (?, ?, ?, ?)", (name, kept, now, now))
         return {"WorkteamArn": arn_of(name, self._region)}
@@ -55,7 +55,7 @@ class Workteams:
 
     def list(self, request: dict[str, Any], host: str) -> dict[str, Any]:
         """ListWorkteams."""
-        names = [row[0] for row in self._store.db.execute("SELECT name FROM workteams")]
+        names = [row["name"] for row in self._store.db.execute("SELECT name FROM workteams")]
         teams = [self._team(name) for name in names if request.get("NameContains", "").lower() in name.lower()]
         key = "WorkteamName" if request.get("SortBy") == "Name" else "CreateDate"
         teams.sort(key=lambda team: team[key], reverse=request.get("SortOrder") == "Descending")

@@ -1,0 +1,375 @@
+"""The journal in PostgreSQL, for a service without a disk of its own.
+
+The connection that writes holds an advisory lock of the database, and there is no other way to write. So whoever lost the
+lock, with its connection, cannot write; and what is read is read only while that connection stands. A thread looks after it:
+it connects again when the database was away, and ends the service when another one has the lock by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import logging
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg.adapt import AdaptersMap
+from psycopg.rows import dict_row
+from psycopg.types.string import StrDumperUnknown
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from dicom_workflow.groundtruth.database import (
+    Fetched,
+    JournalTakenError,
+    JournalUnavailableError,
+    OutcomeUnknownError,
+    Rows,
+    Values,
+)
+from dicom_workflow.settings import DatabaseAddress
+
+LOCK = int.from_bytes(hashlib.sha256(b"dicom-workflow/groundtruth/journal").digest()[:8], "big", signed=True)
+READERS = 8
+"""Most connections for reading; one more writes."""
+BEAT_SECONDS = 1.0
+PATIENCE_SECONDS = 5.0
+"""How long a request waits for a database that just restarted."""
+END_SECONDS = 3.0
+
+# A peer that is gone without a word is given up after half a minute on both sides; the server then lets go of the lock.
+_SERVER_OPTIONS = {
+    "synchronous_commit": "on",
+    "statement_timeout": "60s",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+    "gssencmode": "disable",
+    "target_session_attrs": "read-write",  # while a cluster fails over, its name still leads to what is a replica now
+}
+_WORDS = {" WITHOUT ROWID": "", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA", "%": "%%", "?": "%s"}
+
+_log = logging.getLogger(__name__)
+
+
+@cache
+def translated(sql: str) -> str:
+    """Return a statement of this package in PostgreSQL's words and psycopg's placeholders."""
+    for word, other in _WORDS.items():
+        sql = re.sub(rf"\b{word}\b" if word.isalpha() else re.escape(word), other, sql)
+    return re.sub(r":([a-z_]+)\b", r"%(\1)s", sql)
+
+
+def parameters_of(address: DatabaseAddress) -> dict[str, Any]:
+    """Return how libpq is to connect. Beyond this machine the server's certificate and name are always verified."""
+    parameters: dict[str, Any] = {
+        **_CONNECTION,
+        "host": address.host,
+        "port": address.port,
+        "dbname": address.name,
+        "user": address.user,
+        "password": address.password.reveal() or None,
+        "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_OPTIONS.items()),
+    }
+    if address.ca or not _is_this_machine(address.host):
+        parameters.update(sslmode="verify-full", sslrootcert=address.ca or "system")
+    return parameters
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.startswith("/")
+
+
+class _Text(StrDumperUnknown):
+    def dump(self, obj: str) -> Any:
+        # PostgreSQL has no place for NUL in a text. No name of ours holds one, so such a text finds nothing.
+        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+
+_ADAPTERS = AdaptersMap(psycopg.adapters)
+_ADAPTERS.register_dumper(str, _Text)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The connection that holds the lock, and those that read while it stands."""
+
+    writer: psycopg.Connection[Any]
+    readers: ConnectionPool[Any]
+
+
+class _Transaction:
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, values: Values = (), /) -> Rows:
+        return self._connection.execute(translated(sql).encode(), values)
+
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
+        self._connection.cursor().executemany(translated(sql).encode(), rows)
+
+
+class PostgresDatabase:
+    """A database that belongs to one labeling service at a time. It can be used inside `alone` only.
+
+    Parameters
+    ----------
+    address : DatabaseAddress
+        The user must own the database, or may create tables and a collation in it.
+    """
+
+    def __init__(self, address: DatabaseAddress) -> None:
+        self.name = f"postgresql://{address.host}:{address.port}/{address.name}"
+        self._on_taken: Callable[[], None] = lambda: None
+        self._parameters = parameters_of(address)
+        # The server shows it to whoever asks who holds the lock.
+        self._own_name = f"groundtruth {socket.gethostname()[:40]}/{os.getpid()}/{os.urandom(2).hex()}"
+        self._writing = threading.RLock()
+        self._changed = threading.Condition()
+        self._held: _Held | None = None
+        self._taken: JournalTakenError | None = None
+        self._ending = threading.Event()
+        self._look = threading.Event()
+
+    # Reading and writing
+
+    def execute(self, sql: str, values: Values = (), /) -> Fetched:
+        """Read, over one of a few connections; once more when the first try meets one that is broken."""
+        for is_last in (False, True):
+            held = self._current()
+            try:
+                with held.readers.connection() as connection:
+                    return Fetched(connection.execute(translated(sql).encode(), values))
+            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+                self._look.set()
+                if is_last:
+                    raise self._unavailable(error) from error
+        raise AssertionError("unreachable")
+
+    @contextlib.contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[_Transaction]:
+        """One transaction, over the connection that holds the lock."""
+        with self._writing:
+            held = self._begin(durable=durable)
+            try:
+                yield _Transaction(held.writer)
+            except BaseException as error:
+                self._roll_back(held)
+                if _is_outage(error):
+                    raise self._unavailable(error) from error
+                raise
+            self._commit(held)
+
+    def _begin(self, *, durable: bool) -> _Held:
+        begin = b"BEGIN" if durable else b"BEGIN; SET LOCAL synchronous_commit TO off"
+        for is_last in (False, True):
+            held = self._current()
+            try:
+                held.writer.execute(begin)
+            except psycopg.Error as error:  # the database restarted since the last transaction
+                self._drop(held, error)
+                if is_last:
+                    raise self._unavailable(error) from error
+            else:
+                return held
+        raise AssertionError("unreachable")
+
+    def _roll_back(self, held: _Held) -> None:
+        try:
+            held.writer.execute(b"ROLLBACK")
+        except psycopg.Error as error:
+            self._drop(held, error)
+
+    def _commit(self, held: _Held) -> None:
+        try:
+            ended = held.writer.execute(b"COMMIT").statusmessage
+        except psycopg.Error as error:
+            self._drop(held, error)
+            raise OutcomeUnknownError(f"{self.name}: the connection ended inside COMMIT.") from error
+        if ended != "COMMIT":  # the server answers so when a statement failed and nobody noticed
+            raise JournalUnavailableError(f"{self.name}: expected COMMIT, got {ended}. Nothing was written.")
+
+    def _current(self) -> _Held:
+        """Return the connections; wait a little for a database that is just coming back."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._held or self._taken or self._ending.is_set(), PATIENCE_SECONDS)
+            if self._held is None:
+                raise JournalUnavailableError(f"{self.name}: the journal does not answer now.")
+            return self._held
+
+    def _unavailable(self, error: BaseException) -> JournalUnavailableError:
+        return JournalUnavailableError(f"{self.name}: the journal does not answer now ({type(error).__name__}).")
+
+    # Holding the lock
+
+    @contextlib.contextmanager
+    def alone(self, *, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Hold the database for this process; the server lets go of it when the connection ends, however it ends."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                self._hold()
+                break
+            except (JournalTakenError, JournalUnavailableError) as error:
+                if time.monotonic() >= deadline:
+                    raise
+                _log.warning("waiting: %s", error)
+                time.sleep(BEAT_SECONDS)
+        watch = threading.Thread(target=self._watch, name="groundtruth-journal", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            self._ending.set()
+            self._look.set()
+            watch.join()
+            is_idle = self._writing.acquire(timeout=END_SECONDS)  # a request may still be at its last transaction
+            if self._held:
+                self._drop(self._held)
+            if is_idle:
+                self._writing.release()
+        if self._taken:
+            raise self._taken
+
+    def _hold(self) -> None:
+        """Connect, take the lock, and open the connections for reading."""
+        try:
+            writer = psycopg.connect(
+                **self._parameters, application_name=self._own_name, autocommit=True, row_factory=dict_row, context=_ADAPTERS
+            )
+        except psycopg.Error as error:
+            reason = str(error).strip().splitlines()[0]
+            raise JournalUnavailableError(f"{self.name}: the journal does not answer: {reason}") from error
+        try:
+            self._lock(writer)
+            writer.execute(
+                b"CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+            )
+            readers = self._readers()
+        except psycopg.Error as error:
+            writer.close()
+            raise self._unavailable(error) from error
+        except BaseException:
+            writer.close()
+            raise
+        with self._changed:
+            self._held = _Held(writer, readers)
+            self._changed.notify_all()
+
+    def _lock(self, writer: psycopg.Connection[Any]) -> None:
+        got = writer.execute("SELECT pg_try_advisory_lock(%s) AS got", (LOCK,)).fetchone()
+        if got and got["got"]:
+            return
+        # How an advisory lock of one 64-bit key looks in pg_locks.
+        holder = writer.execute(
+            "SELECT a.application_name AS name, coalesce(host(a.client_addr), 'its own machine') AS address,"
+            " a.backend_start AS since FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()"
+            " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+            " AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
+            (LOCK,),
+        ).fetchone()
+        if holder is None:
+            raise JournalUnavailableError(f"{self.name}: another labeling service let go of the journal just now.")
+        if holder["name"] == self._own_name:
+            raise JournalUnavailableError(f"{self.name}: the server has not noticed yet that an earlier connection ended.")
+        who = f"{holder['name']}, connected from {holder['address']} since {holder['since']:%Y-%m-%d %H:%M:%S %Z}"
+        raise JournalTakenError(f"{self.name}: another labeling service ({who}) works here already.")
+
+    def _readers(self) -> ConnectionPool[Any]:
+        def configure(connection: psycopg.Connection[Any]) -> None:
+            connection.execute(b"SET default_transaction_read_only TO on")
+
+        return ConnectionPool(
+            kwargs={
+                **self._parameters,
+                "application_name": f"{self._own_name} reads",
+                "autocommit": True,
+                "row_factory": dict_row,
+                "context": _ADAPTERS,
+            },
+            min_size=1,
+            max_size=READERS,
+            num_workers=1,
+            timeout=PATIENCE_SECONDS,
+            configure=configure,
+            check=ConnectionPool.check_connection,
+            name="groundtruth-readers",
+            open=True,
+        )
+
+    def _drop(self, held: _Held, error: BaseException | None = None) -> None:
+        with self._changed:
+            if self._held is not held:
+                return
+            self._held = None
+        if error is not None:
+            _log.warning("%s: the connection that holds the journal ended: %s", self.name, type(error).__name__)
+        held.writer.close()
+        held.readers.close(timeout=1)
+        self._look.set()
+
+    def _watch(self) -> None:
+        while not self._ending.is_set():
+            try:
+                self._beat()
+            except JournalTakenError as error:
+                _log.error("%s", error)
+                with self._changed:
+                    self._taken = error
+                    self._changed.notify_all()
+                self._on_taken()
+                return
+            except JournalUnavailableError:
+                pass  # who asks is told so, and the next beat tries again
+            self._look.wait(BEAT_SECONDS)
+            self._look.clear()
+
+    def _beat(self) -> None:
+        held = self._held
+        if held is None:
+            self._hold()
+            _log.warning("%s: the journal is held again", self.name)
+        elif self._writing.acquire(blocking=False):  # a transaction under way finds out by itself
+            try:
+                held.writer.execute(b"SELECT 1")
+            except psycopg.Error as error:
+                self._drop(held, error)
+            finally:
+                self._writing.release()
+
+    def when_taken(self, end: Callable[[], None]) -> None:
+        """Have `end` called when another service took the journal while the database was out of reach."""
+        self._on_taken = end
+
+    def is_ready(self) -> bool:
+        """Say whether the lock is held, as far as the last beat knows."""
+        return self._held is not None
+
+    def close(self) -> None:
+        """Nothing: connections belong to no thread."""
+
+
+def _is_outage(error: BaseException) -> bool:
+    # A replica that a failover left us with refuses to write, which psycopg does not count among the operational errors.
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.errors.ReadOnlySqlTransaction)

@@ -1,0 +1,134 @@
+"""A real PostgreSQL server in a folder of its own, which tests may crash; and a fresh database for each that asks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dicom_workflow.settings import DatabaseAddress, Secret
+
+USER = "postgres"
+
+
+def programs() -> Path | None:
+    """The folder with the server's programs: Debian keeps them off the path, one folder per version."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    on_path = shutil.which("initdb")
+    candidates = [*folders, *([Path(on_path).parent] if on_path else [])]
+    return next((folder for folder in candidates if (folder / "initdb").exists() and (folder / "pg_ctl").exists()), None)
+
+
+class PostgresServer:
+    """The server. It never runs as root, so root lends it to another user."""
+
+    def __init__(self, folder: Path, bin_folder: Path) -> None:
+        self.folder, self._bin = folder, bin_folder
+        self._numbers = itertools.count(1)
+        self._password = Secret(secrets.token_urlsafe(12))
+        self._user = "nobody" if os.geteuid() == 0 else None
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = listener.getsockname()[1]
+        self.ca = folder / "ca.pem"
+
+    def _do(self, program: str, *arguments: str, check: bool = True) -> None:
+        options = {"user": self._user, "group": "nogroup", "extra_groups": []} if self._user else {}
+        command = [str(self._bin / program) if program != "openssl" else program, *arguments]
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "TZ": "UTC"}
+        # Not through a pipe: the server would keep it open.
+        with (self.folder / "commands.log").open("ab") as log:
+            done = subprocess.run(
+                command, env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **options
+            )
+        if check and done.returncode:
+            raise AssertionError(f"{program} failed: {(self.folder / 'commands.log').read_text()[-2000:]}")
+
+    def make(self) -> None:
+        if self._user:
+            shutil.chown(self.folder, self._user, "nogroup")
+        word = self.folder / "password"
+        word.write_text(self._password.reveal())
+        word.chmod(0o644)
+        self._do("initdb", "-D", "data", "-U", USER, "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--no-sync")
+        self._certificate()
+        with (self.folder / "data/postgresql.conf").open("a") as config:
+            config.write(
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
+                "shared_buffers = 32MB\nmax_connections = 60\nssl = on\nssl_cert_file = '../server.pem'\n"
+                "ssl_key_file = '../server.key'\nlog_min_messages = warning\n"
+            )
+
+    def _certificate(self) -> None:
+        """For the name localhost alone, so that 127.0.0.1 is a wrong name."""
+        key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        self._do("openssl", "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Authority of the tests")
+        self._do("openssl", "req", *key[:-2], "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+        (self.folder / "extensions").write_text("subjectAltName=DNS:localhost\n")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "extensions")
+        self._do("openssl", "x509", "-req", "-in", "server.csr", "-out", "server.pem", *signing)
+
+    def start(self) -> None:
+        self._do("pg_ctl", "start", "-w", "-D", "data", "-l", "server.log", "-t", "30")
+
+    def crash(self) -> None:
+        """As if it were killed: nobody is told, nothing is flushed."""
+        self._do("pg_ctl", "stop", "-D", "data", "-m", "immediate", "-w")
+
+    def stop(self) -> None:
+        self._do("pg_ctl", "stop", "-D", "data", "-m", "immediate", "-w", check=False)
+
+    def sql(self, text: str, *, database: str = USER) -> list[tuple[object, ...]]:
+        """Do something as the administrator."""
+        import psycopg
+
+        with psycopg.connect(
+            host=str(self.folder),
+            port=self.port,
+            user=USER,
+            dbname=database,
+            password=self._password.reveal(),
+            autocommit=True,
+        ) as connection:
+            cursor = connection.execute(text.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def new_database(self) -> DatabaseAddress:
+        """A database and a user that owns it."""
+        name, password = f"journal_{next(self._numbers)}", secrets.token_urlsafe(12)
+        self.sql(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+        self.sql(f"CREATE DATABASE {name} OWNER {name}")
+        return DatabaseAddress(host="127.0.0.1", port=self.port, name=name, user=name, password=Secret(password))
+
+
+def environment_of(address: DatabaseAddress) -> dict[str, str]:
+    """The variables that name a database to a service."""
+    values = {**vars(address), "password": address.password.reveal()}
+    return {f"GROUNDTRUTH_DATABASE_{name.upper()}": str(value) for name, value in values.items()}
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server of this test run; a test that crashes it starts it again."""
+    found = programs()
+    if found is None:
+        pytest.skip("there is no PostgreSQL server here: scripts/system-packages postgresql")
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is needed to make the server's certificate")
+    # pytest's own folders are closed to other users.
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        server = PostgresServer(Path(name), found)
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
