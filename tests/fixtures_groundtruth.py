@@ -134,7 +134,7 @@ class Service:
         self.settings = settings_for(workspace, self.url)
         self.process: subprocess.Popen[bytes] | None = None
         self.log = workspace.parent / f"{workspace.name}-service.log"
-        self._environment = environment
+        self.environment = environment
 
     def start(self) -> Service:
         environment = {
@@ -144,7 +144,7 @@ class Service:
             "GROUNDTRUTH_ACCESS_KEY": KEY,
             "GROUNDTRUTH_SECRET_KEY": SECRET,
             "AWS_REGION": REGION,
-            **self._environment,
+            **self.environment,
         }
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "dicom_workflow.groundtruth", "--port", str(self.port)]

@@ -115,6 +115,13 @@ def environment_of(address: DatabaseAddress) -> dict[str, str]:
     return {f"GROUNDTRUTH_DATABASE_{name.upper()}": str(value) for name, value in values.items()}
 
 
+def database_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What a service needs to keep its journal in the kind of database that a fixture's parameter names."""
+    if request.param == "sqlite":
+        return {}
+    return environment_of(request.getfixturevalue("postgres").new_database())
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The server of this test run; a test that crashes it starts it again."""

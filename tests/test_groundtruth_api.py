@@ -28,6 +28,7 @@ from fixtures_groundtruth import (
     output_lines,
     running,
 )
+from fixtures_postgres import database_environment
 
 from dicom_workflow import manifest
 from dicom_workflow.errors import ServiceError
@@ -42,12 +43,12 @@ from dicom_workflow.storage import to_uri
 WORKER_ID = re.compile(r"private\.us-east-1\.[0-9a-f]{16}")
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     workspace = tmp_path_factory.mktemp("api") / "workspace"
     workspace.mkdir()
     make_images(workspace, 2)
-    with running(workspace) as started:
+    with running(workspace, **database_environment(request)) as started:
         started.make_team()
         yield started
 
@@ -277,7 +278,7 @@ def test_a_human_task_outside_the_limits_is_refused(service: Service, human: dic
 )
 def test_a_job_cannot_read_the_services_own_files(service: Service, path: str) -> None:
     link = service.workspace / "link"
-    if not link.exists():
+    if not link.is_symlink():
         link.symlink_to(service.workspace / "groundtruth")
     request = job_request(service.workspace, "thief")
     request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"] = f"file://{service.workspace}/{path}"
@@ -413,14 +414,24 @@ def test_a_new_password_ends_the_old_sessions_and_a_removed_worker_is_out(servic
     assert visitor.sign_in("visitor", "second password").status_code == 403
 
 
-def test_neither_the_journal_nor_the_log_holds_a_password_or_the_secret(service: Service) -> None:
-    kept = b"".join(path.read_bytes() for path in (service.workspace / "groundtruth").iterdir()) + service.log.read_bytes()
+def test_neither_the_journal_nor_the_log_holds_a_password_or_the_secret(
+    service: Service, request: pytest.FixtureRequest
+) -> None:
+    kept = service.log.read_bytes()
+    if name := service.environment.get("GROUNDTRUTH_DATABASE_NAME"):
+        server = request.getfixturevalue("postgres")
+        assert not (service.workspace / "groundtruth").exists()
+        for (table,) in server.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'public'", database=name):
+            kept += repr(server.sql(f"SELECT * FROM {table}", database=name)).encode()  # noqa: S608
+    else:
+        kept += b"".join(path.read_bytes() for path in (service.workspace / "groundtruth").iterdir())
+    assert b"reader-1" in kept
     assert KEY.encode() not in kept
     assert not any(word.encode() in kept for word in [SECRET, *(password.reveal() for password in PASSWORDS.values())])
 
 
 def test_two_services_do_not_share_a_workspace(service: Service) -> None:
-    other = Service(service.workspace)
+    other = Service(service.workspace, **service.environment)
     other.log = service.workspace.parent / "other.log"
     with pytest.raises(AssertionError, match=r"another labeling service .* works here already"):
         other.start()
