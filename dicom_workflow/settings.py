@@ -5,6 +5,7 @@ Settings flow one way: environment or ``.env`` file → `Settings` → function 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -142,7 +143,9 @@ class Settings:
             raise SettingsError(f"DICOM_WORKFLOW_TIMEOUT: expected a number of seconds above 0, got {self.timeout_seconds}.")
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, *, env_file: Path | None = None) -> Settings:
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, *, env_file: Path | None = None, follow: bool = True
+    ) -> Settings:
         """Return the settings of this environment.
 
         Parameters
@@ -152,6 +155,8 @@ class Settings:
         env_file : Path, optional
             A ``.env`` file whose values hold where the environment has none. When not given, ``.env`` in the current
             folder is read if it is there.
+        follow : bool
+            Take what is not said from the stacks of the deployment that ``DICOM_WORKFLOW_DEPLOYMENT`` names, see `from_stack`.
 
         Returns
         -------
@@ -167,6 +172,12 @@ class Settings:
             A value cannot be used; the message names the variable.
         """
         values = {**_read_env_file(env_file), **(os.environ if environ is None else environ)}
+        found = cls._from_values(values)
+        deployment = values.get("DICOM_WORKFLOW_DEPLOYMENT", "")
+        return _over_stack(found, deployment) if deployment and follow else found
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, str]) -> Settings:
         timeout = values.get("DICOM_WORKFLOW_TIMEOUT") or "60"
         try:
             timeout_seconds = float(timeout)
@@ -189,6 +200,52 @@ class Settings:
             timeout_seconds=timeout_seconds,
         )
 
+    @classmethod
+    def from_stack(cls, name: str, *, session: Any = None, workspace: Path | None = None) -> Settings:
+        """Return the settings of a deployment on AWS: addresses from its stacks' outputs, passwords from its secrets.
+
+        What stacks do not say (the timeout, certificate authorities of one's own) is read from the environment.
+
+        Parameters
+        ----------
+        name : str
+            Of the deployment, as given to ``dicom-workflow deploy --name``; its archive and labeling stacks are read.
+        session : boto3 Session, optional
+            One of the environment's credentials and region when not given.
+        workspace : Path, optional
+            That of the environment when not given.
+
+        Raises
+        ------
+        SettingsError
+            A stack, an output or a secret is missing or cannot be read; the message names it.
+        """
+        base = cls.from_env(follow=False)
+        if workspace is not None:
+            base = base.with_(workspace=workspace)
+        session = session or _session(base.region)
+        archive, labeling = _outputs(session, f"{name}-archive"), _outputs(session, f"{name}-labeling")
+        if archive.get("HealthImagingDatastoreId") and not archive.get("OrthancUrl"):
+            raise SettingsError(
+                f"stack {name}-archive: expected an output OrthancUrl, got a HealthImaging data store: images are "
+                "reached there with DICOMweb, not with these settings."
+            )
+        orthanc = _secret(session, _output(archive, f"{name}-archive", "OrthancSecretArn"), ("username", "password"))
+        place = _output(labeling, f"{name}-labeling", "GroundTruthUrl")
+        keys = {"access_key": "", "secret_key": ""}
+        if place != "aws":
+            keys = _secret(session, _output(labeling, f"{name}-labeling", "GroundTruthSecretArn"), tuple(keys))
+        return base.with_(
+            archive="orthanc",
+            orthanc_url=_output(archive, f"{name}-archive", "OrthancUrl").rstrip("/"),
+            orthanc_user=orthanc["username"],
+            orthanc_password=Secret(orthanc["password"]),
+            groundtruth_url=place.rstrip("/"),
+            groundtruth_access_key=keys["access_key"],
+            groundtruth_secret_key=Secret(keys["secret_key"]),
+            region=session.region_name,
+        )
+
     def labeling_at(self, place: str) -> Settings:
         """Return the settings with labeling in another place.
 
@@ -203,6 +260,64 @@ class Settings:
     def with_(self, **changes: Any) -> Settings:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
+
+
+def _over_stack(found: Settings, deployment: str) -> Settings:
+    """The settings of a deployment, with what the environment says of each service before what its stacks say."""
+    names: tuple[str, ...] = ()
+    if found.orthanc_url or found.archive == "folder":
+        names += ("archive", "orthanc_url", "orthanc_user", "orthanc_password")
+    if found.groundtruth_url:
+        names += ("groundtruth_url", "groundtruth_access_key", "groundtruth_secret_key")
+    if len(names) == 7:
+        return found
+    stack = Settings.from_stack(deployment, session=_session(found.region), workspace=found.workspace)
+    own = ("s3_url", "ca_bundle", "timeout_seconds", *names)
+    return stack.with_(**{name: getattr(found, name) for name in own})
+
+
+def _session(region: str) -> Any:
+    import boto3  # only who asks AWS needs it
+
+    return boto3.Session(region_name=region)
+
+
+def _outputs(session: Any, stack: str) -> dict[str, str]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        said = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            way = "Deploy it with `dicom-workflow deploy`, or look at `dicom-workflow status`."
+            raise SettingsError(f"stack {stack}: expected a stack in {session.region_name}, found none. {way}") from None
+        raise SettingsError(f"stack {stack}: AWS answered {error.response.get('Error', {}).get('Code')}.") from error
+    except BotoCoreError as error:
+        raise SettingsError(f"stack {stack}: AWS could not be asked: {error}") from error
+    return {item["OutputKey"]: item["OutputValue"] for item in said.get("Outputs", ())}
+
+
+def _output(outputs: Mapping[str, str], stack: str, name: str) -> str:
+    if not outputs.get(name):
+        raise SettingsError(f"stack {stack}: expected an output {name}, found none. Deploy it again; it may be half deployed.")
+    return outputs[name]
+
+
+def _secret(session: Any, arn: str, names: tuple[str, ...]) -> dict[str, str]:
+    """The named texts of a secret, which is a JSON object; no message repeats what is in it."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        text = session.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+        found = {name: str(json.loads(text)[name]) for name in names}
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code")
+        raise SettingsError(f"secret {arn}: AWS answered {code}. May this role read it, and use its key?") from None
+    except BotoCoreError as error:
+        raise SettingsError(f"secret {arn}: AWS could not be asked: {error}") from error
+    except (KeyError, TypeError, ValueError):
+        raise SettingsError(f"secret {arn}: expected JSON with {' and '.join(names)}, got something else.") from None
+    return found
 
 
 def _is_web_address(text: str) -> bool:

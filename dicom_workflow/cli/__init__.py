@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from dicom_workflow import __version__
-from dicom_workflow.cli import evaluation, images, labeling, notebooks, prediction, serving, training
+from dicom_workflow.cli import evaluation, images, labeling, notebooks, prediction, serving, stacks, training
 from dicom_workflow.cli.words import Run
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.settings import Settings
@@ -32,6 +32,9 @@ examples:
   dicom-workflow serve local model.tar.gz
   dicom-workflow serve endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
   dicom-workflow run --parameters notebooks/parameters/aws.yaml
+  dicom-workflow deploy --dry-run --parameters deployment.yaml
+  dicom-workflow deploy --parameters deployment.yaml
+  dicom-workflow status --write aws.yaml
   dicom-workflow demo
   dicom-workflow demo --data ~/images --truth ~/truth.csv
 
@@ -48,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A closed terminal or `kill` ends like Ctrl-C: services are stopped, partial results stay whole.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = options.run(Settings.from_env(), options)
+        result = options.run(Settings.from_env(follow=getattr(options, "follows_deployment", True)), options)
     except WorkflowError as error:
         print(f"dicom-workflow {options.command}: {error}", file=sys.stderr)
         return 1
@@ -80,6 +83,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for room in (images, labeling, training, prediction, evaluation, serving, notebooks):
+    for room in (images, labeling, training, prediction, evaluation, serving, notebooks, stacks):
         room.add(command)
     return parser

@@ -1,0 +1,199 @@
+"""The AWS home of the workflow: `deploy`, `status` and `destroy` of its CloudFormation stacks."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow.cli.words import Command, say
+from dicom_workflow.errors import DeployError
+from dicom_workflow.settings import Settings
+
+
+def add(command: Command) -> None:
+    """Add the commands of this room."""
+    deploy = command("deploy", _deploy, "make or change the stacks of a deployment on AWS, each change shown first")
+    deploy.add_argument("stacks", nargs="*", metavar="STACK", help="foundation, network, archive, … (default: all, in order)")
+    _add_place(deploy)
+    deploy.add_argument("--parameters", type=Path, metavar="FILE", help="YAML file of stack parameters")
+    deploy.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one stack parameter")
+    deploy.add_argument("--dry-run", action="store_true", help="show what would be made and what it costs; needs no account")
+    deploy.add_argument("--yes", action="store_true", help="agree to every change that loses no data")
+    deploy.add_argument(
+        "--allow-replacement",
+        action="append",
+        default=[],
+        metavar="LOGICAL_ID",
+        help="let this resource be replaced or removed although it holds data",
+    )
+    deploy.add_argument("--dependencies", type=Path, metavar="FOLDER", help="wheels for notebooks that reach no package index")
+    deploy.add_argument("--no-images", action="store_true", help="build no container images; what needs one is left out")
+
+    status = command("status", _status, "show the stacks of a deployment; exit code 1 when one is half deployed")
+    _add_place(status)
+    status.add_argument("--drift", action="store_true", help="compare each stack with what is really there")
+    status.add_argument("--write", type=Path, metavar="FILE", help="write the parameters of the notebooks, as YAML")
+
+    destroy = command("destroy", _destroy, "remove the stacks of a deployment; data stay unless that is asked for twice")
+    _add_place(destroy)
+    destroy.add_argument("--delete-data", action="store_true", help="delete data too; the deployment's name must be typed")
+    destroy.add_argument("--yes", action="store_true", help="agree to removing the stacks, not to deleting data")
+    destroy.add_argument("--yes-delete-data-of", default="", metavar="NAME", help="the name, where nobody is there to type it")
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(follows_deployment=False)
+    parser.add_argument("--name", default="dicom-workflow", help="name of the deployment (default: dicom-workflow)")
+    parser.add_argument("--region", default="", help="region of AWS (default: that of the environment)")
+    parser.add_argument("--templates", type=Path, metavar="FOLDER", help="templates of your own (default: cfn/)")
+    parser.add_argument("--poll-seconds", type=float, default=5.0, help="between two looks at a stack (default: 5)")
+
+
+def _deployment(settings: Settings, options: argparse.Namespace) -> Any:
+    import boto3
+
+    from dicom_workflow.stacks.catalog import templates_folder
+    from dicom_workflow.stacks.cloud import Cloud
+    from dicom_workflow.stacks.deployment import Deployment
+
+    # AWS_REGION is read by `Settings`, AWS's configuration files by boto3.
+    configured = boto3.Session().region_name if settings.region == "us-east-1" else ""
+    session = boto3.Session(region_name=options.region or configured or settings.region)
+    cloud = Cloud(session, poll_seconds=options.poll_seconds)
+    agrees = getattr(options, "yes", False)
+    return Deployment(
+        options.name, cloud, say, lambda question: agrees or ask(question), options.templates or templates_folder()
+    )
+
+
+def ask(question: str) -> bool:
+    """Return whether a person at the terminal says yes.
+
+    Raises
+    ------
+    DeployError
+        Nobody is there.
+    """
+    if not sys.stdin.isatty():
+        raise DeployError(f"{question} Nobody is at the terminal to answer. Run it with --yes to agree beforehand.")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _again(options: argparse.Namespace) -> str:
+    """The command line as it was given, so that it can be repeated; values stay out of it where they may be secret."""
+    words = ["dicom-workflow", "deploy", *options.stacks]
+    if options.name != "dicom-workflow":
+        words += ["--name", options.name]
+    for flag in ("region", "templates", "parameters", "dependencies"):
+        if getattr(options, flag):
+            words += [f"--{flag}", str(getattr(options, flag))]
+    line = shlex.join(words)
+    return line + "".join(f" --set {shlex.quote(name)} …" for name, _ in options.set)
+
+
+def _deploy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.stacks import operations
+    from dicom_workflow.stacks.parameters import Given
+
+    request = operations.Request(
+        settings,
+        stacks=options.stacks,
+        given=Given.read(options.parameters, options.set),
+        allowed=options.allow_replacement,
+        dependencies=options.dependencies,
+        again=_again(options),
+        with_images=not options.no_images,
+    )
+    deployment = _deployment(settings, options)
+    return operations.dry_run(deployment, request) if options.dry_run else operations.deploy(deployment, request)
+
+
+def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow import notebook
+    from dicom_workflow.stacks import status
+    from dicom_workflow.stacks.changes import table
+
+    deployment = _deployment(settings, options)
+    standing = status.read(deployment)
+    differences = status.drift(deployment, standing) if options.drift else {}
+    if differences:
+        standing = status.read(deployment)
+    say(table(status.HEADINGS, standing.rows()))
+    for state in standing.states.values():
+        if state and state.outputs:
+            say(f"\n{state.name}\n" + table(("output", "value"), sorted(state.outputs.items())))
+    for stack, rows in differences.items():
+        say(
+            f"\n{stack} differs from its template:\n" + table(("resource", "type", "how", "what"), rows)
+            if rows
+            else f"{stack}: no drift"
+        )
+    if options.write:
+        status.write_notebook_parameters(deployment, options.write, notebook.folder() / "parameters" / "aws.yaml")
+        say(f"{options.write}: parameters of the notebooks")
+    problems = standing.half_deployed
+    for problem in problems:
+        say(f"half deployed: {problem}")
+    for caution in standing.cautions:
+        say(caution)
+    if problems:
+        say(f"`{deployment.command('deploy')}` goes on with a deployment, `{deployment.command('destroy')}` with a removal")
+    return {"ok": not problems, "stacks": standing.to_json(), "drift": differences}
+
+
+def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.stacks import removal
+    from dicom_workflow.stacks.changes import table
+
+    deployment = _deployment(settings, options)
+    if options.yes_delete_data_of and options.yes_delete_data_of != options.name:
+        raise DeployError(
+            f"--yes-delete-data-of: expected {options.name!r}, the name of the deployment, got another. Nothing was changed."
+        )
+    if options.yes_delete_data_of and not options.delete_data:
+        raise DeployError("--yes-delete-data-of: expected --delete-data with it. Nothing was changed.")
+    who = deployment.cloud.identity
+    say(f"account {who['Account']}, region {deployment.cloud.region}, as {who['Arn']}; deployment {deployment.name}")
+    found = removal.inventory(deployment)
+    if not found.stacks and not found.stays:
+        say("nothing of it stands")
+        return {"ok": True, "deleted": [], "left": []}
+    if found.stacks:
+        say("goes, in this order: " + ", ".join(f"{state.name} ({state.status})" for _, state in found.stacks))
+        say(f"{found.goes} resources with them")
+    if found.stays:
+        say("\nstays:" if not options.delete_data else "\nWILL BE DELETED WITH ALL DATA IN IT:")
+        say(table(("stack", "logical id", "type", "address"), [item.row() for item in found.stays]))
+    if options.delete_data:
+        _must_type(options)
+    elif found.stacks and not deployment.ask("Remove these stacks?"):
+        raise DeployError("not done: nothing was changed.")
+    removal.remove(deployment, found)
+    left = removal.delete_data(deployment, found.stays) if options.delete_data else [(item, "kept") for item in found.stays]
+    if left:
+        say(
+            "\nleft:\n"
+            + table(("stack", "type", "address", "why"), [(item.stack, item.type, item.physical_id, why) for item, why in left])
+        )
+    return {
+        "ok": not (options.delete_data and left),
+        "deleted": [state.name for _, state in found.stacks],
+        "left": [{"type": item.type, "address": item.physical_id, "why": why} for item, why in left],
+    }
+
+
+def _must_type(options: argparse.Namespace) -> None:
+    if options.yes_delete_data_of == options.name:
+        return
+    if not sys.stdin.isatty():
+        raise DeployError(
+            f"--delete-data: expected somebody to type the deployment's name, or --yes-delete-data-of {options.name}. "
+            "Nothing was changed."
+        )
+    print(f"Type {options.name} to delete all this data: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip() != options.name:
+        raise DeployError("that is not the deployment's name: nothing was changed.")

@@ -1,0 +1,236 @@
+"""What stacks need besides their templates: Lambda packages, build contexts, wheels and notebooks, named by their content.
+
+The same code gives the same bytes and so the same key: a stack changes only when its code did, and what is there already is not
+sent again. An object counts as there when it was read back and its SHA-256 is the one that was built.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow import __version__, deploy
+from dicom_workflow.deploy.staging import PACKAGE
+from dicom_workflow.errors import DeployError, ObjectNotFoundError, VerificationError
+from dicom_workflow.storage import Storage
+
+CHECKOUT = PACKAGE.parent
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_SKIPPED = ("__pycache__", ".ipynb_checkpoints")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something that is uploaded under a name made of its content."""
+
+    parameter: str
+    """The stack parameter that takes the value."""
+    value: str
+    """A key, or the prefix that several artifacts share."""
+    key: str
+    path: Path
+    sha256: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, parameter: str, path: Path, key: str, *, value: str = "") -> Artifact:
+        """Return the artifact of a file; ``{sha}`` in its key becomes the first 16 digits of its SHA-256."""
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        key = key.replace("{sha}", sha256[:16])
+        return cls(parameter, value or key, key, path, sha256, path.stat().st_size)
+
+
+def build(
+    folder: Path, *, dependencies: Path | None = None, stacks: Iterable[str] = ("labeling", "training", "notebook")
+) -> list[Artifact]:
+    """Build what some stacks need in an empty folder, and return it.
+
+    Parameters
+    ----------
+    folder : Path
+        For the files; they are needed until they are uploaded.
+    dependencies : Path, optional
+        Folder of wheels of other packages, as ``pip download`` fills it, for notebooks without a way to a package index.
+    stacks : iterable of str
+
+    Raises
+    ------
+    DeployError
+        There is no checkout around the package, or `dependencies` holds no wheels.
+    """
+    makers: dict[str, Callable[[Path], list[Artifact]]] = {
+        "labeling": _for_labeling,
+        "training": _for_training,
+        "notebook": lambda place: _for_notebook(place, dependencies),
+    }
+    found = []
+    for stack in stacks:
+        if stack in makers:
+            (folder / stack).mkdir(parents=True)
+            found += makers[stack](folder / stack)
+    return found
+
+
+def values(artifacts: Iterable[Artifact]) -> dict[str, str]:
+    """Return the value of each parameter that takes an artifact."""
+    return {artifact.parameter: artifact.value for artifact in artifacts}
+
+
+def upload(artifacts: Iterable[Artifact], bucket: str, storage: Storage, said: Callable[[str], None]) -> None:
+    """Put artifacts into a bucket, each one read back; what is there and whole is left as it is.
+
+    Raises
+    ------
+    VerificationError
+        What was read back is not what was sent.
+    """
+    for artifact in artifacts:
+        uri = f"s3://{bucket}/{artifact.key}"
+        if _stored(uri, storage) == artifact.sha256:
+            said(f"{artifact.key}: there already")
+            continue
+        with storage.writer(uri) as target, artifact.path.open("rb") as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                target.write(block)
+        stored = _stored(uri, storage)
+        if stored != artifact.sha256:
+            raise VerificationError(
+                f"{uri}: expected to read back SHA-256 {artifact.sha256}, got {stored or 'nothing'}. Deploy again."
+            )
+        said(f"{artifact.key}: {artifact.size_bytes:,} bytes uploaded and read back")
+
+
+def _stored(uri: str, storage: Storage) -> str:
+    """The SHA-256 of what is there now, empty when nothing is."""
+    digest = hashlib.sha256()
+    try:
+        with storage.open(uri) as stream:
+            for block in iter(lambda: stream.read(1 << 20), b""):
+                digest.update(block)
+    except ObjectNotFoundError:
+        return ""
+    return digest.hexdigest()
+
+
+def _for_labeling(folder: Path) -> list[Artifact]:
+    found = []
+    for kind, parameter in (("pre_annotation", "PreAnnotationKey"), ("post_annotation", "PostAnnotationKey")):
+        path = folder / f"{kind}.zip"
+        path.write_bytes(deploy.build_lambda_zip(kind))
+        found.append(Artifact.of(parameter, path, f"lambda/{kind}-{{sha}}.zip"))
+    context = zip_files(folder / "twin.zip", twin_context())
+    return [*found, Artifact.of("TwinContextKey", context, "twin/context-{sha}.zip")]
+
+
+def _for_training(folder: Path) -> list[Artifact]:
+    with tempfile.TemporaryDirectory() as place:
+        staged = deploy.stage_image(Path(place) / "context")
+        context = zip_files(folder / "inference.zip", _below(staged))
+    return [Artifact.of("InferenceContextKey", context, "inference/context-{sha}.zip")]
+
+
+def _for_notebook(folder: Path, dependencies: Path | None) -> list[Artifact]:
+    books = zip_files(folder / "notebooks.zip", notebook_files())
+    wheels = [build_wheel(folder), *_wheels_in(dependencies)]
+    requirements = CHECKOUT / "requirements.txt"
+    # One prefix for all of them, which says of what versions they are.
+    digest = hashlib.sha256()
+    for path in [*sorted(wheels, key=lambda path: path.name), requirements]:
+        digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    prefix = f"wheels/{digest.hexdigest()[:16]}/"
+    files = [Artifact.of("WheelsPrefix", path, prefix + path.name, value=prefix) for path in [*wheels, requirements]]
+    return [*files, Artifact.of("NotebooksKey", books, "notebooks-{sha}.zip")]
+
+
+def _wheels_in(dependencies: Path | None) -> list[Path]:
+    if dependencies is None:
+        return []
+    found = sorted(dependencies.glob("*.whl"))
+    if not found:
+        raise DeployError(f"--dependencies: expected a folder of wheels, as `pip download` fills it, got {dependencies}.")
+    return found
+
+
+def twin_context() -> dict[str, bytes]:
+    """Return the build context of the self-hosted labeling service's image, by path."""
+    folder = CHECKOUT / "docker"
+    if not (folder / "twin.Dockerfile").is_file():
+        raise DeployError(f"expected the images' build files in {folder}, found none. Run from a checkout of the project.")
+    files = {"Dockerfile": (folder / "twin.Dockerfile").read_bytes()}
+    return {**files, **package_files()}
+
+
+def notebook_files() -> dict[str, bytes]:
+    """Return the notebooks and the training script that they start, by their paths in a checkout."""
+    found = {}
+    for name in ("notebooks", "source"):
+        found.update({f"{name}/{path}": content for path, content in _below(CHECKOUT / name).items()})
+    if not found:
+        raise DeployError(f"expected notebooks and source in {CHECKOUT}, found none. Run from a checkout of the project.")
+    return found
+
+
+def package_files() -> dict[str, bytes]:
+    """Return every file of this package, by its path below the folder that holds the package."""
+    return {f"{PACKAGE.name}/{path}": content for path, content in _below(PACKAGE).items()}
+
+
+def _below(folder: Path) -> dict[str, bytes]:
+    """The files of a folder by path; no compiled code, and no hidden file: an editor's copy may hold anything."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    inner = ((path.relative_to(folder), path) for path in paths)
+    return {
+        place.as_posix(): path.read_bytes()
+        for place, path in inner
+        if not any(part in _SKIPPED or part.startswith(".") for part in place.parts)
+    }
+
+
+def zip_files(path: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files into a zip that has the same bytes whenever they have, and return its path."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(files.items()):
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, content)
+    return path
+
+
+def build_wheel(folder: Path) -> Path:
+    """Write this package as a wheel into a folder, the same bytes whenever the code is the same, and return its path.
+
+    setuptools would write into the checkout and stamp the time on files; a pure Python wheel is a zip with four files more.
+    """
+    info = f"dicom_workflow-{__version__}.dist-info"
+    files = package_files()
+    files[f"{info}/METADATA"] = "\n".join(
+        ("Metadata-Version: 2.1", "Name: dicom-workflow", f"Version: {__version__}", "Requires-Python: >=3.11", "")
+    ).encode()
+    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: dicom-workflow\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{info}/entry_points.txt"] = b"[console_scripts]\ndicom-workflow = dicom_workflow.cli:main\n"
+    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
+    return zip_files(folder / f"dicom_workflow-{__version__}-py3-none-any.whl", files)
+
+
+def _record(files: Mapping[str, bytes], itself: str) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(_recorded(files))
+    writer.writerow((itself, "", ""))
+    return text.getvalue().encode()
+
+
+def _recorded(files: Mapping[str, bytes]) -> Iterator[tuple[Any, ...]]:
+    for name, content in sorted(files.items()):
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        yield name, f"sha256={digest}", len(content)

@@ -1,0 +1,226 @@
+"""The two long commands from end to end: a deployment, and its dry run, which changes nothing and needs no account."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow.errors import DeployError
+from dicom_workflow.settings import Settings
+from dicom_workflow.stacks import artifacts, costs, images, plan, smoke, traps
+from dicom_workflow.stacks.artifacts import Artifact
+from dicom_workflow.stacks.changes import table
+from dicom_workflow.stacks.cloud import StackState
+from dicom_workflow.stacks.deployment import Deployment
+from dicom_workflow.stacks.parameters import Given
+from dicom_workflow.stacks.plan import Fed, Plan, PlannedStack
+from dicom_workflow.stacks.rollout import Rollout
+from dicom_workflow.storage import Storage
+
+
+@dataclass
+class Request:
+    """What a person asked to be deployed."""
+
+    settings: Settings
+    stacks: list[str] = field(default_factory=list)
+    given: Given = field(default_factory=Given)
+    allowed: Collection[str] = ()
+    dependencies: Path | None = None
+    again: str = "dicom-workflow deploy"
+    with_images: bool = True
+    """Build container images in AWS where a stack waits for one."""
+
+
+def dry_run(deployment: Deployment, request: Request) -> dict[str, Any]:
+    """Show what a deployment would do, in order and with its costs; AWS is asked to read, and only where there are credentials.
+
+    Raises
+    ------
+    DeployError
+        Something is wrong with templates or parameters.
+    """
+    offline = not deployment.cloud.has_credentials()
+    if offline:
+        deployment.say("no AWS credentials: nothing is asked of AWS, every stack counts as new")
+    else:
+        _say_identity(deployment)
+    with tempfile.TemporaryDirectory() as folder:
+        made = artifacts.build(Path(folder), dependencies=request.dependencies, stacks=_chosen(deployment, request))
+        found = _checked(deployment, request, artifacts.values(made), offline=offline)
+        _say_artifacts(deployment, made)
+    for planned in found.stacks:
+        _say_planned(deployment, planned)
+    for line in costs.note({planned.stack: planned.evaluation for planned in found.stacks}, deployment.cloud.region):
+        deployment.say(line)
+    deployment.say("dry run: nothing was changed")
+    return {
+        "ok": True,
+        "offline": offline,
+        "stacks": [planned.stack for planned in found.stacks],
+        "resources": {planned.stack: len(planned.evaluation.resources()) for planned in found.stacks},
+        "artifacts": {artifact.key: artifact.sha256 for artifact in made},
+    }
+
+
+def deploy(deployment: Deployment, request: Request) -> dict[str, Any]:
+    """Make or change the stacks of a deployment, in order, and look whether they do what they are for.
+
+    Raises
+    ------
+    DeployError
+        Something was wrong before anything was changed, or a stack failed; the message says how to go on.
+    """
+    _say_identity(deployment)
+    rollout = Rollout(deployment, request.allowed, request.again)
+    results: list[smoke.Result] = []
+    with tempfile.TemporaryDirectory() as folder:
+        made = artifacts.build(Path(folder), dependencies=request.dependencies, stacks=_chosen(deployment, request))
+        found = _checked(deployment, request, artifacts.values(made), offline=False)
+        plan.ask_cloudformation(deployment, [planned.stack for planned in found.stacks])
+        waiting = list(made)
+        for planned in found.stacks:
+            if planned.stack != "foundation" and waiting:
+                _upload(deployment, request, waiting)
+                waiting = []
+            state = _deploy_one(deployment, request, rollout, planned.stack, made)
+            results += smoke.check(deployment.cloud, planned.stack, state, ca_bundle=request.settings.ca_bundle)
+        if waiting and any(planned.stack == "foundation" for planned in found.stacks):
+            _upload(deployment, request, waiting)
+    return _report(deployment, found, rollout, results)
+
+
+def _chosen(deployment: Deployment, request: Request) -> list[str]:
+    return [stack for stack in deployment.templates if stack in request.stacks or not request.stacks]
+
+
+def _say_identity(deployment: Deployment) -> None:
+    who = deployment.cloud.identity
+    deployment.say(f"account {who['Account']}, region {deployment.cloud.region}, as {who['Arn']}; deployment {deployment.name}")
+
+
+def _checked(deployment: Deployment, request: Request, artifact_values: Mapping[str, str], *, offline: bool) -> Plan:
+    found = plan.make(deployment, request.stacks, request.given, artifact_values, offline=offline)
+    for stack in found.skipped:
+        deployment.say(f"{stack}: left out, because what it would make was given")
+    problems = plan.template_problems(deployment, [planned.stack for planned in found.stacks])
+    if not offline:
+        wrong, notes = traps.find(deployment.cloud, found)
+        problems += wrong
+        for note in notes:
+            deployment.say(f"note: {note}")
+    if problems:
+        raise DeployError("nothing was changed:\n  " + "\n  ".join(problems))
+    return found
+
+
+def _say_artifacts(deployment: Deployment, made: list[Artifact]) -> None:
+    if made:
+        rows = [(artifact.key, f"{artifact.size_bytes:,}", artifact.sha256) for artifact in made]
+        deployment.say("\nartifacts:\n" + table(("key", "bytes", "SHA-256"), rows))
+
+
+def _say_planned(deployment: Deployment, planned: PlannedStack) -> None:
+    resources = planned.evaluation.resources()
+    by_type: dict[str, list[str]] = {}
+    for name, item in resources.items():
+        by_type.setdefault(str(item["Type"]), []).append(name)
+    stands = planned.state and planned.state.exists
+    what = (
+        f"stands ({planned.state.status}); a change set will say what changes"
+        if planned.state and stands
+        else "would be created"
+    )
+    kept = " under termination protection" if planned.is_protected else ""
+    deployment.say(f"\n{deployment.stack_name(planned.stack)}: {what}: {len(resources)} resources{kept}")
+    rows = [(str(len(names)), kind, ", ".join(names)) for kind, names in sorted(by_type.items())]
+    deployment.say(table(("count", "type", "logical ids"), rows))
+    chosen = [(name, value.shown(), value.source) for name, value in planned.values.items() if value.source != "default"]
+    if chosen:
+        deployment.say(table(("parameter", "value", "from"), chosen))
+
+
+def _fed(deployment: Deployment, stack: str, made: list[Artifact]) -> Fed:
+    """What earlier stacks and artifacts hand to a stack, as it stands now."""
+    found: Fed = {name: (value, "artifact of this checkout") for name, value in artifacts.values(made).items()}
+    for earlier in deployment.templates:
+        if earlier == stack:
+            break
+        for name, value in plan.standing(deployment.find(earlier)).items():
+            found[name] = (value, f"output of {earlier}")
+    return found
+
+
+def _deploy_one(deployment: Deployment, request: Request, rollout: Rollout, stack: str, made: list[Artifact]) -> StackState:
+    state = _apply(deployment, request, rollout, stack, made)
+    build = images.BUILDS.get(stack)
+    if not request.with_images or build is None or build.project not in state.outputs:
+        return state
+    if build.image in request.given.of(stack) or build.image not in deployment.templates[stack].parameters:
+        return state
+    key = artifacts.values(made)[build.context]
+    image = images.build(deployment.cloud, build, state.outputs, key, deployment.say)
+    return _apply(deployment, request, rollout, stack, made, {build.image: (image, "built from this checkout")})
+
+
+def _apply(
+    deployment: Deployment, request: Request, rollout: Rollout, stack: str, made: list[Artifact], further: Fed | None = None
+) -> StackState:
+    fed = {**_fed(deployment, stack, made), **(further or {})}
+    state = rollout.settle(stack)
+    found, problems = plan.plan_stack(deployment, stack, state, request.given.of(stack), fed, {})
+    if problems:
+        raise DeployError("parameters:\n  " + "\n  ".join(problems))
+    return rollout.deploy(stack, found.values, template_url=_template_url(deployment, request, stack, fed))
+
+
+def _template_url(deployment: Deployment, request: Request, stack: str, fed: Fed) -> str:
+    """The template's address on S3 when a request cannot hold it, else nothing."""
+    template = deployment.templates[stack]
+    if template.is_short():
+        return ""
+    bucket = request.given.of(stack).get("ArtifactsBucket") or fed.get("ArtifactsBucket", ("", ""))[0]
+    if not bucket:
+        raise DeployError(
+            f"{template.path}: expected at most 51,200 bytes, as there is no artifacts bucket yet to send it through."
+        )
+    key = f"templates/{stack}-{template.sha256[:16]}.yaml"
+    artifact = Artifact("", key, key, template.path, template.sha256, len(template.text.encode()))
+    artifacts.upload([artifact], bucket, _storage(deployment, request), deployment.say)
+    suffix = "amazonaws.com.cn" if deployment.cloud.region.startswith("cn-") else "amazonaws.com"
+    host = f"{bucket}.s3.{deployment.cloud.region}.{suffix}"
+    return f"https://{host}/{key}"
+
+
+def _storage(deployment: Deployment, request: Request) -> Storage:
+    return Storage(request.settings, client=deployment.cloud.client("s3"))
+
+
+def _upload(deployment: Deployment, request: Request, made: list[Artifact]) -> None:
+    foundation = deployment.find("foundation")
+    bucket = request.given.everywhere.get("ArtifactsBucket") or plan.standing(foundation).get("ArtifactsBucket", "")
+    if not bucket:
+        raise DeployError("expected the output ArtifactsBucket of the foundation stack, found none. Deploy foundation first.")
+    artifacts.upload(made, bucket, _storage(deployment, request), deployment.say)
+
+
+def _report(deployment: Deployment, found: Plan, rollout: Rollout, results: list[smoke.Result]) -> dict[str, Any]:
+    deployment.say("\n" + table(("stack", "check", "outcome", "detail"), [result.row() for result in results]))
+    for line in costs.note({planned.stack: planned.evaluation for planned in found.stacks}, deployment.cloud.region):
+        deployment.say(line)
+    failed = [result for result in results if result.outcome == smoke.FAILED]
+    unreachable = [result for result in results if result.outcome == smoke.UNREACHABLE]
+    deployment.say(
+        f"{len(results) - len(failed) - len(unreachable)} ok, {len(failed)} failed, {len(unreachable)} not reachable from here"
+    )
+    notebooks = deployment.command("status", "--write", "aws.yaml")
+    deployment.say(f"for the notebooks: {notebooks} and DICOM_WORKFLOW_DEPLOYMENT={shlex.quote(deployment.name)}")
+    return {
+        "ok": not failed,
+        "stacks": dict(rollout.done),
+        "checks": [dict(zip(("stack", "check", "outcome", "detail"), result.row(), strict=True)) for result in results],
+    }
