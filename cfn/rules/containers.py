@@ -252,24 +252,34 @@ class ContainerIsRoot(StackRule):
     shortdesc = "container runs as root or privileged"
     description = (
         "Root in a container is one kernel fault away from the machine, and owns every mounted volume. Name another "
-        "`User`, leave `Privileged` off and add no capabilities. CodeBuild needs Privileged to build images and is not "
-        "meant."
+        "`User`, leave `Privileged` off and add no capabilities. A container that ends before the others begin may be "
+        "root to give them their volumes, which Fargate hands out as root's. CodeBuild needs Privileged to build images "
+        "and is not meant."
     )
     subjects = ("containers", "ecs")
 
     def faults(self, view: View) -> Iterator[Fault]:
         for task, container in containers(view):
+            prepares = self._prepares(view, task, container)
             for spot in view.reach(container, "User"):
-                if spot.text.split(":")[0] in ("root", "0"):
+                if spot.text.split(":")[0] in ("root", "0") and not prepares:
                     yield spot.path, f"A container of {task.name} runs as root; name another User."
             for spot in view.reach(container, "Privileged"):
                 if spot.true:
                     yield spot.path, f"A container of {task.name} is privileged; leave that out."
             for spot in view.reach(container, "LinuxParameters", "Capabilities", "Add", EVERY):
-                yield (
-                    spot.path,
-                    f"A container of {task.name} is given {shown(spot)}; Fargate knows only SYS_PTRACE, and needs none.",
-                )
+                yield spot.path, f"A container of {task.name} is given {shown(spot)}; leave that out."
+
+    def _prepares(self, view: View, task: Resource, container: Spot) -> bool:
+        """Whether the container ends before the others begin, as one that gives them their volumes does."""
+        name = {spot.text for spot in view.reach(container, "Name")}
+        passing = all(spot.text.lower() == "false" for spot in view.reach(container, "Essential"))
+        waits = [spot for _, other in containers(view) for spot in view.reach(other, "DependsOn", EVERY)]
+        return passing and any(
+            name & {spot.text for spot in view.reach(wait, "ContainerName")}
+            and {spot.text for spot in view.reach(wait, "Condition")} == {"SUCCESS"}
+            for wait in waits
+        )
 
 
 class MovableTags(StackRule):
