@@ -38,7 +38,10 @@ class Ingest:
     """In which one transaction keeps all others of the same database waiting."""
     disk_seconds: float = 0.0
     """Waiting for the disk or the bucket, where nobody else has to wait."""
-    round_trips: int = 2
+    round_trips: float = 2.0
+    """Of one file: one to send it, one to read it back, and what the connection adds."""
+    relay_seconds: float = 0.0
+    """Processor time of what stands in for the network, where there is such a thing; it is one process."""
     shared: bool = False
     """Uploader and Orthanc on the same processors, as when both run on one machine."""
     lost: float = 0.0
@@ -75,6 +78,7 @@ class _Batch:
         self.plan, self.random, self.loop = plan, random.Random(seed), Loop()
         self.tasks = [Place(self.loop, plan.processors) for _ in range(plan.tasks)]
         self.index = Place(self.loop, 1)
+        self.relay = Place(self.loop, 1)
         self.left, self.retries, self.done, self.verified = plan.files, 0, 0, 0
         self.seconds: list[float] = []
 
@@ -110,6 +114,8 @@ class _Batch:
             stored = False
             while True:
                 yield plan.round_trip_seconds * plan.round_trips / 2
+                if plan.relay_seconds:
+                    yield from self.compute(self.relay, task, plan.relay_seconds / 2)
                 if transfer:
                     yield from up.hold(transfer)
                 yield from self.serve(task, stored)
@@ -120,6 +126,8 @@ class _Batch:
                 yield plan.patience_seconds
             yield plan.round_trip_seconds * plan.round_trips / 2
             yield from task.hold(self.drawn(plan.read_seconds))
+            if plan.relay_seconds:
+                yield from self.compute(self.relay, task, plan.relay_seconds / 2)
             if transfer:
                 yield from down.hold(transfer)
             yield from self.compute(client, task, plan.client_seconds / 2)
@@ -135,13 +143,13 @@ class _Batch:
             if plan.index_seconds:
                 yield from self.index.hold(self.drawn(plan.index_seconds))
 
-    def compute(self, client: Place, task: Place, seconds: float) -> Process:
-        yield client
+    def compute(self, process: Place, task: Place, seconds: float) -> Process:
+        yield process
         if self.plan.shared:
             yield from task.hold(self.drawn(seconds))
         else:
             yield self.drawn(seconds)
-        client.leave()
+        process.leave()
 
     def drawn(self, mean: float) -> float:
         """A time around a mean: a gamma variate, so never below 0."""
@@ -152,20 +160,26 @@ class _Batch:
 
 
 def fitted(single: float, crowded: float, plan: Ingest) -> Ingest:
-    """Return the plan with disk and index seconds such that it shows two measured rates.
+    """Return the plan with times such that it shows two measured rates over a network without a round trip.
+
+    What many at once take longer than their processor times say (other work on the machine, locks, caches) is spread over all
+    processor times; what one alone takes longer is waiting for the disk.
 
     Parameters
     ----------
     single, crowded : float
-        Files per second with one worker and with the plan's workers, over a network without a round trip.
+        Files per second with one worker and with the plan's workers.
     plan : Ingest
         With the processor times that were measured.
     """
-    computing = plan.client_seconds + plan.store_seconds + plan.read_seconds
-    waiting = max(0.0, 1 / single - computing)
-    low, high = 0.0, waiting
+    low, high = 0.2, 5.0
     for _ in range(18):
         middle = (low + high) / 2
-        trial = replace(plan, index_seconds=middle, disk_seconds=waiting - middle)
-        low, high = (middle, high) if simulate(trial).files_per_second > crowded else (low, middle)
-    return replace(plan, index_seconds=low, disk_seconds=waiting - low)
+        low, high = (middle, high) if simulate(_slower(plan, middle)).files_per_second > crowded else (low, middle)
+    found = _slower(plan, low)
+    return replace(found, disk_seconds=max(0.0, 1 / single - found.client_seconds - found.store_seconds - found.read_seconds))
+
+
+def _slower(plan: Ingest, factor: float) -> Ingest:
+    times = ("client_seconds", "store_seconds", "read_seconds")
+    return replace(plan, **{name: factor * getattr(plan, name) for name in times})

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from labeling_model import Job, Reader, work
 
@@ -56,7 +57,7 @@ class EngineDesk:
         source = to_uri(workspace / "input.manifest")
         manifest.write(source, ({"source-ref": uri, "labels": LABELS} for uri in uris))
         publish_template(to_uri(workspace / "page.liquid.html"), Storage())
-        Jobs(self._store, access, REGION, lambda: None).create(_request(workspace, source, job), "")
+        Jobs(self._store, access, REGION, lambda: None).create(job_request(workspace, source, job), "")
         self._engine.run_due()
         self._tasks: dict[tuple[int, int], str] = {}
 
@@ -98,7 +99,8 @@ class EngineDesk:
         return int(task.number)  # type: ignore[attr-defined]
 
 
-def _request(workspace: Path, source: str, job: Job) -> dict:
+def job_request(workspace: Path, source: str, job: Job) -> dict[str, Any]:
+    """Return what CreateLabelingJob is asked for."""
     return {
         "LabelingJobName": NAME,
         "LabelAttributeName": "finding",

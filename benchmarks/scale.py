@@ -1,0 +1,211 @@
+"""How long ingest and labeling take beyond what one machine can try: a discrete-event simulation, calibrated and judged here.
+
+    python benchmarks/scale.py
+    python benchmarks/scale.py --quick
+
+Three things are measured first, on this machine: the real upload with every byte read back, to a real Orthanc; the real labeling
+service with readers who take time; the real engine and journal on a clock that the simulation turns. The models are calibrated on
+some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest differences, as shares, and
+`engine_difference_seconds` is how far any answer of the engine is from the model's. Then the models run where no machine here
+gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
+
+A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
+that `dicom_workflow.stacks.scale` may multiply from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ingest_model
+import labeling_model
+import scale_measured
+from ingest_model import Ingest
+from labeling_model import Job, Reader, adjudication_of
+
+from dicom_workflow.stacks import scale
+
+TOLERANCE = {"ingest_error": 0.25, "labeling_error": 0.15, "engine_difference_seconds": 1e-6, "decade_error": 0.05}
+"""What the benchmark states and judges itself by."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer files, rounds and objects; figures mean little")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    quick, seed = options.quick, options.seed
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        engine = said("engine", scale_measured.measure_engine(folder / "engine", 40 if quick else 400, seed))
+        portal = said("portal", scale_measured.measure_portal(folder / "portal", 12 if quick else 60, 0.05 if quick else 0.2, seed))
+        database = said("postgresql", scale_measured.measure_postgres(folder / "database", 60 if quick else 400))
+        ingest = said("ingest", scale_measured.measure_ingest(folder / "ingest", 40 if quick else 120, 1 if quick else 3))
+    simulated = {
+        "ingest": said("simulated ingest", ingest_sweep(20_000 if not quick else 2_000, seed)),
+        "labeling": said("simulated labeling", labeling_sweep(4_000 if not quick else 400, seed)),
+        "decades": said("decades", decades((1_000, 10_000, 100_000) if not quick else (300, 1_000, 3_000), seed)),
+    }
+    figures = {
+        "ingest_error": ingest["error"],
+        "labeling_error": portal["error"],
+        "engine_difference_seconds": engine["greatest_difference_seconds"],
+        "decade_error": simulated["decades"]["error"],
+    }
+    holds = {name: figures[name] <= most for name, most in TOLERANCE.items()}
+    efficiency = simulated["labeling"]["usual"]["efficiency"]
+    print(
+        json.dumps(
+            {
+                "benchmark": "scale",
+                **figures,
+                "tolerance": TOLERANCE,
+                "holds": holds,
+                "labeling_efficiency": efficiency,
+                "labeling_efficiency_assumed": scale.ASSUMPTIONS["labeling_efficiency"].value,
+                "measured": {"ingest": ingest, "portal": portal, "engine": engine, "postgresql": database},
+                "simulated": simulated,
+                "processors": os.cpu_count(),
+                "seed": seed,
+            }
+        )
+    )
+    return 0
+
+
+def said(what: str, found: Any) -> Any:
+    """Show what was found as it comes; the last line has everything."""
+    print(f"{what}: {json.dumps(found)}", file=sys.stderr, flush=True)
+    return found
+
+
+def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
+    """Return ingest on AWS as `dicom_workflow.stacks.scale` assumes it, for the same figures by simulation."""
+    assumed = scale.ASSUMPTIONS
+    size_mb = scale.image_bytes("jpeg_ls") / 1e6
+    read = assumed["orthanc_read_ms_per_mb"].value * size_mb / 1000
+    return Ingest(
+        files=files,
+        uploaders=uploaders,
+        workers=int(assumed["upload_workers"].value),
+        file_mb=size_mb,
+        round_trip_seconds=assumed["round_trip_ms"].value / 1000,
+        link_mb_per_second=assumed["uplink_mb_per_second"].value,
+        client_seconds=(assumed["client_ms"].value + assumed["client_ms_per_mb"].value * size_mb) / 1000,
+        tasks=tasks,
+        processors=int(assumed["orthanc_vcpu"].value),
+        store_seconds=scale.orthanc_seconds("jpeg_ls") - read,
+        read_seconds=read,
+        index_seconds=assumed["index_serial_ms"].value / 1000,
+        disk_seconds=assumed["index_statements"].value * assumed["index_round_trip_ms"].value / 1000,
+        round_trips=assumed["upload_round_trips"].value,
+    )
+
+
+def ingest_sweep(files: int, seed: int) -> dict[str, Any]:
+    """Files per second for more and more of everything, and with answers that are lost; beside the arithmetic."""
+    rows = {}
+    for uploaders, tasks in scale.FLEETS:
+        found = ingest_model.simulate(cloud_ingest(uploaders, tasks, files), seed)
+        bound = scale.ingest(1_000_000, uploaders, tasks)
+        rows[f"{uploaders} uploaders, {tasks} tasks"] = {
+            "images_per_second": round(found.files_per_second, 1),
+            "arithmetic": round(bound.images_per_second, 1),
+            "p50_seconds": round(found.p50_seconds, 2),
+            "p99_seconds": round(found.p99_seconds, 2),
+            "server_share": round(found.server_share, 2),
+            "index_share": round(found.index_share, 2),
+        }
+    plan = cloud_ingest(4, 2, files)
+    lossy = ingest_model.simulate(replace(plan, lost=0.01), seed)
+    rows["4 uploaders, 2 tasks, 1 answer in 100 lost"] = {
+        "images_per_second": round(lossy.files_per_second, 1),
+        "p99_seconds": round(lossy.p99_seconds, 2),
+        "retries": lossy.retries,
+        "read_back": lossy.verified,
+    }
+    return rows
+
+
+def usual_readers(count: int) -> list[Reader]:
+    """Readers as the plan assumes them, whose days begin at different hours."""
+    assumed = scale.ASSUMPTIONS
+    return [
+        Reader(
+            mean_seconds=assumed["seconds_per_image"].value * (0.8 + 0.4 * (number % 5) / 4),
+            spread=0.6,
+            begins=8 * 3600.0 + 1800.0 * (number % 5),
+            hours=assumed["reader_hours_per_day"].value,
+            leaves=0.001,
+            away_seconds=900.0,
+        )
+        for number in range(count)
+    ]
+
+
+def labeling_sweep(objects: int, seed: int) -> dict[str, Any]:
+    """A usual job, and what changes when one thing does."""
+    job, readers = Job(objects=objects, places=int(scale.ASSUMPTIONS["readers_per_image"].value), adjudicated=0.1), usual_readers(20)
+    cases: dict[str, tuple[Job, list[Reader]]] = {
+        "usual": (job, readers),
+        "batches of 100": (replace(job, batch=max(20, objects // 40)), readers),
+        "batches of all": (replace(job, batch=min(5000, objects)), readers),
+        "leases of 5 minutes": (replace(job, lease_seconds=300), readers),
+        "leases of 8 hours": (replace(job, lease_seconds=28_800), readers),
+        "as few readers as places": (job, usual_readers(job.places)),
+        "one reader for each image": (replace(job, places=1), readers),
+        "nobody leaves": (job, [replace(person, leaves=0.0) for person in readers]),
+    }
+    return {name: labeled(*case, seed) for name, case in cases.items()}
+
+
+def labeled(job: Job, readers: list[Reader], seed: int) -> dict[str, Any]:
+    found = labeling_model.simulate(job, readers, seed)
+    second = adjudication_of(job)
+    more = labeling_model.simulate(second, readers, seed).seconds if second else 0.0
+    # What the same people would do if nobody ever waited and nothing was read in vain.
+    pace = sum(person.hours / person.mean_seconds for person in readers) * 3600 / 86_400
+    first = min(person.begins for person in readers)
+    days = (found.seconds - first) / 86_400
+    return {
+        "batch": job.batch,
+        "days": round(days, 2),
+        "days_with_adjudication": round(days + more / 86_400, 2),
+        "efficiency": round(found.answers / (pace * 86_400 * days), 3),
+        "idle_share": round(found.idle_share, 3),
+        "lost_share": round(found.lost_share, 3),
+        "expired": found.expired,
+        "object_wait_hours": [round(value / 3600, 2) for value in (found.wait_p50, found.wait_p90, found.wait_p99)],
+    }
+
+
+def decades(sizes: tuple[int, ...], seed: int) -> dict[str, Any]:
+    """Time per object, simulated and of the simulation, over three decades: what arithmetic may multiply from."""
+    rows = []
+    for size in sizes:
+        began = time.perf_counter()
+        uploaded = ingest_model.simulate(cloud_ingest(4, 2, size), seed)
+        read = labeling_model.simulate(Job(objects=size, batch=1000), [Reader() for _ in range(20)], seed)
+        rows.append(
+            {
+                "objects": size,
+                "ingest_ms_per_object": round(1000 * uploaded.seconds / size, 3),
+                "labeling_seconds_per_object": round(read.seconds / size, 3),
+                "simulated_in_seconds": round(time.perf_counter() - began, 2),
+            }
+        )
+    last, before = rows[-1], rows[-2]
+    keys = ("ingest_ms_per_object", "labeling_seconds_per_object")
+    return {"rows": rows, "error": round(max(abs(last[key] / before[key] - 1) for key in keys), 3)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
