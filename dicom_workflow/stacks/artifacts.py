@@ -12,7 +12,7 @@ import hashlib
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,16 @@ from dicom_workflow.errors import DeployError, ObjectNotFoundError, Verification
 from dicom_workflow.storage import Storage
 
 CHECKOUT = PACKAGE.parent
+PARAMETERS = (
+    "PreAnnotationKey",
+    "PostAnnotationKey",
+    "TwinContextKey",
+    "InferenceContextKey",
+    "WheelsPrefix",
+    "NotebooksKey",
+)
+"""The stack parameters that take an artifact."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _SKIPPED = ("__pycache__", ".ipynb_checkpoints")
 
@@ -49,35 +59,32 @@ class Artifact:
         return cls(parameter, value or key, key, path, sha256, path.stat().st_size)
 
 
-def build(
-    folder: Path, *, dependencies: Path | None = None, stacks: Iterable[str] = ("labeling", "training", "notebook")
-) -> list[Artifact]:
-    """Build what some stacks need in an empty folder, and return it.
+def build(folder: Path, parameters: Collection[str], *, dependencies: Path | None = None) -> list[Artifact]:
+    """Build what some stack parameters take, in an empty folder, and return it.
 
     Parameters
     ----------
     folder : Path
         For the files; they are needed until they are uploaded.
+    parameters : collection of str
+        Those of `PARAMETERS` that are wanted.
     dependencies : Path, optional
         Folder of wheels of other packages, as ``pip download`` fills it, for notebooks without a way to a package index.
-    stacks : iterable of str
 
     Raises
     ------
     DeployError
         There is no checkout around the package, or `dependencies` holds no wheels.
     """
-    makers: dict[str, Callable[[Path], list[Artifact]]] = {
-        "labeling": _for_labeling,
-        "training": _for_training,
-        "notebook": lambda place: _for_notebook(place, dependencies),
+    makers: dict[str, Callable[[], list[Artifact]]] = {
+        "PreAnnotationKey": lambda: [_function(folder, "pre_annotation", "PreAnnotationKey")],
+        "PostAnnotationKey": lambda: [_function(folder, "post_annotation", "PostAnnotationKey")],
+        "TwinContextKey": lambda: [_twin(folder)],
+        "InferenceContextKey": lambda: [_inference(folder)],
+        "WheelsPrefix": lambda: _wheels(folder, dependencies),
+        "NotebooksKey": lambda: [_notebooks(folder)],
     }
-    found = []
-    for stack in stacks:
-        if stack in makers:
-            (folder / stack).mkdir(parents=True)
-            found += makers[stack](folder / stack)
-    return found
+    return [artifact for name in PARAMETERS if name in parameters for artifact in makers[name]()]
 
 
 def values(artifacts: Iterable[Artifact]) -> dict[str, str]:
@@ -121,25 +128,28 @@ def _stored(uri: str, storage: Storage) -> str:
     return digest.hexdigest()
 
 
-def _for_labeling(folder: Path) -> list[Artifact]:
-    found = []
-    for kind, parameter in (("pre_annotation", "PreAnnotationKey"), ("post_annotation", "PostAnnotationKey")):
-        path = folder / f"{kind}.zip"
-        path.write_bytes(deploy.build_lambda_zip(kind))
-        found.append(Artifact.of(parameter, path, f"lambda/{kind}-{{sha}}.zip"))
-    context = zip_files(folder / "twin.zip", twin_context())
-    return [*found, Artifact.of("TwinContextKey", context, "twin/context-{sha}.zip")]
+def _function(folder: Path, kind: str, parameter: str) -> Artifact:
+    path = folder / f"{kind}.zip"
+    path.write_bytes(deploy.build_lambda_zip(kind))
+    return Artifact.of(parameter, path, f"lambda/{kind}-{{sha}}.zip")
 
 
-def _for_training(folder: Path) -> list[Artifact]:
+def _twin(folder: Path) -> Artifact:
+    return Artifact.of("TwinContextKey", zip_files(folder / "twin.zip", twin_context()), "twin/context-{sha}.zip")
+
+
+def _inference(folder: Path) -> Artifact:
     with tempfile.TemporaryDirectory() as place:
         staged = deploy.stage_image(Path(place) / "context")
         context = zip_files(folder / "inference.zip", _below(staged))
-    return [Artifact.of("InferenceContextKey", context, "inference/context-{sha}.zip")]
+    return Artifact.of("InferenceContextKey", context, "inference/context-{sha}.zip")
 
 
-def _for_notebook(folder: Path, dependencies: Path | None) -> list[Artifact]:
-    books = zip_files(folder / "notebooks.zip", notebook_files())
+def _notebooks(folder: Path) -> Artifact:
+    return Artifact.of("NotebooksKey", zip_files(folder / "notebooks.zip", notebook_files()), "notebooks-{sha}.zip")
+
+
+def _wheels(folder: Path, dependencies: Path | None) -> list[Artifact]:
     wheels = [build_wheel(folder), *_wheels_in(dependencies)]
     requirements = CHECKOUT / "requirements.txt"
     # One prefix for all of them, which says of what versions they are.
@@ -147,8 +157,7 @@ def _for_notebook(folder: Path, dependencies: Path | None) -> list[Artifact]:
     for path in [*sorted(wheels, key=lambda path: path.name), requirements]:
         digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     prefix = f"wheels/{digest.hexdigest()[:16]}/"
-    files = [Artifact.of("WheelsPrefix", path, prefix + path.name, value=prefix) for path in [*wheels, requirements]]
-    return [*files, Artifact.of("NotebooksKey", books, "notebooks-{sha}.zip")]
+    return [Artifact.of("WheelsPrefix", path, prefix + path.name, value=prefix) for path in [*wheels, requirements]]
 
 
 def _wheels_in(dependencies: Path | None) -> list[Path]:

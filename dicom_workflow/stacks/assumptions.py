@@ -81,11 +81,11 @@ _ROWS = (
     ("orthanc_ms_per_mb", 3.9, "ms of a processor", "measured", "the same"),
     ("orthanc_read_ms_per_mb", 0.44, "ms of a processor", "measured", "the same files read back alone; a part of the above"),
     ("orthanc_vcpu", 2, "vCPU of one task", "assumed", "an arm64 vCPU as fast as the processor measured"),
-    ("orthanc_memory_gb", 4, "GB of one task", "assumed", ""),
+    ("orthanc_memory_gb", 8, "GB of one task", "assumed", "`TaskSize: medium` of the archive stack, like the vCPU"),
     ("index_statements", 20.3, "per image", "measured", "log of a real PostgreSQL 15 below a real Orthanc"),
     ("index_bytes", 5_181, "bytes per image", "measured", "the same; short headers"),
     ("index_round_trip_ms", 1.0, "ms", "assumed", "from a task to Aurora in the same zone"),
-    ("index_connections", 5, "per Orthanc task", "assumed", "transactions of one task under way at once"),
+    ("index_connections", 50, "per Orthanc task", "assumed", "the archive stack: what a task holds at most"),
     ("index_serial_ms", 0.5, "ms per image", "assumed", "in which the writer serves one transaction alone"),
     ("index_requests", 30, "I/O requests per image", "assumed", "what Aurora charges"),
     ("acu_per_image_per_second", 0.01, "ACU", "assumed", "half an ACU at least"),
@@ -130,7 +130,13 @@ _ROWS = (
     ("search_bytes", 4_450, "bytes per image", "measured", "LanceDB, a million vectors of 1024, IVF_RQ; the room is not built"),
     ("search_build_seconds", 69, "s per million", "measured", "the same, two processors"),
     ("search_exact_images", 10_000, "images", "measured", "below this no index is needed"),
-    ("search_per_node", 56.5e6, "images", "published", "OpenSearch, 113 million × 1024 on two r6g.4xlarge, recall 0.98, 259 ms"),
+    (
+        "search_per_node",
+        56.5e6,
+        "images",
+        "published",
+        "OpenSearch, 113 million × 1024 on two r6g.4xlarge, recall 0.98, 259 ms",
+    ),
     ("search_node_gb_per_million", 5, "GB", "assumed", "vectors on disk and replica"),
 )
 

@@ -18,6 +18,16 @@ NO_VALUE = object()
 _SUB = re.compile(r"\$\{(!?)([^}]+)\}")
 
 
+def _mentions(node: Any, name: str) -> bool:
+    if isinstance(node, dict):
+        if node.get("Ref") == name:
+            return True
+        return any(_mentions(item, name) for item in node.values())
+    if isinstance(node, list):
+        return any(_mentions(item, name) for item in node)
+    return isinstance(node, str) and f"${{{name}}}" in node
+
+
 class Evaluation:
     """One template with one set of parameter values.
 
@@ -64,6 +74,10 @@ class Evaluation:
     def resources(self) -> dict[str, Mapping[str, Any]]:
         """Return the resources that exist with these values, by logical id, as the template writes them."""
         return {name: item for name, item in self.template.resources.items() if self._exists(item)}
+
+    def uses(self, parameter: str) -> bool:
+        """Say whether a resource that exists takes the value of a parameter."""
+        return any(_mentions(item, parameter) for item in self.resources().values())
 
     def properties(self, logical_id: str) -> dict[str, Any]:
         """Return the properties of a resource with everything filled in that is known."""

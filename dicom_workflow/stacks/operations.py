@@ -50,8 +50,7 @@ def dry_run(deployment: Deployment, request: Request) -> dict[str, Any]:
     else:
         _say_identity(deployment)
     with tempfile.TemporaryDirectory() as folder:
-        made = artifacts.build(Path(folder), dependencies=request.dependencies, stacks=_chosen(deployment, request))
-        found = _checked(deployment, request, artifacts.values(made), offline=offline)
+        found, made = _prepared(deployment, request, Path(folder), offline=offline)
         _say_artifacts(deployment, made)
     for planned in found.stacks:
         _say_planned(deployment, planned)
@@ -79,8 +78,7 @@ def deploy(deployment: Deployment, request: Request) -> dict[str, Any]:
     rollout = Rollout(deployment, request.allowed, request.again)
     results: list[smoke.Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        made = artifacts.build(Path(folder), dependencies=request.dependencies, stacks=_chosen(deployment, request))
-        found = _checked(deployment, request, artifacts.values(made), offline=False)
+        found, made = _prepared(deployment, request, Path(folder), offline=False)
         plan.ask_cloudformation(deployment, [planned.stack for planned in found.stacks])
         waiting = list(made)
         for planned in found.stacks:
@@ -94,20 +92,27 @@ def deploy(deployment: Deployment, request: Request) -> dict[str, Any]:
     return _report(deployment, found, rollout, results)
 
 
-def _chosen(deployment: Deployment, request: Request) -> list[str]:
-    return [stack for stack in deployment.templates if stack in request.stacks or not request.stacks]
-
-
 def _say_identity(deployment: Deployment) -> None:
     who = deployment.cloud.identity
     deployment.say(f"account {who['Account']}, region {deployment.cloud.region}, as {who['Arn']}; deployment {deployment.name}")
+
+
+def _prepared(deployment: Deployment, request: Request, folder: Path, *, offline: bool) -> tuple[Plan, list[Artifact]]:
+    """The plan, with the artifacts that its resources take; nothing is built before the parameters are right."""
+    to_be_built = {name: f"‹{name}›" for name in artifacts.PARAMETERS}
+    found = _checked(deployment, request, to_be_built, offline=offline)
+    used = {name for planned in found.stacks for name in artifacts.PARAMETERS if planned.evaluation.uses(name)}
+    given = {name for planned in found.stacks for name in request.given.of(planned.stack)}
+    made = artifacts.build(folder, used - given, dependencies=request.dependencies)
+    values = artifacts.values(made)
+    return plan.make(deployment, request.stacks, request.given, values, offline=offline), made
 
 
 def _checked(deployment: Deployment, request: Request, artifact_values: Mapping[str, str], *, offline: bool) -> Plan:
     found = plan.make(deployment, request.stacks, request.given, artifact_values, offline=offline)
     for stack in found.skipped:
         deployment.say(f"{stack}: left out, because what it would make was given")
-    problems = plan.template_problems(deployment, [planned.stack for planned in found.stacks])
+    problems = plan.template_problems(deployment, found)
     if not offline:
         wrong, notes = traps.find(deployment.cloud, found)
         problems += wrong

@@ -19,15 +19,8 @@ from dicom_workflow.stacks.catalog import STACKS
 from dicom_workflow.stacks.templates import Parameter, Template, as_text
 
 HIDDEN = "****"
-
-ARTIFACT_PARAMETERS = (
-    "PreAnnotationKey",
-    "PostAnnotationKey",
-    "InferenceContextKey",
-    "TwinContextKey",
-    "WheelsPrefix",
-    "NotebooksKey",
-)
+FORESEEN = "output to come"
+"""Source of a value that a stack will have once it is deployed, as far as its template says."""
 
 
 @dataclass(frozen=True)
@@ -159,9 +152,11 @@ def resolve(
 
 
 def value_problems(stack: str, values: Mapping[str, Value]) -> list[str]:
-    """Return what the template itself says against given values; placeholders of what does not exist yet are let through."""
+    """Return what the template itself says against given values; what is not there yet is let through."""
     checked = (
-        value.parameter.problem(value.text) for value in values.values() if value.text is not None and "‹" not in value.text
+        value.parameter.problem(value.text)
+        for value in values.values()
+        if value.text is not None and "‹" not in value.text and not value.source.startswith(FORESEEN)
     )
     return [f"{stack}: {problem}" for problem in checked if problem]
 

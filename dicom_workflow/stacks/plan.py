@@ -11,7 +11,7 @@ from dicom_workflow.stacks.catalog import HOLDS_DATA, STACKS, in_order
 from dicom_workflow.stacks.cloud import StackState
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.evaluation import Evaluation
-from dicom_workflow.stacks.parameters import Given, Value
+from dicom_workflow.stacks.parameters import FORESEEN, Given, Value
 
 Fed = dict[str, tuple[str, str]]
 
@@ -73,13 +73,13 @@ def make(
     outputs_of = {name: stack for stack in every for name in every[stack].outputs}
     planned = []
     for stack in every:
-        outputs = standing(states[stack])
+        fed.update({name: (value, f"output of {stack}") for name, value in standing(states[stack]).items()})
         if stack in names:
             found, wrong = plan_stack(deployment, stack, states[stack], given.of(stack), fed, outputs_of)
             planned.append(found)
             problems += wrong
-            outputs = {**found.evaluation.outputs(), **outputs}
-        fed.update({name: (value, f"output of {stack}") for name, value in outputs.items()})
+            to_come = {name: (value, f"{FORESEEN} of {stack}") for name, value in found.evaluation.outputs().items()}
+            fed.update({name: item for name, item in to_come.items() if name not in standing(states[stack])})
     if problems:
         raise DeployError("parameters:\n  " + "\n  ".join(problems))
     return Plan(tuple(planned), skipped)
@@ -116,13 +116,18 @@ def plan_stack(
     return PlannedStack(stack, state, values, evaluation), problems
 
 
-def template_problems(deployment: Deployment, stacks: Iterable[str]) -> list[str]:
+def template_problems(deployment: Deployment, found: Plan) -> list[str]:
     """Return what cfn-lint, where it is installed, calls errors in the templates; says where it is not."""
-    found = templates.lint([deployment.templates[stack].path for stack in stacks])
-    if found is None:
-        deployment.say("templates: cfn-lint is not installed here, so CloudFormation alone judges them (pip install cfn-lint)")
-        return []
-    return found
+    problems = []
+    for planned in found.stacks:
+        wrong = templates.lint(planned.evaluation.template, planned.evaluation.resources(), deployment.cloud.region)
+        if wrong is None:
+            deployment.say(
+                "templates: cfn-lint is not installed here, so CloudFormation alone judges them (pip install cfn-lint)"
+            )
+            return []
+        problems += wrong
+    return problems
 
 
 def ask_cloudformation(deployment: Deployment, stacks: Iterable[str]) -> None:

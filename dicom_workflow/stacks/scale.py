@@ -15,8 +15,8 @@ from dicom_workflow.stacks.prices import Prices, load
 
 SCALES = (377_110, 10_000_000, 1_000_000_000)
 """MIMIC-CXR, a large hospital group, a country."""
-FLEETS = ((1, 1), (4, 2), (16, 8), (64, 32))
-"""Uploaders and Orthanc tasks."""
+FLEETS = ((1, 1), (4, 2), (16, 6), (64, 32))
+"""Uploaders and Orthanc tasks; two and six are `MinTasks` and `MaxTasks` of the archive stack."""
 FORMATS = ("raw", "jpeg_ls", "j2k", "htj2k")
 MACHINES = ("ml.c7i.4xlarge", "ml.g5.xlarge", "ml.p5.48xlarge")
 DAY = 86_400.0
@@ -295,7 +295,12 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             f"{a('readers_per_image'):.0f} readings of {a('seconds_per_image'):.0f} s an image",
             "label a sample; one reader and adjudication; a model's suggestions; `MaxPercentageOfInputDatasetLabeled`",
         ),
-        Break("Orthanc's own SQLite index", a("sqlite_images"), "Orthanc Book", "`archive` stack: PostgreSQL from the first image on"),
+        Break(
+            "Orthanc's own SQLite index",
+            a("sqlite_images"),
+            "Orthanc Book",
+            "`archive` stack: PostgreSQL from the first image on",
+        ),
         Break(
             "The cache on one A10G",
             0.6 * a("gpu_gb_g5") * 1e9 / cache,
@@ -324,7 +329,7 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "One uploader, one task, one week",
             one.images_per_second * week * 3600,
             one.bound_by,
-            "more uploaders, each with its part of the folders; `DesiredCount` of the archive",
+            "more uploaders, each with its part of the folders; `MinTasks` of the archive stack",
         ),
         Break(
             "One ml.g5.xlarge, one week",
@@ -348,7 +353,7 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "64 uploaders, 32 tasks, one week",
             whole.images_per_second * week * 3600,
             whole.bound_by,
-            "several archives, each with its own database",
+            "`MaxTasks`, `TaskSize`, `DatabaseMaxCapacity`; several archives, each with its own database",
         ),
         Break(
             "One ml.p5.48xlarge, one week",

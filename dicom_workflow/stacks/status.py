@@ -18,9 +18,9 @@ from dicom_workflow.storage import Storage, to_uri
 HEADINGS = ("stack", "state", "since", "drift", "protected")
 
 _HEADER = """\
-# The values of a run on AWS, by notebook, for `dicom-workflow run --parameters FILE`, as `dicom-workflow status --write`
-# took them from the outputs of deployment {name} in {region}. Where Orthanc is, and how to sign in, is not in here: notebooks read
-# it from the stacks and their secrets when DICOM_WORKFLOW_DEPLOYMENT={name} is set. What you change here stays when the file is
+# The values of a run on AWS, by notebook, for `dicom-workflow run --parameters FILE`: what `dicom-workflow status --write` took
+# from the outputs of deployment {name} in {region}. Where Orthanc is and how to sign in is not in here: notebooks read it from
+# the stacks and their secrets when DICOM_WORKFLOW_DEPLOYMENT={name} is set. What you change here stays when the file is
 # written again, but for what the stacks say.
 """
 
@@ -123,8 +123,8 @@ def notebook_values(outputs: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         values["06_train_densenet"] = {
             "train_on": "sagemaker",
             "role_arn": outputs.get("TrainingRoleArn", ""),
-            "channel_uri": f"{training}/channel",
-            "model_uri": f"{training}/models",
+            "channel_uri": outputs.get("ChannelUri", f"{training}/channel"),
+            "model_uri": outputs.get("ModelsUri", f"{training}/models"),
         }
     else:
         values["06_train_densenet"] = {"train_on": "local", "role_arn": "", "channel_uri": "", "model_uri": ""}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class Parameter:
             secret=as_text(declared.get("NoEcho", False)) == "true",
             allowed=tuple(map(as_text, declared.get("AllowedValues", ()))),
             pattern=str(declared.get("AllowedPattern", "")),
-            constraint=" ".join(str(declared.get("ConstraintDescription", "")).split()),
+            constraint=_phrase(" ".join(str(declared.get("ConstraintDescription", "")).split())),
             declared=declared,
         )
 
@@ -117,6 +117,12 @@ class Parameter:
         if (least is not None and number < float(least)) or (most is not None and number > float(most)):
             return f"a number from {least if least is not None else '-∞'} to {most if most is not None else '∞'}"
         return ""
+
+
+def _phrase(text: str) -> str:
+    """A sentence as part of another."""
+    text = text.rstrip(".")
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def as_text(value: Any) -> str:
@@ -162,10 +168,18 @@ class Template:
         path = folder / f"{stack}.yaml"
         try:
             text = path.read_text(encoding="utf-8")
-            data = parse(text)
         except FileNotFoundError:
             raise DeployError(f"expected the template of stack {stack} at {path}, found none. Run from a checkout.") from None
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
+            raise DeployError(f"{path}: cannot be read: {error}") from None
+        return cls.of_text(stack, path, text)
+
+    @classmethod
+    def of_text(cls, stack: str, path: Path, text: str) -> Template:
+        """Return the template of a text; its path is for messages."""
+        try:
+            data = parse(text)
+        except (ValueError, yaml.YAMLError) as error:
             raise DeployError(f"{path}: expected a CloudFormation template in YAML: {error}") from None
         if not isinstance(data.get("Resources"), dict) or not data["Resources"]:
             raise DeployError(f"{path}: expected a CloudFormation template with Resources.")
@@ -205,18 +219,26 @@ class Template:
         return str(item.get("DeletionPolicy", "Delete")) not in ("Delete", "RetainExceptOnCreate")
 
 
-def lint(paths: list[Path]) -> list[str] | None:
-    """Return what cfn-lint calls errors in templates, or None where it is not installed.
+def lint(template: Template, existing: Collection[str], region: str) -> list[str] | None:
+    """Return what cfn-lint calls errors in a template, or None where it is not installed.
 
-    Warnings are for who writes templates; an error is what CloudFormation would refuse.
+    Warnings are for who writes templates; an error is what CloudFormation would refuse, such as a type that the region lacks.
+
+    Parameters
+    ----------
+    template : Template
+    existing : collection of str
+        Logical ids of the resources that there will be: an error of another is none of this deployment's.
+    region : str
     """
     try:
-        from cfnlint.api import lint_all  # type: ignore[import-untyped]
+        from cfnlint.api import ManualArgs, lint  # type: ignore[import-untyped]
     except ImportError:
         return None
     found = []
-    for path in paths:
-        for match in lint_all(path.read_text(encoding="utf-8")):
-            if match.rule.severity == "error":
-                found.append(f"{path.name}, line {match.linenumber}: {match.rule.id} {match.message}")
+    for match in lint(template.text, config=ManualArgs(regions=[region])):
+        path = list(match.path or ())
+        concerns = path[:1] != ["Resources"] or len(path) < 2 or path[1] in existing
+        if match.rule.severity == "error" and concerns:
+            found.append(f"{template.path.name}, line {match.linenumber}: {match.rule.id} {match.message}")
     return found

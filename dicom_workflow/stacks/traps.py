@@ -9,7 +9,7 @@ from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.stacks.cloud import Cloud, plain
 from dicom_workflow.stacks.plan import Plan, PlannedStack
 
-_IMAGE = re.compile(r"(?P<registry>[^/]+\.[^/]+)/(?P<name>[^@:]+)(?::[^@]+)?@(?P<digest>sha256:[0-9a-f]{64})")
+_IMAGE = re.compile(r"(?:(?P<registry>[^/]+\.[^/]+)/)?(?P<name>[^@:]+/[^@:]+)(?::[^@]+)?@(?P<digest>sha256:[0-9a-f]{64})")
 _OWN_REGISTRY = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 _TIMEOUT_SECONDS = 10.0
 _MANIFESTS = (
@@ -72,7 +72,7 @@ def _workforce(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]
 
 
 def _image(cloud: Cloud, name: str, match: re.Match[str]) -> Iterator[tuple[bool, str]]:
-    registry, repository, digest = match["registry"], match["name"], match["digest"]
+    registry, repository, digest = match["registry"] or "docker.io", match["name"], match["digest"]
     if own := _OWN_REGISTRY.fullmatch(registry):
         if own["region"] == cloud.region and own["account"] == cloud.identity["Account"]:
             ecr = cloud.client("ecr")
