@@ -40,7 +40,7 @@ GIVEN = {
     "InferenceContextKey": "inference/context-0123456789abcdef.zip",
     "InferenceImage": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/inference@sha256:{DIGEST}",
     "ModelDataUri": "s3://radiographs/models/first/model.tar.gz",
-    "NotebooksKey": "notebooks/notebooks-0123456789abcdef.zip",
+    "NotebooksKey": "notebooks-0123456789abcdef.zip",
     "OrthancImage": f"docker.io/orthancteam/orthanc:26.5.0@sha256:{DIGEST}",
     "PortalHostName": "reading.example.org",
     "PostAnnotationKey": "lambda/post_annotation-0123456789abcdef.zip",
@@ -49,6 +49,11 @@ GIVEN = {
     "TwinImage": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/twin@sha256:{DIGEST}",
     "WheelsPrefix": "wheels/0123456789abcdef/",
     "WorkerOrigin": f"https://reading.labeling.{REGION}.sagemaker.aws",
+}
+# What an earlier stack puts out only when it is asked for something else than its defaults.
+SOMETIMES = {
+    "GroundTruthSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:twin-AbCdEf",
+    "HealthImagingDatastoreId": DIGEST[:32],
 }
 
 

@@ -33,6 +33,7 @@ class _Nothing:
 
 NOTHING = _Nothing()
 
+BALANCING = "arn:aws:elasticloadbalancing:{region}:{account}:"
 # What `Ref` gives, by type, where it is not the name of the resource.
 REFERENCES = {
     "AWS::Cognito::UserPool": "{region}_{word}",
@@ -50,9 +51,9 @@ REFERENCES = {
     "AWS::ECS::TaskDefinition": "arn:aws:ecs:{region}:{account}:task-definition/{name}:1",
     "AWS::EFS::AccessPoint": "fsap-{hex}0",
     "AWS::EFS::FileSystem": "fs-{hex}0",
-    "AWS::ElasticLoadBalancingV2::Listener": "arn:aws:elasticloadbalancing:{region}:{account}:listener/app/{name}/{hex}/{hex}",
-    "AWS::ElasticLoadBalancingV2::LoadBalancer": "arn:aws:elasticloadbalancing:{region}:{account}:loadbalancer/app/{name}/{hex}",
-    "AWS::ElasticLoadBalancingV2::TargetGroup": "arn:aws:elasticloadbalancing:{region}:{account}:targetgroup/{name}/{hex}",
+    "AWS::ElasticLoadBalancingV2::Listener": BALANCING + "listener/app/{name}/{hex}/{hex}",
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": BALANCING + "loadbalancer/app/{name}/{hex}",
+    "AWS::ElasticLoadBalancingV2::TargetGroup": BALANCING + "targetgroup/{name}/{hex}",
     "AWS::HealthImaging::Datastore": "{hex}{hex}",
     "AWS::IAM::ManagedPolicy": "arn:aws:iam::{account}:policy/{name}",
     "AWS::KMS::Key": "{uuid}",
@@ -100,9 +101,9 @@ ATTRIBUTES = {
     "Url": "{hex}.studio.{region}.sagemaker.aws",
     "CidrBlock": "10.42.0.0/16",
 }
-NAMES = ("BucketName", "RoleName", "FunctionName", "LogGroupName", "RepositoryName", "ClusterName", "QueueName", "TopicName", "Name",
-         "NotebookInstanceName", "WorkteamName", "ManagedPolicyName", "DBClusterIdentifier", "Domain", "AliasName", "GroupName",
-         "EndpointName", "ModelName", "EndpointConfigName", "DomainName", "ServiceName", "Family")  # fmt: skip
+NAMES = ("BucketName", "RoleName", "FunctionName", "LogGroupName", "RepositoryName", "ClusterName", "QueueName", "TopicName",
+         "Name", "NotebookInstanceName", "WorkteamName", "ManagedPolicyName", "DBClusterIdentifier", "Domain", "AliasName",
+         "GroupName", "EndpointName", "ModelName", "EndpointConfigName", "DomainName", "ServiceName", "Family")  # fmt: skip
 
 
 class Evaluation:
@@ -222,7 +223,7 @@ class Evaluation:
             "AWS::NotificationARNs": [],
             "AWS::Partition": "aws",
             "AWS::Region": REGION,
-            "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{self.stack}/01234567-89ab-cdef-0123-456789abcdef",
+            "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{self.stack}/01234567-89ab-cdef",
             "AWS::StackName": self.stack,
             "AWS::URLSuffix": "amazonaws.com",
         }
@@ -321,7 +322,9 @@ class Evaluation:
     def _made_up(self, form: str, name: str) -> str:
         digits = _hex(self.stack + name)
         uuid = f"{digits[:8]}-{digits[8:12]}-4{digits[1:4]}-8{digits[5:8]}-{digits[:12]}"
-        return form.format(region=REGION, account=ACCOUNT, name=self.physical_name(name), hex=digits, uuid=uuid, word="A" + digits[:8])
+        return form.format(
+            region=REGION, account=ACCOUNT, name=self.physical_name(name), hex=digits, uuid=uuid, word="A" + digits[:8]
+        )
 
 
 def _hex(name: str) -> str:

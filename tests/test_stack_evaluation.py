@@ -1,7 +1,7 @@
 """Every choice of parameters: what is referred to exists, what is put out has a value, and one stack feeds the next.
 
-What a resource becomes depends on a few parameters only: those its conditions, and the conditions of what it refers to, look at.
-So each resource and each output is evaluated for every combination of those, which is every combination there is.
+What a resource becomes depends on a few parameters only: those that its conditions, and the conditions of what it refers to,
+look at. So each resource and each output is evaluated for every combination of those, which is every combination there is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import jsonschema
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
-from fixtures_stacks import CFN, DEPLOYMENT, GIVEN, REGION, STACKS, fed, template
+from fixtures_stacks import CFN, DEPLOYMENT, GIVEN, REGION, SOMETIMES, STACKS, fed, template
 from stack_evaluator import ACCOUNT, Evaluation, EvaluationError, calls, conditions_of, literals_of, parameters_of
 
 # Outputs that other stacks and the command line rely on, by the stack that has them.
@@ -93,7 +93,8 @@ def choices(stack: str, parameter: str) -> list[str]:
     body = template(stack)["Parameters"][parameter]
     if "AllowedValues" in body:
         return [str(value) for value in body["AllowedValues"]]
-    candidates = {str(body.get("Default", sample(stack).get(parameter))), sample(stack).get(parameter, ""), GIVEN.get(parameter, "")}
+    candidates = {str(body.get("Default", sample(stack).get(parameter))), sample(stack).get(parameter, "")}
+    candidates |= {GIVEN.get(parameter, ""), SOMETIMES.get(parameter, "")}
     candidates |= literals_of(template(stack), parameter) | {str(body[key]) for key in ("MinValue", "MaxValue") if key in body}
     return sorted(value for value in candidates if value is not None and allowed(body, value))
 
@@ -209,7 +210,9 @@ def test_every_condition_parameter_and_mapping_is_used(stack: str) -> None:
     rest = {key: value for key, value in body.items() if key not in ("Parameters", "Metadata")}
     named = {str(inner) for _, inner in calls(rest) if isinstance(inner, str)}
     named |= {inner[0] for kind, inner in calls(rest) if kind in ("Fn::If", "Fn::FindInMap") and isinstance(inner[0], str)}
-    unused = {name for section in ("Parameters", "Conditions", "Mappings") for name in body.get(section, {}) if name not in named}
+    unused = {
+        name for section in ("Parameters", "Conditions", "Mappings") for name in body.get(section, {}) if name not in named
+    }
     # Passed to every stack, whether or not it has anything to tag with it.
     assert unused <= {"DeploymentName"}
 
@@ -245,7 +248,9 @@ def test_what_a_stack_puts_out_fits_the_parameter_it_becomes(stack: str) -> None
 
 def test_an_empty_optional_parameter_is_allowed(stack: str) -> None:
     bodies = template(stack)["Parameters"].items()
-    assert [name for name, body in bodies if "Default" in body and str(body["Default"]) and not allowed(body, str(body["Default"]))] == []
+    assert [
+        name for name, body in bodies if "Default" in body and str(body["Default"]) and not allowed(body, str(body["Default"]))
+    ] == []
 
 
 def test_parameters_and_outputs_explain_themselves(stack: str) -> None:
@@ -270,7 +275,9 @@ def test_physical_names_come_from_the_stack_and_are_short_enough(stack: str) -> 
         for trial in combinations(stack, node):
             if not trial.present(name):
                 continue
-            long = Evaluation(body, trial_values(trial) | {"DeploymentName": LONGEST_DEPLOYMENT}, name_of(stack, LONGEST_DEPLOYMENT))
+            long = Evaluation(
+                body, trial_values(trial) | {"DeploymentName": LONGEST_DEPLOYMENT}, name_of(stack, LONGEST_DEPLOYMENT)
+            )
             for (kind, key), most in LONGEST.items():
                 if kind == node["Type"] and key in trial.resource(name)["Properties"]:
                     here, there = trial.resource(name)["Properties"][key], long.resource(name)["Properties"][key]
@@ -301,7 +308,10 @@ def test_the_evaluator_sees_a_reference_that_one_choice_leaves_dangling() -> Non
 
 def test_the_evaluator_knows_the_functions() -> None:
     body: dict[str, Any] = {
-        "Parameters": {"Subnets": {"Type": "CommaDelimitedList", "Default": "a, b"}, "Kind": {"Type": "String", "Default": "one"}},
+        "Parameters": {
+            "Subnets": {"Type": "CommaDelimitedList", "Default": "a, b"},
+            "Kind": {"Type": "String", "Default": "one"},
+        },
         "Mappings": {"Sizes": {"one": {"Memory": 512}}},
         "Conditions": {"Two": {"Fn::Not": [{"Fn::Equals": [{"Ref": "Kind"}, "one"]}]}},
         "Resources": {"Images": {"Type": "AWS::S3::Bucket", "Properties": {}}},
@@ -320,7 +330,7 @@ def test_the_evaluator_knows_the_functions() -> None:
     trial = Evaluation(body)
     for node, wanted in cases:
         found = trial.value({"it": node}, "here").get("it")
-        assert found == wanted or str(found).startswith("arn:aws:s3:::trial-stack-images-") and "Arn" in str(node), node
+        assert found == wanted or (str(found).startswith("arn:aws:s3:::trial-stack-images-") and "Arn" in str(node)), node
     with pytest.raises(EvaluationError, match="takes number 2"):
         trial.value({"Fn::Select": [2, {"Ref": "Subnets"}]}, "here")
     with pytest.raises(EvaluationError, match="outputs are passed on as parameters"):
