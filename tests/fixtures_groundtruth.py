@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,16 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from dicom_workflow import manifest
-from dicom_workflow.groundtruth.accounts import put_workers
+from dicom_workflow.groundtruth.access import Access
+from dicom_workflow.groundtruth.accounts import put_workers, worker_id_of
+from dicom_workflow.groundtruth.database import Database
+from dicom_workflow.groundtruth.engine import Engine
+from dicom_workflow.groundtruth.jobs import Jobs
+from dicom_workflow.groundtruth.leases import Leases
+from dicom_workflow.groundtruth.rows import Task
+from dicom_workflow.groundtruth.sqlite import SqliteDatabase
+from dicom_workflow.groundtruth.store import Store
+from dicom_workflow.groundtruth.workteams import Workteams
 from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.storage import Storage, to_uri
@@ -35,6 +45,8 @@ LABELS = ["Edema", "Pneumonia", "No Finding"]
 FUNCTION = f"arn:aws:lambda:{REGION}:000000000000:function:SageMaker-dicom-workflow-"
 ROLE = "arn:aws:iam::000000000000:role/labeling"
 TEAM = f"arn:aws:sagemaker:{REGION}:000000000000:workteam/private-crowd/readers"
+NOW = 1_600_000_000.25
+WORKERS = [worker_id_of(name, REGION) for name in ("a", "b", "c")]
 PASSWORDS = {f"reader-{n}": Secret(f"password of reader {n}") for n in (1, 2, 3)}
 
 
@@ -122,6 +134,66 @@ def job_request(workspace: Path, name: str = "reading", *, workers: int = 3, **h
     }
 
 
+class Bench:
+    """A service without processes: journal, engine and interface on one clock."""
+
+    def __init__(self, workspace: Path, storage: Storage | None = None, *, database: Database | None = None) -> None:
+        self.workspace, self.now = workspace, NOW
+        settings = settings_for(workspace)
+        numbers = itertools.count(1)
+        database = database or SqliteDatabase(workspace / "groundtruth/journal.sqlite")
+        self.store = Store(database, clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
+        self.leases = Leases(self.store)
+        self.access = Access(settings, storage)
+        self.engine = Engine(self.store, self.access)
+        self.jobs = Jobs(self.store, self.access, REGION, lambda: None)
+
+    def make_team(self, names: str = "abc") -> None:
+        members = [{"OidcMemberDefinition": {"Groups": ["readers"]}}]
+        Workteams(self.store, REGION).create({"WorkteamName": "readers", "Description": "d", "MemberDefinitions": members}, "")
+        for name in names:
+            self.add_worker(name)
+
+    def add_worker(self, name: str) -> None:
+        """Without a password, which would take a tenth of a second each."""
+        with self.store.write() as db:
+            db.execute("INSERT INTO members VALUES ('readers', ?)", (worker_id_of(name, REGION),))
+
+    def create(self, name: str = "reading", *, request: dict[str, Any] | None = None, **human: Any) -> None:
+        self.jobs.create(request or job_request(self.workspace, name, **human), "")
+        self.engine.run_due()
+
+    def describe(self, name: str = "reading") -> dict[str, Any]:
+        return self.jobs.describe({"LabelingJobName": name}, "")
+
+    @property
+    def status(self) -> str:
+        return str(self.describe()["LabelingJobStatus"])
+
+    def lease(self, worker: str, name: str = "reading") -> Task | None:
+        job = self.store.job(name)
+        assert job is not None
+        return self.leases.lease(job, worker)
+
+    def answer(self, task: Task, states: dict[str, str] | None = None) -> str:
+        job = self.store.job(task.job)
+        assert job is not None
+        content = json.dumps(said(states or {"Edema": "positive"}))
+        outcome, following = self.leases.accept(task, job, content)
+        if following is not None:
+            self.leases.give_back(following, declined=False)
+        return outcome
+
+    def answer_all(self, *workers: str, states: Callable[[str, int], dict[str, str]] | None = None) -> int:
+        count = 0
+        for worker in workers or WORKERS:
+            while (task := self.lease(worker)) is not None:
+                assert self.answer(task, states(worker, task.number) if states else None) == "accepted"
+                count += 1
+        self.engine.run_due()
+        return count
+
+
 class Service:
     """The service process of a workspace; it may be killed and started again on the same port."""
 
@@ -135,6 +207,8 @@ class Service:
         self.process: subprocess.Popen[bytes] | None = None
         self.log = workspace.parent / f"{workspace.name}-service.log"
         self.environment = environment
+        self.module = ["-m", "dicom_workflow.groundtruth"]
+        self.arguments: list[str] = []
 
     def start(self) -> Service:
         environment = {
@@ -147,7 +221,7 @@ class Service:
             **self.environment,
         }
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "dicom_workflow.groundtruth", "--port", str(self.port)]
+            command = [sys.executable, *self.module, "--port", str(self.port), *self.arguments]
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -166,6 +240,8 @@ class Service:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(20)
+
+    close = stop
 
     def client(self, *, key: str = KEY, secret: str = SECRET, region: str = REGION) -> Any:
         return boto3.client(

@@ -33,7 +33,7 @@ class PostgresServer:
     def __init__(self, folder: Path, bin_folder: Path) -> None:
         self.folder, self._bin = folder, bin_folder
         self._numbers = itertools.count(1)
-        self._password = Secret(secrets.token_urlsafe(12))
+        self.password = Secret(secrets.token_urlsafe(12))
         self._user = "nobody" if os.geteuid() == 0 else None
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -56,14 +56,15 @@ class PostgresServer:
         if self._user:
             shutil.chown(self.folder, self._user, "nogroup")
         word = self.folder / "password"
-        word.write_text(self._password.reveal())
+        word.write_text(self.password.reveal())
         word.chmod(0o644)
         self._do("initdb", "-D", "data", "-U", USER, "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--no-sync")
         self._certificate()
         with (self.folder / "data/postgresql.conf").open("a") as config:
             config.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
-                "shared_buffers = 32MB\nmax_connections = 60\nssl = on\nssl_cert_file = '../server.pem'\n"
+                # A crash of the server loses nothing that it wrote to the system; after one, it would sync every file.
+                "fsync = off\nshared_buffers = 32MB\nmax_connections = 60\nssl = on\nssl_cert_file = '../server.pem'\n"
                 "ssl_key_file = '../server.key'\nlog_min_messages = warning\n"
             )
 
@@ -95,11 +96,28 @@ class PostgresServer:
             port=self.port,
             user=USER,
             dbname=database,
-            password=self._password.reveal(),
+            password=self.password.reveal(),
             autocommit=True,
         ) as connection:
             cursor = connection.execute(text.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def connections(self, database: str) -> list[tuple[object, ...]]:
+        """Whether TLS is on, and its version, of each connection that is no administrator's."""
+        rows = "SELECT ssl, version, datname, usename FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+        return [row[:2] for row in self.sql(rows) if row[2] == database and row[3] != USER]
+
+    def hang_up(self, user: str) -> None:
+        """End all connections of a user."""
+        self.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'")  # noqa: S608
+
+    def shut_out(self, user: str) -> None:
+        """End them, and let the user in no more."""
+        self.sql(f"ALTER ROLE {user} NOLOGIN")
+        self.hang_up(user)
+
+    def let_in(self, user: str) -> None:
+        self.sql(f"ALTER ROLE {user} LOGIN")
 
     def new_database(self) -> DatabaseAddress:
         """A database and a user that owns it."""

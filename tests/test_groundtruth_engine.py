@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,93 +15,24 @@ from fixtures_groundtruth import (
     FUNCTION,
     LABELS,
     REGION,
+    WORKERS,
+    Bench,
     job_request,
     make_images,
     output_lines,
     said,
-    settings_for,
     without_times,
 )
 
 from dicom_workflow import manifest
 from dicom_workflow.errors import RecordError, StorageError
 from dicom_workflow.groundtruth import output
-from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import worker_id_of
 from dicom_workflow.groundtruth.database import Database
 from dicom_workflow.groundtruth.engine import Engine
-from dicom_workflow.groundtruth.jobs import Jobs
-from dicom_workflow.groundtruth.leases import Leases
 from dicom_workflow.groundtruth.postgres import PostgresDatabase
-from dicom_workflow.groundtruth.rows import Task
-from dicom_workflow.groundtruth.sqlite import SqliteDatabase
-from dicom_workflow.groundtruth.store import Store
-from dicom_workflow.groundtruth.workteams import Workteams
 from dicom_workflow.labeling import handlers
 from dicom_workflow.storage import Storage, to_uri
-
-NOW = 1_600_000_000.25
-WORKERS = [worker_id_of(name, REGION) for name in ("a", "b", "c")]
-
-
-class Bench:
-    """A service without processes: journal, engine and interface on one clock."""
-
-    def __init__(self, workspace: Path, storage: Storage | None = None, *, database: Database | None = None) -> None:
-        self.workspace, self.now = workspace, NOW
-        settings = settings_for(workspace)
-        numbers = itertools.count(1)
-        database = database or SqliteDatabase(workspace / "groundtruth/journal.sqlite")
-        self.store = Store(database, clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
-        self.leases = Leases(self.store)
-        self.access = Access(settings, storage)
-        self.engine = Engine(self.store, self.access)
-        self.jobs = Jobs(self.store, self.access, REGION, lambda: None)
-
-    def make_team(self, names: str = "abc") -> None:
-        members = [{"OidcMemberDefinition": {"Groups": ["readers"]}}]
-        Workteams(self.store, REGION).create({"WorkteamName": "readers", "Description": "d", "MemberDefinitions": members}, "")
-        for name in names:
-            self.add_worker(name)
-
-    def add_worker(self, name: str) -> None:
-        """Without a password, which would take a tenth of a second each."""
-        with self.store.write() as db:
-            db.execute("INSERT INTO members VALUES ('readers', ?)", (worker_id_of(name, REGION),))
-
-    def create(self, name: str = "reading", *, request: dict[str, Any] | None = None, **human: Any) -> None:
-        self.jobs.create(request or job_request(self.workspace, name, **human), "")
-        self.engine.run_due()
-
-    def describe(self, name: str = "reading") -> dict[str, Any]:
-        return self.jobs.describe({"LabelingJobName": name}, "")
-
-    @property
-    def status(self) -> str:
-        return str(self.describe()["LabelingJobStatus"])
-
-    def lease(self, worker: str, name: str = "reading") -> Task | None:
-        job = self.store.job(name)
-        assert job is not None
-        return self.leases.lease(job, worker)
-
-    def answer(self, task: Task, states: dict[str, str] | None = None) -> str:
-        job = self.store.job(task.job)
-        assert job is not None
-        content = json.dumps(said(states or {"Edema": "positive"}))
-        outcome, following = self.leases.accept(task, job, content)
-        if following is not None:
-            self.leases.give_back(following, declined=False)
-        return outcome
-
-    def answer_all(self, *workers: str, states: Callable[[str, int], dict[str, str]] | None = None) -> int:
-        count = 0
-        for worker in workers or WORKERS:
-            while (task := self.lease(worker)) is not None:
-                assert self.answer(task, states(worker, task.number) if states else None) == "accepted"
-                count += 1
-        self.engine.run_due()
-        return count
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -3,6 +3,9 @@
 The connection that writes holds an advisory lock of the database, and there is no other way to write. So whoever lost the
 lock, with its connection, cannot write; and what is read is read only while that connection stands. A thread looks after it:
 it connects again when the database was away, and ends the service when another one has the lock by then.
+
+The server lets go of the lock when it is done with the connection, and so with its last transaction. Whoever has the lock again
+after a COMMIT that nobody heard of therefore sees for certain whether it was done.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ LOCK = int.from_bytes(hashlib.sha256(b"dicom-workflow/groundtruth/journal").dige
 READERS = 8
 """Most connections for reading; one more writes."""
 BEAT_SECONDS = 1.0
+RETRY_SECONDS = 0.2
 PATIENCE_SECONDS = 5.0
 """How long a request waits for a database that just restarted."""
 END_SECONDS = 3.0
@@ -185,7 +189,7 @@ class PostgresDatabase:
         for is_last in (False, True):
             held = self._current()
             try:
-                held.writer.execute(begin)
+                held.writer.execute(begin, prepare=False)
             except psycopg.Error as error:  # the database restarted since the last transaction
                 self._drop(held, error)
                 if is_last:
@@ -196,13 +200,13 @@ class PostgresDatabase:
 
     def _roll_back(self, held: _Held) -> None:
         try:
-            held.writer.execute(b"ROLLBACK")
+            held.writer.execute(b"ROLLBACK", prepare=False)
         except psycopg.Error as error:
             self._drop(held, error)
 
     def _commit(self, held: _Held) -> None:
         try:
-            ended = held.writer.execute(b"COMMIT").statusmessage
+            ended = held.writer.execute(b"COMMIT", prepare=False).statusmessage
         except psycopg.Error as error:
             self._drop(held, error)
             raise OutcomeUnknownError(f"{self.name}: the connection ended inside COMMIT.") from error
@@ -262,6 +266,8 @@ class PostgresDatabase:
             raise JournalUnavailableError(f"{self.name}: the journal does not answer: {reason}") from error
         try:
             self._lock(writer)
+            if writer.execute(b"SHOW fsync").fetchone() == {"fsync": "off"}:
+                _log.warning("%s: fsync is off there: what is acknowledged does not outlive a power failure", self.name)
             writer.execute(
                 b"CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
             )
@@ -282,8 +288,8 @@ class PostgresDatabase:
             return
         # How an advisory lock of one 64-bit key looks in pg_locks.
         holder = writer.execute(
-            "SELECT a.application_name AS name, coalesce(host(a.client_addr), 'its own machine') AS address,"
-            " a.backend_start AS since FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            "SELECT pid, a.application_name AS name, coalesce(host(a.client_addr), 'its own machine') AS address,"
+            " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') AS since FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
             " JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()"
             " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
             " AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
@@ -292,9 +298,12 @@ class PostgresDatabase:
         if holder is None:
             raise JournalUnavailableError(f"{self.name}: another labeling service let go of the journal just now.")
         if holder["name"] == self._own_name:
-            raise JournalUnavailableError(f"{self.name}: the server has not noticed yet that an earlier connection ended.")
-        who = f"{holder['name']}, connected from {holder['address']} since {holder['since']:%Y-%m-%d %H:%M:%S %Z}"
-        raise JournalTakenError(f"{self.name}: another labeling service ({who}) works here already.")
+            # An earlier connection of ours, whose end the server has not noticed yet.
+            writer.execute("SELECT pg_terminate_backend(%s)", (holder["pid"],))
+            raise JournalUnavailableError(f"{self.name}: an earlier connection still ends.")
+        # Of the connections of other users the server tells the name alone.
+        where = f", connected from {holder['address']} since {holder['since']}" if holder["since"] else ""
+        raise JournalTakenError(f"{self.name}: another labeling service ({holder['name']}{where}) works here already.")
 
     def _readers(self) -> ConnectionPool[Any]:
         def configure(connection: psycopg.Connection[Any]) -> None:
@@ -342,7 +351,9 @@ class PostgresDatabase:
                 return
             except JournalUnavailableError:
                 pass  # who asks is told so, and the next beat tries again
-            self._look.wait(BEAT_SECONDS)
+            except Exception:  # noqa: BLE001 - without this thread the service would stay away for ever
+                _log.exception("%s: the journal could not be looked after; the next beat tries again", self.name)
+            self._look.wait(BEAT_SECONDS if self._held else RETRY_SECONDS)
             self._look.clear()
 
     def _beat(self) -> None:
