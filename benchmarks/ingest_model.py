@@ -1,8 +1,8 @@
 """Ingest as a model: uploaders that send files and read them back, a network, Orthanc tasks, one database.
 
-Each of an uploader's workers takes the next file, looks through it, sends it, and reads it back; an attempt whose answer is lost
-is made again, and Orthanc, which has the file already, answers sooner. The times of the steps are what was measured of the real
-upload; what is modeled is who has to wait for whom.
+Each of an uploader's workers takes the next file, looks through it, sends it, and reads it back; an attempt whose answer is
+lost is made again, and Orthanc, which has the file already, answers sooner. The times of the steps are what was measured of the
+real upload; what is modeled is who has to wait for whom.
 """
 
 from __future__ import annotations

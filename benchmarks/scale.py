@@ -3,11 +3,11 @@
     python benchmarks/scale.py
     python benchmarks/scale.py --quick
 
-Three things are measured first, on this machine: the real upload with every byte read back, to a real Orthanc; the real labeling
-service with readers who take time; the real engine and journal on a clock that the simulation turns. The models are calibrated on
-some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest differences, as shares, and
-`engine_difference_seconds` is how far any answer of the engine is from the model's. Then the models run where no machine here
-gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
+Three things are measured first, on this machine: the real upload with every byte read back, to a real Orthanc; the real
+labeling service with readers who take time; the real engine and journal on a clock that the simulation turns. The models are
+calibrated on some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest differences,
+as shares, and `engine_difference_seconds` is how far any answer of the engine is from the model's. What else runs on the machine
+makes the first larger; `load` says how much that was. Then the models run where no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
 
 A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
 that `dicom_workflow.stacks.scale` may multiply from there.
@@ -46,12 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         engine = said("engine", scale_measured.measure_engine(folder / "engine", 40 if quick else 400, seed))
-        portal = said("portal", scale_measured.measure_portal(folder / "portal", 12 if quick else 60, 0.05 if quick else 0.2, seed))
+        objects, think_seconds = (12, 0.05) if quick else (60, 0.2)
+        portal = said("portal", scale_measured.measure_portal(folder / "portal", objects, think_seconds, seed))
         database = said("postgresql", scale_measured.measure_postgres(folder / "database", 60 if quick else 400))
         ingest = said("ingest", scale_measured.measure_ingest(folder / "ingest", 40 if quick else 120, 1 if quick else 3))
     simulated = {
-        "ingest": said("simulated ingest", ingest_sweep(20_000 if not quick else 2_000, seed)),
-        "labeling": said("simulated labeling", labeling_sweep(4_000 if not quick else 400, seed)),
+        "ingest": said("simulated ingest", ingest_sweep(10_000 if not quick else 2_000, seed)),
+        "labeling": said("simulated labeling", labeling_sweep(10_000 if not quick else 400, seed)),
         "decades": said("decades", decades((1_000, 10_000, 100_000) if not quick else (300, 1_000, 3_000), seed)),
     }
     figures = {
@@ -74,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "measured": {"ingest": ingest, "portal": portal, "engine": engine, "postgresql": database},
                 "simulated": simulated,
                 "processors": os.cpu_count(),
+                "load": [round(value, 1) for value in os.getloadavg()],
                 "seed": seed,
             }
         )
@@ -116,7 +118,7 @@ def ingest_sweep(files: int, seed: int) -> dict[str, Any]:
     for uploaders, tasks in scale.FLEETS:
         found = ingest_model.simulate(cloud_ingest(uploaders, tasks, files), seed)
         bound = scale.ingest(1_000_000, uploaders, tasks)
-        rows[f"{uploaders} uploaders, {tasks} tasks"] = {
+        rows[f"{of(uploaders, 'uploader')}, {of(tasks, 'task')}"] = {
             "images_per_second": round(found.files_per_second, 1),
             "arithmetic": round(bound.images_per_second, 1),
             "p50_seconds": round(found.p50_seconds, 2),
@@ -133,6 +135,10 @@ def ingest_sweep(files: int, seed: int) -> dict[str, Any]:
         "read_back": lossy.verified,
     }
     return rows
+
+
+def of(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def usual_readers(count: int) -> list[Reader]:
@@ -153,11 +159,13 @@ def usual_readers(count: int) -> list[Reader]:
 
 def labeling_sweep(objects: int, seed: int) -> dict[str, Any]:
     """A usual job, and what changes when one thing does."""
-    job, readers = Job(objects=objects, places=int(scale.ASSUMPTIONS["readers_per_image"].value), adjudicated=0.1), usual_readers(20)
+    assumed = scale.ASSUMPTIONS
+    job = Job(objects=objects, places=int(assumed["readers_per_image"].value), adjudicated=assumed["adjudicated"].value)
+    readers = usual_readers(20)
     cases: dict[str, tuple[Job, list[Reader]]] = {
         "usual": (job, readers),
-        "batches of 100": (replace(job, batch=max(20, objects // 40)), readers),
-        "batches of all": (replace(job, batch=min(5000, objects)), readers),
+        "batches of 100": (replace(job, batch=100), readers),
+        "batches of 5000": (replace(job, batch=5000), readers),
         "leases of 5 minutes": (replace(job, lease_seconds=300), readers),
         "leases of 8 hours": (replace(job, lease_seconds=28_800), readers),
         "as few readers as places": (job, usual_readers(job.places)),
@@ -170,16 +178,14 @@ def labeling_sweep(objects: int, seed: int) -> dict[str, Any]:
 def labeled(job: Job, readers: list[Reader], seed: int) -> dict[str, Any]:
     found = labeling_model.simulate(job, readers, seed)
     second = adjudication_of(job)
-    more = labeling_model.simulate(second, readers, seed).seconds if second else 0.0
-    # What the same people would do if nobody ever waited and nothing was read in vain.
-    pace = sum(person.hours / person.mean_seconds for person in readers) * 3600 / 86_400
     first = min(person.begins for person in readers)
     days = (found.seconds - first) / 86_400
+    more = (labeling_model.simulate(second, readers, seed).seconds - first) / 86_400 if second else 0.0
     return {
         "batch": job.batch,
         "days": round(days, 2),
-        "days_with_adjudication": round(days + more / 86_400, 2),
-        "efficiency": round(found.answers / (pace * 86_400 * days), 3),
+        "days_with_adjudication": round(days + more, 2),
+        "efficiency": round(1 - found.idle_share - found.lost_share, 3),
         "idle_share": round(found.idle_share, 3),
         "lost_share": round(found.lost_share, 3),
         "expired": found.expired,

@@ -11,7 +11,7 @@ from dicom_workflow.errors import WorkflowError
 KINDS = {
     "measured": "measured on two processors of an AMD EPYC of the fourth generation, by a benchmark of this project or for it",
     "simulated": "what `make bench NAME=scale` found by simulation",
-    "published": "read in a publication or in documentation",
+    "published": "from a publication or from documentation",
     "scaled": "computed from a published figure",
     "assumed": "a guess to be replaced by your own figure",
 }
@@ -107,10 +107,9 @@ _ROWS = (
     ("reader_days_per_year", 220, "days", "assumed", ""),
     ("reader_usd_per_hour", 100, "$", "assumed", "people are never AWS's bill: shown apart"),
     ("adjudicated", 0.1, "of the images", "assumed", "one more reader decides"),
-    ("labeling_efficiency", 0.9, "of the readers' time", "simulated", "20 readers, batches of 1000, leases of 30 minutes"),
+    ("labeling_efficiency", 0.94, "of the readers' time", "simulated", "20 readers, batches of 1000, leases of 30 minutes"),
     ("batch_objects", 1000, "objects", "published", "MaxConcurrentTaskCount; its default"),
     ("portal_answers_per_second", 60.9, "answers", "measured", "the self-hosted service and three readers on two processors"),
-    ("answer_bytes", 3_000, "bytes", "assumed", "worker response and label of one object"),
     ("pre_seconds", 0.05, "s of Lambda per object", "assumed", ""),
     ("post_seconds", 5.0, "s of Lambda per batch", "assumed", ""),
     ("lambda_gb", 0.5, "GB", "assumed", ""),

@@ -101,7 +101,7 @@ class Price:
     def _check(self, where: str) -> None:
         ends = [tier.up_to for tier in self.tiers]
         if not ends or ends[-1] != math.inf or ends != sorted(set(ends)) or any(not tier.usd >= 0 for tier in self.tiers):
-            raise PriceError(f"{where}, {self.name!r}: expected prices of at least 0 in growing tiers, the last without an end.")
+            raise PriceError(f"{where}, {self.name!r}: expected prices from 0 on in growing tiers, the last without an end.")
         if self.status not in STATUSES:
             raise PriceError(f"{where}, {self.name!r}: expected a status of {', '.join(STATUSES)}, got {self.status!r}.")
         if self.status != "unconfirmed" and not self.read_in:
@@ -120,7 +120,8 @@ class Prices(Mapping[str, Price]):
         try:
             return self.table[name]
         except KeyError:
-            raise PriceError(f"expected the name of a price in {self.region}, got {name!r}. There are {', '.join(self.table)}.") from None
+            known = ", ".join(self.table)
+            raise PriceError(f"expected the name of a price in {self.region}, got {name!r}. There are {known}.") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.table)
@@ -158,7 +159,8 @@ def _parse(path: Path, where: str) -> Prices:
         data = json.loads(path.read_text(encoding="utf-8"))
         region, hours, entries = str(data["region"]), float(data["hours_per_month"]), dict(data["prices"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PriceError(f"{where}: expected JSON with region, hours_per_month and prices; {type(error).__name__}: {error}.") from None
+        found = f"{type(error).__name__}: {error}"
+        raise PriceError(f"{where}: expected JSON with region, hours_per_month and prices; {found}.") from None
     table = {name: Price.parse(name, entry, where) for name, entry in entries.items()}
     return Prices(MappingProxyType(table), region, hours)
 

@@ -284,6 +284,12 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
     cache = cache_bytes(1, a)
     rows = [
         Break(
+            "Similar images without an index",
+            a("search_exact_images"),
+            "every vector is compared",
+            "IVF_RQ, built in minutes (the search room is not built yet)",
+        ),
+        Break(
             "Objects in one labeling job",
             a("objects_per_job"),
             "Ground Truth's quota",
@@ -347,7 +353,7 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "One OpenSearch pair",
             2 * a("search_per_node"),
             "113 million vectors on two r6g.4xlarge",
-            "more nodes; fewer bits a vector (the search room is not built yet)",
+            "more nodes; fewer bits a vector",
         ),
         Break(
             "64 uploaders, 32 tasks, one week",

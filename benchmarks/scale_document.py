@@ -1,0 +1,454 @@
+"""Write ``docs/scale.md`` and its pictures from the arithmetic and the simulation.
+
+    python benchmarks/scale_document.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import scale as bench
+from matplotlib.ticker import FuncFormatter
+
+from dicom_workflow.stacks import prices, scale
+from dicom_workflow.stacks.assumptions import KINDS
+from dicom_workflow.viz.style import BLUE, GREEN, GREY, LIGHT, ORANGE, PURPLE, SKY, STYLE, VERMILLION, Picture
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "scale.md"
+SEED, SIMULATED_FILES, SIMULATED_OBJECTS, DECADES = 0, 10_000, 10_000, (300, 3_000, 30_000)
+FORMAT_NAMES = {"raw": "uncompressed", "jpeg_ls": "JPEG-LS", "j2k": "JPEG 2000", "htj2k": "HTJ2K"}
+A, N = scale.ASSUMPTIONS, scale.SCALES
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    PAGE.write_text(render(), encoding="utf-8")
+    for name, draw in (("scale", figure), ("scale-breaks", breaks_figure)):
+        (PAGE.parent / f"{name}.png").write_bytes(draw().to_png())
+        print(PAGE.parent / f"{name}.png")
+    print(PAGE)
+
+
+def render() -> str:
+    """Return the page."""
+    text = (HERE / "scale_document.md").read_text(encoding="utf-8")
+    return text.format(**tables(), **words())
+
+
+# Numbers as people read them
+
+
+def number(value: float) -> str:
+    """Return a number with two or three significant digits."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        digits = max(0, len(f"{abs(value):.0f}") - 3)
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+
+
+def count(value: float) -> str:
+    """Return a number of images in words where it is round."""
+    for size, word in ((1e9, "billion"), (1e6, "million")):
+        if value >= size and value % (size / 10) == 0:
+            return f"{value / size:g} {word}"
+    return f"{value:,.0f}"
+
+
+def usd(value: float) -> str:
+    return f"{number(value)} $"
+
+
+def time_of(hours: float) -> str:
+    for size, word in ((24 * 365.25, "years"), (24 * 1.5, "days"), (1.5, "h")):
+        if hours >= size:
+            return f"{number(hours / {'years': 24 * 365.25, 'days': 24, 'h': 1}[word])} {word}"
+    return f"{number(hours * 60)} min"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"| {' | '.join(['---'] * len(head))} |"]
+    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
+
+
+# The page's tables
+
+
+@cache
+def simulated() -> dict[str, Any]:
+    """The simulations of the page; a seed fixes them."""
+    return {
+        "ingest": bench.ingest_sweep(SIMULATED_FILES, SEED),
+        "labeling": bench.labeling_sweep(SIMULATED_OBJECTS, SEED),
+        "decades": bench.decades(DECADES, SEED),
+    }
+
+
+def tables() -> dict[str, str]:
+    return {
+        "summary": _summary(),
+        "breaks": table(
+            ["what", "at how many images", "why", "what to turn"],
+            ((row.what, number(row.images), row.why, row.knob) for row in scale.breaks()),
+        ),
+        "storage": _storage(),
+        "ingest": _ingest(),
+        "limits": _limits(),
+        "simulated_ingest": _simulated_ingest(),
+        "manifests": table(
+            ["images", "manifest", "read and checked in", "labeling jobs"],
+            (
+                (count(n), f"{number(m.gigabytes)} GB", time_of(m.read_hours), f"{m.jobs:,}")
+                for n, m in ((n, scale.manifests(n)) for n in N)
+            ),
+        ),
+        "labeling": _labeling(),
+        "simulated_labeling": _simulated_labeling(),
+        "training": _training(),
+        "search": _search(),
+        "thousand": _thousand(),
+        "decades": table(
+            ["objects", "ingest, ms an object", "labeling, s an object"],
+            (
+                (f"{row['objects']:,}", number(row["ingest_ms_per_object"]), number(row["labeling_seconds_per_object"]))
+                for row in simulated()["decades"]["rows"]
+            ),
+        ),
+        "kinds": "\n".join(f"- *{kind}*: {words}" for kind, words in KINDS.items()),
+        "assumptions": table(
+            ["assumption", "value", "unit", "kind", "source"],
+            ((f"`{item.name}`", _plain(item.value), item.unit, item.kind, item.source) for item in A.values()),
+        ),
+    }
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.3g}"
+
+
+def _summary() -> str:
+    rows: list[tuple[str, list[str]]] = [
+        ("JPEG-LS in S3", [f"{number(scale.storage(n)[1].terabytes)} TB" for n in N]),
+        ("uploaders and tasks for a month", [" and ".join(map(str, scale.fleet_for(n))) for n in N]),
+        ("ingest with them", [time_of(scale.ingest(n, *scale.fleet_for(n)).hours) for n in N]),
+        ("labeling jobs", [f"{scale.manifests(n).jobs:,}" for n in N]),
+        ("reading everything three times", [f"{number(scale.labeling(n).readers_for_a_year)} reader years" for n in N]),
+        ("training on one ml.g5.xlarge", [time_of(scale.training(n)[1].hours) for n in N]),
+        ("training on one ml.p5.48xlarge", [time_of(scale.training(n)[2].hours) for n in N]),
+        ("AWS once, labeled by the self-hosted service", [usd(_once(n)) for n in N]),
+        ("of that, images that leave AWS", [usd(_leaving(n)) for n in N]),
+        ("keeping it a month, without what the stacks cost idle", [usd(_monthly(n)) for n in N]),
+        ("the readers", [usd(scale.labeling(n).people_usd) for n in N]),
+    ]
+    return table(["", *map(count, N)], ((name, *values) for name, values in rows))
+
+
+def _leaving(images: int) -> float:
+    once = scale.dollars(images).once
+    return once["reading back over the internet"] + once["images to readers over the internet"]
+
+
+def _once(images: int) -> float:
+    return _own(scale.dollars(images).once)
+
+
+def _monthly(images: int) -> float:
+    return _own(scale.dollars(images).per_month)
+
+
+def _storage() -> str:
+    rows = []
+    for index, form in enumerate(scale.FORMATS):
+        found = [scale.storage(n)[index] for n in N]
+        cells = [
+            f"{number(row.terabytes)} TB: {', '.join(map(number, (row.standard_usd, row.infrequent_usd, row.glacier_usd)))}"
+            for row in found
+        ]
+        rows.append((FORMAT_NAMES[form], *cells))
+    return table(["$ a month in S3 Standard, Infrequent Access, Glacier Instant Retrieval", *map(count, N)], rows)
+
+
+def _ingest() -> str:
+    rows = []
+    for uploaders, tasks in scale.FLEETS:
+        found = [scale.ingest(n, uploaders, tasks) for n in N]
+        pace = number(found[0].images_per_second), found[0].bound_by
+        rows.append((f"{uploaders} and {tasks}", *pace, *(time_of(row.hours) for row in found)))
+    shown = table(["uploaders and tasks", "images/s", "bound by", *map(count, N)], rows)
+    costs = [scale.ingest(n, *scale.fleet_for(n)) for n in N]
+    return (
+        f"{shown}\n\nTasks, database and requests cost {', '.join(usd(c.usd) for c in costs)}; reading back to an uploader outside "
+        f"AWS {', '.join(usd(c.read_back_usd) for c in costs)}."
+    )
+
+
+def _limits() -> str:
+    names = list(scale.ingest(1, 1, 1).limits)
+    found = [scale.ingest(1_000_000, *fleet).limits for fleet in scale.FLEETS]
+    return table(
+        ["", *(f"{uploaders} and {tasks}" for uploaders, tasks in scale.FLEETS)],
+        ((name, *(number(limits[name]) for limits in found)) for name in names),
+    )
+
+
+def _simulated_ingest() -> str:
+    rows = []
+    for name, row in simulated()["ingest"].items():
+        rows.append(
+            (
+                name,
+                number(row["images_per_second"]),
+                number(row["arithmetic"]) if "arithmetic" in row else "",
+                f"{number(row['p50_seconds'])} s" if "p50_seconds" in row else "",
+                f"{number(row['p99_seconds'])} s",
+                f"{row['retries']}; {row['read_back']:,} of {SIMULATED_FILES:,} read back" if "retries" in row else "0",
+            )
+        )
+    return table(["", "images/s", "by arithmetic", "a file, median", "a file, 99 %", "sent again"], rows)
+
+
+def _labeling() -> str:
+    rows: list[tuple[str, list[str]]] = []
+    found = [scale.labeling(n) for n in N]
+    rows += [
+        ("hours of reading", [number(row.reader_hours) for row in found]),
+        *((f"days of {people} readers", [number(scale.days_of_reading(n, people)) for n in N]) for people in (10, 100, 1000)),
+        ("pre-annotation calls", [f"{row.pre_invocations:,}" for row in found]),
+        ("consolidation calls, one a batch", [f"{row.batches:,}" for row in found]),
+        ("the two Lambda functions", [usd(row.lambda_usd) for row in found]),
+        ("Ground Truth, all in one month", [usd(row.groundtruth_usd) for row in found]),
+        ("the self-hosted service, a year", [usd(row.self_hosted_usd) for row in found]),
+        ("images to readers outside AWS", [usd(row.to_readers_usd) for row in found]),
+        ("*the readers themselves*", [usd(row.people_usd) for row in found]),
+    ]
+    return table(["", *map(count, N)], ((name, *values) for name, values in rows))
+
+
+def _simulated_labeling() -> str:
+    rows = []
+    for name, row in simulated()["labeling"].items():
+        rows.append(
+            (
+                name,
+                number(row["days"]),
+                number(row["days_with_adjudication"]),
+                f"{100 * row['efficiency']:.0f} %",
+                f"{100 * row['idle_share']:.0f} %",
+                row["expired"],
+                " / ".join(number(value) for value in row["object_wait_hours"]),
+            )
+        )
+    head = ["", "days", "and adjudication", "of the readers' time used", "without an image", "leases run out"]
+    return table([*head, "hours of an object, 50 / 90 / 99 %"], rows)
+
+
+def _training() -> str:
+    rows = []
+    for index, machine in enumerate(scale.MACHINES):
+        found = [scale.training(n)[index] for n in N]
+        rows.append((machine, number(found[0].images_per_second), *(f"{time_of(t.hours)}, {usd(t.usd)}" for t in found)))
+    asked = [scale.prediction(n) for n in N]
+    rows.append(("a prediction for each, on processors", "", *(f"{number(h)} processor h, {usd(cost)}" for h, cost in asked)))
+    return table([f"{A('epochs'):.0f} epochs, 224 pixels", "images/s", *map(count, N)], rows)
+
+
+def _search() -> str:
+    found = [scale.search(n) for n in N]
+    rows: list[tuple[str, list[str]]] = [
+        ("embedded index (LanceDB)", [f"{number(row.gigabytes)} GB" for row in found]),
+        ("built in, two processors", [time_of(row.build_hours) for row in found]),
+        ("OpenSearch nodes, r6g.4xlarge", [str(row.nodes) if row.nodes else "none needed" for row in found]),
+        ("a month", [usd(row.usd) for row in found]),
+    ]
+    return table(["", *map(count, N)], ((name, *values) for name, values in rows))
+
+
+def _thousand() -> str:
+    found = [scale.per_thousand_studies(n) for n in N]
+    rows = [(name, *(usd(f.once[name]) for f in found)) for name in found[0].once]
+    rows.append(("*together, labeled by the self-hosted service*", *(usd(_own(f.once)) for f in found)))
+    rows += [(f"{name}, a month", *(usd(f.per_month[name]) for f in found)) for name in found[0].per_month]
+    rows.append(("*together, a month, S3 Standard*", *(usd(_own(f.per_month)) for f in found)))
+    return table(["", *map(count, N)], rows)
+
+
+def _own(lines: Mapping[str, float]) -> float:
+    """Sum what is not an alternative to another line."""
+    return sum(value for name, value in lines.items() if not name.startswith("or "))
+
+
+# The page's words
+
+
+def words() -> dict[str, str]:
+    p = prices.load()
+    known = Counter(price.status for price in p.values())
+    images = {f"images_{i}": count(n) for i, n in enumerate(N, 1)}
+    work = scale.labeling(N[0])
+    one = scale.ingest(1_000_000, 1, 1)
+    raw = scale.ingest(1_000_000, 1, 1, "raw")
+    tiers = p["s3_standard"].tiers
+    hi = scale.healthimaging_usd(N[0])
+    index = [n * A("index_bytes") for n in N]
+    decoded = [scale.decoding(n)[0] for n in N]
+    cached = [scale.cache_bytes(n) for n in N]
+    places = int(A("readers_per_image"))
+    return {
+        **images,
+        "tier_1": f"{tiers[0].up_to:,.0f}",
+        "tier_2": f"{tiers[1].up_to:,.0f}",
+        "index_bytes": f"{A('index_bytes'):,.0f}",
+        "index_1": number(index[0] / 1e9),
+        "index_2": number(index[1] / 1e9),
+        "index_3": number(index[2] / 1e12),
+        "hi_first": usd(hi[0]),
+        "hi_rest": usd(hi[1]),
+        "jpeg_ls_mb": number(scale.image_bytes("jpeg_ls") / 1e6),
+        "workers": f"{A('upload_workers'):.0f}",
+        "rtt": f"{A('round_trip_ms'):.0f}",
+        "task_rate": number(one.limits["Orthanc's processors"]),
+        "writer_rate": number(one.limits["the database's writer"]),
+        "raw_slower": number(one.images_per_second / raw.images_per_second),
+        "listing_rows": f"{number(N[1] ** 2 / 2 / A('listing_page') / 1e9)} billion",
+        "listing_2": number(scale.listing_hours(N[1])),
+        "listing_3": number(scale.listing_hours(N[2])),
+        "objects_per_job": f"{A('objects_per_job'):,.0f}",
+        "jobs_3": f"{scale.manifests(N[2]).jobs:,}",
+        "jobs_at_once": f"{A('jobs_at_once'):.0f}",
+        "portal_rate": number(A("portal_answers_per_second")),
+        "portal_readers": number(A("portal_answers_per_second") * A("seconds_per_image")),
+        "answers_1": number(work.answers_per_second),
+        "sim_objects": f"{SIMULATED_OBJECTS:,}",
+        "sim_places": str(places),
+        "reader_hours": f"{A('reader_hours_per_day'):.0f}",
+        "spot_low": f"{100 * p['spot_share_low'].usd:.0f}",
+        "spot_high": f"{100 * p['spot_share_high'].usd:.0f}",
+        "decode_1": number(decoded[0]),
+        "decode_2": number(decoded[1]),
+        "decode_3": number(decoded[2]),
+        "train_px": f"{A('train_px'):.0f}",
+        "cache_1": number(cached[0] / 1e9),
+        "cache_2": number(cached[1] / 1e12),
+        "cache_3": number(cached[2] / 1e12),
+        "per_study": f"{A('images_per_study'):.3f}",
+        "usd_hour": f"{A('reader_usd_per_hour'):.0f}",
+        "people_thousand": number(1000 * work.people_usd / (N[0] / A("images_per_study"))),
+        "tol_ingest": f"{100 * bench.TOLERANCE['ingest_error']:.0f}",
+        "tol_labeling": f"{100 * bench.TOLERANCE['labeling_error']:.0f}",
+        "tol_decade": f"{100 * bench.TOLERANCE['decade_error']:.0f}",
+        "decade_last": f"{DECADES[-2]:,}",
+        "region": p.region,
+        "read": f"{max(price.read for price in p.values()):%Y-%m-%d}",
+        "vendor": str(known["vendor"]),
+        "secondary": str(known["secondary"]),
+        "unconfirmed": str(known["unconfirmed"]),
+        "unconfirmed_names": ", ".join(f"`{name}`" for name, price in p.items() if price.status == "unconfirmed"),
+    }
+
+
+# The page's pictures
+
+
+def figure() -> Picture:
+    """Hours and dollars against the number of images."""
+    picture = Picture(11.0, 5.2)
+    with matplotlib.rc_context(STYLE):
+        hours, money = picture.subplots(1, 2)
+        sizes = np.geomspace(1e4, 2e9, 60)
+        _draw_hours(hours, sizes)
+        _draw_money(money, sizes)
+        for axes in (hours, money):
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_xlim(1e4, 2e9)
+            axes.set_xlabel("images")
+            axes.set_xticks([1e4, 1e5, 1e6, 1e7, 1e8, 1e9])
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+            for size in N:
+                axes.axvline(size, color=LIGHT, linewidth=4, zorder=0)
+            axes.legend(loc="upper left", fontsize=8.5, bbox_to_anchor=(0.0, -0.14), ncols=2)
+    return picture
+
+
+def _draw_hours(axes: Any, sizes: Any) -> None:
+    counts = [int(size) for size in sizes]
+    for (uploaders, tasks), style in zip((scale.FLEETS[0], scale.FLEETS[2]), ("-", "--"), strict=True):
+        rate = scale.ingest(1_000_000, uploaders, tasks).images_per_second
+        label = f"ingest, {bench.of(uploaders, 'uploader')}, {bench.of(tasks, 'task')}"
+        axes.plot(sizes, sizes / rate / 3600, style, color=BLUE, label=label)
+    for machine, style in ((1, (0, (1, 1.2))), (2, "-.")):
+        values = [scale.training(n)[machine].hours for n in counts]
+        axes.plot(sizes, values, linestyle=style, color=GREEN, linewidth=2, label=f"training, {scale.MACHINES[machine]}")
+    for people, style in ((10, "-"), (1000, "--")):
+        values = [scale.days_of_reading(n, people) * 24 for n in counts]
+        axes.plot(sizes, values, style, color=VERMILLION, label=f"reading, {people:,} readers")
+    for level, words in ((24, "a day"), (24 * 7, "a week"), (24 * 365.25, "a year")):
+        axes.axhline(level, color=LIGHT, zorder=0)
+        axes.text(2.3e9, level, words, color=GREY, fontsize=8.5, va="center")
+    axes.set_title("Time, by the clock")
+    axes.set_ylabel("hours")
+    axes.set_ylim(0.1, 1e8)
+
+
+def _draw_money(axes: Any, sizes: Any) -> None:
+    counts = [int(size) for size in sizes]
+    lines = {
+        "the readers (no bill of AWS)": (VERMILLION, [scale.labeling(n).people_usd for n in counts], "-"),
+        "labeling, Ground Truth": (ORANGE, [scale.labeling(n).groundtruth_usd for n in counts], "-"),
+        "images that leave AWS": (PURPLE, [_leaving(n) for n in counts], "-"),
+        "images in S3 Standard, a year": (BLUE, [12 * scale.storage(n)[1].standard_usd for n in counts], "--"),
+        "labeling, self-hosted, a year": (ORANGE, [scale.labeling(n).self_hosted_usd for n in counts], "--"),
+        "training": (GREEN, [scale.dollars(n).once["training"] for n in counts], (0, (1, 1.2))),
+        "ingest": (SKY, [scale.ingest(n, *scale.fleet_for(n)).usd for n in counts], "-"),
+    }
+    for label, (color, values, style) in lines.items():
+        axes.plot(sizes, values, linestyle=style, color=color, linewidth=1.8, label=label)
+    axes.set_title("Dollars")
+    axes.set_ylabel("US dollars")
+
+
+def breaks_figure() -> Picture:
+    """From how many images on each limit is reached."""
+    rows = scale.breaks()[::-1]
+    picture = Picture(10.0, 5.4)
+    with matplotlib.rc_context(STYLE):
+        axes = picture.subplots()
+        least, most = 2e3, 2e11
+        for place, row in enumerate(rows):
+            axes.barh(place, row.images - least, left=least, color="#A9DCCB", height=0.62)
+            axes.barh(place, most - row.images, left=row.images, color="#E8A07A", height=0.62)
+            axes.text(row.images / 1.12, place, _tick(float(f"{row.images:.3g}")), va="center", ha="right", fontsize=8.5)
+        axes.set_yticks(range(len(rows)), [row.what for row in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.set_xscale("log")
+        axes.set_xlim(least, most)
+        axes.set_xticks([1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11])
+        axes.set_xlabel("images")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+        for size in N:
+            axes.axvline(size, color="#222222", linewidth=1, linestyle=":", zorder=0)
+            axes.text(size, len(rows) - 0.4, count(size), ha="center", va="bottom", fontsize=8.5)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_title("Green: as it is. Orange: something must be turned first.", pad=20)
+    return picture
+
+
+def _tick(value: float) -> str:
+    for size, word in ((1e9, " bn"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:g}{word}"
+    return f"{value:g}"
+
+
+if __name__ == "__main__":
+    main()
