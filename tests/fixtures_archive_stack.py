@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -72,7 +74,7 @@ def plugin(name: str) -> list[Path]:
 
 
 def fill_volumes(folder: Path) -> Path:
-    """Run the script of the container `volumes` in a root of its own; returns the folder of the certificate."""
+    """Run the script of the container `volumes` in a root of its own; returns the folder of what it made."""
     container = containers(archive())["volumes"]
     for mount in container["MountPoints"]:
         (folder / mount["ContainerPath"].lstrip("/")).mkdir(parents=True)
@@ -81,7 +83,7 @@ def fill_volumes(folder: Path) -> Path:
     assert places == 8, "a path of the script would be one of this machine"
     script = script.replace("999:999", f"{os.getuid()}:{os.getgid()}")
     subprocess.run([*container["EntryPoint"], script], check=True, env={**os.environ, **environment(container)}, timeout=60)
-    return folder / "run/orthanc/tls"
+    return folder / "run/orthanc/made"
 
 
 class Task:
@@ -91,18 +93,20 @@ class Task:
     just before it, with the certificate and key that the template makes. S3 and, unless asked for, the database stay away.
     """
 
-    def __init__(self, folder: Path, tls: Path, plugins: list[Path], changes: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, made: Path, plugins: list[Path], changes: dict[str, Any] | None = None) -> None:
         stack = archive()
-        self.folder, self.tls, self.port = folder, tls, free_port()
+        self.folder, self.made, self.port = folder, made, free_port()
         self.user, self.password = "DicomWorkflow", "aB3" + "x" * 37
-        self.certificate = str(tls / "certificate.pem")
+        self.certificate = str(made / "certificate.pem")
         self._health = containers(stack)["health"]
         orthanc = containers(stack)["orthanc"]
         secrets = {one["Name"]: self.password for one in orthanc["Secrets"] if "REGISTERED_USERS" in one["Name"]}
         said = told(orthanc, secrets)
-        assert said["SslCertificate"] == "/run/orthanc/tls/orthanc.pem"
+        assert said["SslCertificate"] == "/run/orthanc/made/orthanc.pem"
+        assert said["LuaScripts"] == ["/run/orthanc/made/refuse.lua"]
         left_out = {"PostgreSQL", "AwsS3Storage", "SslEnabled", "SslCertificate"}
         here = {"HttpPort": self.port, "StorageDirectory": str(folder / "storage"), "Plugins": [str(path) for path in plugins]}
+        here["LuaScripts"] = [str(made / "refuse.lua")]
         settings = {**{name: value for name, value in said.items() if name not in left_out}, **here, **(changes or {})}
         (folder / "orthanc.json").write_text(json.dumps(settings))
 
@@ -113,7 +117,7 @@ class Task:
         with log.open("wb") as stream:
             self.process = subprocess.Popen(program, cwd=self.folder, stdout=stream, stderr=stream)
         self._ends.callback(self.stop)
-        self.url = f"https://localhost:{self._ends.enter_context(tls_ends_here(self.tls / 'orthanc.pem', self.port))}"
+        self.url = f"https://localhost:{self._ends.enter_context(tls_ends_here(self.made / 'orthanc.pem', self.port))}"
         try:
             wait(lambda: self.get("/system").ok, self.process, log)
         except BaseException:
@@ -131,6 +135,15 @@ class Task:
     def get(self, path: str, *, password: str | None = None) -> requests.Response:
         login = None if password == "" else (self.user, password or self.password)
         return requests.get(self.url + path, auth=login, verify=self.certificate, timeout=10)
+
+    def send(self, method: str, path: str) -> int:
+        """The status of a request with the password whose path goes out as it is; `requests` would tidy it."""
+        login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        trust = ssl.create_default_context(cafile=self.certificate)
+        address = self.url.removeprefix("https://")
+        with contextlib.closing(http.client.HTTPSConnection(address, timeout=10, context=trust)) as connection:
+            connection.request(method, path, headers={"Authorization": f"Basic {login}", "Content-Length": "0"})
+            return connection.getresponse().status
 
     def client(self) -> OrthancArchive:
         """This project's own client; it trusts the certificate as a deployment's client trusts the load balancer's."""

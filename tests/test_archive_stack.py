@@ -174,21 +174,21 @@ def real(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> Path:
+def made(tmp_path: Path) -> Path:
     return fill_volumes(tmp_path)
 
 
 @pytest.fixture
-def task(tmp_path: Path, tls: Path) -> Iterator[Task]:
-    with Task(tmp_path, tls, plugin("OrthancDicomWeb")) as running:
+def task(tmp_path: Path, made: Path) -> Iterator[Task]:
+    with Task(tmp_path, made, plugin("OrthancDicomWeb")) as running:
         yield running
 
 
-def test_the_certificate_is_for_this_machine_and_its_key_for_nobody_else(tls: Path) -> None:
-    assert sorted(path.name for path in tls.iterdir()) == ["certificate.pem", "orthanc.pem"]
-    assert {path.stat().st_mode & 0o077 for path in [tls, *tls.iterdir()]} == {0}
+def test_the_certificate_is_for_this_machine_and_its_key_for_nobody_else(made: Path) -> None:
+    assert sorted(path.name for path in made.iterdir()) == ["certificate.pem", "orthanc.pem", "refuse.lua"]
+    assert {path.stat().st_mode & 0o077 for path in [made, *made.iterdir()]} == {0}
     # Python 3.13 and newer check as strictly as this.
-    certificate = str(tls / "certificate.pem")
+    certificate = str(made / "certificate.pem")
     strict = ["openssl", "verify", "-x509_strict", "-partial_chain", "-verify_hostname", "localhost", "-CAfile"]
     done = subprocess.run([*strict, certificate, certificate], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == (f"{certificate}: OK\n", "")
@@ -203,6 +203,18 @@ def test_a_real_orthanc_lets_nobody_in_without_the_password(task: Task) -> None:
     assert (answer.status_code, answer.headers.get("Connection")) == (200, "close")
     with pytest.raises(ConnectionRefusedError), socket.socket() as association:
         association.connect(("127.0.0.1", task.get("/system").json()["DicomPort"]))
+
+
+@real("OrthancDicomWeb")
+def test_a_real_orthanc_is_ended_by_nobody_however_the_path_is_spelled(task: Task) -> None:
+    for word in ("shutdown", "reset", "execute-script"):
+        spellings = [f"/tools/{word}", f"//tools//{word}", f"/./tools/{word}", f"/app/../tools/{word}", f"/tools/{word}/"]
+        spellings += [f"/%74ools/{word}", f"/tools/%{ord(word[0]):x}{word[1:]}", f"/tools/{word}?now", f"/tools/./{word}//"]
+        answers = {path: task.send("POST", path) for path in spellings}
+        assert answers == dict.fromkeys(spellings, 403)
+    assert task.process.poll() is None
+    # These spellings do reach what is not refused.
+    assert [task.send("GET", path) for path in ("//tools/now", "/%74ools/now", "/app/../tools/now")] == [200] * 3
 
 
 @real("OrthancDicomWeb")
@@ -229,7 +241,7 @@ def test_health_is_200_only_where_a_client_with_the_password_would_be_served(tas
 
 
 @real("OrthancPostgreSQLIndex")
-def test_two_real_orthancs_share_one_index_over_tls(tmp_path: Path, tls: Path, postgres: PostgresServer) -> None:
+def test_two_real_orthancs_share_one_index_over_tls(tmp_path: Path, made: Path, postgres: PostgresServer) -> None:
     address = postgres.new_database()
     index = told(containers(archive())["orthanc"])["PostgreSQL"]
     # A test's server has few connections to give, and a name of its own.
@@ -241,7 +253,7 @@ def test_two_real_orthancs_share_one_index_over_tls(tmp_path: Path, tls: Path, p
         for name in ("pixels", "first", "second"):
             (tmp_path / name).mkdir()
         for name in ("first", "second"):
-            tasks.append(running.enter_context(Task(tmp_path / name, tls, plugin("OrthancPostgreSQLIndex"), changes)))
+            tasks.append(running.enter_context(Task(tmp_path / name, made, plugin("OrthancPostgreSQLIndex"), changes)))
         for number in range(4):
             with contextlib.closing(tasks[number % 2].client()) as client:
                 assert client.store_instance(dicom(number)).status == STORED
