@@ -236,6 +236,8 @@ def work(readers: Sequence[Reader], desk: Desk, seed: int = 0) -> tuple[float, d
 
 def simulate(job: Job, readers: Sequence[Reader], seed: int = 0) -> Labeled:
     """Return what becomes of a job. Its adjudication, when it has one, is `adjudication_of` it."""
+    if len(readers) < job.places:
+        raise ValueError(f"expected at least {job.places} readers, as many as places of an object, got {len(readers)}.")
     desk = ModelDesk(job)
     ended, spent, answers = work(readers, desk, seed)
     waits = sorted(desk.completed[number] - desk.opened_at[number] for number in range(job.objects))

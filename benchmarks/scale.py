@@ -6,8 +6,9 @@
 Three things are measured first, on this machine: the real upload with every byte read back, to a real Orthanc; the real
 labeling service with readers who take time; the real engine and journal on a clock that the simulation turns. The models are
 calibrated on some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest differences,
-as shares, and `engine_difference_seconds` is how far any answer of the engine is from the model's. What else runs on the machine
-makes the first larger; `load` says how much that was. Then the models run where no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
+as shares, and `engine_difference_seconds` is how far any answer of the engine is from the model's. What else runs on the
+machine makes the first larger; `load` says how much that was. Then the models run where no machine here gets to: many
+uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
 
 A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
 that `dicom_workflow.stacks.scale` may multiply from there.
@@ -46,10 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         engine = said("engine", scale_measured.measure_engine(folder / "engine", 40 if quick else 400, seed))
-        objects, think_seconds = (12, 0.05) if quick else (60, 0.2)
+        objects, think_seconds = (6, 0.05) if quick else (60, 0.2)
         portal = said("portal", scale_measured.measure_portal(folder / "portal", objects, think_seconds, seed))
-        database = said("postgresql", scale_measured.measure_postgres(folder / "database", 60 if quick else 400))
-        ingest = said("ingest", scale_measured.measure_ingest(folder / "ingest", 40 if quick else 120, 1 if quick else 3))
+        database = said("postgresql", None if quick else scale_measured.measure_postgres(folder / "database", 400))
+        ingest = said("ingest", scale_measured.measure_ingest(folder / "ingest", 20 if quick else 120, 0 if quick else 3))
     simulated = {
         "ingest": said("simulated ingest", ingest_sweep(10_000 if not quick else 2_000, seed)),
         "labeling": said("simulated labeling", labeling_sweep(10_000 if not quick else 400, seed)),

@@ -186,8 +186,8 @@ def _ingest() -> str:
     shown = table(["uploaders and tasks", "images/s", "bound by", *map(count, N)], rows)
     costs = [scale.ingest(n, *scale.fleet_for(n)) for n in N]
     return (
-        f"{shown}\n\nTasks, database and requests cost {', '.join(usd(c.usd) for c in costs)}; reading back to an uploader outside "
-        f"AWS {', '.join(usd(c.read_back_usd) for c in costs)}."
+        f"{shown}\n\nTasks, database and requests cost {', '.join(usd(c.usd) for c in costs)}; reading back to an uploader "
+        f"outside AWS {', '.join(usd(c.read_back_usd) for c in costs)}."
     )
 
 
