@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import jmespath
 import pytest
 import yaml
 from fixtures_stacks import CFN, template
@@ -125,6 +127,29 @@ def test_the_template_holds_the_build_as_it_is_in_its_file(name: str, resource: 
     assert project["Source"]["BuildSpec"] == BUILD.read_text("utf-8")
     given = {variable["Name"] for variable in project["Environment"]["EnvironmentVariables"]}
     assert given == {"REPOSITORY", "CONTEXT_KEY", "BASE_IMAGE"}
+
+
+BASES = {"labeling": ("TwinBaseImage", "docker/twin/Dockerfile"), "training": ("InferenceBaseImage", "source/Dockerfile")}
+
+
+@pytest.mark.parametrize(("name", "parameter", "dockerfile"), [(name, *rest) for name, rest in BASES.items()], ids=BASES)
+def test_aws_builds_on_the_base_that_the_dockerfile_names(name: str, parameter: str, dockerfile: str) -> None:
+    (own,) = re.findall(r"^ARG BASE=(\S+)$", (CFN.parent / dockerfile).read_text("utf-8"), re.MULTILINE)
+    body = template(name)["Parameters"][parameter]
+    assert body["Default"] == f"public.ecr.aws/docker/library/{own}"
+    assert re.fullmatch(body["AllowedPattern"], body["Default"])
+    assert not re.fullmatch(body["AllowedPattern"], "python:latest")
+
+
+def test_what_is_asked_of_a_domains_tags_is_one_value() -> None:
+    (query,) = re.findall(r'--query "(Tags[^"]*)"', START.read_text("utf-8"))
+    tags = {"Tags": [{"Key": "other", "Value": "no"}, {"Key": "dicom-workflow:wheels", "Value": PREFIX}]}
+    assert jmespath.search(query.replace("$2", "wheels"), tags) == PREFIX
+    assert jmespath.search(query.replace("$2", "notebooks"), tags) is None
+    domain = template("notebook")["Resources"]["StudioDomain"]["Properties"]["Tags"]
+    asked = set(re.findall(r'tag "\$domain" ([a-z-]+)', START.read_text("utf-8")))
+    assert {f"dicom-workflow:{name}" for name in asked} <= {tag["Key"] for tag in domain}
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("script", [instance_script, studio_script])
