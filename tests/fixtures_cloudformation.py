@@ -322,7 +322,7 @@ class CloudFormation:
         if item["status"] != "CREATE_COMPLETE":
             raise RefusedError("InvalidChangeSetStatus", f"ChangeSet [{ChangeSetName}] is {item['status']}")
         stack = item["stack"]
-        stack.token = ClientRequestToken
+        stack.token, stack.tags = ClientRequestToken, item["tags"]
         self.change_sets = {key: other for key, other in self.change_sets.items() if other["stack"] is not stack}
         verb = "CREATE" if stack.status == "REVIEW_IN_PROGRESS" else "UPDATE"
         self._become(stack, f"{verb}_IN_PROGRESS")
@@ -359,7 +359,7 @@ class CloudFormation:
                 stack.resources[name]["status"] = "UPDATE_COMPLETE"
                 self._event(stack, kind, name, physical, "UPDATE_COMPLETE")
             yield
-        stack.template, stack.values, stack.tags = item["template"], dict(item["values"]), item["tags"]
+        stack.template, stack.values = item["template"], dict(item["values"])
         stack.outputs = self._outputs(stack, template, stack.values)
         self._become(stack, f"{verb}_COMPLETE")
 

@@ -166,7 +166,8 @@ def _wheels_in(dependencies: Path | None) -> list[Path]:
     found = sorted(dependencies.glob("*.whl"))
     if not found:
         raise DeployError(f"--dependencies: expected a folder of wheels, as `pip download` fills it, got {dependencies}.")
-    return found
+    python = dependencies / "python.tar.gz"  # an interpreter, for instances that have none new enough
+    return [*found, python] if python.is_file() else found
 
 
 def twin_context() -> dict[str, bytes]:
