@@ -98,7 +98,7 @@ ATTRIBUTES = {
     "RepositoryUri": "{account}.dkr.ecr.{region}.amazonaws.com/{name}",
     "SubDomain": "{hex}.labeling.{region}.sagemaker.aws",
     "TargetGroupFullName": "targetgroup/{name}/{hex}",
-    "Url": "{hex}.studio.{region}.sagemaker.aws",
+    "Url": "https://{hex}.studio.{region}.sagemaker.aws",
     "CidrBlock": "10.42.0.0/16",
 }
 NAMES = ("BucketName", "RoleName", "FunctionName", "LogGroupName", "RepositoryName", "ClusterName", "QueueName", "TopicName",
@@ -123,6 +123,9 @@ class Evaluation:
         self.template = template
         self.stack = stack
         given = parameters or {}
+        unknown = sorted(set(given) - set(template.get("Parameters", {})))
+        if unknown:
+            raise EvaluationError(f"the template has no parameter {', '.join(unknown)}")
         self.parameters: dict[str, Any] = {}
         for name, body in template.get("Parameters", {}).items():
             value = given.get(name, body.get("Default"))

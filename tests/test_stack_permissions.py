@@ -40,7 +40,8 @@ DEPLOYMENTS = {
     "foundation": ("foundation", {}),
     "network": ("network", {"NatMode": "none"}),
     "archive": ("archive", {}),
-    "archive-bucket": ("archive", {"PixelStorage": "S3"}),
+    "archive-bucket": ("archive", {"PixelStore": "S3"}),
+    "archive-files": ("archive", {"PixelStore": "EFS"}),
     "healthimaging": ("archive", {"ArchiveBackend": "HealthImaging"}),
     "labeling": ("labeling", {}),
     "twin": ("labeling", {"LabelingBackend": "SelfHosted"}),
@@ -85,6 +86,8 @@ class World:
         for node in self.trial.resources.values():
             if node["Type"] in ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy"):
                 found += listed(node["Properties"]["PolicyDocument"]["Statement"])
+            if node["Type"] == "AWS::EFS::FileSystem" and ":file-system/" in resource:
+                found += listed(node["Properties"]["FileSystemPolicy"]["Statement"])
         return [
             statement for statement in found if any(resource.startswith(t.rstrip("/*")) for t in listed(statement["Resource"]))
         ]
@@ -98,7 +101,8 @@ def world(name: str) -> World:
 def may(where: World, role: str, action: str, target: str, **context: str) -> bool:
     """Whether a role of the template may do something; requests to S3 go by TLS unless the context says otherwise."""
     resource = target if target.startswith(("arn:", "*")) else where.arn(target)
-    given = TLS | {key.replace("__", ":"): value for key, value in context.items()}
+    named = {key: where.arn(value[1:]) if value.startswith("@") else value for key, value in context.items()}
+    given = TLS | {key.replace("__", ":"): value for key, value in named.items()}
     request = Request(where.arn(role), action, resource, given)
     return decide(request, where.identity(role), where.attached(resource), owner=ACCOUNT)
 
@@ -108,6 +112,7 @@ def via(service: str) -> dict[str, str]:
 
 
 GET, PUT, DELETE, SECRET = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "secretsmanager:GetSecretValue"
+MOUNT, POINT = "elasticfilesystem:ClientMount", "elasticfilesystem__AccessPointArn"
 IMAGES = "LabelingBucket/images/a.dcm"
 JOBS = "LabelingBucket/jobs/one/output.manifest"
 # (deployment, role, action, resource, condition keys, whether it must be allowed)
@@ -128,6 +133,11 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
     ("archive-bucket", "ExecutionRole", SECRET, f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:payroll-AbCdEf", {}, False),
     ("archive-bucket", "ExecutionRole", GET, "PixelBucket/a", {}, False),
     ("archive-bucket", "ExecutionRole", "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {}, False),
+    ("archive-files", "TaskRole", MOUNT, "FileSystem", {POINT: "@FileSystemAccessPoint"}, True),
+    ("archive-files", "TaskRole", MOUNT, "FileSystem", {}, False),
+    ("archive-files", "TaskRole", MOUNT, "FileSystem", {POINT: "@FileSystemAccessPoint", "aws__SecureTransport": "false"},
+     False),
+    ("archive-files", "TaskRole", "elasticfilesystem:ClientRootAccess", "FileSystem", {POINT: "@FileSystemAccessPoint"}, False),
     ("healthimaging", "HealthImagingImportRole", GET, "PixelBucket/import/a.dcm", {}, True),
     ("healthimaging", "HealthImagingImportRole", GET, "PixelBucket/results/a.ndjson", {}, False),
     ("healthimaging", "HealthImagingImportRole", PUT, "PixelBucket/results/a.ndjson", {}, True),
