@@ -8,7 +8,7 @@ from dicom_workflow.deploy.batch import BatchRequest, TransformJob, batch_transf
 from dicom_workflow.deploy.endpoints import Endpoint, EndpointRequest, delete_endpoint, deploy_endpoint, invoke_endpoint
 from dicom_workflow.deploy.lambdas import LAMBDA_HANDLER, LAMBDA_KINDS, build_lambda_zip
 from dicom_workflow.deploy.local import LocalServer, serve_local, unpack_model
-from dicom_workflow.deploy.staging import modules_of, stage_image, stage_source
+from dicom_workflow.deploy.staging import modules_of, stage_image, stage_source, stage_twin
 from dicom_workflow.deploy.training import TRAINING_FRAMEWORK, TrainingJob, TrainingRequest, submit_training
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "serve_local",
     "stage_image",
     "stage_source",
+    "stage_twin",
     "submit_training",
     "unpack_model",
 ]

@@ -13,6 +13,9 @@ from dicom_workflow.learning.runner import SCRIPT
 
 PACKAGE = Path(dicom_workflow.__file__).resolve().parent
 SOURCE = SCRIPT.parent
+TWIN = PACKAGE.parent / "docker" / "twin"
+TWIN_DATA = ("groundtruth/static", "labeling/worker_templates")
+"""Folders of the package that the labeling service serves files from."""
 
 
 def modules_of(entries: Iterable[Path]) -> tuple[Path, ...]:
@@ -72,20 +75,15 @@ def stage_source(folder: str | Path, *, requirements: Iterable[str] = ()) -> Pat
     DeployError
         The folder is not empty, or there is no ``source/`` beside the package.
     """
-    target = Path(folder)
     if not SCRIPT.is_file():
         raise DeployError(f"expected the training script at {SCRIPT}, found none. Run from a checkout of the project.")
-    if target.exists() and any(target.iterdir()):
-        raise DeployError(f"expected an empty folder to stage into, got {target} with files in it.")
-    target.mkdir(parents=True, exist_ok=True)
+    target = _empty_folder(folder)
     entries = sorted(SOURCE.glob("*.py"))
     for path in entries:
         shutil.copyfile(path, target / path.name)
     needed = (SOURCE / "requirements.txt").read_text(encoding="utf-8")
     (target / "requirements.txt").write_text(needed + "".join(f"{line}\n" for line in requirements), encoding="utf-8")
-    for module in modules_of(entries):
-        (target / module).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PACKAGE.parent / module, target / module)
+    _copy(modules_of(entries), target)
     return target
 
 
@@ -100,5 +98,48 @@ def stage_image(folder: str | Path) -> Path:
         As `stage_source`.
     """
     target = stage_source(folder)
-    shutil.copyfile(SOURCE / "Dockerfile", target / "Dockerfile")
+    shutil.copyfile(SOURCE / "requirements.lock", target / "requirements.lock")
+    _copy_dockerfile(SOURCE, target)
     return target
+
+
+def stage_twin(folder: str | Path) -> Path:
+    """Fill an empty folder with the build context of the self-hosted labeling service, and return it.
+
+    ``docker build FOLDER`` makes the image: the modules the service needs, its pages, its pinned requirements and a Dockerfile;
+    no journal, no images, no secret.
+
+    Raises
+    ------
+    DeployError
+        The folder is not empty, or there is no ``docker/twin`` beside the package.
+    """
+    if not (TWIN / "Dockerfile").is_file():
+        raise DeployError(f"expected the image's Dockerfile in {TWIN}, found none. Run from a checkout of the project.")
+    target = _empty_folder(folder)
+    data = [path.relative_to(PACKAGE.parent) for name in TWIN_DATA for path in sorted((PACKAGE / name).iterdir())]
+    entry = PACKAGE / "groundtruth" / "__main__.py"
+    modules = [*modules_of([entry]), entry.relative_to(PACKAGE.parent)]
+    _copy([*modules, *data, (TWIN / "requirements.txt").relative_to(PACKAGE.parent)], target)
+    _copy_dockerfile(TWIN, target)
+    return target
+
+
+def _empty_folder(folder: str | Path) -> Path:
+    target = Path(folder)
+    if target.exists() and any(target.iterdir()):
+        raise DeployError(f"expected an empty folder to stage into, got {target} with files in it.")
+    target.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _copy(paths: Iterable[Path], target: Path) -> None:
+    """Copy files of the checkout to the same places below a folder."""
+    for path in paths:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE.parent / path, target / path)
+
+
+def _copy_dockerfile(source: Path, target: Path) -> None:
+    shutil.copyfile(source / "Dockerfile", target / "Dockerfile")
+    shutil.copyfile(source / "Dockerfile.dockerignore", target / ".dockerignore")

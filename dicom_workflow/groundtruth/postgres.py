@@ -289,7 +289,8 @@ class PostgresDatabase:
         # How an advisory lock of one 64-bit key looks in pg_locks.
         holder = writer.execute(
             "SELECT pid, a.application_name AS name, coalesce(host(a.client_addr), 'its own machine') AS address,"
-            " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') AS since FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+            " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') AS since"
+            " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
             " JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()"
             " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
             " AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
