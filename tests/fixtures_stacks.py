@@ -42,6 +42,7 @@ GIVEN = {
     "ModelDataUri": "s3://radiographs/models/first/model.tar.gz",
     "NotebooksKey": "notebooks-0123456789abcdef.zip",
     "OrthancImage": f"docker.io/orthancteam/orthanc:26.5.0@sha256:{DIGEST}",
+    "OtherBuckets": "arn:aws:s3:::open-images",
     "PortalHostName": "reading.example.org",
     "PostAnnotationKey": "lambda/post_annotation-0123456789abcdef.zip",
     "PreAnnotationKey": "lambda/pre_annotation-0123456789abcdef.zip",

@@ -64,6 +64,17 @@ def test_without_nat_every_service_of_the_stacks_has_an_endpoint() -> None:
     assert services(NatMode="one", HealthImagingEndpoints="true") == {"s3"} | imaging
 
 
+def test_buckets_of_others_are_read_by_name_alone() -> None:
+    def allowed(**chosen: str) -> dict[str, Any]:
+        statements = network(**chosen).resources["S3Endpoint"]["Properties"]["PolicyDocument"]["Statement"]
+        return {one["Sid"]: one["Resource"] for one in statements}
+
+    assert "BucketsOfOthers" not in allowed()
+    assert set(allowed(OtherBuckets="arn:aws:s3:::open-images,arn:aws:s3:::second")["BucketsOfOthers"]) == {
+        *("arn:aws:s3:::open-images", "arn:aws:s3:::open-images/*", "arn:aws:s3:::second", "arn:aws:s3:::second/*")
+    }
+
+
 @mock_aws
 @pytest.mark.parametrize("request_type", ["Create", "Update", "Delete"])
 def test_the_default_security_group_loses_its_rules_and_twice_is_no_error(
