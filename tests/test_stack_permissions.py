@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import pytest
@@ -235,8 +236,13 @@ def test_a_role_may_do_what_it_must_and_nothing_else(
     assert may(world(where), role, action, target, **context) is wanted
 
 
-def documents(stack: str) -> Iterator[tuple[str, Statement]]:
+@cache
+def documents(stack: str) -> list[tuple[str, Statement]]:
     """Every statement of every policy of a template, under every choice of parameters."""
+    return list(_documents(stack))
+
+
+def _documents(stack: str) -> Iterator[tuple[str, Statement]]:
     seen = set()
     for name, node in template(stack)["Resources"].items():
         for trial in combinations(stack, node):
