@@ -36,7 +36,9 @@ PLUGIN_FOLDERS = [Path("/usr/share/orthanc/plugins"), Path("/usr/local/share/ort
 
 
 def archive(**chosen: str) -> Evaluation:
-    return Evaluation(template("archive"), {**GIVEN, "ClientCidr": "", **EARLIER, **chosen}, "dicom-workflow-archive")
+    body = template("archive")
+    given = {name: value for name, value in GIVEN.items() if name in body["Parameters"]}
+    return Evaluation(body, {**given, "ClientCidr": "", **EARLIER, **chosen}, "dicom-workflow-archive")
 
 
 def containers(stack: Evaluation) -> dict[str, dict[str, Any]]:
