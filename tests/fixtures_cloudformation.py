@@ -25,6 +25,21 @@ from dicom_workflow.stacks.templates import Template
 ACCOUNT, REGION = "123456789012", "us-east-1"
 UPDATABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 NOTHING = "The submitted information didn't contain changes. Submit different information to create a change set."
+ARNS = {
+    "AWS::KMS::Key": "arn:aws:kms:{region}:{account}:key/{made}",
+    "AWS::IAM::Role": "arn:aws:iam::{account}:role/{made}",
+    "AWS::Lambda::Function": "arn:aws:lambda:{region}:{account}:function:{made}",
+    "AWS::S3::Bucket": "arn:aws:s3:::{made}",
+}
+REFERENCES = {
+    "AWS::EC2::VPC": "vpc-{number:017x}",
+    "AWS::EC2::Subnet": "subnet-{number:017x}",
+    "AWS::EC2::SecurityGroup": "sg-{number:017x}",
+    "AWS::SNS::Topic": "arn:aws:sns:{region}:{account}:{made}",
+    "AWS::SageMaker::Workteam": "arn:aws:sagemaker:{region}:{account}:workteam/private-crowd/{made}",
+    "AWS::Cognito::UserPool": "{region}_{number:09d}",
+}
+"""What `Ref` gives for types whose addresses our templates look at; anything else is called after stack and resource."""
 STACK = "AWS::CloudFormation::Stack"
 
 
@@ -38,11 +53,17 @@ class Physical(Evaluation):
 
     def _fn_getatt(self, argument: Any) -> str:
         name, attribute = argument if isinstance(argument, list) else argument.split(".", 1)
-        return (
-            f"arn:aws:made:{REGION}:{ACCOUNT}:{self.names.get(name, name)}"
-            if attribute.endswith("Arn")
-            else f"{name}.{attribute}"
-        )
+        kind, made = self.template.resources[name]["Type"], self.names.get(name, name)
+        if attribute == "GroupId":
+            return made
+        if attribute == "CidrBlock":
+            return str(self.properties(name)["CidrBlock"])
+        if attribute == "RepositoryUri":
+            return f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/{made}"
+        if attribute.endswith("Arn"):
+            pattern = ARNS.get(kind, "arn:aws:made:{region}:{account}:{made}")
+            return pattern.format(region=REGION, account=ACCOUNT, made=made)
+        return f"{made}.{attribute}".lower()
 
 
 @dataclass
@@ -364,7 +385,10 @@ class CloudFormation:
         self._become(stack, f"{verb}_COMPLETE")
 
     def _make(self, stack: Stack, template: Template, values: Mapping[str, str], name: str, kind: str) -> str:
-        physical = f"{stack.name}-{name}-{next(self._numbers):04d}".lower()
+        number = next(self._numbers)
+        physical = f"{stack.name}-{name}-{number:04d}".lower()
+        if kind in REFERENCES:
+            return REFERENCES[kind].format(region=REGION, account=ACCOUNT, made=physical, number=number)
         maker = self.makes.get(kind)
         return (maker(physical, self._evaluation(stack, template, values).properties(name)) if maker else None) or physical
 
@@ -507,11 +531,13 @@ def cloudformation(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudF
             s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=block)
 
     def policy(name: str, properties: Mapping[str, Any]) -> None:
-        s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+        if "‹" not in properties["Bucket"]:
+            s3.put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
 
     def secret(name: str, properties: Mapping[str, Any]) -> str:
         generated = properties.get("GenerateSecretString", {})
-        content = {**json.loads(generated["SecretStringTemplate"]), generated["GenerateStringKey"]: f"made-for-{name}"}
+        template = json.loads(generated.get("SecretStringTemplate", "{}"))
+        content = {**template, generated.get("GenerateStringKey", "password"): f"made-for-{name}"}
         return secrets.create_secret(Name=name, SecretString=json.dumps(content))["ARN"]
 
     with cloudformation_server() as (service, url):

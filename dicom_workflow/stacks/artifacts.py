@@ -135,14 +135,17 @@ def _function(folder: Path, kind: str, parameter: str) -> Artifact:
 
 
 def _twin(folder: Path) -> Artifact:
-    return Artifact.of("TwinContextKey", zip_files(folder / "twin.zip", twin_context()), "twin/context-{sha}.zip")
+    return Artifact.of("TwinContextKey", _context(folder / "twin.zip", deploy.stage_twin), "twin/context-{sha}.zip")
 
 
 def _inference(folder: Path) -> Artifact:
-    with tempfile.TemporaryDirectory() as place:
-        staged = deploy.stage_image(Path(place) / "context")
-        context = zip_files(folder / "inference.zip", _below(staged))
+    context = _context(folder / "inference.zip", deploy.stage_image)
     return Artifact.of("InferenceContextKey", context, "inference/context-{sha}.zip")
+
+
+def _context(path: Path, stage: Callable[[Path], Path]) -> Path:
+    with tempfile.TemporaryDirectory() as place:
+        return zip_files(path, _below(stage(Path(place) / "context")))
 
 
 def _notebooks(folder: Path) -> Artifact:
@@ -168,15 +171,6 @@ def _wheels_in(dependencies: Path | None) -> list[Path]:
         raise DeployError(f"--dependencies: expected a folder of wheels, as `pip download` fills it, got {dependencies}.")
     python = dependencies / "python.tar.gz"  # an interpreter, for instances that have none new enough
     return [*found, python] if python.is_file() else found
-
-
-def twin_context() -> dict[str, bytes]:
-    """Return the build context of the self-hosted labeling service's image, by path."""
-    folder = CHECKOUT / "docker"
-    if not (folder / "twin.Dockerfile").is_file():
-        raise DeployError(f"expected the images' build files in {folder}, found none. Run from a checkout of the project.")
-    files = {"Dockerfile": (folder / "twin.Dockerfile").read_bytes()}
-    return {**files, **package_files()}
 
 
 def notebook_files() -> dict[str, bytes]:

@@ -225,35 +225,39 @@ class Cloud:
         """
         state = self.find(name)
         is_new = state is None or not state.exists
-        client = self.client("cloudformation")
-        change_set = f"dicom-workflow-{uuid.uuid4().hex[:20]}"
-        with answers_of_aws(f"stack {name}"):
-            made = client.create_change_set(
-                StackName=name,
-                ChangeSetName=change_set,
-                ChangeSetType="CREATE" if is_new else "UPDATE",
-                Parameters=list(parameters),
-                Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
-                Capabilities=template.capabilities(),
-                Description=f"dicom-workflow deploy, template {template.sha256[:16]}",
-                **({"TemplateURL": url} if url else {"TemplateBody": template.text}),
-            )
-        return self._worked_out(made["Id"], change_set, name)
+        return self._make_change_set(
+            name,
+            ChangeSetType="CREATE" if is_new else "UPDATE",
+            Parameters=list(parameters),
+            Tags=[{"Key": key, "Value": value} for key, value in sorted(tags.items())],
+            Capabilities=template.capabilities(),
+            Description=f"dicom-workflow deploy, template {template.sha256[:16]}",
+            **({"TemplateURL": url} if url else {"TemplateBody": template.text}),
+        )
 
     def repeat_change_set(self, state: StackState, parameters: Sequence[Mapping[str, Any]]) -> ChangeSet:
         """Have CloudFormation work out what other parameters would change in a stack as it was deployed, and return it."""
-        change_set = f"dicom-workflow-{uuid.uuid4().hex[:20]}"
-        with answers_of_aws(f"stack {state.name}"):
-            made = self.client("cloudformation").create_change_set(
-                StackName=state.name,
-                ChangeSetName=change_set,
-                ChangeSetType="UPDATE",
-                UsePreviousTemplate=True,
-                Parameters=list(parameters),
-                Tags=[{"Key": key, "Value": value} for key, value in sorted(state.tags.items())],
-                Capabilities=["CAPABILITY_NAMED_IAM"],
-            )
-        return self._worked_out(made["Id"], change_set, state.name)
+        return self._make_change_set(
+            state.name,
+            ChangeSetType="UPDATE",
+            UsePreviousTemplate=True,
+            Parameters=list(parameters),
+            Tags=[{"Key": key, "Value": value} for key, value in sorted(state.tags.items())],
+            Capabilities=["CAPABILITY_NAMED_IAM"],
+        )
+
+    def _make_change_set(self, stack: str, **asked: Any) -> ChangeSet:
+        from botocore.exceptions import ClientError
+
+        name = f"dicom-workflow-{uuid.uuid4().hex[:20]}"
+        with answers_of_aws(f"stack {stack}"):
+            try:
+                made = self.client("cloudformation").create_change_set(StackName=stack, ChangeSetName=name, **asked)
+            except ClientError as error:
+                if "No updates are to be performed" in str(error):
+                    return ChangeSet("", name, stack, "FAILED", "No updates are to be performed.")
+                raise
+        return self._worked_out(made["Id"], name, stack)
 
     def _worked_out(self, identifier: str, change_set: str, stack: str) -> ChangeSet:
         client = self.client("cloudformation")
@@ -275,7 +279,9 @@ class Cloud:
         return ChangeSet(identifier, change_set, stack, said["Status"], plain(said.get("StatusReason")), found)
 
     def drop_change_set(self, change_set: ChangeSet) -> None:
-        """Delete a change set that will not be executed."""
+        """Delete a change set that will not be executed; one that was refused at once is nowhere."""
+        if not change_set.id:
+            return
         with answers_of_aws(f"change set of stack {change_set.stack_name}"):
             self.client("cloudformation").delete_change_set(ChangeSetName=change_set.id, StackName=change_set.stack_name)
 
