@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from events import Loop, Place, Process
 
@@ -44,6 +44,8 @@ class Ingest:
     """Processor time of what stands in for the network, where there is such a thing; it is one process."""
     shared: bool = False
     """Uploader and Orthanc on the same processors, as when both run on one machine."""
+    others: float = 0.0
+    """Share of the processors that other work takes; everything computed lasts so much longer."""
     lost: float = 0.0
     """Share of attempts whose answer never comes."""
     patience_seconds: float = 5.0
@@ -81,6 +83,7 @@ class _Batch:
         self.relay = Place(self.loop, 1)
         self.left, self.retries, self.done, self.verified = plan.files, 0, 0, 0
         self.seconds: list[float] = []
+        self.ended = 0.0
 
     def run(self) -> Ingested:
         plan = self.plan
@@ -91,7 +94,7 @@ class _Batch:
                 self.loop.start(self.worker(client, up, down))
         self.loop.run()
         assert self.verified == plan.files, f"expected {plan.files} files read back, got {self.verified}"
-        found, end = sorted(self.seconds), max(self.loop.now, 1e-12)
+        found, end = sorted(self.seconds), max(self.ended, 1e-12)
         return Ingested(
             files_per_second=plan.files / end,
             seconds=end,
@@ -125,18 +128,19 @@ class _Batch:
                 self.retries += 1
                 yield plan.patience_seconds
             yield plan.round_trip_seconds * plan.round_trips / 2
-            yield from task.hold(self.drawn(plan.read_seconds))
+            yield from task.hold(self.computing(plan.read_seconds))
             if plan.relay_seconds:
                 yield from self.compute(self.relay, task, plan.relay_seconds / 2)
             if transfer:
                 yield from down.hold(transfer)
             yield from self.compute(client, task, plan.client_seconds / 2)
             self.verified += 1
+            self.ended = self.loop.now
             self.seconds.append(self.loop.now - began)
 
     def serve(self, task: Place, stored: bool) -> Process:
         plan = self.plan
-        yield from task.hold(self.drawn(plan.read_seconds if stored else plan.store_seconds))
+        yield from task.hold(self.computing(plan.read_seconds if stored else plan.store_seconds))
         if not stored:
             if plan.disk_seconds:
                 yield self.drawn(plan.disk_seconds)
@@ -146,10 +150,13 @@ class _Batch:
     def compute(self, process: Place, task: Place, seconds: float) -> Process:
         yield process
         if self.plan.shared:
-            yield from task.hold(self.drawn(seconds))
+            yield from task.hold(self.computing(seconds))
         else:
-            yield self.drawn(seconds)
+            yield self.computing(seconds)
         process.leave()
+
+    def computing(self, mean: float) -> float:
+        return self.drawn(mean) / (1 - self.plan.others)
 
     def drawn(self, mean: float) -> float:
         """A time around a mean: a gamma variate, so never below 0."""
@@ -157,29 +164,3 @@ class _Batch:
             return max(mean, 0.0)
         shape = self.plan.spread**-2
         return self.random.gammavariate(shape, mean / shape)
-
-
-def fitted(single: float, crowded: float, plan: Ingest) -> Ingest:
-    """Return the plan with times such that it shows two measured rates over a network without a round trip.
-
-    What many at once take longer than their processor times say (other work on the machine, locks, caches) is spread over all
-    processor times; what one alone takes longer is waiting for the disk.
-
-    Parameters
-    ----------
-    single, crowded : float
-        Files per second with one worker and with the plan's workers.
-    plan : Ingest
-        With the processor times that were measured.
-    """
-    low, high = 0.2, 5.0
-    for _ in range(18):
-        middle = (low + high) / 2
-        low, high = (middle, high) if simulate(_slower(plan, middle)).files_per_second > crowded else (low, middle)
-    found = _slower(plan, low)
-    return replace(found, disk_seconds=max(0.0, 1 / single - found.client_seconds - found.store_seconds - found.read_seconds))
-
-
-def _slower(plan: Ingest, factor: float) -> Ingest:
-    times = ("client_seconds", "store_seconds", "read_seconds")
-    return replace(plan, **{name: factor * getattr(plan, name) for name in times})

@@ -149,11 +149,11 @@ def test_a_lost_answer_costs_time_and_no_file() -> None:
     assert found.p99_seconds > 1.0 > calm.p99_seconds
 
 
-def test_calibration_shows_the_rates_it_was_given() -> None:
-    plan = Ingest(files=400, shared=True, processors=2, client_seconds=0.002, store_seconds=0.003, read_seconds=0.0005)
-    fitted = ingest_model.fitted(100.0, 250.0, plan)
-    assert ingest_model.simulate(fitted).files_per_second == pytest.approx(250, rel=0.03)
-    assert ingest_model.simulate(replace(fitted, workers=1)).files_per_second == pytest.approx(100, rel=0.03)
+def test_other_work_on_the_same_processors_takes_its_share() -> None:
+    plan = Ingest(files=1500, workers=16, processors=2, shared=True, client_seconds=0.002, store_seconds=0.004)
+    alone, beside = ingest_model.simulate(plan), ingest_model.simulate(replace(plan, others=0.5))
+    assert alone.files_per_second == pytest.approx(2 / 0.007, rel=0.05)
+    assert beside.files_per_second == pytest.approx(alone.files_per_second / 2, rel=0.02)
 
 
 @pytest.mark.parametrize("fleet", scale.FLEETS)
