@@ -33,6 +33,10 @@ import yaml
 from fixtures_stacks import CFN, template
 from stack_evaluator import Evaluation
 
+import dicom_workflow
+from dicom_workflow.learning import runner
+from dicom_workflow.stacks import artifacts
+
 SCRIPTS = CFN / "scripts"
 START = SCRIPTS / "notebook_start.sh"
 BUILD = SCRIPTS / "build_image.yaml"
@@ -295,16 +299,25 @@ def machine(tmp_path: Path) -> Machine:
 
 
 def test_a_notebook_installs_the_package_and_knows_it_the_next_time(machine: Machine) -> None:
-    machine.put(PREFIX, BOOKS, "1.0")
+    machine.put(PREFIX, BOOKS, "0.0")
+    # The first time what the command line uploads: the wheel and the notebooks of this very project.
+    for stand_in in (machine.aws / "artifacts" / PREFIX).glob("dicom_workflow-*"):
+        stand_in.unlink()
+    artifacts.build_wheel(machine.aws / "artifacts" / PREFIX)
+    artifacts.zip_files(machine.aws / "artifacts" / f"{BOOKS}.zip", artifacts.notebook_files())
     done = machine.run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # what takes long goes on in the background
     assert f"ready: open dicom-workflow/{BOOKS}/notebooks" in machine.waits_for("ready")
 
     python = machine.venv() / "bin/python"
-    code = "import dicom_workflow as d, tqdm, source.monai_dicom as s; print(d.__version__, tqdm.there, s.trains)"
-    assert machine.says(code) == "1.0 True True"
+    said = machine.says("import dicom_workflow as d, tqdm; print(d.__version__, tqdm.there)")
+    assert said == f"{dicom_workflow.__version__} True"
+    file = machine.says("import dicom_workflow; print(dicom_workflow.__file__)")
+    # Where the package looks for the script of training: beside itself, as in a checkout.
+    script = Path(file).parents[1] / runner.SCRIPT.relative_to(runner.SCRIPT.parents[1])
+    assert script.read_bytes() == runner.SCRIPT.read_bytes()
     books = machine.home / "dicom-workflow" / BOOKS
-    assert (books / "notebooks/01_upload.ipynb").is_file()
+    assert (books / "notebooks/01_upload_to_orthanc.ipynb").is_file()
     environment = {"DICOM_WORKFLOW_DEPLOYMENT": "dicom-workflow", "AWS_REGION": "us-east-1"}
     environment["DICOM_WORKFLOW_WORKSPACE"] = str(machine.home / "workspace")
     assert dict(line.split("=") for line in (books / ".env").read_text().splitlines()) == environment
@@ -322,12 +335,12 @@ def test_a_notebook_installs_the_package_and_knows_it_the_next_time(machine: Mac
     assert machine.calls == before  # nothing was fetched again
 
     # New code: installed beside the old one, which then goes; what somebody changed in a notebook stays.
-    (books / "notebooks/01_upload.ipynb").write_text("changed")
+    (books / "notebooks/01_upload_to_orthanc.ipynb").write_text("changed")
     machine.put("wheels/1111", "notebooks-2222", "2.0")
     newer = instance_script(WheelsPrefix="wheels/1111", NotebooksKey="notebooks-2222.zip")
     assert machine.run("install", script=newer).returncode == 0
     assert sorted(path.name for path in machine.state.glob("venv-*")) == ["venv-1111"]
-    assert (books / "notebooks/01_upload.ipynb").read_text() == "changed"
+    assert (books / "notebooks/01_upload_to_orthanc.ipynb").read_text() == "changed"
     assert (machine.home / "dicom-workflow/notebooks-2222/notebooks/01_upload.ipynb").read_text() == "{}"
     assert "notebooks-2222" in machine.status()
 
