@@ -155,6 +155,72 @@ Resources:
         assert said(lint(conditions + both)) == []
 
 
+class TestCode:
+    """Inline code of functions, as its rules read it."""
+
+    FUNCTION = """
+Resources:
+  Answer:
+    Type: AWS::Lambda::Function
+    Properties:
+      Runtime: {runtime}
+      Handler: index.handler
+      Role: arn:aws:iam::123456789012:role/worker
+      DeadLetterConfig: {{TargetArn: "arn:aws:sqs:us-east-1:123456789012:failed"}}
+      Code:
+        ZipFile: {code}
+"""
+
+    def ids(self, code: str, runtime: str = "python3.13") -> list[str]:
+        return sorted({match.rule.id for match in lint(self.FUNCTION.format(runtime=runtime, code=json.dumps(code)))})
+
+    @pytest.mark.parametrize(
+        ("body", "wanted"),
+        [
+            ("import json, os, urllib.request", []),
+            ("import cfnresponse", []),
+            ("from . import helper", ["E9501"]),
+            ("import numpy as np", ["E9501"]),
+            ("try:\n  f()\nexcept Exception as error:\n  print(error)", []),
+            ("try:\n  f()\nexcept Exception:\n  raise", []),
+            ("try:\n  f()\nexcept (OSError, ValueError):\n  pass", []),
+            ("try:\n  f()\nexcept Exception:\n  pass", ["E9502"]),
+            ("try:\n  f()\nexcept (OSError, BaseException):\n  x = 1", ["E9502"]),
+            ("try:\n  f()\nexcept:\n  cfnresponse.send(e, c, cfnresponse.FAILED, {})", []),
+            ("def handler(incoming, context):\n  print(incoming)", ["E9503"]),
+            ("def handler(event, context):\n  log.info(f'got {event}')", ["E9503"]),
+            ("def handler(event, context):\n  logging.getLogger().info('%s', event['payload'])", ["E9503"]),
+            ("def handler(event, context):\n  print(event['RequestType'], len(event))", []),
+            ("def f(event):\n  event.info(event)", []),
+            ("answer = {'headers': {'Access-Control-Allow-Origin': '*'}}", ["E9505"]),
+            ("client.put(AllowedOrigins=['*'])", ["E9505"]),
+            ("headers['Access-Control-Allow-Origin'] = '*'", ["E9505"]),
+            ("headers['Access-Control-Allow-Origin'] = ORIGIN", []),
+            ("def broken(:", ["E9506"]),
+        ],
+    )
+    def test_python(self, body: str, wanted: list[str]) -> None:
+        assert self.ids(body) == wanted
+
+    @pytest.mark.parametrize(
+        ("body", "wanted"),
+        [
+            ("exports.handler = async (event) => { try { f(event) } catch (error) {} }", ["E9502"]),
+            ("exports.handler = async (event) => { try { f(event) } catch (error) { throw error } }", []),
+            ("exports.handler = async (event) => { console.log('event', JSON.stringify(event)) }", ["E9503"]),
+            ("exports.handler = async (event) => { console.log(event.Records.length) }", []),
+            ("response.headers['access-control-allow-origin'] = [{key: 'Access-Control-Allow-Origin', value: '*'}]", ["E9505"]),
+            ("response.headers['access-control-allow-origin'] = [{value: process.env.ORIGIN}]", []),
+        ],
+    )
+    def test_javascript(self, body: str, wanted: list[str]) -> None:
+        assert self.ids(body, "nodejs24.x") == wanted
+
+    def test_what_deployment_fills_in_is_no_syntax_error(self) -> None:
+        text = self.FUNCTION.format(runtime="python3.13", code='!Sub "BUCKET = ${Answer}"')
+        assert said(lint(text)) == []
+
+
 if __name__ == "__main__":
     page = ROOT / "docs" / "cfn-rules.md"
     head, marker, _ = page.read_text("utf-8").partition("## The rules\n\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,22 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent))
 
 from _stack_rules._base import Fault, StackRule
-from _stack_rules._code import InlineCode, every_origin, imports, inline_code, shipped, shows_records, swallows
+from _stack_rules._code import (
+    SCRIPT_EVERY_ORIGIN,
+    SCRIPT_SHOWS_RECORDS,
+    SCRIPT_SWALLOWS,
+    InlineCode,
+    every_origin,
+    imports,
+    inline_code,
+    lines_of,
+    scripts,
+    shipped,
+    shows_records,
+    swallows,
+)
 from _stack_rules._lifetimes import ended, runtime_ends, today
-from _stack_rules._reading import ABSENT, View
+from _stack_rules._reading import ABSENT, Spot, View
 
 
 def parsed(view: View) -> Iterator[tuple[InlineCode, ast.Module]]:
@@ -41,6 +55,13 @@ class MissingImport(StackRule):
                     )
 
 
+def searched(view: View, pattern: re.Pattern[str]) -> Iterator[tuple[Spot, str, int]]:
+    """Yield (where, function, line) of what is found in inline JavaScript."""
+    for function, spot in scripts(view):
+        for line in lines_of(pattern, spot.text):
+            yield spot, function.name, line
+
+
 class SwallowedError(StackRule):
     id = "E9502"
     shortdesc = "inline Lambda swallows errors"
@@ -59,6 +80,8 @@ class SwallowedError(StackRule):
                         code.path,
                         f"{code.owner.name}, line {node.lineno}: every error is swallowed; catch by name and let it rise.",
                     )
+        for spot, name, line in searched(view, SCRIPT_SWALLOWS):
+            yield spot.path, f"{name}, line {line}: every error is swallowed; let it rise."
 
 
 class LoggedRecords(StackRule):
@@ -74,6 +97,8 @@ class LoggedRecords(StackRule):
         for code, tree in parsed(view):
             for call, name in shows_records(tree):
                 yield code.path, f"{code.owner.name}, line {call.lineno}: writes '{name}' to the log; log a count or an id."
+        for spot, name, line in searched(view, SCRIPT_SHOWS_RECORDS):
+            yield spot.path, f"{name}, line {line}: writes what came in to the log; log a count or an id."
 
 
 class OldRuntime(StackRule):
@@ -118,6 +143,8 @@ class OpenCorsFromCode(StackRule):
             for node in every_origin(tree):
                 line = getattr(node, "lineno", 1)
                 yield code.path, f"{code.owner.name}, line {line}: answers pages of every origin; name the worker page's."
+        for spot, name, line in searched(view, SCRIPT_EVERY_ORIGIN):
+            yield spot.path, f"{name}, line {line}: answers pages of every origin; name the page's."
 
 
 class NotPython(StackRule):

@@ -71,9 +71,8 @@ class PublicBucket(StackRule):
             for switch in PUBLIC_ACCESS:
                 for spot in bucket.at("PublicAccessBlockConfiguration", switch):
                     if not spot.true:
-                        where = spot.path if "PublicAccessBlockConfiguration" in spot.path else (*bucket.path, "Properties")
-                        missing = "the public access block" if where != spot.path else switch
-                        yield where, f"{bucket.name} lacks {missing}; set all four switches to true."
+                        missing = switch if "PublicAccessBlockConfiguration" in spot.path else "the public access block"
+                        yield spot.path, f"{bucket.name} lacks {missing}; set all four switches to true."
 
 
 class ClearTextBucket(StackRule):

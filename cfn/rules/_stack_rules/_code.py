@@ -12,6 +12,13 @@ from _stack_rules._reading import LATER, Path, Resource, Spot, View
 
 # Lambda puts these beside inline code: `cfnresponse` only there, the others in every Python runtime.
 SHIPPED = {"boto3", "botocore", "cfnresponse", "s3transfer", "jmespath", "dateutil", "urllib3", "six"}
+# The same three faults in JavaScript.
+SCRIPT_SWALLOWS = re.compile(r"\bcatch\s*(\([^)]*\))?\s*\{\s*(//[^\n]*\n\s*)?\}")
+SCRIPT_SHOWS_RECORDS = re.compile(
+    r"\bconsole\.\w+\((?:[^()\n]*[,+]\s*)?(?:JSON\.stringify\()?\s*(?:event|annotations|response)\s*[,)]"
+)
+SCRIPT_EVERY_ORIGIN = re.compile(r"allow-?_?(?:ed)?_?-?origins?['\"]?\]?\s*[:=,][^*;]{0,120}?['\"]\*['\"]", re.I)
+
 RECORDS = {"event", "annotation", "annotations", "response", "responses", "payload", "body", "record", "records", "dataobject"}
 LOGGERS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log"}
 
@@ -32,14 +39,32 @@ class InlineCode:
 
 def inline_code(view: View) -> Iterator[InlineCode]:
     """Yield every piece of inline Python; what deployment fills in is read as a plain name."""
-    for function in view.resources("AWS::Lambda::Function", "AWS::Serverless::Function", "AWS::CloudFormation::CustomResource"):
+    for function, spot, language in _zip_files(view):
+        if language != "nodejs":
+            yield _parsed(function, spot)
+
+
+def scripts(view: View) -> Iterator[tuple[Resource, Spot]]:
+    """Yield every piece of inline JavaScript. It is searched, not parsed: Python has no parser for it."""
+    for function, spot, language in _zip_files(view):
+        if language == "nodejs":
+            yield function, spot
+
+
+def _zip_files(view: View) -> Iterator[tuple[Resource, Spot, str]]:
+    for function in view.resources("AWS::Lambda::Function", "AWS::Serverless::Function"):
         runtimes = [spot.text for spot in function.at("Runtime")]
-        if runtimes and not any(runtime.startswith("python") or not runtime for runtime in runtimes):
-            continue
+        language = "nodejs" if any(runtime.startswith("nodejs") for runtime in runtimes) else "python"
         for keys in (("Code", "ZipFile"), ("InlineCode",)):
             for spot in function.at(*keys):
                 if spot.text:
-                    yield _parsed(function, spot)
+                    yield function, spot, language
+
+
+def lines_of(pattern: re.Pattern[str], text: str) -> Iterator[int]:
+    """The lines at which a pattern is found, from 1."""
+    for found in pattern.finditer(text):
+        yield text.count("\n", 0, found.start()) + 1
 
 
 def _parsed(function: Resource, spot: Spot) -> InlineCode:
