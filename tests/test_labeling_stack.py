@@ -188,6 +188,19 @@ def test_nobody_signs_up_by_himself_or_in_with_a_password_alone() -> None:
     assert properties(stack(), "UserPoolClient")["GenerateSecret"] is True  # SageMaker refuses a client without one
 
 
+def test_a_second_deployment_tells_the_sign_in_where_the_portal_is() -> None:
+    """The portal's address is known when the workforce is made, and the workforce is made of this client."""
+    first, origin = stack(), stack().outputs["PortalUrl"]
+    assert not {"CallbackURLs", "AllowedOAuthFlows", "LogoutURLs"} & properties(first, "UserPoolClient").keys()
+    second = stack(GROUND_TRUTH, WorkerOrigin=origin)
+    client = properties(second, "UserPoolClient")
+    assert client["CallbackURLs"] == [origin, f"{origin}/oauth2/idpresponse"]
+    assert client["AllowedOAuthFlows"] == ["code"]  # no token in an address
+    assert client["AllowedOAuthFlowsUserPoolClient"] is True
+    assert origins(second) == origins(first) == [origin]
+    assert second.outputs["PortalUrl"] == origin
+
+
 def test_names_are_made_of_the_stacks_and_fit_their_limits() -> None:
     longest = stack(name="a" * 31 + "-labeling")
     assert len(properties(longest, "UserPoolDomain")["Domain"]) <= 63
