@@ -17,7 +17,7 @@ import numpy as np
 import scale as bench
 from matplotlib.ticker import FuncFormatter
 
-from dicom_workflow.stacks import prices, scale
+from dicom_workflow.stacks import limits, prices, scale
 from dicom_workflow.stacks.assumptions import KINDS
 from dicom_workflow.viz.style import BLUE, GREEN, GREY, LIGHT, ORANGE, PURPLE, SKY, STYLE, VERMILLION, Picture
 
@@ -98,7 +98,7 @@ def tables() -> dict[str, str]:
         "summary": _summary(),
         "breaks": table(
             ["what", "at how many images", "why", "what to turn"],
-            ((row.what, number(row.images), row.why, row.knob) for row in scale.breaks()),
+            ((row.what, number(row.images), row.why, row.knob) for row in limits.breaks()),
         ),
         "storage": _storage(),
         "ingest": _ingest(),
@@ -326,6 +326,7 @@ def words() -> dict[str, str]:
         "jobs_at_once": f"{A('jobs_at_once'):.0f}",
         "portal_rate": number(A("portal_answers_per_second")),
         "portal_readers": number(A("portal_answers_per_second") * A("seconds_per_image")),
+        "readers_3": number(scale.labeling(N[2]).readers_for_a_year),
         "answers_1": number(work.answers_per_second),
         "sim_objects": f"{SIMULATED_OBJECTS:,}",
         "sim_places": str(places),
@@ -419,7 +420,7 @@ def _draw_money(axes: Any, sizes: Any) -> None:
 
 def breaks_figure() -> Picture:
     """From how many images on each limit is reached."""
-    rows = scale.breaks()[::-1]
+    rows = limits.breaks()[::-1]
     picture = Picture(10.0, 5.4)
     with matplotlib.rc_context(STYLE):
         axes = picture.subplots()

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_workflow.archive.server import find_orthanc
-from dicom_workflow.stacks import prices, scale
+from dicom_workflow.stacks import limits, prices, scale
 from dicom_workflow.stacks.assumptions import ASSUMPTIONS, KINDS, AssumptionError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -269,7 +269,7 @@ def test_what_is_adjudicated_is_a_job_of_its_own() -> None:
 
 def everything(a: Any) -> dict[str, Any]:
     """All that the arithmetic says, with some assumptions."""
-    found: dict[str, Any] = {"breaks": scale.breaks(a)}
+    found: dict[str, Any] = {"breaks": limits.breaks(a)}
     for n in scale.SCALES:
         found[f"{n}"] = (
             scale.storage(n, a), scale.healthimaging_usd(n, a), scale.listing_hours(n, a), scale.manifests(n, a),
@@ -323,7 +323,7 @@ def test_small_studies_are_charged_as_five_megabytes_in_healthimaging() -> None:
 
 
 def test_a_break_is_where_the_arithmetic_itself_says_so() -> None:
-    found = {row.what: row.images for row in scale.breaks()}
+    found = {row.what: row.images for row in limits.breaks()}
     assert list(found.values()) == sorted(found.values())
     week = 7 * 24
     assert scale.ingest(round(found["One uploader, one task, one week"]), 1, 1).hours == pytest.approx(week)
@@ -335,7 +335,7 @@ def test_a_break_is_where_the_arithmetic_itself_says_so() -> None:
     assert scale.days_of_reading(round(found["Ten readers, one year"]), 10) == pytest.approx(220, rel=1e-4)
     assert scale.manifests(round(found["Objects in one labeling job"])).jobs == 1
     assert scale.manifests(round(found["Objects in one labeling job"]) + 1).jobs == 2
-    assert all(row.knob and row.why for row in scale.breaks())
+    assert all(row.knob and row.why for row in limits.breaks())
 
 
 def test_more_images_never_cost_less_and_a_thousand_studies_are_their_share() -> None:

@@ -128,6 +128,7 @@ _ROWS = (
     # Search; there is no search room yet
     ("search_bytes", 4_450, "bytes per image", "measured", "LanceDB, a million vectors of 1024, IVF_RQ; the room is not built"),
     ("search_build_seconds", 69, "s per million", "measured", "the same, two processors"),
+    ("search_embedded_images", 10e6, "images", "assumed", "up to here one process with a folder or a bucket will do"),
     ("search_exact_images", 10_000, "images", "measured", "below this no index is needed"),
     (
         "search_per_node",
