@@ -7,13 +7,14 @@ stands for its default; what is only known when the stack is deployed stays in t
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from cfnlint.template import Template
+
+from _stack_rules._expressions import LATER, Expressions, intrinsic
 
 Path = tuple[str | int, ...]
 Scenario = tuple[tuple[str, bool], ...]
@@ -31,7 +32,6 @@ class _Absent:
 
 ABSENT = _Absent()
 EVERY = "*"  # in a path of keys: every item of a list, or every value of a map
-LATER = re.compile(r"\$\{[^}]*\}")  # a piece of text that deployment fills in
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Resource:
         return list(self.view.reach(whole, *keys))
 
 
-class View:
+class View(Expressions):
     """A template with its parameters at their defaults.
 
     Parameters
@@ -101,14 +101,10 @@ class View:
     """
 
     def __init__(self, cfn: Template, *, chosen: bool = False) -> None:
+        super().__init__(cfn.template)
         self.cfn = cfn
-        self.template: dict[str, Any] = cfn.template
         self.chosen = chosen
         self._possible: dict[Scenario, bool] = {}
-
-    def section(self, name: str) -> dict[str, Any]:
-        found = self.template.get(name)
-        return found if isinstance(found, dict) else {}
 
     def resources(self, *types: str) -> Iterator[Resource]:
         """Resources of these types, all when none is named; a type may end in `*`."""
@@ -151,36 +147,6 @@ class View:
                 yield from self.texts(value if value is not None else "", (*path, place))
         else:
             yield Spot(node, path)
-
-    def read(self, node: Any) -> list[Any]:
-        """Every value an expression can have: usually one; several where a mapping or `Fn::If` decides."""
-        kind = intrinsic(node)
-        if kind is None:
-            return [node]
-        body = node[kind]
-        if kind == "Ref":
-            return [self._ref(str(body))]
-        if kind == "Fn::Sub":
-            return self._sub(body)
-        if kind == "Fn::Join" and isinstance(body, list) and len(body) == 2:
-            parts = body[1] if isinstance(body[1], list) else [body[1]]
-            choices = [[_flat(value) for value in self.read(part)] for part in parts]
-            return [str(body[0]).join(choice) for choice in itertools.islice(itertools.product(*choices), 64)]
-        if kind == "Fn::If" and isinstance(body, list) and len(body) == 3:
-            return [value for branch in body[1:] for value in self.read(branch)]
-        if kind == "Fn::FindInMap" and isinstance(body, list):
-            return self._mapped(body)
-        if kind == "Fn::GetAtt":
-            return ["${" + (body if isinstance(body, str) else ".".join(map(str, body))) + "}"]
-        if kind == "Fn::Select" and isinstance(body, list) and len(body) == 2:
-            return self._selected(body)
-        if kind == "Fn::Split" and isinstance(body, list) and len(body) == 2:
-            return [_flat(value).split(str(body[0])) for value in self.read(body[1])]
-        return ["${" + kind.removeprefix("Fn::") + "}"]
-
-    def default_of(self, condition: str) -> bool | None:
-        """What a condition is when every parameter has its default; None where that is not known."""
-        return self._holds(self.section("Conditions").get(condition))
 
     def _branches(self, spot: Spot) -> Iterator[Spot]:
         body = spot.value.get("Fn::If") if isinstance(spot.value, dict) and len(spot.value) == 1 else None
@@ -226,76 +192,6 @@ class View:
     def implies(self, scenario: Scenario, condition: str | None) -> bool:
         """Whether a condition holds whenever the scenario does."""
         return condition is None or (condition, True) in scenario or not self._reachable((*scenario, (condition, False)))
-
-    def _ref(self, name: str) -> Any:
-        parameter = self.section("Parameters").get(name)
-        if isinstance(parameter, dict) and "Default" in parameter:
-            default = parameter["Default"]
-            many = str(parameter.get("Type", "")).startswith(("CommaDelimitedList", "List<"))
-            # The name of an SSM parameter is not the value that the stack will see.
-            if not str(parameter.get("Type", "")).startswith("AWS::SSM::"):
-                return [item.strip() for item in str(default).split(",") if item.strip()] if many else default
-        return "${" + name + "}"
-
-    def _sub(self, body: Any) -> list[Any]:
-        text, own = (body[0], body[1]) if isinstance(body, list) and len(body) == 2 else (body, {})
-        texts = [str(text)]
-        for name in dict.fromkeys(re.findall(r"\$\{([^!}][^}]*)\}", str(text))):
-            values = self.read(own[name]) if name in own else [self._ref(name)]
-            texts = [text.replace("${" + name + "}", _flat(value)) for text in texts for value in values][:64]
-        return texts
-
-    def _mapped(self, body: list[Any]) -> list[Any]:
-        levels: list[Any] = [self.section("Mappings").get(str(body[0]), {})]
-        for key in body[1:3]:
-            wanted = [_flat(value) for value in self.read(key)]
-            known = [value for value in wanted if not LATER.search(value)]
-            levels = [
-                inner
-                for level in levels
-                if isinstance(level, dict)
-                for inner in ([level[name] for name in known if name in level] if known else level.values())
-            ]
-        return levels or ["${FindInMap}"]
-
-    def _selected(self, body: list[Any]) -> list[Any]:
-        place, found = str(body[0]), []
-        for values in [body[1]] if isinstance(body[1], list) else self.read(body[1]):
-            inside = isinstance(values, list) and place.isdigit() and int(place) < len(values)
-            found += self.read(values[int(place)]) if inside else ["${Select}"]
-        return found
-
-    def _holds(self, node: Any) -> bool | None:
-        if not isinstance(node, dict) or len(node) != 1:
-            return None
-        kind, body = next(iter(node.items()))
-        if kind == "Condition":
-            return self.default_of(str(body))
-        if kind == "Fn::Equals":
-            left, right = (_flat(self.read(side)[0]) for side in body)
-            return None if LATER.search(left + right) else left == right
-        sides = [self._holds(side) for side in (body if isinstance(body, list) else [body])]
-        if kind == "Fn::Not":
-            return None if sides[0] is None else not sides[0]
-        deciding = kind == "Fn::Or"
-        if deciding in sides:
-            return deciding
-        return None if None in sides else not deciding
-
-
-def intrinsic(node: Any) -> str | None:
-    """The name of the function a node is a call of, or None for a plain value."""
-    if isinstance(node, dict) and len(node) == 1:
-        key = next(iter(node))
-        if isinstance(key, str) and (key in ("Ref", "Condition") or key.startswith("Fn::")):
-            return key
-    return None
-
-
-def _flat(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(_flat, value)) if isinstance(value, list) else str(value)
 
 
 def _fits(kind: str, wanted: str) -> bool:
