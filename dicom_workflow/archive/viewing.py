@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dicom_workflow.archive import Archive, pixels
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.records import Instance
+from dicom_workflow.storage import Storage
 
 
 def load_display(archive: Archive, orthanc_instance_id: str) -> NDArray[np.float32]:
@@ -28,9 +29,18 @@ def load_display(archive: Archive, orthanc_instance_id: str) -> NDArray[np.float
     return pixels.to_display(pixels.read_dataset(archive.retrieve_instance(orthanc_instance_id)))
 
 
-def loader(archive: Archive, *, keep: int = 32) -> Callable[[Any], NDArray[np.float32]]:
-    """Return a function from something with a `source` to its image; the last `keep` images stay in memory."""
-    load = lru_cache(maxsize=keep)(lambda identifier: load_display(archive, identifier))
+def loader(archive: Archive, *, keep: int = 32, storage: Storage | None = None) -> Callable[[Any], NDArray[np.float32]]:
+    """Return a function from something with a `source` to its image; the last `keep` images stay in memory.
+
+    A source that is no identifier but the URI of a copy, as lines with ``source-ref`` have, is read from `storage`.
+    """
+
+    @lru_cache(maxsize=keep)
+    def load(source: str) -> NDArray[np.float32]:
+        if source.startswith(("s3://", "file://")):
+            return pixels.to_display(pixels.read_dataset((storage or Storage()).read_bytes(source)))
+        return load_display(archive, source)
+
     return lambda item: load(item.source)
 
 
