@@ -44,8 +44,6 @@ class Ingest:
     """Processor time of what stands in for the network, where there is such a thing; it is one process."""
     shared: bool = False
     """Uploader and Orthanc on the same processors, as when both run on one machine."""
-    others: float = 0.0
-    """Share of the processors that other work takes; everything computed lasts so much longer."""
     lost: float = 0.0
     """Share of attempts whose answer never comes."""
     patience_seconds: float = 5.0
@@ -128,7 +126,7 @@ class _Batch:
                 self.retries += 1
                 yield plan.patience_seconds
             yield plan.round_trip_seconds * plan.round_trips / 2
-            yield from task.hold(self.computing(plan.read_seconds))
+            yield from task.hold(self.drawn(plan.read_seconds))
             if plan.relay_seconds:
                 yield from self.compute(self.relay, task, plan.relay_seconds / 2)
             if transfer:
@@ -140,7 +138,7 @@ class _Batch:
 
     def serve(self, task: Place, stored: bool) -> Process:
         plan = self.plan
-        yield from task.hold(self.computing(plan.read_seconds if stored else plan.store_seconds))
+        yield from task.hold(self.drawn(plan.read_seconds if stored else plan.store_seconds))
         if not stored:
             if plan.disk_seconds:
                 yield self.drawn(plan.disk_seconds)
@@ -150,13 +148,10 @@ class _Batch:
     def compute(self, process: Place, task: Place, seconds: float) -> Process:
         yield process
         if self.plan.shared:
-            yield from task.hold(self.computing(seconds))
+            yield from task.hold(self.drawn(seconds))
         else:
-            yield self.computing(seconds)
+            yield self.drawn(seconds)
         process.leave()
-
-    def computing(self, mean: float) -> float:
-        return self.drawn(mean) / (1 - self.plan.others)
 
     def drawn(self, mean: float) -> float:
         """A time around a mean: a gamma variate, so never below 0."""

@@ -28,7 +28,9 @@ from typing import Any
 
 import ingest_model
 import labeling_model
-import scale_measured
+import measured_database
+import measured_ingest
+import measured_labeling
 from ingest_model import Ingest
 from labeling_model import Job, Reader, adjudication_of
 
@@ -46,11 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
     quick, seed = options.quick, options.seed
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        engine = said("engine", scale_measured.measure_engine(folder / "engine", 40 if quick else 400, seed))
+        engine = said("engine", measured_labeling.measure_engine(folder / "engine", 40 if quick else 400, seed))
         objects, think_seconds = (6, 0.05) if quick else (60, 0.2)
-        portal = said("portal", scale_measured.measure_portal(folder / "portal", objects, think_seconds, seed))
-        database = said("postgresql", None if quick else scale_measured.measure_postgres(folder / "database", 400))
-        ingest = said("ingest", scale_measured.measure_ingest(folder / "ingest", 20 if quick else 120, 0 if quick else 3))
+        portal = said("portal", measured_labeling.measure_portal(folder / "portal", objects, think_seconds, seed))
+        database = said("postgresql", None if quick else measured_database.measure_postgres(folder / "database", 400))
+        ingest = said("ingest", measured_ingest.measure_ingest(folder / "ingest", 20 if quick else 120, 0 if quick else 3))
     simulated = {
         "ingest": said("simulated ingest", ingest_sweep(10_000 if not quick else 2_000, seed)),
         "labeling": said("simulated labeling", labeling_sweep(10_000 if not quick else 400, seed)),

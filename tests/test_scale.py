@@ -28,6 +28,7 @@ import labeling_model  # noqa: E402
 import labeling_replay  # noqa: E402
 import scale as benchmark  # noqa: E402
 import scale_document  # noqa: E402
+import scale_figures  # noqa: E402
 from events import Loop, Place, Process  # noqa: E402
 from ingest_model import Ingest  # noqa: E402
 from labeling_model import Job, ModelDesk, Reader, work  # noqa: E402
@@ -147,13 +148,6 @@ def test_a_lost_answer_costs_time_and_no_file() -> None:
     assert calm.retries == 0
     assert found.retries == pytest.approx(2000 * 0.1 / 0.9, rel=0.25)
     assert found.p99_seconds > 1.0 > calm.p99_seconds
-
-
-def test_other_work_on_the_same_processors_takes_its_share() -> None:
-    plan = Ingest(files=1500, workers=16, processors=2, shared=True, client_seconds=0.002, store_seconds=0.004)
-    alone, beside = ingest_model.simulate(plan), ingest_model.simulate(replace(plan, others=0.5))
-    assert alone.files_per_second == pytest.approx(2 / 0.007, rel=0.05)
-    assert beside.files_per_second == pytest.approx(alone.files_per_second / 2, rel=0.02)
 
 
 @pytest.mark.parametrize("fleet", scale.FLEETS)
@@ -393,7 +387,7 @@ def test_the_page_shows_its_pictures_and_hides_no_doubt(page: str) -> None:
 
 
 def test_the_pictures_are_drawn() -> None:
-    for draw in (scale_document.figure, scale_document.breaks_figure):
+    for draw in (scale_figures.figure, scale_figures.breaks_figure):
         assert draw().to_png(dpi=30).startswith(b"\x89PNG")
 
 
