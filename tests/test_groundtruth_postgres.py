@@ -155,7 +155,8 @@ def test_an_acknowledged_answer_is_there_after_the_database_and_the_service_are_
 
 
 class Wire:
-    """A way to the server that can be cut around a COMMIT: before it arrives, or before its acknowledgment does."""
+    """A way to the server that can be cut around a COMMIT: before it arrives, before its acknowledgment does, or so that the
+    server never hears of the end (`silently`), as when a machine between them is gone."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -164,6 +165,7 @@ class Wire:
         self.cut = ""
         self.let_through = 0
         self.cuts = 0
+        self.silent: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -191,6 +193,9 @@ class Wire:
                             # The server ends the connection when it has done the COMMIT and sees the end of what we send.
                             far.shutdown(socket.SHUT_WR)
                             back.join(10)
+                        if when == "silently":
+                            self.silent.append(far.dup())
+                            return
                         break
                     far.sendall(data)
             with contextlib.suppress(OSError):  # closing alone would wait for the thread that still receives
@@ -207,8 +212,10 @@ class Wire:
                 near.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        for connection in (self._listener, *self.silent):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
 
 
 @pytest.fixture
@@ -219,7 +226,7 @@ def wire(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     made.close()
 
 
-@pytest.mark.parametrize("cut", ["before", "after"])
+@pytest.mark.parametrize("cut", ["before", "after", "silently"])
 def test_an_answer_whose_commit_nobody_heard_of_is_looked_for_and_kept_once(
     tmp_path: Path, postgres: PostgresServer, wire: Wire, cut: str
 ) -> None:
