@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from fixtures_stacks import template
-from iam_evaluator import PolicyError, Request, Statement, decide, listed
+from iam_evaluator import PolicyError, Request, Statement, applies, decide, listed, names
 from stack_evaluator import ACCOUNT, REGION, Evaluation
 from test_stack_evaluation import combinations, name_of, sample
 
@@ -311,11 +311,30 @@ def test_what_passes_an_endpoint_is_of_this_account(stack: str) -> None:
     assert open_ == []
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "action", "resource", "context", "wanted"),
+    [
+        ("S3Endpoint", PUT, "arn:aws:s3:::ours/a", {"aws:ResourceAccount": ACCOUNT}, True),
+        ("S3Endpoint", PUT, "arn:aws:s3:::theirs/a", {"aws:ResourceAccount": "999999999999"}, False),
+        ("S3Endpoint", GET, "arn:aws:s3:::theirs/a", {"aws:ResourceAccount": "999999999999"}, False),
+        ("S3Endpoint", GET, "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/a", {"aws:ResourceAccount": "1"}, True),
+        ("S3Endpoint", PUT, "arn:aws:s3:::prod-us-east-1-starport-layer-bucket/a", {"aws:ResourceAccount": "1"}, False),
+        ("SecretsEndpoint", SECRET, "arn:aws:secretsmanager:us-east-1:1:secret:a", {"aws:ResourceAccount": "1"}, False),
+        ("SecretsEndpoint", "secretsmanager:DeleteSecret", "arn:x", {"aws:ResourceAccount": ACCOUNT}, False),
+        ("KmsEndpoint", "kms:ScheduleKeyDeletion", "arn:x", {"aws:ResourceAccount": ACCOUNT}, False),
+    ],
+)
+def test_what_may_pass_an_endpoint(endpoint: str, action: str, resource: str, context: dict[str, str], wanted: bool) -> None:
+    policy = world("network").trial.resources[endpoint]["Properties"]["PolicyDocument"]["Statement"]
+    request = Request(COLLEAGUE, action, resource, context)
+    assert any(names(part, request) and applies(part, request) for part in listed(policy)) is wanted
+
+
 @pytest.mark.parametrize("where", DEPLOYMENTS)
 def test_no_role_is_assumed_by_a_stranger_or_for_one(where: str) -> None:
     there = world(where)
     for role in (name for name, node in there.trial.resources.items() if node["Type"] == "AWS::IAM::Role"):
-        everything = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]
+        everything: list[Statement] = [{"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}]
         for caller in (STRANGER, COLLEAGUE, "ec2.amazonaws.com"):
             request = Request(caller, "sts:AssumeRole", there.arn(role), {"aws:SourceAccount": ACCOUNT})
             assert not decide(request, everything, there.trust(role), owner=ACCOUNT, must_name=True), f"{caller} becomes {role}"
@@ -332,7 +351,7 @@ def test_no_role_is_assumed_by_a_stranger_or_for_one(where: str) -> None:
 def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
     there = world(where)
     buckets = [name for name, node in there.trial.resources.items() if node["Type"] == "AWS::S3::Bucket"]
-    everything = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
+    everything: list[Statement] = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
     assert buckets
     for bucket in buckets:
         for resource in (there.arn(bucket), there.arn(f"{bucket}/a")):

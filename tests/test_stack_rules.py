@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures_stacks import CFN, ROOT, RULES, STACKS, lint, pack, said
+from fixtures_stacks import CFN, DAY, ROOT, RULES, STACKS, lint, pack, said
 
 EXAMPLES = RULES / "examples"
 IDS = sorted(pack())
@@ -88,9 +88,32 @@ def test_a_resource_can_waive_a_rule_with_cfn_lints_own_metadata() -> None:
 
 def test_our_templates_pass_cfn_lint_with_our_pack() -> None:
     templates = [str(CFN / f"{stack}.yaml") for stack in STACKS if (CFN / f"{stack}.yaml").is_file()]
-    command = [CFN_LINT, "--append-rules", str(RULES), "--format", "parseable", "--", *templates]
+    day = [part for rule in ("E9504", "E9701") for part in ("--configure-rule", f"{rule}:today={DAY}")]
+    command = [CFN_LINT, "--append-rules", str(RULES), *day, "--format", "parseable", "--", *templates]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.stdout, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "day", "reported"),
+    [
+        ("E9504", "2024-10-14", False),
+        ("E9504", "2024-10-15", True),
+        ("E9701", "2024-02-29", False),
+        ("E9701", "2024-03-01", True),
+    ],
+)
+def test_support_ends_the_day_after_its_last(rule: str, day: str, reported: bool) -> None:
+    """python3.8 and PostgreSQL 11, by the dates of AWS."""
+    found = lint((EXAMPLES / rule / "fails.yaml").read_text("utf-8"), day=day)
+    assert [match.rule.id for match in found] == [rule] * reported
+
+
+def test_the_dates_name_the_page_they_come_from() -> None:
+    table = json.loads((RULES / "_stack_rules" / "lifetimes.json").read_text("utf-8"))
+    parts = [table["runtimes"], *table["engines"].values()]
+    assert all(part["source"].startswith("https://docs.aws.amazon.com/") for part in parts)
+    assert all(re.fullmatch(r"\d{4}-\d{2}-\d{2}", day) for part in parts for day in part["ends"].values())
 
 
 class TestReading:

@@ -81,7 +81,8 @@ class Expressions:
         return levels or ["${FindInMap}"]
 
     def _selected(self, body: list[Any]) -> list[Any]:
-        place, found = str(body[0]), []
+        place = str(body[0])
+        found: list[Any] = []
         for values in [body[1]] if isinstance(body[1], list) else self.read(body[1]):
             inside = isinstance(values, list) and place.isdigit() and int(place) < len(values)
             found += self.read(values[int(place)]) if inside else ["${Select}"]
