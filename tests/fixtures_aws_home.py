@@ -126,7 +126,7 @@ def training_machines(aws: str, storage: Storage) -> Iterator[tuple[str, list[di
         with tempfile.TemporaryDirectory() as folder:
             container = Container(Path(folder) / "ml", request, storage)
             done = container.start()
-            assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+            assert done.returncode == 0, done.stdout[-1500:]
             output = f"{request['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{request['TrainingJobName']}/output"
             for name, place in (("model", "model"), ("output", "output/data")):
                 storage.write_bytes(f"{output}/{name}.tar.gz", container.pack(place))

@@ -43,9 +43,9 @@ VALUES = {
     "PortalHostName": "labeling.example.org",
 }
 SMALL: dict[str, dict[str, Any]] = {
-    "01_upload_to_orthanc": {"source_folder": "", "patients": 8, "image_size_px": 64},
+    "01_upload_to_orthanc": {"source_folder": "", "patients": 14, "image_size_px": 64},
     "03_run_labeling_job": {"simulated_readers": 3, "poll_seconds": 0.2, "job_name": "chest"},
-    "06_train_densenet": {"image_size_px": 32, "epochs": 1, "batch_size": 4, "patience": 0, "instance_type": INSTANCE},
+    "06_train_densenet": {"image_size_px": 32, "epochs": 1, "batch_size": 8, "patience": 0, "instance_type": INSTANCE},
 }
 
 
@@ -212,7 +212,7 @@ def story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     records = run(capsys, "run", *notebook.STEPS[:6], "--parameters", path)["records"]
     labeling, training = outputs["LabelingBucket"], outputs["TrainingBucket"]
     uploaded, labeled, trained = (records[step] for step in (notebook.STEPS[0], notebook.STEPS[2], notebook.STEPS[5]))
-    assert uploaded["metrics"]["instances_verified"] >= 8
+    assert uploaded["metrics"]["instances_verified"] >= 14
     assert labeled["artifact_uri"].startswith(f"s3://{labeling}/jobs/labeling/chest/")
     assert (labeled["metrics"]["failed"], labeled["metrics"]["labeled"]) == (0, uploaded["metrics"]["instances_verified"])
     assert trained["artifact_uri"].startswith(f"s3://{training}/models/")

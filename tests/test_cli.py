@@ -135,7 +135,10 @@ def test_serve_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixture
     assert "expected fields of EndpointRequest" in capsys.readouterr().err
 
 
-COMMANDS = ("upload", "manifest", "label", "parse", "train", "predict", "serve", "run", "demo", "up", "down", "lab")
+COMMANDS = (
+    *("upload", "manifest", "label", "parse", "train", "predict", "serve", "run", "demo", "up", "down", "lab"),
+    *("deploy", "status", "destroy"),
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
