@@ -19,6 +19,9 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from fixtures_stacks import CFN, DEPLOYMENT, GIVEN, REGION, SOMETIMES, STACKS, fed, template
 from stack_evaluator import ACCOUNT, Evaluation, EvaluationError, calls, conditions_of, literals_of, parameters_of
 
+from dicom_workflow.stacks.evaluation import Evaluation as Foreseen
+from dicom_workflow.stacks.templates import Template
+
 # Outputs that other stacks and the command line rely on, by the stack that has them.
 PROMISED = {
     "foundation": {"KeyArn", "ArtifactsBucket", "LogsBucket"},
@@ -291,6 +294,18 @@ def test_physical_names_come_from_the_stack_and_are_short_enough(stack: str) -> 
 
 def trial_values(trial: Evaluation) -> dict[str, str]:
     return {name: ",".join(value) if isinstance(value, list) else value for name, value in trial.parameters.items()}
+
+
+def test_the_command_line_foresees_the_same_resources(stack: str) -> None:
+    """`dicom-workflow deploy` says beforehand what will be made; two evaluators that share no code must agree."""
+    body, theirs = template(stack), Template.read(stack, CFN)
+    deciding = parameters_of(body, set(body.get("Conditions", {})))
+    trials = [{}, *({name: value} for name in deciding for value in choices(stack, name))]
+    for changed in trials:
+        values = sample(stack) | changed
+        trial = Evaluation(body, values, name_of(stack))
+        ours = {name for name in body["Resources"] if trial.present(name)}
+        assert set(Foreseen(theirs, values).resources()) == ours, changed
 
 
 def test_the_evaluator_sees_a_reference_that_one_choice_leaves_dangling() -> None:
