@@ -9,10 +9,11 @@ from dicom_workflow.groundtruth.store import Store
 # A place is taken by a lease that has not run out and by an accepted answer.
 _TAKEN = """(SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number
              AND (t.state = 'answered' OR (t.state = 'held' AND t.expires > :now)))"""
+# Counted, because PostgreSQL would turn NOT EXISTS into a join that compares every object with every task of the worker.
 _FREE_FOR_WORKER = f"""
     SELECT o.number FROM objects o WHERE o.job = :job AND o.state = 'open'
-    AND NOT EXISTS (SELECT 1 FROM tasks t WHERE t.job = o.job AND t.number = o.number AND t.worker_id = :worker
-                    AND t.state IN ('answered', 'declined'))
+    AND (SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number AND t.worker_id = :worker
+         AND t.state IN ('answered', 'declined')) = 0
     AND {_TAKEN} < :places ORDER BY o.number LIMIT 1"""  # noqa: S608  (no text of a request is in here)
 
 
@@ -40,8 +41,9 @@ class Leases:
 
     def _held(self, db: Session | Database, job: str, worker_id: str) -> Task | None:
         row = db.execute(
-            "SELECT t.* FROM tasks t JOIN objects o ON o.job = t.job AND o.number = t.number AND o.state = 'open'"
-            " WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ? ORDER BY t.number LIMIT 1",
+            "SELECT t.* FROM tasks t WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ?"
+            " AND (SELECT o.state FROM objects o WHERE o.job = t.job AND o.number = t.number) = 'open'"
+            " ORDER BY t.number LIMIT 1",
             (worker_id, job, self._store.clock()),
         ).fetchone()
         return Task(**row) if row else None
