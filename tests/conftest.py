@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["fixtures_browser", "fixtures_foundation", "fixtures_postgres", "fixtures_script", "fixtures_stacks"]
+pytest_plugins = [
+    "fixtures_browser",
+    "fixtures_cloudformation",
+    "fixtures_foundation",
+    "fixtures_house",
+    "fixtures_postgres",
+    "fixtures_script",
+    "fixtures_stacks",
+]
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported, and MONAI imports it
 

@@ -16,6 +16,7 @@ import pytest
 from fixtures_cloudformation import REGION, CloudFormation
 from fixtures_house import ARCHIVE, House
 
+from dicom_workflow import deploy
 from dicom_workflow.errors import DeployError, SettingsError, VerificationError
 from dicom_workflow.settings import Settings
 from dicom_workflow.stacks import artifacts, catalog, changes, costs, plan, prices, removal, smoke, status
@@ -281,6 +282,14 @@ def test_artifacts_have_the_same_bytes_whenever_the_code_has(tmp_path: Path) -> 
     assert [item.sha256 for item in made[0]] == [item.sha256 for item in made[1]]
     assert all(item.sha256[:16] in item.key for item in made[0] if item.parameter != "WheelsPrefix")
     assert len({item.value for item in made[0] if item.parameter == "WheelsPrefix"}) == 1
+
+
+def test_what_a_training_job_is_sent_can_read_the_answers_of_a_real_channel(tmp_path: Path) -> None:
+    staged = deploy.stage_source(tmp_path / "staged")
+    code = "from dicom_workflow import answers; print(len(answers.answer_schema().problem({})))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=staged, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0, "an empty answer is none"
 
 
 def test_the_wheel_installs_and_starts(tmp_path: Path) -> None:

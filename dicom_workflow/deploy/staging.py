@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import dicom_workflow
+from dicom_workflow.answers import SCHEMA_FILE
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.runner import SCRIPT
 
@@ -83,7 +84,10 @@ def stage_source(folder: str | Path, *, requirements: Iterable[str] = ()) -> Pat
         shutil.copyfile(path, target / path.name)
     needed = (SOURCE / "requirements.txt").read_text(encoding="utf-8")
     (target / "requirements.txt").write_text(needed + "".join(f"{line}\n" for line in requirements), encoding="utf-8")
-    _copy(modules_of(entries), target)
+    modules = modules_of(entries)
+    # A channel's lines hold the readers' answers, and `answers` reads its schema from a file that no import names.
+    data = [Path(PACKAGE.name, SCHEMA_FILE)] if Path(PACKAGE.name, "answers.py") in modules else []
+    _copy([*modules, *data], target)
     return target
 
 
