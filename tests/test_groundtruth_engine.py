@@ -40,7 +40,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     with contextlib.ExitStack() as stack:
         database: Database | None = None
         if request.param == "postgres":
-            database = PostgresDatabase(request.getfixturevalue("postgres").new_database())
+            database = PostgresDatabase(stack.enter_context(request.getfixturevalue("postgres").lent()))
             stack.enter_context(database.alone())
         made = Bench(tmp_path / "workspace", database=database)
         make_images(made.workspace, 4)

@@ -117,7 +117,8 @@ def test_the_pinned_packages_are_those_that_are_asked_for(lock: str, wanted: Pat
         if asked.name == "torch":  # comes first, from an index of its own
             assert Dockerfile(FOLDERS[lock] / "Dockerfile").arguments["TORCH"] == str(asked.specifier).removeprefix("==")
             continue
-        assert asked.specifier.contains(found[asked.name].removeprefix("==")), f"{wanted.name} has {asked}: make {lock} again"
+        again = f"{wanted.name} has {asked}: make {LOCKS[lock].relative_to(ROOT)} again, as its first lines say"
+        assert asked.specifier.contains(found.get(asked.name, "==0").removeprefix("==")), again
 
 
 # ---- Build contexts ---------------------------------------------------------------------------------------------------------
