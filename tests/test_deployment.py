@@ -382,7 +382,7 @@ def test_only_a_policy_that_denies_everybody_everything_refuses_plain_http(chang
 def test_the_cost_note_is_the_arithmetic_of_the_table(house: House) -> None:
     table = prices.load()
     given = Given({"Host": "h", "Pin": "1234", "Capacity": "2"})
-    found = plan.make(house.deployment, [], given, {}, offline=True)
+    found = plan.make(house.deployment, [], given, {}, states={})
     stacks = {planned.stack: planned.evaluation for planned in found.stacks}
     lines, unknown = costs.standing(stacks, table)
     by_what = {(line.stack, line.what): line.usd for line in lines}
@@ -391,7 +391,7 @@ def test_the_cost_note_is_the_arithmetic_of_the_table(house: House) -> None:
     assert by_what["archive", "secrets"] == pytest.approx(table["secret"].usd)
     assert not unknown
     assert f"{sum(by_what.values()):,.2f} USD a month" in "\n".join(costs.note(stacks, REGION))
-    without = plan.make(house.deployment, [], Given({**given.everywhere, "Gateways": "none"}), {}, offline=True)
+    without = plan.make(house.deployment, [], Given({**given.everywhere, "Gateways": "none"}), {}, states={})
     assert not any(line.what == "NAT gateways" for line in costs.standing({"network": without.stacks[1].evaluation}, table)[0])
     assert "not of eu-central-1" in "\n".join(costs.note(stacks, "eu-central-1"))
 

@@ -100,16 +100,24 @@ def _say_identity(deployment: Deployment) -> None:
 def _prepared(deployment: Deployment, request: Request, folder: Path, *, offline: bool) -> tuple[Plan, list[Artifact]]:
     """The plan, with the artifacts that its resources take; nothing is built before the parameters are right."""
     to_be_built = {name: f"‹{name}›" for name in artifacts.PARAMETERS}
-    found = _checked(deployment, request, to_be_built, offline=offline)
+    states = {} if offline else deployment.states()
+    found = _checked(deployment, request, to_be_built, states, offline=offline)
     used = {name for planned in found.stacks for name in artifacts.PARAMETERS if planned.evaluation.uses(name)}
     given = {name for planned in found.stacks for name in request.given.of(planned.stack)}
     made = artifacts.build(folder, used - given, dependencies=request.dependencies)
     values = artifacts.values(made)
-    return plan.make(deployment, request.stacks, request.given, values, offline=offline), made
+    return plan.make(deployment, request.stacks, request.given, values, states=states), made
 
 
-def _checked(deployment: Deployment, request: Request, artifact_values: Mapping[str, str], *, offline: bool) -> Plan:
-    found = plan.make(deployment, request.stacks, request.given, artifact_values, offline=offline)
+def _checked(
+    deployment: Deployment,
+    request: Request,
+    artifact_values: Mapping[str, str],
+    states: Mapping[str, StackState | None],
+    *,
+    offline: bool,
+) -> Plan:
+    found = plan.make(deployment, request.stacks, request.given, artifact_values, states=states)
     for stack in found.skipped:
         deployment.say(f"{stack}: left out, because what it would make was given")
     problems = plan.template_problems(deployment, found)

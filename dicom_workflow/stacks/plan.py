@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from dicom_workflow.errors import DeployError
 from dicom_workflow.stacks import parameters, templates
-from dicom_workflow.stacks.catalog import HOLDS_DATA, STACKS, in_order
-from dicom_workflow.stacks.cloud import StackState
+from dicom_workflow.stacks.catalog import HOLDS_DATA, in_order
+from dicom_workflow.stacks.cloud import NEVER_CREATED, StackState
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.evaluation import Evaluation
 from dicom_workflow.stacks.parameters import FORESEEN, Given, Value
@@ -40,7 +40,12 @@ class Plan:
 
 
 def make(
-    deployment: Deployment, chosen: list[str], given: Given, artifact_values: Mapping[str, str], *, offline: bool = False
+    deployment: Deployment,
+    chosen: list[str],
+    given: Given,
+    artifact_values: Mapping[str, str],
+    *,
+    states: Mapping[str, StackState | None] | None = None,
 ) -> Plan:
     """Return the plan of a deployment.
 
@@ -52,8 +57,8 @@ def make(
     given : Given
     artifact_values : mapping
         What each parameter of an artifact will be.
-    offline : bool
-        Ask AWS nothing: as if no stack stood.
+    states : mapping, optional
+        What stands, by stack, so that nothing is asked of AWS; none of an empty mapping does.
 
     Raises
     ------
@@ -67,19 +72,19 @@ def make(
         raise DeployError(f"{deployment.folder}: expected templates of {', '.join(absent)}, found none.")
     skipped = tuple(stack for stack in names if not chosen and _is_given(deployment, stack, given))
     names = [stack for stack in names if stack not in skipped]
-    states = dict.fromkeys(STACKS) if offline else deployment.states()
+    known = states if states is not None else deployment.states()
     problems = given.problems(every)
     fed: Fed = {name: (value, "artifact of this checkout") for name, value in artifact_values.items()}
     outputs_of = {name: stack for stack in every for name in every[stack].outputs}
     planned = []
     for stack in every:
-        fed.update({name: (value, f"output of {stack}") for name, value in standing(states[stack]).items()})
+        fed.update({name: (value, f"output of {stack}") for name, value in standing(known.get(stack)).items()})
         if stack in names:
-            found, wrong = plan_stack(deployment, stack, states[stack], given.of(stack), fed, outputs_of)
+            found, wrong = plan_stack(deployment, stack, known.get(stack), given.of(stack), fed, outputs_of)
             planned.append(found)
             problems += wrong
             to_come = {name: (value, f"{FORESEEN} of {stack}") for name, value in found.evaluation.outputs().items()}
-            fed.update({name: item for name, item in to_come.items() if name not in standing(states[stack])})
+            fed.update({name: item for name, item in to_come.items() if name not in standing(known.get(stack))})
     if problems:
         raise DeployError("parameters:\n  " + "\n  ".join(problems))
     return Plan(tuple(planned), skipped)
@@ -104,7 +109,7 @@ def plan_stack(
     outputs_of: Mapping[str, str],
 ) -> tuple[PlannedStack, list[str]]:
     template = deployment.templates[stack]
-    previous = state.parameters if state and state.exists and state.status not in ("ROLLBACK_COMPLETE", "CREATE_FAILED") else ()
+    previous = state.parameters if state and state.exists and state.status not in NEVER_CREATED else ()
     values, missing = parameters.resolve(template, deployment=deployment.name, given=given, fed=fed, previous=previous)
     problems = parameters.value_problems(stack, values)
     problems += [parameters.missing_problem(stack, parameter, outputs_of) for parameter in missing]
