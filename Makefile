@@ -45,10 +45,11 @@ e2e: env $(UI)/node_modules/installed ## the worker page in a real browser, ever
 ui: env $(UI)/node_modules/installed ## build the worker page into the package (only for who changes it)
 	@cd $(UI) && npm run --silent check && npm run --silent build
 
-check: env $(UI)/node_modules/installed ## ruff, mypy, the types of the worker page and the import layers
+check: env $(UI)/node_modules/installed ## ruff, mypy, cfn-lint with our rules, the types of the worker page and the import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy source/monai_dicom.py
+	@$(BIN)/cfn-lint --append-rules cfn/rules -- cfn/*.yaml
 	@cd $(UI) && npm run --silent check
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
