@@ -382,7 +382,7 @@ def test_the_page_shows_its_pictures_and_hides_no_doubt(page: str) -> None:
         assert (scale_document.PAGE.parent / name).read_bytes().startswith(b"\x89PNG")
     for name, price in prices.load().items():
         assert (f"`{name}`" in page) == (price.status == "unconfirmed")
-    assert "The search room is not built" in page
+    assert "Search is not built yet" in page
     assert "{" not in re.sub(r"```.*?```", "", page, flags=re.DOTALL)
 
 

@@ -35,7 +35,7 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "Similar images without an index",
             a("search_exact_images"),
             "every vector is compared",
-            "IVF_RQ, built in minutes (the search room is not built yet)",
+            "IVF_RQ, built in minutes (search is not built yet)",
         ),
         Break(
             "Objects in one labeling job",

@@ -238,7 +238,7 @@ def prediction(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = Non
 
 @dataclass(frozen=True)
 class Searched:
-    """An index for similar images; the room that builds one does not exist yet."""
+    """An index for similar images; what would build one does not exist yet."""
 
     gigabytes: float
     """Embedded, on disk."""
