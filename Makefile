@@ -53,7 +53,7 @@ check: env $(UI)/node_modules/installed ## ruff, mypy, cfn-lint with our rules, 
 	@cd $(UI) && npm run --silent check
 	@$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: env ## one benchmark: NAME=training, quality_synthetic, quality_radiographs, upload, manifest; the last line is JSON
+bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest; the last line is JSON
 	@scripts/system-packages orthanc
 	@if [[ "$(NAME)" =~ ^(training|quality) ]]; then $(BIN)/python -m pip install -qq -r requirements-bench.txt; fi
 	@mkdir -p benchmarks/results
