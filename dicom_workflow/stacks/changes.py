@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.stacks.catalog import DATA_TYPES
-from dicom_workflow.stacks.cloud import plain
+from dicom_workflow.stacks.states import plain
 from dicom_workflow.stacks.templates import Template
 
 

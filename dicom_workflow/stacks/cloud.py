@@ -1,132 +1,22 @@
-"""The door to CloudFormation: what stands, change sets, events and waiting, in this project's words.
+"""The door to CloudFormation and its neighbors: what is asked of them and what is taken back, one call after the other.
 
-Text that AWS sends (reasons, names) is text: what would move a terminal's cursor or color is taken out before anyone prints it.
+Throttling is botocore's to deal with; every list is read to its end.
 """
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.errors import DeployError
+from dicom_workflow.stacks.states import ChangeSet, Event, StackState, plain
 from dicom_workflow.stacks.templates import Template
-
-NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
-"""A stack whose first creation failed: CloudFormation lets it be deleted and nothing else."""
-
-READY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")
-"""States from which an update starts."""
-
-GOOD = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
-"""The last operation did what it was asked."""
-
-
-def plain(text: object) -> str:
-    """Return a text of one line without control characters."""
-    return "".join(char if char.isprintable() else " " for char in str(text or "")).strip()
-
-
-@dataclass(frozen=True)
-class StackState:
-    """What CloudFormation says of one stack."""
-
-    name: str
-    id: str
-    status: str
-    reason: str
-    since: datetime | None
-    outputs: Mapping[str, str]
-    parameters: tuple[str, ...]
-    protected: bool
-    tags: Mapping[str, str]
-    drift: str = "NOT_CHECKED"
-
-    @classmethod
-    def parse(cls, said: Mapping[str, Any]) -> StackState:
-        """Return one entry of DescribeStacks. Values of parameters are left behind: nobody needs them, and some are secret."""
-        return cls(
-            name=said["StackName"],
-            id=said["StackId"],
-            status=said["StackStatus"],
-            reason=plain(said.get("StackStatusReason")),
-            since=said.get("LastUpdatedTime") or said.get("CreationTime"),
-            outputs={item["OutputKey"]: item["OutputValue"] for item in said.get("Outputs", ())},
-            parameters=tuple(item["ParameterKey"] for item in said.get("Parameters", ())),
-            protected=bool(said.get("EnableTerminationProtection")),
-            tags={item["Key"]: item["Value"] for item in said.get("Tags", ())},
-            drift=said.get("DriftInformation", {}).get("StackDriftStatus", "NOT_CHECKED"),
-        )
-
-    @property
-    def is_busy(self) -> bool:
-        """CloudFormation is at work on it. A stack in review has a change set and nothing else: nobody works on it."""
-        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
-
-    @property
-    def exists(self) -> bool:
-        """There is something of it: more than a change set that was never executed."""
-        return self.status not in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a resource."""
-
-    id: str
-    time: datetime
-    logical_id: str
-    physical_id: str
-    type: str
-    status: str
-    reason: str
-    token: str
-
-    @classmethod
-    def parse(cls, said: Mapping[str, Any]) -> Event:
-        """Return one entry of DescribeStackEvents."""
-        return cls(
-            id=said["EventId"],
-            time=said["Timestamp"],
-            logical_id=plain(said.get("LogicalResourceId")),
-            physical_id=plain(said.get("PhysicalResourceId")),
-            type=plain(said.get("ResourceType")),
-            status=str(said.get("ResourceStatus", "")),
-            reason=plain(said.get("ResourceStatusReason")),
-            token=str(said.get("ClientRequestToken", "")),
-        )
-
-    @property
-    def is_cause(self) -> bool:
-        """It failed of itself, not because something else had."""
-        return (
-            self.status.endswith("_FAILED")
-            and "cancelled" not in self.reason.lower()
-            and self.type != "AWS::CloudFormation::Stack"
-        )
-
-
-@dataclass(frozen=True)
-class ChangeSet:
-    """A change set that CloudFormation has worked out."""
-
-    id: str
-    name: str
-    stack_name: str
-    status: str
-    reason: str
-    changes: tuple[Mapping[str, Any], ...] = field(default=())
-
-    @property
-    def is_empty(self) -> bool:
-        """There is nothing to do. CloudFormation calls that a failure and says why in words only."""
-        words = ("didn't contain changes", "No updates are to be performed")
-        return self.status == "FAILED" and any(text in self.reason for text in words)
 
 
 class Cloud:
@@ -285,63 +175,48 @@ class Cloud:
         with answers_of_aws(f"change set of stack {change_set.stack_name}"):
             self.client("cloudformation").delete_change_set(ChangeSetName=change_set.id, StackName=change_set.stack_name)
 
-    def execute(self, change_set: ChangeSet) -> str:
-        """Start a change set and return the token that its events carry."""
+    def execute(self, change_set: ChangeSet) -> None:
+        """Start a change set; asked twice over a bad line, CloudFormation knows by the token that it is the same wish."""
         token = f"dicom-workflow-{uuid.uuid4().hex}"
         with answers_of_aws(f"stack {change_set.stack_name}"):
             self.client("cloudformation").execute_change_set(
                 ChangeSetName=change_set.id, StackName=change_set.stack_name, ClientRequestToken=token
             )
-        return token
 
-    def events(self, stack_id: str) -> list[Event]:
-        """Return everything that happened to a stack, oldest first."""
+    def events(self, stack_id: str, *, known: Collection[str] = ()) -> list[Event]:
+        """Return what happened to a stack, oldest first.
+
+        Parameters
+        ----------
+        stack_id : str
+        known : collection of str
+            Ids of events that are not wanted; what is older than a page (of a hundred) with one of them is not asked for.
+        """
+        found: list[Event] = []
         with answers_of_aws("stack events"):
-            pages = self.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack_id)
-            found = [Event.parse(item) for page in pages for item in page["StackEvents"]]
+            for page in self.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=stack_id):
+                events = [Event.parse(item) for item in page["StackEvents"]]
+                found += [event for event in events if event.id not in known]
+                if any(event.id in known for event in events):
+                    break
         return found[::-1]
 
     def latest_operation(self, stack_id: str) -> list[Event]:
         """Return the events of the last thing that was done to a stack, oldest first."""
         events = self.events(stack_id)
+        begins = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
         starts = [
-            number
-            for number, event in enumerate(events)
-            if event.physical_id == stack_id
-            and event.status in ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS")
+            number for number, event in enumerate(events) if event.physical_id == stack_id and event.status in begins
         ]
         return events[starts[-1] :] if starts else events
 
-    def wait(
-        self, stack_id: str, on_event: Callable[[Event], None], *, seen: set[str] | None = None, must_begin: bool = False
-    ) -> StackState:
-        """Wait until nobody works on a stack any more, and return its state.
-
-        Parameters
-        ----------
-        stack_id : str
-            Its ARN: a deleted stack is found by nothing else.
-        on_event : callable
-            Called with each event, in order.
-        seen : set of str, optional
-            Events not to report, by id.
-        must_begin : bool
-            Something was just asked for: a state without an event of it is the one from before.
-        """
-        known = set(seen or ())
-        begun = not must_begin
-        while True:
-            state = self.find(stack_id)  # before the events: whatever ended the work is then among them
-            for event in self.events(stack_id):
-                if event.id not in known:
-                    known.add(event.id)
-                    on_event(event)
-                    begun = True
-            if state is None:
-                raise DeployError(f"stack {stack_id}: expected to see how it ends, but it is gone.")
-            if begun and not state.is_busy and state.status != "REVIEW_IN_PROGRESS":
-                return state
-            time.sleep(self.poll_seconds)
+    def template_of(self, state: StackState) -> Template:
+        """Return the template that a stack was deployed with, which need not be the one of this checkout."""
+        with answers_of_aws(f"stack {state.name}"):
+            body = self.client("cloudformation").get_template(StackName=state.id)["TemplateBody"]
+        # boto3 gives what was sent as JSON as a dictionary.
+        text = body if isinstance(body, str) else json.dumps(body)
+        return Template.of_text(state.name, Path(f"{state.name}, as deployed"), text)
 
     def protect(self, name: str, on: bool) -> None:
         """Set or lift a stack's termination protection."""

@@ -22,8 +22,7 @@ def _bucket(client: Clients, name: str) -> str:
     """Every version of every object, every unfinished upload, then the bucket."""
     s3, count = client("s3"), 0
     try:
-        pages = s3.get_paginator("list_object_versions").paginate(Bucket=name)
-        for page in pages:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
             found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             if found:
                 objects = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
@@ -31,8 +30,9 @@ def _bucket(client: Clients, name: str) -> str:
                 if refused:
                     raise DeployError(f"{len(refused)} objects could not be deleted ({refused[0].get('Code')})")
                 count += len(objects)
-        for item in s3.list_multipart_uploads(Bucket=name).get("Uploads", ()):
-            s3.abort_multipart_upload(Bucket=name, Key=item["Key"], UploadId=item["UploadId"])
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name):
+            for item in page.get("Uploads", ()):
+                s3.abort_multipart_upload(Bucket=name, Key=item["Key"], UploadId=item["UploadId"])
         s3.delete_bucket(Bucket=name)
     except s3.exceptions.NoSuchBucket:
         return GONE
@@ -82,7 +82,8 @@ def _database(client: Clients, name: str) -> str:
             words.append("deleted")
     except rds.exceptions.DBClusterNotFoundFault:
         pass
-    for item in rds.describe_db_cluster_snapshots(DBClusterIdentifier=name, SnapshotType="manual")["DBClusterSnapshots"]:
+    found = rds.get_paginator("describe_db_cluster_snapshots").paginate(DBClusterIdentifier=name, SnapshotType="manual")
+    for item in [item for page in found for item in page["DBClusterSnapshots"]]:
         rds.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=item["DBClusterSnapshotIdentifier"])
         words.append(f"snapshot {item['DBClusterSnapshotIdentifier']} deleted")
     return ", ".join(words) or GONE

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dicom_workflow.errors import DeployError
 from dicom_workflow.stacks.catalog import DEPLOYMENT_TAG, STACKS, checked_name, stack_name, templates_folder
-from dicom_workflow.stacks.cloud import Cloud, StackState
+from dicom_workflow.stacks.cloud import Cloud
+from dicom_workflow.stacks.states import StackState
 from dicom_workflow.stacks.templates import Template
 
 

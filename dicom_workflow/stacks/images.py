@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.errors import DeployError
-from dicom_workflow.stacks.cloud import Cloud, plain
+from dicom_workflow.stacks.cloud import Cloud
+from dicom_workflow.stacks.states import plain
 
 
 @dataclass(frozen=True)

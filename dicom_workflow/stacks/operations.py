@@ -14,11 +14,11 @@ from dicom_workflow.settings import Settings
 from dicom_workflow.stacks import artifacts, costs, images, plan, smoke, traps
 from dicom_workflow.stacks.artifacts import Artifact
 from dicom_workflow.stacks.changes import table
-from dicom_workflow.stacks.cloud import StackState
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.parameters import Given
 from dicom_workflow.stacks.plan import Fed, Plan, PlannedStack
 from dicom_workflow.stacks.rollout import Rollout
+from dicom_workflow.stacks.states import StackState
 from dicom_workflow.storage import Storage
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from dicom_workflow.errors import DeployError
 from dicom_workflow.stacks import parameters, templates
 from dicom_workflow.stacks.catalog import HOLDS_DATA, in_order
-from dicom_workflow.stacks.cloud import NEVER_CREATED, StackState
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.evaluation import Evaluation
 from dicom_workflow.stacks.parameters import FORESEEN, Given, Value
+from dicom_workflow.stacks.states import NEVER_CREATED, StackState
 
 Fed = dict[str, tuple[str, str]]
 

@@ -12,12 +12,11 @@ from typing import Any
 
 from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.errors import DeployError
-from dicom_workflow.stacks import data
+from dicom_workflow.stacks import data, progress
 from dicom_workflow.stacks.catalog import DEPLOYMENT_TAG, STACKS
-from dicom_workflow.stacks.cloud import GOOD, READY, StackState, plain
+from dicom_workflow.stacks.changes import Change
 from dicom_workflow.stacks.deployment import Deployment
-from dicom_workflow.stacks.rollout import Progress
-from dicom_workflow.stacks.templates import parse
+from dicom_workflow.stacks.states import GOOD, READY, ChangeSet, StackState, plain
 
 _GOES_WITH_ANOTHER = ("AWS::S3::BucketPolicy", "AWS::SecretsManager::ResourcePolicy", "AWS::KMS::Alias")
 """Kept by a template only so that what they belong to stays closed; they have no data of their own."""
@@ -54,11 +53,11 @@ def inventory(deployment: Deployment) -> Inventory:
     for stack, state in standing:
         resources = deployment.cloud.resources(state.id) if state.exists else []
         present = [item for item in resources if item["ResourceStatus"] != "DELETE_COMPLETE"]
-        staying = _staying(deployment, state.id, present)
+        staying = _staying(deployment, state, present)
         goes += len(present) - len(staying)
         stays += _remains(stack, staying)
-    for stack, identifier in _gone(deployment):
-        stays += _remains(stack, _staying(deployment, identifier, deployment.cloud.resources(identifier)))
+    for stack, state in _gone(deployment):
+        stays += _remains(stack, _staying(deployment, state, deployment.cloud.resources(state.id)))
     return Inventory(tuple(standing[::-1]), goes, tuple(dict.fromkeys(stays)))
 
 
@@ -70,19 +69,19 @@ def _remains(stack: str, items: list[Mapping[str, Any]]) -> list[Remains]:
     ]
 
 
-def _staying(deployment: Deployment, identifier: str, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _staying(
+    deployment: Deployment, state: StackState, items: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
     """The resources that the deployed template, not the one of this checkout, wants to outlive the stack."""
     if not items:
         return []
-    with answers_of_aws(f"stack {identifier}"):
-        body = deployment.cloud.client("cloudformation").get_template(StackName=identifier)["TemplateBody"]
-    resources = (body if isinstance(body, dict) else parse(body)).get("Resources", {})
+    resources = deployment.cloud.template_of(state).resources
     kept = {name for name, item in resources.items() if item.get("DeletionPolicy", "Delete") != "Delete"}
     return [item for item in items if item["LogicalResourceId"] in kept or item["ResourceStatus"] == "DELETE_SKIPPED"]
 
 
-def _gone(deployment: Deployment) -> list[tuple[str, str]]:
-    """The deleted stacks of this deployment that CloudFormation remembers: which stack, and its ARN."""
+def _gone(deployment: Deployment) -> list[tuple[str, StackState]]:
+    """The deleted stacks of this deployment that CloudFormation remembers."""
     names = {deployment.stack_name(stack): stack for stack in STACKS}
     client = deployment.cloud.client("cloudformation")
     with answers_of_aws("deleted stacks"):
@@ -92,7 +91,7 @@ def _gone(deployment: Deployment) -> list[tuple[str, str]]:
     for item in found:
         state = deployment.cloud.find(item["StackId"])
         if state and state.tags.get(DEPLOYMENT_TAG) == deployment.name:
-            ours.append((names[item["StackName"]], state.id))
+            ours.append((names[item["StackName"]], state))
     return ours
 
 
@@ -108,27 +107,22 @@ def remove(deployment: Deployment, found: Inventory) -> None:
         _remove_stack(deployment, state)
 
 
-def _remove_stack(deployment: Deployment, state: StackState) -> None:
+def _remove_stack(deployment: Deployment, shown: StackState) -> None:
     cloud = deployment.cloud
-    if state.is_busy:
-        deployment.say(f"{state.name}: {state.status}; waiting for what is under way")
-        state = cloud.wait(
-            state.id, Progress(deployment, state.name).event, seen={event.id for event in cloud.events(state.id)}
-        )
-        if state.status == "DELETE_COMPLETE":
-            return
+    state = cloud.find(shown.id)  # as it is now: its person may have thought about it for long
+    if state and state.is_busy:
+        state = progress.follow(deployment, state)
+    if state is None or state.status == "DELETE_COMPLETE":
+        return
     if state.status in READY and "ProtectData" in state.parameters:
         _lift_protection(deployment, state)
     if state.protected:
         cloud.protect(state.name, False)
-    before = {event.id for event in cloud.events(state.id)}
-    cloud.delete(state)
-    ended = cloud.wait(state.id, Progress(deployment, state.name).event, seen=before, must_begin=state.exists)
+    ended = progress.carry_out(deployment, state, lambda: cloud.delete(state), must_begin=state.exists)
     if ended.status != "DELETE_COMPLETE":
-        causes = [event for event in cloud.latest_operation(state.id) if event.is_cause][:5]
-        said = "\n".join(f"  {event.logical_id} ({event.type}): {event.reason}" for event in causes) or f"  {ended.reason}"
         raise DeployError(
-            f"stack {state.name} could not be deleted and is in {ended.status}. First causes:\n{said}\n"
+            f"stack {state.name} could not be deleted and is in {ended.status}. First causes:\n"
+            f"{progress.causes(cloud, ended)}\n"
             f"When they are dealt with, go on with: {deployment.command('destroy')}"
         )
     deployment.say(f"{state.name}: deleted")
@@ -145,15 +139,27 @@ def _lift_protection(deployment: Deployment, state: StackState) -> None:
     if change_set.is_empty:
         cloud.drop_change_set(change_set)
         return
+    _must_only_lift(deployment, state, change_set)
     deployment.say(f"{state.name}: lifting the protection of its databases, load balancers and user pools")
-    before = {event.id for event in cloud.events(state.id)}
-    cloud.execute(change_set)
-    ended = cloud.wait(state.id, Progress(deployment, state.name).event, seen=before, must_begin=True)
+    ended = progress.carry_out(deployment, state, lambda: cloud.execute(change_set))
     if ended.status not in GOOD:
         raise DeployError(
-            f"stack {state.name}: its protection could not be lifted; it is in {ended.status} ({ended.reason}). "
-            f"Go on with: {deployment.command('destroy')}"
+            f"stack {state.name}: its protection could not be lifted; it is in {ended.status}. First causes:\n"
+            f"{progress.causes(cloud, ended)}\nGo on with: {deployment.command('destroy')}"
         )
+
+
+def _must_only_lift(deployment: Deployment, state: StackState, change_set: ChangeSet) -> None:
+    """Nobody is shown this change set, so it may cost no data: a parameter that AWS looks up can have another value today."""
+    template = deployment.cloud.template_of(state)
+    dangers = [danger for item in change_set.changes if (danger := Change.parse(item).danger(template))]
+    if change_set.status == "CREATE_COMPLETE" and not dangers:
+        return
+    deployment.cloud.drop_change_set(change_set)
+    raise DeployError(
+        f"stack {state.name}: its protection cannot be lifted ({'; '.join(dangers) or change_set.reason}), so it was not "
+        f"removed. Bring it to where its template says with `{deployment.command('deploy')}`, then remove it."
+    )
 
 
 def delete_data(deployment: Deployment, stays: tuple[Remains, ...]) -> list[tuple[Remains, str]]:

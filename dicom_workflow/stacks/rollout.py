@@ -7,22 +7,18 @@ found in CloudFormation itself, not in a file, and the same command goes on from
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.errors import DeployError
+from dicom_workflow.stacks import progress
 from dicom_workflow.stacks.catalog import HOLDS_DATA
 from dicom_workflow.stacks.changes import HEADINGS, Change, table
-from dicom_workflow.stacks.cloud import GOOD, NEVER_CREATED, READY, ChangeSet, Event, StackState
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.parameters import Value
+from dicom_workflow.stacks.states import GOOD, NEVER_CREATED, READY, ChangeSet, Event, StackState
 from dicom_workflow.stacks.templates import Template
-
-QUIET_SECONDS = 60.0
-"""After so long without an event a line says that it goes on: a database takes a quarter of an hour."""
 
 
 class DeclinedError(DeployError):
@@ -67,9 +63,7 @@ class Rollout:
             return self._protected(stack, deployment.cloud.expect(deployment.stack_name(stack)))
         self._agree(template, change_set, is_new=state is None)
         reviewed = deployment.cloud.expect(change_set.stack_name)
-        before = {event.id for event in deployment.cloud.events(reviewed.id)}
-        deployment.cloud.execute(change_set)
-        ended = self._watch(reviewed, before, must_begin=True)
+        ended = progress.carry_out(deployment, reviewed, lambda: deployment.cloud.execute(change_set))
         if ended.status not in GOOD:
             raise DeployError(self._failure(ended))
         self.done[stack] = "updated" if state else "created"
@@ -84,8 +78,7 @@ class Rollout:
             if state is None or state.status == "DELETE_COMPLETE":
                 return None
             if state.is_busy:
-                deployment.say(f"{state.name}: {state.status}; waiting for what is under way")
-                state = self._watch(state, {event.id for event in deployment.cloud.events(state.id)})
+                state = progress.follow(deployment, state)
                 if state.status == "DELETE_COMPLETE":
                     continue
             if state.status == "REVIEW_IN_PROGRESS":
@@ -98,23 +91,16 @@ class Rollout:
 
     def _repair(self, stack: str, state: StackState) -> None:
         """One step out of a state in which CloudFormation takes no change set."""
-        deployment, cloud = self.deployment, self.deployment.cloud
+        deployment = self.deployment
         if state.status in NEVER_CREATED:
-            deployment.say(f"{state.name}: {state.status}: its creation failed.\n{self._causes(state)}")
+            deployment.say(f"{state.name}: {state.status}: its creation failed.\n{progress.causes(deployment.cloud, state)}")
             self._must_agree(f"Delete what is left of stack {state.name} and make it anew?")
             self._remove_remains(state)
         elif state.status in ("UPDATE_ROLLBACK_FAILED", "UPDATE_FAILED"):
-            deployment.say(
-                f"{state.name}: {state.status}: an update failed, and its undoing did not finish.\n{self._causes(state)}"
-            )
+            words = f"{state.name}: {state.status}: an update failed, and its undoing did not finish."
+            deployment.say(f"{words}\n{progress.causes(deployment.cloud, state)}")
             self._must_agree(f"Have CloudFormation finish undoing the last update of {state.name}?")
-            client, before = cloud.client("cloudformation"), {event.id for event in cloud.events(state.id)}
-            with answers_of_aws(f"stack {state.name}"):
-                if state.status == "UPDATE_FAILED":
-                    client.rollback_stack(StackName=state.name)
-                else:
-                    client.continue_update_rollback(StackName=state.name)
-            ended = self._watch(state, before, must_begin=True)
+            ended = progress.carry_out(deployment, state, lambda: self._finish_undoing(state))
             if ended.status not in READY:
                 raise DeployError(self._failure(ended))
         else:
@@ -123,19 +109,25 @@ class Rollout:
                 f"If it was being removed, `{deployment.command('destroy')}` finishes that."
             )
 
+    def _finish_undoing(self, state: StackState) -> None:
+        client = self.deployment.cloud.client("cloudformation")
+        with answers_of_aws(f"stack {state.name}"):
+            if state.status == "UPDATE_FAILED":
+                client.rollback_stack(StackName=state.name)
+            else:
+                client.continue_update_rollback(StackName=state.name)
+
     def _remove_remains(self, state: StackState) -> None:
         cloud = self.deployment.cloud
-        before = {event.id for event in cloud.events(state.id)}
-        if state.protected:
-            cloud.protect(state.name, False)
-        cloud.delete(state)
         kept: list[Event] = []
 
         def note(event: Event) -> None:
             if event.status == "DELETE_SKIPPED":
                 kept.append(event)
 
-        ended = cloud.wait(state.id, note, seen=before, must_begin=True)
+        if state.protected:
+            cloud.protect(state.name, False)
+        ended = progress.carry_out(self.deployment, state, lambda: cloud.delete(state), on_event=note)
         if ended.status != "DELETE_COMPLETE":
             raise DeployError(self._failure(ended))
         for event in kept:
@@ -203,20 +195,10 @@ class Rollout:
         if not self.deployment.ask(question):
             raise DeclinedError(f"not done: {question} Nothing was changed by this step. To go on: {self.again}")
 
-    def _watch(self, state: StackState, seen: set[str], *, must_begin: bool = False) -> StackState:
-        progress = Progress(self.deployment, state.name)
-        return self.deployment.cloud.wait(state.id, progress.event, seen=seen, must_begin=must_begin)
-
     def _protected(self, stack: str, state: StackState) -> StackState:
         if stack in HOLDS_DATA and not state.protected:
             self.deployment.cloud.protect(state.name, True)
         return state
-
-    def _causes(self, state: StackState) -> str:
-        causes = [event for event in self.deployment.cloud.latest_operation(state.id) if event.is_cause]
-        if not causes:
-            return f"  {state.reason or 'CloudFormation gives no reason.'}"
-        return "\n".join(f"  {event.logical_id} ({event.type}): {event.reason or event.status}" for event in causes[:5])
 
     def _failure(self, state: StackState) -> str:
         meaning = {
@@ -227,32 +209,6 @@ class Rollout:
             "DELETE_FAILED": "it is half deleted",
         }.get(state.status, "look at it with `" + self.deployment.command("status") + "`")
         return (
-            f"stack {state.name} failed. First causes:\n{self._causes(state)}\n"
+            f"stack {state.name} failed. First causes:\n{progress.causes(self.deployment.cloud, state)}\n"
             f"It is in {state.status}: {meaning}. When the cause is dealt with, go on with: {self.again}"
-        )
-
-
-class Progress:
-    """Prints what happens to a stack, one line for each resource that is done or failed."""
-
-    def __init__(self, deployment: Deployment, name: str) -> None:
-        self._deployment, self._name = deployment, name
-        self._open: dict[str, Any] = {}
-        self._ended = 0
-        self._last = time.monotonic()
-
-    def event(self, event: Event) -> None:
-        """Take one event."""
-        if event.status.endswith("_IN_PROGRESS"):
-            self._open[event.logical_id] = event
-            if time.monotonic() - self._last < QUIET_SECONDS:
-                return
-        else:
-            self._open.pop(event.logical_id, None)
-            self._ended += 1
-        self._last = time.monotonic()
-        reason = f": {event.reason}" if event.reason and event.status.endswith(("_FAILED", "_SKIPPED")) else ""
-        self._deployment.say(
-            f"  {event.time:%H:%M:%S} {self._name} {self._ended} done, {len(self._open)} under way: "
-            f"{event.status} {event.logical_id} ({event.type}){reason}"
         )

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.records import Answer, LabelState
-from dicom_workflow.stacks.cloud import Cloud, StackState, plain
+from dicom_workflow.stacks.cloud import Cloud
+from dicom_workflow.stacks.states import StackState, plain
 
 OK, FAILED, UNREACHABLE = "ok", "failed", "not reachable from here"
 

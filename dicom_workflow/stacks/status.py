@@ -10,9 +10,8 @@ from typing import Any
 import yaml
 
 from dicom_workflow.errors import DeployError, SettingsError
-from dicom_workflow.stacks.catalog import STACKS
-from dicom_workflow.stacks.cloud import GOOD, READY, StackState, plain
 from dicom_workflow.stacks.deployment import Deployment
+from dicom_workflow.stacks.states import GOOD, READY, StackState, plain
 from dicom_workflow.storage import Storage, to_uri
 
 HEADINGS = ("stack", "state", "since", "drift", "protected")
@@ -155,8 +154,3 @@ def write_notebook_parameters(deployment: Deployment, path: Path, template: Path
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=200)
     Storage().write_text(to_uri(path), header + text)
     return values
-
-
-def all_absent(standing: Standing) -> bool:
-    """Say whether nothing of the deployment stands."""
-    return not any(standing.states.get(stack) for stack in STACKS)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 
 from dicom_workflow.deploy.checks import answers_of_aws
-from dicom_workflow.stacks.cloud import Cloud, plain
+from dicom_workflow.stacks.cloud import Cloud
 from dicom_workflow.stacks.plan import Plan, PlannedStack
+from dicom_workflow.stacks.states import plain
 
 _IMAGE = re.compile(r"(?:(?P<registry>[^/]+\.[^/]+)/)?(?P<name>[^@:]+/[^@:]+)(?::[^@]+)?@(?P<digest>sha256:[0-9a-f]{64})")
 _OWN_REGISTRY = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
