@@ -132,7 +132,8 @@ class Evaluation:
             if value is None:
                 raise EvaluationError(f"parameter {name} has no default and was not given")
             many = str(body["Type"]).startswith(("CommaDelimitedList", "List<"))
-            self.parameters[name] = [part.strip() for part in str(value).split(",") if part.strip()] if many else str(value)
+            # An empty list is to CloudFormation a list of one empty text.
+            self.parameters[name] = [part.strip() for part in str(value).split(",")] if many else str(value)
         self._conditions: dict[str, bool] = {}
 
     @cached_property

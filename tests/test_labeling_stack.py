@@ -21,7 +21,7 @@ import pytest
 import requests
 from fixtures_stacks import GIVEN, REGION, template
 from iam_evaluator import Request, decide
-from stack_evaluator import ACCOUNT, Evaluation
+from stack_evaluator import ACCOUNT, Evaluation, calls
 
 from dicom_workflow.labeling.job import NAME_PATTERN
 from dicom_workflow.settings import Settings
@@ -96,6 +96,25 @@ def test_the_accounts_one_workforce_is_used_where_there_is_one() -> None:
     assert "WorkforceName" not in properties(trial, "Workteam")  # that of the workforce, which nobody told us
 
 
+def test_the_team_waits_for_its_workforce() -> None:
+    """Asked for before there is one, SageMaker refuses the team, or makes a workforce beside ours; an account has one."""
+    team = template("labeling")["Resources"]["Workteam"]
+    assert "Workforce.SubDomain" in {body if isinstance(body, str) else ".".join(body) for kind, body in calls(team)
+                                     if kind == "Fn::GetAtt"}  # fmt: skip
+    tags = properties(stack(GROUND_TRUTH, EXISTING), "Workteam")["Tags"]
+    assert {"Key": "dicom-workflow:portal", "Value": "existing"} in tags
+
+
+@pytest.mark.parametrize("cpu", ["512", "1024", "2048", "4096"])
+@pytest.mark.parametrize("memory", ["2048", "4096", "8192"])
+def test_a_size_that_fargate_does_not_know_is_refused(cpu: str, memory: str) -> None:
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html, in MiB
+    known = {"512": (1024, 4096), "1024": (2048, 8192), "2048": (4096, 16384), "4096": (8192, 30720)}
+    least, most = known[cpu]
+    refused = any("TwinMemory of" in text for text in stack(SELF_HOSTED, TwinCpu=cpu, TwinMemory=memory).refused())
+    assert refused is not (least <= int(memory) <= most)
+
+
 @pytest.mark.parametrize(
     ("chosen", "reason"),
     [
@@ -105,6 +124,7 @@ def test_the_accounts_one_workforce_is_used_where_there_is_one() -> None:
         (SELF_HOSTED | {"CertificateArn": ""}, "nothing is served without TLS"),
         (SELF_HOSTED | {"PortalHostName": ""}, "needs PortalHostName"),
         (SELF_HOSTED | {"VpcId": ""}, "needs VpcId"),
+        (SELF_HOSTED | {"PrivateSubnetIds": ""}, "needs PrivateSubnetIds"),
         (SELF_HOSTED | {"TwinContextKey": ""}, "needs TwinContextKey"),
         (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "PublicSubnetIds": "subnet-0c"}, "needs ClientCidr"),
         (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "ClientCidr": "203.0.113.0/24"}, "needs PublicSubnetIds"),

@@ -208,6 +208,16 @@ def test_what_depends_on_something_names_a_resource_of_the_template(stack: str) 
     assert faults == []
 
 
+def test_rules_use_no_function_that_rules_do_not_know(stack: str) -> None:
+    """CloudFormation's own list is shorter than that of conditions, and neither cfn-lint nor moto minds.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-rules.html
+    """
+    words = ("And", "Contains", "EachMemberEquals", "EachMemberIn", "Equals", "Not", "Or", "RefAll", "ValueOf", "ValueOfAll")
+    used = {kind for kind, _ in calls(template(stack).get("Rules", {}))}
+    assert used - {"Ref", *(f"Fn::{word}" for word in words)} == set()
+
+
 def test_every_condition_parameter_and_mapping_is_used(stack: str) -> None:
     body = template(stack)
     rest = {key: value for key, value in body.items() if key not in ("Parameters", "Metadata")}
@@ -248,6 +258,15 @@ def test_what_a_stack_puts_out_fits_the_parameter_it_becomes(stack: str) -> None
         if body is not None and not allowed(body, value):
             faults.append(f"{name} = {value!r} does not fit {body.get('AllowedPattern', body['Type'])}")
     assert faults == []
+
+
+def test_who_may_come_from_outside_is_asked_in_the_same_words_everywhere() -> None:
+    asked = {template(stack)["Parameters"]["ClientCidr"]["AllowedPattern"] for stack in ("archive", "labeling")}
+    assert len(asked) == 1
+    (pattern,) = asked
+    refused = ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/7", "10.0.0.0", "10.0.0.0/33")
+    assert not any(re.search(pattern, text) for text in refused)
+    assert all(re.search(pattern, text) for text in ("", "10.0.0.0/8", "203.0.113.0/24", "203.0.113.7/32"))
 
 
 def test_an_empty_optional_parameter_is_allowed(stack: str) -> None:

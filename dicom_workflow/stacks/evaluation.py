@@ -54,7 +54,7 @@ class Evaluation:
         for name, parameter in template.parameters.items():
             value = values.get(name, parameter.default)
             text = f"‹{name}›" if value is None else value
-            self._values[name] = ([] if text == "" else text.split(",")) if parameter.is_list else text
+            self._values[name] = text.split(",") if parameter.is_list else text  # an empty list is one of an empty text
         self._known: dict[str, bool] = {}
 
     def holds(self, condition: str) -> bool:
