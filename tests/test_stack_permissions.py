@@ -63,6 +63,8 @@ class World:
         if name in self.trial.parameters:
             value = str(self.trial.parameters[name])
             found = value if value.startswith("arn:") else f"arn:aws:s3:::{value}"
+            if value.startswith("vpc-"):
+                found = f"arn:aws:ec2:{REGION}:{ACCOUNT}:vpc/{value}"
         elif self.trial.template["Resources"][name]["Type"] in ("AWS::SecretsManager::Secret", "AWS::SNS::Topic"):
             found = self.trial.value({"Ref": name}, "test")
         else:
@@ -102,6 +104,9 @@ def world(name: str) -> World:
 def may(where: World, role: str, action: str, target: str, **context: str) -> bool:
     """Whether a role of the template may do something; requests to S3 go by TLS unless the context says otherwise."""
     resource = target if target.startswith(("arn:", "*")) else where.arn(target)
+    if "/@" in resource:  # the id of a resource or parameter, where an ARN ends in it
+        before, _, name = resource.rpartition("@")
+        resource = before + str(where.trial.value({"Ref": name}, "test"))
     named = {key: where.arn(value[1:]) if value.startswith("@") else value for key, value in context.items()}
     given = TLS | {key.replace("__", ":"): value for key, value in named.items()}
     request = Request(where.arn(role), action, resource, given)
@@ -116,6 +121,8 @@ GET, PUT, DELETE, SECRET = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s
 MOUNT, POINT = "elasticfilesystem:ClientMount", "elasticfilesystem__AccessPointArn"
 IMAGES = "LabelingBucket/images/a.dcm"
 JOBS = "LabelingBucket/jobs/one/output.manifest"
+INTERFACE, GROUP = "ec2:CreateNetworkInterface", f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/"
+HERE = {"ec2__Vpc": "@VpcId"}
 # (deployment, role, action, resource, condition keys, whether it must be allowed)
 TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
     # Orthanc: its own pixels, and nothing of anybody else's.
@@ -224,6 +231,19 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
      f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/dicom-workflow-archive/1", {}, True),
     ("notebook", "NotebookRole", "cloudformation:DeleteStack",
      f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/dicom-workflow-archive/1", {}, False),
+    # Images of patients go to people of one's own, and to no crowd.
+    *(("notebook", "NotebookRole", "sagemaker:CreateLabelingJob",
+       f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:labeling-job/dicom-workflow-1", context, wanted)
+      for context, wanted in (({"sagemaker__WorkteamType": "private-crowd"}, True),
+                              ({"sagemaker__WorkteamType": "public-crowd"}, False),
+                              ({"sagemaker__WorkteamType": "vendor-crowd"}, False), ({}, False))),
+    # An interface of theirs stands in their own groups: Orthanc's may reach the database.
+    ("notebook", "NotebookRole", INTERFACE, GROUP + "@NotebookSecurityGroup", HERE, True),
+    ("notebook", "NotebookRole", INTERFACE, GROUP + "@ArchiveClientSecurityGroupId", HERE, True),
+    ("notebook", "NotebookRole", INTERFACE, GROUP + "sg-0database", HERE, False),
+    ("training", "TrainingRole", INTERFACE, GROUP + "@JobSecurityGroup", HERE, True),
+    ("training", "TrainingRole", INTERFACE, GROUP + "sg-0database", HERE, False),
+    ("training", "TrainingRole", INTERFACE, GROUP + "@JobSecurityGroup", {}, False),
     ("notebook", "NotebookRole", "lambda:InvokeFunction", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:any", {}, False),
 )  # fmt: skip
 
@@ -394,6 +414,9 @@ def test_the_key_serves_its_account_and_log_groups_and_nobody_else() -> None:
         (STRANGER, "kms:ScheduleKeyDeletion", anything, {}, False),
         (COLLEAGUE, "kms:CreateGrant", anything, {"kms:GrantIsForAWSResource": "true"}, True),
         (COLLEAGUE, "kms:CreateGrant", anything, {"kms:GrantIsForAWSResource": "false"}, False),
+        # Who retires a grant says nothing of whom it was for; without this ECR could not let go of a repository.
+        (COLLEAGUE, "kms:RetireGrant", anything, {}, True),
+        (STRANGER, "kms:RetireGrant", anything, {}, False),
         (f"logs.{REGION}.amazonaws.com", "kms:Decrypt", [], {group: ours}, True),
         (f"logs.{REGION}.amazonaws.com", "kms:Decrypt", [], {group: theirs}, False),
         (f"logs.{REGION}.amazonaws.com", "kms:ScheduleKeyDeletion", [], {group: ours}, False),
