@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from pathlib import Path
 
@@ -38,7 +39,9 @@ DATA_TYPES = frozenset(
 )
 """Types that hold what nobody can make again: a replaced or deleted one takes images, answers, models or keys with it."""
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_NAME = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){0,30}")
+_TAKEN = ("amazon", "aws", "cognito")
+"""Words that Cognito wants in no address where people sign in; that of the workers begins with the deployment's name."""
 
 
 def templates_folder() -> Path:
@@ -54,11 +57,13 @@ def checked_name(name: str) -> str:
     DeployError
         It cannot begin the names of stacks, buckets and functions.
     """
-    if not _NAME.fullmatch(name) or name.endswith("-"):
+    if not _NAME.fullmatch(name):
         raise DeployError(
-            f"--name: expected 1 to 31 lower-case letters, digits and hyphens, beginning with a letter and not ending with "
-            f"a hyphen, got {name!r}."
+            f"--name: expected 1 to 31 lower-case letters, digits and single hyphens, beginning with a letter and not ending "
+            f"with a hyphen, got {name!r}."
         )
+    if taken := [word for word in _TAKEN if word in name]:
+        raise DeployError(f"--name: expected a name without {', '.join(taken)}, which Cognito refuses, got {name!r}.")
     return name
 
 
@@ -77,5 +82,7 @@ def in_order(stacks: list[str]) -> tuple[str, ...]:
     """
     unknown = [name for name in stacks if name not in STACKS]
     if unknown:
-        raise DeployError(f"expected stacks among {', '.join(STACKS)}, got {', '.join(map(repr, unknown))}.")
+        near = [match for name in unknown for match in difflib.get_close_matches(name, STACKS, n=1)]
+        meant = f" Did you mean {', '.join(near)}?" if near else ""
+        raise DeployError(f"expected stacks among {', '.join(STACKS)}, got {', '.join(map(repr, unknown))}.{meant}")
     return tuple(name for name in STACKS if name in stacks or not stacks)
