@@ -6,6 +6,7 @@ one resource each time somebody looks, or not at all, and keeps to AWS's rules o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,11 @@ class Physical(Evaluation):
             pattern = ARNS.get(kind, "arn:aws:made:{region}:{account}:{made}")
             return pattern.format(region=REGION, account=ACCOUNT, made=made)
         return f"{made}.{attribute}".lower()
+
+
+@functools.cache
+def _read(name: str, text: str) -> Template:
+    return Template.of_text(name, Path(f"{name}.yaml"), text)
 
 
 @dataclass
@@ -257,7 +263,7 @@ class CloudFormation:
         text = text or stack.template
         if not text:
             return Template(stack.name, Path(), "", {}, {}, {}, {}, {}, {})
-        return Template.of_text(stack.name, Path(f"{stack.name}.yaml"), text)
+        return _read(stack.name, text)
 
     def _parameters(self, stack: Stack, template: Template, given: list[dict[str, Any]]) -> dict[str, str]:
         unknown = [item["ParameterKey"] for item in given if item["ParameterKey"] not in template.parameters]

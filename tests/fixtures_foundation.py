@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.loaders
 import pytest
 import requests
 from botocore.client import BaseClient
@@ -51,19 +53,34 @@ def s3_storage(workspace: Path) -> Iterator[Storage]:
             yield Storage(Settings(workspace, s3_url=url), client=client)
 
 
-@pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An empty AWS that every client of this process speaks to."""
+@pytest.fixture(scope="session")
+def aws_of_this_run() -> Iterator[str]:
+    """One server for all tests: to start and to end it takes longer than most of them."""
     with aws_server() as url:
-        for name, value in {
-            "AWS_ENDPOINT_URL": url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SAGEMAKER_VALIDATE_ROLE": "false",  # asks IAM what moto does not simulate
-        }.items():
-            monkeypatch.setenv(name, value)
         yield url
+
+
+@pytest.fixture
+def aws(aws_of_this_run: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty AWS that every client of this process speaks to."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": aws_of_this_run,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SAGEMAKER_VALIDATE_ROLE": "false",  # asks IAM what moto does not simulate
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield aws_of_this_run
+    requests.post(f"{aws_of_this_run}/moto-api/reset", timeout=30).raise_for_status()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _descriptions_of_aws_are_read_once() -> Iterator[None]:
+    """Every botocore session reads what it knows of each service from megabytes of JSON; here all of them share one reader."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(botocore.loaders.create_loader))
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ other, so that a mistake in either is an error and not a surprise on AWS.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,10 +70,15 @@ def _encode(shape: Shape, value: Any, name: str) -> str:
     return f"<{name}>{inner}</{name}>"
 
 
+@functools.cache
+def _description(service: str) -> ServiceModel:
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
+
+
 @contextmanager
 def query_service(service: str, answer: Answer) -> Iterator[str]:
     """Yield the address of a service that answers each operation with what a function returns."""
-    model = ServiceModel(Loader().load_service_model(service, "service-2"), service)
+    model = _description(service)
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:
