@@ -315,6 +315,19 @@ def trial_values(trial: Evaluation) -> dict[str, str]:
     return {name: ",".join(value) if isinstance(value, list) else value for name, value in trial.parameters.items()}
 
 
+def test_what_is_kept_leaves_no_name_that_the_next_deployment_would_want(stack: str) -> None:
+    """CloudFormation ends with "already exists" where a resource of a fixed name outlived the stack before."""
+    same = {"AWS::HealthImaging::Datastore"}  # two may have one name
+    names = {kind: name for kind, name in LONGEST if kind not in same}
+    named = {name: node for name, node in template(stack)["Resources"].items() if names.get(node["Type"]) in node["Properties"]}
+    assert [name for name, node in named.items() if str(node.get("DeletionPolicy")).startswith("Retain")] == []
+
+
+@pytest.mark.parametrize(("stack_", "name"), [("archive", "LogGroup"), ("network", "FlowLogGroup"), ("labeling", "TwinLogs")])
+def test_logs_of_who_did_what_outlive_their_stack(stack_: str, name: str) -> None:
+    assert template(stack_)["Resources"][name]["DeletionPolicy"] == "Retain"
+
+
 def test_the_command_line_foresees_the_same_resources(stack: str) -> None:
     """`dicom-workflow deploy` says beforehand what will be made; two evaluators that share no code must agree."""
     body, theirs = template(stack), Template.read(stack, CFN)

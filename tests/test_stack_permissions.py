@@ -48,6 +48,7 @@ DEPLOYMENTS = {
     "twin": ("labeling", {"LabelingBackend": "SelfHosted"}),
     "training": ("training", {}),
     "notebook": ("notebook", {}),
+    "notebook-inside": ("notebook", {"KeepJobsInVpc": "true"}),
 }
 
 
@@ -237,6 +238,13 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
       for context, wanted in (({"sagemaker__WorkteamType": "private-crowd"}, True),
                               ({"sagemaker__WorkteamType": "public-crowd"}, False),
                               ({"sagemaker__WorkteamType": "vendor-crowd"}, False), ({}, False))),
+    # A job outside the VPC reaches the Internet with the images it was given; a hospital may want none.
+    *((where, "NotebookRole", action, f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{kind}/dicom-workflow-1", net, wanted)
+      for action, kind in (("sagemaker:CreateTrainingJob", "training-job"), ("sagemaker:CreateModel", "model"))
+      for where, net, wanted in (("notebook", {}, True), ("notebook-inside", {}, False),
+                                 ("notebook-inside", {"sagemaker__NetworkIsolation": "false"}, False),
+                                 ("notebook-inside", {"sagemaker__NetworkIsolation": "true"}, True),
+                                 ("notebook-inside", {"sagemaker__VpcSubnets": "subnet-0a"}, True))),
     # An interface of theirs stands in their own groups: Orthanc's may reach the database.
     ("notebook", "NotebookRole", INTERFACE, GROUP + "@NotebookSecurityGroup", HERE, True),
     ("notebook", "NotebookRole", INTERFACE, GROUP + "@ArchiveClientSecurityGroupId", HERE, True),
@@ -385,6 +393,20 @@ def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
                     request = Request(caller, action, resource, context)
                     found = decide(request, everything, there.attached(resource), owner=ACCOUNT)
                     assert found is wanted, f"{caller} {action} {resource} {context}"
+
+
+@pytest.mark.parametrize(
+    ("where", "bucket"),
+    [("foundation", "ArtifactsBucket"), ("archive-bucket", "PixelBucket"), ("labeling", "LabelingBucket"),
+     ("training", "TrainingBucket")],
+)
+def test_no_object_is_written_with_a_key_that_its_sender_keeps(where: str, bucket: str) -> None:
+    there = world(where)
+    everything: list[Statement] = [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]
+    resource = there.arn(f"{bucket}/a")
+    for further, wanted in (({}, True), ({"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"}, False)):
+        request = Request(COLLEAGUE, PUT, resource, TLS | further)
+        assert decide(request, everything, there.attached(resource), owner=ACCOUNT) is wanted
 
 
 def test_only_logging_services_write_logs_and_only_ours() -> None:
