@@ -19,7 +19,7 @@ from fixtures_house import ARCHIVE, House
 from dicom_workflow import deploy
 from dicom_workflow.errors import DeployError, SettingsError, VerificationError
 from dicom_workflow.settings import Settings
-from dicom_workflow.stacks import artifacts, catalog, changes, costs, plan, prices, removal, smoke, status
+from dicom_workflow.stacks import artifacts, catalog, costs, exposure, plan, prices, removal, smoke, status, tables
 from dicom_workflow.stacks.cloud import Cloud
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.evaluation import Evaluation
@@ -77,6 +77,20 @@ def test_no_is_no_and_leaves_nothing_behind(house: House, cloudformation: CloudF
         house.deploy()
     assert house.status("foundation") == "absent"
     assert not executed(cloudformation)
+
+
+@pytest.mark.parametrize("stopped", [DeployError("Nobody is at the terminal."), KeyboardInterrupt()])
+def test_stopped_at_the_question_nothing_is_left_behind(
+    house: House, cloudformation: CloudFormation, stopped: BaseException
+) -> None:
+    def ask(question: str) -> bool:
+        raise stopped
+
+    house.deployment.ask = ask
+    with pytest.raises(type(stopped)):
+        house.deploy()
+    assert house.status("foundation") == "absent"
+    assert not cloudformation.change_sets
 
 
 def test_values_of_the_last_deployment_stay_unless_given(house: House, cloudformation: CloudFormation) -> None:
@@ -264,9 +278,10 @@ def test_values_of_a_file_are_the_texts_that_are_written_there(tmp_path: Path) -
         Given.read(path)
 
 
-@pytest.mark.parametrize("name", ["", "Clinic", "1a", "a" * 32, "a_b", "a-"])
+@pytest.mark.parametrize("name", ["", "Clinic", "1a", "a" * 32, "a_b", "a-", "a--b", "ward-aws", "cognito"])
 def test_a_name_that_cannot_begin_other_names_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match="--name: expected 1 to 31 lower-case letters"):
+    """Databases take no two hyphens in a row; Cognito takes neither its own name nor Amazon's in an address."""
+    with pytest.raises(DeployError, match=r"--name: expected (1 to 31 lower-case letters|a name without)"):
         Deployment(name, Cloud(boto3.Session(region_name=REGION)), print, folder=tmp_path)
 
 
@@ -581,8 +596,43 @@ Outputs: {O: {Condition: Empty, Value: !Ref L}, P: {Condition: Both, Value: 1}}
 
 
 def test_a_table_is_plain_text() -> None:
-    text = changes.table(("a", "b"), [("one\x1b[31m\nred", 2)])
+    text = tables.table(("a", "b"), [("one\x1b[31m\nred", 2)])
     assert text.splitlines()[-1] == "one [31m red  2"
+
+
+def test_a_table_fits_its_terminal_and_cuts_no_word() -> None:
+    arn = "arn:aws:acm:eu-central-1:111122223333:certificate/" + "0" * 36
+    rows = [("Modify", "", "AWS::ElasticLoadBalancingV2::LoadBalancer", "one, two, three, four, five, six, seven, eight")]
+    lines = tables.table(("action", "nothing", "type", "what changes"), rows, width=50).splitlines()
+    assert max(map(len, lines)) <= 50
+    assert "nothing" not in lines[0], "a column in which nothing is said is left out"
+    assert [line.split()[0] for line in lines[3:]] == ["ElasticLoadBalancingV2::", "LoadBalancer"]
+    rows = [("CertificateArn", "output to come of network", arn)]
+    lines = tables.table(("parameter", "from", "value"), rows, width=60).splitlines()
+    assert lines[-1] == f"CertificateArn  output to come of network  {arn}"
+    assert len(lines[1]) <= 65, "no line is drawn beyond the edge for it"
+
+
+def test_what_a_deployment_opens_and_keeps_is_read_from_its_templates() -> None:
+    text = """
+Resources:
+  Balancer: {Type: AWS::ElasticLoadBalancingV2::LoadBalancer, Properties: {Scheme: !If [Open, internet-facing, internal]}}
+  Group:
+    Type: AWS::EC2::SecurityGroup
+    Properties: {SecurityGroupIngress: [{IpProtocol: tcp, FromPort: 443, ToPort: 443, CidrIp: !Ref From}]}
+  Bucket: {Type: AWS::S3::Bucket, DeletionPolicy: Retain}
+  Nat: {Type: AWS::EC2::NatGateway, DeletionPolicy: Retain}
+Parameters: {From: {Type: String}}
+Conditions: {Open: !Equals [!Ref From, 0.0.0.0/0]}
+"""
+    template = Template.of_text("s", Path("s.yaml"), text)
+    closed = {"s": Evaluation(template, {"From": "10.0.0.0/8"})}
+    assert exposure.facing_the_internet(closed) == []
+    assert exposure.let_in(closed) == ["s: port 443 from 10.0.0.0/8 (Group)"]
+    assert (exposure.outliving(closed), exposure.ways_out(closed)) == (["s: Bucket"], ["s: Nat"])
+    opened = {"s": Evaluation(template, {"From": "0.0.0.0/0"})}
+    assert exposure.facing_the_internet(opened) == ["s: Balancer, a load balancer with public addresses"]
+    assert exposure.let_in(opened) == ["s: port 443 from 0.0.0.0/0, THE WHOLE INTERNET (Group)"]
 
 
 # ---- moto's CloudFormation --------------------------------------------------------------------------------------------------

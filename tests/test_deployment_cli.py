@@ -193,4 +193,4 @@ def test_status_of_a_half_deployed_stack_ends_with_1_and_says_how_to_go_on(
     code, _, text = said(capsys, "status", *house_words)
     assert code == 1
     assert "half deployed: clinic-network is in ROLLBACK_COMPLETE" in text
-    assert "`dicom-workflow deploy --name clinic` goes on" in text
+    assert f"`dicom-workflow deploy --name clinic --region {REGION}` goes on" in text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +65,15 @@ def _deployment(settings: Settings, options: argparse.Namespace) -> Any:
     configured = boto3.Session().region_name if settings.region == "us-east-1" else ""
     session = boto3.Session(region_name=options.region or configured or settings.region)
     cloud = Cloud(session, poll_seconds=options.poll_seconds)
+    if not cloud.has_credentials() and not getattr(options, "dry_run", False):
+        raise DeployError(
+            "expected AWS credentials, found none: set AWS_PROFILE, or sign in with `aws configure` or `aws sso login`. "
+            "`dicom-workflow deploy --dry-run` needs none."
+        )
     agrees = getattr(options, "yes", False)
-    return Deployment(
-        options.name, cloud, say, lambda question: agrees or ask(question), options.templates or templates_folder()
-    )
+    flags = ("--region", options.region) if options.region else ()
+    folder = options.templates or templates_folder()
+    return Deployment(options.name, cloud, say, lambda question: agrees or ask(question), folder, flags)
 
 
 def ask(question: str) -> bool:
@@ -109,16 +116,33 @@ def _deploy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         with_images=not options.no_images,
     )
     deployment = _deployment(settings, options)
-    return operations.dry_run(deployment, request) if options.dry_run else operations.deploy(deployment, request)
+    if options.dry_run:
+        return operations.dry_run(deployment, request)
+    with _interruptible(deployment, request.again):
+        return operations.deploy(deployment, request)
+
+
+@contextlib.contextmanager
+def _interruptible(deployment: Any, again: str) -> Iterator[None]:
+    """Say at Ctrl-C what becomes of what CloudFormation was asked for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(
+            "\nWhat CloudFormation has begun goes on without this command; nothing further is begun. "
+            f"How it stands: {deployment.command('status')}. To go on: {again}"
+        )
+        raise
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow import notebook
     from dicom_workflow.stacks import status
-    from dicom_workflow.stacks.changes import table
+    from dicom_workflow.stacks.tables import table
 
     deployment = _deployment(settings, options)
     standing = status.read(deployment)
+    say(f"deployment {deployment.name}, region {deployment.cloud.region}")
     differences = status.drift(deployment, standing) if options.drift else {}
     if differences:
         standing = status.read(deployment)
@@ -135,6 +159,8 @@ def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     if options.write:
         status.write_notebook_parameters(deployment, options.write, notebook.folder() / "parameters" / "aws.yaml")
         say(f"{options.write}: parameters of the notebooks")
+    if not any(standing.states.values()):
+        say(f"nothing of it stands there. Is it another --region or --name? To make it: {deployment.command('deploy')}")
     problems = standing.half_deployed
     for problem in problems:
         say(f"half deployed: {problem}")
@@ -147,7 +173,7 @@ def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.stacks import removal
-    from dicom_workflow.stacks.changes import table
+    from dicom_workflow.stacks.tables import table
 
     deployment = _deployment(settings, options)
     if options.yes_delete_data_of and options.yes_delete_data_of != options.name:
@@ -160,7 +186,7 @@ def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     say(f"account {who['Account']}, region {deployment.cloud.region}, as {who['Arn']}; deployment {deployment.name}")
     found = removal.inventory(deployment)
     if not found.stacks and not found.stays:
-        say("nothing of it stands")
+        say("nothing of it stands there. Is it another --region or --name?")
         return {"ok": True, "deleted": [], "left": []}
     if found.stacks:
         say("goes, in this order: " + ", ".join(f"{state.name} ({state.status})" for _, state in found.stacks))
@@ -172,13 +198,16 @@ def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         _must_type(options)
     elif found.stacks and not deployment.ask("Remove these stacks?"):
         raise DeployError("not done: nothing was changed.")
-    removal.remove(deployment, found)
+    with _interruptible(deployment, deployment.command("destroy", *(["--delete-data"] if options.delete_data else []))):
+        removal.remove(deployment, found)
     left = removal.delete_data(deployment, found.stays) if options.delete_data else [(item, "kept") for item in found.stays]
     if left:
         say(
             "\nleft:\n"
-            + table(("stack", "type", "address", "why"), [(item.stack, item.type, item.physical_id, why) for item, why in left])
+            + table(("stack", "type", "why", "address"), [(item.stack, item.type, why, item.physical_id) for item, why in left])
         )
+    if left and not options.delete_data:
+        say(f"to delete these data too: {deployment.command('destroy', '--delete-data')}")
     return {
         "ok": not (options.delete_data and left),
         "deleted": [state.name for _, state in found.stacks],

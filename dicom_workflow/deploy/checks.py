@@ -108,6 +108,7 @@ def raise_all(what: str, problems: Sequence[str]) -> None:
 def answers_of_aws(what: str) -> Iterator[None]:
     """Turn what AWS and its SDKs refuse into an error that says what was asked for."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -116,3 +117,6 @@ def answers_of_aws(what: str) -> Iterator[None]:
         raise DeployError(f"{what}: AWS answered {detail.get('Code')}: {detail.get('Message')}") from error
     except BotoCoreError as error:
         raise DeployError(f"{what}: {error}") from error
+    except ResponseParserError as error:
+        # A proxy on the way answers with a page of its own.
+        raise DeployError(f"{what}: expected an answer of AWS, got another, perhaps of a proxy: {str(error)[:200]}") from error

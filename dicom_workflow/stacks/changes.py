@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,11 +69,3 @@ class Change:
 
 
 HEADINGS = ("action", "logical id", "type", "replaced", "what changes")
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as text in columns, below their headings."""
-    lines = [tuple(headings), *(tuple(map(plain, row)) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
-    ruled = [lines[0], tuple("─" * width for width in widths), *lines[1:]]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in ruled)

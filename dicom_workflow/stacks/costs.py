@@ -31,16 +31,34 @@ def standing(stacks: Mapping[str, Evaluation], table: Prices) -> tuple[list[Line
     return lines, unknown
 
 
-def per_thousand_studies(table: Prices, *, by_ground_truth: bool) -> list[Line]:
-    """Return what a thousand studies cost: to take in, to keep a month, and to label where Ground Truth does it."""
+def per_thousand_studies(table: Prices, *, by_ground_truth: bool, in_s3: bool = True) -> list[Line]:
+    """Return what a thousand studies cost: to take in and to keep a month in S3, and to label where Ground Truth does it."""
     images = 1000 * IMAGES_PER_STUDY
-    lines = [
-        Line.of(table, "archive", "storing each image", "s3_put", images / 1000),
-        Line.of(table, "archive", "keeping them a month", "s3_standard", images * MB_PER_IMAGE / 1024),
-    ]
+    lines = []
+    if in_s3:
+        lines += [
+            Line.of(table, "archive", "storing each image", "s3_put", images / 1000),
+            Line.of(table, "archive", "keeping them a month", "s3_standard", images * MB_PER_IMAGE / 1024),
+        ]
     if by_ground_truth:
         lines.append(Line.of(table, "labeling", "labeling each image, readers not counted", "groundtruth_object", images))
     return lines
+
+
+def by_stack(lines: list[Line]) -> dict[str, float]:
+    """Return the sum of each stack in US dollars, the dearest first."""
+    sums: dict[str, float] = {}
+    for line in lines:
+        sums[line.stack] = sums.get(line.stack, 0.0) + line.usd
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def summary(stacks: Mapping[str, Evaluation]) -> str:
+    """Return the standing cost in one line: the sum, and that of each stack."""
+    lines, unknown = standing(stacks, prices.load())
+    parts = ", ".join(f"{stack} {usd:,.0f}" for stack, usd in by_stack(lines).items() if usd >= 0.5)
+    more = ", and what has no price in the table" if unknown else ""
+    return f"about {prices.total(lines):,.0f} USD a month" + (f" ({parts})" if parts else "") + more
 
 
 def note(stacks: Mapping[str, Evaluation], region: str) -> list[str]:
@@ -50,19 +68,39 @@ def note(stacks: Mapping[str, Evaluation], region: str) -> list[str]:
     read = max(price.read for price in table.values())
     where = f"prices of {table.region}, read {read:%Y-%m-%d}" + ("" if region == table.region else f", not of {region}")
     found = [f"standing cost, about {prices.total(lines):,.2f} USD a month ({where}):"]
-    found += [_shown(line) for line in sorted(lines, key=lambda line: -line.usd)]
+    for stack in by_stack(lines):
+        found += [_shown(line) for line in sorted(lines, key=lambda line: -line.usd) if line.stack == stack]
     found += [f"  no price in the table: {what}" for what in unknown]
-    studies = per_thousand_studies(table, by_ground_truth=_labels_by_ground_truth(stacks))
+    in_s3 = not any(item.get("Type") in _OTHER_STORES for item in _resources(stacks.get("archive")))
+    studies = per_thousand_studies(table, by_ground_truth=_labels_by_ground_truth(stacks), in_s3=in_s3)
     if "archive" in stacks or "labeling" in stacks:
         found.append(f"a thousand studies, about {prices.total(studies):,.2f} USD:")
         found += [_shown(line) for line in studies]
+        found += [] if in_s3 else ["  no price in the table: archive: keeping them in HealthImaging or EFS"]
+    doubts = {line.status for line in [*lines, *studies]}
+    found += [f"  {mark} {words}" for status, (mark, words) in _DOUBTS.items() if status in doubts]
     found.append("  not in it: traffic, requests, growth, training by the hour, taxes; free tiers and discounts")
     return found
 
 
+_OTHER_STORES = ("AWS::HealthImaging::Datastore", "AWS::EFS::FileSystem")
+_DOUBTS = {
+    "secondary": ("*", "from a page that is not AWS's own"),
+    "unconfirmed": ("?", "not confirmed: look it up before you rely on it"),
+}
+
+
+def _resources(evaluation: Evaluation | None) -> list[Mapping[str, Any]]:
+    return list(evaluation.resources().values()) if evaluation else []
+
+
 def _shown(line: Line) -> str:
-    doubt = "" if line.status == "vendor" else f"  [{line.status} price]"
-    return f"  {line.usd:>10,.2f}  {line.stack}: {line.what}, {line.quantity:,.0f} × {line.unit}{doubt}"
+    mark = _DOUBTS.get(line.status, ("", ""))[0]
+    return f"  {line.usd:>10,.2f} {mark:1}  {line.stack}: {line.what}, {_count(line.quantity)} × {line.unit}"
+
+
+def _count(quantity: float) -> str:
+    return f"{quantity:,.0f}" if quantity >= 100 or quantity == int(quantity) else f"{quantity:,.1f}"
 
 
 def _labels_by_ground_truth(stacks: Mapping[str, Evaluation]) -> bool:
@@ -90,18 +128,24 @@ def _parts(evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, flo
     ):
         if count.get(kind):
             yield what, price, count[kind] * hours
+    for zones, endpoints in _endpoints(evaluation):
+        yield f"interface endpoints, {endpoints} in {zones} zones each", "interface_endpoint", endpoints * zones * hours
     for name, item in resources.items():
         parts = _PARTS.get(str(item.get("Type")))
         if parts:
             yield from parts(name, evaluation, hours)
 
 
-def _endpoint(name: str, evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, float]]:
-    properties = evaluation.properties(name)
-    if properties.get("VpcEndpointType") == "Interface":
-        subnets = properties.get("SubnetIds")
-        zones = len(subnets) if isinstance(subnets, list) else 2
-        yield f"{name}, in {zones} zones", "interface_endpoint", zones * hours
+def _endpoints(evaluation: Evaluation) -> Iterator[tuple[int, int]]:
+    """Of each number of zones, how many interface endpoints there are."""
+    count: dict[int, int] = {}
+    for name, item in evaluation.resources().items():
+        properties = evaluation.properties(name) if item.get("Type") == "AWS::EC2::VPCEndpoint" else {}
+        if properties.get("VpcEndpointType") == "Interface":
+            subnets = properties.get("SubnetIds")
+            zones = len(subnets) if isinstance(subnets, list) else 2
+            count[zones] = count.get(zones, 0) + 1
+    yield from count.items()
 
 
 def _service(name: str, evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, float]]:
@@ -138,7 +182,6 @@ def _model_endpoint(name: str, evaluation: Evaluation, hours: float) -> Iterator
 
 
 _PARTS: Mapping[str, Any] = {
-    "AWS::EC2::VPCEndpoint": _endpoint,
     "AWS::ECS::Service": _service,
     "AWS::RDS::DBCluster": _cluster,
     "AWS::SageMaker::NotebookInstance": _notebook,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -40,6 +41,8 @@ class Deployment:
     say: Callable[[str], None]
     ask: Callable[[str], bool] = lambda question: False
     folder: Path = field(default_factory=templates_folder)
+    flags: tuple[str, ...] = ()
+    """Words that every further command line for it needs, such as ``--region``."""
 
     def __post_init__(self) -> None:
         checked_name(self.name)
@@ -89,4 +92,4 @@ class Deployment:
     def command(self, word: str, *further: str) -> str:
         """Return a command line for this deployment."""
         name = () if self.name == "dicom-workflow" else ("--name", self.name)
-        return " ".join(("dicom-workflow", word, *further, *name))
+        return shlex.join(("dicom-workflow", word, *further, *name, *self.flags))

@@ -11,14 +11,14 @@ from typing import Any
 
 from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
-from dicom_workflow.stacks import artifacts, costs, images, plan, smoke, traps
+from dicom_workflow.stacks import artifacts, costs, exposure, images, parameters, plan, preview, prices, smoke, traps
 from dicom_workflow.stacks.artifacts import Artifact
-from dicom_workflow.stacks.changes import table
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.parameters import Given
-from dicom_workflow.stacks.plan import Fed, Plan, PlannedStack
+from dicom_workflow.stacks.plan import Fed, Plan
 from dicom_workflow.stacks.rollout import Rollout
 from dicom_workflow.stacks.states import StackState
+from dicom_workflow.stacks.tables import table
 from dicom_workflow.storage import Storage
 
 
@@ -46,20 +46,21 @@ def dry_run(deployment: Deployment, request: Request) -> dict[str, Any]:
     """
     offline = not deployment.cloud.has_credentials()
     if offline:
+        deployment.say(f"deployment {deployment.name}, region {deployment.cloud.region}")
         deployment.say("no AWS credentials: nothing is asked of AWS, every stack counts as new")
     else:
         _say_identity(deployment)
     with tempfile.TemporaryDirectory() as folder:
         found, made = _prepared(deployment, request, Path(folder), offline=offline)
-        _say_artifacts(deployment, made)
-    for planned in found.stacks:
-        _say_planned(deployment, planned)
-    for line in costs.note({planned.stack: planned.evaluation for planned in found.stacks}, deployment.cloud.region):
-        deployment.say(line)
-    deployment.say("dry run: nothing was changed")
+    preview.show(deployment, found, made)
+    deployment.say(f"\ndry run: nothing was changed. To make it, with credentials: {request.again}")
+    stacks = {planned.stack: planned.evaluation for planned in found.stacks}
     return {
         "ok": True,
         "offline": offline,
+        "region": deployment.cloud.region,
+        "usd_a_month": round(sum(line.usd for line in costs.standing(stacks, prices.load())[0]), 2),
+        "faces_the_internet": exposure.facing_the_internet(stacks),
         "stacks": [planned.stack for planned in found.stacks],
         "resources": {planned.stack: len(planned.evaluation.resources()) for planned in found.stacks},
         "artifacts": {artifact.key: artifact.sha256 for artifact in made},
@@ -99,14 +100,25 @@ def _say_identity(deployment: Deployment) -> None:
 
 def _prepared(deployment: Deployment, request: Request, folder: Path, *, offline: bool) -> tuple[Plan, list[Artifact]]:
     """The plan, with the artifacts that its resources take; nothing is built before the parameters are right."""
-    to_be_built = {name: f"‹{name}›" for name in artifacts.PARAMETERS}
+    pending = _images_to_come(request)
+    to_be_built = {name: f"‹{name}›" for name in artifacts.PARAMETERS} | pending
     states = {} if offline else deployment.states()
     found = _checked(deployment, request, to_be_built, states, offline=offline)
     used = {name for planned in found.stacks for name in artifacts.PARAMETERS if planned.evaluation.uses(name)}
     given = {name for planned in found.stacks for name in request.given.of(planned.stack)}
     made = artifacts.build(folder, used - given, dependencies=request.dependencies)
     values = artifacts.values(made)
+    built = [build.image for build in images.BUILDS.values() if build.context in values]
+    values |= {name: pending[name] for name in built if name in pending}
     return plan.make(deployment, request.stacks, request.given, values, states=states), made
+
+
+def _images_to_come(request: Request) -> dict[str, str]:
+    """The images that will be built, by their parameters: what waits for them is part of what is shown and of what it costs."""
+    if not request.with_images:
+        return {}
+    builds = {build.image for stack, build in images.BUILDS.items() if build.image not in request.given.of(stack)}
+    return {name: f"‹{name}›" for name in builds}
 
 
 def _checked(
@@ -120,41 +132,18 @@ def _checked(
     found = plan.make(deployment, request.stacks, request.given, artifact_values, states=states)
     for stack in found.skipped:
         deployment.say(f"{stack}: left out, because what it would make was given")
+    deployment.say("reading the templates …")
     problems = plan.template_problems(deployment, found)
-    if not offline:
-        wrong, notes = traps.find(deployment.cloud, found)
-        problems += wrong
-        for note in notes:
-            deployment.say(f"note: {note}")
+    wrong, notes = traps.known(found, deployment.cloud.region, has_wheels=request.dependencies is not None)
+    if not (offline or wrong):
+        further, more = traps.find(deployment.cloud, found)
+        wrong, notes = wrong + further, notes + more
+    problems += wrong
+    for note in notes:
+        deployment.say(f"note: {note}")
     if problems:
         raise DeployError("nothing was changed:\n  " + "\n  ".join(problems))
     return found
-
-
-def _say_artifacts(deployment: Deployment, made: list[Artifact]) -> None:
-    if made:
-        rows = [(artifact.key, f"{artifact.size_bytes:,}", artifact.sha256) for artifact in made]
-        deployment.say("\nartifacts:\n" + table(("key", "bytes", "SHA-256"), rows))
-
-
-def _say_planned(deployment: Deployment, planned: PlannedStack) -> None:
-    resources = planned.evaluation.resources()
-    by_type: dict[str, list[str]] = {}
-    for name, item in resources.items():
-        by_type.setdefault(str(item["Type"]), []).append(name)
-    stands = planned.state and planned.state.exists
-    what = (
-        f"stands ({planned.state.status}); a change set will say what changes"
-        if planned.state and stands
-        else "would be created"
-    )
-    kept = " under termination protection" if planned.is_protected else ""
-    deployment.say(f"\n{deployment.stack_name(planned.stack)}: {what}: {len(resources)} resources{kept}")
-    rows = [(str(len(names)), kind, ", ".join(names)) for kind, names in sorted(by_type.items())]
-    deployment.say(table(("count", "type", "logical ids"), rows))
-    chosen = [(name, value.shown(), value.source) for name, value in planned.values.items() if value.source != "default"]
-    if chosen:
-        deployment.say(table(("parameter", "value", "from"), chosen))
 
 
 def _fed(deployment: Deployment, stack: str, made: list[Artifact]) -> Fed:
@@ -187,7 +176,7 @@ def _apply(
     state = rollout.settle(stack)
     found, problems = plan.plan_stack(deployment, stack, state, request.given.of(stack), fed, {})
     if problems:
-        raise DeployError("parameters:\n  " + "\n  ".join(problems))
+        raise DeployError(parameters.complaint(problems))
     return rollout.deploy(stack, found.values, template_url=_template_url(deployment, request, stack, fed))
 
 
@@ -230,8 +219,9 @@ def _report(deployment: Deployment, found: Plan, rollout: Rollout, results: list
     deployment.say(
         f"{len(results) - len(failed) - len(unreachable)} ok, {len(failed)} failed, {len(unreachable)} not reachable from here"
     )
-    notebooks = deployment.command("status", "--write", "aws.yaml")
-    deployment.say(f"for the notebooks: {notebooks} and DICOM_WORKFLOW_DEPLOYMENT={shlex.quote(deployment.name)}")
+    variables = f"AWS_REGION={deployment.cloud.region} DICOM_WORKFLOW_DEPLOYMENT={shlex.quote(deployment.name)}"
+    deployment.say(f"for the notebooks: {deployment.command('status', '--write', 'aws.yaml')}")
+    deployment.say(f"             then: {variables} dicom-workflow run --parameters aws.yaml")
     return {
         "ok": not failed,
         "stacks": dict(rollout.done),

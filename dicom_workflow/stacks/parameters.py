@@ -19,6 +19,8 @@ from dicom_workflow.stacks.catalog import STACKS
 from dicom_workflow.stacks.templates import Parameter, Template, as_text
 
 HIDDEN = "****"
+GIVEN = "given"
+"""Source of a value that the person gave."""
 FORESEEN = "output to come"
 """Source of a value that a stack will have once it is deployed, as far as its template says."""
 
@@ -137,7 +139,7 @@ def resolve(
     values, missing, kept = {}, [], set(previous)
     for name, parameter in template.parameters.items():
         if name in given:
-            values[name] = Value(parameter, given[name], "given")
+            values[name] = Value(parameter, given[name], GIVEN)
         elif name == "DeploymentName":
             values[name] = Value(parameter, deployment, "the deployment's name")
         elif name in fed:
@@ -159,6 +161,12 @@ def value_problems(stack: str, values: Mapping[str, Value]) -> list[str]:
         if value.text is not None and "‹" not in value.text and not value.source.startswith(FORESEEN)
     )
     return [f"{stack}: {problem}" for problem in checked if problem]
+
+
+def complaint(problems: Sequence[str]) -> str:
+    """Return everything that is wrong as one message."""
+    count = "one thing is" if len(problems) == 1 else f"{len(problems)} things are"
+    return f"parameters: {count} to be mended; nothing was changed.\n  " + "\n  ".join(problems)
 
 
 def missing_problem(stack: str, parameter: Parameter, outputs_of: Mapping[str, str]) -> str:

@@ -86,7 +86,7 @@ def make(
             to_come = {name: (value, f"{FORESEEN} of {stack}") for name, value in found.evaluation.outputs().items()}
             fed.update({name: item for name, item in to_come.items() if name not in standing(known.get(stack))})
     if problems:
-        raise DeployError("parameters:\n  " + "\n  ".join(problems))
+        raise DeployError(parameters.complaint(problems))
     return Plan(tuple(planned), skipped)
 
 

@@ -25,6 +25,7 @@ def carry_out(
     *,
     on_event: Callable[[Event], None] | None = None,
     must_begin: bool = True,
+    resources: int = 0,
 ) -> StackState:
     """Begin an operation on a stack, wait for its end, and return the stack's state.
 
@@ -39,6 +40,8 @@ def carry_out(
         Takes each event, in order, instead of the person.
     must_begin : bool
         Whether there will be an event of it: none is written for a stack that is in review.
+    resources : int
+        How many it will touch, where that is known.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def carry_out(
     """
     seen = {event.id for event in deployment.cloud.events(state.id)}
     begin()
-    return _wait(deployment, state, seen, on_event, must_begin=must_begin)
+    return _wait(deployment, state, seen, on_event, must_begin=must_begin, resources=resources)
 
 
 def follow(deployment: Deployment, state: StackState) -> StackState:
@@ -71,8 +74,9 @@ def _wait(
     on_event: Callable[[Event], None] | None,
     *,
     must_begin: bool,
+    resources: int = 0,
 ) -> StackState:
-    progress = Progress(deployment, state.name)
+    progress = Progress(deployment, state.name, resources)
     has_begun, deadline = not must_begin, time.monotonic() + BEGIN_SECONDS
     while True:
         now, news = _look(deployment.cloud, state, known)
@@ -103,19 +107,20 @@ def _look(cloud: Cloud, state: StackState, known: Collection[str]) -> tuple[Stac
 class Progress:
     """Prints what happens to a stack: one line for each resource that is done or failed, and one when it is long quiet."""
 
-    def __init__(self, deployment: Deployment, name: str) -> None:
+    def __init__(self, deployment: Deployment, name: str, resources: int = 0) -> None:
         self._deployment, self._name = deployment, name
         self._open: set[str] = set()
-        self._ended = 0
+        self._resources, self._ended = resources, 0
         self._last = time.monotonic()
 
     def event(self, event: Event) -> None:
         """Take one event."""
+        is_stack = event.type == "AWS::CloudFormation::Stack"
         if event.status.endswith("_IN_PROGRESS"):
-            self._open.add(event.logical_id)
+            self._open |= set() if is_stack else {event.logical_id}
             return
         self._open.discard(event.logical_id)
-        self._ended += 1
+        self._ended += not is_stack
         reason = f": {event.reason}" if event.reason and event.status.endswith(("_FAILED", "_SKIPPED")) else ""
         what = f"{event.status} {event.logical_id} ({event.type}){reason}"
         self._say(f"  {event.time:%H:%M:%S} {self._name} {self._counts()}: {what}")
@@ -127,7 +132,8 @@ class Progress:
             self._say(f"  {datetime.now(UTC):%H:%M:%S} {self._name} {self._counts()}{waited_for}")
 
     def _counts(self) -> str:
-        return f"{self._ended} done, {len(self._open)} under way"
+        of = f" of {self._resources}" if self._resources >= self._ended else ""
+        return f"{self._ended}{of} done, {len(self._open)} under way"
 
     def _say(self, line: str) -> None:
         self._last = time.monotonic()

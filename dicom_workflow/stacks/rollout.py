@@ -14,10 +14,11 @@ from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.errors import DeployError
 from dicom_workflow.stacks import progress
 from dicom_workflow.stacks.catalog import HOLDS_DATA
-from dicom_workflow.stacks.changes import HEADINGS, Change, table
+from dicom_workflow.stacks.changes import HEADINGS, Change
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.parameters import Value
 from dicom_workflow.stacks.states import GOOD, NEVER_CREATED, READY, ChangeSet, Event, StackState
+from dicom_workflow.stacks.tables import table
 from dicom_workflow.stacks.templates import Template
 
 
@@ -61,9 +62,9 @@ class Rollout:
             deployment.say(f"{deployment.stack_name(stack)}: nothing to do")
             self.done[stack] = "unchanged"
             return self._protected(stack, deployment.cloud.expect(deployment.stack_name(stack)))
-        self._agree(template, change_set, is_new=state is None)
+        resources = self._agree(template, change_set, is_new=state is None)
         reviewed = deployment.cloud.expect(change_set.stack_name)
-        ended = progress.carry_out(deployment, reviewed, lambda: deployment.cloud.execute(change_set))
+        ended = progress.carry_out(deployment, reviewed, lambda: deployment.cloud.execute(change_set), resources=resources)
         if ended.status not in GOOD:
             raise DeployError(self._failure(ended))
         self.done[stack] = "updated" if state else "created"
@@ -82,8 +83,8 @@ class Rollout:
                 if state.status == "DELETE_COMPLETE":
                     continue
             if state.status == "REVIEW_IN_PROGRESS":
-                deployment.say(f"{state.name}: an earlier run ended before its change set was executed; it is made anew")
-                self._drop_change_sets(state)
+                if self._drop_change_sets(state):
+                    deployment.say(f"{state.name}: an earlier run ended before its change set was executed; it is made anew")
                 return None
             if state.status in READY:
                 return state
@@ -151,7 +152,8 @@ class Rollout:
             )
         return change_set
 
-    def _agree(self, template: Template, change_set: ChangeSet, *, is_new: bool) -> None:
+    def _agree(self, template: Template, change_set: ChangeSet, *, is_new: bool) -> int:
+        """Show a change set and ask about it; return how many resources it touches."""
         changes = [Change.parse(item) for item in change_set.changes]
         deployment = self.deployment
         word = "make" if is_new else "change"
@@ -171,9 +173,10 @@ class Rollout:
             )
         try:
             self._must_agree(f"{word.capitalize()} stack {change_set.stack_name}?")
-        except DeclinedError:
+        except (DeployError, KeyboardInterrupt):  # no, nobody there to ask, or interrupted at the question
             self._discard(change_set, is_new=is_new)
             raise
+        return len(changes)
 
     def _discard(self, change_set: ChangeSet, *, is_new: bool = False) -> None:
         """Take back a change set, and the empty stack that it made."""
@@ -183,13 +186,17 @@ class Rollout:
         if state and state.status == "REVIEW_IN_PROGRESS":
             cloud.delete(state)
 
-    def _drop_change_sets(self, state: StackState) -> None:
+    def _drop_change_sets(self, state: StackState) -> int:
+        """Delete the change sets that earlier runs left, and return how many there were."""
+        dropped = 0
         client = self.deployment.cloud.client("cloudformation")
         with answers_of_aws(f"stack {state.name}"):
             for page in client.get_paginator("list_change_sets").paginate(StackName=state.name):
                 for item in page.get("Summaries", ()):
                     if item["StackName"] == state.name and item["ChangeSetName"].startswith("dicom-workflow-"):
                         client.delete_change_set(ChangeSetName=item["ChangeSetId"], StackName=state.name)
+                        dropped += 1
+        return dropped
 
     def _must_agree(self, question: str) -> None:
         if not self.deployment.ask(question):

@@ -36,7 +36,8 @@ class Standing:
         found = []
         for state in self.states.values():
             if state and state.status not in (*READY, "DELETE_COMPLETE"):
-                found.append(f"{state.name} is in {state.status}" + (f": {state.reason}" if state.reason else ""))
+                words = f"{state.name} is in {state.status}" + (f": {state.reason}" if state.reason else "")
+                found.append(words + (" (CloudFormation is at work on it)" if state.is_busy else ""))
         return found
 
     @property

@@ -97,7 +97,8 @@ class Parameter:
         """Return what is wrong with a value, empty when nothing is. A secret value is not repeated."""
         wrong = self._problem(value)
         shown = "a value that is not shown" if self.secret else repr(value)
-        return f"{self.name}: expected {self.constraint or wrong}, got {shown}" if wrong else ""
+        expected = wrong if self.allowed else self.constraint or wrong
+        return f"{self.name}: expected {expected}, got {shown}" if wrong else ""
 
     def _problem(self, value: str) -> str:
         if self.allowed and any(item not in self.allowed for item in (value.split(",") if self.is_list else (value,))):
@@ -123,7 +124,7 @@ class Parameter:
 def _phrase(text: str) -> str:
     """A sentence as part of another."""
     text = text.rstrip(".")
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    return text[:1].lower() + text[1:] if text.split(" ")[0][1:].islower() else text
 
 
 def as_text(value: Any) -> str:

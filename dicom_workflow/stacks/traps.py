@@ -19,6 +19,52 @@ _MANIFESTS = (
 )
 
 
+def known(plan: Plan, region: str, *, has_wheels: bool) -> tuple[list[str], list[str]]:
+    """Return what will surely fail, and what to think of, as far as parameters tell without asking AWS.
+
+    Parameters
+    ----------
+    plan : Plan
+    region : str
+    has_wheels : bool
+        Notebooks bring their dependencies along.
+    """
+    values = {planned.stack: _values(planned) for planned in plan.stacks}
+    problems, notes = [], []
+    for stack, given in values.items():
+        for name, value in given.items():
+            if name.endswith("CertificateArn") and value.count(":") > 3 and value.split(":")[3] != region:
+                there = value.split(":")[3]
+                problems.append(
+                    f"{stack}: {name}: expected a certificate in {region}, where its load balancer is, got one in {there}"
+                )
+    if any(planned.stack == "network" and _has_no_way_out(planned) for planned in plan.stacks):
+        image = values.get("archive", {}).get("OrthancImage", "")
+        if image and not _OWN_REGISTRY.match(image):
+            problems.append(
+                "archive: OrthancImage: expected an image in ECR, because NatMode none leaves no way to another registry, "
+                f"got {image}"
+            )
+        if "notebook" in values and not has_wheels:
+            notes.append(
+                "notebook: NatMode none leaves no way to a package index: give its wheels with --dependencies FOLDER, made by "
+                "`pip download --only-binary :all: --platform manylinux2014_x86_64 --dest FOLDER -r requirements.txt`"
+            )
+        if "training" in values:
+            notes.append("training: NatMode none: training jobs need an image of their own with the packages (docs/aws.md)")
+    return problems, notes
+
+
+def _values(planned: PlannedStack) -> dict[str, str]:
+    """What is known of the values of a stack: not what only AWS or an earlier stack will say."""
+    return {name: value.text for name, value in planned.values.items() if value.text and "‹" not in value.text}
+
+
+def _has_no_way_out(planned: PlannedStack) -> bool:
+    kinds = {str(item.get("Type")) for item in planned.evaluation.resources().values()}
+    return "AWS::EC2::VPC" in kinds and "AWS::EC2::NatGateway" not in kinds and "NatMode" in planned.values
+
+
 def find(cloud: Cloud, plan: Plan) -> tuple[list[str], list[str]]:
     """Return what will surely fail, and what could not be looked at or is only worth knowing."""
     problems: list[str] = []
@@ -30,8 +76,7 @@ def find(cloud: Cloud, plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def _of(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
-    given = {name: value.text for name, value in planned.values.items() if value.text and "‹" not in value.text}
-    for name, value in given.items():
+    for name, value in _values(planned).items():
         if name.endswith("CertificateArn"):
             yield from _certificate(cloud, name, value)
         elif match := _IMAGE.fullmatch(value):
