@@ -20,6 +20,7 @@ from typing import Any
 from dicom_workflow import __version__, deploy
 from dicom_workflow.deploy.staging import PACKAGE
 from dicom_workflow.errors import DeployError, ObjectNotFoundError, VerificationError
+from dicom_workflow.stacks.cloud import Cloud
 from dicom_workflow.storage import Storage
 
 CHECKOUT = PACKAGE.parent
@@ -90,6 +91,29 @@ def build(folder: Path, parameters: Collection[str], *, dependencies: Path | Non
 def values(artifacts: Iterable[Artifact]) -> dict[str, str]:
     """Return the value of each parameter that takes an artifact."""
     return {artifact.parameter: artifact.value for artifact in artifacts}
+
+
+def check_owner(cloud: Cloud, bucket: str) -> None:
+    """Return when a bucket is this account's own.
+
+    Names of buckets are everybody's: once a bucket was deleted by hand, a stranger can make one of that name, take what is sent
+    there, and hand templates and functions of his own to CloudFormation.
+
+    Raises
+    ------
+    DeployError
+        It is somebody else's, or there is none.
+    """
+    from botocore.exceptions import ClientError
+
+    account = cloud.identity["Account"]
+    try:
+        cloud.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
+    except ClientError as error:
+        raise DeployError(
+            f"s3://{bucket}: expected a bucket of account {account} that you may use, got {error.response['Error']['Code']}. "
+            "Was it deleted? Nothing was sent there."
+        ) from None
 
 
 def upload(artifacts: Iterable[Artifact], bucket: str, storage: Storage, said: Callable[[str], None]) -> None:

@@ -190,6 +190,7 @@ def _template_url(deployment: Deployment, request: Request, stack: str, fed: Fed
         raise DeployError(
             f"{template.path}: expected at most 51,200 bytes, as there is no artifacts bucket yet to send it through."
         )
+    artifacts.check_owner(deployment.cloud, bucket)
     key = f"templates/{stack}-{template.sha256[:16]}.yaml"
     artifact = Artifact("", key, key, template.path, template.sha256, len(template.text.encode()))
     artifacts.upload([artifact], bucket, _storage(deployment, request), deployment.say)
@@ -207,6 +208,7 @@ def _upload(deployment: Deployment, request: Request, made: list[Artifact]) -> N
     bucket = request.given.everywhere.get("ArtifactsBucket") or plan.standing(foundation).get("ArtifactsBucket", "")
     if not bucket:
         raise DeployError("expected the output ArtifactsBucket of the foundation stack, found none. Deploy foundation first.")
+    artifacts.check_owner(deployment.cloud, bucket)
     artifacts.upload(made, bucket, _storage(deployment, request), deployment.say)
 
 
