@@ -81,6 +81,8 @@ def query_service(service: str, answer: Answer) -> Iterator[str]:
     model = _description(service)
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a connection is kept, as AWS keeps it
+
         def log_message(self, *arguments: object) -> None:
             pass
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -37,9 +38,13 @@ from fixtures_postgres import PostgresServer, environment_of
 from dicom_workflow.errors import ServiceError, SettingsError
 from dicom_workflow.groundtruth import postgres as journal
 from dicom_workflow.groundtruth import server, tables
-from dicom_workflow.groundtruth.database import JournalTakenError, JournalUnavailableError
-from dicom_workflow.groundtruth.postgres import LOCK, PostgresDatabase, parameters_of, translated
+from dicom_workflow.groundtruth.database import JournalTakenError, JournalUnavailableError, OutcomeUnknownError
+from dicom_workflow.groundtruth.postgres import PostgresDatabase
+from dicom_workflow.groundtruth.postgres_connections import parameters_of
+from dicom_workflow.groundtruth.postgres_dialect import translated
+from dicom_workflow.groundtruth.postgres_lock import LOCK
 from dicom_workflow.groundtruth.readers import Reading, SimulatedReader, read_all
+from dicom_workflow.groundtruth.sqlite import SqliteDatabase
 from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.settings import DatabaseAddress, Secret, Settings
 
@@ -247,6 +252,24 @@ def test_an_answer_whose_commit_nobody_heard_of_is_looked_for_and_kept_once(
         }
 
 
+def test_an_answer_whose_second_commit_is_not_heard_of_either_is_not_called_unwritten(
+    tmp_path: Path, postgres: PostgresServer, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = replace(postgres.new_database(), port=wire.port)
+    with bench_on(address, tmp_path / "workspace") as bench:
+        bench.create(workers=1)
+        task = bench.lease(WORKERS[0])
+        assert task is not None
+        wire.cut = "after"
+        away = JournalUnavailableError("away")
+        with monkeypatch.context() as patch, pytest.raises(OutcomeUnknownError, match="inside COMMIT"):
+            patch.setattr(database_of(bench), "_hold", lambda: (_ for _ in ()).throw(away))
+            patch.setattr(journal, "PATIENCE_SECONDS", 0.05)
+            bench.answer(task, {"Edema": "positive"})
+        wait_until(bench.store.db.is_ready)
+        assert bench.answer(task, {"Edema": "negative"}) == "repeated"
+
+
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_a_job_whose_commit_nobody_heard_of_is_made_once(
     tmp_path: Path, postgres: PostgresServer, wire: Wire, cut: str
@@ -315,11 +338,68 @@ def test_a_second_service_waits_for_the_first_to_end(postgres: PostgresServer) -
     assert order == ["first ends", "second begins"]
 
 
+@contextlib.contextmanager
+def taken_by_another(postgres: PostgresServer, address: DatabaseAddress) -> Iterator[None]:
+    """Another service has the journal of one that was shut out, which is let in again."""
+    import psycopg
+
+    other = psycopg.connect(
+        host=str(postgres.socket),
+        port=postgres.port,
+        user="postgres",
+        dbname=address.name,
+        password=postgres.password.reveal(),
+        application_name="groundtruth elsewhere/1/abcd",
+        autocommit=True,
+    )
+    with other:
+        other.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        postgres.let_in(address.name)
+        yield
+
+
+def watch() -> threading.Thread | None:
+    """The thread that looks after a journal."""
+    return next((thread for thread in threading.enumerate() if thread.name == "groundtruth-journal"), None)
+
+
+def test_who_asks_late_hears_that_the_journal_was_taken(postgres: PostgresServer) -> None:
+    """A service is still being put together while its journal is held already."""
+    address = postgres.new_database()
+    database, told = PostgresDatabase(address), []
+    with pytest.raises(JournalTakenError, match="elsewhere"), database.alone():
+        postgres.shut_out(address.name)
+        with taken_by_another(postgres, address):
+            wait_until(lambda: watch() is None)
+            database.when_taken(lambda: told.append("ended"))
+    assert told == ["ended"]
+
+
+def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_ending(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that looks after the journal may wait for such a server; what it still gets afterwards it lets go of."""
+    address = postgres.new_database()
+    database, waits, answers = PostgresDatabase(address), threading.Event(), threading.Event()
+
+    def look() -> None:
+        waits.set()
+        assert answers.wait(60)
+        database._hold()
+
+    monkeypatch.setattr(journal, "END_SECONDS", 0.1)
+    monkeypatch.setattr(database, "_beat", look)
+    with database.alone():
+        assert waits.wait(20)
+    assert watch() is not None
+    answers.set()
+    wait_until(lambda: watch() is None)
+    wait_until(lambda: not postgres.connections(address.name))
+
+
 def test_a_service_that_lost_its_journal_to_another_ends_and_says_who_has_it(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
-    import psycopg
-
     address, workspace = postgres.new_database(), tmp_path / "workspace"
     workspace.mkdir()
     service = Service(workspace, **environment_of(address))
@@ -342,18 +422,7 @@ def test_a_service_that_lost_its_journal_to_another_ends_and_says_who_has_it(
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
         assert address.name not in str(caught.value)
         # Another one takes the journal: the service must not go on.
-        other = psycopg.connect(
-            host=str(postgres.socket),
-            port=postgres.port,
-            user="postgres",
-            dbname=address.name,
-            password=postgres.password.reveal(),
-            application_name="groundtruth elsewhere/1/abcd",
-            autocommit=True,
-        )
-        with other:
-            other.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
-            postgres.let_in(address.name)
+        with taken_by_another(postgres, address):
             assert service.process is not None
             assert service.process.wait(30) == 1
     text = service.log.read_text()
@@ -480,6 +549,30 @@ def test_a_statement_that_failed_unseen_is_not_taken_for_written(tmp_path: Path,
         with pytest.raises(JournalUnavailableError, match="got ROLLBACK"), bench.store.write() as session, unseen:
             session.execute("INSERT INTO no_such_table VALUES (1)")
         bench.add_worker("d")
+
+
+def test_a_transaction_within_another_is_refused_before_it_commits_both(tmp_path: Path, postgres: PostgresServer) -> None:
+    with bench_on(postgres.new_database(), tmp_path / "workspace") as bench:
+        before = bench.store.db.execute("SELECT count(*) AS count FROM members").fetchone()
+        with pytest.raises(RuntimeError, match="within another"), bench.store.write() as session:
+            session.execute("INSERT INTO members VALUES ('readers', 'half')")
+            bench.add_worker("d")
+        assert bench.store.db.execute("SELECT count(*) AS count FROM members").fetchone() == before
+
+
+def test_a_file_that_refuses_a_commit_takes_the_next_transaction(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "journal.sqlite")
+    with database.write() as session:
+        session.execute("CREATE TABLE one (id INTEGER PRIMARY KEY)")
+        session.execute("CREATE TABLE other (id INTEGER REFERENCES one DEFERRABLE INITIALLY DEFERRED)")
+    database._connection.execute("PRAGMA foreign_keys = ON")
+    with pytest.raises(sqlite3.IntegrityError), database.write() as session:
+        session.execute("INSERT INTO other VALUES (7)")
+    for durable in (False, True):
+        with database.write(durable=durable) as session:
+            session.execute("INSERT INTO one VALUES (?)", (int(durable),))
+    assert [row["id"] for row in database.execute("SELECT id FROM one")] == [0, 1]
+    database.close()
 
 
 def test_names_are_unique_whatever_their_case_and_a_nul_finds_nothing(tmp_path: Path, postgres: PostgresServer) -> None:

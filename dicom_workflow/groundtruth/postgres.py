@@ -11,25 +11,21 @@ after a COMMIT that nobody heard of therefore sees for certain whether it was do
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import ipaddress
 import logging
 import os
-import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import psycopg
-from psycopg.adapt import AdaptersMap
-from psycopg.rows import dict_row
-from psycopg.types.string import StrDumperUnknown
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from dicom_workflow.groundtruth import postgres_connections as connections
+from dicom_workflow.groundtruth import postgres_lock
 from dicom_workflow.groundtruth.database import (
     Fetched,
     JournalTakenError,
@@ -38,9 +34,9 @@ from dicom_workflow.groundtruth.database import (
     Rows,
     Values,
 )
+from dicom_workflow.groundtruth.postgres_dialect import NOCASE, translated
 from dicom_workflow.settings import DatabaseAddress
 
-LOCK = int.from_bytes(hashlib.sha256(b"dicom-workflow/groundtruth/journal").digest()[:8], "big", signed=True)
 READERS = 8
 """Most connections for reading; one more writes."""
 BEAT_SECONDS = 1.0
@@ -49,69 +45,7 @@ PATIENCE_SECONDS = 5.0
 """How long a request waits for a database that just restarted."""
 END_SECONDS = 3.0
 
-# A peer that is gone without a word is given up after half a minute on both sides; the server then lets go of the lock.
-_SERVER_OPTIONS = {
-    "synchronous_commit": "on",
-    "statement_timeout": "60s",
-    "lock_timeout": "30s",
-    "idle_in_transaction_session_timeout": "60s",
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
-_CONNECTION = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-    "gssencmode": "disable",
-    "target_session_attrs": "read-write",  # while a cluster fails over, its name still leads to what is a replica now
-}
-_WORDS = {" WITHOUT ROWID": "", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA", "%": "%%", "?": "%s"}
-
 _log = logging.getLogger(__name__)
-
-
-@cache
-def translated(sql: str) -> str:
-    """Return a statement of this package in PostgreSQL's words and psycopg's placeholders."""
-    for word, other in _WORDS.items():
-        sql = re.sub(rf"\b{word}\b" if word.isalpha() else re.escape(word), other, sql)
-    return re.sub(r":([a-z_]+)\b", r"%(\1)s", sql)
-
-
-def parameters_of(address: DatabaseAddress) -> dict[str, Any]:
-    """Return how libpq is to connect. Beyond this machine the server's certificate and name are always verified."""
-    parameters: dict[str, Any] = {
-        **_CONNECTION,
-        "host": address.host,
-        "port": address.port,
-        "dbname": address.name,
-        "user": address.user,
-        "password": address.password.reveal() or None,
-        "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_OPTIONS.items()),
-    }
-    if address.ca or not _is_this_machine(address.host):
-        parameters.update(sslmode="verify-full", sslrootcert=address.ca or "system")
-    return parameters
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.startswith("/")
-
-
-class _Text(StrDumperUnknown):
-    def dump(self, obj: str) -> Any:
-        # PostgreSQL has no place for NUL in a text. No name of ours holds one, so such a text finds nothing.
-        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}"))
-
-
-_ADAPTERS = AdaptersMap(psycopg.adapters)
-_ADAPTERS.register_dumper(str, _Text)
 
 
 @dataclass(frozen=True)
@@ -145,7 +79,7 @@ class PostgresDatabase:
     def __init__(self, address: DatabaseAddress) -> None:
         self.name = f"postgresql://{address.host}:{address.port}/{address.name}"
         self._on_taken: Callable[[], None] = lambda: None
-        self._parameters = parameters_of(address)
+        self._parameters = connections.parameters_of(address)
         # The server shows it to whoever asks who holds the lock.
         self._own_name = f"groundtruth {socket.gethostname()[:40]}/{os.getpid()}/{os.urandom(2).hex()}"
         self._writing = threading.RLock()
@@ -188,6 +122,8 @@ class PostgresDatabase:
         begin = b"BEGIN" if durable else b"BEGIN; SET LOCAL synchronous_commit TO off"
         for is_last in (False, True):
             held = self._current()
+            if held.writer.info.transaction_status is TransactionStatus.INTRANS:
+                raise RuntimeError("a transaction of the journal within another: the inner COMMIT would end both")
             try:
                 held.writer.execute(begin, prepare=False)
             except psycopg.Error as error:  # the database restarted since the last transaction
@@ -246,7 +182,7 @@ class PostgresDatabase:
         finally:
             self._ending.set()
             self._look.set()
-            watch.join()
+            watch.join(END_SECONDS)  # it may wait for a server that is gone without a word
             is_idle = self._writing.acquire(timeout=END_SECONDS)  # a request may still be at its last transaction
             if self._held:
                 self._drop(self._held)
@@ -258,75 +194,30 @@ class PostgresDatabase:
     def _hold(self) -> None:
         """Connect, take the lock, and open the connections for reading."""
         try:
-            writer = psycopg.connect(
-                **self._parameters, application_name=self._own_name, autocommit=True, row_factory=dict_row, context=_ADAPTERS
-            )
+            writer = connections.writer(self._parameters, self._own_name)
         except psycopg.Error as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise JournalUnavailableError(f"{self.name}: the journal does not answer: {reason}") from error
         try:
-            self._lock(writer)
+            postgres_lock.take(writer, self._own_name, self.name)
             if writer.execute(b"SHOW fsync").fetchone() == {"fsync": "off"}:
                 _log.warning("%s: fsync is off there: what is acknowledged does not outlive a power failure", self.name)
-            writer.execute(
-                b"CREATE COLLATION IF NOT EXISTS nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+            writer.execute(NOCASE)
+            readers = connections.readers(
+                self._parameters, self._own_name, size=READERS, patience_seconds=PATIENCE_SECONDS
             )
-            readers = self._readers()
         except psycopg.Error as error:
             writer.close()
             raise self._unavailable(error) from error
         except BaseException:
             writer.close()
             raise
+        held = _Held(writer, readers)
         with self._changed:
-            self._held = _Held(writer, readers)
+            self._held = held
             self._changed.notify_all()
-
-    def _lock(self, writer: psycopg.Connection[Any]) -> None:
-        got = writer.execute("SELECT pg_try_advisory_lock(%s) AS got", (LOCK,)).fetchone()
-        if got and got["got"]:
-            return
-        # How an advisory lock of one 64-bit key looks in pg_locks.
-        holder = writer.execute(
-            "SELECT pid, a.application_name AS name, coalesce(host(a.client_addr), 'its own machine') AS address,"
-            " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') AS since"
-            " FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-            " JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()"
-            " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
-            " AND (l.classid::bigint << 32 | l.objid::bigint) = %s",
-            (LOCK,),
-        ).fetchone()
-        if holder is None:
-            raise JournalUnavailableError(f"{self.name}: another labeling service let go of the journal just now.")
-        if holder["name"] == self._own_name:
-            # An earlier connection of ours, whose end the server has not noticed yet.
-            writer.execute("SELECT pg_terminate_backend(%s)", (holder["pid"],))
-            raise JournalUnavailableError(f"{self.name}: an earlier connection still ends.")
-        # Of the connections of other users the server tells the name alone.
-        where = f", connected from {holder['address']} since {holder['since']}" if holder["since"] else ""
-        raise JournalTakenError(f"{self.name}: another labeling service ({holder['name']}{where}) works here already.")
-
-    def _readers(self) -> ConnectionPool[Any]:
-        def configure(connection: psycopg.Connection[Any]) -> None:
-            connection.execute(b"SET default_transaction_read_only TO on")
-
-        return ConnectionPool(
-            kwargs={
-                **self._parameters,
-                "application_name": f"{self._own_name} reads",
-                "autocommit": True,
-                "row_factory": dict_row,
-                "context": _ADAPTERS,
-            },
-            min_size=1,
-            max_size=READERS,
-            num_workers=1,
-            timeout=PATIENCE_SECONDS,
-            configure=configure,
-            check=ConnectionPool.check_connection,
-            name="groundtruth-readers",
-            open=True,
-        )
+        if self._ending.is_set():  # too late: nobody will let go of it any more
+            self._drop(held)
 
     def _drop(self, held: _Held, error: BaseException | None = None) -> None:
         with self._changed:
@@ -373,6 +264,8 @@ class PostgresDatabase:
     def when_taken(self, end: Callable[[], None]) -> None:
         """Have `end` called when another service took the journal while the database was out of reach."""
         self._on_taken = end
+        if self._taken:
+            end()
 
     def is_ready(self) -> bool:
         """Say whether the lock is held, as far as the last beat knows."""

@@ -59,10 +59,12 @@ class SqliteDatabase:
                 db.execute("BEGIN IMMEDIATE")
                 try:
                     yield db
+                    db.execute("COMMIT")
                 except BaseException:
-                    db.execute("ROLLBACK")
+                    # SQLite itself takes back what met a full disk; a COMMIT that it refused is still under way.
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
                     raise
-                db.execute("COMMIT")
             finally:
                 if not durable:
                     db.execute("PRAGMA synchronous = FULL")

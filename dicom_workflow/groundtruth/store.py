@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.groundtruth import tables
-from dicom_workflow.groundtruth.database import Database, OutcomeUnknownError, Session
+from dicom_workflow.groundtruth.database import Database, JournalUnavailableError, OutcomeUnknownError, Session
 from dicom_workflow.groundtruth.rows import Batch, GivenAnswer, Job, Object, job_of, object_of
 
 PAGE_ROWS = 1000
@@ -80,14 +80,19 @@ class Store:
         Raises
         ------
         JournalUnavailableError
-            The database does not answer.
+            The database does not answer; nothing was written.
+        OutcomeUnknownError
+            It did not answer the second time either: the same request finds out later what was written.
         """
         try:
             with self.write() as session:
                 return work(session)
-        except OutcomeUnknownError:
-            with self.write() as session:
-                return work(session)
+        except OutcomeUnknownError as unknown:
+            try:
+                with self.write() as session:
+                    return work(session)
+            except JournalUnavailableError as error:
+                raise unknown from error
 
     def close(self) -> None:
         """Let go of what this thread holds."""

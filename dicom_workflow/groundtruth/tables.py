@@ -1,4 +1,4 @@
-"""The tables of the journal, in the SQL that SQLite and PostgreSQL share; `postgres.translated` knows the few other words."""
+"""The tables of the journal, in the SQL that SQLite and PostgreSQL share; `postgres_dialect` knows the few other words."""
 
 from __future__ import annotations
 
