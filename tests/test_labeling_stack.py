@@ -124,6 +124,7 @@ def test_a_size_that_fargate_does_not_know_is_refused(cpu: str, memory: str) -> 
         (SELF_HOSTED | {"CertificateArn": ""}, "nothing is served without TLS"),
         (SELF_HOSTED | {"PortalHostName": ""}, "needs PortalHostName"),
         (SELF_HOSTED | {"VpcId": ""}, "needs VpcId"),
+        ({name: value for name, value in SELF_HOSTED.items() if name != "VpcCidr"}, "needs VpcCidr"),
         (SELF_HOSTED | {"PrivateSubnetIds": ""}, "needs PrivateSubnetIds"),
         (SELF_HOSTED | {"TwinContextKey": ""}, "needs TwinContextKey"),
         (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "PublicSubnetIds": "subnet-0c"}, "needs ClientCidr"),
