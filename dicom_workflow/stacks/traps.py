@@ -83,6 +83,27 @@ def _of(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
             yield from _image(cloud, name, match)
     if any(item.get("Type") == "AWS::SageMaker::Workforce" for item in planned.evaluation.resources().values()):
         yield from _workforce(cloud, planned)
+    yield from _log_groups(cloud, planned)
+
+
+def _log_groups(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
+    """A service that wrote its last line after a stack was gone has made the log group anew, and the next stack cannot."""
+    evaluation, state = planned.evaluation, planned.state
+    groups = [name for name, item in evaluation.resources().items() if item.get("Type") == "AWS::Logs::LogGroup"]
+    wanted = {str(evaluation.properties(name).get("LogGroupName", "")) for name in groups} - {""}
+    if state and state.exists and wanted:
+        here = [item for item in cloud.resources(state.name) if item["ResourceStatus"] != "DELETE_COMPLETE"]
+        wanted -= {item.get("PhysicalResourceId", "") for item in here}
+    logs = cloud.client("logs") if wanted else None
+    for name in sorted(wanted):
+        with answers_of_aws(f"log group {name}"):
+            found = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]  # type: ignore[union-attr]
+        if any(group["logGroupName"] == name for group in found):
+            yield (
+                True,
+                f"there is a log group {name} already, and the stack makes one of that name: keep its lines elsewhere if you "
+                f"need them, then aws logs delete-log-group --region {cloud.region} --log-group-name {name}",
+            )
 
 
 def _certificate(cloud: Cloud, name: str, arn: str) -> Iterator[tuple[bool, str]]:
