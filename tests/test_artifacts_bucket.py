@@ -11,9 +11,11 @@ from botocore.stub import Stubber
 
 from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
-from dicom_workflow.stacks import artifacts, operations
+from dicom_workflow.stacks import artifacts
+from dicom_workflow.stacks.builder import Builder
 from dicom_workflow.stacks.cloud import Cloud
 from dicom_workflow.stacks.deployment import Deployment
+from dicom_workflow.stacks.request import Request
 
 ACCOUNT = "123456789012"
 
@@ -42,8 +44,8 @@ def test_nothing_is_sent_to_a_bucket_that_a_stranger_has_by_now(cloud: Cloud, co
     path.write_text("# long\n" * 8000 + "Resources: {Bucket: {Type: AWS::S3::Bucket}}\n")
     (tmp_path / "network.yaml").write_text(path.read_text())
     deployment = Deployment("clinic", cloud, print, folder=tmp_path)
-    request = operations.Request(Settings.from_env())
+    builder = Builder(deployment, Request(Settings.from_env()), [], {})
     with Stubber(cloud.client("s3")) as s3:  # whatever else is asked of S3 is an error of its own
         s3.add_client_error("head_bucket", code, http_status_code=int(code))
         with pytest.raises(DeployError, match=f"expected a bucket of account {ACCOUNT} that you may use, got {code}"):
-            operations._template_url(deployment, request, "network", {"ArtifactsBucket": ("code", "output of foundation")})
+            builder._template_url("network", "code")

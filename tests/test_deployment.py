@@ -179,7 +179,9 @@ def test_what_another_run_started_is_waited_for(house: House, cloudformation: Cl
 def test_a_change_set_that_was_never_executed_is_made_anew(house: House, cloudformation: CloudFormation) -> None:
     template = house.deployment.templates["foundation"]
     values = [{"ParameterKey": "DeploymentName", "ParameterValue": "clinic"}]
-    left = house.deployment.cloud.create_change_set(template, "clinic-foundation", values, house.deployment.tags)
+    left = house.deployment.cloud.create_change_set(
+        template, "clinic-foundation", values, house.deployment.tags, is_new=True
+    )
     assert house.status("foundation") == "REVIEW_IN_PROGRESS"
     assert house.deploy("foundation")["stacks"] == {"foundation": "created"}
     assert "an earlier run ended before its change set was executed" in house.text
@@ -191,7 +193,11 @@ def test_a_stack_of_somebody_else_is_left_alone(house: House, cloudformation: Cl
     other = Deployment("clinic", house.deployment.cloud, print, lambda question: True, house.deployment.folder)
     template = other.templates["foundation"]
     change_set = other.cloud.create_change_set(
-        template, "clinic-foundation", [{"ParameterKey": "DeploymentName", "ParameterValue": "x"}], {"team": "other"}
+        template,
+        "clinic-foundation",
+        [{"ParameterKey": "DeploymentName", "ParameterValue": "x"}],
+        {"team": "other"},
+        is_new=True,
     )
     other.cloud.execute(change_set)
     while other.cloud.find("clinic-foundation").is_busy:

@@ -97,7 +97,14 @@ class Cloud:
             return [item for page in pages for item in page["StackResourceSummaries"]]
 
     def create_change_set(
-        self, template: Template, name: str, parameters: Sequence[Mapping[str, Any]], tags: Mapping[str, str], *, url: str = ""
+        self,
+        template: Template,
+        name: str,
+        parameters: Sequence[Mapping[str, Any]],
+        tags: Mapping[str, str],
+        *,
+        is_new: bool,
+        url: str = "",
     ) -> ChangeSet:
         """Have CloudFormation work out what a template would change, and return it.
 
@@ -105,16 +112,16 @@ class Cloud:
         ----------
         template : Template
         name : str
-            Of the stack; a new one, or one in review, is made by the change set.
+            Of the stack.
         parameters : sequence of mapping
             As CloudFormation takes them.
         tags : mapping
             Of the stack and everything in it.
+        is_new : bool
+            The stack is not there, or in review: the change set makes it. One that came meanwhile is not touched.
         url : str, optional
             Where the template is on S3, when it is too long for a request.
         """
-        state = self.find(name)
-        is_new = state is None or not state.exists
         return self._make_change_set(
             name,
             ChangeSetType="CREATE" if is_new else "UPDATE",

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import DeployError
-from dicom_workflow.settings import Settings
-from dicom_workflow.stacks import artifacts, costs, exposure, images, parameters, plan, preview, prices, smoke, traps
+from dicom_workflow.stacks import artifacts, costs, exposure, images, plan, preview, prices, smoke, traps
 from dicom_workflow.stacks.artifacts import Artifact
+from dicom_workflow.stacks.builder import Builder
 from dicom_workflow.stacks.deployment import Deployment
-from dicom_workflow.stacks.parameters import Given
-from dicom_workflow.stacks.plan import Fed, Plan
-from dicom_workflow.stacks.rollout import Rollout
+from dicom_workflow.stacks.plan import Plan
+from dicom_workflow.stacks.request import Request
 from dicom_workflow.stacks.states import StackState
 from dicom_workflow.stacks.tables import table
-from dicom_workflow.storage import Storage
-
-
-@dataclass
-class Request:
-    """What a person asked to be deployed."""
-
-    settings: Settings
-    stacks: list[str] = field(default_factory=list)
-    given: Given = field(default_factory=Given)
-    allowed: Collection[str] = ()
-    dependencies: Path | None = None
-    again: str = "dicom-workflow deploy"
-    with_images: bool = True
-    """Build container images in AWS where a stack waits for one."""
 
 
 def dry_run(deployment: Deployment, request: Request) -> dict[str, Any]:
@@ -51,7 +34,8 @@ def dry_run(deployment: Deployment, request: Request) -> dict[str, Any]:
     else:
         _say_identity(deployment)
     with tempfile.TemporaryDirectory() as folder:
-        found, made = _prepared(deployment, request, Path(folder), offline=offline)
+        states = {} if offline else deployment.states()
+        found, made = _prepared(deployment, request, Path(folder), states, offline=offline)
     preview.show(deployment, found, made)
     deployment.say(f"\ndry run: nothing was changed. To make it, with credentials: {request.again}")
     stacks = {planned.stack: planned.evaluation for planned in found.stacks}
@@ -76,21 +60,19 @@ def deploy(deployment: Deployment, request: Request) -> dict[str, Any]:
         Something was wrong before anything was changed, or a stack failed; the message says how to go on.
     """
     _say_identity(deployment)
-    rollout = Rollout(deployment, request.allowed, request.again)
     results: list[smoke.Result] = []
+    states = deployment.states()
     with tempfile.TemporaryDirectory() as folder:
-        found, made = _prepared(deployment, request, Path(folder), offline=False)
+        found, made = _prepared(deployment, request, Path(folder), states, offline=False)
         plan.ask_cloudformation(deployment, [planned.stack for planned in found.stacks])
-        waiting = list(made)
+        builder = Builder(deployment, request, made, states)
         for planned in found.stacks:
-            if planned.stack != "foundation" and waiting:
-                _upload(deployment, request, waiting)
-                waiting = []
-            state = _deploy_one(deployment, request, rollout, planned.stack, made)
+            if planned.stack != "foundation":
+                builder.upload()
+            state = builder.bring_up(planned.stack)
             results += smoke.check(deployment.cloud, planned.stack, state, ca_bundle=request.settings.ca_bundle)
-        if waiting and any(planned.stack == "foundation" for planned in found.stacks):
-            _upload(deployment, request, waiting)
-    return _report(deployment, found, rollout, results)
+        builder.upload()
+    return _report(deployment, found, builder.done, results)
 
 
 def _say_identity(deployment: Deployment) -> None:
@@ -98,11 +80,12 @@ def _say_identity(deployment: Deployment) -> None:
     deployment.say(f"account {who['Account']}, region {deployment.cloud.region}, as {who['Arn']}; deployment {deployment.name}")
 
 
-def _prepared(deployment: Deployment, request: Request, folder: Path, *, offline: bool) -> tuple[Plan, list[Artifact]]:
+def _prepared(
+    deployment: Deployment, request: Request, folder: Path, states: Mapping[str, StackState | None], *, offline: bool
+) -> tuple[Plan, list[Artifact]]:
     """The plan, with the artifacts that its resources take; nothing is built before the parameters are right."""
     pending = _images_to_come(request)
     to_be_built = {name: f"‹{name}›" for name in artifacts.PARAMETERS} | pending
-    states = {} if offline else deployment.states()
     found = _checked(deployment, request, to_be_built, states, offline=offline)
     used = {name for planned in found.stacks for name in artifacts.PARAMETERS if planned.evaluation.uses(name)}
     given = {name for planned in found.stacks for name in request.given.of(planned.stack)}
@@ -146,73 +129,7 @@ def _checked(
     return found
 
 
-def _fed(deployment: Deployment, stack: str, made: list[Artifact]) -> Fed:
-    """What earlier stacks and artifacts hand to a stack, as it stands now."""
-    found: Fed = {name: (value, "artifact of this checkout") for name, value in artifacts.values(made).items()}
-    for earlier in deployment.templates:
-        if earlier == stack:
-            break
-        for name, value in plan.standing(deployment.find(earlier)).items():
-            found[name] = (value, f"output of {earlier}")
-    return found
-
-
-def _deploy_one(deployment: Deployment, request: Request, rollout: Rollout, stack: str, made: list[Artifact]) -> StackState:
-    state = _apply(deployment, request, rollout, stack, made)
-    build = images.BUILDS.get(stack)
-    if not request.with_images or build is None or build.project not in state.outputs:
-        return state
-    if build.image in request.given.of(stack) or build.image not in deployment.templates[stack].parameters:
-        return state
-    key = artifacts.values(made)[build.context]
-    image = images.build(deployment.cloud, build, state.outputs, key, deployment.say)
-    return _apply(deployment, request, rollout, stack, made, {build.image: (image, "built from this checkout")})
-
-
-def _apply(
-    deployment: Deployment, request: Request, rollout: Rollout, stack: str, made: list[Artifact], further: Fed | None = None
-) -> StackState:
-    fed = {**_fed(deployment, stack, made), **(further or {})}
-    state = rollout.settle(stack)
-    found, problems = plan.plan_stack(deployment, stack, state, request.given.of(stack), fed, {})
-    if problems:
-        raise DeployError(parameters.complaint(problems))
-    return rollout.deploy(stack, found.values, template_url=_template_url(deployment, request, stack, fed))
-
-
-def _template_url(deployment: Deployment, request: Request, stack: str, fed: Fed) -> str:
-    """The template's address on S3 when a request cannot hold it, else nothing."""
-    template = deployment.templates[stack]
-    if template.is_short():
-        return ""
-    bucket = request.given.of(stack).get("ArtifactsBucket") or fed.get("ArtifactsBucket", ("", ""))[0]
-    if not bucket:
-        raise DeployError(
-            f"{template.path}: expected at most 51,200 bytes, as there is no artifacts bucket yet to send it through."
-        )
-    artifacts.check_owner(deployment.cloud, bucket)
-    key = f"templates/{stack}-{template.sha256[:16]}.yaml"
-    artifact = Artifact("", key, key, template.path, template.sha256, len(template.text.encode()))
-    artifacts.upload([artifact], bucket, _storage(deployment, request), deployment.say)
-    suffix = "amazonaws.com.cn" if deployment.cloud.region.startswith("cn-") else "amazonaws.com"
-    host = f"{bucket}.s3.{deployment.cloud.region}.{suffix}"
-    return f"https://{host}/{key}"
-
-
-def _storage(deployment: Deployment, request: Request) -> Storage:
-    return Storage(request.settings, client=deployment.cloud.client("s3"))
-
-
-def _upload(deployment: Deployment, request: Request, made: list[Artifact]) -> None:
-    foundation = deployment.find("foundation")
-    bucket = request.given.everywhere.get("ArtifactsBucket") or plan.standing(foundation).get("ArtifactsBucket", "")
-    if not bucket:
-        raise DeployError("expected the output ArtifactsBucket of the foundation stack, found none. Deploy foundation first.")
-    artifacts.check_owner(deployment.cloud, bucket)
-    artifacts.upload(made, bucket, _storage(deployment, request), deployment.say)
-
-
-def _report(deployment: Deployment, found: Plan, rollout: Rollout, results: list[smoke.Result]) -> dict[str, Any]:
+def _report(deployment: Deployment, found: Plan, done: Mapping[str, str], results: list[smoke.Result]) -> dict[str, Any]:
     deployment.say("\n" + table(("stack", "check", "outcome", "detail"), [result.row() for result in results]))
     for line in costs.note({planned.stack: planned.evaluation for planned in found.stacks}, deployment.cloud.region):
         deployment.say(line)
@@ -226,6 +143,6 @@ def _report(deployment: Deployment, found: Plan, rollout: Rollout, results: list
     deployment.say(f"             then: {variables} dicom-workflow run --parameters aws.yaml")
     return {
         "ok": not failed,
-        "stacks": dict(rollout.done),
+        "stacks": dict(done),
         "checks": [dict(zip(("stack", "check", "outcome", "detail"), result.row(), strict=True)) for result in results],
     }

@@ -45,8 +45,23 @@ class Rollout:
     done: dict[str, str] = field(default_factory=dict)
     """What became of each stack: ``created``, ``updated`` or ``unchanged``."""
 
-    def deploy(self, stack: str, values: Mapping[str, Value], *, template_url: str = "") -> StackState:
+    def deploy(self, stack: str, values: Mapping[str, Value]) -> StackState:
+        """Settle one stack and change it."""
+        return self.change(stack, self.settle(stack), values)
+
+    def change(
+        self, stack: str, state: StackState | None, values: Mapping[str, Value], *, template_url: str = ""
+    ) -> StackState:
         """Bring one stack to where its template and values say, and return its state.
+
+        Parameters
+        ----------
+        stack : str
+        state : StackState or None
+            What `settle` returned.
+        values : mapping
+        template_url : str, optional
+            Where the template is on S3, when it is too long for a request.
 
         Raises
         ------
@@ -56,12 +71,12 @@ class Rollout:
             It failed; the message has the first causes, what state the stack is in and how to go on.
         """
         deployment, template = self.deployment, self.deployment.templates[stack]
-        state = self.settle(stack)
-        change_set = self._work_out(stack, template, values, template_url)
+        name = deployment.stack_name(stack)
+        change_set = self._work_out(name, template, values, is_new=state is None, url=template_url)
         if change_set is None:
-            deployment.say(f"{deployment.stack_name(stack)}: nothing to do")
+            deployment.say(f"{name}: nothing to do")
             self.done[stack] = "unchanged"
-            return self._protected(stack, deployment.cloud.expect(deployment.stack_name(stack)))
+            return self._protected(stack, state or deployment.cloud.expect(name))
         resources = self._agree(template, change_set, is_new=state is None)
         reviewed = deployment.cloud.expect(change_set.stack_name)
         ended = progress.carry_out(deployment, reviewed, lambda: deployment.cloud.execute(change_set), resources=resources)
@@ -136,12 +151,13 @@ class Rollout:
                 f"  kept outside any stack: {event.logical_id} ({event.type}) {event.physical_id}; look whether you need it"
             )
 
-    def _work_out(self, stack: str, template: Template, values: Mapping[str, Value], url: str) -> ChangeSet | None:
+    def _work_out(
+        self, name: str, template: Template, values: Mapping[str, Value], *, is_new: bool, url: str
+    ) -> ChangeSet | None:
         """The change set, or None when there is nothing to do."""
         deployment = self.deployment
         requests = [request for value in values.values() if (request := value.request())]
-        name = deployment.stack_name(stack)
-        change_set = deployment.cloud.create_change_set(template, name, requests, deployment.tags, url=url)
+        change_set = deployment.cloud.create_change_set(template, name, requests, deployment.tags, is_new=is_new, url=url)
         if change_set.is_empty:
             deployment.cloud.drop_change_set(change_set)
             return None
@@ -165,7 +181,7 @@ class Rollout:
             deployment.say(f"!! {text}")
         refused = [name for name in dangers if name not in self.allowed]
         if refused:
-            self._discard(change_set, is_new=is_new)
+            self._discard(change_set)
             flags = " ".join(f"--allow-replacement {shlex.quote(name)}" for name in refused)
             raise DeployError(
                 f"stack {change_set.stack_name}: data would be lost or left behind, so nothing was changed. "
@@ -174,11 +190,11 @@ class Rollout:
         try:
             self._must_agree(f"{word.capitalize()} stack {change_set.stack_name}?")
         except (DeployError, KeyboardInterrupt):  # no, nobody there to ask, or interrupted at the question
-            self._discard(change_set, is_new=is_new)
+            self._discard(change_set)
             raise
         return len(changes)
 
-    def _discard(self, change_set: ChangeSet, *, is_new: bool = False) -> None:
+    def _discard(self, change_set: ChangeSet) -> None:
         """Take back a change set, and the empty stack that it made."""
         cloud = self.deployment.cloud
         cloud.drop_change_set(change_set)
