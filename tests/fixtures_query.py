@@ -82,6 +82,7 @@ def query_service(service: str, answer: Answer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # a connection is kept, as AWS keeps it
+        disable_nagle_algorithm = True  # which would hold back a body until its headers are acknowledged
 
         def log_message(self, *arguments: object) -> None:
             pass
