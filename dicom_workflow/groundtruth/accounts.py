@@ -33,6 +33,8 @@ FAILURES_ALLOWED_ANYWHERE = 50
 FAILURES_SECONDS = 300.0
 
 _hashing = threading.BoundedSemaphore(2)  # scrypt takes 16 MiB each: a storm of sign-ins must not take the memory
+SIGN_INS_AT_ONCE = 16
+_signing_in = threading.BoundedSemaphore(SIGN_INS_AT_ONCE)  # who waits for scrypt holds a thread: others have to work meanwhile
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,16 @@ class Accounts:
         Raises
         ------
         ServiceError
-            Too many failed attempts for this name from this address, or from all addresses.
+            Too many failed attempts for this name from this address, or from all; or too many sign-ins at this moment.
         """
+        if not _signing_in.acquire(blocking=False):
+            raise ServiceError("Too many people sign in at this moment. Try again in a few seconds.")
+        try:
+            return self._sign_in(name, password, address)
+        finally:
+            _signing_in.release()
+
+    def _sign_in(self, name: str, password: str, address: str) -> str | None:
         now, who = self._store.clock(), name.strip().casefold()[:MAX_NAME_CHARACTERS]
         limits = {(address, who): FAILURES_ALLOWED, ("", who): FAILURES_ALLOWED_ANYWHERE}
         with self._lock:
