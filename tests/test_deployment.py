@@ -447,6 +447,15 @@ def test_removal_goes_backwards_lifts_protection_and_leaves_data(house: House, c
     assert set(after.stays) == set(found.stays), "what stayed is still known when the stacks are gone"
 
 
+def test_what_goes_with_its_stack_and_may_be_missed_is_named(house: House, cloudformation: CloudFormation) -> None:
+    path = house.deployment.folder / "network.yaml"
+    notebook = "  Notebook: {Type: AWS::SageMaker::NotebookInstance, Properties: {InstanceType: ml.t3.medium}}\nOutputs:\n"
+    path.write_text(path.read_text().replace("Outputs:\n", notebook))
+    house.deploy("foundation", "network")
+    found = removal.inventory(house.deployment)
+    assert [(item.stack, item.logical_id) for item in found.lost] == [("network", "Notebook")]
+
+
 def test_data_go_with_every_version_and_what_could_not_go_is_said(house: House, cloudformation: CloudFormation) -> None:
     house.deploy()
     outputs = house.deployment.outputs()

@@ -191,6 +191,9 @@ def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     if found.stacks:
         say("goes, in this order: " + ", ".join(f"{state.name} ({state.status})" for _, state in found.stacks))
         say(f"{found.goes} resources with them")
+    if found.lost:
+        say("\ngoes WITH WHAT IS IN IT (copy what you need first):")
+        say(table(("stack", "logical id", "type", "address"), [item.row() for item in found.lost]))
     if found.stays:
         say("\nstays:" if not options.delete_data else "\nWILL BE DELETED WITH ALL DATA IN IT:")
         say(table(("stack", "logical id", "type", "address"), [item.row() for item in found.stays]))

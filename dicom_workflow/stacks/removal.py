@@ -13,7 +13,7 @@ from typing import Any
 from dicom_workflow.deploy.checks import answers_of_aws
 from dicom_workflow.errors import DeployError
 from dicom_workflow.stacks import data, progress
-from dicom_workflow.stacks.catalog import DEPLOYMENT_TAG, STACKS
+from dicom_workflow.stacks.catalog import DATA_TYPES, DEPLOYMENT_TAG, STACKS
 from dicom_workflow.stacks.changes import Change
 from dicom_workflow.stacks.deployment import Deployment
 from dicom_workflow.stacks.states import GOOD, READY, ChangeSet, StackState, plain
@@ -21,10 +21,13 @@ from dicom_workflow.stacks.states import GOOD, READY, ChangeSet, StackState, pla
 _GOES_WITH_ANOTHER = ("AWS::S3::BucketPolicy", "AWS::SecretsManager::ResourcePolicy", "AWS::KMS::Alias")
 """Kept by a template only so that what they belong to stays closed; they have no data of their own."""
 
+_OF_PEOPLE = DATA_TYPES - {"AWS::Logs::LogGroup", "AWS::RDS::DBInstance"}
+"""What somebody misses: a database instance has nothing that its cluster has not, and logs are told apart by their policy."""
+
 
 @dataclass(frozen=True)
 class Remains:
-    """A resource that outlives its stack."""
+    """A resource that outlives its stack, or whose content goes with it."""
 
     stack: str
     logical_id: str
@@ -44,21 +47,26 @@ class Inventory:
     goes: int
     stays: tuple[Remains, ...]
     """Of stacks that stand and of stacks that are gone already."""
+    lost: tuple[Remains, ...] = ()
+    """What goes with its stack although somebody may have put something into it: the disk of a notebook, say."""
 
 
 def inventory(deployment: Deployment) -> Inventory:
     """Return what stands of a deployment, and what of it would stay or has stayed."""
     standing = [(stack, state) for stack, state in deployment.states().items() if state and state.status != "DELETE_COMPLETE"]
-    stays, goes = [], 0
+    stays: list[Remains] = []
+    lost: list[Remains] = []
+    goes = 0
     for stack, state in standing:
         resources = deployment.cloud.resources(state.id) if state.exists else []
         present = [item for item in resources if item["ResourceStatus"] != "DELETE_COMPLETE"]
         staying = _staying(deployment, state, present)
         goes += len(present) - len(staying)
         stays += _remains(stack, staying)
+        lost += _remains(stack, [item for item in present if item not in staying and item["ResourceType"] in _OF_PEOPLE])
     for stack, state in _gone(deployment):
         stays += _remains(stack, _staying(deployment, state, deployment.cloud.resources(state.id)))
-    return Inventory(tuple(standing[::-1]), goes, tuple(dict.fromkeys(stays)))
+    return Inventory(tuple(standing[::-1]), goes, tuple(dict.fromkeys(stays)), tuple(lost))
 
 
 def _remains(stack: str, items: list[Mapping[str, Any]]) -> list[Remains]:
