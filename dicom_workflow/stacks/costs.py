@@ -58,7 +58,7 @@ def summary(stacks: Mapping[str, Evaluation]) -> str:
     lines, unknown = standing(stacks, prices.load())
     parts = ", ".join(f"{stack} {usd:,.0f}" for stack, usd in by_stack(lines).items() if usd >= 0.5)
     more = ", and what has no price in the table" if unknown else ""
-    return f"about {prices.total(lines):,.0f} USD a month" + (f" ({parts})" if parts else "") + more
+    return f"about {prices.total(lines):,.0f} USD a month unused" + (f" ({parts})" if parts else "") + more
 
 
 def note(stacks: Mapping[str, Evaluation], region: str) -> list[str]:

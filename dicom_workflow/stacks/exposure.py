@@ -25,7 +25,7 @@ def _outside(found: Evaluation) -> Iterator[str]:
         elif kind == "AWS::SageMaker::NotebookInstance" and properties.get("DirectInternetAccess") != "Disabled":
             yield f"{name}, a notebook with its own way to the Internet"
         elif kind == "AWS::SageMaker::Workteam":
-            yield f"{name}: readers sign in at AWS's own portal, which is on the Internet"
+            yield f"{name}: readers sign in at AWS's own portal"
 
 
 def let_in(stacks: Mapping[str, Evaluation]) -> list[str]:

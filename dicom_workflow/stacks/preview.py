@@ -27,8 +27,8 @@ def show(deployment: Deployment, plan: Plan, made: list[Artifact]) -> None:
 
 def _in_short(stacks: Mapping[str, Evaluation]) -> Iterator[tuple[str, str]]:
     count = sum(len(found.resources()) for found in stacks.values())
-    yield "makes", f"{count} resources in {len(stacks)} stacks: {', '.join(stacks)}"
-    yield "costs", f"{costs.summary(stacks)} while nobody uses it; details at the end"
+    yield "makes", f"{count} resources in {len(stacks)} stacks"
+    yield "costs", costs.summary(stacks)
     for words, lines in (
         ("faces the Internet", exposure.facing_the_internet(stacks) or ["nothing"]),
         ("lets in networks", exposure.let_in(stacks) or ["none: only members of its own security groups"]),
