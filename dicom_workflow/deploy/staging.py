@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shutil
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import dicom_workflow
@@ -40,14 +41,20 @@ def modules_named(names: Iterable[str]) -> tuple[Path, ...]:
     return tuple(sorted(path.relative_to(PACKAGE.parent) for path in found))
 
 
-def _imports(path: Path) -> list[str]:
+def _imports(path: Path) -> tuple[str, ...]:
+    return _imports_of(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _imports_of(path: Path, written_ns: int) -> tuple[str, ...]:
+    """Kept for as long as the file is as it was: a deployment asks for most of the package several times."""
     names = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name for name in names if name.split(".")[0] == PACKAGE.name]
+    return tuple(name for name in names if name.split(".")[0] == PACKAGE.name)
 
 
 def _files_of(name: str) -> list[Path]:
