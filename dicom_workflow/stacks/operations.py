@@ -118,7 +118,7 @@ def _checked(
     deployment.say("reading the templates …")
     problems = plan.template_problems(deployment, found)
     wrong, notes = traps.known(found, deployment.cloud.region, has_wheels=request.dependencies is not None)
-    if not (offline or wrong):
+    if not offline:
         further, more = traps.find(deployment.cloud, found)
         wrong, notes = wrong + further, notes + more
     problems += wrong
