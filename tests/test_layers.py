@@ -86,6 +86,7 @@ READS_ENVIRONMENT = {
     "labeling.handlers": "a Lambda function is configured by its environment",
     "demo": "the kernels of its notebooks inherit the workspace",
     "learning.distributed": "torchrun tells each process its place",
+    "stacks.tables": "COLUMNS says how wide the terminal is, as to every program",
     "learning.network": "cuBLAS and MLflow are told there what they read nowhere else",
 }
 
@@ -208,6 +209,11 @@ def modules_after(statement: str, *flags: str) -> set[str]:
 def test_importing_the_package_imports_nothing_heavy() -> None:
     heavy = {"numpy", "torch", "monai", "pydicom", "boto3", "requests", "fastapi", "matplotlib", "pandas", "liquid", "asyncio"}
     assert not modules_after("import dicom_workflow") & heavy
+
+
+def test_who_deploys_waits_for_no_framework() -> None:
+    rooms = "import dicom_workflow.deploy, dicom_workflow.stacks.operations, dicom_workflow.stacks.removal"
+    assert not modules_after(rooms) & {"torch", "monai", "numpy", "pydicom", "sklearn", "boto3", "fastapi"}
 
 
 def test_the_lambda_functions_can_be_imported_where_nothing_is_installed() -> None:

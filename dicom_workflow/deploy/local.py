@@ -17,7 +17,7 @@ from pathlib import Path
 
 from dicom_workflow.deploy.staging import PACKAGE
 from dicom_workflow.errors import DeployError
-from dicom_workflow.learning import bundle as bundles
+from dicom_workflow.learning import packing
 from dicom_workflow.storage import Storage, to_uri
 
 
@@ -91,7 +91,7 @@ def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None =
         copy = Path(scratch) / "model.tar.gz"
         with (storage or Storage()).open(to_uri(archive)) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target)
-        return bundles.unpack(copy, folder)
+        return packing.unpack(copy, folder)
 
 
 def _free_port() -> int:
