@@ -13,6 +13,7 @@ from typing import Any
 from dicom_workflow.cli.words import Command, say
 from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
+from dicom_workflow.stacks.catalog import DEFAULT_NAME
 
 
 def add(command: Command) -> None:
@@ -48,7 +49,7 @@ def add(command: Command) -> None:
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(follows_deployment=False)
-    parser.add_argument("--name", default="dicom-workflow", help="name of the deployment (default: dicom-workflow)")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="name of the deployment (default: %(default)s)")
     parser.add_argument("--region", default="", help="region of AWS (default: that of the environment)")
     parser.add_argument("--templates", type=Path, metavar="FOLDER", help="templates of your own (default: cfn/)")
     parser.add_argument("--poll-seconds", type=float, default=5.0, help="between two looks at a stack (default: 5)")
@@ -93,7 +94,7 @@ def ask(question: str) -> bool:
 def _again(options: argparse.Namespace) -> str:
     """The command line as it was given, so that it can be repeated; values stay out of it where they may be secret."""
     words = ["dicom-workflow", "deploy", *options.stacks]
-    if options.name != "dicom-workflow":
+    if options.name != DEFAULT_NAME:
         words += ["--name", options.name]
     for flag in ("region", "templates", "parameters", "dependencies"):
         if getattr(options, flag):

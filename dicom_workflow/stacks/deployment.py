@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dicom_workflow.errors import DeployError
-from dicom_workflow.stacks.catalog import DEPLOYMENT_TAG, STACKS, checked_name, stack_name, templates_folder
+from dicom_workflow.stacks.catalog import DEFAULT_NAME, DEPLOYMENT_TAG, STACKS, checked_name, stack_name, templates_folder
 from dicom_workflow.stacks.cloud import Cloud
 from dicom_workflow.stacks.states import StackState
 from dicom_workflow.stacks.templates import Template
@@ -91,5 +91,5 @@ class Deployment:
 
     def command(self, word: str, *further: str) -> str:
         """Return a command line for this deployment."""
-        name = () if self.name == "dicom-workflow" else ("--name", self.name)
+        name = () if self.name == DEFAULT_NAME else ("--name", self.name)
         return shlex.join(("dicom-workflow", word, *further, *name, *self.flags))
