@@ -33,7 +33,7 @@ demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder T
 test: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
 	@scripts/system-packages orthanc chromium postgresql
 	@cd $(UI) && npm run --silent test
-	@$(BIN)/python -m pytest -q tests -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q tests -n 2 --dist loadfile --no-loadscope-reorder
 	@export DICOM_WORKFLOW_WORKSPACE=$$(mktemp -d); \
 	trap '$(RUN) down 2>/dev/null; rm -rf "$$DICOM_WORKFLOW_WORKSPACE"' EXIT; \
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks/

@@ -209,7 +209,8 @@ def figure(found: Mapping[str, Any], path: Path) -> None:
     picture = Figure(figsize=(9, 2.8), layout="constrained")
     for axes, measure in zip(picture.subplots(1, 2, sharey=True), ("accuracy", "macro_auroc"), strict=True):
         values = np.array([found[name][measure] for name in EVERYONE])
-        low, high = np.array([found[name][f"{measure}_interval"] for name in EVERYONE]).T
+        # Where every resample gives the same there is no interval, and no bar is drawn.
+        low, high = np.array([found[name][f"{measure}_interval"] or [found[name][measure]] * 2 for name in EVERYONE]).T
         places = np.arange(len(EVERYONE))[::-1]
         axes.barh(places, values, xerr=(values - low, high - values), color=["#0072b2", *["0.75"] * 3], capsize=3)
         for place, value in zip(places, values, strict=True):

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -97,7 +98,8 @@ class Box:
                 continue
             for name in {file.parts[0] for file in files} - {"..", "__pycache__"}:
                 with contextlib.suppress(FileExistsError):
-                    (site / name).symlink_to(Path(str(metadata.distribution(package).locate_file(name))))
+                    (site / name).symlink_to(Path("/opt/packages", name))
+        (folder / "opt/packages").mkdir()  # where the box has this environment's, wherever that lies outside
 
     @contextlib.contextmanager
     def running(
@@ -108,6 +110,7 @@ class Box:
             (
                 "mount --make-rprivate /",
                 f"mount --bind '{self.folder}/opt' /opt",
+                f"mount --bind -o ro '{sysconfig.get_path('purelib')}' /opt/packages",
                 *mounts,
                 "mount -t tmpfs -o mode=1777 tmpfs /tmp",
                 "mount -o remount,bind,ro /opt",
