@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/dicom-workflow
 UI := worker_ui
+# What reads code and templates without running them: `make check` has these, `make test` all others.
+STATIC := tests/test_layers.py $(foreach what,checkov evaluation flaws permissions rules,tests/test_stack_$(what).py)
 # Node from the virtual environment, where the machine has none or an old one.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -30,10 +32,10 @@ demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder T
 	@scripts/system-packages orthanc
 	@$(RUN) demo $(DEMO_OPTIONS)
 
-test: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## all tests, with the real Orthanc and a real browser, then every notebook with its defaults
+test: env $(UI)/node_modules/installed ## all other tests, with the real Orthanc and a real browser, then every notebook with its defaults
 	@scripts/system-packages orthanc chromium postgresql
 	@cd $(UI) && npm run --silent test
-	@$(BIN)/python -m pytest -q tests -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q tests $(STATIC:%=--ignore=%) -n 2 --dist loadfile --no-loadscope-reorder
 	@export DICOM_WORKFLOW_WORKSPACE=$$(mktemp -d); \
 	trap '$(RUN) down 2>/dev/null; rm -rf "$$DICOM_WORKFLOW_WORKSPACE"' EXIT; \
 	$(BIN)/python -m pytest -q --nbmake --nbmake-timeout=300 notebooks/
@@ -45,13 +47,13 @@ e2e: env $(UI)/node_modules/installed ## the worker page in a real browser, ever
 ui: env $(UI)/node_modules/installed ## build the worker page into the package (only for who changes it)
 	@cd $(UI) && npm run --silent check && npm run --silent build
 
-check: env $(UI)/node_modules/installed ## ruff, mypy, cfn-lint with our rules, the types of the worker page and the import layers
+check: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy, types of the worker page, who imports whom; AWS templates: cfn-lint, checkov, our rules, permissions
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy source/monai_dicom.py
 	@$(BIN)/cfn-lint --append-rules cfn/rules -- cfn/*.yaml
 	@cd $(UI) && npm run --silent check
-	@$(BIN)/python -m pytest -q tests/test_layers.py
+	@$(BIN)/python -m pytest -q $(STATIC) -n 2 --dist loadfile
 
 bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest; the last line is JSON
 	@scripts/system-packages orthanc
