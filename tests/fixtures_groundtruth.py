@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from dicom_workflow.groundtruth.database import Database
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.jobs import Jobs
 from dicom_workflow.groundtruth.leases import Leases
+from dicom_workflow.groundtruth.readers import Reading, SimulatedReader, read_all
 from dicom_workflow.groundtruth.rows import Task
 from dicom_workflow.groundtruth.sqlite import SqliteDatabase
 from dicom_workflow.groundtruth.store import Store
@@ -335,3 +337,20 @@ def without_times(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         compared.append({**line, "finding-metadata": metadata})
     return compared
+
+
+def label(
+    service: Service, objects: int, *, at_once: int, disturbance: threading.Thread | None = None
+) -> list[Reading]:
+    """Have a job of so many images labeled by simulated readers to its end, whatever disturbs them; return what they read."""
+    images = make_images(service.workspace, objects)
+    service.make_team()
+    service.client().create_labeling_job(**job_request(service.workspace, MaxConcurrentTaskCount=at_once))
+    readers = [(SimulatedReader(name, 0.8, 0.9, 0.1, seed=5), password) for name, password in PASSWORDS.items()]
+    if disturbance:
+        disturbance.start()
+    readings = read_all(service.url, readers, images.truth, progress=False)
+    if disturbance:
+        disturbance.join()
+    assert service.wait_for("reading", "Completed")["LabelCounters"]["HumanLabeled"] == objects
+    return readings

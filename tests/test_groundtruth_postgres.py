@@ -26,6 +26,7 @@ from fixtures_groundtruth import (
     Service,
     Visitor,
     job_request,
+    label,
     make_images,
     output_lines,
     running,
@@ -43,7 +44,6 @@ from dicom_workflow.groundtruth.postgres import PostgresDatabase
 from dicom_workflow.groundtruth.postgres_connections import parameters_of
 from dicom_workflow.groundtruth.postgres_dialect import translated
 from dicom_workflow.groundtruth.postgres_lock import LOCK
-from dicom_workflow.groundtruth.readers import Reading, SimulatedReader, read_all
 from dicom_workflow.groundtruth.sqlite import SqliteDatabase
 from dicom_workflow.groundtruth.store import Store
 from dicom_workflow.settings import DatabaseAddress, Secret, Settings
@@ -90,26 +90,12 @@ def refused_with(text: str, address: DatabaseAddress, error: type[Exception] = J
 # ---- Killed -----------------------------------------------------------------------------------------------------------------
 
 
-def label(service: Service, disturbance: threading.Thread | None = None) -> list[Reading]:
-    images = make_images(service.workspace, OBJECTS)
-    service.make_team()
-    service.client().create_labeling_job(**job_request(service.workspace, MaxConcurrentTaskCount=9))
-    readers = [(SimulatedReader(name, 0.8, 0.9, 0.1, seed=5), password) for name, password in PASSWORDS.items()]
-    if disturbance:
-        disturbance.start()
-    readings = read_all(service.url, readers, images.truth, progress=False)
-    if disturbance:
-        disturbance.join()
-    assert service.wait_for("reading", "Completed")["LabelCounters"]["HumanLabeled"] == OBJECTS
-    return readings
-
-
 def test_service_and_database_are_killed_and_the_output_is_that_of_an_undisturbed_run_over_a_file(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     address = postgres.new_database()
     with running(tmp_path / "calm") as service:
-        label(service)
+        label(service, OBJECTS, at_once=9)
     with running(tmp_path / "stormy", **environment_of(address)) as service:
 
         def count() -> int:
@@ -125,7 +111,7 @@ def test_service_and_database_are_killed_and_the_output_is_that_of_an_undisturbe
                 postgres.crash()
                 postgres.start()
 
-        label(service, threading.Thread(target=strike))
+        label(service, OBJECTS, at_once=9, disturbance=threading.Thread(target=strike))
         assert count() == OBJECTS * 3
     calm, stormy = (without_times(output_lines(tmp_path / name)) for name in ("calm", "stormy"))
     place = {line["case"]: line["source-ref"] for line in stormy}

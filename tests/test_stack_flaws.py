@@ -213,8 +213,6 @@ def catches(stack: str, rule: str, change: Change) -> bool:
 
 @pytest.mark.parametrize(("number", "what", "stack", "rule", "change"), FLAWS, ids=[f"{flaw[0]} {flaw[1]}" for flaw in FLAWS])
 def test_flaw_is_caught_by_name(number: int, what: str, stack: str, rule: str, change: Change) -> None:
-    if stack not in stacks_there():
-        pytest.skip(f"cfn/{stack}.yaml is not there")
     assert rule not in before(stack), f"{stack}.yaml has the flaw already: {number}, {what}"
     SEEN[number] = SEEN.get(number, True) and catches(stack, rule, change)
     assert SEEN[number], f"{rule} does not see {number}, {what}"

@@ -8,15 +8,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fixtures_groundtruth import (
-    PASSWORDS,
-    Service,
     Visitor,
     job_request,
+    label,
     make_images,
     output_lines,
     running,
@@ -24,24 +22,8 @@ from fixtures_groundtruth import (
     without_times,
 )
 
-from dicom_workflow.groundtruth.readers import Reading, SimulatedReader, read_all
-
 OBJECTS = 24
 KILLS = 2
-
-
-def label(workspace: Path, service: Service, killer: Any = None) -> list[Reading]:
-    images = make_images(workspace, OBJECTS)
-    service.make_team()
-    service.client().create_labeling_job(**job_request(workspace, MaxConcurrentTaskCount=13))
-    readers = [(SimulatedReader(name, 0.8, 0.9, 0.1, seed=5), password) for name, password in PASSWORDS.items()]
-    if killer:
-        killer.start()
-    readings = read_all(service.url, readers, images.truth, progress=False)
-    if killer:
-        killer.join()
-    assert service.wait_for("reading", "Completed")["LabelCounters"]["HumanLabeled"] == OBJECTS
-    return readings
 
 
 def answers_in(workspace: Path) -> int:
@@ -53,7 +35,7 @@ def answers_in(workspace: Path) -> int:
 
 def test_killed_in_the_middle_of_labeling_the_output_is_that_of_an_undisturbed_run(tmp_path: Path) -> None:
     with running(tmp_path / "calm") as service:
-        label(service.workspace, service)
+        label(service, OBJECTS, at_once=13)
     with running(tmp_path / "stormy") as service:
 
         def strike() -> None:
@@ -63,7 +45,7 @@ def test_killed_in_the_middle_of_labeling_the_output_is_that_of_an_undisturbed_r
                 service.kill()
                 service.start()
 
-        readings = label(service.workspace, service, threading.Thread(target=strike))
+        readings = label(service, OBJECTS, at_once=13, disturbance=threading.Thread(target=strike))
     calm, stormy = (without_times(output_lines(tmp_path / name)) for name in ("calm", "stormy"))
     place = {line["case"]: line["source-ref"] for line in stormy}
     assert [{**line, "source-ref": place[line["case"]]} for line in calm] == stormy
