@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/dicom-workflow
 UI := worker_ui
 # What reads code and templates without running them: `make check` has these, `make test` all others.
-STATIC := tests/test_layers.py $(foreach what,checkov evaluation flaws permissions rules,tests/test_stack_$(what).py)
+STATIC := tests/test_layers.py $(foreach what,checkov evaluation flaws permissions rules,tests/aws/stacks/test_stack_$(what).py)
 # Node from the virtual environment, where the machine has none or an old one.
 export PATH := $(abspath $(BIN)):$(PATH)
 

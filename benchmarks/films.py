@@ -16,8 +16,9 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from dicom_workflow.learning.samples import Channel, Sample
-from dicom_workflow.records import LABELS, LabelState
+from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.learning.data.channel import Channel, Sample
 
 SYNTAXES = {"raw": ExplicitVRLittleEndian, "jpegls": JPEGLSLossless, "j2k": JPEG2000Lossless}
 ROWS, COLUMNS = 2500, 2048

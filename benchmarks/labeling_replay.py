@@ -14,15 +14,15 @@ from typing import Any
 
 from labeling_model import Job, Reader, work
 
-from dicom_workflow import manifest
+from dicom_workflow.formats import manifests
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import worker_id_of
+from dicom_workflow.groundtruth.api.labeling_jobs import Jobs
+from dicom_workflow.groundtruth.api.workteams import Workteams
 from dicom_workflow.groundtruth.engine import Engine
-from dicom_workflow.groundtruth.jobs import Jobs
-from dicom_workflow.groundtruth.leases import Leases
-from dicom_workflow.groundtruth.sqlite import SqliteDatabase
-from dicom_workflow.groundtruth.store import Store
-from dicom_workflow.groundtruth.workteams import Workteams
+from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.leases import Leases
+from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
 from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.storage import Storage, to_uri
@@ -55,7 +55,7 @@ class EngineDesk:
         self._team()
         uris = [to_uri(workspace / f"images/{number}.dcm") for number in range(job.objects)]
         source = to_uri(workspace / "input.manifest")
-        manifest.write(source, ({"source-ref": uri, "labels": LABELS} for uri in uris))
+        manifests.write(source, ({"source-ref": uri, "labels": LABELS} for uri in uris))
         publish_template(to_uri(workspace / "page.liquid.html"), Storage())
         Jobs(self._store, access, REGION, lambda: None).create(job_request(workspace, source, job), "")
         self._engine.run_due()

@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow import manifest
-from dicom_workflow.records import LABELS, Instance
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.labels import LABELS
 from dicom_workflow.storage import to_uri
 
 
@@ -50,11 +51,11 @@ def main() -> None:
 def _ours(path: Path, lines: int) -> dict[str, Any]:
     uri = to_uri(path)
     start = time.perf_counter()
-    written = manifest.write(uri, manifest.entries_for(map(_instance, range(lines)), LABELS))
+    written = manifests.write(uri, manifests.entries_for(map(_instance, range(lines)), LABELS))
     after_write = time.perf_counter()
-    found = manifest.validate(uri)
+    found = manifests.validate(uri)
     after_validate = time.perf_counter()
-    parsed = sum(1 for _ in manifest.read(uri))
+    parsed = sum(1 for _ in manifests.read(uri))
     end = time.perf_counter()
     assert written == found.accepted == parsed == lines, (written, found, parsed)
     return {

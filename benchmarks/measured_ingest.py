@@ -22,8 +22,8 @@ from link import link
 from upload import make_images, processor_seconds
 
 from dicom_workflow.archive.orthanc import OrthancArchive
-from dicom_workflow.archive.server import OrthancServer
-from dicom_workflow.archive.transfer import upload
+from dicom_workflow.archive.orthanc_process import OrthancServer
+from dicom_workflow.archive.upload import upload
 
 STORE_SHARE = 0.9
 """Of Orthanc's processor time for one file: the rest is reading it back."""

@@ -26,13 +26,13 @@ from labeling_model import simulate as simulate_labeling
 from labeling_replay import LABELS, REGION, job_request, replay
 from upload import make_images
 
-from dicom_workflow import manifest
-from dicom_workflow.archive.server import free_port
+from dicom_workflow.archive.orthanc_process import free_port
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import Answer
 from dicom_workflow.groundtruth.accounts import put_workers
-from dicom_workflow.groundtruth.readers import SimulatedReader, read_all
 from dicom_workflow.labeling.templates import publish_template
-from dicom_workflow.records import Answer
 from dicom_workflow.settings import Secret, Settings
+from dicom_workflow.simulation.readers import SimulatedReader, read_all
 from dicom_workflow.storage import Storage, to_uri
 
 
@@ -128,7 +128,7 @@ def _portal(workspace: Path, images: list[Path]) -> Iterator[_Portal]:
     (workspace / "images").mkdir()
     placed = [Path(shutil.copy(path, workspace / "images" / path.name)) for path in images]
     publish_template(to_uri(workspace / "page.liquid.html"), Storage())
-    manifest.write(to_uri(workspace / "input.manifest"), ({"source-ref": to_uri(path), "labels": LABELS} for path in placed))
+    manifests.write(to_uri(workspace / "input.manifest"), ({"source-ref": to_uri(path), "labels": LABELS} for path in placed))
     environment = {
         **os.environ,
         "DICOM_WORKFLOW_WORKSPACE": str(workspace),

@@ -19,11 +19,13 @@ import quality_channel
 import reference_recipe
 import torch
 
-from dicom_workflow.learning import dataset, evaluation, folds
+from dicom_workflow.learning import evaluation
+from dicom_workflow.learning.data import images as dataset
+from dicom_workflow.learning.data.channel import read_channel
 from dicom_workflow.learning.evaluation.bootstrap import interval, patient_weights
 from dicom_workflow.learning.evaluation.comparison import compare
-from dicom_workflow.learning.runner import run_training
-from dicom_workflow.learning.samples import read_channel
+from dicom_workflow.learning.training import cross_validation
+from dicom_workflow.learning.training.script_run import run_training
 
 FOLDS = 5
 RESAMPLES = 2000
@@ -66,7 +68,7 @@ def measure(
     labels, patients = lines[0]["labels"], [line["patient_id"] for line in lines]
     truth = np.array([[line["states"][label] == "positive" for label in labels] for line in lines], dtype=np.float64)
     quality_channel.write(folder / "all", lines, data)
-    fold_of = folds.deal(read_channel(folder / "all").samples, FOLDS, seed=seed)
+    fold_of = cross_validation.deal(read_channel(folder / "all").samples, FOLDS, seed=seed)
     held = np.array([fold_of[patient] for patient in patients])
     scores = {name: np.zeros_like(truth) for name in EVERYONE}
     thumbnails = read_thumbnails(data, lines)

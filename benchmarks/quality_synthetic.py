@@ -14,9 +14,9 @@ from typing import Any
 import quality_channel
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_workflow import manifest
-from dicom_workflow.archive import synthetic
-from dicom_workflow.learning.runner import run_training
+from dicom_workflow.formats.splits import assign_splits
+from dicom_workflow.learning.training.script_run import run_training
+from dicom_workflow.synthetic import dataset
 
 PATIENTS, IMAGE_PX = 2000, 320
 SPLIT = (0.8, 0.1, 0.1)
@@ -79,13 +79,13 @@ def measure(folder: Path, *, patients: int = PATIENTS, seed: int = 7, flags: Map
 
 def write_channel(folder: Path, patients: int, seed: int) -> int:
     """Draw phantoms, write the channel around them, patients in one split each, and return the number of images."""
-    made = synthetic.make_dataset(
+    made = dataset.make_dataset(
         folder, patients=patients, seed=seed, size_px=IMAGE_PX, transfer_syntaxes=[ExplicitVRLittleEndian], progress=False
     )
     positives: dict[str, list[str]] = {}
     for uid, patient in made.patient_id.items():
         positives.setdefault(patient, []).extend(sorted(made.positive[uid]))
-    split_of = manifest.assign_splits(positives, seed=seed, fractions=SPLIT)
+    split_of = assign_splits(positives, seed=seed, fractions=SPLIT)
     lines = [
         quality_channel.line(uid, patient, split_of[patient], path.relative_to(folder), made.labels, sorted(made.positive[uid]))
         for path, (uid, patient) in zip(made.paths, made.patient_id.items(), strict=True)

@@ -11,7 +11,7 @@ other work on the machine took is measured too and taken into account; `load` sa
 no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
 
 A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
-that `dicom_workflow.stacks.scale` may multiply from there.
+that `dicom_workflow.aws.stacks.scale` may multiply from there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import measured_labeling
 from ingest_model import Ingest
 from labeling_model import Job, Reader, adjudication_of
 
-from dicom_workflow.stacks import scale
+from dicom_workflow.aws.stacks import scale
 
 TOLERANCE = {"ingest_error": 0.25, "labeling_error": 0.15, "engine_difference_seconds": 1e-6, "decade_error": 0.05}
 """What the benchmark states and judges itself by."""
@@ -93,7 +93,7 @@ def said(what: str, found: Any) -> Any:
 
 
 def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
-    """Return ingest on AWS as `dicom_workflow.stacks.scale` assumes it, for the same figures by simulation."""
+    """Return ingest on AWS as `dicom_workflow.aws.stacks.scale` assumes it, for the same figures by simulation."""
     assumed = scale.ASSUMPTIONS
     size_mb = scale.image_bytes("jpeg_ls") / 1e6
     read = assumed["orthanc_read_ms_per_mb"].value * size_mb / 1000

@@ -16,8 +16,8 @@ import scale as bench
 import scale_figures
 from scale_figures import count
 
-from dicom_workflow.stacks import limits, prices, scale
-from dicom_workflow.stacks.assumptions import KINDS
+from dicom_workflow.aws.stacks import limits, prices, scale
+from dicom_workflow.aws.stacks.assumptions import KINDS
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "scale.md"

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 
-from dicom_workflow.stacks import limits, scale
+from dicom_workflow.aws.stacks import limits, scale
 from dicom_workflow.viz.style import BLUE, GREEN, GREY, LIGHT, ORANGE, PURPLE, SKY, STYLE, VERMILLION, Picture
 
 N = scale.SCALES

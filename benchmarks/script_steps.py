@@ -19,11 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "source"))
 
 import monai_dicom
 
-from dicom_workflow.learning import network, pace
-from dicom_workflow.learning.distributed import Group
-from dicom_workflow.learning.loss import Loss
-from dicom_workflow.learning.training_set import TrainingSet
-from dicom_workflow.records import LABELS
+from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.learning.data.training_set import TrainingSet
+from dicom_workflow.learning.model import network
+from dicom_workflow.learning.training import thread_tuner
+from dicom_workflow.learning.training.distributed import Group
+from dicom_workflow.learning.training.loss import Loss
 
 
 class Watch:
@@ -42,7 +43,7 @@ class Watch:
     def __enter__(self) -> Watch:
         watch = self
 
-        class Pace(pace.Pace):
+        class Pace(thread_tuner.Pace):
             def begin(self) -> None:
                 super().begin()
                 self.began = time.process_time()
@@ -52,8 +53,8 @@ class Watch:
                 super().end(images)
                 watch._after_step()
 
-        before, pace.Pace = pace.Pace, Pace  # type: ignore[misc]
-        self._stack.callback(setattr, pace, "Pace", before)
+        before, thread_tuner.Pace = thread_tuner.Pace, Pace  # type: ignore[misc]
+        self._stack.callback(setattr, thread_tuner, "Pace", before)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

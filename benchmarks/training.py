@@ -48,10 +48,12 @@ import reference_recipe
 import script_steps
 import torch
 
-from dicom_workflow.learning import cache, dataset, network, training_set
-from dicom_workflow.learning.augmentation import Augmentation
-from dicom_workflow.learning.feed import Feed
-from dicom_workflow.records import LABELS
+from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.learning.data import cache, training_set
+from dicom_workflow.learning.data import images as dataset
+from dicom_workflow.learning.model import network
+from dicom_workflow.learning.training.augmentation import Augmentation
+from dicom_workflow.learning.training.loader import Feed
 
 AT_LEAST = {
     "epoch_ratio_raw": 8.0,

@@ -40,8 +40,9 @@ import script_steps
 import torch
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning import feed, training_set
-from dicom_workflow.learning.training_set import TrainingSet
+from dicom_workflow.learning.data import training_set
+from dicom_workflow.learning.data.training_set import TrainingSet
+from dicom_workflow.learning.training import loader as feed
 
 BYTES_AT_224 = {"eager": 639e6, "compiled": 428e6}
 """Moved per image by one training step in bfloat16, counted layer by layer."""

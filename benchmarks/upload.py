@@ -32,9 +32,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from dicom_workflow.archive.orthanc import OrthancArchive
-from dicom_workflow.archive.outcomes import UploadReport
-from dicom_workflow.archive.server import OrthancServer
-from dicom_workflow.archive.transfer import upload
+from dicom_workflow.archive.orthanc_process import OrthancServer
+from dicom_workflow.archive.upload import upload
+from dicom_workflow.archive.upload_report import UploadReport
 
 ROOT_UID = "1.2.826.0.1.3680043.10.1338.77"
 

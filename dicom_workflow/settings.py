@@ -100,7 +100,7 @@ class Settings:
     """Where everything is.
 
     Every field has a value that works on a laptop without an account. An empty ``orthanc_url`` or ``groundtruth_url``
-    means "the local service of this workspace", which `dicom_workflow.services.attach` finds or starts.
+    means "the local service of this workspace", which `dicom_workflow.pipeline.local_services.attach` finds or starts.
     """
 
     workspace: Path

@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Mapping
 
-from dicom_workflow.learning import server
-from dicom_workflow.learning.inference import input_fn, model_fn, output_fn, predict_fn
+from dicom_workflow.learning.inference import server
+from dicom_workflow.learning.inference.predict import input_fn, model_fn, output_fn, predict_fn
 
 __all__ = ["input_fn", "model_fn", "output_fn", "predict_fn"]
 

@@ -35,17 +35,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from dicom_workflow.errors import LearningError, WorkflowError
-from dicom_workflow.learning import flags
+from dicom_workflow.learning.training import flags
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help has no use for it
     import numpy as np
     import torch
 
-    from dicom_workflow.learning.distributed import Group
-    from dicom_workflow.learning.journal import Journal
-    from dicom_workflow.learning.outcome import Facts
-    from dicom_workflow.learning.tracking import Tracker
-    from dicom_workflow.learning.training_set import TrainingSet
+    from dicom_workflow.learning.data.training_set import TrainingSet
+    from dicom_workflow.learning.training.distributed import Group
+    from dicom_workflow.learning.training.finish import Facts
+    from dicom_workflow.learning.training.run_state import Journal
+    from dicom_workflow.learning.training.tracking import Tracker
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,11 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
 
 def train(config: Config) -> int:
     """Train one network, judge it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
-    from dicom_workflow.learning import dataset, distributed, evaluation, folds, tracking, training_set, weights
+    from dicom_workflow.learning import evaluation
+    from dicom_workflow.learning.data import images, training_set
+    from dicom_workflow.learning.model import weights
+    from dicom_workflow.learning.training import cross_validation as folds
+    from dicom_workflow.learning.training import distributed, tracking
 
     evaluation.Rule.parse(config.threshold)  # a mistake shows now, not when every image is decoded
     tracking.parse_kinds(config.tracking)
@@ -171,7 +175,7 @@ def train(config: Config) -> int:
     if config.fold >= 0 and not config.folds:
         raise LearningError(f"--fold: expected --folds beside it, got --fold {config.fold} alone.")
     with distributed.open_group(config.device) as group:
-        channel = dataset.read_channel(config.channel)
+        channel = images.read_channel(config.channel)
         if config.folds:
             channel = folds.of_fold(channel, config.folds, config.fold, seed=config.seed)
         # Every image is decoded once, and kept on disk for the next run; a step takes what it needs.
@@ -195,14 +199,16 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     import numpy as np
     import torch
 
-    from dicom_workflow.learning import distributed, evaluation, network, outcome, pace, printed, tracking, weights
-    from dicom_workflow.learning.augmentation import Augmentation
-    from dicom_workflow.learning.feed import Feed
-    from dicom_workflow.learning.journal import Journal, seeded
-    from dicom_workflow.learning.loss import Loss, positive_weights
+    from dicom_workflow.learning import evaluation
+    from dicom_workflow.learning.model import network, weights
+    from dicom_workflow.learning.training import distributed, finish, log_lines, thread_tuner, tracking
+    from dicom_workflow.learning.training.augmentation import Augmentation
+    from dicom_workflow.learning.training.loader import Feed
+    from dicom_workflow.learning.training.loss import Loss, positive_weights
+    from dicom_workflow.learning.training.run_state import Journal, seeded
 
     device, precision = group.device, network.choose_precision(config.precision, group.device)
-    threads = pace.Pace(config.threads or int(config.deterministic))
+    threads = thread_tuner.Pace(config.threads or int(config.deterministic))
     network.choose_kernels(deterministic=config.deterministic)
     labels = data.channel.labels
     train_rows, validation_rows = data.usable("train", config.mode), data.usable("validation", config.mode)
@@ -252,7 +258,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     )
     if journal.open(resume=config.resume):
         group.print(f"resumed: epoch {journal.epoch + 1}, step {journal.step + 1} of {steps}")
-    facts = outcome.Facts(
+    facts = finish.Facts(
         settings=flags.to_json(config),
         channel=data.channel,
         preprocessing_version=data.preprocessing_version,
@@ -326,17 +332,17 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
                 {
                     "epoch": epoch + 1,
                     "epochs": config.epochs,
-                    "train_loss": printed.finite(group.sum(loss_sum).item() / len(train_rows)),
-                    "validation_loss": printed.finite(validation_loss if len(validation_rows) else math.nan),
-                    "validation_auroc": printed.finite(auroc),
-                    "auroc": dict(zip(labels, map(printed.finite, each), strict=True)),
+                    "train_loss": log_lines.finite(group.sum(loss_sum).item() / len(train_rows)),
+                    "validation_loss": log_lines.finite(validation_loss if len(validation_rows) else math.nan),
+                    "validation_auroc": log_lines.finite(auroc),
+                    "auroc": dict(zip(labels, map(log_lines.finite, each), strict=True)),
                     "learning_rate": learning_rate(config, (epoch + 1) * steps - 1, config.epochs * steps),
                     "seconds": round(time.perf_counter() - began, 3),
                     "images_per_second": round(sum(map(len, batches[first_step:])) / trained_seconds, 1),
                 }
             )
             tracker.log(line, step=epoch + 1)
-            group.print(printed.epoch_line(line))
+            group.print(log_lines.epoch_line(line))
         return conclude(config, group, tracker, data, journal, facts, evaluate)
 
 
@@ -350,7 +356,7 @@ def conclude(
     evaluate: Callable[[np.ndarray], torch.Tensor],
 ) -> int:
     """Save the best epoch's network, judged on images that it has never seen; return the exit code."""
-    from dicom_workflow.learning import outcome, printed
+    from dicom_workflow.learning.training import finish, log_lines
 
     if not journal.best:
         group.print(f"stopped by signal {journal.stopped_by} in the first epoch; go on with --resume true")
@@ -360,11 +366,11 @@ def conclude(
     chosen_on, judged_on = data.usable("validation", config.mode), data.rows[split] if split else data.rows["test"][:0]
     chosen, judged = evaluate(chosen_on), evaluate(judged_on)  # by all processes together
     if group.is_first:
-        report = outcome.conclude(
+        report = finish.conclude(
             journal.networks["average"],
             replace(facts, best=journal.best),
             validation=(data.targets[chosen_on], chosen.numpy()),
-            held=outcome.Held([data.samples[row] for row in judged_on], judged.numpy(), split),
+            held=finish.Held([data.samples[row] for row in judged_on], judged.numpy(), split),
             model_dir=config.model_dir,
             output_dir=config.output_dir,
             more={
@@ -375,7 +381,7 @@ def conclude(
                 "seconds": {"training": round(sum(line["seconds"] for line in journal.history), 3)},
             },
         )
-        group.print(*([printed.outcome_line(report)] if report else []))
+        group.print(*([log_lines.outcome_line(report)] if report else []))
         group.print(f"bundle of epoch {journal.best['epoch']}: {config.model_dir}")
         if report:
             tracker.finish(report, [config.output_dir / "evaluation.json", config.model_dir / "model_card.md"])
@@ -418,7 +424,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = parse(arguments, os.environ)
     try:
         if config.folds and config.fold < 0:
-            from dicom_workflow.learning import folds
+            from dicom_workflow.learning.training import cross_validation as folds
 
             return folds.cross_validate(config, train)
         return train(config)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 pytest_plugins = [
-    "fixtures_browser",
-    "fixtures_cloudformation",
-    "fixtures_foundation",
-    "fixtures_house",
-    "fixtures_postgres",
-    "fixtures_script",
-    "fixtures_stacks",
+    "support.browser",
+    "support.cloudformation",
+    "support.stack_foundation",
+    "support.deployments",
+    "support.postgres",
+    "support.training_script",
+    "support.templates",
 ]
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported, and MONAI imports it

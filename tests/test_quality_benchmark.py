@@ -16,7 +16,7 @@ import quality_channel
 import quality_radiographs
 import quality_synthetic
 
-from dicom_workflow.learning.samples import read_channel
+from dicom_workflow.learning.data.channel import read_channel
 
 LABELS = ("No Finding", "Pneumonia")
 PATIENTS = [f"P{number // 2}" for number in range(40)]

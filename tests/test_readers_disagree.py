@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_pixels import dataset_of, file_bytes, lut
+from support.pixels import dataset_of, file_bytes, lut
 
-from dicom_workflow.archive import pixels
+from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import UnsupportedPixelsError
 
 WINDOW = {"WindowCenter": 50.5, "WindowWidth": 101}  # 0 is black, 100 white

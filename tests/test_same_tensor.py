@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fixtures_learning import LABELS, entry, write_lines
-from fixtures_pixels import compressed, dataset_of, file_bytes, lut
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -24,13 +22,18 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from support.learning import LABELS, entry, write_lines
+from support.pixels import compressed, dataset_of, file_bytes, lut
 from torch import Tensor, nn
 
-from dicom_workflow.archive import pixels
-from dicom_workflow.learning import dataset, decoders, explain, inference, network, server, training_set
-from dicom_workflow.learning.augmentation import Augmentation
-from dicom_workflow.learning.bundle import Bundle
-from dicom_workflow.learning.feed import Feed
+from dicom_workflow.dicom import pixels
+from dicom_workflow.learning.data import decoder_pool, training_set
+from dicom_workflow.learning.data import images as dataset
+from dicom_workflow.learning.inference import predict, saliency, server
+from dicom_workflow.learning.model import network
+from dicom_workflow.learning.model.bundle import Bundle
+from dicom_workflow.learning.training.augmentation import Augmentation
+from dicom_workflow.learning.training.loader import Feed
 
 torch.set_num_threads(1)
 SIZE_PX = 40
@@ -195,12 +198,12 @@ def test_everyone_sees_the_same_image(files: list[Path], bundle: Bundle, tmp_pat
     app = server.App(bundle)
     ways: dict[str, Callable[[], Any]] = {
         "judging": lambda: network.logits_of(bundle.network, feed.images, batch_size=5, **normal),
-        "predict": lambda: inference.predict(bundle, files, batch_size=4),
-        "predict_fn": lambda: inference.predict_fn(contents, bundle),
-        "predict_channel": lambda: inference.predict_channel(
+        "predict": lambda: predict.predict(bundle, files, batch_size=4),
+        "predict_fn": lambda: predict.predict_fn(contents, bundle),
+        "predict_channel": lambda: predict.predict_channel(
             bundle, channel, tmp_path / "predictions.jsonl", splits=("train",), progress=False
         ),
-        "predict_channel from the cache": lambda: inference.predict_channel(
+        "predict_channel from the cache": lambda: predict.predict_channel(
             bundle, channel, tmp_path / "predictions.jsonl", splits=("train",), progress=False, **cached
         ),
         "a request for each file": lambda: [posted(app, content, "application/dicom") for content in contents],
@@ -212,8 +215,8 @@ def test_everyone_sees_the_same_image(files: list[Path], bundle: Bundle, tmp_pat
     }
     for name, work in ways.items():
         assert bits(seen_by(bundle, work)) == network_sees, name
-    layer = explain.Layer("class_layers.relu", step_px=8, first_px=3.5)
-    explained = seen_by(bundle, lambda: explain.grad_cam(bundle, files[0], LABELS[0], layer=layer))
+    layer = saliency.Layer("class_layers.relu", step_px=8, first_px=3.5)
+    explained = seen_by(bundle, lambda: saliency.grad_cam(bundle, files[0], LABELS[0], layer=layer))
     assert bits(explained[:1]) == bits(normalized(images[:1]))
 
 
@@ -225,8 +228,8 @@ def test_processes_that_decode_see_what_threads_see(tmp_path: Path, version: str
     for name, processes in (("threads", False), ("processes", True)):
         target = tmp_path / name
         target.write_bytes(bytes(len(files) * row))
-        jobs = [decoders.Job(path, b"", target, number * row) for number, path in enumerate(files)]
-        outcomes = decoders.decode_all(jobs, SIZE_PX, version, dataset.decode, workers=2, processes=processes)
+        jobs = [decoder_pool.Job(path, b"", target, number * row) for number, path in enumerate(files)]
+        outcomes = decoder_pool.decode_all(jobs, SIZE_PX, version, dataset.decode, workers=2, processes=processes)
         assert not any(outcome.problem for outcome in outcomes)
         found.append(target.read_bytes())
     assert found[0] == found[1] == b"".join(dataset.decode(path, SIZE_PX, version).tobytes() for path in files)

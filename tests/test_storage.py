@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_foundation import BUCKET, s3_storage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.stack_foundation import BUCKET, s3_storage
 
 from dicom_workflow.errors import ObjectNotFoundError, StorageError
 from dicom_workflow.settings import Settings

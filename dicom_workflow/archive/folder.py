@@ -13,8 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from dicom_workflow.archive import ALREADY_THERE, STORED, StoreResult, checked_id
-from dicom_workflow.archive.inspection import inspect, md5_of
+from dicom_workflow.archive.protocol import ALREADY_THERE, STORED, StoreResult, checked_id
+from dicom_workflow.dicom.inspection import inspect, md5_of
 from dicom_workflow.errors import (
     ArchiveError,
     ArchiveUnavailableError,
@@ -23,7 +23,7 @@ from dicom_workflow.errors import (
     RecordError,
     VerificationError,
 )
-from dicom_workflow.records import Instance
+from dicom_workflow.formats.instances import Instance
 from dicom_workflow.storage import Storage, to_uri
 
 

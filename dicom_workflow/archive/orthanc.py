@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dicom_workflow.archive import ALREADY_THERE, STORED, StoreResult, checked_id
-from dicom_workflow.archive.connection import PATIENCE_SECONDS, Connection
-from dicom_workflow.archive.inspection import md5_of
+from dicom_workflow.archive.http import PATIENCE_SECONDS, Connection
+from dicom_workflow.archive.protocol import ALREADY_THERE, STORED, StoreResult, checked_id
+from dicom_workflow.dicom.inspection import md5_of
 from dicom_workflow.errors import ArchiveError, VerificationError
-from dicom_workflow.records import Instance, is_orthanc_id
+from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.object_reference import is_orthanc_id
 from dicom_workflow.settings import Secret
 
 _MD5 = re.compile(r"[0-9a-f]{32}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from dicom_workflow import __version__
 from dicom_workflow.cli import evaluation, images, labeling, notebooks, prediction, serving, stacks, training
-from dicom_workflow.cli.words import Run
+from dicom_workflow.cli.common import Run
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.settings import Settings
 

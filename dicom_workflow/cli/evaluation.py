@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, say
+from dicom_workflow.cli.common import Command, say
 from dicom_workflow.errors import SettingsError
-from dicom_workflow.manifest import SPLITS
+from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.settings import Settings
 
 
@@ -36,25 +36,28 @@ def add(command: Command) -> None:
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.learning import assessment, bundle, model_card, printed
+    from dicom_workflow.learning.evaluation import model_card, run
+    from dicom_workflow.learning.model import bundle
+    from dicom_workflow.learning.training import log_lines
 
     if not 0 < options.specificity < 1:
         raise SettingsError(f"evaluate: expected --specificity above 0 and below 1, as 0.95, got {options.specificity:g}.")
     model = bundle.load(options.bundle)
-    report = assessment.assess_bundle(
+    report = run.assess_bundle(
         model, options.channel, split=options.split, specificity=options.specificity, resamples=options.resamples
     )
     say(model_card.figures_to_markdown(report))
     for caution in report["cautions"]:
         say(caution)
-    say(printed.outcome_line(report))
+    say(log_lines.outcome_line(report))
     if options.report:
         options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return {"ok": True, "evaluation": report}
 
 
 def _compare(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.learning import evaluation, model_card
+    from dicom_workflow.learning import evaluation
+    from dicom_workflow.learning.evaluation import model_card
 
     found = evaluation.compare_predictions(options.first, options.second, against=options.against, resamples=options.resamples)
     say(model_card.comparison_to_markdown(found))

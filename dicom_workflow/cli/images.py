@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, say
+from dicom_workflow.cli.common import Command, say
 from dicom_workflow.settings import Settings
 
 
@@ -28,18 +28,20 @@ def add(command: Command) -> None:
 
 
 def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import manifest, services
-    from dicom_workflow.archive import copies, open_archive, transfer
+    from dicom_workflow.archive import mirror, open_archive
+    from dicom_workflow.archive import upload as transfer
+    from dicom_workflow.formats import manifests as manifest
+    from dicom_workflow.pipeline import local_services
     from dicom_workflow.storage import Storage, to_uri
 
-    settings = services.attach(settings)
+    settings = local_services.attach(settings)
     archive, storage = open_archive(settings), Storage(settings)
     try:
         report = transfer.upload(options.folder, archive, workers=options.workers, journal_path=options.journal)
     except transfer.UploadInterruptedError as error:
         say(str(error))
         raise
-    made = copies.copy_to(options.copies, report.instances, archive, storage)
+    made = mirror.copy_to(options.copies, report.instances, archive, storage)
     uri = to_uri(options.output or settings.workspace / "archive" / "instances.jsonl")
     if made.instances:
         manifest.write(uri, (instance.to_json() for instance in made.instances), storage=storage, check=False)
@@ -53,9 +55,10 @@ def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import manifest, services
     from dicom_workflow.archive import open_archive
-    from dicom_workflow.records import LABELS, parse_label_list
+    from dicom_workflow.formats import manifests as manifest
+    from dicom_workflow.formats.labels import LABELS, parse_label_list
+    from dicom_workflow.pipeline import local_services
     from dicom_workflow.storage import Storage, to_uri
 
     storage = Storage(settings)
@@ -64,7 +67,7 @@ def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
         if options.instances:
             instances = iter(manifest.read_instances(to_uri(options.instances), storage=storage))
         else:
-            instances = open_archive(services.attach(settings)).search_for_instances()
+            instances = open_archive(local_services.attach(settings)).search_for_instances()
         labels = parse_label_list(options.labels) if options.labels else LABELS
         manifest.write(uri, manifest.entries_for(instances, labels, by=options.by), storage=storage)
     found = manifest.validate(uri, storage=storage)

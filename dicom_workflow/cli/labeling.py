@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, say
+from dicom_workflow.cli.common import Command, say
 from dicom_workflow.settings import Settings
 
 
@@ -45,28 +45,29 @@ def add(command: Command) -> None:
 def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from datetime import datetime
 
-    from dicom_workflow import manifest, services
-    from dicom_workflow.groundtruth import teams
-    from dicom_workflow.labeling import job, suggestions, templates
-    from dicom_workflow.labeling.truth import Truth
+    from dicom_workflow.formats import manifests
+    from dicom_workflow.labeling import jobs, suggestions, templates
+    from dicom_workflow.labeling.reference_standard import Truth
+    from dicom_workflow.pipeline import local_services
+    from dicom_workflow.simulation import run
     from dicom_workflow.storage import Storage, join, to_uri
 
-    settings = services.attach(settings)
+    settings = local_services.attach(settings)
     storage = Storage(settings)
     manifest_uri = to_uri(options.manifest)
     output_uri = to_uri(options.output or settings.workspace / "labeling")
-    client = job.client(settings)
-    team = teams.assemble(
+    client = jobs.client(settings)
+    team = run.assemble(
         settings, client, simulated_readers=options.simulated_readers, seed=options.seed, workteam_arn=options.workteam_arn
     )
     accepted_uri = join(output_uri, "accepted.manifest")
-    accepted = manifest.accept(manifest_uri, accepted_uri, storage=storage)
+    accepted = manifests.accept(manifest_uri, accepted_uri, storage=storage)
     for error in accepted.errors:
         say(f"  left out: {error}")
     predictions_uri = to_uri(options.predictions) if options.predictions else ""
     suggested_uri = join(output_uri, "suggested.manifest")
     template_uri = join(output_uri, "radiograph.liquid.html")
-    labeling_job = job.LabelingJob(
+    labeling_job = jobs.LabelingJob(
         name=options.job_name or f"chest-{datetime.now():%Y%m%d-%H%M%S}",
         manifest_uri=suggestions.suggest(
             accepted_uri, predictions_uri, suggested_uri, mode=options.assistance, storage=storage
@@ -76,17 +77,17 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         label_categories_uri=templates.publish_label_categories(join(output_uri, "labels.json"), accepted.labels, storage),
         workteam_arn=team.arn,
         workers_per_object=options.workers_per_object,
-        **teams.arns(
+        **run.arns(
             settings,
             role=options.role_arn,
             pre_annotation=options.pre_annotation_arn,
             post_annotation=options.post_annotation_arn,
         ),
     )
-    job.create(client, labeling_job, storage=storage)
+    jobs.create(client, labeling_job, storage=storage)
     say(f"{labeling_job.name}: {team.invitation(settings)}")
     truth = Truth.read(to_uri(options.truth) if options.truth else "", storage=storage)
-    state, _ = teams.label(settings, client, labeling_job.name, team, truth=truth.by_instance() if truth else None)
+    state, _ = run.label(settings, client, labeling_job.name, team, truth=truth.by_instance() if truth else None)
     say(f"{state.status}: {state.labeled} of {state.total} labeled, {state.failed} failed: {state.output_manifest_uri}")
     return {
         "ok": state.status == "Completed" and not state.failed and not accepted.refused,
@@ -100,9 +101,9 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import manifest
+    from dicom_workflow.formats import manifests
     from dicom_workflow.labeling import agreement, output, summary
-    from dicom_workflow.labeling.truth import Truth
+    from dicom_workflow.labeling.reference_standard import Truth
     from dicom_workflow.storage import Storage, to_uri
 
     storage = Storage(settings)
@@ -111,12 +112,12 @@ def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     refused = sum(len(item.refused) for item in objects)
     for item in failed:
         say(f"  line {item.number}: {item.failure_reason}")
-    instances = manifest.read_instances(to_uri(options.instances), storage=storage) if options.instances else []
+    instances = manifests.read_instances(to_uri(options.instances), storage=storage) if options.instances else []
     truth = Truth.read(to_uri(options.truth) if options.truth else "", storage=storage)
     found = summary.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
     uri = to_uri(options.output or settings.workspace / "training" / "training.manifest")
     lines = output.augmented_lines(objects, instances, truth=truth, seed=options.seed)
-    count = manifest.write(uri, lines, storage=storage, limits=False)
+    count = manifests.write(uri, lines, storage=storage, limits=False)
     say(f"{count} of {len(objects)} objects have a label, {refused} answers refused, kappa {found.overall_kappa}: {uri}")
     return {
         "ok": not failed,

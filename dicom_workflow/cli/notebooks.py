@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, say, values_of
+from dicom_workflow.cli.common import Command, say, values_of
 from dicom_workflow.errors import SettingsError
 from dicom_workflow.settings import Settings
 
@@ -35,17 +35,17 @@ def add(command: Command) -> None:
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import notebook
+    from dicom_workflow.pipeline import notebooks
 
     by_notebook = _read_parameters(options.parameters) if options.parameters else {}
     given = values_of(options.p)
-    steps = [Path(name).stem for name in options.notebooks] or list(notebook.STEPS)
+    steps = [Path(name).stem for name in options.notebooks] or list(notebooks.STEPS)
     records = {}
     for step in steps:
         output = settings.workspace / "notebooks" / f"{step}.ipynb"
         say(f"{step} → {output}")
-        source = notebook.folder() / f"{step}.ipynb"
-        records[step] = notebook.run(source, output, {**by_notebook.get(step, {}), **given}, progress=True)[-1].to_json()
+        source = notebooks.folder() / f"{step}.ipynb"
+        records[step] = notebooks.run(source, output, {**by_notebook.get(step, {}), **given}, progress=True)[-1].to_json()
     return {"ok": True, "records": records}
 
 
@@ -62,7 +62,7 @@ def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.demo import Demo, new_run_folder
+    from dicom_workflow.pipeline.demo import Demo, new_run_folder
 
     if options.archive:
         settings = settings.with_(archive=options.archive)
@@ -77,38 +77,38 @@ def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import services
-    from dicom_workflow.groundtruth import teams
-    from dicom_workflow.labeling import job
+    from dicom_workflow.labeling import jobs
+    from dicom_workflow.pipeline import local_services
+    from dicom_workflow.simulation import run as teams
 
-    settings = services.up(settings).apply_to(settings)
-    team = teams.assemble(settings, job.client(settings))
+    settings = local_services.up(settings).apply_to(settings)
+    team = teams.assemble(settings, jobs.client(settings))
     if settings.archive == "folder":
         say("Archive: the embedded folder archive (Orthanc is not installed here, or ARCHIVE=folder)")
     else:
-        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {services.state_path(settings)}")
+        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {local_services.state_path(settings)}")
     say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
     say("They run until `make down`.")
     return {"ok": True, "orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}
 
 
 def _down(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import services
+    from dicom_workflow.pipeline import local_services
 
-    was_running = services.down(settings)
+    was_running = local_services.down(settings)
     say("Stopped." if was_running else "Nothing was running.")
     return {"ok": True, "was_running": was_running}
 
 
 def _lab(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import notebook, services
+    from dicom_workflow.pipeline import local_services, notebooks
 
-    services.attach(settings)
-    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(notebook.folder())]
+    local_services.attach(settings)
+    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(notebooks.folder())]
     if os.geteuid() == 0:
         command.append("--allow-root")  # else it refuses; a container has no other user
     try:
         code = subprocess.call(command)
     finally:
-        services.detach(settings)
+        local_services.detach(settings)
     return {"ok": code == 0}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, say
+from dicom_workflow.cli.common import Command, say
 from dicom_workflow.errors import SettingsError, WorkflowError
 from dicom_workflow.settings import Settings
 
@@ -28,7 +28,9 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     from pydicom.uid import generate_uid
 
-    from dicom_workflow.learning import bundle, inference, onnx_export, structured_report
+    from dicom_workflow.learning.inference import onnx_export, structured_report
+    from dicom_workflow.learning.inference import predict as inference
+    from dicom_workflow.learning.model import bundle
 
     model = bundle.load(options.bundle)
     if options.onnx:
@@ -64,8 +66,9 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield a name and how to get the file: paths as given, then the images of a manifest, from the archive or from URIs."""
-    from dicom_workflow import manifest, services
     from dicom_workflow.archive import open_archive
+    from dicom_workflow.formats import manifests
+    from dicom_workflow.pipeline import local_services
     from dicom_workflow.storage import Storage, to_uri
 
     for path in options.files:
@@ -73,10 +76,10 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
     if not options.manifest:
         return
     storage, archive = Storage(settings), None
-    for line in manifest.read(to_uri(options.manifest), storage=storage, limits=False):
-        source = manifest.source_of(line.data)
+    for line in manifests.read(to_uri(options.manifest), storage=storage, limits=False):
+        source = manifests.source_of(line.data)
         if not line.data.get("source"):
             yield source, partial(storage.read_bytes, source)
             continue
-        archive = archive or open_archive(services.attach(settings))
+        archive = archive or open_archive(local_services.attach(settings))
         yield source, partial(archive.retrieve_instance, source)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, Run, say, values_of
+from dicom_workflow.cli.common import Command, Run, say, values_of
 from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
 
@@ -62,10 +62,10 @@ def _model_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import deploy
+    from dicom_workflow import aws
     from dicom_workflow.storage import Storage
 
-    with deploy.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
+    with aws.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
         say(f"{server.url}/invocations answers POST with Content-Type application/dicom. Ctrl-C ends it.")
         try:
             raise DeployError(f"expected a server that answers until Ctrl-C, it ended by itself with code {server.wait()}.")
@@ -75,33 +75,33 @@ def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _image(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import deploy
+    from dicom_workflow import aws
 
-    folder = deploy.stage_image(options.folder)
+    folder = aws.stage_image(options.folder)
     say(f"docker build --platform linux/amd64 --tag dicom-workflow:1 {folder}")
     return {"ok": True, "folder": str(folder)}
 
 
 def _endpoint(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import deploy
+    from dicom_workflow import aws
 
-    endpoint = deploy.deploy_endpoint(settings, deploy.EndpointRequest.parse(_model_of(options)))
+    endpoint = aws.deploy_endpoint(settings, aws.EndpointRequest.parse(_model_of(options)))
     say(f"endpoint {endpoint.name} answers; it is charged until `dicom-workflow serve delete {endpoint.name}`")
     return {"ok": True, "endpoint": endpoint.name, "arn": endpoint.arn}
 
 
 def _batch(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import deploy
+    from dicom_workflow import aws
 
     places = {"input_uri": options.input_uri, "output_uri": options.output_uri}
-    job = deploy.batch_transform(settings, deploy.BatchRequest.parse({**_model_of(options), **places}))
+    job = aws.batch_transform(settings, aws.BatchRequest.parse({**_model_of(options), **places}))
     say(f"batch transform {job.name} started; its answers go to {job.output_uri}")
     return {"ok": True, "job": job.name, "arn": job.arn, "output_uri": job.output_uri}
 
 
 def _delete(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import deploy
+    from dicom_workflow import aws
 
-    deleted = deploy.delete_endpoint(settings, options.name)
+    deleted = aws.delete_endpoint(settings, options.name)
     say(f"deleted: {', '.join(deleted) or 'nothing, there was no such endpoint'}")
     return {"ok": bool(deleted), "deleted": list(deleted)}

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.words import Command, say
+from dicom_workflow.aws.stacks.catalog import DEFAULT_NAME
+from dicom_workflow.cli.common import Command, say
 from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
-from dicom_workflow.stacks.catalog import DEFAULT_NAME
 
 
 def add(command: Command) -> None:
@@ -58,9 +58,9 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
 def _deployment(settings: Settings, options: argparse.Namespace) -> Any:
     import boto3
 
-    from dicom_workflow.stacks.catalog import templates_folder
-    from dicom_workflow.stacks.cloud import Cloud
-    from dicom_workflow.stacks.deployment import Deployment
+    from dicom_workflow.aws.stacks.catalog import templates_folder
+    from dicom_workflow.aws.stacks.cloudformation import Cloud
+    from dicom_workflow.aws.stacks.deployment import Deployment
 
     # AWS_REGION is read by `Settings`, AWS's configuration files by boto3.
     configured = boto3.Session().region_name if settings.region == "us-east-1" else ""
@@ -104,8 +104,8 @@ def _again(options: argparse.Namespace) -> str:
 
 
 def _deploy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.stacks import operations
-    from dicom_workflow.stacks.parameters import Given
+    from dicom_workflow.aws.stacks import deploy as operations
+    from dicom_workflow.aws.stacks.parameters import Given
 
     request = operations.Request(
         settings,
@@ -137,9 +137,9 @@ def _interruptible(deployment: Any, again: str) -> Iterator[None]:
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import notebook
-    from dicom_workflow.stacks import status
-    from dicom_workflow.stacks.tables import table
+    from dicom_workflow.aws.stacks import status
+    from dicom_workflow.aws.stacks.tables import table
+    from dicom_workflow.pipeline import notebooks
 
     deployment = _deployment(settings, options)
     standing = status.read(deployment)
@@ -158,7 +158,7 @@ def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
             else f"{stack}: no drift"
         )
     if options.write:
-        status.write_notebook_parameters(deployment, options.write, notebook.folder() / "parameters" / "aws.yaml")
+        status.write_notebook_parameters(deployment, options.write, notebooks.folder() / "parameters" / "aws.yaml")
         say(f"{options.write}: parameters of the notebooks")
     if not any(standing.states.values()):
         say(f"nothing of it stands there. Is it another --region or --name? To make it: {deployment.command('deploy')}")
@@ -173,8 +173,8 @@ def _status(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.stacks import removal
-    from dicom_workflow.stacks.tables import table
+    from dicom_workflow.aws.stacks import destroy as removal
+    from dicom_workflow.aws.stacks.tables import table
 
     deployment = _deployment(settings, options)
     if options.yes_delete_data_of and options.yes_delete_data_of != options.name:

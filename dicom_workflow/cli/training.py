@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
-from dicom_workflow.cli.words import Command, say, values_of
-from dicom_workflow.learning.flags import to_bool
-from dicom_workflow.learning.runner import SCRIPT
+from dicom_workflow.cli.common import Command, say, values_of
+from dicom_workflow.learning.training.flags import to_bool
+from dicom_workflow.learning.training.script_run import SCRIPT
 from dicom_workflow.settings import Settings
 
 _OURS = {"channel", "model_dir", "output_dir", "stop_with_stdin"}
@@ -80,22 +80,23 @@ def _script() -> ModuleType | None:
 
 
 def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import channel, manifest, services, training
     from dicom_workflow.archive import open_archive
+    from dicom_workflow.formats import manifests
+    from dicom_workflow.pipeline import local_services, training, training_channel
     from dicom_workflow.storage import Storage, to_uri
 
     flags = {name.removeprefix(_FLAG): value for name, value in vars(options).items() if name.startswith(_FLAG)}
     script = _script()
     if script is not None:  # what does not fit together shows now, not after the images were fetched
         script.parse([f"--{name}={value}" for name, value in flags.items()], {})
-    settings = services.attach(settings)
+    settings = local_services.attach(settings)
     archive, storage = open_archive(settings), Storage(settings)
     folder = (options.output or settings.workspace / "model").resolve()
     if options.instances:
-        instances = manifest.read_instances(to_uri(options.instances), storage=storage)
+        instances = manifests.read_instances(to_uri(options.instances), storage=storage)
     else:
         instances = list(archive.search_for_instances())
-    staged = channel.stage(to_uri(options.manifest), instances, archive, folder / "channel", storage=storage)
+    staged = training_channel.stage(to_uri(options.manifest), instances, archive, folder / "channel", storage=storage)
     for source, reason in staged.refused.items():
         say(f"  {source}: {reason}")
     result = training.train(

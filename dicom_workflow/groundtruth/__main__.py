@@ -13,8 +13,8 @@ from types import FrameType
 import uvicorn
 
 from dicom_workflow.errors import SettingsError, WorkflowError
-from dicom_workflow.groundtruth.patience import ImpatientProtocol
-from dicom_workflow.groundtruth.server import make_app, open_database
+from dicom_workflow.groundtruth.app import make_app, open_database
+from dicom_workflow.http_server import ImpatientProtocol
 from dicom_workflow.settings import Settings
 
 REQUESTS_SECONDS = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dicom_workflow.errors import StorageError, TemplateError
-from dicom_workflow.records import is_orthanc_id
+from dicom_workflow.formats.object_reference import is_orthanc_id
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, s3_parts, to_path
 

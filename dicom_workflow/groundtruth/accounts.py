@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.errors import ServiceError, SettingsError
-from dicom_workflow.groundtruth.store import Store
+from dicom_workflow.groundtruth.store.job_store import Store
 from dicom_workflow.settings import Secret, Settings
 
 MIN_PASSWORD_CHARACTERS = 8

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from dicom_workflow import manifest
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
-from dicom_workflow.groundtruth import output, pages
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.splits import MAX_JOB_OBJECTS
+from dicom_workflow.groundtruth import output
 from dicom_workflow.groundtruth.access import Access
-from dicom_workflow.groundtruth.database import JournalUnavailableError
-from dicom_workflow.groundtruth.rows import Batch, Job, Object
-from dicom_workflow.groundtruth.store import ACTIVE, Store
-from dicom_workflow.labeling import handlers
+from dicom_workflow.groundtruth.portal import pages
+from dicom_workflow.groundtruth.store.database import JournalUnavailableError
+from dicom_workflow.groundtruth.store.job_store import ACTIVE, Store
+from dicom_workflow.groundtruth.store.rows import Batch, Job, Object
+from dicom_workflow.labeling import lambda_handlers
 
 DEFAULT_LIFETIME_SECONDS = 2_592_000
 DEFAULT_CONCURRENT = 1000
@@ -167,10 +169,10 @@ class Engine:
             raise JobFailure(f"ClientError: {error}") from None
 
     def _lines(self, job: Job, uri: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-        for count, (number, line) in enumerate(manifest.read(self._access.check(uri), storage=self._access.storage), start=1):
-            if count > manifest.MAX_JOB_OBJECTS:
+        for count, (number, line) in enumerate(manifests.read(self._access.check(uri), storage=self._access.storage), start=1):
+            if count > MAX_JOB_OBJECTS:
                 raise ManifestError(
-                    uri, number, f"expected at most {manifest.MAX_JOB_OBJECTS:,} objects. Use manifest.split_for_jobs()."
+                    uri, number, f"expected at most {MAX_JOB_OBJECTS:,} objects. Use split_for_jobs()."
                 )
             second = line.get("second_image")
             references = [part.get("source-ref") for part in (line, second) if isinstance(part, Mapping)]
@@ -226,7 +228,7 @@ class Engine:
         if arn:
             event = {"version": EVENT_VERSION, "labelingJobArn": job.request["LabelingJobArn"], "dataObject": found.line}
             try:
-                response: Mapping[str, Any] = handlers.pre_annotation(event, None, images_s3_prefix="")
+                response: Mapping[str, Any] = lambda_handlers.pre_annotation(event, None, images_s3_prefix="")
             except WorkflowError as error:
                 return "failed", None, f"{_lambda_failure(job, arn)} {error}"
             task_input, wanted = response.get("taskInput"), response.get("isHumanAnnotationRequired", True)
@@ -301,7 +303,7 @@ class Engine:
         payload = self._access.write_text(output.consolidation_uri(job, batch, "request"), json.dumps(request))
         event = output.post_event(job, payload, EVENT_VERSION)
         try:
-            response: object = handlers.post_annotation(event, None, read=self._access.read_text)
+            response: object = lambda_handlers.post_annotation(event, None, read=self._access.read_text)
         except RecordError as error:
             raise JobFailure(f"{_lambda_failure(job, arn)} {error}") from None
         self._access.write_text(output.consolidation_uri(job, batch, "response"), json.dumps(response))

@@ -9,7 +9,7 @@ from typing import Any
 
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import identity_of
-from dicom_workflow.groundtruth.rows import Batch, GivenAnswer, Job, Object
+from dicom_workflow.groundtruth.store.rows import Batch, GivenAnswer, Job, Object
 from dicom_workflow.storage import join
 
 

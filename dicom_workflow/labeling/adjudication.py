@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dicom_workflow.errors import LabelingError
+from dicom_workflow.formats.answers import Answer, LabelState, Region
+from dicom_workflow.formats.labels import NO_FINDING, no_finding_conflicts
+from dicom_workflow.formats.manifests import MAX_ATTRIBUTE_CHARACTERS
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
-from dicom_workflow.labeling.extras import MAX_READERS, said_by
-from dicom_workflow.labeling.handlers import PAGE_KEYS
+from dicom_workflow.labeling.lambda_handlers import PAGE_KEYS
 from dicom_workflow.labeling.output import METADATA_SUFFIX, LabeledObject
-from dicom_workflow.manifest import MAX_ATTRIBUTE_CHARACTERS
-from dicom_workflow.records import NO_FINDING, Answer, LabelState, Region, no_finding_conflicts
+from dicom_workflow.labeling.tasks.radiograph.task_input import MAX_READERS, said_by
 
 KEPT_KEYS = ("source", "source-ref", "labels", *PAGE_KEYS, "definitions", "rules", "second_image")
 """What the line of an adjudication job takes over from the first job's. The first label, with every reader's id, is not."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow import manifest
 from dicom_workflow.errors import LabelingError
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import Answer, LabelState
+from dicom_workflow.formats.instances import Instance
 from dicom_workflow.labeling.consolidation import VOTING_STATES, count_votes
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.labeling.truth import Truth
-from dicom_workflow.records import Answer, Instance, LabelState
+from dicom_workflow.labeling.reference_standard import Truth
 
 TrueStates = Mapping[str, Mapping[str, LabelState]]
 """True states, ``positive`` or ``negative``, by an object's source and by label. A cell that is not there is not judged."""
@@ -58,7 +59,7 @@ class WorkerPerformance:
 
 def truth_by_source(truth: Truth, instances: Iterable[Instance]) -> dict[str, dict[str, LabelState]]:
     """Return the true states of each instance the table knows, under its Orthanc instance id and under its URI."""
-    found = manifest.by_source(instances).items()
+    found = manifests.by_source(instances).items()
     known = ((source, truth.states_of(instance.sop_instance_uid)) for source, instance in found)
     return {source: states for source, states in known if states is not None}
 

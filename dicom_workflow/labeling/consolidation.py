@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow.records import LABELS, NO_FINDING, Answer, LabelState, no_finding_conflicts
+from dicom_workflow.formats.answers import Answer, LabelState
+from dicom_workflow.formats.labels import LABELS, NO_FINDING, no_finding_conflicts
 
 VOTING_STATES = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
 

@@ -11,12 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicom_workflow import manifest
 from dicom_workflow.errors import AnswerError, LabelingError, ManifestError, RecordError
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import Answer, LabelState, Region
+from dicom_workflow.formats.ground_truth import ConsolidationRequest
+from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.splits import assign_splits
 from dicom_workflow.labeling.consolidation import VOTING_STATES, consolidate
-from dicom_workflow.labeling.handlers import read_answers
-from dicom_workflow.labeling.truth import Truth
-from dicom_workflow.records import Answer, ConsolidationRequest, Instance, LabelState, Region, parse_label_list
+from dicom_workflow.labeling.lambda_handlers import read_answers
+from dicom_workflow.labeling.reference_standard import Truth
 from dicom_workflow.storage import Storage
 
 METADATA_SUFFIX = "-metadata"
@@ -101,7 +105,7 @@ def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None
     if first == b"[":
         yield from _read_batch(uri, store)
         return
-    for number, data in manifest.read(uri, storage=store, limits=False):
+    for number, data in manifests.read(uri, storage=store, limits=False):
         yield _from_line(uri, number, data, attribute, store)
 
 
@@ -115,7 +119,7 @@ def _from_line(uri: str, number: int, data: dict[str, Any], attribute: str, stor
     value = data.get(name) if name else None
     common: dict[str, Any] = {
         "number": number,
-        "source": manifest.source_of(data),
+        "source": manifests.source_of(data),
         "data": data,
         # The service writes hyphens, its documentation prints underscores.
         "job_name": str(metadata.get("job-name") or metadata.get("job_name") or "").removeprefix("labeling-job/"),
@@ -221,20 +225,20 @@ def augmented_lines(
         Where the patient of each source is looked up, by Orthanc instance id or URI; else the line's own ``patient_id``.
     truth : Truth, optional
     seed, fractions
-        See `manifest.assign_splits`.
+        See `assign_splits`.
 
     Raises
     ------
     LabelingError
         An object has no known patient: without one, a patient could be in training and in test.
     """
-    by_source = manifest.by_source(instances)
+    by_source = manifests.by_source(instances)
     labeled = [item for item in objects if not item.failure_reason]
     patients: dict[str, list[str]] = {}
     for item in labeled:
         positive = [label for label, state in item.states.items() if state == LabelState.POSITIVE]
         patients.setdefault(_patient(item, by_source), []).extend(positive)
-    splits = manifest.assign_splits(patients, seed=seed, fractions=fractions)
+    splits = assign_splits(patients, seed=seed, fractions=fractions)
     for item in labeled:
         instance = by_source.get(item.source)
         patient = _patient(item, by_source)

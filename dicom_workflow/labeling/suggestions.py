@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow import manifest
 from dicom_workflow.errors import LabelingError, ManifestError
-from dicom_workflow.labeling.extras import MODES
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.records import LabelState, parse_label_list
+from dicom_workflow.labeling.tasks.radiograph.task_input import MODES
 from dicom_workflow.storage import Storage
 
 AFTER_FIRST_READ = "after-first-read"
@@ -32,8 +33,8 @@ def read_predictions(uri: str, *, storage: Storage | None = None) -> dict[str, d
         A line has no source or no probabilities from 0 to 1.
     """
     predictions: dict[str, dict[str, float]] = {}
-    for number, data in manifest.read(uri, storage=storage, check=manifest.any_object):
-        source, given = manifest.source_of(data), data.get("probabilities")
+    for number, data in manifests.read(uri, storage=storage, check=manifests.any_object):
+        source, given = manifests.source_of(data), data.get("probabilities")
         if not source or not isinstance(given, Mapping):
             raise ManifestError(uri, number, f"expected 'source' and 'probabilities', got keys {sorted(data)[:8]}.")
         if not all(type(value) in (int, float) and 0 <= value <= 1 for value in given.values()):  # true is no number
@@ -71,7 +72,7 @@ def with_suggestions(
         raise LabelingError(f"expected the mode of suggestions as one of {', '.join(MODES)}, got {mode!r}.")
     matched = 0
     for entry in entries:
-        known = predictions.get(manifest.source_of(entry), {})
+        known = predictions.get(manifests.source_of(entry), {})
         labels = parse_label_list(entry["labels"]) if "labels" in entry else ()
         probabilities = {label: known[label] for label in labels if label in known}
         matched += bool(probabilities)
@@ -93,9 +94,9 @@ def suggest(
     """Write a manifest with a model's suggestions and return its URI; without predictions, return the one given."""
     if not predictions_uri:
         return manifest_uri
-    entries = (line.data for line in manifest.read(manifest_uri, storage=storage))
+    entries = (line.data for line in manifests.read(manifest_uri, storage=storage))
     predictions = read_predictions(predictions_uri, storage=storage)
-    manifest.write(target_uri, with_suggestions(entries, predictions, mode=mode, model=model), storage=storage)
+    manifests.write(target_uri, with_suggestions(entries, predictions, mode=mode, model=model), storage=storage)
     return target_uri
 
 

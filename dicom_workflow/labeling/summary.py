@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dicom_workflow.formats.answers import Answer
 from dicom_workflow.labeling import agreement
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.records import Answer
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from liquid.exceptions import LiquidError
 from markupsafe import Markup
 
 from dicom_workflow.errors import TemplateError
-from dicom_workflow.labeling import assets
-from dicom_workflow.records import parse_label_list
+from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.labeling import page_assets
 from dicom_workflow.storage import Storage, join
 
 TEMPLATE_LIMIT_CHARACTERS = 128_000
@@ -120,7 +120,7 @@ def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") 
         raise TemplateError(f"expected an address without quotes, braces, spaces and < or >, got {folder[:80]!r}.")
     page = _resource("radiograph.liquid.html")
     granted = assets_url is None and bool(assets_uri)
-    for mark, name in ((SCRIPT_MARK, assets.build().script), (STYLE_MARK, assets.build().style)):
+    for mark, name in ((SCRIPT_MARK, page_assets.build().script), (STYLE_MARK, page_assets.build().style)):
         address = f"{folder}/{name}" if folder else name
         page = page.replace(mark, f'{{{{ "{address}" | grant_read_access }}}}' if granted else address)
     return page
@@ -157,12 +157,12 @@ def publish_template(uri: str, storage: Storage, *, text: str | None = None, ass
     """
     if not uri.endswith((".html", ".liquid")):
         raise TemplateError(f"expected a template URI ending in .html or .liquid, got {uri!r}.")
-    folder_uri = join(uri.rpartition("/")[0], assets.FOLDER)
+    folder_uri = join(uri.rpartition("/")[0], page_assets.FOLDER)
     template = radiograph_template(assets_url, assets_uri=folder_uri) if text is None else text
     if len(template) > TEMPLATE_LIMIT_CHARACTERS:
         raise TemplateError(f"expected at most {TEMPLATE_LIMIT_CHARACTERS} characters, got {len(template)}.")
     if text is None:
-        assets.publish(folder_uri, storage)
+        page_assets.publish(folder_uri, storage)
     return storage.write_text(uri, template)
 
 

@@ -6,7 +6,6 @@ for radiographs.
 """
 
 from dicom_workflow.viz.accuracy import precision_recall_figure, reliability_figure, roc_figure, subgroup_figure
-from dicom_workflow.viz.browser import SampleBrowser
 from dicom_workflow.viz.charts import (
     agreement_figure,
     auroc_figure,
@@ -14,14 +13,15 @@ from dicom_workflow.viz.charts import (
     labeling_progress,
 )
 from dicom_workflow.viz.choice import choose_samples
+from dicom_workflow.viz.contact_sheets import manifest_figure, sheet, upload_figure
 from dicom_workflow.viz.live import LiveFigure, LiveLabeling, LiveTraining
-from dicom_workflow.viz.operating import operating_points_figure, readers_figure
-from dicom_workflow.viz.overlays import case_figure, right_and_wrong_figure, saliency_figure
 from dicom_workflow.viz.predicted import predicted_figure
-from dicom_workflow.viz.progress import training_figure
-from dicom_workflow.viz.radiographs import manifest_figure, sheet, upload_figure
+from dicom_workflow.viz.saliency import case_figure, right_and_wrong_figure, saliency_figure
+from dicom_workflow.viz.sample_browser import SampleBrowser
 from dicom_workflow.viz.samples import Sample, has_disagreement, sample_figure, samples_figure
 from dicom_workflow.viz.style import Picture, save
+from dicom_workflow.viz.thresholds import operating_points_figure, readers_figure
+from dicom_workflow.viz.training import training_figure
 
 __all__ = [
     "LiveFigure",

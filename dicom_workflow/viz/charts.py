@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from dicom_workflow.manifest import SPLITS
-from dicom_workflow.records import LabelState
+from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.viz.style import (
     BLACK,
     BLUE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dicom_workflow.records import LabelState
+from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.viz.samples import SampleType, has_disagreement, labels_of
 
 

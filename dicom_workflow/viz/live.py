@@ -17,11 +17,11 @@ from typing import Any, Protocol, Self
 from matplotlib.figure import Figure
 
 from dicom_workflow.viz.charts import labeling_progress
-from dicom_workflow.viz.progress import training_figure
+from dicom_workflow.viz.training import training_figure
 
 
 class Counters(Protocol):
-    """What a poll of a labeling job says: `dicom_workflow.labeling.job.JobState` has it."""
+    """What a poll of a labeling job says: `dicom_workflow.labeling.jobs.JobState` has it."""
 
     @property
     def labeled(self) -> int: ...

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dicom_workflow.archive import pixels
+from dicom_workflow.dicom import pixels
 from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, Picture, plain, rounded, show_radiograph
 
 _LIKELIEST = 4

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from dicom_workflow.records import Answer, LabelState, Region
+from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.viz.style import (
     GREY,
     INK,

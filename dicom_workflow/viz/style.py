@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dicom_workflow.records import LABELS
+from dicom_workflow.formats.labels import LABELS
 from dicom_workflow.storage import Storage
 
 # Okabe and Ito's palette, which readers with any colour vision tell apart.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from fixtures_reader import Reader
-from fixtures_worker import PageHost, hosting
+from support.browser_reader import Reader
+from support.worker_page import PageHost, hosting
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_browser import shoot
-from fixtures_worker import PageHost, answered, chest_film
+from support.browser import shoot
+from support.worker_page import PageHost, answered, chest_film
 from test_reading import ABSENT, EARLIER
 
 pytestmark = pytest.mark.browser

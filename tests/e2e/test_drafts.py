@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_browser import ARGUMENTS, chromium_path, shoot
-from fixtures_reader import Reader
-from fixtures_worker import PageHost, chest_film
+from support.browser import ARGUMENTS, chromium_path, shoot
+from support.browser_reader import Reader
+from support.worker_page import PageHost, chest_film
 from test_reading import act
 
 pytestmark = pytest.mark.browser

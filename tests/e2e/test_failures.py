@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fixtures_browser import ARGUMENTS, chromium_path, shoot
-from fixtures_reader import NO_WEBGL, Reader
-from fixtures_worker import CROSS_ORIGIN_POLICY, PageHost, chest_film
 from pydicom.uid import JPEGLSLossless
+from support.browser import ARGUMENTS, chromium_path, shoot
+from support.browser_reader import NO_WEBGL, Reader
+from support.worker_page import CROSS_ORIGIN_POLICY, PageHost, chest_film
 
 pytestmark = pytest.mark.browser
 

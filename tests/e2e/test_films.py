@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_groundtruth import PASSWORDS, Service, job_request, make_images, output_lines, running
-from fixtures_reader import Reader
-from fixtures_worker import PageHost, chest_film
 from numpy.typing import NDArray
 from PIL import Image
+from support.browser_reader import Reader
+from support.groundtruth import PASSWORDS, Service, job_request, make_images, output_lines, running
+from support.worker_page import PageHost, chest_film
 
-from dicom_workflow import manifest
-from dicom_workflow.archive.pixels import read_dataset, to_display
-from dicom_workflow.records import LABELS, LabelState
+from dicom_workflow.dicom.pixels import read_dataset, to_display
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.formats.labels import LABELS
 from dicom_workflow.storage import to_uri
 
 pytestmark = pytest.mark.browser
@@ -99,7 +100,7 @@ def service(tmp_path: Path, films: dict[str, Path]) -> Iterator[Service]:
         copy = workspace / "images" / f"{digest}.dcm"
         copy.write_bytes(path.read_bytes())
         entries.append({"source-ref": to_uri(copy), "labels": list(LABELS)})
-    manifest.write(to_uri(workspace / "input.manifest"), entries)
+    manifests.write(to_uri(workspace / "input.manifest"), entries)
     with running(workspace) as started:
         started.make_team()
         started.client().create_labeling_job(**job_request(workspace, workers=1, TaskTimeLimitInSeconds=3600))

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_reader import NO_WEBGL
-from fixtures_worker import Fiducial, PageHost, answered, fiducial_film
 from numpy.typing import NDArray
 from scipy import ndimage
+from support.browser_reader import NO_WEBGL
+from support.worker_page import Fiducial, PageHost, answered, fiducial_film
 
-from dicom_workflow.records import LABELS
+from dicom_workflow.formats.labels import LABELS
 
 pytestmark = pytest.mark.browser
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fixtures_browser import shoot
-from fixtures_worker import CROSS_ORIGIN_POLICY, PageHost, chest_film
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from support.browser import shoot
+from support.worker_page import CROSS_ORIGIN_POLICY, PageHost, chest_film
 
 pytestmark = pytest.mark.browser
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from fixtures_browser import shoot
-from fixtures_reader import Reader
-from fixtures_worker import PageHost, answered
 from PIL import Image
+from support.browser import shoot
+from support.browser_reader import Reader
+from support.worker_page import PageHost, answered
 
-from dicom_workflow.archive.synthetic import Phantoms, make_dataset
-from dicom_workflow.records import LABELS
+from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.synthetic.dataset import Phantoms, make_dataset
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 

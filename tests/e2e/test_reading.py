@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_browser import shoot
-from fixtures_worker import PageHost, answered, chest_film
+from support.browser import shoot
+from support.worker_page import PageHost, answered, chest_film
 
-from dicom_workflow.records import LABELS, LabelState
+from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.formats.labels import LABELS
 
 pytestmark = pytest.mark.browser
 

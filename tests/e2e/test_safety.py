@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures_groundtruth import PASSWORDS, job_request, make_images, output_lines, running
-from fixtures_worker import PageHost, answered, chest_film
+from support.groundtruth import PASSWORDS, job_request, make_images, output_lines, running
+from support.worker_page import PageHost, answered, chest_film
 
-from dicom_workflow import manifest
+from dicom_workflow.formats import manifests
 
 pytestmark = pytest.mark.browser
 
@@ -134,7 +134,7 @@ def test_payloads_of_a_job_add_nothing_to_the_pages_of_the_labeling_service(
         task = {"labels": [f"Edema {text}", text, "No Finding"], "instructions": text, "definitions": {text: text}}
         suggestions = {"mode": "shown", "model": text, "probabilities": {text: 0.5}, "regions": [box]}
         entries.append({"source-ref": uri, **task, "suggestions": suggestions})
-    manifest.write(images.manifest_uri, entries)
+    manifests.write(images.manifest_uri, entries)
     reader = make_reader()
     page = reader.page
     page.add_init_script(TRAP)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fixtures_reader import NO_WEBGL
-from fixtures_worker import PageHost, chest, dicom
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
+from support.browser_reader import NO_WEBGL
+from support.worker_page import PageHost, chest, dicom
 
 pytestmark = pytest.mark.browser
 

@@ -22,7 +22,8 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
-from dicom_workflow.learning import bundle, runner
+from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.training import script_run
 
 SETTINGS = {
     "size_px": 32,
@@ -80,12 +81,13 @@ def loaded_script() -> ModuleType:
     """Import the training script and everything that it imports when it trains."""
     import torch
 
-    from dicom_workflow.archive import pixels  # noqa: F401
-    from dicom_workflow.learning import folds, network, outcome, tracking, training_set, weights  # noqa: F401
+    from dicom_workflow.dicom import pixels  # noqa: F401
+    from dicom_workflow.learning.data import training_set  # noqa: F401
+    from dicom_workflow.learning.model import network
 
     torch.set_num_threads(1)
     network.build(("a",))
-    specification = importlib.util.spec_from_file_location("monai_dicom", runner.SCRIPT)
+    specification = importlib.util.spec_from_file_location("monai_dicom", script_run.SCRIPT)
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fixtures_learning import write_channel
+from support.learning import write_channel
 
 KILLS, MANY_KILLS = 4, 20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fixtures_groundtruth import (
+from support.groundtruth import (
     Visitor,
     job_request,
     label,

@@ -3,5 +3,5 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { validatorSource } from './validator-source.js';
 
 const file = (name) => new URL(name, import.meta.url);
-const schema = JSON.parse(readFileSync(file('../../dicom_workflow/labeling/worker_templates/answer.schema.json'), 'utf8'));
+const schema = JSON.parse(readFileSync(file('../../dicom_workflow/formats/schemas/answer.schema.json'), 'utf8'));
 writeFileSync(file('../src/answer/validator.generated.js'), validatorSource(schema));

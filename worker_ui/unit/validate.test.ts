@@ -1,7 +1,7 @@
 import Ajv from 'ajv';
 import { describe, expect, it } from 'vitest';
 
-import schema from '../../dicom_workflow/labeling/worker_templates/answer.schema.json';
+import schema from '../../dicom_workflow/formats/schemas/answer.schema.json';
 // @ts-expect-error a build script has no types
 import { validatorSource } from '../build/validator-source.js';
 import { complaintOf, faultOf } from '../src/answer/validate';

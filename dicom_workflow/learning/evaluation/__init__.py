@@ -9,7 +9,6 @@ is part of a model and stands beside this package in `learning.calibration`.
 Nothing here imports torch: notebooks and figures read a run's results in a second.
 """
 
-from dicom_workflow.learning.evaluation.cases import OUTCOMES, Case, choose_cases
 from dicom_workflow.learning.evaluation.comparison import Comparison, compare, compare_predictions, delong
 from dicom_workflow.learning.evaluation.curves import (
     Band,
@@ -19,8 +18,9 @@ from dicom_workflow.learning.evaluation.curves import (
     precision_recall_band,
     roc_band,
 )
+from dicom_workflow.learning.evaluation.example_cases import OUTCOMES, Case, choose_cases
 from dicom_workflow.learning.evaluation.predictions import Predictions, read_predictions
-from dicom_workflow.learning.evaluation.readers import against_readers, read_readers
+from dicom_workflow.learning.evaluation.reader_comparison import against_readers, read_readers
 from dicom_workflow.learning.evaluation.reliability import brier, expected_calibration_error, reliability_bins
 from dicom_workflow.learning.evaluation.report import EVALUATION_SCHEMA, RESAMPLES, evaluate, summarize
 from dicom_workflow.learning.evaluation.subgroups import by_subgroup, read_groups

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dicom_workflow import manifest
 from dicom_workflow.errors import LearningError
-from dicom_workflow.records import LabelState
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.storage import to_uri
 
 _TARGETS = {str(LabelState.POSITIVE): 1.0, str(LabelState.NEGATIVE): 0.0}
@@ -48,7 +48,7 @@ def read_predictions(path: str | Path) -> Predictions:
     LearningError
         A line lacks a probability or disagrees on the labels, or an image stands there twice.
     """
-    lines = [line.data for line in manifest.read(to_uri(path), check=manifest.any_object, limits=False)]
+    lines = [line.data for line in manifests.read(to_uri(path), check=manifests.any_object, limits=False)]
     first = lines[0].get("probabilities")
     labels = tuple(first) if isinstance(first, dict) else ()
     identifiers = [str(line.get("source") or line.get("image") or "") for line in lines]

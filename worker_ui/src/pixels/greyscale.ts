@@ -1,5 +1,5 @@
 /**
- * The grey-scale pipeline, the same as `dicom_workflow.archive.pixels.to_display`:
+ * The grey-scale pipeline, the same as `dicom_workflow.dicom.pixels.to_display`:
  *
  * stored value -> padding mask -> Modality LUT or rescale -> VOI LUT or window -> inversion -> display.
  *

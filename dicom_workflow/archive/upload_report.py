@@ -1,0 +1,151 @@
+"""What became of the files of a batch: one outcome for each, and the reports that count them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dicom_workflow.formats.instances import Instance
+
+if TYPE_CHECKING:
+    import pandas
+
+READ_BACK = "read-back"
+"""The level of verification: every file was read back whole from the archive and compared byte by byte."""
+
+
+class Outcome(StrEnum):
+    """What became of one file."""
+
+    STORED = "stored"
+    ALREADY_THERE = "already there"
+    DUPLICATE = "duplicate"
+    """The same bytes came earlier in this batch."""
+    CONFLICT = "conflict"
+    """The archive, or an earlier file of this batch, has other bytes under the same identity; nothing was overwritten."""
+    REFUSED = "refused"
+    """It is not fit to be sent, or the archive cannot read it."""
+    FAILED = "failed"
+    """It could not be sent or not be verified; try again."""
+    RETRIEVED = "retrieved"
+
+
+VERIFIED = (Outcome.STORED, Outcome.ALREADY_THERE)
+ARRIVED = (*VERIFIED, Outcome.DUPLICATE)
+"""The file's bytes are in the archive; those of a duplicate came with the file before it."""
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """One file of a batch. `instance` is set when the archive's copy was verified, `archive_md5` when it is another."""
+
+    path: str
+    outcome: Outcome
+    reason: str = ""
+    instance: Instance | None = None
+    archive_md5: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object without the empty fields."""
+        data = {"path": self.path, "outcome": str(self.outcome), "reason": self.reason, "archive_md5": self.archive_md5}
+        instance = {"instance": self.instance.to_json()} if self.instance else {}
+        return {**{name: value for name, value in data.items() if value}, **instance}
+
+
+@dataclass(frozen=True)
+class UploadReport:
+    """What became of every file of an upload, in the order of the files."""
+
+    outcomes: tuple[FileOutcome, ...]
+    archive: str
+    seconds: float
+    verification: str = READ_BACK
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Outcome → number of files; they add up to the number of files given."""
+        found = Counter(item.outcome for item in self.outcomes)
+        return {str(outcome): found[outcome] for outcome in Outcome if found[outcome]}
+
+    @property
+    def instances(self) -> tuple[Instance, ...]:
+        """The verified instances, each once, with MD5 and size."""
+        return tuple(item.instance for item in self.outcomes if item.instance and item.outcome in VERIFIED)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the verified instances."""
+        return sum(instance.size_bytes for instance in self.instances)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is in the archive."""
+        return all(item.outcome in ARRIVED for item in self.outcomes)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures of a summary."""
+        counts = Counter(item.outcome for item in self.outcomes)
+        return {
+            "instances_uploaded": counts[Outcome.STORED] + counts[Outcome.ALREADY_THERE],
+            "instances_verified": len(self.instances),
+            "files": len(self.outcomes),
+            **{f"files_{str(name).replace(' ', '_')}": counts[name] for name in Outcome if name is not Outcome.RETRIEVED},
+            "bytes_verified": self.size_bytes,
+            "seconds": round(self.seconds, 3),
+            "verification": self.verification,
+        }
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a table of all files: path, outcome, reason, id, MD5, size in bytes."""
+        return _frame(self.outcomes)
+
+    def problems(self) -> pandas.DataFrame:
+        """Return the table of the files that did not arrive, with the reasons."""
+        return _frame([item for item in self.outcomes if item.outcome not in ARRIVED])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as one JSON object."""
+        return {
+            "archive": self.archive,
+            "verification": self.verification,
+            "seconds": round(self.seconds, 3),
+            "counts": self.counts,
+            "files": [item.to_json() for item in self.outcomes],
+        }
+
+
+@dataclass(frozen=True)
+class RetrieveReport:
+    """What became of every instance asked for; `paths` holds the files that are right, by Orthanc instance id."""
+
+    outcomes: tuple[FileOutcome, ...]
+    paths: Mapping[str, Path]
+    refused: Mapping[str, str]
+    """Orthanc instance id → why there is no file."""
+    seconds: float
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Outcome → number of instances."""
+        return dict(Counter(str(item.outcome) for item in self.outcomes))
+
+
+def _frame(outcomes: Sequence[FileOutcome]) -> pandas.DataFrame:
+    import pandas as pd
+
+    rows = [
+        {
+            "path": item.path,
+            "outcome": str(item.outcome),
+            "reason": item.reason,
+            "orthanc_instance_id": item.instance.orthanc_instance_id if item.instance else "",
+            "md5": item.instance.md5 if item.instance else "",
+            "size_bytes": item.instance.size_bytes if item.instance else 0,
+        }
+        for item in outcomes
+    ]
+    return pd.DataFrame(rows, columns=["path", "outcome", "reason", "orthanc_instance_id", "md5", "size_bytes"])

@@ -1,0 +1,38 @@
+"""What leaves this machine: Lambda packages, staged training source, training jobs, and models that answer.
+
+Which modules travel is read from the code itself: everything of this package that an entry point imports, directly or not,
+also inside functions. So a package holds what it needs and nothing else, and cannot be forgotten when an import is added.
+"""
+
+from dicom_workflow.aws.batch_transforms import BatchRequest, TransformJob, batch_transform, read_batch
+from dicom_workflow.aws.endpoints import Endpoint, EndpointRequest, delete_endpoint, deploy_endpoint, invoke_endpoint
+from dicom_workflow.aws.lambdas import LAMBDA_HANDLER, LAMBDA_KINDS, build_lambda_zip
+from dicom_workflow.aws.packaging import modules_of, stage_image, stage_source, stage_twin
+from dicom_workflow.aws.training_jobs import TRAINING_FRAMEWORK, TrainingJob, TrainingRequest, submit_training
+from dicom_workflow.learning.inference.local_server import LocalServer, serve_local, unpack_model
+
+__all__ = [
+    "LAMBDA_HANDLER",
+    "LAMBDA_KINDS",
+    "TRAINING_FRAMEWORK",
+    "BatchRequest",
+    "Endpoint",
+    "EndpointRequest",
+    "LocalServer",
+    "TrainingJob",
+    "TrainingRequest",
+    "TransformJob",
+    "batch_transform",
+    "build_lambda_zip",
+    "delete_endpoint",
+    "deploy_endpoint",
+    "invoke_endpoint",
+    "modules_of",
+    "read_batch",
+    "serve_local",
+    "stage_image",
+    "stage_source",
+    "stage_twin",
+    "submit_training",
+    "unpack_model",
+]

@@ -1,0 +1,156 @@
+"""The folder that a training job or a container image is made of: ``source/`` and the modules of this package it needs."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import dicom_workflow
+from dicom_workflow.errors import DeployError
+from dicom_workflow.formats.answers import SCHEMA_FILE
+from dicom_workflow.learning.training.script_run import SCRIPT
+
+PACKAGE = Path(dicom_workflow.__file__).resolve().parent
+SOURCE = SCRIPT.parent
+TWIN = PACKAGE.parent / "docker" / "twin"
+TWIN_DATA = ("groundtruth/portal/static", "labeling/worker_templates")
+"""Folders of the package that the labeling service serves files from."""
+
+
+def modules_of(entries: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the modules of this package that some files need, sorted, relative to the folder that holds the package.
+
+    Imports inside functions and the ``__init__`` of each package on the way count too.
+    """
+    return modules_named(name for entry in entries for name in _imports(entry))
+
+
+def modules_named(names: Iterable[str]) -> tuple[Path, ...]:
+    """Return the modules behind dotted names and all that they need, as `modules_of` does."""
+    found: set[Path] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        for path in _files_of(name):
+            if path not in found:
+                found.add(path)
+                waiting += _imports(path)
+    return tuple(sorted(path.relative_to(PACKAGE.parent) for path in found))
+
+
+def _imports(path: Path) -> tuple[str, ...]:
+    return _imports_of(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _imports_of(path: Path, written_ns: int) -> tuple[str, ...]:
+    """Kept for as long as the file is as it was: a deployment asks for most of the package several times."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(name for name in names if name.split(".")[0] == PACKAGE.name)
+
+
+def _files_of(name: str) -> list[Path]:
+    """The module of a dotted name and the ``__init__`` of the packages above it; a name inside a module gives nothing."""
+    parts = name.split(".")[1:]
+    files = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
+    if parts:
+        files.append(PACKAGE.joinpath(*parts[:-1], f"{parts[-1]}.py"))
+    return [path for path in files if path.is_file()]
+
+
+def stage_source(folder: str | Path, *, requirements: Iterable[str] = ()) -> Path:
+    """Fill an empty folder with what a training container runs, and return it.
+
+    It holds the files of ``source/`` and, beside them, the modules of this package that they need: SageMaker's SDK sends one
+    folder and has no place for further packages.
+
+    Parameters
+    ----------
+    folder : path
+    requirements : iterable of str
+        Further lines for ``requirements.txt``: packages that only some runs need.
+
+    Raises
+    ------
+    DeployError
+        The folder is not empty, or there is no ``source/`` beside the package.
+    """
+    if not SCRIPT.is_file():
+        raise DeployError(f"expected the training script at {SCRIPT}, found none. Run from a checkout of the project.")
+    target = _empty_folder(folder)
+    entries = sorted(SOURCE.glob("*.py"))
+    for path in entries:
+        shutil.copyfile(path, target / path.name)
+    needed = (SOURCE / "requirements.txt").read_text(encoding="utf-8")
+    (target / "requirements.txt").write_text(needed + "".join(f"{line}\n" for line in requirements), encoding="utf-8")
+    modules = modules_of(entries)
+    # A channel's lines hold the readers' answers, and `answers` reads its schema from a file that no import names.
+    data = [Path(PACKAGE.name, SCHEMA_FILE)] if Path(PACKAGE.name, "answers.py") in modules else []
+    _copy([*modules, *data], target)
+    return target
+
+
+def stage_image(folder: str | Path) -> Path:
+    """Fill an empty folder with the build context of our inference container, and return it.
+
+    ``docker build FOLDER`` makes the image: staged source, its requirements and a Dockerfile; no model, no data, no secret.
+
+    Raises
+    ------
+    DeployError
+        As `stage_source`.
+    """
+    target = stage_source(folder)
+    shutil.copyfile(SOURCE / "requirements.lock", target / "requirements.lock")
+    _copy_dockerfile(SOURCE, target)
+    return target
+
+
+def stage_twin(folder: str | Path) -> Path:
+    """Fill an empty folder with the build context of the self-hosted labeling service, and return it.
+
+    ``docker build FOLDER`` makes the image: the modules the service needs, its pages, its pinned requirements and a Dockerfile;
+    no journal, no images, no secret.
+
+    Raises
+    ------
+    DeployError
+        The folder is not empty, or there is no ``docker/twin`` beside the package.
+    """
+    if not (TWIN / "Dockerfile").is_file():
+        raise DeployError(f"expected the image's Dockerfile in {TWIN}, found none. Run from a checkout of the project.")
+    target = _empty_folder(folder)
+    data = [path.relative_to(PACKAGE.parent) for name in TWIN_DATA for path in sorted((PACKAGE / name).iterdir())]
+    entry = PACKAGE / "groundtruth" / "__main__.py"
+    modules = [*modules_of([entry]), entry.relative_to(PACKAGE.parent)]
+    _copy([*modules, *data, (TWIN / "requirements.txt").relative_to(PACKAGE.parent)], target)
+    _copy_dockerfile(TWIN, target)
+    return target
+
+
+def _empty_folder(folder: str | Path) -> Path:
+    target = Path(folder)
+    if target.exists() and any(target.iterdir()):
+        raise DeployError(f"expected an empty folder to stage into, got {target} with files in it.")
+    target.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _copy(paths: Iterable[Path], target: Path) -> None:
+    """Copy files of the checkout to the same places below a folder."""
+    for path in paths:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PACKAGE.parent / path, target / path)
+
+
+def _copy_dockerfile(source: Path, target: Path) -> None:
+    shutil.copyfile(source / "Dockerfile", target / "Dockerfile")
+    shutil.copyfile(source / "Dockerfile.dockerignore", target / ".dockerignore")

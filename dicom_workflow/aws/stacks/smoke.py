@@ -1,0 +1,246 @@
+"""What is looked at after a stack stands: not whether CloudFormation says so, but whether it does what it is for.
+
+Each check is ``ok``, ``failed``, or ``not reachable from here``: an archive in private subnets answers nobody outside them, and
+that is no fault of it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.stacks.stack_state import StackState, plain
+from dicom_workflow.formats.answers import Answer, LabelState
+
+OK, FAILED, UNREACHABLE = "ok", "failed", "not reachable from here"
+
+SAMPLE_LINE = {"source": "-".join(["0123abcd"] * 5), "labels": "Edema,No Finding"}
+"""A manifest line that names no image there is: the functions are asked what they make of it, nothing is read."""
+
+SAMPLE_BATCH = [
+    {
+        "datasetObjectId": "0",
+        "annotations": [
+            {
+                "workerId": "smoke-check",
+                "annotationData": {"content": json.dumps(Answer({"Edema": LabelState.POSITIVE}).to_json())},
+            }
+        ],
+    }
+]
+"""What Ground Truth hands to the post-annotation function, with one answer of nobody about nothing."""
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one check found."""
+
+    stack: str
+    what: str
+    outcome: str
+    detail: str = ""
+
+    def row(self) -> tuple[str, ...]:
+        return (self.stack, self.what, self.outcome, self.detail)
+
+
+Found = Iterator[tuple[str, str, str]]
+"""What was looked at, the outcome, a detail."""
+
+
+def check(cloud: Cloud, stack: str, state: StackState, *, ca_bundle: str = "") -> list[Result]:
+    """Return what the checks of one stack found.
+
+    Parameters
+    ----------
+    cloud : Cloud
+    stack : str
+    state : StackState
+    ca_bundle : str, optional
+        File of the certificate authorities to trust for load balancers; the system's when empty.
+    """
+    look = _Look(cloud, state, ca_bundle)
+    makers: Mapping[str, tuple[Callable[[], Found], ...]] = {
+        "foundation": (look.buckets, look.key),
+        "network": (look.endpoints,),
+        "archive": (look.buckets, look.database, look.archive),
+        "labeling": (look.buckets, look.functions, look.team, look.portal),
+        "training": (look.buckets, look.model),
+        "notebook": (look.notebook,),
+    }
+    results: list[Result] = []
+    for make in makers.get(stack, ()):
+        results += _results(stack, make)
+    return results
+
+
+def _results(stack: str, make: Callable[[], Found]) -> Iterator[Result]:
+    """A check that cannot be made is one that failed, with what AWS said."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        for what, outcome, detail in make():
+            yield Result(stack, plain(what), outcome, plain(detail))
+    except (ClientError, BotoCoreError) as error:
+        yield Result(stack, f"checking {make.__name__}", FAILED, plain(error))
+
+
+class _Look:
+    def __init__(self, cloud: Cloud, state: StackState, ca_bundle: str) -> None:
+        self.cloud, self.state, self.ca_bundle = cloud, state, ca_bundle
+
+    def _of_type(self, kind: str) -> list[str]:
+        return [
+            item["PhysicalResourceId"]
+            for item in self.cloud.resources(self.state.name)
+            if item["ResourceType"] == kind and item.get("PhysicalResourceId")
+        ]
+
+    def buckets(self) -> Found:
+        s3 = self.cloud.client("s3")
+        for bucket in self._of_type("AWS::S3::Bucket"):
+            block = _answer(s3.get_public_access_block, Bucket=bucket).get("PublicAccessBlockConfiguration", {})
+            open_ways = [name for name in _BLOCKS if block.get(name) is not True]
+            yield f"bucket {bucket} is closed to the public", _outcome(not open_ways), ", ".join(open_ways)
+            policy = json.loads(_answer(s3.get_bucket_policy, Bucket=bucket).get("Policy", "{}"))
+            yield f"bucket {bucket} refuses plain HTTP", _outcome(refuses_plain_http(policy)), ""
+
+    def key(self) -> Found:
+        arn = self.state.outputs.get("KeyArn", "")
+        if arn:
+            turns = self.cloud.client("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
+            yield "the key is renewed every year", _outcome(turns), ""
+
+    def endpoints(self) -> Found:
+        names = self._of_type("AWS::EC2::VPCEndpoint")
+        if names:
+            said = self.cloud.client("ec2").describe_vpc_endpoints(VpcEndpointIds=names)["VpcEndpoints"]
+            waiting = [item["VpcEndpointId"] for item in said if item["State"].lower() != "available"]
+            yield f"{len(names)} ways to AWS's services are open", _outcome(not waiting), ", ".join(waiting)
+
+    def database(self) -> Found:
+        for name in self._of_type("AWS::RDS::DBCluster"):
+            [said] = self.cloud.client("rds").describe_db_clusters(DBClusterIdentifier=name)["DBClusters"]
+            good = said["Status"] == "available" and said.get("StorageEncrypted")
+            yield f"database {name} is available and encrypted", _outcome(good), said["Status"]
+
+    def archive(self) -> Found:
+        url, secret = self.state.outputs.get("OrthancUrl"), self.state.outputs.get("OrthancSecretArn")
+        if not url or not secret:
+            return
+        yield from self._answers(f"{url}/system", None, 401, "the archive refuses who has no password")
+        said = json.loads(self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
+        yield from self._answers(f"{url}/system", (said["username"], said["password"]), 200, "the archive answers who has one")
+
+    def portal(self) -> Found:
+        url = self.state.outputs.get("GroundTruthUrl", "")
+        if url.startswith("http"):
+            yield from self._answers(f"{url}/health", None, 200, "the labeling portal answers")
+
+    def functions(self) -> Found:
+        outputs, client = self.state.outputs, self.cloud.client("lambda")
+        job = f"arn:aws:sagemaker:{self.cloud.region}:111122223333:labeling-job/smoke"
+        if "PreAnnotationArn" in outputs:
+            event = {"version": "2018-10-16", "labelingJobArn": job, "dataObject": SAMPLE_LINE}
+            said = _invoke(client, outputs["PreAnnotationArn"], event)
+            made = isinstance(said, dict) and said.get("taskInput", {}).get("labels") == ["Edema", "No Finding"]
+            yield "the pre-annotation function makes a task", _outcome(made), "" if made else str(said)[:200]
+        if "PostAnnotationArn" in outputs:
+            made, detail = self._consolidated(client, outputs["PostAnnotationArn"], job)
+            yield "the post-annotation function consolidates answers", _outcome(made), detail
+
+    def _consolidated(self, client: Any, arn: str, job: str) -> tuple[bool, str]:
+        """Have the function read a recorded batch of nobody's answers from the bucket of its jobs."""
+        bucket, key = self.state.outputs.get("LabelingBucket", ""), f"jobs/smoke/{uuid.uuid4().hex}.json"
+        s3 = self.cloud.client("s3")
+        s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(SAMPLE_BATCH).encode(), ContentType="application/json")
+        try:
+            uri = f"s3://{bucket}/{key}"
+            role = self.state.outputs.get("LabelingRoleArn", "")
+            event = {"version": "2018-10-16", "labelingJobArn": job, "labelAttributeName": "findings", "roleArn": role}
+            said = _invoke(client, arn, {**event, "payload": {"s3Uri": uri}})
+        finally:
+            s3.delete_object(Bucket=bucket, Key=key)
+        try:
+            state = said[0]["consolidatedAnnotation"]["content"]["findings"]["labels"]["Edema"]["state"]
+        except (LookupError, TypeError):
+            return False, str(said)[:200]
+        return state == "positive", f"Edema is {state}"
+
+    def team(self) -> Found:
+        arn = self.state.outputs.get("WorkteamArn", "")
+        if arn:
+            said = self.cloud.client("sagemaker").describe_workteam(WorkteamName=arn.rpartition("/")[2])["Workteam"]
+            yield "the work team exists", _outcome(said["WorkteamArn"] == arn), said.get("SubDomain", "")
+
+    def model(self) -> Found:
+        name = self.state.outputs.get("EndpointName", "")
+        if name:
+            status = self.cloud.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
+            # In service means that the container answered /ping; SageMaker asks it again every few seconds.
+            yield f"endpoint {name} answers", _outcome(status == "InService"), status
+
+    def notebook(self) -> Found:
+        for arn in self._of_type("AWS::SageMaker::NotebookInstance"):
+            said = self.cloud.client("sagemaker").describe_notebook_instance(NotebookInstanceName=arn.rpartition("/")[2])
+            status = said["NotebookInstanceStatus"]
+            yield "the notebook instance runs", _outcome(status in ("InService", "Pending", "Stopped")), status
+
+    def _answers(self, url: str, who: tuple[str, str] | None, expected: int, what: str) -> Found:
+        import requests
+
+        try:
+            said = requests.get(url, auth=who, timeout=TIMEOUT_SECONDS, verify=self.ca_bundle or True, allow_redirects=False)
+        except requests.exceptions.SSLError as error:
+            yield what, FAILED, f"TLS: {error}"
+        except requests.RequestException as error:
+            yield what, UNREACHABLE, type(error).__name__
+        else:
+            yield what, _outcome(said.status_code == expected), f"HTTP {said.status_code}"
+
+
+_NOT_SET = ("NoSuchPublicAccessBlockConfiguration", "NoSuchBucketPolicy")
+_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+def refuses_plain_http(policy: Mapping[str, Any]) -> bool:
+    """Say whether a bucket policy denies everything to everybody who comes without TLS."""
+    for statement in policy.get("Statement", ()):
+        condition = statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
+        everybody = statement.get("Principal") in ("*", {"AWS": "*"})
+        actions = statement.get("Action")
+        everything = "s3:*" in ([actions] if isinstance(actions, str) else actions or ())
+        if statement.get("Effect") == "Deny" and everybody and everything and str(condition).lower() in ("false", "['false']"):
+            return True
+    return False
+
+
+def _outcome(good: Any) -> str:
+    return OK if good else FAILED
+
+
+def _answer(call: Callable[..., Any], **arguments: Any) -> Any:
+    """What AWS answers, or nothing where it says that there is no such configuration."""
+    from botocore.exceptions import ClientError
+
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code", "") in _NOT_SET:
+            return {}
+        raise
+
+
+def _invoke(client: Any, arn: str, event: Mapping[str, Any]) -> Any:
+    said = client.invoke(FunctionName=arn, Payload=json.dumps(event).encode())
+    payload = said["Payload"].read()
+    try:
+        return json.loads(payload)
+    except ValueError:
+        return {"errorType": "Runtime.NoJson", "errorMessage": payload[:200].decode(errors="replace")}

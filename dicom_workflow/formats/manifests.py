@@ -1,0 +1,350 @@
+"""Manifests: JSON Lines files that say which objects there are, what to call them, and what was said of them.
+
+An *input manifest* goes into a labeling job, an *output manifest* comes out of it, an *augmented manifest* carries everything a
+training run needs. All three have the same shape and are read and written here, as streams, whatever their size.
+
+References
+----------
+SageMaker developer guide, "Use an Input Manifest File" (limits), "Output Data" (what a job adds).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from dicom_workflow.errors import ManifestError, RecordError
+from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.storage import Storage
+
+MAX_LINE_CHARACTERS = 100_000
+MAX_ATTRIBUTE_CHARACTERS = 20_000
+MAX_OUTPUT_CHARACTERS = 20_000_000
+"""What a line may have that no job is to take: with nine answers full of outlines it is far longer than an input line."""
+class Line(NamedTuple):
+    """One line of a manifest: its 1-based number and its JSON object."""
+
+    number: int
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What `validate` found: how many lines there are, and what is wrong with some of them."""
+
+    uri: str
+    lines: int
+    labels: tuple[str, ...]
+    """The label list of the lines that carry one, in the order first met."""
+    errors: tuple[ManifestError, ...]
+    """At most `max_errors` of them."""
+    refused: int
+
+    @property
+    def accepted(self) -> int:
+        """How many lines hold what they should."""
+        return self.lines - self.refused
+
+
+def source_of(data: Mapping[str, Any]) -> str:
+    """Return what a line points at: its `source` (an Orthanc instance id or text), else its `source-ref` (a URI)."""
+    return str(data.get("source") or data.get("source-ref") or "")
+
+
+def by_source(instances: Iterable[Instance]) -> dict[str, Instance]:
+    """Return the instances by what a line may point at them with: the Orthanc instance id, and the URI of a copy."""
+    return {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
+
+
+def check_entry(data: object, text_characters: int | None = None, *, limits: bool = True) -> dict[str, Any]:
+    """Return the object of one line when it keeps the contract of an input manifest.
+
+    Parameters
+    ----------
+    data : object
+        The decoded JSON value.
+    text_characters : int, optional
+        Length of the line as written; measured when not given.
+    limits : bool
+        Hold the line to the lengths that a labeling job takes, too; what a job wrote may be longer.
+
+    Raises
+    ------
+    RecordError
+        Not an object; neither `source` nor `source-ref`; a key that begins with ``$``; a bad label list; a line of more
+        than 100,000 or an attribute of more than 20,000 characters.
+    """
+    if not isinstance(data, dict):
+        raise RecordError(f"expected a JSON object, got {type(data).__name__}.")
+    source, reference = data.get("source"), data.get("source-ref")
+    if source is None and reference is None:
+        keys = sorted(data)[:8]
+        raise RecordError(f"expected 'source-ref' or 'source', got keys {keys}. Write manifests with manifest.write().")
+    for name, value in (("source", source), ("source-ref", reference)):
+        if value is not None and (not isinstance(value, str) or not value):
+            raise RecordError(f"expected '{name}' as a text that is not empty, got {type(value).__name__}.")
+    if reference is not None and not reference.startswith(("s3://", "file://")):
+        raise RecordError(f"expected 'source-ref' as an s3:// or file:// URI, got {reference[:60]!r}.")
+    if "labels" in data:
+        parse_label_list(data["labels"])
+    if strange := next((name for name in data if name.startswith("$")), ""):
+        raise RecordError(f"expected attribute names that do not begin with '$', got {strange[:60]!r}.")
+    if not limits:
+        return data
+    length = text_characters if text_characters is not None else len(json.dumps(data, ensure_ascii=False))
+    if length > MAX_LINE_CHARACTERS:
+        raise RecordError(f"expected at most {MAX_LINE_CHARACTERS:,} characters, got {length:,}.")
+    for name, value in data.items():
+        # A short line cannot hold a long attribute, so most lines are never measured.
+        if length > MAX_ATTRIBUTE_CHARACTERS and len(_attribute_text(value)) > MAX_ATTRIBUTE_CHARACTERS:
+            raise RecordError(f"expected at most {MAX_ATTRIBUTE_CHARACTERS:,} characters in an attribute, {name!r} has more.")
+    return data
+
+
+def read(
+    uri: str,
+    *,
+    storage: Storage | None = None,
+    on_error: Callable[[ManifestError], None] | None = None,
+    check: Callable[[object, int], dict[str, Any]] | None = None,
+    limits: bool = True,
+) -> Iterator[Line]:
+    """Yield the lines of a manifest, one at a time.
+
+    Parameters
+    ----------
+    uri : str
+        file:// or s3:// URI of a JSON Lines file, UTF-8, lines ended by ``\\n`` or ``\\r\\n``; empty lines are passed over.
+    storage : Storage, optional
+        Where to read; local files and AWS's own S3 when not given.
+    on_error : callable, optional
+        Called with each broken line, which is then left out. When not given the first broken line raises.
+    check : callable
+        What a line must keep; `check_entry` when not given, `any_object` for other JSON Lines files.
+    limits : bool
+        Hold lines to the lengths that a labeling job takes; False for what a job wrote.
+
+    Yields
+    ------
+    Line
+        The 1-based line number and the JSON object.
+
+    Raises
+    ------
+    ManifestError
+        A line is broken and `on_error` was not given, or the manifest has no line at all.
+    """
+    number = seen = 0
+    most = MAX_LINE_CHARACTERS if limits else MAX_OUTPUT_CHARACTERS
+    keeps = check or partial(check_entry, limits=limits)
+    with (storage or Storage()).open(uri) as stream:
+        # A character takes at most four bytes; the limit keeps a file without line ends out of memory.
+        while raw := stream.readline(4 * most + 2):
+            number += 1
+            try:
+                if len(raw) > 4 * most and not raw.endswith(b"\n"):
+                    _skip_line(stream)
+                    raise RecordError(f"expected at most {most:,} characters in a line, got more.")
+                line = _decode(raw, keeps)
+            except RecordError as error:
+                problem = ManifestError(uri, number, str(error))
+                if on_error is None:
+                    raise problem from None
+                on_error(problem)
+                seen += 1
+                continue
+            if line is not None:
+                seen += 1
+                yield Line(number, line)
+    if not seen:
+        raise ManifestError(uri, None, "expected one JSON object per line, got an empty file.")
+
+
+def any_object(data: object, text_characters: int) -> dict[str, Any]:
+    """Return any JSON object as it is: the check for JSON Lines files that are not input manifests."""
+    if not isinstance(data, dict):
+        raise RecordError(f"expected a JSON object, got {type(data).__name__}.")
+    return data
+
+
+def write(
+    uri: str,
+    entries: Iterable[Mapping[str, Any]],
+    *,
+    storage: Storage | None = None,
+    check: bool = True,
+    limits: bool = True,
+) -> int:
+    """Write a manifest in one step and return how many lines it has.
+
+    Parameters
+    ----------
+    uri : str
+        Where; an older manifest there is replaced only when the new one is whole.
+    entries : iterable of mappings
+        Streamed; only one is in memory at a time.
+    check : bool
+        Hold each entry to the contract of an input manifest.
+    limits : bool
+        Hold it to the lengths that a labeling job takes, too; False for a manifest that no job is to read.
+
+    Raises
+    ------
+    ManifestError
+        An entry breaks the contract; nothing was written, and the message names the line it would have been.
+    """
+    count = 0
+    with (storage or Storage()).writer(uri) as stream:
+        for count, entry in enumerate(entries, start=1):
+            try:
+                text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
+                if check:
+                    check_entry(dict(entry), len(text), limits=limits)
+            except (RecordError, TypeError, ValueError, RecursionError) as error:
+                raise ManifestError(uri, count, f"{str(error).removesuffix('.')}. Nothing was written.") from None
+            stream.write(_encoded(text, entry) + b"\n")
+        if not count:
+            raise ManifestError(uri, None, "expected at least one entry, got none. Nothing was written.")
+    return count
+
+
+def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
+    """Read a whole manifest and say what is wrong with it, line by line.
+
+    Beyond what `read` checks, the same source twice and a label list that differs from the first one are errors.
+    """
+    errors: list[ManifestError] = []
+    labels: tuple[str, ...] = ()
+    accepted = refused = 0
+    for found in _judged(uri, storage):
+        if isinstance(found, ManifestError):
+            refused += 1
+            if len(errors) < max_errors:
+                errors.append(found)
+        else:
+            accepted += 1
+            labels = labels or (parse_label_list(found["labels"]) if "labels" in found else ())
+    return Validation(uri=uri, lines=accepted + refused, labels=labels, errors=tuple(errors), refused=refused)
+
+
+def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
+    """Copy the good lines of a manifest to another place, and return what `validate` says of the whole.
+
+    A labeling job fails as a whole for one broken line; with its good lines alone, the rest goes through.
+
+    Raises
+    ------
+    ManifestError
+        Not one line is good; the message is that of the first.
+    """
+    validation = validate(uri, storage=storage, max_errors=max_errors)
+    if not validation.accepted:
+        raise validation.errors[0]
+    write(target_uri, (found for found in _judged(uri, storage) if not isinstance(found, ManifestError)), storage=storage)
+    return validation
+
+
+def _judged(uri: str, storage: Storage | None) -> Iterator[dict[str, Any] | ManifestError]:
+    """Each line of a manifest, or what is wrong with it."""
+    broken: list[ManifestError] = []
+    first_seen: dict[bytes, int] = {}
+    labels: tuple[str, ...] = ()
+    for number, data in read(uri, storage=storage, on_error=broken.append):
+        yield from broken
+        broken.clear()
+        # Sixteen bytes of a hash instead of the text: 400,000 long URIs stay within a few tens of megabytes.
+        key = hashlib.blake2b(source_of(data).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        here = parse_label_list(data["labels"]) if "labels" in data else labels
+        labels = labels or here
+        if key in first_seen:
+            yield ManifestError(uri, number, f"expected each source once, this one stands in line {first_seen[key]} already.")
+        elif set(here) != set(labels):
+            yield ManifestError(uri, number, f"expected the labels of the lines before, got {', '.join(here)[:200]}.")
+        else:
+            yield data
+        first_seen.setdefault(key, number)
+    yield from broken
+
+
+def entries_for(instances: Iterable[Instance], labels: Sequence[str], *, by: str = "source") -> Iterator[dict[str, Any]]:
+    """Yield an input manifest entry for each instance of an archive.
+
+    The entry names the object and the labels to choose from, and nothing of the patient: a manifest travels to Lambda functions
+    and workers. `dicom_workflow.labeling.output` joins the patient back by the source.
+
+    Parameters
+    ----------
+    instances : iterable of Instance
+        In the order the manifest is to have.
+    labels : sequence of str
+        The label list, written into every line.
+    by : {'source', 'source-ref'}
+        Point at the archive (`source`: the Orthanc instance id) or at the copy in object storage (`source-ref`: its URI).
+    """
+    checked = list(parse_label_list(list(labels)))
+    for instance in instances:
+        if by == "source-ref" and not instance.uri:
+            identifier = instance.orthanc_instance_id
+            raise RecordError(f"expected a copy of {identifier} in object storage, its 'uri' is empty. Use by='source'.")
+        yield {by: instance.uri if by == "source-ref" else instance.orthanc_instance_id, "labels": checked}
+
+
+def read_instances(uri: str, *, storage: Storage | None = None) -> list[Instance]:
+    """Return the instances of an ``instances.jsonl``.
+
+    Raises
+    ------
+    ManifestError
+        A line is not an instance.
+    """
+    instances = []
+    for line in read(uri, storage=storage, check=any_object):
+        try:
+            instances.append(Instance.parse(line.data))
+        except RecordError as error:
+            raise ManifestError(uri, line.number, str(error)) from None
+    return instances
+
+
+def _decode(raw: bytes, check: Callable[[object, int], dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        text = raw.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise RecordError(f"expected UTF-8 text, got byte {raw[error.start]:#04x} at {error.start}.") from None
+    if not text:
+        return None
+    try:
+        data = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise RecordError("expected JSON of sane depth, got it nested too deep to read.") from None
+    except json.JSONDecodeError as error:
+        raise RecordError(f"expected one whole JSON object, got broken JSON: {error.msg} at character {error.colno}.") from None
+    except ValueError as error:
+        raise RecordError(f"expected one whole JSON object, got broken JSON: {error}.") from None
+    return check(data, len(text))
+
+
+def _encoded(text: str, entry: Mapping[str, Any]) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        # Half of a surrogate pair, which JSON can hold and UTF-8 cannot: escaped, it comes back as it was.
+        return json.dumps(entry).encode("ascii")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _skip_line(stream: Any) -> None:
+    while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _attribute_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

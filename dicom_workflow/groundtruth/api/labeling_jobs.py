@@ -1,0 +1,190 @@
+"""Labeling jobs as SageMaker's interface shows them: create, describe, list, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dicom_workflow.groundtruth import output
+from dicom_workflow.groundtruth.access import Access
+from dicom_workflow.groundtruth.accounts import ACCOUNT_ID
+from dicom_workflow.groundtruth.api import workteams
+from dicom_workflow.groundtruth.api.paging import page
+from dicom_workflow.groundtruth.api.sigv4 import ApiError
+from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.rows import Job
+
+PRE_FUNCTION = "SageMaker-dicom-workflow-pre"
+POST_FUNCTION = "SageMaker-dicom-workflow-post"
+MAX_TASK_SECONDS = 28_800
+MAX_LIFETIME_SECONDS = 2_592_000
+MAX_JOBS_IN_PROGRESS = 20
+SHOWN = (
+    "LabelAttributeName",
+    "InputConfig",
+    "OutputConfig",
+    "RoleArn",
+    "LabelCategoryConfigS3Uri",
+    "StoppingConditions",
+    "HumanTaskConfig",
+    "Tags",
+)
+"""What DescribeLabelingJob gives back of the request as it came."""
+
+
+class Jobs:
+    """The four operations of labeling jobs.
+
+    Parameters
+    ----------
+    wake : callable
+        Tells the engine that there is something to do.
+    """
+
+    def __init__(self, store: Store, access: Access, region: str, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._access = access
+        self._region = region
+        self._wake = wake
+
+    def create(self, request: dict[str, Any], host: str) -> dict[str, Any]:
+        """CreateLabelingJob."""
+        self._check(request)
+        arn = f"arn:aws:sagemaker:{self._region}:{ACCOUNT_ID}:labeling-job/{request['LabelingJobName'].lower()}"
+        if len(self._store.jobs("Initializing", "InProgress", "Stopping")) >= MAX_JOBS_IN_PROGRESS:
+            raise ApiError("ResourceLimitExceeded", f"expected at most {MAX_JOBS_IN_PROGRESS} labeling jobs at one time.")
+        if self._store.add_job({**request, "LabelingJobArn": arn}) is None:
+            name = request["LabelingJobName"]
+            raise ApiError("ResourceInUse", f"Labeling job name must be unique: there is a job {name!r} already, case ignored.")
+        self._wake()
+        return {"LabelingJobArn": arn}
+
+    def describe(self, request: dict[str, Any], host: str) -> dict[str, Any]:
+        """DescribeLabelingJob."""
+        job = self._job(request)
+        given = {key: job.request[key] for key in SHOWN if key in job.request}
+        return {**self._summary(job), "JobReferenceCode": job.reference, **given}
+
+    def list(self, request: dict[str, Any], host: str) -> dict[str, Any]:
+        """ListLabelingJobs."""
+        found = [job for job in self._store.jobs() if _matches(job, request)]
+        keys: dict[str, Callable[[Job], Any]] = {
+            "Name": lambda job: job.name,
+            "Status": lambda job: job.status,
+            "CreationTime": lambda job: job.created,
+        }
+        found.sort(key=keys[request.get("SortBy", "CreationTime")], reverse=request.get("SortOrder") == "Descending")
+        shown, more = page(found, request)
+        summaries = []
+        for job in shown:
+            functions = {"PreHumanTaskLambdaArn": job.human.get("PreHumanTaskLambdaArn")}
+            functions.update(job.human.get("AnnotationConsolidationConfig") or {})
+            summary = {**self._summary(job), "WorkteamArn": job.human["WorkteamArn"], "InputConfig": job.request["InputConfig"]}
+            summaries.append({**summary, **{key: value for key, value in functions.items() if value}})
+        return {"LabelingJobSummaryList": summaries, **more}
+
+    def stop(self, request: dict[str, Any], host: str) -> dict[str, Any]:
+        """StopLabelingJob: what was answered is consolidated and written, the rest stays unlabeled."""
+        job = self._job(request)
+        moved = self._store.set_status(job.name, "Stopping", only_from=("Initializing", "InProgress", "Stopping"))
+        if not moved:
+            state = f"The labeling job {job.name!r} is {self._job(request).status}"
+            raise ApiError("ValidationException", f"{state}; only one in progress can be stopped.")
+        self._wake()
+        return {}
+
+    def _job(self, request: Mapping[str, Any]) -> Job:
+        job = self._store.job(request["LabelingJobName"])
+        if job is None:
+            raise ApiError("ResourceNotFound", f"Labeling job {request['LabelingJobName']!r} does not exist.")
+        return job
+
+    def _summary(self, job: Job) -> dict[str, Any]:
+        counts = self._store.counts(job.name) if job.objects else {}
+        labeled = counts.get("labeled", 0) + counts.get("answered", 0)
+        failed, present = counts.get("failed", 0), counts.get("present", 0)
+        summary: dict[str, Any] = {
+            "LabelingJobName": job.name,
+            "LabelingJobArn": job.request["LabelingJobArn"],
+            "LabelingJobStatus": job.status,
+            "CreationTime": job.created,
+            "LastModifiedTime": job.modified,
+            "LabelCounters": {
+                "TotalLabeled": labeled + present,
+                "HumanLabeled": labeled,
+                "MachineLabeled": 0,
+                "FailedNonRetryableError": failed,
+                "Unlabeled": sum(counts.values()) - labeled - present - failed,
+            },
+        }
+        if job.failure_reason:
+            summary["FailureReason"] = job.failure_reason
+        if job.status in ("Completed", "Stopped", "Failed") and job.objects:
+            summary["LabelingJobOutput"] = {"OutputDatasetS3Uri": output.manifest_uri(job)}
+        return summary
+
+    def _check(self, request: Mapping[str, Any]) -> None:
+        """What the documentation says beyond the service model, and what this service has not got."""
+        attribute, human = request["LabelAttributeName"], request["HumanTaskConfig"]
+        source = request["InputConfig"]["DataSource"]
+        problems = []
+        if attribute in ("source", "source-ref") or attribute.endswith(("-metadata", "-ref")):
+            expected = "expected neither 'source' nor 'source-ref' nor an ending '-metadata' or '-ref'"
+            problems.append(f"LabelAttributeName: {expected}, got {attribute!r}")
+        if "S3DataSource" not in source or "SnsDataSource" in source:
+            problems.append("InputConfig.DataSource: expected S3DataSource alone; streaming jobs are not served here")
+        if "LabelingJobAlgorithmsConfig" in request:
+            problems.append("LabelingJobAlgorithmsConfig: automated labeling is not served here")
+        if not human["UiConfig"].get("UiTemplateS3Uri"):
+            problems.append("HumanTaskConfig.UiConfig: expected UiTemplateS3Uri")
+        if human["TaskTimeLimitInSeconds"] > MAX_TASK_SECONDS:
+            problems.append(f"TaskTimeLimitInSeconds: expected at most {MAX_TASK_SECONDS} for a custom task")
+        if human.get("TaskAvailabilityLifetimeInSeconds", 60) > MAX_LIFETIME_SECONDS:
+            problems.append(f"TaskAvailabilityLifetimeInSeconds: expected at most {MAX_LIFETIME_SECONDS} (30 days)")
+        problems.extend(_function_problems(human))
+        if problems:
+            raise ApiError("ValidationException", f"{'; '.join(problems)}.")
+        self._check_team(human["WorkteamArn"])
+        self._access.check(source["S3DataSource"]["ManifestS3Uri"])
+        self._access.check(human["UiConfig"]["UiTemplateS3Uri"])
+        self._access.check(request["OutputConfig"]["S3OutputPath"])
+        if categories := request.get("LabelCategoryConfigS3Uri"):
+            self._access.check(categories)
+
+    def _check_team(self, arn: str) -> None:
+        name = arn.rsplit("/", 1)[1]
+        if arn.lower() != workteams.arn_of(name, self._region).lower() or workteams.find(self._store, name) is None:
+            raise ApiError("ValidationException", f"The work team {arn!r} does not exist here. Make it with create_workteam.")
+
+
+def _function_problems(human: Mapping[str, Any]) -> list[str]:
+    pre = human.get("PreHumanTaskLambdaArn")
+    post = (human.get("AnnotationConsolidationConfig") or {}).get("AnnotationConsolidationLambdaArn")
+    problems = []
+    for parameter, arn, expected in (
+        ("PreHumanTaskLambdaArn", pre, PRE_FUNCTION),
+        ("AnnotationConsolidationLambdaArn", post, POST_FUNCTION),
+    ):
+        name = arn.partition(":function:")[2].partition(":")[0] if arn else expected
+        if name != expected:
+            problems.append(
+                f"{parameter}: the functions here are {PRE_FUNCTION} (pre-annotation) and {POST_FUNCTION} (consolidation), "
+                f"expected …:function:{expected}, got {arn!r}"
+            )
+    return problems
+
+
+def _matches(job: Job, request: Mapping[str, Any]) -> bool:
+    after, before = (request.get("CreationTimeAfter"), request.get("CreationTimeBefore"))
+    changed_after, changed_before = (request.get("LastModifiedTimeAfter"), request.get("LastModifiedTimeBefore"))
+    try:
+        return (
+            (after is None or job.created > float(after))
+            and (before is None or job.created < float(before))
+            and (changed_after is None or job.modified > float(changed_after))
+            and (changed_before is None or job.modified < float(changed_before))
+            and request.get("NameContains", "").lower() in job.name.lower()
+            and request.get("StatusEquals", job.status) == job.status
+        )
+    except ValueError:
+        raise ApiError("SerializationException", "expected times as seconds since 1970.") from None

@@ -1,0 +1,329 @@
+"""Where workers label: sign in, see the jobs of their teams, get one task after the other, answer.
+
+Plain pages rendered here, one session cookie, a token in every form. A worker reaches the image of a task only while holding
+that task, and never learns where it came from.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+
+from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, SettingsError, StorageError, TemplateError
+from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME
+from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
+from dicom_workflow.groundtruth.engine import Engine
+from dicom_workflow.groundtruth.portal import pages
+from dicom_workflow.groundtruth.portal.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
+from dicom_workflow.groundtruth.portal.http import Refusal, form_of, html_response, local_path, posted, refuse
+from dicom_workflow.groundtruth.portal.image_cache import Images, image_uri, is_missing, second_image_uri
+from dicom_workflow.groundtruth.store.database import JournalUnavailableError
+from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.leases import Leases
+from dicom_workflow.groundtruth.store.rows import Job, Object, Task
+from dicom_workflow.labeling import page_assets
+
+COOKIE = "groundtruth_session"
+MAX_FORM_BYTES = 16_384
+IMAGE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+
+_log = logging.getLogger(__name__)
+
+
+class Portal:
+    """The pages over the journal."""
+
+    def __init__(self, store: Store, accounts: Accounts, engine: Engine, images: Images) -> None:
+        self._store = store
+        self._leases = Leases(store)
+        self._accounts = accounts
+        self._engine = engine
+        self._images = images
+        self._link_key = bytes.fromhex(store.meta("key"))
+
+    def add_to(self, app: FastAPI) -> None:
+        """Add the routes."""
+        app.add_exception_handler(Refusal, refuse)
+        app.add_exception_handler(JournalUnavailableError, refuse)
+        app.add_exception_handler(404, refuse)
+        for path, method in (
+            ("/", self.jobs),
+            ("/sign-in", self.sign_in_page),
+            ("/tasks/{task}", self.task),
+            ("/tasks/{task}/image", self.image),
+            ("/tasks/{task}/rendered.png", self.rendered),
+            ("/tasks/{task}/second", self.second),
+            ("/tasks/{task}/second-rendered.png", self.second_rendered),
+            ("/tasks/{task}/granted", self.granted),
+            ("/static/{name}", self.static),
+        ):
+            app.add_api_route(path, method, methods=["GET"], response_model=None)
+        for path, action, limit in (
+            ("/sign-in", self.sign_in, MAX_FORM_BYTES),
+            ("/sign-out", self.sign_out, MAX_FORM_BYTES),
+            ("/jobs/{job}/next", self.next_task, MAX_FORM_BYTES),
+            ("/tasks/{task}/decline", self.decline, MAX_FORM_BYTES),
+            ("/tasks/{task}/stop", self.stop_working, MAX_FORM_BYTES),
+            ("/tasks/{task}/answer", self.answer, MAX_ANSWER_BYTES),
+        ):
+            app.add_api_route(path, posted(action, limit), methods=["POST"], response_model=None)
+
+    # Signing in
+
+    def sign_in_page(self, request: Request) -> Response:
+        """The form."""
+        return html_response(pages.page("sign_in", "Sign in", next=local_path(request.query_params.get("next", ""))))
+
+    def sign_in(self, request: Request, body: bytes) -> Response:
+        """Begin a session."""
+        form = form_of(body)
+        name, following = form.get("name", ""), local_path(form.get("next", ""))
+        try:
+            token = self._accounts.sign_in(name, form.get("password", ""), request.client.host if request.client else "")
+        except ServiceError as error:
+            problem, status = str(error), 429
+        else:
+            if token is not None:
+                response = RedirectResponse(following or "/", 303)
+                secure = request.url.scheme == "https"
+                response.set_cookie(COOKIE, token, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path="/")
+                return response
+            problem, status = "Name and password do not belong together. Try again.", 403
+        return html_response(pages.page("sign_in", "Sign in", problem=problem, name=name[:64], next=following), status)
+
+    def sign_out(self, request: Request, body: bytes) -> Response:
+        """End the session."""
+        self._check_form(self._session(request), body)
+        self._accounts.sign_out(request.cookies.get(COOKIE, ""))
+        response = RedirectResponse("/sign-in", 303)
+        response.delete_cookie(COOKIE, path="/")
+        return response
+
+    # Jobs and tasks
+
+    def jobs(self, request: Request) -> Response:
+        """The list of a worker's jobs with their progress."""
+        session = self._session(request)
+        found = self._store.jobs(workteams=self._accounts.teams_of(session.worker_id))
+        shown = [self._shown(job, session) for job in reversed(found)]
+        notice = "That was the last image for now. Thank you." if "done" in request.query_params else None
+        values = {"jobs": shown, "notice": notice, "worker": session.name, "csrf": session.csrf}
+        return html_response(pages.page("jobs", "Your labeling jobs", **values))
+
+    def _shown(self, job: Job, session: Session) -> dict[str, Any]:
+        counts = self._store.counts(job.name) if job.objects else {}
+        busy = counts.get("pending", 0) + counts.get("open", 0)
+        free = job.status == "InProgress" and self._leases.is_free(job, session.worker_id)
+        hints = {
+            "Initializing": "This job is being prepared.",
+            "InProgress": "Nothing for you at the moment. More may come when the others are done.",
+            "Stopping": "This job is being stopped.",
+            "Stopped": "This job was stopped.",
+            "Failed": "This job ended with an error.",
+        }
+        return {
+            "name": job.name,
+            "title": job.human["TaskTitle"],
+            "description": job.human["TaskDescription"],
+            "status": job.status,
+            "free": free,
+            "hint": hints.get(job.status, "This job is complete."),
+            "total": job.objects,
+            "places": job.objects - counts.get("present", 0) - counts.get("passed", 0),
+            "done": job.objects - busy,
+            "own": self._leases.answered_by(job.name, session.worker_id),
+        }
+
+    def next_task(self, request: Request, body: bytes, job: str) -> Response:
+        """Hand out the next task of a job."""
+        session = self._session(request)
+        self._check_form(session, body)
+        return RedirectResponse(self._next_path(job, session), 303)
+
+    def _next_path(self, name: str, session: Session) -> str:
+        job = self._store.job(name)
+        if job is None or not self._on_team(job, session):
+            raise Refusal(404, "No such job", "There is no such job for you.")
+        task = self._leases.lease(job, session.worker_id) if job.status == "InProgress" else None
+        return f"/tasks/{task.task}" if task else "/?done"
+
+    def task(self, request: Request, task: str) -> Response:
+        """The page of one task: the job's template with this object in it."""
+        session = self._session(request)
+        held, job, found = self._held(session, task)
+        task_input = {**(found.task_input or {}), "renderedImage": f"/tasks/{held.task}/rendered.png"}
+        if second_image_uri(found.task_input):
+            task_input["renderedSecond"] = f"/tasks/{held.task}/second-rendered.png"
+        bar = {"task": held.task, "title": job.human["TaskTitle"], "csrf": session.csrf}
+        bar.update(number=found.number + 1, total=job.objects)
+        try:
+            html, policy = pages.task_page(
+                job.template or "",
+                task_input,
+                grant_read_access=lambda uri: self._grant(held, found, uri),
+                answer_url=f"/tasks/{held.task}/answer",
+                csrf=session.csrf,
+                draft_key=self._keyed(f"draft/{session.worker_id}/{job.reference}/{found.number}"),
+                bar=bar,
+            )
+        except TemplateError as error:
+            _log.error("job %s: the template cannot be rendered for object %d: %s", job.name, found.number, error)
+            raise Refusal(500, "This task cannot be shown", "Its page is broken. Tell whoever runs the job.") from None
+        return HTMLResponse(html, headers={"content-security-policy": policy})
+
+    def answer(self, request: Request, body: bytes, task: str) -> Response:
+        """Take the answer to a task. It is on disk when the reply goes out."""
+        session = self._session(request)
+        if not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), session.csrf.encode()):
+            raise Refusal(403, "Not sent from here", "expected the header X-CSRF-Token of the task page. Load the page again.")
+        try:
+            content = answer_content(body)
+        except BadAnswerError as error:
+            raise Refusal(400, "Not an answer", str(error)) from None
+        mine, job, _ = self._mine(session, task)
+        outcome, following = self._leases.accept(mine, job, content)
+        if following is None:
+            self._engine.wake()
+        if outcome == "closed":
+            raise Refusal(409, "Too late", "This image takes no more answers: the job is over or closed it.")
+        if outcome == "taken":
+            raise Refusal(409, "Too late", "The time for this image ran out and somebody else has taken it.")
+        path = f"/tasks/{following.task}" if following else "/?done"
+        return JSONResponse({"accepted": True, "repeated": outcome == "repeated", "next": path})
+
+    def decline(self, request: Request, body: bytes, task: str) -> Response:
+        """Skip an image for good, and go on."""
+        session = self._session(request)
+        self._check_form(session, body)
+        mine, job, _ = self._mine(session, task)
+        self._leases.give_back(mine, declined=True)
+        self._engine.wake()
+        return RedirectResponse(self._next_path(job.name, session), 303)
+
+    def stop_working(self, request: Request, body: bytes, task: str) -> Response:
+        """Put an image back."""
+        session = self._session(request)
+        self._check_form(session, body)
+        self._leases.give_back(self._mine(session, task)[0], declined=False)
+        return RedirectResponse("/", 303)
+
+    # Images
+
+    def image(self, request: Request, task: str) -> Response:
+        """The image of a task as it is stored."""
+        _, _, found = self._held(self._session(request), task)
+        return self._bytes(lambda: self._images.original(image_uri(found.line, found.task_input)))
+
+    def rendered(self, request: Request, task: str) -> Response:
+        """The image of a task as PNG."""
+        _, _, found = self._held(self._session(request), task)
+        return self._bytes(lambda: self._images.rendered(image_uri(found.line, found.task_input)))
+
+    def second(self, request: Request, task: str) -> Response:
+        """The second image of a task as it is stored."""
+        uri = self._second(request, task)
+        return self._bytes(lambda: self._images.original(uri))
+
+    def second_rendered(self, request: Request, task: str) -> Response:
+        """The second image of a task as PNG."""
+        uri = self._second(request, task)
+        return self._bytes(lambda: self._images.rendered(uri))
+
+    def _second(self, request: Request, task: str) -> str:
+        _, _, found = self._held(self._session(request), task)
+        uri = second_image_uri(found.task_input)
+        if not uri:
+            raise Refusal(404, "No image", "This task has one image only.")
+        return uri
+
+    def granted(self, request: Request, task: str) -> Response:
+        """Another object that the template of this task asked for: an image, or the page's own script or style."""
+        held, _, _ = self._held(self._session(request), task)
+        uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
+        if not hmac.compare_digest(self._signature(held, uri).encode(), signature.encode()):
+            raise Refusal(403, "Not granted", "This address was not given out for this task.")
+        name = uri.rpartition("/")[2]
+        return self._bytes(lambda: self._images.asset(uri, name) if page_assets.is_name(name) else self._images.original(uri))
+
+    def _grant(self, task: Task, found: Object, uri: str) -> str:
+        if uri == image_uri(found.line, found.task_input):
+            return f"/tasks/{task.task}/image"
+        if uri == second_image_uri(found.task_input):
+            return f"/tasks/{task.task}/second"
+        if uri.startswith(ARCHIVE_SCHEME):
+            raise TemplateError("grant_read_access: expected an instance of the archive that the manifest line names.")
+        self._images.check(uri)
+        return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
+
+    def _signature(self, task: Task, uri: str) -> str:
+        return self._keyed(f"grant/{task.task}/{uri}")
+
+    def _keyed(self, text: str) -> str:
+        return hmac.new(self._link_key, text.encode("utf-8", "replace"), "sha256").hexdigest()
+
+    def _bytes(self, fetch: Callable[[], tuple[bytes, str]]) -> Response:
+        try:
+            data, kind = fetch()
+        except (ArchiveError, SettingsError, StorageError) as error:
+            if is_missing(error):
+                raise Refusal(404, "No image", "The image of this task is not there. Skip it, and say so.") from None
+            _log.warning("an image could not be fetched: %s", type(error).__name__)
+            raise Refusal(502, "No image now", "The image cannot be reached at the moment. Try again in a minute.") from None
+        except DicomError:
+            raise Refusal(415, "Not displayable", "The image of this task cannot be displayed. Skip it.") from None
+        headers = {"content-security-policy": IMAGE_POLICY, "cache-control": "private, no-store"}
+        return Response(data, media_type=kind, headers=headers)
+
+    def static(self, request: Request, name: str) -> Response:
+        """The style sheet, the crowd script, and the script and style of the radiograph page."""
+        if not pages.is_static(name):
+            raise Refusal(404, "Not found", "There is nothing at this address.")
+        headers = {"cache-control": page_assets.KEEP_FOR_EVER, "vary": "accept-encoding"}
+        kind = page_assets.media_type(name)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(pages.static(name), media_type=kind, headers=headers)
+        return Response(pages.static_zipped(name), media_type=kind, headers={**headers, "content-encoding": "gzip"})
+
+    # Who may what
+
+    def _session(self, request: Request) -> Session:
+        token = request.cookies.get(COOKIE)
+        session = self._accounts.session(token) if token else None
+        if session is None:
+            raise Refusal(401, "Sign in", "Your session has ended.")
+        return session
+
+    @staticmethod
+    def _check_form(session: Session, body: bytes) -> None:
+        if not hmac.compare_digest(form_of(body).get("csrf", "").encode(), session.csrf.encode()):
+            raise Refusal(403, "Not sent from here", "This form did not come from a page of this service. Go back.")
+
+    def _on_team(self, job: Job, session: Session) -> bool:
+        return job.workteam.lower() in (team.lower() for team in self._accounts.teams_of(session.worker_id))
+
+    def _mine(self, session: Session, task: str) -> tuple[Task, Job, Object]:
+        """A task of this worker, in whatever state; other people's tasks do not exist."""
+        found = self._leases.task(task)
+        if found is None or found.worker_id != session.worker_id:
+            raise Refusal(404, "No such task", "There is no such task for you.")
+        job, item = self._store.job(found.job), self._store.object(found.job, found.number)
+        if job is None or item is None or not self._on_team(job, session):
+            raise Refusal(404, "No such task", "There is no such task for you.")
+        return found, job, item
+
+    def _held(self, session: Session, task: str) -> tuple[Task, Job, Object]:
+        """A task this worker has in hand now."""
+        mine, job, item = self._mine(session, task)
+        if mine.state == "answered":
+            raise Refusal(410, "Already answered", "You have answered this image. Your answer is safe.")
+        in_hand = mine.state == "held" and mine.expires > self._store.clock()
+        if not in_hand or item.state != "open" or job.status != "InProgress":
+            text = "This image was put back: the time ran out, you skipped it, or the job is over."
+            raise Refusal(410, "No longer yours", text)
+        return mine, job, item

@@ -1,0 +1,270 @@
+"""The journal of the labeling service: a database that knows every job, object, lease and accepted answer.
+
+An answer is acknowledged only after its transaction is durable, so neither a killed process nor a lost plug takes it back. A
+lease may be lost without harm and is written with less ceremony.
+
+States of an object: ``pending`` (not handed out yet) → ``open`` (with the workers) → ``answered`` (all its answers are in) →
+``labeled`` or ``failed``. ``present`` lines brought their label along, ``passed`` lines need no worker.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from dicom_workflow.errors import ServiceError
+from dicom_workflow.groundtruth.store import tables
+from dicom_workflow.groundtruth.store.database import Database, JournalUnavailableError, OutcomeUnknownError, Session
+from dicom_workflow.groundtruth.store.rows import Batch, GivenAnswer, Job, Object, job_of, object_of
+
+PAGE_ROWS = 1000
+"""How many objects are read at once: a job has up to a hundred thousand."""
+
+ACTIVE = ("Initializing", "InProgress", "Stopping")
+
+
+T = TypeVar("T")
+
+
+class Store:
+    """The journal.
+
+    Parameters
+    ----------
+    db : Database
+        Where it is kept; used as it is for reading.
+    clock : callable
+        Seconds since 1970.
+    new_id : callable
+        Makes an id of a task or a job that cannot be guessed.
+
+    Raises
+    ------
+    ServiceError
+        The journal was made by another version.
+    """
+
+    def __init__(
+        self, db: Database, *, clock: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
+    ) -> None:
+        self.db = db
+        self.clock = clock
+        self.new_id = new_id
+        with self.write() as session:
+            for statement in tables.statements():
+                session.execute(statement)
+            for key, value in (("schema", str(tables.SCHEMA_VERSION)), ("key", secrets.token_hex(32))):
+                session.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", (key, value))
+        if (found := self.meta("schema")) != str(tables.SCHEMA_VERSION):
+            expected = f"expected journal version {tables.SCHEMA_VERSION}, got {found}"
+            raise ServiceError(f"{db.name}: {expected}. Use another workspace or database.")
+
+    def write(self, *, durable: bool = True) -> AbstractContextManager[Session]:
+        """One transaction. With `durable`, what it wrote outlives a crash when the block ends."""
+        return self.db.write(durable=durable)
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Do one durable transaction and return its result, also when the connection ends inside it.
+
+        Parameters
+        ----------
+        work : callable
+            Called again when nobody knows whether its first transaction was committed. So it looks, by a key that only this
+            request can have written, whether that is there already.
+
+        Raises
+        ------
+        JournalUnavailableError
+            The database does not answer; nothing was written.
+        OutcomeUnknownError
+            It did not answer the second time either: the same request finds out later what was written.
+        """
+        try:
+            with self.write() as session:
+                return work(session)
+        except OutcomeUnknownError as unknown:
+            try:
+                with self.write() as session:
+                    return work(session)
+            except JournalUnavailableError as error:
+                raise unknown from error
+
+    def close(self) -> None:
+        """Let go of what this thread holds."""
+        self.db.close()
+
+    def meta(self, key: str) -> str:
+        """Return a value of the journal itself: `schema`, or `key`, the secret that signs links of this workspace."""
+        return self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()["value"]
+
+    # Jobs
+
+    def add_job(self, request: Mapping[str, Any]) -> Job | None:
+        """Keep a new job, or return None when there is one of that name, whatever its case."""
+        name, reference, now = request["LabelingJobName"], self.new_id(), self.clock()
+
+        def add(db: Session) -> bool:
+            db.execute(
+                "INSERT INTO jobs (name, reference, request, status, created, modified) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (name, reference, json.dumps(request), "Initializing", now, now),
+            )
+            return db.execute("SELECT reference FROM jobs WHERE name = ?", (name,)).fetchone()["reference"] == reference
+
+        return self.job(name) if self.transact(add) else None
+
+    def job(self, name: str) -> Job | None:
+        """Return a job by its name."""
+        row = self.db.execute("SELECT * FROM jobs WHERE name = ?", (name,)).fetchone()
+        return job_of(row) if row else None
+
+    def jobs(self, *statuses: str, workteams: Iterable[str] | None = None) -> list[Job]:
+        """Return the jobs in the order they were made, all or those of some statuses and work teams."""
+        rows = [job_of(row) for row in self.db.execute("SELECT * FROM jobs ORDER BY created, name")]
+        teams = None if workteams is None else {team.lower() for team in workteams}
+        return [
+            job for job in rows if (not statuses or job.status in statuses) and (teams is None or job.workteam.lower() in teams)
+        ]
+
+    def set_status(self, name: str, status: str, *, failure_reason: str = "", only_from: tuple[str, ...] = ACTIVE) -> bool:
+        """Move a job to a status unless it is in none of `only_from`; say whether it moved."""
+        with self.write() as db:
+            marks = ", ".join("?" * len(only_from))
+            return bool(
+                db.execute(
+                    f"UPDATE jobs SET status = ?, failure_reason = ?, modified = ? WHERE name = ? AND status IN ({marks})",  # noqa: S608
+                    (status, failure_reason[:1024], self.clock(), name, *only_from),
+                ).rowcount
+            )
+
+    def set_loaded(
+        self, name: str, objects: Iterable[tuple[Mapping[str, Any], str]], *, template: str, categories: tuple[str, ...] | None
+    ) -> int:
+        """Keep the lines of a job, each with its first state, and let it begin."""
+        count = 0
+        with self.write() as db:
+            db.execute("DELETE FROM objects WHERE job = ?", (name,))  # what an interrupted start left
+        # In portions, because the lines may come slowly from far away and answers to other jobs must not wait for them.
+        numbered = enumerate(objects)
+        while portion := list(itertools.islice(numbered, 1000)):
+            rows = [(name, number, json.dumps(line), state) for number, (line, state) in portion]
+            with self.write(durable=False) as db:
+                db.executemany("INSERT INTO objects (job, number, line, state) VALUES (?, ?, ?, ?)", rows)
+            count += len(rows)
+        with self.write() as db:
+            db.execute(
+                "UPDATE jobs SET objects = ?, template = ?, categories = ?, modified = ?,"
+                " status = CASE status WHEN 'Initializing' THEN 'InProgress' ELSE status END WHERE name = ?",
+                (count, template, json.dumps(categories) if categories else None, self.clock(), name),
+            )
+        return count
+
+    def counts(self, name: str) -> dict[str, int]:
+        """Return how many objects of a job are in each state."""
+        rows = self.db.execute("SELECT state, count(*) AS count FROM objects WHERE job = ? GROUP BY state", (name,))
+        return {row["state"]: row["count"] for row in rows}
+
+    def objects(
+        self, name: str, *, state: str = "", iteration: int | None = None, limit: int | None = None
+    ) -> Iterator[Object]:
+        """Yield objects of a job in manifest order."""
+        wanted = {"job": name, **({"state": state} if state else {}), **({} if iteration is None else {"iteration": iteration})}
+        conditions = " AND ".join(f"{column} = :{column}" for column in wanted)
+        after, left = -1, limit
+        while left is None or left > 0:
+            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
+            rows = self.db.execute(
+                f"SELECT * FROM objects WHERE {conditions} AND number > :after ORDER BY number LIMIT :size",  # noqa: S608
+                {**wanted, "after": after, "size": size},
+            )
+            yield from map(object_of, rows)
+            if len(rows) < size:
+                return
+            after, left = rows[-1]["number"], None if left is None else left - size
+
+    def object(self, name: str, number: int) -> Object | None:
+        """Return one object of a job."""
+        row = self.db.execute("SELECT * FROM objects WHERE job = ? AND number = ?", (name, number)).fetchone()
+        return object_of(row) if row else None
+
+    # Batches
+
+    def last_batch(self, name: str) -> Batch | None:
+        """Return the batch that was opened last."""
+        row = self.db.execute(
+            "SELECT iteration, opened, closed, state FROM batches WHERE job = ? ORDER BY iteration DESC LIMIT 1", (name,)
+        ).fetchone()
+        return Batch(**row) if row else None
+
+    def open_batch(self, name: str, iteration: int, prepared: Iterable[tuple[int, str, Mapping[str, Any] | None, str]]) -> None:
+        """Hand out a batch: number, state, task input and reason of each object."""
+        now = self.clock()
+        with self.write() as db:
+            db.execute("INSERT INTO batches VALUES (?, ?, ?, NULL, 'open')", (name, iteration, now))
+            db.executemany(
+                "UPDATE objects SET state = ?, task_input = ?, reason = ?, iteration = ?, closed = ?"
+                " WHERE job = ? AND number = ?",
+                [
+                    (state, json.dumps(task_input), reason or None, iteration, now, name, number)
+                    for number, state, task_input, reason in prepared
+                ],
+            )
+
+    def begin_closing(self, name: str, iteration: int) -> None:
+        """Fix the moment a batch was closed: from now on it takes no answer, and its files have their names."""
+        with self.write() as db:
+            db.execute(
+                "UPDATE batches SET state = 'closing', closed = ? WHERE job = ? AND iteration = ? AND state = 'open'",
+                (self.clock(), name, iteration),
+            )
+            # Whoever still holds an object of this batch cannot answer it any more.
+            db.execute(
+                "UPDATE objects SET state = 'answered' WHERE job = ? AND iteration = ? AND state = 'open'", (name, iteration)
+            )
+
+    def finish_batch(self, name: str, batch: Batch, results: Iterable[tuple[int, str, Any, str | None, str | None]]) -> None:
+        """Keep what became of the objects of a batch: number, state, label, URI of the answers, reason."""
+        with self.write() as db:
+            db.executemany(
+                "UPDATE objects SET state = ?, label = ?, response_uri = ?, reason = ?, closed = ?"
+                " WHERE job = ? AND number = ?",
+                [
+                    (state, json.dumps(label), response_uri, reason, batch.closed, name, number)
+                    for number, state, label, response_uri, reason in results
+                ],
+            )
+            db.execute("UPDATE batches SET state = 'done' WHERE job = ? AND iteration = ?", (name, batch.iteration))
+
+    def answers(self, name: str, iteration: int) -> dict[int, list[GivenAnswer]]:
+        """Return the answers of a batch by object, sorted by worker, so that the order of arrival leaves no trace."""
+        rows = self.db.execute(
+            "SELECT a.number, a.worker_id, a.content, a.accepted, a.submitted FROM answers a JOIN objects o"
+            " ON o.job = a.job AND o.number = a.number WHERE a.job = ? AND o.iteration = ?",
+            (name, iteration),
+        )
+        found: dict[int, list[GivenAnswer]] = {}
+        # Sorted here, because every database has an order of texts of its own.
+        for given in sorted((GivenAnswer(**row) for row in rows), key=lambda given: (given.number, given.worker_id)):
+            found.setdefault(given.number, []).append(given)
+        return found
+
+    def exhausted(self, job: Job) -> bool:
+        """Say whether every open object has been dealt with by as many workers as asked for, and nobody else is on the team.
+
+        That happens when workers decline: no further answer can come, and waiting for the lifetime would be in vain.
+        """
+        row = self.db.execute(
+            """SELECT 1 FROM objects o WHERE o.job = :job AND o.state = 'open' AND (
+                 (SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number
+                  AND t.state IN ('answered', 'declined')) < :places
+                 OR EXISTS (SELECT 1 FROM members m WHERE m.workteam = :team AND NOT EXISTS (
+                   SELECT 1 FROM tasks t WHERE t.job = o.job AND t.number = o.number AND t.worker_id = m.worker_id
+                   AND t.state IN ('answered', 'declined')))) LIMIT 1""",
+            {"job": job.name, "places": job.workers_per_object, "team": job.workteam},
+        ).fetchone()
+        return row is None

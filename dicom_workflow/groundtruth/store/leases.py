@@ -1,0 +1,125 @@
+"""Which worker has which object in hand, for how long, and whether an answer still counts."""
+
+from __future__ import annotations
+
+from dicom_workflow.groundtruth.store.database import Database, Session
+from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.rows import Job, Task
+
+# A place is taken by a lease that has not run out and by an accepted answer.
+_TAKEN = """(SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number
+             AND (t.state = 'answered' OR (t.state = 'held' AND t.expires > :now)))"""
+# Counted, because PostgreSQL would turn NOT EXISTS into a join that compares every object with every task of the worker.
+_FREE_FOR_WORKER = f"""
+    SELECT o.number FROM objects o WHERE o.job = :job AND o.state = 'open'
+    AND (SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number AND t.worker_id = :worker
+         AND t.state IN ('answered', 'declined')) = 0
+    AND {_TAKEN} < :places ORDER BY o.number LIMIT 1"""  # noqa: S608  (no text of a request is in here)
+
+
+class Leases:
+    """Hands objects to workers and takes their answers, over the journal."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def task(self, task: str) -> Task | None:
+        """Return a task by its id."""
+        row = self._store.db.execute("SELECT * FROM tasks WHERE task = ?", (task,)).fetchone()
+        return Task(**row) if row else None
+
+    def is_free(self, job: Job, worker_id: str) -> bool:
+        """Say whether there is an object for this worker now."""
+        values = {"job": job.name, "worker": worker_id, "places": job.workers_per_object, "now": self._store.clock()}
+        held = self._held(self._store.db, job.name, worker_id)
+        return bool(held) or self._store.db.execute(_FREE_FOR_WORKER, values).fetchone() is not None
+
+    def lease(self, job: Job, worker_id: str) -> Task | None:
+        """Hand the next object to a worker: the one in hand already, else the first in manifest order with a free place."""
+        with self._store.write(durable=False) as db:
+            return self._lease(db, job, worker_id)
+
+    def _held(self, db: Session | Database, job: str, worker_id: str) -> Task | None:
+        row = db.execute(
+            "SELECT t.* FROM tasks t WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ?"
+            " AND (SELECT o.state FROM objects o WHERE o.job = t.job AND o.number = t.number) = 'open'"
+            " ORDER BY t.number LIMIT 1",
+            (worker_id, job, self._store.clock()),
+        ).fetchone()
+        return Task(**row) if row else None
+
+    def _lease(self, db: Session, job: Job, worker_id: str) -> Task | None:
+        held = self._held(db, job.name, worker_id)
+        if held:
+            return held
+        now = self._store.clock()
+        values = {"job": job.name, "worker": worker_id, "places": job.workers_per_object, "now": now}
+        row = db.execute(_FREE_FOR_WORKER, values).fetchone()
+        if row is None:
+            return None
+        # One id per object and worker: a link to a task stays good when the lease ran out and was taken again.
+        row = db.execute(
+            "INSERT INTO tasks VALUES (?, ?, ?, ?, 'held', ?, ?) ON CONFLICT (job, number, worker_id)"
+            " DO UPDATE SET state = 'held', accepted = excluded.accepted, expires = excluded.expires RETURNING *",
+            (self._store.new_id(), job.name, row["number"], worker_id, now, now + job.human["TaskTimeLimitInSeconds"]),
+        ).fetchone()
+        return Task(**row)
+
+    def give_back(self, task: Task, *, declined: bool) -> None:
+        """Free a worker's place: for good (`declined`), or so that the same worker may take it up again."""
+        with self._store.write() as db:
+            db.execute(
+                "UPDATE tasks SET state = ? WHERE task = ? AND state IN ('held', 'released')",
+                ("declined" if declined else "released", task.task),
+            )
+
+    def accept(self, task: Task, job: Job, content: str) -> tuple[str, Task | None]:
+        """Keep an answer, and hand out the next object.
+
+        Returns
+        -------
+        str, Task or None
+            ``accepted``; ``repeated`` when this worker's answer to this object is here already (the first one is kept);
+            ``closed`` when the object takes no more answers; ``taken`` when the lease ran out and another worker has the
+            place. A late answer whose place is still free is accepted: nobody's work is thrown away without need.
+        """
+        now = self._store.clock()
+
+        def keep(db: Session) -> tuple[str, Task | None]:
+            outcome = self._accept(db, task, job, content, now)
+            open_job = db.execute("SELECT 1 FROM jobs WHERE name = ? AND status = 'InProgress'", (job.name,)).fetchone()
+            return outcome, self._lease(db, job, task.worker_id) if open_job else None
+
+        return self._store.transact(keep)
+
+    def _accept(self, db: Session, task: Task, job: Job, content: str, now: float) -> str:
+        place = (task.job, task.number, task.worker_id)
+        here = "SELECT content, submitted FROM answers WHERE job = ? AND number = ? AND worker_id = ?"
+        if kept := db.execute(here, place).fetchone():
+            # It may be this very one, written by a transaction whose end nobody heard of.
+            return "accepted" if (kept["content"], kept["submitted"]) == (content, now) else "repeated"
+        row = db.execute(
+            f"""SELECT o.state, t.state AS lease, t.accepted, t.expires, {_TAKEN} AS taken FROM objects o
+                JOIN tasks t ON t.task = :task JOIN jobs j ON j.name = o.job
+                WHERE o.job = :job AND o.number = :number AND o.state = 'open' AND j.status = 'InProgress'""",  # noqa: S608
+            {"task": task.task, "job": task.job, "number": task.number, "now": now},
+        ).fetchone()
+        if row is None or row["lease"] == "declined":
+            return "closed"
+        in_hand = row["lease"] == "held" and row["expires"] > now
+        if not in_hand and row["taken"] >= job.workers_per_object:
+            return "taken"
+        db.execute("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", (*place, content, row["accepted"], now))
+        db.execute("UPDATE tasks SET state = 'answered' WHERE task = ?", (task.task,))
+        db.execute(
+            "UPDATE objects SET state = 'answered' WHERE job = ? AND number = ?"
+            " AND (SELECT count(*) FROM answers a WHERE a.job = objects.job AND a.number = objects.number) >= ?",
+            (task.job, task.number, job.workers_per_object),
+        )
+        return "accepted"
+
+    def answered_by(self, job: str, worker_id: str) -> int:
+        """Return how many objects of a job a worker has answered."""
+        return self._store.db.execute(
+            "SELECT count(*) AS count FROM tasks WHERE job = ? AND worker_id = ? AND state = 'answered'", (job, worker_id)
+        ).fetchone()["count"]

@@ -1,0 +1,115 @@
+"""A private work team: the people a labeling job is offered to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_workflow.errors import JobParametersError, LabelingError
+from dicom_workflow.labeling.client import service_errors
+from dicom_workflow.labeling.jobs import NAME_PATTERN
+
+
+@dataclass(frozen=True)
+class Workteam:
+    """A work team as the service describes it."""
+
+    name: str
+    arn: str
+    portal_url: str = ""
+    """Where its members sign in."""
+    description: str = ""
+
+    @classmethod
+    def parse(cls, response: dict[str, Any]) -> Workteam:
+        """Return the team of a DescribeWorkteam or ListWorkteams entry; SageMaker gives the portal without a scheme."""
+        portal = str(response.get("SubDomain", ""))
+        return cls(
+            name=str(response["WorkteamName"]),
+            arn=str(response["WorkteamArn"]),
+            portal_url=portal if "://" in portal or not portal else f"https://{portal}",
+            description=str(response.get("Description", "")),
+        )
+
+
+def oidc_members(groups: Sequence[str]) -> list[dict[str, Any]]:
+    """Return member definitions for groups of an OIDC provider; the self-hosted service takes these too."""
+    return [{"OidcMemberDefinition": {"Groups": list(groups)}}]
+
+
+def cognito_members(user_pool: str, user_group: str, client_id: str) -> list[dict[str, Any]]:
+    """Return member definitions for one group of a Cognito user pool."""
+    return [{"CognitoMemberDefinition": {"UserPool": user_pool, "UserGroup": user_group, "ClientId": client_id}}]
+
+
+def create(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> str:
+    """Create a work team and return its ARN.
+
+    Raises
+    ------
+    JobParametersError
+        A limit of CreateWorkteam is broken (all are listed), or the name is taken.
+    """
+    _check(name, description, members)
+    with service_errors(sagemaker, f"work team {name!r}"):
+        response = sagemaker.create_workteam(WorkteamName=name, Description=description, MemberDefinitions=list(members))
+        return str(response["WorkteamArn"])
+
+
+def update(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> Workteam:
+    """Change a work team's description and members and return it."""
+    _check(name, description, members)
+    with service_errors(sagemaker, f"work team {name!r}"):
+        response = sagemaker.update_workteam(WorkteamName=name, Description=description, MemberDefinitions=list(members))
+        return Workteam.parse(response["Workteam"])
+
+
+def describe(sagemaker: Any, name: str) -> Workteam:
+    """Return a work team by name."""
+    with service_errors(sagemaker, f"work team {name!r}"):
+        return Workteam.parse(sagemaker.describe_workteam(WorkteamName=name)["Workteam"])
+
+
+def list_all(sagemaker: Any) -> list[Workteam]:
+    """Return every work team of the account and region, sorted by name."""
+    with service_errors(sagemaker, "work teams"):
+        pages = sagemaker.get_paginator("list_workteams").paginate()
+        return sorted((Workteam.parse(team) for page in pages for team in page["Workteams"]), key=lambda team: team.name)
+
+
+def ensure(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> str:
+    """Return the ARN of the work team of that name, which is created when there is none."""
+    for team in list_all(sagemaker):
+        if team.name == name:
+            return team.arn
+    return create(sagemaker, name, description, members)
+
+
+def delete(sagemaker: Any, name: str) -> None:
+    """Delete a work team.
+
+    Raises
+    ------
+    LabelingError
+        The service did not delete it.
+    """
+    with service_errors(sagemaker, f"work team {name!r}"):
+        if sagemaker.delete_workteam(WorkteamName=name).get("Success") is False:
+            raise LabelingError(f"work team {name!r} was not deleted. Is a labeling job still using it?")
+
+
+def _check(name: str, description: str, members: Sequence[dict[str, Any]]) -> None:
+    problems = list(_problems(name, description, members))
+    if problems:
+        listed = "".join(f"\n- {problem}" for problem in problems)
+        raise JobParametersError(f"The work team {name!r} breaks {len(problems)} limits of CreateWorkteam:{listed}")
+
+
+def _problems(name: str, description: str, members: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not NAME_PATTERN.fullmatch(name) or len(name) > 63:
+        yield f"name: expected 1 to 63 letters, digits and single inner hyphens, got {name!r}"
+    if not 1 <= len(description) <= 200 or "\n" in description:
+        yield f"description: expected one line of 1 to 200 characters, got {len(description)}"
+    if not 1 <= len(members) <= 10:
+        yield f"members: expected 1 to 10 definitions, got {len(members)}"

@@ -1,0 +1,199 @@
+"""A prediction as a DICOM Structured Report, which an archive keeps beside the image and a viewer shows.
+
+Comprehensive SR after TID 1500: the observer is a device, and each label is a measurement group (TID 1501) on the source image
+with its finding as a coded concept, the model's probability in percent, and present or absent at the bundle's threshold. "No
+Finding" beside a finding is absent: a report must not contradict itself. The document is unverified, preliminary and partial:
+no person has looked at it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+from pydicom.uid import UID, generate_uid
+
+from dicom_workflow import __version__
+from dicom_workflow.dicom.reading import name_of, read_dataset
+from dicom_workflow.errors import DicomError, LearningError, WorkflowError
+from dicom_workflow.learning.model.bundle import Bundle, write_atomically
+
+LOCAL_SCHEME = "99DCMWF"
+"""Of labels for which SNOMED CT has no concept that means just this; private schemes begin with 99 (PS3.16 8.2)."""
+
+SNOMED: Mapping[str, tuple[str, str]] = {
+    "Atelectasis": ("46621007", "Atelectasis"),
+    "Cardiomegaly": ("8186001", "Cardiomegaly"),
+    "Consolidation": ("95436008", "Lung consolidation"),
+    "COVID-19": ("840539006", "COVID-19"),
+    "Edema": ("19242006", "Pulmonary edema"),
+    "Fracture": ("125605004", "Fracture of bone"),
+    "Pleural Effusion": ("60046008", "Pleural effusion"),
+    "Pneumonia": ("233604007", "Pneumonia"),
+    "Pneumothorax": ("36118008", "Pneumothorax"),
+}
+_PRESENCE = Code("705057003", "SCT", "Presence")
+_PRESENT, _ABSENT = Code("52101004", "SCT", "Present"), Code("272519000", "SCT", "Absent")  # CID 241
+_CHEST_XRAY = Code("399208008", "SCT", "Plain chest X-ray")
+_TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
+_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+
+
+def code_of(label: str) -> Code:
+    """Return the coded concept of a label: SNOMED CT's, or a local one whose code depends on the label alone."""
+    if label in SNOMED:
+        value, meaning = SNOMED[label]
+        return Code(value, "SCT", meaning)
+    letters = re.sub(r"[^A-Z0-9]", "", label.upper())[:9]
+    return Code(f"{letters}-{hashlib.sha256(label.encode()).hexdigest()[:6]}", LOCAL_SCHEME, label[:64])
+
+
+def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *, run_uid: str, number: int = 1) -> Dataset:
+    """Return the Structured Report of one image's prediction.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        The model that predicted.
+    source : Dataset
+        The image; patient and study are taken from it. Its pixels are not needed.
+    prediction : mapping
+        As `inference.to_prediction` returns it.
+    run_uid : str
+        UID of the run; the reports of a run on one study are one series.
+    number : int
+        Instance number in that series.
+
+    Raises
+    ------
+    DicomError
+        The image lacks a UID that a report must refer to.
+    LearningError
+        highdicom is not installed.
+
+    References
+    ----------
+    PS3.16 TID 1500, TID 1501, TID 1004 (device observer), TID 4019 (algorithm); PS3.3 A.35.3 (Comprehensive SR).
+    """
+    try:
+        from highdicom import sr
+    except ImportError:
+        raise LearningError("reports: expected highdicom, it is not installed: pip install 'highdicom>=0.26,<1'.") from None
+
+    evidence = _evidence(source)
+    made_by = sr.ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
+            uid=_device_uid(bundle),
+            name="dicom-workflow",
+            manufacturer_name="dicom-workflow",
+            model_name="Chest radiograph classifier, artificial intelligence",
+            serial_number=bundle.identifier[:64] or "unsaved bundle",
+        ),
+    )
+    image = sr.SourceImageForMeasurementGroup(evidence.SOPClassUID, evidence.SOPInstanceUID)
+    calibrated = "calibrated" if bundle.is_calibrated else "not calibrated"
+    groups = []
+    for label, probability in prediction["probabilities"].items():
+        algorithm = sr.AlgorithmIdentification(
+            name="dicom-workflow DenseNet121",
+            version=__version__,
+            parameters=[f"bundle {bundle.identifier[:12]}", f"threshold {bundle.thresholds[label]:.6g}", calibrated],
+            family=codes.DCM.ArtificialIntelligence,
+        )
+        groups.append(
+            sr.MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=label),
+                finding_type=code_of(label),
+                algorithm_id=algorithm,
+                measurements=[sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * probability, 1), codes.UCUM.Percent)],
+                qualitative_evaluations=[
+                    sr.QualitativeEvaluation(_PRESENCE, _PRESENT if label in prediction["consistent"] else _ABSENT)
+                ],
+                source_images=[image],
+            )
+        )
+    report = sr.MeasurementReport(
+        observation_context=sr.ObservationContext(observer_device_context=made_by),
+        procedure_reported=_CHEST_XRAY,
+        imaging_measurements=groups,
+    )
+    return sr.ComprehensiveSR(
+        evidence=[evidence],
+        content=report,
+        series_instance_uid=generate_uid(entropy_srcs=[run_uid, evidence.StudyInstanceUID]),
+        series_number=9000,
+        sop_instance_uid=generate_uid(entropy_srcs=[run_uid, evidence.SOPInstanceUID, str(number)]),
+        instance_number=number,
+        manufacturer="dicom-workflow",
+        manufacturer_model_name="Chest radiograph classifier",
+        software_versions=__version__,
+        device_serial_number=bundle.identifier[:64] or "unsaved bundle",
+        series_description="AI findings, not verified",
+        is_complete=False,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def write_report(
+    bundle: Bundle,
+    source: str | Path | bytes | Dataset,
+    prediction: Mapping[str, Any],
+    folder: str | Path,
+    *,
+    run_uid: str,
+    number: int = 1,
+) -> Path:
+    """Write the Structured Report of one image into a folder, as ``<its SOP Instance UID>.dcm``, and return the path.
+
+    Raises
+    ------
+    DicomError, LearningError
+        As `to_report`; or the image's own patient and study cannot be repeated in a report.
+    """
+    dataset = source if isinstance(source, Dataset) else read_dataset(source)
+    content = io.BytesIO()
+    try:
+        report = to_report(bundle, dataset, prediction, run_uid=run_uid, number=number)
+        report.save_as(content, enforce_file_format=True)
+    except WorkflowError:
+        raise
+    except Exception as error:  # what stands in the image is anybody's; its text may be a name and is not repeated here
+        raise DicomError(
+            f"{name_of(dataset)}: expected patient and study as DICOM writes them, for a report to repeat, got what cannot be: "
+            f"{type(error).__name__}. Correct the image's sex, dates, times or character set."
+        ) from error
+    path = Path(folder) / f"{report.SOPInstanceUID}.dcm"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue())
+    return path
+
+
+def _evidence(source: Dataset) -> Dataset:
+    """What a report takes over from its image: patient and study, and what to refer to. Type 2 attributes may be empty."""
+    evidence = Dataset()
+    for keyword in _UIDS:
+        value = source.get(keyword)
+        if not value or not UID(str(value)).is_valid:
+            raise DicomError(f"{name_of(source)}: expected a {keyword} for a report to refer to, got {str(value)[:64]!r}.")
+        setattr(evidence, keyword, str(value))
+    for keyword in _TYPE_2:
+        setattr(evidence, keyword, source.get(keyword))
+    evidence.ReferringPhysicianName = source.get("ReferringPhysicianName")
+    if source.get("SpecificCharacterSet"):
+        evidence.SpecificCharacterSet = source.SpecificCharacterSet
+    evidence.Modality = source.get("Modality")
+    return evidence
+
+
+def _device_uid(bundle: Bundle) -> str:
+    """The observing device is this model: the same bundle has the same UID everywhere."""
+    return str(generate_uid(entropy_srcs=["dicom-workflow", bundle.identifier]))

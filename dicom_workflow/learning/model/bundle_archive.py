@@ -1,0 +1,107 @@
+"""A bundle as one file, ``model.tar.gz``, as SageMaker wants it; whoever packed it, two known files come out and no other."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import tarfile
+import zlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from dicom_workflow.errors import BundleError
+from dicom_workflow.learning.files import write_atomically
+from dicom_workflow.learning.model import monai_configs
+from dicom_workflow.learning.model.bundle_json import DESCRIPTION_NAME, MAX_DESCRIPTION_BYTES, WEIGHTS_NAME, read_description
+
+MAX_WEIGHTS_BYTES = 2**30
+"""A DenseNet121 has 28 MB, the largest ensemble 0.9 GB. What is larger is refused before memory is taken for it."""
+_MAX_ARCHIVE_BYTES = 2 * 2**30
+"""Of all members of an archive, unpacked, those that are passed over included."""
+_MAX_MEMBERS = 1000
+_CHUNK = 2**20
+
+
+def pack(folder: str | Path, archive: str | Path) -> Path:
+    """Write a bundle as ``model.tar.gz`` with its two files at the root, as SageMaker expects, and return the archive."""
+    folder, archive = Path(folder), Path(archive)
+    read_description(folder)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:  # weights hardly compress
+        for name in (WEIGHTS_NAME, DESCRIPTION_NAME):
+            tar.add(folder / name, arcname=name)
+    return archive
+
+
+def unpack(archive: str | Path, folder: str | Path) -> Path:
+    """Extract the two files of a bundle from a ``model.tar.gz`` and return the folder.
+
+    Only the two known names are looked at, so no member can write anywhere else. MONAI's files hold expressions that MONAI
+    evaluates: an archive's own are left in it, and written anew from the description.
+
+    Raises
+    ------
+    BundleError
+        Not a gzip'd tar archive, or one of the two files is not in it or too large.
+    """
+    folder = Path(folder)
+    most = {WEIGHTS_NAME: MAX_WEIGHTS_BYTES, DESCRIPTION_NAME: MAX_DESCRIPTION_BYTES}
+    found = take(archive, most, folder)
+    missing = [name for name in most if name not in found]
+    if missing:
+        raise BundleError(f"{archive}: expected {' and '.join(missing)} at the root, found none.")
+    monai_configs.write(read_description(folder), folder)
+    return folder
+
+
+def take(archive: str | Path, most_bytes: Mapping[str, int], folder: str | Path) -> tuple[str, ...]:
+    """Extract some files from the root of a ``.tar.gz``, whoever packed it, and return the names of those that were there.
+
+    Parameters
+    ----------
+    archive : path
+    most_bytes : mapping of str to int
+        The names that are wanted, and how large each may be. No other member is looked at, so none can write anywhere.
+    folder : path
+        Made when it is missing.
+
+    Raises
+    ------
+    BundleError
+        Not a gzip'd tar archive, or a wanted file is too large, or the archive unpacks to more than any of ours.
+    """
+    archive, folder = Path(archive), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _Unpacked(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+            first = itertools.islice(tar, _MAX_MEMBERS)
+            plain = {member.name.removeprefix("./"): member for member in first if member.isfile()}
+            members = {name: plain[name] for name in most_bytes if name in plain}
+            for name, member in members.items():
+                if member.size > most_bytes[name]:
+                    raise BundleError(f"{archive}: expected {name} of at most {most_bytes[name]:,} bytes, got {member.size:,}.")
+            for name, member in members.items():
+                if content := tar.extractfile(member):  # there is one, of a plain file
+                    write_atomically(folder / name, b"".join(iter(partial(content.read, _CHUNK), b"")))
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
+        raise BundleError(f"{archive}: expected a .tar.gz as a training job leaves it: {error}.") from None
+    return tuple(members)
+
+
+class _Unpacked(gzip.GzipFile):
+    """The bytes of an archive, which may unpack to a thousand times its size: so many at a time, so many in all.
+
+    tarfile reads the long headers of a member in one go, as long as the archive says they are.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _CHUNK:
+            raise tarfile.ReadError(f"expected headers of at most {_CHUNK:,} bytes, got {size}")
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if offset > _MAX_ARCHIVE_BYTES:
+            raise tarfile.ReadError(f"expected at most {_MAX_ARCHIVE_BYTES:,} bytes unpacked, got more")
+        return super().seek(offset, whence)

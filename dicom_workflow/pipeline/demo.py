@@ -1,0 +1,261 @@
+"""The whole workflow in one run: seven notebooks, each reading the record of the one before, and a page of what they found."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow.errors import SettingsError
+from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.labeling import jobs
+from dicom_workflow.labeling.reference_standard import Truth
+from dicom_workflow.pipeline import html_report, local_services, notebooks
+from dicom_workflow.pipeline.notebooks import Record
+from dicom_workflow.settings import Settings
+from dicom_workflow.storage import to_uri
+
+DRILLS = ("kill-portal",)
+READERS = 3
+
+# What the run on synthetic phantoms needs to reach a macro AUROC of 0.90 within its minutes on two cores.
+PHANTOM_PARAMETERS: dict[str, dict[str, Any]] = {
+    "01_upload_to_orthanc": {"patients": 400, "image_size_px": 320},
+    "06_train_densenet": {"image_size_px": 112, "epochs": 10, "batch_size": 8, "learning_rate": 0.0015},
+}
+REAL_PARAMETERS: dict[str, dict[str, Any]] = {
+    "06_train_densenet": {"image_size_px": 80, "epochs": 15, "batch_size": 8},  # docs/training.md: few images
+}
+
+
+@dataclass
+class Demo:
+    """One run of the seven notebooks in a workspace of its own.
+
+    Parameters
+    ----------
+    settings : Settings
+        Its workspace is the run's folder.
+    data : Path, optional
+        Folder of DICOM files; synthetic phantoms are made when not given.
+    truth : Path, optional
+        CSV table that the simulated readers answer from (`labeling.truth.Truth`); needed with `data`.
+    seed : int
+        For phantoms, readers, splits and training.
+    drill : str
+        ``kill-portal`` kills the labeling portal with SIGKILL in the middle of the labeling.
+    parameters : mapping
+        Further parameters by notebook.
+    """
+
+    settings: Settings
+    data: Path | None = None
+    truth: Path | None = None
+    seed: int = 7
+    drill: str = ""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    _records: dict[str, Record] = field(default_factory=dict, init=False)
+    _seconds: dict[str, float] = field(default_factory=dict, init=False)
+    drilled: dict[str, Any] = field(default_factory=dict, init=False)
+    """What the drill did, once it has."""
+
+    def __post_init__(self) -> None:
+        if self.drill and self.drill not in DRILLS:
+            raise SettingsError(f"expected a drill of {', '.join(DRILLS)}, got {self.drill!r}.")
+        if self.data is not None and self.truth is None:
+            raise SettingsError("expected a truth table beside the data, for the simulated readers: TRUTH=table.csv.")
+        for name, path in (("DATA", self.data), ("TRUTH", self.truth)):
+            if path is not None and not path.exists():
+                raise SettingsError(f"{name}: expected an existing path, got {path}.")
+
+    def run(self) -> dict[str, Any]:
+        """Run all notebooks and return the summary, which is also written to ``summary.json``.
+
+        Services that had to be started are stopped at the end, also when a step fails or the run is interrupted.
+        """
+        started = time.monotonic()
+        settings = self.run_steps(notebooks.STEPS)
+        summary = self._summary(settings, time.monotonic() - started)
+        folder = self.settings.workspace
+        (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        self._write_report(summary)
+        return summary
+
+    def run_steps(self, steps: Sequence[str]) -> Settings:
+        """Run some notebooks, in order, with the services they need; return the settings they ran with."""
+        settings = local_services.attach(self.settings)
+        try:
+            print(f"Archive: {_archive_line(settings)}", flush=True)
+            with _workspace_variable(settings.workspace):
+                for step in steps:
+                    with self._drill(step, settings):
+                        self._run_step(step)
+        finally:
+            local_services.detach(self.settings)
+        return settings
+
+    def _run_step(self, step: str) -> None:
+        print(f"  {step:<28}", end="", flush=True)
+        start = time.monotonic()
+        output = self.settings.workspace / f"{step}.ipynb"
+        records = notebooks.run(notebooks.folder() / f"{step}.ipynb", output, self._parameters_of(step))
+        self._seconds[step] = time.monotonic() - start
+        self._records[step] = records[-1]
+        print(f"{self._seconds[step]:5.0f} s   {_one_line(step, records[-1])}", flush=True)
+
+    def _parameters_of(self, step: str) -> dict[str, Any]:
+        truth_uri = to_uri(self.truth) if self.truth else ""
+        records = self._records
+        chained: dict[str, dict[str, Any]] = {
+            "01_upload_to_orthanc": {"source_folder": str(self.data.resolve()) if self.data else "", "seed": self.seed},
+            "02_create_manifest": {"labels": self._labels()},
+            "03_run_labeling_job": {"truth_uri": truth_uri, "simulated_readers": READERS, "seed": self.seed},
+            "04_parse_output_manifest": {"truth_uri": truth_uri, "seed": self.seed},
+            "05_visualize_samples": {},
+            "06_train_densenet": {"seed": self.seed},
+            "07_evaluate_and_predict": {},
+        }
+        inputs = {
+            "02_create_manifest": ("instances_uri", "01_upload_to_orthanc"),
+            "03_run_labeling_job": ("manifest_uri", "02_create_manifest"),
+            "04_parse_output_manifest": ("output_manifest_uri", "03_run_labeling_job"),
+            "05_visualize_samples": ("training_manifest_uri", "04_parse_output_manifest"),
+            "06_train_densenet": ("training_manifest_uri", "04_parse_output_manifest"),
+            "07_evaluate_and_predict": ("model_uri", "06_train_densenet"),
+        }
+        parameters = {**(PHANTOM_PARAMETERS if self.data is None else REAL_PARAMETERS).get(step, {}), **chained[step]}
+        if step in inputs:
+            name, earlier = inputs[step]
+            parameters[name] = records[earlier].artifact_uri
+        return {**parameters, **self.parameters.get(step, {})}
+
+    def _labels(self) -> list[str]:
+        truth = Truth.read(to_uri(self.truth) if self.truth else "")
+        return list(truth.labels) if truth else list(LABELS)
+
+    @contextlib.contextmanager
+    def _drill(self, step: str, settings: Settings) -> Iterator[None]:
+        if step != "03_run_labeling_job" or self.drill != "kill-portal":
+            yield
+            return
+        over = threading.Event()
+        thread = threading.Thread(target=self._kill_portal, args=(settings, over))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _kill_portal(self, settings: Settings, over: threading.Event) -> None:
+        """Wait until a third of the objects are labeled, then kill the portal; its supervisor starts it again."""
+        client = jobs.client(settings)
+        while not over.wait(0.1):
+            for summary in client.list_labeling_jobs()["LabelingJobSummaryList"]:
+                counters = summary["LabelCounters"]
+                state = local_services.State.read(settings.workspace)
+                if state and 0 < counters["TotalLabeled"] + counters["Unlabeled"] <= 3 * counters["TotalLabeled"]:
+                    os.kill(state.pids["portal"], signal.SIGKILL)
+                    self.drilled = {"killed": "portal", "objects_labeled_then": counters["TotalLabeled"]}
+                    return
+
+    def _summary(self, settings: Settings, seconds: float) -> dict[str, Any]:
+        metrics = {step: dict(record.metrics) for step, record in self._records.items()}
+        upload, labeling = metrics["01_upload_to_orthanc"], metrics["03_run_labeling_job"]
+        parsed, training = metrics["04_parse_output_manifest"], metrics["06_train_densenet"]
+        return {
+            "archive": settings.archive,
+            "data": str(self.data) if self.data else "synthetic phantoms",
+            "instances_uploaded": upload["instances_uploaded"],
+            "instances_verified": upload["instances_verified"],
+            "upload_outcomes": upload["outcomes"],
+            "objects_labeled": parsed["objects_labeled"],
+            "objects_failed": parsed["objects_failed"],
+            "answers_refused": parsed["answers_refused"],
+            "answers": labeling["answers"],
+            "readers": READERS,
+            "agreement": parsed["agreement"],
+            "consolidated_accuracy": parsed["consolidated_accuracy"],
+            "best_single_reader_accuracy": parsed["best_single_reader_accuracy"],
+            "macro_auroc": training["macro_auroc"],
+            "macro_auroc_interval": training["macro_auroc_interval"],
+            "auroc": training["auroc"],
+            "auroc_against": training["auroc_against"],
+            "images": training["images"],
+            "images_refused": training["images_refused"],
+            "images_left_out": training["images_left_out"],
+            **({"drill": self.drilled} if self.drill else {}),
+            "seconds": {**{step: round(taken, 1) for step, taken in self._seconds.items()}, "total": round(seconds, 1)},
+        }
+
+    def _write_report(self, summary: Mapping[str, Any]) -> None:
+        names = ("instances_verified", "objects_labeled", "agreement", "consolidated_accuracy", "best_single_reader_accuracy")
+        key = {name: summary[name] for name in (*names, "macro_auroc")}
+        steps = [
+            (self.settings.workspace / f"{step}.ipynb", record, self._seconds[step]) for step, record in self._records.items()
+        ]
+        html_report.write(
+            self.settings.workspace / "report.html",
+            title="From DICOM files to a trained classifier",
+            subtitle=f"{summary['data']} · archive: {summary['archive']} · {summary['seconds']['total']:.0f} seconds in all",
+            key=key,
+            steps=steps,
+        )
+
+
+def new_run_folder(parent: Path) -> Path:
+    """Return a new folder for a run below `parent`, named by the time, and point ``latest`` at it."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = parent / stamp
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = parent / f"{stamp}_{number}"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700)  # it may hold patient data
+    link = parent / "latest"
+    fresh = parent / f".latest.{os.getpid()}"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(folder.name)
+    fresh.replace(link)
+    return folder
+
+
+def _archive_line(settings: Settings) -> str:
+    if settings.archive == "folder":
+        return "the embedded folder archive (no Orthanc here, or ARCHIVE=folder)"
+    return f"Orthanc at {settings.orthanc_url}"
+
+
+@contextlib.contextmanager
+def _workspace_variable(workspace: Path) -> Iterator[None]:
+    """The notebooks' kernels inherit the workspace, and find the services that run there."""
+    before = os.environ.get("DICOM_WORKFLOW_WORKSPACE")
+    os.environ["DICOM_WORKFLOW_WORKSPACE"] = str(workspace)
+    try:
+        yield
+    finally:
+        os.environ.pop("DICOM_WORKFLOW_WORKSPACE")
+        if before is not None:
+            os.environ["DICOM_WORKFLOW_WORKSPACE"] = before
+
+
+def _one_line(step: str, record: Record) -> str:
+    shown = {
+        "01_upload_to_orthanc": ("instances_verified",),
+        "02_create_manifest": ("lines",),
+        "03_run_labeling_job": ("answers",),
+        "04_parse_output_manifest": ("objects_labeled", "agreement", "consolidated_accuracy"),
+        "05_visualize_samples": ("samples_shown",),
+        "06_train_densenet": ("macro_auroc",),
+        "07_evaluate_and_predict": ("mean_sensitivity", "mean_specificity", "images_predicted"),
+    }[step]
+    return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)

@@ -1,0 +1,180 @@
+"""What a training run left, read back for a closer look: the model, its figures, its predictions, and their images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_workflow.dicom import pixels
+from dicom_workflow.errors import LearningError
+from dicom_workflow.learning.data.images import read_channel
+from dicom_workflow.learning.evaluation import Case, Predictions, read_predictions
+from dicom_workflow.learning.inference import saliency as explain
+from dicom_workflow.learning.inference.saliency import Saliency
+from dicom_workflow.learning.model import bundle as bundles
+from dicom_workflow.learning.model import bundle_archive
+from dicom_workflow.learning.model.bundle import Bundle
+from dicom_workflow.storage import Storage, join, to_path, to_uri
+
+_FILES = ("evaluation.json", "predictions.jsonl")
+_MOST_BYTES = 2**30
+"""Of one of them, unpacked: a thousand times what is usual, and far less than an archive of a few MB can hold."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A trained model and how it did on images it had never seen."""
+
+    bundle: Bundle
+    evaluation: Mapping[str, Any]
+    predictions: Predictions
+    predictions_uri: str
+    files: Mapping[str, Path]
+    """Identifier of each predicted image → its DICOM file, in the order of the predictions."""
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The figures against what is known best, the truth where there is one: see `evaluation.evaluate`."""
+        return dict(self.evaluation["against"][self.evaluation["measured_against"]])
+
+    def cautions(self) -> list[str]:
+        """Return what is to be known before any figure is read: on what it was measured, and the run's own cautions."""
+        found = self.evaluation
+        images = f"{found['images']:,} {found['split']} images of {found['patients']:,} patients"
+        calibrated = "calibrated" if self.bundle.is_calibrated else "not calibrated"
+        first = f"Measured on {images}, against {found['measured_against']}; probabilities are {calibrated}."
+        return [first, *found.get("cautions", ())]
+
+    def some_files(self, count: int = 16) -> list[Path]:
+        """Return the files of the first predicted images."""
+        return list(self.files.values())[:count]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the headline figures for a record."""
+        report = self.report
+        names = ("macro_auroc", "macro_average_precision", "macro_brier", "macro_ece", "macro_ece_uncalibrated")
+        return {
+            "measured_on": self.evaluation["split"],
+            "measured_images": self.evaluation["images"],
+            **{name: round(report[name], 4) for name in names if report.get(name) is not None},
+            **{f"mean_{name}": _mean(report["labels"].values(), name) for name in ("sensitivity", "specificity")},
+            "readers": len(self.evaluation.get("readers", ())),
+        }
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A case with its image and what speaks for its label there."""
+
+    case: Case
+    image: NDArray[np.float32]
+    """Shape (rows, columns), in [0, 1]: as it is to be displayed."""
+    saliency: Saliency
+
+
+def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Storage | None = None) -> Results:
+    """Return what a training run left, wherever it ran.
+
+    Parameters
+    ----------
+    model_uri : str
+        The model bundle: a folder on this machine, or ``model.tar.gz`` of a training job; then ``output.tar.gz`` is expected
+        beside it.
+    output_uri : str
+        Folder of the run on this machine, with ``channel/`` and, for a model that is a folder, ``evaluation.json`` and
+        ``predictions.jsonl``.
+    folder : Path
+        Where the archives of a training job are unpacked.
+    storage : Storage, optional
+
+    Raises
+    ------
+    LearningError
+        Nothing was evaluated, because the run had neither test nor validation images; or an archive is not what it should be.
+    BundleError, DatasetError, StorageError
+        The model, the channel or a file cannot be read.
+    """
+    storage = storage or Storage()
+    run = to_path(output_uri)
+    model, outputs = to_path(model_uri) if not model_uri.endswith(".tar.gz") else folder / "model", run
+    if model_uri.endswith(".tar.gz"):
+        folder.mkdir(parents=True, exist_ok=True)
+        bundles.unpack(_copy(model_uri, folder, storage), model)
+        outputs = folder / "output"
+        archive = _copy(join(model_uri.rpartition("/")[0], "output.tar.gz"), folder, storage)
+        bundle_archive.take(archive, dict.fromkeys(_FILES, _MOST_BYTES), outputs)
+    missing = [name for name in _FILES if not (outputs / name).is_file()]
+    if missing:
+        raise LearningError(
+            f"{outputs}: expected {' and '.join(missing)} of a finished run. A run without test and without validation images "
+            "leaves none: label more images, then train again."
+        )
+    predictions = read_predictions(outputs / "predictions.jsonl")
+    images = {sample.identifier: sample.image for sample in read_channel(run / "channel").samples}
+    return Results(
+        bundle=bundles.load(model),
+        evaluation=json.loads((outputs / "evaluation.json").read_text(encoding="utf-8")),
+        predictions=predictions,
+        predictions_uri=to_uri(outputs / "predictions.jsonl"),
+        files={name: images[name] for name in predictions.identifiers if name in images},
+    )
+
+
+def explain_cases(
+    results: Results, cases: Mapping[str, Sequence[Case]], *, method: str = "grad-cam"
+) -> dict[str, list[Explained]]:
+    """Return the cases of each outcome with their images and maps, for `viz.right_and_wrong_figure`.
+
+    Parameters
+    ----------
+    results : Results
+    cases : mapping of str to sequence of Case
+        From `evaluation.choose_cases`. One whose image is not on this machine is left out.
+    method : {'grad-cam', 'occlusion'}
+    """
+    return {
+        outcome: [explain_case(results, case, method=method) for case in chosen if case.identifier in results.files]
+        for outcome, chosen in cases.items()
+    }
+
+
+def explain_case(results: Results, case: Case, *, method: str = "grad-cam") -> Explained:
+    """Return a case with its image and its map."""
+    dataset = pixels.read_dataset(results.files[case.identifier])
+    saliency = explain.explain(results.bundle, dataset, case.label, method=method)
+    return Explained(case, pixels.to_display(dataset), saliency)
+
+
+def most_instructive(explained: Mapping[str, Sequence[Explained]]) -> Explained:
+    """Return the surest mistake; where there is none, the surest right answer.
+
+    Raises
+    ------
+    LearningError
+        There is no case at all: nothing was known of the images.
+    """
+    order = ("false positive", "false negative", "true positive", "true negative")
+    found = [case for outcome in order for case in explained.get(outcome, ())]
+    if not found:
+        raise LearningError("expected at least one case with a known truth, got none. Label test images, then train again.")
+    return found[0]
+
+
+def _mean(labels: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    values = [label[name] for label in labels if label.get(name) is not None]
+    return round(float(np.mean(values)), 4) if values else None
+
+
+def _copy(uri: str, folder: Path, storage: Storage) -> Path:
+    path = folder / uri.rpartition("/")[2]
+    with storage.open(uri) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return path
+

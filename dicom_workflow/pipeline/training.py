@@ -1,0 +1,204 @@
+"""Training in one of two places, with one call: a process on this machine, or a SageMaker training job.
+
+Both run `source/monai_dicom.py` on the same channel and leave the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dicom_workflow import aws
+from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.learning.training.script_run import run_training
+from dicom_workflow.settings import Settings
+from dicom_workflow.storage import Storage, join, to_uri
+
+PLACES = ("local", "sagemaker")
+OnLine = Callable[[str], None]
+OnEpoch = Callable[[dict[str, Any]], None]
+_MOST_BYTES = 256 * 2**20
+"""Of a file in a job's output, unpacked: an archive of a few MB can hold far more."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training run left, wherever it ran."""
+
+    model_uri: str
+    """The model bundle: a folder on this machine, ``model.tar.gz`` from SageMaker."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """``evaluation.json``; empty when no image was left to measure on."""
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the headline figures for a record."""
+        found = self.evaluation
+        return {
+            "macro_auroc": _rounded(found.get("macro_auroc")),
+            "macro_auroc_interval": [_rounded(value) for value in found.get("macro_auroc_interval") or ()],
+            "auroc": {label: _rounded(value) for label, value in found.get("auroc", {}).items()},
+            "auroc_against": found.get("measured_against", ""),
+            "measured_on": found.get("split", ""),
+            "measured_images": found.get("images", 0),
+            "best_epoch": found.get("best_epoch"),
+            "epochs": len(self.history),
+            "images_left_out": found.get("left_out", 0),
+        }
+
+    def auroc_rows(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the report of each label, for `viz.auroc_figure`."""
+        against = self.evaluation.get("against", {}).get(self.evaluation.get("measured_against"), {})
+        return dict(against.get("labels", {}))
+
+
+def train(
+    settings: Settings,
+    channel: Path,
+    folder: Path,
+    *,
+    train_on: str = "local",
+    on_epoch: OnEpoch | None = None,
+    on_line: OnLine | None = None,
+    flags: Mapping[str, Any] | None = None,
+    role_arn: str = "",
+    instance_type: str = "ml.g5.xlarge",
+    channel_uri: str = "",
+    model_uri: str = "",
+    job: Mapping[str, Any] | None = None,
+    poll_seconds: float = 30.0,
+) -> Trained:
+    """Train on a channel and return what came out.
+
+    Parameters
+    ----------
+    settings : Settings
+    channel : Path
+        Folder that `channel.stage` made.
+    folder : Path
+        For everything the run leaves on this machine.
+    train_on : {'local', 'sagemaker'}
+    on_epoch : callable, optional
+        Called with each epoch's figures; on SageMaker with all of them at the end.
+    on_line : callable, optional
+        Called with each line that the script prints on this machine, and with where the job stands on SageMaker.
+    flags : mapping
+        Settings of the training script, by name.
+    role_arn, instance_type, channel_uri, model_uri : str
+        For SageMaker: the execution role, the machine, and the s3:// folders for the channel and for the model.
+    job : mapping, optional
+        For SageMaker: further fields of `deploy.TrainingRequest`, such as ``{"instance_count": 2, "spot": False}``.
+
+    Raises
+    ------
+    LearningError
+        The training failed; the message has the end of its log, or the job's own reason.
+    DeployError
+        The job could not run as it is asked for, or SageMaker refused it. Nothing was sent yet, or the channel only.
+    SettingsError
+        `train_on` is neither of the two.
+    """
+    if train_on not in PLACES:
+        raise SettingsError(f"train_on: expected one of {', '.join(PLACES)}, got {train_on!r}.")
+    if train_on == "local":
+        result = run_training(channel, folder, on_epoch=on_epoch, on_line=on_line, **dict(flags or {}))
+        return Trained(to_uri(result.model_dir), result.evaluation, result.history)
+    request = aws.TrainingRequest.parse(
+        {
+            "role": role_arn,
+            "channel_uri": channel_uri,
+            "output_uri": model_uri,
+            "hyperparameters": dict(flags or {}),
+            "instance_type": instance_type,
+            **(job or {}),
+        }
+    )
+    storage = Storage(settings)
+    upload_channel(channel, request.channel_uri, storage)
+    submitted = aws.submit_training(settings, request)
+    if on_line:
+        on_line(f"training job {submitted.name}; checkpoints in {submitted.checkpoint_uri}")
+    wait(settings, submitted.name, poll_seconds=poll_seconds)
+    evaluation, history = read_output(submitted.output_uri, storage)
+    for line in history:
+        if on_epoch:
+            on_epoch(line)
+    return Trained(submitted.model_uri, evaluation, tuple(history))
+
+
+def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:
+    """Copy a channel into object storage and return the number of files; those that are there already are sent again.
+
+    The manifest goes last: a channel with a manifest is whole.
+    """
+    from tqdm.auto import tqdm
+
+    if not channel_uri.startswith("s3://"):
+        raise SettingsError(f"channel_uri: expected an s3:// folder, got {channel_uri!r}. SageMaker reads S3 only.")
+    whole = channel.resolve()
+    strange = [path for path in channel.rglob("*") if path.is_file() and not path.resolve().is_relative_to(whole)]
+    if strange:
+        raise SettingsError(
+            f"{strange[0]}: expected files of the channel, got a link to one outside it ({len(strange)} of them): it is not "
+            "sent. Copy what it means to be in the channel."
+        )
+    paths = sorted((path for path in channel.rglob("*") if path.is_file()), key=lambda path: (path.suffix == ".manifest", path))
+    for path in tqdm(paths, desc="uploading the channel", unit="file"):
+        storage.write_bytes(join(channel_uri, path.relative_to(channel).as_posix()), path.read_bytes())
+    return len(paths)
+
+
+def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0) -> None:
+    """Return when a SageMaker training job is completed.
+
+    Raises
+    ------
+    LearningError
+        It failed or was stopped; the message has SageMaker's reason.
+    """
+    import boto3
+
+    client = boto3.client("sagemaker", region_name=settings.region)
+    while True:
+        answer = client.describe_training_job(TrainingJobName=job_name)
+        status = answer["TrainingJobStatus"]
+        if status == "Completed":
+            return
+        if status in ("Failed", "Stopped"):
+            raise LearningError(f"training job {job_name} {status.lower()}: {answer.get('FailureReason', 'no reason given')}")
+        time.sleep(poll_seconds)
+
+
+def read_output(uri: str, storage: Storage) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return ``evaluation.json`` and ``history.jsonl`` out of the output archive of a training job.
+
+    Members are read by name and nothing is unpacked, so the archive cannot write anywhere.
+
+    Raises
+    ------
+    LearningError
+        It is no such archive, or what is in it is too large or no JSON.
+    """
+    texts: dict[str, str] = {}
+    try:
+        with storage.open(uri) as stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if member.isfile() and name in ("evaluation.json", "history.jsonl"):
+                    if member.size > _MOST_BYTES:
+                        raise LearningError(f"{uri}: expected {name} of at most {_MOST_BYTES:,} bytes, got {member.size:,}.")
+                    content = archive.extractfile(member)
+                    texts[name] = content.read().decode("utf-8") if content else ""
+        evaluation = json.loads(texts.get("evaluation.json") or "{}")
+        return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
+    except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
+        raise LearningError(f"{uri}: expected the output.tar.gz of a training job, got: {str(error)[:200]}.") from None
+
+
+def _rounded(value: Any) -> float | None:
+    return round(float(value), 4) if value is not None else None

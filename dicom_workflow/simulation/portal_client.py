@@ -1,0 +1,251 @@
+"""A reader's visit to the portal: sign in, open tasks, look, answer, come again when the portal was away."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import requests
+
+from dicom_workflow.errors import ServiceError
+from dicom_workflow.formats.answers import Answer
+from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.settings import Secret
+
+NOT_DISPLAYED = "not-displayed"
+"""Reason code of the radiograph page for an image that does not appear."""
+
+POLL_SECONDS = 0.25
+RETRY_SECONDS = 120.0
+
+
+@dataclass
+class Reading:
+    """What one reader did."""
+
+    reader: str
+    answered: int = 0
+    repeated: int = 0
+    """Answers the portal had already, sent again because its reply was lost."""
+    not_displayed: int = 0
+    """Images that could not be fetched or read, answered as such."""
+    without_truth: int = 0
+    """Images the truth table does not name, read as having nothing."""
+    retries: int = 0
+    """Requests sent again because the portal did not answer."""
+    problems: list[str] = field(default_factory=list)
+
+
+class Activity:
+    """When somebody last had something to do."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._last = time.monotonic()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End all visits at their next request."""
+        self._stopped.set()
+
+    def check(self) -> None:
+        """Raise when the visits are to end."""
+        if self._stopped.is_set():
+            raise ServiceError("reading was stopped.")
+
+    def touch(self) -> None:
+        """Say that somebody had something to do."""
+        self._last = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody had anything to do for longer than patience lasts."""
+        return time.monotonic() - self._last > self._patience_seconds
+
+
+class Visit:
+    """One reader's session, with the portal as a browser sees it.
+
+    Parameters
+    ----------
+    read : callable
+        What the reader says of an image: its SOP Instance UID and the labels of the task → Answer.
+    known : container of str
+        SOP Instance UIDs there is a truth for; the others are counted.
+    bar : tqdm
+        Moves with every answer.
+    """
+
+    def __init__(
+        self,
+        portal_url: str,
+        name: str,
+        password: Secret,
+        *,
+        read: Callable[[str, Sequence[str]], Answer],
+        known: Container[str],
+        activity: Activity,
+        bar: Any,
+        timeout_seconds: float,
+    ) -> None:
+        self._url = portal_url.rstrip("/") + "/"
+        self._name, self._password, self._say, self._known = name, password, read, known
+        self._activity, self._bar, self._timeout_seconds = activity, bar, timeout_seconds
+        self._session = requests.Session()
+        self.reading = Reading(name)
+
+    def work(self) -> Reading:
+        """Answer until there is nothing left."""
+        with self._session:
+            for round_number in itertools.count():
+                jobs = Page.parse(self._get("")).jobs
+                waiting = [job for job in jobs if job.get("data-status") in ("Initializing", "InProgress")]
+                if round_number == 0:
+                    self._expect(sum(int(job["data-total"]) - int(job["data-own"]) for job in waiting))
+                free = [job["data-job"] for job in waiting if job.get("data-free") == "true"]
+                if free:
+                    for name in free:
+                        self._work_on(name)
+                elif not waiting or self._activity.is_over:
+                    return self.reading
+                else:
+                    time.sleep(POLL_SECONDS)
+        raise AssertionError("unreachable: the rounds do not end by themselves")
+
+    def _expect(self, answers: int) -> None:
+        self._bar.total = (self._bar.total or 0) + answers
+        self._bar.refresh()
+
+    def _work_on(self, job: str) -> None:
+        response = self._request("POST", f"jobs/{job}/next", data={"csrf": Page.parse(self._get("")).csrf})
+        while "/tasks/" in response.url:
+            self._activity.touch()
+            if response.status_code == 410:  # the task went away between two requests, or the reply to its answer was lost
+                return
+            if response.status_code != 200:
+                raise ServiceError(f"{response.url}: expected the page of a task, got {response.status_code}.")
+            following = self._answer(Page.parse(response.text))
+            if not following.startswith("/tasks/"):
+                return
+            response = self._request("GET", following)
+
+    def _answer(self, page: Page) -> str:
+        answer = self._read(page)
+        body = {"answerContent": {"annotation": json.dumps(answer.to_json())}}
+        response = self._request("POST", page.answer_url, json=body, headers={"X-CSRF-Token": page.csrf})
+        if response.status_code == 409:  # the job closed this object in the meantime
+            self.reading.problems.append(str(response.json().get("error")))
+            return ""
+        if response.status_code != 200:
+            raise ServiceError(f"{self._url}: an answer was refused with {response.status_code}: {response.text[:200]}")
+        said = response.json()
+        self.reading.answered += 1
+        self.reading.repeated += bool(said.get("repeated"))
+        self._bar.update()
+        return str(said.get("next", ""))
+
+    def _read(self, page: Page) -> Answer:
+        from pydicom import dcmread
+        from pydicom.errors import InvalidDicomError
+
+        response = self._request("GET", page.image_url, headers={"Accept": "*/*"}) if page.image_url else None
+        try:
+            if response is None or response.status_code != 200:
+                status = response.status_code if response is not None else "without an address"
+                raise InvalidDicomError(f"the portal answered {status}")
+            header = dcmread(io.BytesIO(response.content), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+            uid = str(header.SOPInstanceUID)
+        except (InvalidDicomError, AttributeError, EOFError, ValueError) as error:
+            self.reading.not_displayed += 1
+            self.reading.problems.append(f"an image could not be read: {error}")
+            return Answer(unusable=NOT_DISPLAYED)
+        if uid not in self._known:
+            self.reading.without_truth += 1
+        return self._say(uid, page.labels)
+
+    # Like a browser: cookies, redirects; and like a patient person: again when nothing answers.
+
+    def _get(self, path: str) -> str:
+        response = self._request("GET", path)
+        if response.status_code != 200:
+            raise ServiceError(f"{response.url}: expected a page, got {response.status_code}.")
+        return response.text
+
+    def _request(self, method: str, path: str, **options: Any) -> requests.Response:
+        deadline, pause = time.monotonic() + RETRY_SECONDS, 0.1
+        headers = {"Accept": "text/html" if "json" not in options else "application/json", **options.pop("headers", {})}
+        url = urljoin(self._url, path)
+        while True:
+            self._activity.check()
+            try:
+                response = self._session.request(method, url, headers=headers, timeout=self._timeout_seconds, **options)
+                problem = f"it answers {response.status_code}"
+                if response.status_code < 500:
+                    if response.status_code == 401 or "/sign-in" in response.url:
+                        self._sign_in()
+                        # A redirect may have turned a POST into a GET of the form: the request itself is sent again.
+                        continue
+                    return response
+            except requests.RequestException as error:
+                problem = f"nothing answers ({type(error).__name__})"
+            self._activity.touch()
+            self.reading.retries += 1
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{url}: the portal stayed away for {RETRY_SECONDS:.0f} seconds: {problem}.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+
+    def _sign_in(self) -> None:
+        form = {"name": self._name, "password": self._password.reveal()}
+        response = self._session.post(
+            urljoin(self._url, "sign-in"),
+            data=form,
+            headers={"Accept": "text/html"},
+            timeout=self._timeout_seconds,
+            allow_redirects=False,
+        )
+        if response.status_code != 303 and response.status_code < 500:
+            raise ServiceError(
+                f"{self._url}: reader {self._name!r} cannot sign in ({response.status_code}). "
+                "Make the account with groundtruth.accounts.put_workers."
+            )
+
+
+class Page(HTMLParser):
+    """What a reader takes from a page: where to answer, the labels, the image; or the list of jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[dict[str, str]] = []
+        self.labels: tuple[str, ...] = ()
+        self.answer_url = self.image_url = self.csrf = ""
+
+    @classmethod
+    def parse(cls, html: str) -> Self:
+        page = cls()
+        # The scripts of a task page are most of it and hold no markup of interest.
+        page.feed(re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL | re.IGNORECASE))
+        return page
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if "data-job" in given:
+            self.jobs.append(given)
+        if tag == "meta" and given.get("name") == "task-answer-url":
+            self.answer_url = given["content"]
+        if (tag == "meta" and given.get("name") == "task-csrf") or (tag == "input" and given.get("name") == "csrf"):
+            self.csrf = given.get("content") or given.get("value", "")
+        if given.get("data-labels"):
+            text = given["data-labels"]
+            self.labels = parse_label_list(json.loads(text) if text.startswith(("[", '"')) else text)
+        if given.get("data-image"):
+            self.image_url = given["data-image"]

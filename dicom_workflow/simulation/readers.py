@@ -1,0 +1,174 @@
+"""Simulated readers: workers of known skill who label through the portal's pages, as a browser would.
+
+A reader knows the truth and errs at a set rate. Whether it errs on a label of an image follows from the seed, the reader's
+name, the SOP Instance UID and the label alone, so neither the order of the images nor a retry changes what is said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from dicom_workflow.errors import ServiceError
+from dicom_workflow.formats.answers import Answer, LabelState, Region
+from dicom_workflow.formats.labels import NO_FINDING, SUPPORT_DEVICES
+from dicom_workflow.settings import Secret
+from dicom_workflow.simulation.portal_client import Activity, Reading, Visit
+
+Rate = float | Mapping[str, float]
+Truth = Mapping[str, Mapping[str, bool]]
+Regions = Mapping[str, Mapping[str, Sequence[Region]]]
+
+
+@dataclass(frozen=True)
+class SimulatedReader:
+    """A reader of known skill.
+
+    `sensitivity`, `specificity` and `uncertain_rate` are probabilities, one for all labels or one per label (a label that is
+    not named has the value under the empty text, else 0.9, 0.9 and 0).
+    """
+
+    name: str
+    sensitivity: Rate = 0.9
+    specificity: Rate = 0.9
+    uncertain_rate: Rate = 0.0
+    seed: int = 0
+
+    def read(
+        self,
+        sop_instance_uid: str,
+        labels: Sequence[str],
+        truth: Mapping[str, bool],
+        regions: Mapping[str, Sequence[Region]] | None = None,
+    ) -> Answer:
+        """Return what this reader says of one image.
+
+        Parameters
+        ----------
+        sop_instance_uid : str
+            Of the image.
+        labels : sequence of str
+            The labels of the task.
+        truth : mapping of str to bool
+            Label → present; a label that is missing is absent.
+        regions : mapping, optional
+            True places of the labels, marked by a reader who finds the label, off by up to a twentieth of the size.
+        """
+        states: dict[str, LabelState] = {}
+        for label in labels:
+            if label == NO_FINDING:
+                continue
+            error, doubt = self._draws(sop_instance_uid, label)
+            present = bool(truth.get(label, False))
+            right = error < _rate(self.sensitivity if present else self.specificity, label, 0.9)
+            state = LabelState.POSITIVE if present == right else LabelState.NEGATIVE
+            states[label] = LabelState.UNCERTAIN if doubt < _rate(self.uncertain_rate, label, 0.0) else state
+        if NO_FINDING in labels:
+            said = {state for label, state in states.items() if label != SUPPORT_DEVICES}
+            states[NO_FINDING] = (
+                LabelState.NEGATIVE
+                if LabelState.POSITIVE in said
+                else LabelState.UNCERTAIN
+                if LabelState.UNCERTAIN in said
+                else LabelState.POSITIVE
+            )
+        marked = [
+            self._marked(sop_instance_uid, region)
+            for label in labels
+            if states[label] is LabelState.POSITIVE
+            for region in (regions or {}).get(label, ())
+        ]
+        return Answer(labels={label: states[label] for label in labels}, regions=tuple(marked))
+
+    def __post_init__(self) -> None:
+        for name in ("sensitivity", "specificity", "uncertain_rate"):
+            rate = getattr(self, name)
+            for value in rate.values() if isinstance(rate, Mapping) else (rate,):
+                if not 0.0 <= value <= 1.0:
+                    raise ServiceError(f"expected {name} of reader {self.name!r} between 0 and 1, got {value}.")
+
+    def _draws(self, sop_instance_uid: str, label: str) -> tuple[float, float]:
+        """Two uniform numbers in [0, 1)."""
+        text = json.dumps([self.seed, self.name, sop_instance_uid, label])
+        digest = hashlib.sha256(text.encode()).digest()
+        return tuple(int.from_bytes(digest[i : i + 7], "big") / 2**56 for i in (0, 8))  # type: ignore[return-value]
+
+    def _marked(self, sop_instance_uid: str, region: Region) -> Region:
+        xs, ys = zip(*region.points_px, strict=True)
+        size = max(max(xs) - min(xs), max(ys) - min(ys), 1.0)
+        dx, dy = (draw - 0.5 for draw in self._draws(sop_instance_uid, f"{region.label} place {region.points_px[0]}"))
+        points = tuple(
+            (round(max(0.0, x + dx * size / 10), 2), round(max(0.0, y + dy * size / 10), 2)) for x, y in region.points_px
+        )
+        return Region(region.label, region.shape, points)
+
+
+def read_all(
+    portal_url: str,
+    readers: Iterable[tuple[SimulatedReader, Secret]],
+    truth: Truth,
+    *,
+    regions: Regions | None = None,
+    progress: bool = True,
+    patience_seconds: float = 15.0,
+    timeout_seconds: float = 60.0,
+) -> list[Reading]:
+    """Let readers label everything the portal has for them, each in a thread, and return what each did.
+
+    Parameters
+    ----------
+    portal_url : str
+        Base URL of the labeling service.
+    readers : iterable of (SimulatedReader, Secret)
+        Readers and the passwords of their accounts.
+    truth : mapping
+        SOP Instance UID → label → present.
+    regions : mapping, optional
+        SOP Instance UID → label → true places.
+    progress : bool
+        Show a bar.
+    patience_seconds : float
+        End when no reader of this call has had anything to do for so long, though a job is not over.
+    timeout_seconds : float
+        Of each request.
+
+    Raises
+    ------
+    ServiceError
+        A reader cannot sign in, or the portal stays away for two minutes.
+    """
+    from tqdm.auto import tqdm
+
+    pairs = list(readers)
+    activity = Activity(patience_seconds)
+    with tqdm(desc="reading", unit="answer", disable=not progress) as bar, ThreadPoolExecutor(max(1, len(pairs))) as pool:
+        visits = [
+            Visit(
+                portal_url,
+                reader.name,
+                password,
+                read=_sight(reader, truth, regions or {}),
+                known=truth,
+                activity=activity,
+                bar=bar,
+                timeout_seconds=timeout_seconds,
+            )
+            for reader, password in pairs
+        ]
+        running = [pool.submit(visit.work) for visit in visits]
+        try:
+            return [future.result() for future in running]
+        except BaseException:  # also Ctrl-C: the other readers must not read on
+            activity.stop()
+            raise
+
+
+def _sight(reader: SimulatedReader, truth: Truth, regions: Regions) -> Callable[[str, Sequence[str]], Answer]:
+    return lambda uid, labels: reader.read(uid, labels, truth.get(uid, {}), regions.get(uid))
+
+
+def _rate(rate: Rate, label: str, default: float) -> float:
+    return rate.get(label, rate.get("", default)) if isinstance(rate, Mapping) else rate

@@ -1,0 +1,198 @@
+"""A folder of chest phantoms as valid DICOM, with the truth beside it: data that anybody may have, to try everything on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from dicom_workflow.errors import WorkflowError
+from dicom_workflow.formats.answers import Region
+from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.synthetic import chest as phantom
+from dicom_workflow.synthetic.chest.instance import to_dataset
+from dicom_workflow.synthetic.chest.plan import TRANSFER_SYNTAXES, Planned, plan
+
+__all__ = ["TRANSFER_SYNTAXES", "Phantoms", "Planned", "make_dataset", "plan", "to_dataset"]
+
+TRUTH_FILE, REGIONS_FILE = "truth.csv", "regions.json"
+
+_WORTH_A_PROCESS = 24  # images; below that a second process costs more than it saves
+
+
+@dataclass(frozen=True)
+class Phantoms:
+    """What `make_dataset` wrote."""
+
+    labels: tuple[str, ...]
+    positive: dict[str, frozenset[str]]
+    """SOP Instance UID -> its positive labels."""
+    patient_id: dict[str, str]
+    regions: dict[str, tuple[Region, ...]]
+    paths: tuple[Path, ...]
+    """The DICOM files, in the order of the table."""
+
+
+def make_dataset(
+    folder: str | Path,
+    *,
+    patients: int,
+    seed: int,
+    size_px: int = 512,
+    labels: Sequence[str] = LABELS,
+    transfer_syntaxes: Sequence[str] = TRANSFER_SYNTAXES,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Phantoms:
+    """Write chest phantoms of `patients` patients as DICOM files, and what is planted in each.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Gets ``images/<patient id>/<number>.dcm``, ``truth.csv`` (sop_instance_uid, patient_id and one column of 1 or 0 per
+        label) and ``regions.json`` (SOP Instance UID -> regions in image pixels, corner origin).
+    patients : int
+        Each has one to three studies of one image; about 1.6 images per patient.
+    seed : int
+        The same seed and arguments give the same files, UIDs included.
+    size_px : int
+        Rows and columns.
+    labels : sequence of str
+        The columns of the truth, a part of the fourteen; only these are planted.
+    transfer_syntaxes : sequence of str
+        UIDs, used by turns.
+    processes : int, optional
+        Two for more than a few images unless said otherwise; the files do not depend on it.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        No patient, a label or transfer syntax that cannot be made, or an image too small to show anything.
+    """
+    _check(patients, size_px, labels, transfer_syntaxes)
+    root = Path(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    plans = plan(patients=patients, seed=seed, labels=labels, transfer_syntaxes=transfer_syntaxes)
+    workers = processes or (2 if len(plans) >= _WORTH_A_PROCESS else 1)
+    share = _Share(str(root), patients, seed, size_px, tuple(labels), tuple(map(str, transfer_syntaxes)), workers)
+    drawn = (_write(item, size_px, root) for item in plans) if workers == 1 else _drawn_elsewhere(share)
+    regions: dict[str, tuple[Region, ...]] = {}
+    for uid, marked in tqdm(drawn, total=len(plans), desc="chest phantoms", unit="image", disable=not progress):
+        regions[uid] = marked
+    made = Phantoms(
+        labels=tuple(labels),
+        positive={item.sop_instance_uid: item.positive for item in plans},
+        patient_id={item.sop_instance_uid: item.patient_id for item in plans},
+        regions={item.sop_instance_uid: regions[item.sop_instance_uid] for item in plans},
+        paths=tuple(item.path_under(root) for item in plans),
+    )
+    _write_truth(root, made)
+    return made
+
+
+def _check(patients: int, size_px: int, labels: Sequence[str], transfer_syntaxes: Sequence[str]) -> None:
+    if patients < 1:
+        raise ValueError(f"expected at least one patient, got {patients}.")
+    if size_px < 64:
+        raise ValueError(f"expected images of at least 64 pixels, got size_px={size_px}.")
+    unknown = sorted(set(labels) - set(LABELS))
+    if unknown or not labels:
+        raise ValueError(f"expected labels among records.LABELS, got {', '.join(map(repr, unknown)) or 'none'}.")
+    strange = [uid for uid in transfer_syntaxes if uid not in TRANSFER_SYNTAXES]
+    if strange or not transfer_syntaxes:
+        raise ValueError(f"expected transfer syntaxes among synthetic.TRANSFER_SYNTAXES, got {strange or 'none'}.")
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a helper process is told: enough to make the same plan again, and which part of it is its own."""
+
+    folder: str
+    patients: int
+    seed: int
+    size_px: int
+    labels: tuple[str, ...]
+    transfer_syntaxes: tuple[str, ...]
+    parts: int
+    part: int = 0
+
+
+def _drawn_elsewhere(share: _Share) -> Iterator[tuple[str, tuple[Region, ...]]]:
+    """Draw in `share.parts` processes of the interpreter and yield what each has written, as it comes.
+
+    Not `multiprocessing`: a fork may hang beside threads, and a spawn imports the caller's main module once more.
+    """
+    code = "from dicom_workflow.archive.protocol import synthetic; synthetic.draw_share()"
+    said: queue.SimpleQueue[str | int] = queue.SimpleQueue()
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, json.dumps(asdict(replace(share, part=part)))], stdout=subprocess.PIPE, text=True
+        )
+        for part in range(share.parts)
+    ]
+
+    def listen(child: subprocess.Popen[str]) -> None:
+        for line in child.stdout or ():
+            said.put(line)
+        said.put(child.wait())
+
+    listeners = [threading.Thread(target=listen, args=(child,), daemon=True) for child in children]
+    try:
+        for listener in listeners:
+            listener.start()
+        running = len(children)
+        while running:
+            line = said.get()
+            if isinstance(line, int):
+                running -= 1
+                if line:
+                    raise WorkflowError(f"a process that draws phantoms ended with {line}; its message is on standard error. "
+                                        "Try again with processes=1.")  # fmt: skip
+                continue
+            uid, marked = json.loads(line)
+            yield uid, tuple(Region.parse(region) for region in marked)
+    finally:
+        for child in children:
+            child.kill()
+        for child, listener in zip(children, listeners, strict=True):
+            listener.join()
+            if child.stdout:
+                child.stdout.close()
+
+
+def draw_share() -> None:
+    """Draw the part of a plan that the JSON in the first argument names; print a line for each image written."""
+    share = _Share(**json.loads(sys.argv[1]))
+    plans = plan(patients=share.patients, seed=share.seed, labels=share.labels, transfer_syntaxes=share.transfer_syntaxes)
+    for item in plans[share.part :: share.parts]:
+        uid, marked = _write(item, share.size_px, Path(share.folder))
+        print(json.dumps([uid, [region.to_json() for region in marked]]), flush=True)
+
+
+def _write(item: Planned, size_px: int, root: Path) -> tuple[str, tuple[Region, ...]]:
+    chest, regions = phantom.compose_with(item.anatomy, item.positive, size_px, item.anatomy.texture_seed)
+    dataset = to_dataset(item, phantom.expose(chest))
+    path = item.path_under(root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return item.sop_instance_uid, tuple(regions)
+
+
+def _write_truth(root: Path, made: Phantoms) -> None:
+    with (root / TRUTH_FILE).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["sop_instance_uid", "patient_id", *made.labels])
+        for uid, positive in made.positive.items():
+            writer.writerow([uid, made.patient_id[uid], *(int(label in positive) for label in made.labels)])
+    regions = {uid: [region.to_json() for region in marked] for uid, marked in made.regions.items()}
+    (root / REGIONS_FILE).write_text(json.dumps(regions, indent=0) + "\n", encoding="utf-8")

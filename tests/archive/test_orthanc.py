@@ -1,0 +1,277 @@
+"""The real Orthanc, and what may stand between it and us: gone, restarted, another password, a proxy with pages of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import ipaddress
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from support.archive import dicom, open_orthanc, proxy, write_files
+
+from dicom_workflow.archive.orthanc import OrthancArchive
+from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
+from dicom_workflow.archive.upload import retrieve, upload
+from dicom_workflow.errors import (
+    ArchiveCredentialsError,
+    ArchiveError,
+    ArchiveUnavailableError,
+    SettingsError,
+    VerificationError,
+)
+from dicom_workflow.settings import Secret
+
+pytestmark = [
+    pytest.mark.orthanc,
+    pytest.mark.skipif(not find_orthanc(), reason="there is no Orthanc here"),
+]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
+    with OrthancServer(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture
+def archive(server: OrthancServer) -> Iterator[OrthancArchive]:
+    with contextlib.closing(open_orthanc(server)) as made:
+        yield made
+        for instance in list(made.search_for_instances()):
+            made.delete_instance(instance.orthanc_instance_id)
+
+
+def test_nothing_answers(tmp_path: Path) -> None:
+    archive = OrthancArchive("http://127.0.0.1:9", patience_seconds=0.3)
+    for call in (archive.check, lambda: archive.store_instance(dicom()), lambda: list(archive.search_for_instances())):
+        with pytest.raises(ArchiveUnavailableError, match=r"http://127.0.0.1:9: expected an archive to answer, got: .*refused"):
+            call()
+    with pytest.raises(ArchiveUnavailableError, match="Start it, or check ORTHANC_URL"):
+        upload(write_files(tmp_path, 1), archive)
+
+
+def test_another_password_is_said_and_never_shown(server: OrthancServer) -> None:
+    archive = OrthancArchive(server.url, user=server.user, password=Secret("not-the-password"))
+    with pytest.raises(ArchiveCredentialsError, match=r"not to this user \(HTTP 401\). Check ORTHANC_USER") as caught:
+        archive.check()
+    assert "not-the-password" not in str(caught.value) + repr(archive)
+    with pytest.raises(ArchiveCredentialsError):
+        list(archive.search_for_instances())
+
+
+@pytest.mark.parametrize("url", ["ftp://host", "http://", "http://user:secret@host"])
+def test_an_address_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="ORTHANC_URL: expected") as caught:
+        OrthancArchive(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_listing_costs_one_request_per_page_of_each_level(server: OrthancServer, archive: OrthancArchive) -> None:
+    for number in range(12):
+        archive.store_instance(dicom(number, patient_id=f"P{number % 3}"))
+    with proxy(server.url) as between, contextlib.closing(open_orthanc(server, between.url)) as through:
+        assert len(list(through.search_for_instances())) == 12
+        assert between.requests == [
+            ("GET", f"/{level}?expand&since=0&limit=1000") for level in ("patients", "studies", "series", "instances")
+        ]
+        between.requests.clear()
+        assert len(list(through.search_for_instances(page_size=5))) == 12
+        assert len(between.requests) == 1 + 1 + 1 + 3
+
+
+def test_a_file_costs_two_requests(server: OrthancServer, archive: OrthancArchive, tmp_path: Path) -> None:
+    files = write_files(tmp_path, 6)
+    with proxy(server.url) as between, contextlib.closing(open_orthanc(server, between.url)) as through:
+        assert upload(files, through, progress=False).ok
+        assert len(between.requests) == 1 + 2 * 6
+
+
+@pytest.mark.parametrize("fault", ["html", "302", "404"])
+def test_something_else_answers_in_its_place(server: OrthancServer, fault: str) -> None:
+    with proxy(server.url, lambda *_: fault) as between, contextlib.closing(open_orthanc(server, between.url)) as through:
+        for call in (through.check, lambda: list(through.search_for_instances())):
+            with pytest.raises(ArchiveError, match=r"expected (JSON from Orthanc|an answer|HTTP 200), got"):
+                call()
+
+
+def test_a_page_in_place_of_an_image_is_an_error(server: OrthancServer, archive: OrthancArchive, tmp_path: Path) -> None:
+    data = dicom()
+    identifier = archive.store_instance(data).orthanc_instance_id
+    with (
+        proxy(server.url, lambda _, __, path: "html" if path.endswith("/file") else "") as between,
+        contextlib.closing(open_orthanc(server, between.url)) as through,
+    ):
+        with pytest.raises(VerificationError, match="beginning with b'<html>"):
+            through.retrieve_instance(identifier)
+        assert not through.holds(identifier, data)
+        report = retrieve(archive.search_for_instances(), through, tmp_path / "out", progress=False)
+        assert report.counts == {"failed": 1}
+        assert not list((tmp_path).rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("fault", ["html", "503", "500", "401", "short", "cut", "reset"])
+def test_wrong_answers_now_and_then_change_nothing(
+    server: OrthancServer, archive: OrthancArchive, tmp_path: Path, fault: str
+) -> None:
+    """One answer in seven is wrong; every file arrives, is fetched, and none is wrong."""
+    files = write_files(tmp_path / "files", 20)
+    faults = lambda number, method, path: fault if number % 7 == 5 and path.endswith("/file") else ""  # noqa: E731
+    with proxy(server.url, faults) as between, contextlib.closing(open_orthanc(server, between.url)) as through:
+        sent = upload(files, through, workers=3, progress=False)
+        assert sent.counts == {"stored": 20}
+        fetched = retrieve(sent.instances, through, tmp_path / "out", workers=3, progress=False)
+        assert fetched.counts == {"retrieved": 20}
+    by_name = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    for path, item in zip(files, sent.outcomes, strict=True):
+        assert item.instance
+        assert by_name[f"{item.instance.orthanc_instance_id}.dcm"] == path.read_bytes()
+
+
+@pytest.mark.parametrize("fault", ["reset", "drop", "503"])
+def test_a_request_or_its_answer_lost_on_the_way_is_sent_again(
+    server: OrthancServer, archive: OrthancArchive, tmp_path: Path, fault: str
+) -> None:
+    """One POST in four; what the archive then calls AlreadyStored is ours, and reported as stored."""
+    files = write_files(tmp_path, 24)
+    posts = iter(range(1000))
+    faults = lambda _, method, path: fault if method == "POST" and next(posts) % 4 == 1 else ""  # noqa: E731
+    with proxy(server.url, faults) as between, contextlib.closing(open_orthanc(server, between.url)) as through:
+        assert upload(files, through, workers=4, progress=False).counts == {"stored": 24}
+        assert sum(method == "POST" for method, _ in between.requests) > 24
+    assert len(list(archive.search_for_instances())) == 24
+
+
+def test_an_archive_that_fails_every_file_ends_the_batch(server: OrthancServer, tmp_path: Path) -> None:
+    """As one does whose disk is full."""
+    files = write_files(tmp_path, 40)
+    with (
+        proxy(server.url, lambda _, method, __: "500" if method == "POST" else "") as between,
+        contextlib.closing(open_orthanc(server, between.url)) as through,
+    ):
+        report = upload(files, through, workers=4, progress=False)
+    assert report.counts == {"failed": 40}
+    assert report.instances == ()
+    assert "expected HTTP 200, got 500" in report.outcomes[0].reason
+    assert "not sent, or not verified: 5 files in a row failed" in report.outcomes[-1].reason
+
+
+def test_orthanc_killed_in_the_middle_of_an_upload_loses_nothing(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "files", 120, size_px=200)
+    server = OrthancServer(tmp_path / "orthanc")
+    with server, contextlib.closing(open_orthanc(server)) as archive:
+        archive.check()
+        stop = threading.Event()
+
+        def kill_and_restart() -> None:
+            while not stop.is_set() and not _count(server):
+                time.sleep(0.005)
+            for _ in range(2):
+                server.kill()
+                time.sleep(0.2)
+                server.start()
+                time.sleep(0.15)
+
+        killer = threading.Thread(target=kill_and_restart)
+        killer.start()
+        try:
+            report = upload(files, archive, workers=4, progress=False)
+        finally:
+            stop.set()
+            killer.join()
+        assert report.counts == {"stored": 120}
+        held = {instance.orthanc_instance_id for instance in archive.search_for_instances()}
+        assert held == {instance.orthanc_instance_id for instance in report.instances}
+        for path, item in zip(files, report.outcomes, strict=True):
+            assert item.instance
+            assert archive.holds(item.instance.orthanc_instance_id, path.read_bytes())
+
+
+def _count(server: OrthancServer) -> int:
+    with contextlib.closing(open_orthanc(server, patience_seconds=1.0)) as archive:
+        return sum(1 for _ in archive.search_for_instances())
+
+
+def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "files", 120, size_px=200)
+    journal = tmp_path / "upload.jsonl"
+    server = OrthancServer(tmp_path / "orthanc")
+    with server, contextlib.closing(open_orthanc(server, patience_seconds=0.5)) as archive:
+        archive.check()
+
+        def kill() -> None:
+            while not _count(server):
+                time.sleep(0.005)
+            server.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        report = upload(files, archive, workers=4, journal_path=journal, progress=False)
+        killer.join()
+        assert report.counts["stored"] + report.counts["failed"] == 120
+        assert report.counts["failed"] > 0
+        assert all("answer" in item.reason for item in report.outcomes if item.instance is None)
+        server.start()
+        for instance in report.instances:
+            assert archive.md5(instance.orthanc_instance_id) == instance.md5
+        again = upload(files, archive, journal_path=journal, progress=False)
+        assert len(again.instances) == 120
+        assert set(again.counts) <= {"stored", "already there"}, "stored before the crash, or with its answer lost in it"
+
+
+def test_a_certificate_is_verified_and_its_authority_can_be_named(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"Version": "1.10.1"}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        url = f"https://127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(ArchiveUnavailableError, match=r"cannot be trusted .* DICOM_WORKFLOW_CA_BUNDLE"):
+            OrthancArchive(url).check()
+        assert OrthancArchive(url, ca_bundle=str(certificate)).check() == f"Orthanc 1.10.1 at {url}"
+        with pytest.raises(SettingsError, match="DICOM_WORKFLOW_CA_BUNDLE: expected a PEM file"):
+            OrthancArchive(url, ca_bundle=str(tmp_path / "none.pem"))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def make_certificate(folder: Path) -> Path:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "archive")])
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + day)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    return path

@@ -1,0 +1,157 @@
+"""Batches: interrupted, killed, resumed; whatever happens, the report and the journal say what is true."""
+
+from __future__ import annotations
+
+import _thread
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from support.archive import dicom, write_files
+
+from dicom_workflow.archive.folder import FolderArchive
+from dicom_workflow.archive.protocol import StoreResult
+from dicom_workflow.archive.upload import UploadInterruptedError, retrieve, upload
+from dicom_workflow.errors import StorageError, VerificationError
+
+
+class CountingArchive(FolderArchive):
+    """A folder that counts what is sent to it, and may press Ctrl-C at one of the files."""
+
+    sent = 0
+    interrupt_at = -1
+    _lock = threading.Lock()
+
+    def store_instance(self, data: bytes) -> StoreResult:
+        with self._lock:
+            self.sent += 1
+            if self.sent == self.interrupt_at:
+                _thread.interrupt_main()
+        return super().store_instance(data)
+
+
+def test_ctrl_c_leaves_a_report_that_is_true_and_a_journal_to_go_on_from(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "files", 60)
+    archive = CountingArchive(tmp_path / "archive")
+    archive.interrupt_at = 10
+    journal = tmp_path / "upload.jsonl"
+    with pytest.raises(UploadInterruptedError, match="Run it again to send the rest") as caught:
+        upload(files, archive, workers=2, journal_path=journal, progress=False)
+    report = caught.value.report
+    sent_first = archive.sent
+    assert 10 <= sent_first < 60
+    assert report.counts == {"stored": sent_first, "failed": 60 - sent_first}
+    assert report.outcomes[-1].reason == "not sent, or not verified: the upload was interrupted"
+    assert all(archive.md5(instance.orthanc_instance_id) == instance.md5 for instance in report.instances)
+
+    again = upload(files, archive, journal_path=journal, progress=False)
+    assert again.counts == {"stored": 60}, "the journal remembers what was stored and what was there before"
+    assert archive.sent == 60, "nothing was sent twice"
+
+
+def test_a_journal_is_not_believed_against_the_archive_or_the_file(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "files", 3)
+    archive = CountingArchive(tmp_path / "archive")
+    journal = tmp_path / "upload.jsonl"
+    first = upload(files, archive, journal_path=journal, progress=False)
+    archive.delete_instance(first.instances[0].orthanc_instance_id)
+    files[1].write_bytes(dicom(1, seed=77))
+    with journal.open("a") as stream:
+        stream.write('{"path": "torn')
+    again = upload(files, archive, journal_path=journal, progress=False)
+    assert [str(item.outcome) for item in again.outcomes] == ["stored", "conflict", "stored"]
+    assert archive.sent == 5
+    lines = [json.loads(line) for line in journal.read_text().splitlines() if not line.endswith("torn")]
+    assert lines[0] == {"journal": "dicom-workflow/upload-journal/1", "archive": archive.check()}
+    assert len(lines) == 2 * (1 + 3)
+
+
+def test_the_journal_of_another_archive_hides_nothing(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "files", 2)
+    upload(files, FolderArchive(tmp_path / "a"), journal_path=tmp_path / "j", progress=False)
+    other = CountingArchive(tmp_path / "b")
+    assert upload(files, other, journal_path=tmp_path / "j", progress=False).counts == {"stored": 2}
+    assert other.sent == 2
+
+
+def test_a_journal_that_cannot_be_written_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+    archive = CountingArchive(tmp_path / "archive")
+    with pytest.raises(StorageError, match="the journal cannot be written: Is a directory"):
+        upload(write_files(tmp_path / "files", 1), archive, journal_path=tmp_path, progress=False)
+    assert archive.sent == 0
+
+
+def test_a_client_killed_at_any_moment_leaves_what_one_clean_run_leaves(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "files", 150)
+    archive = FolderArchive(tmp_path / "archive")
+    journal = tmp_path / "upload.jsonl"
+    script = (
+        "import sys; from pathlib import Path; from dicom_workflow.archive.folder import FolderArchive\n"
+        "from dicom_workflow.archive.upload import upload\n"
+        "files, archive, journal = map(Path, sys.argv[1:])\n"
+        "upload(files, FolderArchive(archive), workers=3, journal_path=journal, progress=False)\n"
+    )
+    for lines in (5, 40, 90):
+        process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "files", tmp_path / "archive", journal])
+        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    report = upload(files, archive, journal_path=journal, progress=False)
+    assert len(report.instances) == 150
+    assert set(report.counts) <= {"stored", "already there"}, "already there: stored just before a kill, not yet in the journal"
+    assert [instance.orthanc_instance_id for instance in archive.search_for_instances()] == sorted(
+        instance.orthanc_instance_id for instance in report.instances
+    )
+    for path, instance in zip(files, report.instances, strict=True):
+        assert archive.retrieve_instance(instance.orthanc_instance_id) == path.read_bytes()
+
+
+def test_outcomes_do_not_depend_on_which_thread_was_first(tmp_path: Path) -> None:
+    """The first file of the list keeps the identity, also when it is the slowest to read."""
+    files = []
+    for number in range(30):
+        for copy in range(3):
+            path = tmp_path / f"{number:02}-{copy}.dcm"
+            path.write_bytes(dicom(number, seed=number + 1000 * (copy == 1), size_px=16))
+            files.append(path)
+    for run in range(3):
+        report = upload(files, FolderArchive(tmp_path / f"archive-{run}"), workers=8, progress=False)
+        assert [str(item.outcome) for item in report.outcomes] == ["stored", "conflict", "duplicate"] * 30
+
+
+def test_a_file_that_rots_in_the_folder_is_noticed(tmp_path: Path) -> None:
+    archive = FolderArchive(tmp_path / "archive")
+    (instance,) = upload(write_files(tmp_path / "files", 1), archive, progress=False).instances
+    (stored,) = (tmp_path / "archive").rglob("*.dcm")
+    data = bytearray(stored.read_bytes())
+    data[-1] ^= 1
+    stored.write_bytes(data)
+    with pytest.raises(VerificationError, match="the file was changed after it was stored"):
+        archive.retrieve_instance(instance.orthanc_instance_id)
+    report = upload(tmp_path / "files", archive, progress=False)
+    assert report.counts == {"failed": 1}
+    assert "its storage or a proxy is damaged" in report.outcomes[0].reason
+    assert retrieve([instance], archive, tmp_path / "out", progress=False).counts == {"failed": 1}
+
+
+def test_a_record_that_was_lost_is_made_again_from_the_file(tmp_path: Path) -> None:
+    archive = FolderArchive(tmp_path / "archive")
+    instances = upload(write_files(tmp_path / "files", 2), archive, progress=False).instances
+    for number, record in enumerate(sorted((tmp_path / "archive").rglob("*.json"))):
+        record.write_text("{") if number else record.unlink()
+    assert set(archive.search_for_instances()) == set(instances)
+
+
+def test_a_bar_is_shown_when_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = write_files(tmp_path / "files", 2)
+    upload(files, FolderArchive(tmp_path / "a"), progress=False)
+    assert capsys.readouterr().err == ""
+    upload(files, FolderArchive(tmp_path / "b"), progress=True)
+    assert "upload: 100%" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+"""What a dry run of our own templates says before anything is asked of AWS: what is opened, what is wrong, what it costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pytest
+
+from dicom_workflow.aws.stacks import costs, exposure, plan, preflight
+from dicom_workflow.aws.stacks.catalog import in_order
+from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.stacks.deployment import Deployment
+from dicom_workflow.aws.stacks.parameters import Given
+from dicom_workflow.aws.stacks.plan import Plan
+from dicom_workflow.aws.stacks.templates import Parameter
+from dicom_workflow.errors import DeployError
+
+REGION = "eu-central-1"
+CERTIFICATE = f"arn:aws:acm:{REGION}:111122223333:certificate/0b6b9a4e-0000-4000-8000-000000000001"
+ORTHANC = "orthancteam/orthanc:26.8.1@sha256:" + "a" * 64
+ARTIFACTS = {"PreAnnotationKey": "‹pre›", "PostAnnotationKey": "‹post›", "TwinContextKey": "‹twin›"}
+ARTIFACTS |= {"InferenceContextKey": "‹inference›", "WheelsPrefix": "‹wheels›", "NotebooksKey": "‹notebooks›"}
+
+
+def planned(*, artifacts: dict[str, str] = ARTIFACTS, **values: str) -> Plan:
+    """The plan of our own templates with an Orthanc, behind a certificate."""
+    deployment = Deployment("chest", Cloud(boto3.Session(region_name=REGION)), lambda text: None)
+    given = {"ArchiveHostName": "archive.example", "OrthancImage": ORTHANC, "CertificateArn": CERTIFICATE, **values}
+    return plan.make(deployment, [], Given(given), artifacts, states={})
+
+
+def test_a_house_without_a_way_out_is_told_what_it_must_bring() -> None:
+    problems, notes = preflight.known(planned(NatMode="none"), REGION, has_wheels=False)
+    assert [text for text in problems if "OrthancImage: expected an image in ECR" in text] == problems != []
+    assert any("--dependencies" in text for text in notes)
+    own = f"111122223333.dkr.ecr.{REGION}.amazonaws.com/{ORTHANC}"
+    problems, notes = preflight.known(planned(NatMode="none", OrthancImage=own), REGION, has_wheels=True)
+    assert problems == []
+    assert not any("--dependencies" in text for text in notes)
+    assert preflight.known(planned(), REGION, has_wheels=False) == ([], [])
+
+
+def test_a_certificate_of_another_region_is_refused_without_an_account() -> None:
+    problems, _ = preflight.known(planned(), "eu-west-1", has_wheels=False)
+    assert {text.split(":")[0] for text in problems} == {"archive", "labeling"}
+    said = f"expected a certificate in eu-west-1, where its load balancer is, got one in {REGION}"
+    assert all(said in text for text in problems)
+
+
+def test_what_waits_for_an_image_is_part_of_the_cost() -> None:
+    ours = {"LabelingBackend": "SelfHosted", "PortalHostName": "portal.example"}
+    built = planned(artifacts={**ARTIFACTS, "TwinImage": "‹image›"}, **ours)
+    with_image = {found.stack: found.evaluation for found in built.stacks}
+    without = {found.stack: found.evaluation for found in planned(**ours).stacks}
+    assert any("TwinService" in line for line in costs.note(with_image, REGION))
+    assert not any("TwinService" in line for line in costs.note(without, REGION))
+    assert exposure.facing_the_internet(with_image) == []
+
+
+def test_healthimaging_is_not_priced_as_s3() -> None:
+    note = {found.stack: found.evaluation for found in planned(ArchiveBackend="HealthImaging").stacks}
+    assert any("no price in the table: archive" in line for line in costs.note(note, REGION))
+    assert not any("storing each image" in line for line in costs.note(note, REGION))
+
+
+def test_a_misspelled_stack_is_told_the_nearest() -> None:
+    with pytest.raises(DeployError, match=r"Did you mean archive\?"):
+        in_order(["arcive"])
+
+
+def test_a_refused_choice_names_the_choices_as_they_are_written() -> None:
+    declared = {"Type": "String", "AllowedValues": ["GroundTruth", "SelfHosted"], "ConstraintDescription": "GroundTruth or so."}
+    parameter = Parameter.parse("LabelingBackend", declared)
+    assert "expected one of GroundTruth, SelfHosted, got 'Selfhosted'" in parameter.problem("Selfhosted")
+
+
+def test_further_commands_name_the_region_that_was_named(tmp_path: Path) -> None:
+    cloud = Cloud(boto3.Session(region_name=REGION))
+    deployment = Deployment("chest", cloud, print, folder=tmp_path, flags=("--region", REGION))
+    assert deployment.command("status", "--drift") == f"dicom-workflow status --drift --name chest --region {REGION}"

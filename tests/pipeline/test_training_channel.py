@@ -1,0 +1,156 @@
+"""A training channel: what a training job reads, in one folder, on a laptop and on SageMaker."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.stack_foundation import s3_storage
+
+from dicom_workflow.archive import mirror
+from dicom_workflow.archive.folder import FolderArchive
+from dicom_workflow.archive.upload import upload
+from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.instances import Instance
+from dicom_workflow.pipeline import training, training_channel
+from dicom_workflow.settings import Settings
+from dicom_workflow.storage import Storage, to_uri
+from dicom_workflow.synthetic import dataset
+
+ABSENT = "00000000-00000000-00000000-00000000-00000000"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> FolderArchive:
+    return FolderArchive(tmp_path / "archive")
+
+
+@pytest.fixture
+def instances(tmp_path: Path, archive: FolderArchive) -> tuple[Instance, ...]:
+    dataset.make_dataset(tmp_path / "phantoms", patients=2, seed=1, size_px=64, progress=False)
+    return upload(tmp_path / "phantoms" / "images", archive, progress=False).instances
+
+
+def training_manifest(folder: Path, *sources: str) -> str:
+    uri = to_uri(folder / "training.manifest")
+    manifests.write(uri, ({"source": source, "image": f"images/{source}.dcm", "split": "train"} for source in sources))
+    return uri
+
+
+def test_channel_holds_the_images_and_the_manifest(
+    tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    uri = training_manifest(tmp_path, *(instance.orthanc_instance_id for instance in instances))
+    staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    assert (staged.images, dict(staged.refused)) == (len(instances), {})
+    for _, line in manifests.read(to_uri(staged.folder / "train.manifest")):
+        assert (staged.folder / line["image"]).read_bytes() == archive.retrieve_instance(line["source"])
+
+
+def test_line_whose_image_cannot_be_had_is_named_and_the_rest_goes_on(
+    tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    gone = instances[0].orthanc_instance_id
+    archive.delete_instance(gone)
+    uri = training_manifest(tmp_path, ABSENT, *(instance.orthanc_instance_id for instance in instances))
+    staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    assert staged.images == len(instances) - 1
+    assert staged.refused[ABSENT] == "not among the archive's instances"
+    assert gone in staged.refused[gone]
+
+
+def test_channel_without_one_image_is_an_error(tmp_path: Path, archive: FolderArchive) -> None:
+    with pytest.raises(LearningError, match="expected images for 1 lines, got none: not among the archive's instances"):
+        training_channel.stage(training_manifest(tmp_path, ABSENT), [], archive, tmp_path / "channel", progress=False)
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[Storage]:
+    with s3_storage(tmp_path) as storage:
+        yield storage
+
+
+def test_channel_is_sent_to_s3_with_the_manifest_last(
+    tmp_path: Path, s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]
+) -> None:
+    uri = training_manifest(tmp_path, *(instance.orthanc_instance_id for instance in instances))
+    staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    sent: list[str] = []
+    write = s3.write_bytes
+    s3.write_bytes = lambda uri, data: sent.append(uri) or write(uri, data)  # type: ignore[method-assign,func-returns-value]
+    count = training.upload_channel(staged.folder, "s3://radiographs/channel", s3)
+    assert count == len(sent) == len(instances) + 1
+    assert sent[-1] == "s3://radiographs/channel/train.manifest"
+    assert set(s3.list("s3://radiographs/channel")) == set(sent)
+    with pytest.raises(SettingsError, match="channel_uri: expected an s3:// folder"):
+        training.upload_channel(staged.folder, "/somewhere", s3)
+
+
+def test_a_link_out_of_the_channel_is_not_sent(tmp_path: Path, s3: Storage) -> None:
+    (tmp_path / "secret").write_text("not an image")
+    folder = tmp_path / "channel"
+    folder.mkdir()
+    (folder / "1.dcm").symlink_to(tmp_path / "secret")
+    with pytest.raises(SettingsError, match="a link to one outside it"):
+        training.upload_channel(folder, "s3://radiographs/channel", s3)
+    assert not list(s3.list("s3://radiographs/channel"))
+
+
+def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "output.tar.gz"
+    history = '{"epoch": 1}\n{"epoch": 2}\n'
+    files = {"./evaluation.json": json.dumps({"macro_auroc": 0.91234}), "history.jsonl": history, "../evil": "x"}
+    with tarfile.open(path, "w:gz") as packed:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            packed.addfile(member, io.BytesIO(text.encode()))
+    evaluation, epochs = training.read_output(to_uri(path), Storage())
+    assert [line["epoch"] for line in epochs] == [1, 2]
+    assert training.Trained("", evaluation, tuple(epochs)).metrics()["macro_auroc"] == 0.9123
+    assert [entry.name for entry in tmp_path.iterdir()] == ["output.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("evaluation.json", b"{nope", "expected the output.tar.gz of a training job, got: Expecting"),
+        ("history.jsonl", b"\xff\n", "expected the output.tar.gz of a training job, got: 'utf-8' codec"),
+        ("evaluation.json", bytes(1001), "expected evaluation.json of at most 1,000 bytes, got 1,001"),
+    ],
+)
+def test_a_training_jobs_archive_that_is_damaged_or_a_bomb_is_refused(
+    name: str, content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_MOST_BYTES", 1000)
+    with tarfile.open(tmp_path / "output.tar.gz", "w:gz") as packed:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        packed.addfile(member, io.BytesIO(content))
+    with pytest.raises(LearningError, match=message):
+        training.read_output(to_uri(tmp_path / "output.tar.gz"), Storage())
+
+
+def test_training_place_is_one_of_two(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="train_on: expected one of local, sagemaker, got 'gpu'"):
+        training.train(Settings.from_env({}), tmp_path, tmp_path, train_on="gpu")
+
+
+def test_copies_are_read_back_and_carry_their_uri(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
+    absent = Instance(ABSENT)
+    made = mirror.copy_to("s3://radiographs/images", [*instances, absent], archive, s3, progress=False)
+    assert [copy.uri for copy in made.instances] == [f"s3://radiographs/images/{i.orthanc_instance_id}.dcm" for i in instances]
+    assert s3.read_bytes(made.instances[0].uri) == archive.retrieve_instance(instances[0].orthanc_instance_id)
+    assert list(made.refused) == [ABSENT]
+    [entry, *_] = manifests.entries_for(made.instances, ["Edema"], by="source-ref")
+    assert entry["source-ref"] == made.instances[0].uri
+
+
+def test_nothing_is_copied_without_a_folder(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
+    assert mirror.copy_to("", instances, archive, s3).instances == instances
+    assert s3.list("s3://radiographs") == []
