@@ -15,7 +15,10 @@ import config from './vite.config.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const templates = path.join(here, '../dicom_workflow/labeling/worker_templates');
-const SOURCES = ['src', 'build', 'build.js', 'vite.config.js', 'package.json', 'package-lock.json'];
+const SOURCES = ['shared', 'radiograph', 'build', 'build.js', 'vite.config.js', 'package.json', 'package-lock.json'];
+
+/** Files that go into the package as they are written. */
+const COPIED = ['shared/host/crowd-shim.js', 'radiograph/radiograph.liquid.html'];
 
 const sha256 = (data) => createHash('sha256').update(data).digest('hex');
 
@@ -83,6 +86,7 @@ async function main(out) {
   fs.writeFileSync(path.join(out, names.script), text.script);
   fs.writeFileSync(path.join(out, names.style), text.style);
   fs.writeFileSync(path.join(out, 'THIRD-PARTY.txt'), licences(folders));
+  for (const name of COPIED) fs.copyFileSync(path.join(here, name), path.join(out, path.basename(name)));
   const sizes = { script_bytes: Buffer.byteLength(text.script), gzip_bytes: gzipSync(text.script + text.style, { level: 9 }).length };
   fs.writeFileSync(path.join(out, 'build.json'), `${JSON.stringify({ ...names, sources_sha256: sourcesSha256(), ...sizes }, null, 2)}\n`);
   console.log(`${names.script}: ${(sizes.script_bytes / 1e6).toFixed(2)} MB, ${(sizes.gzip_bytes / 1e6).toFixed(2)} MB as it travels`);

@@ -375,7 +375,7 @@ def test_undo_is_the_inverse_of_a_thousand_random_sequences(figures: dict[str, A
     if not (folder / "node_modules" / "vitest").exists():
         pytest.skip("needs worker_ui/node_modules: npm ci there")
     done = subprocess.run(
-        ["npx", "vitest", "run", "unit/history.test.ts"], cwd=folder, capture_output=True, text=True, timeout=200
+        ["npx", "vitest", "run", "unit/state/history.test.ts"], cwd=folder, capture_output=True, text=True, timeout=200
     )
     printed = re.search(r"undo_inverse (\d+)/(\d+)", done.stdout)
     assert printed, done.stdout + done.stderr

@@ -112,7 +112,7 @@ def films(folder: Path) -> Iterator[Films]:
     vite = WORKER_UI / "node_modules" / ".bin" / "vite"
     if not Path(CHROMIUM).exists() or not vite.exists() or shutil.which("node") is None:
         pytest.skip(f"needs {CHROMIUM}, node and `npm ci` in worker_ui")
-    config = WORKER_UI / "unit" / "pixels-page" / "vite.config.js"
+    config = WORKER_UI / "unit" / "pixels" / "page" / "vite.config.js"
     built = subprocess.run(
         [str(vite), "build", "--config", str(config), "--outDir", str(folder), "--logLevel", "error"],
         cwd=WORKER_UI, capture_output=True, text=True, timeout=120, check=False,

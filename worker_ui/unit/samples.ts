@@ -1,8 +1,8 @@
 /** Films, tasks and readings for tests. */
 
-import { Session } from '../src/session';
-import { Store } from '../src/store';
-import { EMPTY_READING, type Film, type Finding, type LabelState, type Reading, type Region, type Task } from '../src/types';
+import { Session } from '../shared/state/session';
+import { Store } from '../shared/state/store';
+import { EMPTY_READING, type Film, type Finding, type LabelState, type Reading, type Region, type Task } from '../shared/state/types';
 
 export const FILM: Film = {
   rows: 80,

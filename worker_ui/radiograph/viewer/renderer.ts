@@ -1,0 +1,84 @@
+/** Whatever puts a film on the screen. */
+
+import { FilmError, type Film, type View, type Window } from '../../shared/state/types';
+import type { Size } from '../../shared/state/view';
+import { CanvasRenderer } from './canvas';
+import { CornerstoneRenderer } from './cornerstone';
+
+export interface Scene {
+  readonly film: Film;
+  readonly view: View;
+  readonly window: Window;
+  readonly inverted: boolean;
+  readonly size: Size;
+}
+
+export interface Renderer {
+  readonly kind: 'webgl' | 'canvas';
+  /** Draw, or arrange for it before the next frame. */
+  draw(scene: Scene): void;
+  destroy(): void;
+}
+
+function hasWebGl(): boolean {
+  try {
+    const context = document.createElement('canvas').getContext('webgl2');
+    context?.getExtension('WEBGL_lose_context')?.loseContext(); // browsers allow a few; this one was a question
+    return context !== null;
+  } catch {
+    return false;
+  }
+}
+
+/** WebGL where it works, and the slower canvas, which shows the same picture, where it does not or stops to. */
+export class FilmRenderer implements Renderer {
+  private inner: Renderer;
+  private last: Scene | null = null;
+
+  /** Throws a FilmError where there is neither. */
+  constructor(private readonly element: HTMLElement) {
+    this.inner = this.best();
+  }
+
+  get kind(): Renderer['kind'] {
+    return this.inner.kind;
+  }
+
+  draw(scene: Scene): void {
+    this.last = scene;
+    this.inner.draw(scene);
+  }
+
+  destroy(): void {
+    this.inner.destroy();
+  }
+
+  private best(): Renderer {
+    if (!hasWebGl()) return this.plain();
+    try {
+      return new CornerstoneRenderer(this.element, () => this.fallBack());
+    } catch {
+      return this.plain(); // a driver may offer WebGL and then refuse it; the film matters more than how it is drawn
+    }
+  }
+
+  private plain(): Renderer {
+    this.element.replaceChildren();
+    try {
+      return new CanvasRenderer(this.element);
+    } catch {
+      throw new FilmError('webgl', 'This browser can draw no pictures here. Use another browser, or report the image as not displayed.');
+    }
+  }
+
+  private fallBack(): void {
+    if (this.inner.kind === 'canvas') return;
+    try {
+      this.inner.destroy();
+    } catch {
+      // Its context is gone already; what matters is that nothing of it listens any more.
+    }
+    this.inner = this.plain();
+    if (this.last) this.inner.draw(this.last);
+  }
+}

@@ -1,0 +1,144 @@
+/** Marks in the reading: what the drawing tools write there, and how they find it again. */
+
+import { MOST } from '../answer/form';
+import type { Store, Tool } from '../state/store';
+import { NO_FINDING, type Measurement, type Point, type Region } from '../state/types';
+import { apply } from '../state/view';
+import type { Frame } from './frame';
+import type { Handle, MarkShape } from './handles';
+import { area, bounds, distance, largeEnough, simplified, under, withoutVertex } from '../shapes/geometry';
+
+const DRAW_TOOLS = ['rectangle', 'ellipse', 'polygon', 'freehand', 'length', 'angle'] as const;
+export type DrawTool = (typeof DRAW_TOOLS)[number];
+
+/** CSS pixels: a press that moved less was a click. */
+export const CLICK = 3;
+/** CSS pixels by which a simplified path may differ from the pointer's. */
+const TOLERANCE = 0.5;
+/** CSS pixels by which a click may miss an outline. */
+const REACH = 6;
+
+export interface Mark {
+  readonly id: string;
+  readonly shape: MarkShape;
+  readonly points: readonly Point[];
+}
+
+export function isDrawTool(tool: Tool): tool is DrawTool {
+  return (DRAW_TOOLS as readonly string[]).includes(tool);
+}
+
+/** Marks of the reading that are shown, from the lowest to the topmost. */
+export function shownMarks(store: Store): Mark[] {
+  if (!store.ui.regionsShown) return [];
+  const lines = store.reading.measurements.map(({ id, points }): Mark => ({ id, shape: 'line', points }));
+  return [...store.reading.regions, ...lines].filter(({ id }) => !store.ui.hiddenRegions.has(id));
+}
+
+export function markOf(store: Store, id: string | null): Mark | null {
+  if (id === null) return null;
+  const region: Region | undefined = store.reading.regions.find((one) => one.id === id);
+  if (region) return region;
+  const line: Measurement | undefined = store.reading.measurements.find((one) => one.id === id);
+  return line ? { id, shape: 'line', points: line.points } : null;
+}
+
+/** Select a mark; the finding of a region becomes the active one, so that a key answers what is looked at. */
+export function select(store: Store, id: string | null): void {
+  const label = store.reading.regions.find((region) => region.id === id)?.label;
+  const known = store.task.findings.some((finding) => finding.label === label);
+  store.set({ selected: id, ...(label && known ? { activeLabel: label } : {}) });
+}
+
+/** Return the smallest mark under a point of the screen, the topmost among equals. */
+export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
+  let best: Mark | null = null, least = Infinity;
+  for (const mark of shownMarks(store)) {
+    const points = mark.points.map((point) => apply(frame.map, point));
+    if (!under(mark.shape, points, at, REACH)) continue;
+    const size = area(mark.shape, points);
+    if (size <= least) [best, least] = [mark, size];
+  }
+  return best;
+}
+
+/** Return a freehand path without the points that add nothing to be seen, and without its end when it closes. */
+export function thinned(frame: Frame, path: readonly Point[]): readonly Point[] {
+  const onScreen = path.map((point) => apply(frame.map, point));
+  let tolerance = TOLERANCE, kept = simplified(onScreen, tolerance);
+  while (kept.length > MOST.points) kept = simplified(onScreen, (tolerance *= 2));
+  const left = new Set(kept);
+  const thin = path.filter((_, index) => left.has(onScreen[index]!));
+  const closes = kept.length > 3 && distance(kept[0]!, kept.at(-1)!) < CLICK;
+  return closes ? thin.slice(0, -1) : thin;
+}
+
+export function tooSmall(tool: DrawTool, points: readonly Point[]): boolean {
+  if (tool === 'length' || tool === 'angle') return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
+  return !largeEnough(points);
+}
+
+/** Write a finished mark into the reading, select it, and return its id. */
+export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]): string {
+  if (tool === 'length' || tool === 'angle') {
+    const id = newId(store, 'm');
+    store.dispatch({ kind: 'add-measurement', measurement: { id, kind: tool, points } });
+    store.set({ selected: id, regionsShown: true, spoken: `${tool === 'length' ? 'Length' : 'Angle'} placed` });
+    return id;
+  }
+  const id = newId(store, 'r');
+  const label = labelFor(store);
+  const box = bounds(points);
+  const shape = tool === 'freehand' ? 'polygon' : tool;
+  const corners: readonly Point[] = [[box.left, box.top], [box.right, box.bottom]];
+  const region: Region = { id, label, shape, points: shape === 'polygon' ? points : corners, comment: '' };
+  store.dispatch({ kind: 'add-region', region });
+  store.set({ selected: id, regionsShown: true, spoken: `${named(region)} placed: ${placeOf(region.points)}` });
+  if (label === '') store.set({ notice: 'Which finding is it? Its key or a click on its name gives it to the region.' });
+  return id;
+}
+
+/** The active finding, unless a place would contradict it. */
+function labelFor(store: Store): string {
+  const label = store.ui.activeLabel ?? '';
+  const finding = store.task.findings.find((one) => one.label === label);
+  return label === NO_FINDING || finding?.region === 'none' ? '' : label;
+}
+
+export function named(region: Region): string {
+  const shape = { rectangle: 'Rectangle', ellipse: 'Ellipse', polygon: 'Polygon', point: 'Point' }[region.shape];
+  return region.label === '' ? `${shape} without a finding` : `${shape} for ${region.label}`;
+}
+
+/** Size and place in words, in whole image pixels. */
+export function placeOf(points: readonly Point[]): string {
+  const { left, top, right, bottom } = bounds(points);
+  return `${Math.round(right - left)} by ${Math.round(bottom - top)} pixels at ${Math.round(left)}, ${Math.round(top)}`;
+}
+
+let count = 0;
+
+/** Ids have to differ from those of a draft as well, which another page wrote. */
+function newId(store: Store, kind: 'r' | 'm'): string {
+  count += 1;
+  const [random] = crypto.getRandomValues(new Uint32Array(1));
+  const id = `${kind}${count}-${random!.toString(36)}`;
+  return markOf(store, id) ? newId(store, kind) : id;
+}
+
+export function movePoints(store: Store, id: string, points: readonly Point[], tag = ''): void {
+  const region = store.reading.regions.find((one) => one.id === id);
+  if (region && region.points !== points) store.dispatch({ kind: 'move-region', id, points }, tag);
+  const line = store.reading.measurements.find((one) => one.id === id);
+  if (line && line.points !== points) store.dispatch({ kind: 'move-measurement', id, points }, tag);
+}
+
+/** Remove a corner of a polygon; false when the handle is none. */
+export function removeVertex(store: Store, id: string, handle: Handle): boolean {
+  const mark = markOf(store, id);
+  if (handle.kind !== 'vertex' || mark?.shape !== 'polygon') return false;
+  const points = withoutVertex(mark.points, handle.index);
+  if (points === mark.points) store.set({ notice: 'A polygon keeps three corners' });
+  movePoints(store, id, points);
+  return true;
+}

@@ -1,0 +1,65 @@
+/** The comment on the whole image, and why it cannot be read. */
+
+import { MOST } from '../answer/form';
+import type { Store } from '../state/store';
+import { REASONS } from '../state/types';
+import { focusOn, PLACES } from '../input/focus';
+
+export function Remarks({ store }: { store: Store }) {
+  const { comment, unusable } = store.reading;
+  const missing = (place: string): boolean => store.ui.complaints.some(({ at }) => at === place);
+  return (
+    <section class="remarks" aria-label="Remarks">
+      <textarea
+        id={PLACES.comment}
+        class={missing('comment') ? 'missing' : ''}
+        aria-label="Comment on the image"
+        aria-keyshortcuts="C"
+        rows={comment.length > 60 ? 3 : 1}
+        placeholder="Comment on the image"
+        maxLength={MOST.comment}
+        value={comment}
+        aria-invalid={missing('comment')}
+        onInput={(event) => store.dispatch({ kind: 'comment', comment: event.currentTarget.value }, 'comment')}
+      />
+      <label class="reason">
+        <span>Why can it not be read?</span>
+        <select
+          id={PLACES.unusable}
+          class={unusable ? 'set' : ''}
+          aria-label="Why can it not be read?"
+          value={unusable}
+          aria-invalid={missing('unusable')}
+          onChange={(event) => {
+            store.dispatch({ kind: 'unusable', code: event.currentTarget.value });
+            if (event.currentTarget.value === 'other' && comment.trim() === '') focusOn(PLACES.comment);
+          }}
+        >
+          <option value="">Readable</option>
+          {REASONS.map(({ code, text }) => (
+            <option key={code} value={code}>
+              {text}
+            </option>
+          ))}
+        </select>
+      </label>
+    </section>
+  );
+}
+
+/** Said where the findings are: they are kept, and not part of the answer. */
+export function SetAside({ store }: { store: Store }) {
+  const { unusable } = store.reading;
+  if (unusable === '') return null;
+  const reason = REASONS.find(({ code }) => code === unusable)?.text ?? unusable;
+  return (
+    <div class="set-aside" role="status">
+      <p>
+        <b>Not readable: {reason}.</b> Findings and regions are kept, but not sent.
+      </p>
+      <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: '' })}>
+        It can be read
+      </button>
+    </div>
+  );
+}

@@ -1,0 +1,118 @@
+/** From an image's address to a film. */
+
+import { FilmError, type Film, type ImageSource } from '../state/types';
+import { decodedValues, isDecodable } from './decode';
+import { fetchBytes, type FetchOptions } from './fetch';
+import { between, greyOf, type Recipe } from './grayscale';
+import { BIG_ENDIAN, MAX_PIXELS, parse, type Header, type Parsed } from './header';
+import { errors } from './messages';
+import { isPicture, pictureOf, resampled, type Picture } from './picture';
+import { presetsOf } from './presets';
+import { nativeValues } from './stored';
+
+const UNCOMPRESSED = ['1.2.840.10008.1.2', '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
+/** How much the shape of a rendered picture may differ from that of the image it stands for. */
+const SAME_SHAPE = 0.02;
+
+/** Return the film of a DICOM file, a PNG or a JPEG. Fails with a FilmError and nothing else. */
+export async function loadFilm(source: ImageSource, options: FetchOptions = {}): Promise<Film> {
+  try {
+    const bytes = await fetchBytes(source.url, options);
+    return await filmOf(bytes, source.renderedUrl, options);
+  } catch (error) {
+    if (error instanceof FilmError) throw error;
+    throw errors.truncated(); // nothing but the content of the file leads here
+  }
+}
+
+/** Return the film in a file's bytes; the rendered picture stands in where its pixels cannot be decoded here. */
+export async function filmOf(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<Film> {
+  if (!isDicom(bytes)) {
+    if (isPicture(bytes)) return ofPicture(await pictureOf(bytes));
+    throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
+  }
+  const parsed = await parse(bytes);
+  try {
+    return await ofPixels(parsed, options.signal);
+  } catch (error) {
+    const other = error instanceof FilmError && (error.code === 'unsupported' || error.code === 'worker');
+    if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
+    return await standIn(parsed.header, renderedUrl, options).catch((second: unknown) => {
+      throw options.signal?.aborted ? second : error; // what is wrong with the image itself says more
+    });
+  }
+}
+
+function isDicom(bytes: Uint8Array): boolean {
+  return [0x44, 0x49, 0x43, 0x4d].every((byte, at) => bytes[128 + at] === byte);
+}
+
+function isWebPage(bytes: Uint8Array): boolean {
+  const start = new TextDecoder('latin1').decode(bytes.subarray(0, 256));
+  return /^\s*(<!--|<!doctype html|<html|<head|<body|<\?xml|<error)/i.test(start);
+}
+
+function saneSize({ rows, columns }: Header): boolean {
+  return rows * columns > 0 && rows * columns <= MAX_PIXELS;
+}
+
+async function ofPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<Film> {
+  if (!pixels) throw errors.unsupported('the file holds no image');
+  checkSupported(header, pixels.compressed);
+  const stored = pixels.compressed ? await decodedValues(pixels.bytes, header, signal) : nativeValues(pixels, header);
+  const grey = greyOf(stored, header);
+  return {
+    ...placed(header), values: grey.values, lowest: grey.lowest, highest: grey.highest, inverted: header.inverted,
+    initial: grey.initial, presets: presetsOf(grey, header), standIn: '',
+  };
+}
+
+function checkSupported(header: Header, compressed: boolean): void {
+  const { photometric, samples, frames, bitsAllocated, bitsStored, syntax } = header;
+  if (!saneSize(header)) throw errors.unsupported('its size is none that an image can have');
+  if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in colour');
+  if (frames !== 1) throw errors.unsupported('it has more than one frame');
+  if (![8, 16].includes(bitsAllocated) || bitsStored < 1 || bitsStored > bitsAllocated) {
+    throw errors.unsupported('its pixels have a depth that is not known here');
+  }
+  if (!(compressed ? isDecodable(syntax) : UNCOMPRESSED.includes(syntax))) {
+    throw errors.unsupported('its compression is not known here');
+  }
+}
+
+type Placed = Pick<Film, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
+
+function placed(header: Header): Placed {
+  const { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption } = header;
+  return { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption };
+}
+
+function ofPicture({ rows, columns, values }: Picture): Film {
+  const unknown = { spacing_mm: null, spacingAt: null, pixelAspect: 1, sopInstanceUid: '', caption: '' } as const;
+  return { rows, columns, ...unknown, ...shown(values), inverted: false, standIn: '' };
+}
+
+/** Regions are in the pixels of the DICOM image, so the picture is brought to its size. */
+async function standIn(header: Header, url: string, options: FetchOptions): Promise<Film> {
+  const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
+  const shape = picture.columns / picture.rows, own = header.columns / header.rows;
+  const same = [own, own * header.pixelAspect].some((one) => Math.abs(shape / one - 1) <= SAME_SHAPE);
+  if (!same) throw errors.unsupported('the picture in its place has another shape');
+  const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
+  return {
+    ...placed(header), ...shown(resampled(picture, header.rows, header.columns)), inverted: false,
+    standIn:
+      `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer grey levels.`,
+  };
+}
+
+/** A picture is made for display: its whole range is shown, and its histogram offers the rest. */
+function shown(values: Uint8Array<ArrayBuffer>): Pick<Film, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
+  const plain: Recipe = {
+    modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
+    bitsStored: 8, signed: false,
+  };
+  const grey = greyOf(values, plain), initial = between(0, 255);
+  const presets = presetsOf({ ...grey, initial }, plain);
+  return { values: grey.values, lowest: grey.lowest, highest: grey.highest, initial, presets };
+}

@@ -1,0 +1,117 @@
+/** The list of findings as the reader walks through it: which are shown, which is active, what a key does to it. */
+
+import { adjudicates, disagreements } from './disagreements';
+import type { Store } from './store';
+import { NO_FINDING, type Finding, type LabelState, type Task } from './types';
+import { STATES } from '../panel/label-state';
+
+/** Return the task's findings, those disputed first; with a search those that match by name, then those by definition. */
+export function visibleFindings(store: Store): readonly Finding[] {
+  const words = store.ui.search.toLowerCase().split(/\s+/).filter(Boolean);
+  const inOrder = disputedFirst(store.task);
+  const matching = (text: string): boolean => words.every((word) => text.toLowerCase().includes(word));
+  const byName = inOrder.filter(({ label }) => matching(label));
+  return words.length === 0
+    ? inOrder
+    : [...byName, ...inOrder.filter((one) => !byName.includes(one) && matching(`${one.label} ${one.definition}`))];
+}
+
+/** In adjudication what the readers disagree on comes first: it is what there is to do. */
+function disputedFirst(task: Task): readonly Finding[] {
+  if (!adjudicates(task)) return task.findings;
+  const disputed = new Set(disagreements(task).map(({ label }) => label));
+  return [
+    ...task.findings.filter(({ label }) => disputed.has(label)),
+    ...task.findings.filter(({ label }) => !disputed.has(label)),
+  ];
+}
+
+export function activate(store: Store, label: string): void {
+  if (store.ui.activeLabel !== label) store.set({ activeLabel: label });
+}
+
+/** Make a finding active by naming it; a region that was just drawn without one gets it. */
+export function choose(store: Store, label: string): void {
+  activate(store, label);
+  if (store.reading.unusable === '' && !store.ui.sending && !store.ui.sent) bind(store, label);
+}
+
+/** Give the selected region a finding if it has none yet. */
+function bind(store: Store, label: string, tag = ''): void {
+  const region = store.reading.regions.find(({ id }) => id === store.ui.selected);
+  const finding = store.task.findings.find((one) => one.label === label);
+  if (region?.label !== '' || !finding || finding.region === 'none' || label === NO_FINDING) return;
+  store.dispatch({ kind: 'relabel-region', id: region.id, label }, tag);
+  store.set({ notice: '' });
+}
+
+/** Make the next or previous finding of those shown active; return its label, or null when none is shown. */
+export function step(store: Store, by: number): string | null {
+  const shown = visibleFindings(store);
+  const at = shown.findIndex(({ label }) => label === store.ui.activeLabel);
+  const to = at < 0 ? (by > 0 ? 0 : shown.length - 1) : Math.min(Math.max(at + by, 0), shown.length - 1);
+  const label = shown[to]?.label;
+  if (label === undefined) return null;
+  activate(store, label);
+  return label;
+}
+
+/** Whether answers can be changed now; says why not. */
+export function mayChange(store: Store): boolean {
+  if (store.closed) return false;
+  if (store.reading.unusable === '') return true;
+  store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });
+  return false;
+}
+
+/** Set a finding's state; the state it has already is taken back. */
+export function answer(store: Store, label: string, state: LabelState): void {
+  if (!mayChange(store)) return;
+  const back = store.reading.labels[label] === state;
+  const tag = `answer:${store.counts.changes}`; // the answer and the region it is for are one step
+  store.dispatch({ kind: 'label', label, state: back ? null : state }, tag);
+  if (!back && (state === 'positive' || state === 'uncertain')) bind(store, label, tag);
+}
+
+/** Set the state of the active finding, or say that there is none. */
+export function answerActive(store: Store, state: LabelState): void {
+  const label = store.ui.activeLabel;
+  if (label !== null) answer(store, label, state);
+  else
+    store.set({
+      notice: `No finding is active: J or a digit picks one, then ${STATES[state].key} answers it.`,
+    });
+}
+
+export function hasNoFinding(store: Store): boolean {
+  return store.task.findings.some(({ label }) => label === NO_FINDING);
+}
+
+/** "No Finding" as an explicit act; a second time takes it back and leaves the other answers. */
+export function noFinding(store: Store): void {
+  if (!hasNoFinding(store) || !mayChange(store)) return;
+  if (store.reading.labels[NO_FINDING] === 'positive') store.dispatch({ kind: 'label', label: NO_FINDING, state: null });
+  else store.dispatch({ kind: 'no-finding' });
+}
+
+export function othersAbsent(store: Store): void {
+  if (mayChange(store)) store.dispatch({ kind: 'others-absent' });
+}
+
+/** Remove what is selected on the film; undo brings it back. */
+export function removeSelected(store: Store): boolean {
+  const id = store.ui.selected;
+  if (id === null || store.closed) return false;
+  const { regions, measurements } = store.reading;
+  if (regions.some((region) => region.id === id)) store.dispatch({ kind: 'remove-region', id });
+  else if (measurements.some((one) => one.id === id)) store.dispatch({ kind: 'remove-measurement', id });
+  else return false;
+  store.set({ selected: null, notice: 'Removed. Ctrl+Z brings it back.' });
+  return true;
+}
+
+export function toggleHidden(store: Store, id: string): void {
+  const hidden = new Set(store.ui.hiddenRegions);
+  if (!hidden.delete(id)) hidden.add(id);
+  store.set({ hiddenRegions: hidden });
+}
