@@ -22,6 +22,7 @@ LAYERS = {
     "storage": 0,
     "provenance": 0,
     "http_server": 0,
+    "processes": 0,
     "formats": 1,
     "dicom": 2,
     "archive": 3,
