@@ -61,7 +61,7 @@ THIRD_PARTY = {
         *("psycopg", "psycopg_pool"),  # for who names a PostgreSQL database; imported inside a function
     },
     "learning": {
-        *("torch", "monai", "numpy", "safetensors", "sklearn", "pydicom", "tqdm", "uvicorn"),
+        *("torch", "monai", "numpy", "safetensors", "pydicom", "tqdm", "uvicorn"),
         *("highdicom", "onnx", "onnxruntime", "onnxscript"),  # for who writes reports or exports; imported inside functions
         "mlflow",  # for who asks for it by --tracking; imported inside functions
     },
@@ -208,7 +208,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 def test_who_deploys_waits_for_no_framework() -> None:
     rooms = "import dicom_workflow.aws, dicom_workflow.aws.stacks.deploy, dicom_workflow.aws.stacks.destroy"
-    assert not modules_after(rooms) & {"torch", "monai", "numpy", "pydicom", "sklearn", "boto3", "fastapi"}
+    assert not modules_after(rooms) & {"torch", "monai", "numpy", "pydicom", "boto3", "fastapi"}
 
 
 def test_the_lambda_functions_can_be_imported_where_nothing_is_installed() -> None:
