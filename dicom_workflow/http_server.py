@@ -1,39 +1,57 @@
-"""How long the service waits for a request: whoever connects and says nothing, or a byte a minute, must not keep others out."""
+"""Request-header timeout for uvicorn (slow-loris protection), shared by the labeling service and the inference server."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEAD_SECONDS = 15.0
-"""How long a connection may go without a whole request head. Between two requests uvicorn's keep-alive ends it, which a load
-balancer wants to be longer than its own."""
+REQUEST_HEADER_SECONDS = 15.0
 
 
-class ImpatientProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, which by itself waits for a request for ever. Bodies have a time of their own."""
+class HeaderTimeoutProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 protocol with a deadline for request headers.
 
-    _looking: asyncio.TimerHandle
+    uvicorn alone waits without limit for the header of a first request, and for the rest of any header. Here the deadline runs
+    from the connection, and later from the first byte of each request, however slowly the next bytes arrive. Between two
+    requests uvicorn's ``timeout_keep_alive`` applies. Request bodies need a timeout in the application.
+    """
+
+    header_seconds = REQUEST_HEADER_SECONDS
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to look at the clock."""
+        """Start the deadline of the first request."""
         super().connection_made(transport)
-        self._looking = self.loop.call_later(self._head_seconds, self._look, None)
+        self._start_deadline()
 
-    @property
-    def _head_seconds(self) -> float:
-        return max(HEAD_SECONDS, self.timeout_keep_alive)
+    def data_received(self, data: bytes) -> None:
+        """Start the deadline at the first byte of a header and stop it when the header is complete."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._start_deadline()
+        else:
+            self._stop_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop looking."""
-        self._looking.cancel()
+        """Stop the deadline."""
+        self._stop_deadline()
         super().connection_lost(exc)
 
-    def _look(self, waited_after: object) -> None:
-        """Close when no request has begun since the last look."""
-        is_waiting = self.cycle is None or self.cycle.response_complete
-        if is_waiting and self.cycle is waited_after:
-            self.transport.close()
-            return
-        self._looking = self.loop.call_later(self._head_seconds, self._look, self.cycle if is_waiting else object())
+    def _start_deadline(self) -> None:
+        if self._deadline is None:  # more bytes of the same header do not extend it
+            self._deadline = self.loop.call_later(self.header_seconds, self.transport.close)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+def protocol_with_header_timeout(seconds: float = REQUEST_HEADER_SECONDS) -> type[HeaderTimeoutProtocol]:
+    """Return a class for uvicorn's ``http`` option that closes a connection whose request header takes too long."""
+    return type("HeaderTimeoutProtocol", (HeaderTimeoutProtocol,), {"header_seconds": seconds})

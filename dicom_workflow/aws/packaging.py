@@ -15,8 +15,8 @@ from dicom_workflow.learning.training.script_run import SCRIPT
 
 PACKAGE = Path(dicom_workflow.__file__).resolve().parent
 SOURCE = SCRIPT.parent
-TWIN = PACKAGE.parent / "docker" / "twin"
-TWIN_DATA = ("groundtruth/portal/static", "labeling/worker_templates")
+LABELING_SERVICE = PACKAGE.parent / "docker" / "labeling-service"
+SERVICE_DATA = ("groundtruth/portal/static", "labeling/worker_templates")
 """Folders of the package that the labeling service serves files from."""
 
 
@@ -114,7 +114,7 @@ def stage_image(folder: str | Path) -> Path:
     return target
 
 
-def stage_twin(folder: str | Path) -> Path:
+def stage_labeling_service(folder: str | Path) -> Path:
     """Fill an empty folder with the build context of the self-hosted labeling service, and return it.
 
     ``docker build FOLDER`` makes the image: the modules the service needs, its pages, its pinned requirements and a Dockerfile;
@@ -123,16 +123,18 @@ def stage_twin(folder: str | Path) -> Path:
     Raises
     ------
     DeployError
-        The folder is not empty, or there is no ``docker/twin`` beside the package.
+        The folder is not empty, or there is no ``docker/labeling-service`` beside the package.
     """
-    if not (TWIN / "Dockerfile").is_file():
-        raise DeployError(f"expected the image's Dockerfile in {TWIN}, found none. Run from a checkout of the project.")
+    if not (LABELING_SERVICE / "Dockerfile").is_file():
+        raise DeployError(
+            f"expected the image's Dockerfile in {LABELING_SERVICE}, found none. Run from a checkout of the project."
+        )
     target = _empty_folder(folder)
-    data = [path.relative_to(PACKAGE.parent) for name in TWIN_DATA for path in sorted((PACKAGE / name).iterdir())]
+    data = [path.relative_to(PACKAGE.parent) for name in SERVICE_DATA for path in sorted((PACKAGE / name).iterdir())]
     entry = PACKAGE / "groundtruth" / "__main__.py"
     modules = [*modules_of([entry]), entry.relative_to(PACKAGE.parent)]
-    _copy([*modules, *data, (TWIN / "requirements.txt").relative_to(PACKAGE.parent)], target)
-    _copy_dockerfile(TWIN, target)
+    _copy([*modules, *data, (LABELING_SERVICE / "requirements.txt").relative_to(PACKAGE.parent)], target)
+    _copy_dockerfile(LABELING_SERVICE, target)
     return target
 
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from dicom_workflow.errors import SettingsError, WorkflowError
 from dicom_workflow.groundtruth.app import make_app, open_database
-from dicom_workflow.http_server import ImpatientProtocol
+from dicom_workflow.http_server import HeaderTimeoutProtocol
 from dicom_workflow.settings import Settings
 
 REQUESTS_SECONDS = 10
@@ -41,7 +41,7 @@ def main() -> int:
             server = uvicorn.Server(
                 uvicorn.Config(
                     app,
-                    http=ImpatientProtocol,
+                    http=HeaderTimeoutProtocol,
                     host=arguments.host,
                     port=arguments.port,
                     log_level="warning",

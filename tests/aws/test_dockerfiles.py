@@ -33,10 +33,10 @@ from dicom_workflow import aws
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.model import bundle
 
-TWIN, NOTEBOOK, INFERENCE = ROOT / "docker/twin", ROOT / "docker/notebook", ROOT / "source"
-FOLDERS = {"twin": TWIN, "notebook": NOTEBOOK, "inference": INFERENCE}
+LABELING_SERVICE, NOTEBOOK, INFERENCE = ROOT / "docker/labeling-service", ROOT / "docker/notebook", ROOT / "source"
+FOLDERS = {"labeling-service": LABELING_SERVICE, "notebook": NOTEBOOK, "inference": INFERENCE}
 LOCKS = {
-    "twin": TWIN / "requirements.txt",
+    "labeling-service": LABELING_SERVICE / "requirements.txt",
     "notebook": NOTEBOOK / "requirements.txt",
     "inference": INFERENCE / "requirements.lock",
 }
@@ -105,7 +105,7 @@ def test_no_secret_is_in_an_image(name: str, dockerfile: Dockerfile) -> None:
 @pytest.mark.parametrize(
     ("lock", "wanted"),
     [
-        ("twin", TWIN / "requirements.in"),
+        ("labeling-service", LABELING_SERVICE / "requirements.in"),
         ("inference", INFERENCE / "requirements.txt"),
         ("notebook", ROOT / "requirements.txt"),
     ],
@@ -124,7 +124,7 @@ def test_the_pinned_packages_are_those_that_are_asked_for(lock: str, wanted: Pat
 # ---- Build contexts ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("stage", "name"), [(aws.stage_twin, "twin"), (aws.stage_image, "inference")])
+@pytest.mark.parametrize(("stage", "name"), [(aws.stage_labeling_service, "labeling-service"), (aws.stage_image, "inference")])
 def test_a_staged_folder_is_what_the_image_is_made_of(stage: object, name: str, tmp_path: Path) -> None:
     context = stage(tmp_path / "context")  # type: ignore[operator]
     copied = [source for source, _ in Dockerfile(context / "Dockerfile").copied]
@@ -140,7 +140,7 @@ def test_a_staged_folder_is_what_the_image_is_made_of(stage: object, name: str, 
 
 
 def test_the_labeling_service_brings_no_training_and_no_simulated_reader(tmp_path: Path) -> None:
-    context = aws.stage_twin(tmp_path / "context")
+    context = aws.stage_labeling_service(tmp_path / "context")
     rooms = {path.relative_to(context / "dicom_workflow").parts[0] for path in (context / "dicom_workflow").rglob("*.py")}
     assert "groundtruth" in rooms
     assert not rooms & {"learning", "training", "demo.py", "stacks", "cli", "deploy", "viz"}
@@ -171,9 +171,15 @@ def boxes() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def twin(boxes: Path) -> Box:
-    context = aws.stage_twin(boxes / "twin-context")
-    return Box(boxes / "twin", Dockerfile(context / "Dockerfile"), context, [*pinned(LOCKS["twin"])], str(python_for_all()))
+def labeling_service(boxes: Path) -> Box:
+    context = aws.stage_labeling_service(boxes / "labeling-service-context")
+    return Box(
+        boxes / "labeling-service",
+        Dockerfile(context / "Dockerfile"),
+        context,
+        [*pinned(LOCKS["labeling-service"])],
+        str(python_for_all()),
+    )
 
 
 def wait_for(url: str, contained: Contained, status: int = 200) -> requests.Response:
@@ -200,7 +206,7 @@ def with_port(command: list[str], port: int) -> list[str]:
 
 
 @pytest.fixture
-def contained(twin: Box, postgres: PostgresServer, tmp_path: Path) -> Iterator[tuple[Contained, str]]:
+def contained(labeling_service: Box, postgres: PostgresServer, tmp_path: Path) -> Iterator[tuple[Contained, str]]:
     port = free_port()
     environment = {
         "GROUNDTRUTH_ACCESS_KEY": KEY,
@@ -208,17 +214,17 @@ def contained(twin: Box, postgres: PostgresServer, tmp_path: Path) -> Iterator[t
         "AWS_REGION": REGION,
         **environment_of(postgres.new_database()),
     }
-    command = with_port(twin.dockerfile.command, port)
-    with twin.running(environment, tmp_path / "log", command=command) as started:
+    command = with_port(labeling_service.dockerfile.command, port)
+    with labeling_service.running(environment, tmp_path / "log", command=command) as started:
         yield started, f"http://127.0.0.1:{port}"
 
 
-def test_every_pinned_package_of_the_labeling_service_is_in_the_box(twin: Box) -> None:
-    assert twin.missing == []
+def test_every_pinned_package_of_the_labeling_service_is_in_the_box(labeling_service: Box) -> None:
+    assert labeling_service.missing == []
 
 
 def test_the_labeling_service_serves_over_a_root_it_cannot_write_as_nobody_special(
-    contained: tuple[Contained, str], twin: Box
+    contained: tuple[Contained, str], labeling_service: Box
 ) -> None:
     """With no package but the pinned ones, no workspace at all, an empty /tmp, and no capability."""
     process, url = contained
@@ -234,10 +240,10 @@ def test_the_labeling_service_serves_over_a_root_it_cannot_write_as_nobody_speci
     for script in (ROOT / "dicom_workflow/labeling/worker_templates").glob("radiograph.*.js"):
         assert requests.get(f"{url}/static/{script.name}", timeout=20).status_code == 200
     assert process.terminate(STOP_SECONDS) == 0
-    assert not list((twin.folder / "opt/program").rglob("__pycache__"))
+    assert not list((labeling_service.folder / "opt/program").rglob("__pycache__"))
 
 
-def test_a_radiograph_is_drawn_with_the_pinned_packages_alone(twin: Box, tmp_path: Path) -> None:
+def test_a_radiograph_is_drawn_with_the_pinned_packages_alone(labeling_service: Box, tmp_path: Path) -> None:
     _, data = radiograph(1)
     (tmp_path / "plain.dcm").write_bytes(data)
     dataset = dcmread(io.BytesIO(data))
@@ -250,15 +256,15 @@ def test_a_radiograph_is_drawn_with_the_pinned_packages_alone(twin: Box, tmp_pat
     )
     mounts = (f"mount --bind '{tmp_path}' /srv",)
     tmp_path.chmod(0o755)
-    with twin.running({}, tmp_path / "log", command=["python", "-c", code], mounts=mounts) as process:
+    with labeling_service.running({}, tmp_path / "log", command=["python", "-c", code], mounts=mounts) as process:
         assert process.process.wait(60) == 0, process.log.read_text()
 
 
-def test_the_first_process_hears_a_termination_while_its_database_is_away(twin: Box, tmp_path: Path) -> None:
+def test_the_first_process_hears_a_termination_while_its_database_is_away(labeling_service: Box, tmp_path: Path) -> None:
     environment = {"GROUNDTRUTH_ACCESS_KEY": KEY, "GROUNDTRUTH_SECRET_KEY": SECRET, "GROUNDTRUTH_DATABASE_HOST": "127.0.0.1"}
     environment["GROUNDTRUTH_DATABASE_PORT"] = str(free_port())
-    command = [*twin.dockerfile.command, "--wait-seconds", "600"]
-    with twin.running(environment, tmp_path / "log", command=command) as process:
+    command = [*labeling_service.dockerfile.command, "--wait-seconds", "600"]
+    with labeling_service.running(environment, tmp_path / "log", command=command) as process:
         deadline = time.monotonic() + 60
         while "waiting:" not in process.log.read_text():
             assert process.process.poll() is None and time.monotonic() < deadline, process.log.read_text()
@@ -266,17 +272,19 @@ def test_the_first_process_hears_a_termination_while_its_database_is_away(twin: 
         assert process.terminate(STOP_SECONDS) == 0
 
 
-def test_the_health_check_of_the_image_tells_a_service_that_is_away(twin: Box, dockerfile_health: list[str]) -> None:
+def test_the_health_check_of_the_image_tells_a_service_that_is_away(
+    labeling_service: Box, dockerfile_health: list[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
     check = [word.replace("8501", str(port)) for word in dockerfile_health]
-    done = subprocess.run([str(twin.folder / "opt/venv/bin/python"), *check[1:]], capture_output=True)
+    done = subprocess.run([str(labeling_service.folder / "opt/venv/bin/python"), *check[1:]], capture_output=True)
     assert done.returncode != 0
 
 
 @pytest.fixture
-def dockerfile_health(twin: Box) -> list[str]:
-    (value,) = twin.dockerfile.last("HEALTHCHECK")
+def dockerfile_health(labeling_service: Box) -> list[str]:
+    (value,) = labeling_service.dockerfile.last("HEALTHCHECK")
     words: list[str] = json.loads(value[value.index("[") :])
     return words
 
@@ -389,7 +397,7 @@ def test_the_secrets_script_is_clean() -> None:
 
 
 def test_the_labeling_service_of_the_laptop_home_reaches_its_database_over_the_socket_alone(
-    twin: Box, postgres: PostgresServer, tmp_path: Path
+    labeling_service: Box, postgres: PostgresServer, tmp_path: Path
 ) -> None:
     said, made, port = SERVICES["groundtruth"], made_secrets(tmp_path / "home"), free_port()
     postgres.new_database("groundtruth", made["postgres.env"]["POSTGRES_PASSWORD"])
@@ -397,10 +405,10 @@ def test_the_labeling_service_of_the_laptop_home_reaches_its_database_over_the_s
     # Where the machine has no such folder, a box cannot be given one.
     environment["GROUNDTRUTH_DATABASE_HOST"] = "/srv"
     environment["GROUNDTRUTH_DATABASE_PORT"] = str(postgres.port)
-    entry = [word for value in twin.dockerfile.last("ENTRYPOINT") for word in json.loads(value)]
+    entry = [word for value in labeling_service.dockerfile.last("ENTRYPOINT") for word in json.loads(value)]
     command = with_port([*entry, *said["command"]], port)
     mounts = (f"mount --bind '{postgres.socket}' /srv", "mount -o remount,bind,ro /srv")
-    with twin.running(environment, tmp_path / "log", command=command, mounts=mounts) as process:
+    with labeling_service.running(environment, tmp_path / "log", command=command, mounts=mounts) as process:
         wait_for(f"http://127.0.0.1:{port}/health", process)
         assert requests.get(f"http://127.0.0.1:{port}/sign-in", timeout=20).status_code == 200
         elsewhere = requests.get(f"http://127.0.0.1:{port}/sign-in", headers={"Host": "evil.example"}, timeout=20)

@@ -324,10 +324,10 @@ def test_a_malformed_head_is_refused_and_not_an_error_of_the_service(service: Se
 
 
 def test_whoever_sends_nothing_or_too_little_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(exchange, "BODY_SECONDS", 0.3)
     app = server.make_app(settings_for(tmp_path / "workspace"))
-    listening = uvicorn.Server(uvicorn.Config(app, port=0, http=http_server.ImpatientProtocol, log_level="error"))
+    protocol = http_server.protocol_with_header_timeout(0.3)
+    listening = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, log_level="error"))
     thread = threading.Thread(target=listening.run)
     thread.start()
     while not listening.started:

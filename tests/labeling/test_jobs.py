@@ -273,11 +273,14 @@ def test_the_endpoint_alone_decides_between_aws_and_the_self_hosted_service(monk
     on_aws = jobs.client(Settings(Path(), groundtruth_url="aws", region="eu-west-1"))
     assert on_aws.meta.endpoint_url == "https://api.sagemaker.eu-west-1.amazonaws.com"
     settings = Settings(
-        Path(), groundtruth_url="http://127.0.0.1:8800", groundtruth_access_key="twin", groundtruth_secret_key=Secret("s")
+        Path(),
+        groundtruth_url="http://127.0.0.1:8800",
+        groundtruth_access_key="labeling-service",
+        groundtruth_secret_key=Secret("s"),
     )
     local = jobs.client(settings)
     assert local.meta.endpoint_url == "http://127.0.0.1:8800"
-    assert local._request_signer._credentials.access_key == "twin"
+    assert local._request_signer._credentials.access_key == "labeling-service"
     assert (jobs.is_aws(on_aws), jobs.is_aws(local)) == (True, False)
     with pytest.raises(SettingsError, match="GROUNDTRUTH_ACCESS_KEY"):
         jobs.client(replace(settings, groundtruth_access_key=""))

@@ -130,11 +130,11 @@ LABELING = """\
 Parameters:
   ArtifactsBucket: {Type: String}
   PreAnnotationKey: {Type: String, Default: "", AllowedPattern: "^$|^lambda/[a-z0-9_-]+[.]zip$"}
-  TwinContextKey: {Type: String, Default: ""}
+  LabelingServiceContextKey: {Type: String, Default: ""}
   Backend: {Type: String, Default: GroundTruth, AllowedValues: [GroundTruth, SelfHosted]}
   PortalHost: {Type: String, Default: ""}
 Rules:
-  TheTwinNeedsAName:
+  TheLabelingServiceNeedsAName:
     RuleCondition: !Equals [!Ref Backend, SelfHosted]
     Assertions: [{Assert: !Not [!Equals [!Ref PortalHost, ""]], AssertDescription: SelfHosted needs PortalHost.}]
 Conditions:
@@ -157,7 +157,7 @@ Resources:
     Type: AWS::CodeBuild::Project
     Condition: IsSelfHosted
     Properties:
-      Source: {Type: S3, Location: !Sub "${ArtifactsBucket}/${TwinContextKey}"}
+      Source: {Type: S3, Location: !Sub "${ArtifactsBucket}/${LabelingServiceContextKey}"}
       Artifacts: {Type: NO_ARTIFACTS}
       Environment: {ComputeType: BUILD_GENERAL1_SMALL, Image: "aws/codebuild/standard:7.0", Type: LINUX_CONTAINER}
       ServiceRole: arn:aws:iam::123456789012:role/build
@@ -166,7 +166,7 @@ Resources:
     Condition: IsSelfHosted
     DeletionPolicy: Retain
     Properties:
-      GenerateSecretString: {SecretStringTemplate: '{"access_key": "AKIATWIN"}', GenerateStringKey: secret_key}
+      GenerateSecretString: {SecretStringTemplate: '{"access_key": "AKIALABELING"}', GenerateStringKey: secret_key}
 Outputs:
   LabelingBucket: {Value: !Ref LabelingBucket}
   GroundTruthUrl: {Value: !If [IsSelfHosted, !Sub "https://${PortalHost}", aws]}

@@ -46,14 +46,14 @@ GIVEN = {
     "PortalHostName": "reading.example.org",
     "PostAnnotationKey": "lambda/post_annotation-0123456789abcdef.zip",
     "PreAnnotationKey": "lambda/pre_annotation-0123456789abcdef.zip",
-    "TwinContextKey": "twin/context-0123456789abcdef.zip",
-    "TwinImage": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/twin@sha256:{DIGEST}",
+    "LabelingServiceContextKey": "labeling-service/context-0123456789abcdef.zip",
+    "LabelingServiceImage": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/labeling-service@sha256:{DIGEST}",
     "WheelsPrefix": "wheels/0123456789abcdef/",
     "WorkerOrigin": f"https://reading.labeling.{REGION}.sagemaker.aws",
 }
 # What an earlier stack puts out only when it is asked for something else than its defaults.
 SOMETIMES = {
-    "GroundTruthSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:twin-AbCdEf",
+    "GroundTruthSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:labeling-service-AbCdEf",
     "HealthImagingDatastoreId": DIGEST[:32],
 }
 

@@ -27,7 +27,7 @@ CHECKOUT = PACKAGE.parent
 PARAMETERS = (
     "PreAnnotationKey",
     "PostAnnotationKey",
-    "TwinContextKey",
+    "LabelingServiceContextKey",
     "InferenceContextKey",
     "WheelsPrefix",
     "NotebooksKey",
@@ -80,7 +80,7 @@ def build(folder: Path, parameters: Collection[str], *, dependencies: Path | Non
     makers: dict[str, Callable[[], list[Artifact]]] = {
         "PreAnnotationKey": lambda: [_function(folder, "pre_annotation", "PreAnnotationKey")],
         "PostAnnotationKey": lambda: [_function(folder, "post_annotation", "PostAnnotationKey")],
-        "TwinContextKey": lambda: [_twin(folder)],
+        "LabelingServiceContextKey": lambda: [_labeling_service(folder)],
         "InferenceContextKey": lambda: [_inference(folder)],
         "WheelsPrefix": lambda: _wheels(folder, dependencies),
         "NotebooksKey": lambda: [_notebooks(folder)],
@@ -158,8 +158,12 @@ def _function(folder: Path, kind: str, parameter: str) -> Artifact:
     return Artifact.of(parameter, path, f"lambda/{kind}-{{sha}}.zip")
 
 
-def _twin(folder: Path) -> Artifact:
-    return Artifact.of("TwinContextKey", _context(folder / "twin.zip", aws.stage_twin), "twin/context-{sha}.zip")
+def _labeling_service(folder: Path) -> Artifact:
+    return Artifact.of(
+        "LabelingServiceContextKey",
+        _context(folder / "labeling-service.zip", aws.stage_labeling_service),
+        "labeling-service/context-{sha}.zip",
+    )
 
 
 def _inference(folder: Path) -> Artifact:

@@ -28,7 +28,9 @@ class Build:
 
 
 BUILDS: Mapping[str, Build] = {
-    "labeling": Build("TwinBuildProject", "TwinRepositoryUri", "TwinContextKey", "TwinImage"),
+    "labeling": Build(
+        "LabelingServiceBuildProject", "LabelingServiceRepositoryUri", "LabelingServiceContextKey", "LabelingServiceImage"
+    ),
     "training": Build("InferenceBuildProject", "InferenceRepositoryUri", "InferenceContextKey", "InferenceImage"),
 }
 

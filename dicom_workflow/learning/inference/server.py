@@ -262,7 +262,7 @@ def serve(model: str | Path, *, host: str, port: int, limits: Limits | None = No
     import torch
     import uvicorn
 
-    from dicom_workflow.learning.inference.connections import punctual
+    from dicom_workflow.http_server import protocol_with_header_timeout
 
     limits = limits or Limits()
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // limits.concurrency))
@@ -271,7 +271,7 @@ def serve(model: str | Path, *, host: str, port: int, limits: Limits | None = No
     log.info("ready: %d labels, bundle %s", len(bundle.labels), bundle.identifier[:12])
     config = uvicorn.Config(
         App(bundle, limits),
-        http=punctual(limits.body_seconds),
+        http=protocol_with_header_timeout(limits.body_seconds),
         host=host,
         port=port,
         log_config=None,

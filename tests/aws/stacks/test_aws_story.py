@@ -65,18 +65,18 @@ def _templates_are_judged_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def twin(tmp_path: Path, aws: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+def labeling_service(tmp_path: Path, aws: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The self-hosted labeling service as its container starts it, with the pair of keys that the stack's secret will get."""
     port = free_port()
     environment = {
         **os.environ,
-        "GROUNDTRUTH_ACCESS_KEY": "AKIATWIN",
-        "GROUNDTRUTH_SECRET_KEY": "the twin's secret key",
-        "DICOM_WORKFLOW_WORKSPACE": str(tmp_path / "twin"),
+        "GROUNDTRUTH_ACCESS_KEY": "AKIALABELING",
+        "GROUNDTRUTH_SECRET_KEY": "the secret key of the labeling service",
+        "DICOM_WORKFLOW_WORKSPACE": str(tmp_path / "labeling-service"),
         "S3_URL": aws,
         "ARCHIVE": "folder",
     }
-    (tmp_path / "twin").mkdir()
+    (tmp_path / "labeling-service").mkdir()
     command = [sys.executable, "-m", "dicom_workflow.groundtruth", "--port", str(port)]
     process = subprocess.Popen(command, env=environment)
     try:
@@ -118,7 +118,7 @@ def test_a_dry_run_needs_no_account_and_shows_every_stack(
     made = json.loads(captured.out)
     assert (made["offline"], tuple(made["stacks"])) == (True, catalog.STACKS)
     assert {key.partition("/")[0].partition("-")[0] for key in made["artifacts"]} == {
-        "twin",
+        "labeling-service",
         "inference",
         "wheels",
         "notebooks",
@@ -129,7 +129,7 @@ def test_a_dry_run_needs_no_account_and_shows_every_stack(
 
 def test_the_notebooks_run_on_what_the_stacks_say(
     parameters: Path,
-    twin: tuple[str, subprocess.Popen[bytes]],
+    labeling_service: tuple[str, subprocess.Popen[bytes]],
     cloudformation: CloudFormation,
     aws: str,
     tmp_path: Path,
@@ -148,7 +148,7 @@ def test_the_notebooks_run_on_what_the_stacks_say(
         with load_balancer(orthanc.url, server) as archive_url:
             made = deployed(parameters, cloudformation, capsys)
             assert made["stacks"] == dict.fromkeys(catalog.STACKS, "created")
-            name_the_services(cloudformation, archive_url, twin[0], orthanc)
+            name_the_services(cloudformation, archive_url, labeling_service[0], orthanc)
             with training_machines(aws, Storage(Settings(tmp_path, s3_url=aws))) as (machines, jobs):
                 for name, value in {
                     "AWS_ENDPOINT_URL_SAGEMAKER": machines,
@@ -157,7 +157,7 @@ def test_the_notebooks_run_on_what_the_stacks_say(
                     "AWS_REGION": REGION,
                 }.items():
                     monkeypatch.setenv(name, value)
-                wait_for(f"{twin[0]}/health")
+                wait_for(f"{labeling_service[0]}/health")
                 story(tmp_path, capsys)
                 assert len(jobs) == 1
     finally:
@@ -175,11 +175,11 @@ def deployed(parameters: Path, cloudformation: CloudFormation, capsys: pytest.Ca
     return found
 
 
-def name_the_services(cloudformation: CloudFormation, archive_url: str, twin_url: str, orthanc: OrthancServer) -> None:
+def name_the_services(cloudformation: CloudFormation, archive_url: str, labeling_url: str, orthanc: OrthancServer) -> None:
     """Do what DNS and the generated secrets do on AWS: the names of the stacks lead to what runs here, with these passwords."""
     stacks = {stack.name: stack.outputs for stack in cloudformation.stacks.values()}
     stacks["dicom-workflow-archive"]["OrthancUrl"] = archive_url
-    stacks["dicom-workflow-labeling"]["GroundTruthUrl"] = twin_url
+    stacks["dicom-workflow-labeling"]["GroundTruthUrl"] = labeling_url
     secrets = boto3.client("secretsmanager", region_name=REGION)
     for arn, content in (
         (
@@ -188,7 +188,7 @@ def name_the_services(cloudformation: CloudFormation, archive_url: str, twin_url
         ),
         (
             stacks["dicom-workflow-labeling"]["GroundTruthSecretArn"],
-            {"access_key": "AKIATWIN", "secret_key": "the twin's secret key"},
+            {"access_key": "AKIALABELING", "secret_key": "the secret key of the labeling service"},
         ),
     ):
         secrets.put_secret_value(SecretId=arn, SecretString=json.dumps(content))
@@ -219,4 +219,4 @@ def story(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trained["artifact_uri"].startswith(f"s3://{training}/models/")
     assert trained["metrics"]["epochs"] == 1
     text = "\n".join(file.read_text(errors="replace") for file in (tmp_path / "workspace").rglob("*.ipynb"))
-    assert "the twin's secret key" not in text
+    assert "the secret key of the labeling service" not in text

@@ -50,7 +50,9 @@ def test_stacks_come_up_in_order_and_feed_one_another(house: House, cloudformati
     key = stacks["clinic-labeling"].values["PreAnnotationKey"]
     stored = boto3.client("s3", region_name=REGION).get_object(Bucket=bucket, Key=key)["Body"].read()
     assert "lambda_function.py" in zipfile.ZipFile(io.BytesIO(stored)).namelist()
-    assert "labeling" not in stacks["clinic-labeling"].values["TwinContextKey"], "nothing takes it, so nobody builds it"
+    assert "labeling" not in stacks["clinic-labeling"].values["LabelingServiceContextKey"], (
+        "nothing takes it, so nobody builds it"
+    )
 
 
 def test_a_second_run_finds_nothing_to_do(house: House, cloudformation: CloudFormation) -> None:
@@ -179,9 +181,7 @@ def test_what_another_run_started_is_waited_for(house: House, cloudformation: Cl
 def test_a_change_set_that_was_never_executed_is_made_anew(house: House, cloudformation: CloudFormation) -> None:
     template = house.deployment.templates["foundation"]
     values = [{"ParameterKey": "DeploymentName", "ParameterValue": "clinic"}]
-    left = house.deployment.cloud.create_change_set(
-        template, "clinic-foundation", values, house.deployment.tags, is_new=True
-    )
+    left = house.deployment.cloud.create_change_set(template, "clinic-foundation", values, house.deployment.tags, is_new=True)
     assert house.status("foundation") == "REVIEW_IN_PROGRESS"
     assert house.deploy("foundation")["stacks"] == {"foundation": "created"}
     assert "an earlier run ended before its change set was executed" in house.text
@@ -511,14 +511,18 @@ def test_settings_are_read_from_stacks_and_secrets(house: House, cloudformation:
     assert found.workspace == tmp_path
 
 
-def test_settings_of_the_twin_have_its_keys_and_the_environment_comes_first(
+def test_settings_of_the_labeling_service_have_its_keys_and_the_environment_comes_first(
     house: House, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    twin = {"Backend": "SelfHosted", "PortalHost": "label.invalid", "TwinContextKey": "twin/given.zip"}
-    house.deploy(**twin)
+    labeling_service = {
+        "Backend": "SelfHosted",
+        "PortalHost": "label.invalid",
+        "LabelingServiceContextKey": "labeling-service/given.zip",
+    }
+    house.deploy(**labeling_service)
     monkeypatch.setenv("DICOM_WORKFLOW_DEPLOYMENT", "clinic")
     found = Settings.from_env()
-    assert (found.groundtruth_url, found.groundtruth_access_key) == ("https://label.invalid", "AKIATWIN")
+    assert (found.groundtruth_url, found.groundtruth_access_key) == ("https://label.invalid", "AKIALABELING")
     assert found.groundtruth_secret_key.reveal().startswith("made-for-")
     monkeypatch.setenv("ORTHANC_URL", "https://mine.invalid")
     found = Settings.from_env()

@@ -19,7 +19,7 @@ from dicom_workflow.errors import DeployError
 REGION = "eu-central-1"
 CERTIFICATE = f"arn:aws:acm:{REGION}:111122223333:certificate/0b6b9a4e-0000-4000-8000-000000000001"
 ORTHANC = "orthancteam/orthanc:26.8.1@sha256:" + "a" * 64
-ARTIFACTS = {"PreAnnotationKey": "‹pre›", "PostAnnotationKey": "‹post›", "TwinContextKey": "‹twin›"}
+ARTIFACTS = {"PreAnnotationKey": "‹pre›", "PostAnnotationKey": "‹post›", "LabelingServiceContextKey": "‹labeling-service›"}
 ARTIFACTS |= {"InferenceContextKey": "‹inference›", "WheelsPrefix": "‹wheels›", "NotebooksKey": "‹notebooks›"}
 
 
@@ -50,11 +50,11 @@ def test_a_certificate_of_another_region_is_refused_without_an_account() -> None
 
 def test_what_waits_for_an_image_is_part_of_the_cost() -> None:
     ours = {"LabelingBackend": "SelfHosted", "PortalHostName": "portal.example"}
-    built = planned(artifacts={**ARTIFACTS, "TwinImage": "‹image›"}, **ours)
+    built = planned(artifacts={**ARTIFACTS, "LabelingServiceImage": "‹image›"}, **ours)
     with_image = {found.stack: found.evaluation for found in built.stacks}
     without = {found.stack: found.evaluation for found in planned(**ours).stacks}
-    assert any("TwinService" in line for line in costs.note(with_image, REGION))
-    assert not any("TwinService" in line for line in costs.note(without, REGION))
+    assert any("LabelingService" in line for line in costs.note(with_image, REGION))
+    assert not any("LabelingService" in line for line in costs.note(without, REGION))
     assert exposure.facing_the_internet(with_image) == []
 
 

@@ -40,8 +40,8 @@ SELF_HOSTED = {
     "PrivateSubnetIds": "subnet-0a,subnet-0b",
     "CertificateArn": GIVEN["CertificateArn"],
     "PortalHostName": HOST,
-    "TwinContextKey": GIVEN["TwinContextKey"],
-    "TwinImage": GIVEN["TwinImage"],
+    "LabelingServiceContextKey": GIVEN["LabelingServiceContextKey"],
+    "LabelingServiceImage": GIVEN["LabelingServiceImage"],
     "OrthancUrl": "https://archive.example.org",
     "OrthancSecretArn": ORTHANC_SECRET,
     "ArchiveClientSecurityGroupId": "sg-0a",
@@ -78,9 +78,15 @@ def test_the_self_hosted_service_makes_no_functions_and_no_people() -> None:
 
 
 def test_before_the_first_image_everything_is_made_but_what_runs_it() -> None:
-    without, whole = stack(SELF_HOSTED, TwinImage=""), stack(SELF_HOSTED)
+    without, whole = stack(SELF_HOSTED, LabelingServiceImage=""), stack(SELF_HOSTED)
     missing = whole.resources.keys() - without.resources.keys()
-    assert missing == {"TwinStartRole", "TwinRole", "TwinTask", "TwinService", "NobodyAnswers"}
+    assert missing == {
+        "LabelingServiceStartRole",
+        "LabelingServiceRole",
+        "LabelingServiceTask",
+        "LabelingService",
+        "NobodyAnswers",
+    }
     assert whole.outputs.keys() == without.outputs.keys()
 
 
@@ -111,7 +117,10 @@ def test_a_size_that_fargate_does_not_know_is_refused(cpu: str, memory: str) -> 
     # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html, in MiB
     known = {"512": (1024, 4096), "1024": (2048, 8192), "2048": (4096, 16384), "4096": (8192, 30720)}
     least, most = known[cpu]
-    refused = any("TwinMemory of" in text for text in stack(SELF_HOSTED, TwinCpu=cpu, TwinMemory=memory).refused())
+    refused = any(
+        "LabelingServiceMemory of" in text
+        for text in stack(SELF_HOSTED, LabelingServiceCpu=cpu, LabelingServiceMemory=memory).refused()
+    )
     assert refused is not (least <= int(memory) <= most)
 
 
@@ -126,7 +135,7 @@ def test_a_size_that_fargate_does_not_know_is_refused(cpu: str, memory: str) -> 
         (SELF_HOSTED | {"VpcId": ""}, "needs VpcId"),
         ({name: value for name, value in SELF_HOSTED.items() if name != "VpcCidr"}, "needs VpcCidr"),
         (SELF_HOSTED | {"PrivateSubnetIds": ""}, "needs PrivateSubnetIds"),
-        (SELF_HOSTED | {"TwinContextKey": ""}, "needs TwinContextKey"),
+        (SELF_HOSTED | {"LabelingServiceContextKey": ""}, "needs LabelingServiceContextKey"),
         (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "PublicSubnetIds": "subnet-0c"}, "needs ClientCidr"),
         (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "ClientCidr": "203.0.113.0/24"}, "needs PublicSubnetIds"),
     ],
@@ -158,7 +167,11 @@ def test_images_are_read_from_the_portal_of_the_workforce_alone() -> None:
 def test_with_an_existing_workforce_from_labeling_portals_of_the_region_or_the_one_named() -> None:
     (pattern,) = origins(stack(GROUND_TRUTH, EXISTING))
     assert fnmatch.fnmatch(f"https://abc.labeling.{REGION}.sagemaker.aws", pattern)
-    for stranger in ("https://example.org", "https://abc.labeling.eu-west-1.sagemaker.aws", f"http://a.labeling.{REGION}.sagemaker.aws"):
+    for stranger in (
+        "https://example.org",
+        "https://abc.labeling.eu-west-1.sagemaker.aws",
+        f"http://a.labeling.{REGION}.sagemaker.aws",
+    ):
         assert not fnmatch.fnmatch(stranger, pattern)
     named = stack(GROUND_TRUTH, EXISTING, WorkerOrigin=GIVEN["WorkerOrigin"])
     assert origins(named) == [GIVEN["WorkerOrigin"]]
@@ -169,7 +182,9 @@ def test_the_self_hosted_portal_serves_images_itself() -> None:
     assert origins(stack(SELF_HOSTED)) == []
 
 
-@pytest.mark.parametrize("origin", ["*", "https://*", "https://*.sagemaker.aws", "http://portal.example.org", "https://a.b/x", "https://a"])
+@pytest.mark.parametrize(
+    "origin", ["*", "https://*", "https://*.sagemaker.aws", "http://portal.example.org", "https://a.b/x", "https://a"]
+)
 def test_no_wider_origin_can_be_given(origin: str) -> None:
     assert not re.fullmatch(template("labeling")["Parameters"]["WorkerOrigin"]["AllowedPattern"], origin)
 
@@ -246,7 +261,7 @@ def test_concurrency_is_reserved_only_when_asked(name: str) -> None:
 
 
 def container() -> dict[str, Any]:
-    (found,) = properties(stack(SELF_HOSTED), "TwinTask")["ContainerDefinitions"]
+    (found,) = properties(stack(SELF_HOSTED), "LabelingServiceTask")["ContainerDefinitions"]
     return dict(found)
 
 
@@ -257,7 +272,7 @@ def environment() -> dict[str, str]:
 
 
 def test_only_one_process_may_write_the_journal() -> None:
-    service = properties(stack(SELF_HOSTED), "TwinService")
+    service = properties(stack(SELF_HOSTED), "LabelingService")
     assert service["DesiredCount"] == 1
     rollout = service["DeploymentConfiguration"]
     assert (rollout["MinimumHealthyPercent"], rollout["MaximumPercent"]) == (0, 100)
@@ -285,7 +300,7 @@ def test_the_service_finds_its_database_and_its_archive() -> None:
 def test_no_secret_stands_where_the_console_shows_it() -> None:
     plain = {entry["Name"] for entry in container()["Environment"]}
     assert not [name for name in plain if re.search("PASSWORD|SECRET|KEY|USER|TOKEN", name)]
-    readable = properties(stack(SELF_HOSTED), "TwinStartRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    readable = properties(stack(SELF_HOSTED), "LabelingServiceStartRole")["Policies"][0]["PolicyDocument"]["Statement"]
     (secrets,) = (statement["Resource"] for statement in readable if statement["Action"] == "secretsmanager:GetSecretValue")
     assert {entry["ValueFrom"].rsplit(":", 3)[0] for entry in container()["Secrets"]} == set(secrets)
 
@@ -297,19 +312,19 @@ def test_what_is_written_lies_on_volumes_and_nothing_else_can_be() -> None:
     assert int(given["User"].partition(":")[0]) > 0
     writable = {mount["ContainerPath"] for mount in given["MountPoints"]}
     assert writable == {environment()["DICOM_WORKFLOW_WORKSPACE"], "/tmp"}  # noqa: S108, a path in the container
-    volumes = {volume["Name"] for volume in properties(stack(SELF_HOSTED), "TwinTask")["Volumes"]}
+    volumes = {volume["Name"] for volume in properties(stack(SELF_HOSTED), "LabelingServiceTask")["Volumes"]}
     assert {mount["SourceVolume"] for mount in given["MountPoints"]} == volumes
 
 
 def test_everybody_means_the_same_port() -> None:
     trial = stack(SELF_HOSTED)
     port = int(container()["Command"][container()["Command"].index("--port") + 1])
-    (entry,) = properties(trial, "TwinSecurityGroup")["SecurityGroupIngress"]
+    (entry,) = properties(trial, "LabelingServiceSecurityGroup")["SecurityGroupIngress"]
     said = {
         container()["PortMappings"][0]["ContainerPort"],
         properties(trial, "TargetGroup")["Port"],
-        properties(trial, "TwinService")["LoadBalancers"][0]["ContainerPort"],
-        properties(trial, "LoadBalancerToTwin")["ToPort"],
+        properties(trial, "LabelingService")["LoadBalancers"][0]["ContainerPort"],
+        properties(trial, "LoadBalancerToLabelingService")["ToPort"],
         entry["ToPort"],
     }
     assert said == {port}

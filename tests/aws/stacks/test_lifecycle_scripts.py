@@ -125,7 +125,7 @@ def test_the_template_holds_the_start_script_as_it_is_in_its_file(script: Any) -
     assert head.startswith("#!/bin/bash\n")
 
 
-@pytest.mark.parametrize(("name", "resource"), [("labeling", "TwinBuild"), ("training", "InferenceBuild")])
+@pytest.mark.parametrize(("name", "resource"), [("labeling", "LabelingServiceBuild"), ("training", "InferenceBuild")])
 def test_the_template_holds_the_build_as_it_is_in_its_file(name: str, resource: str) -> None:
     project = template(name)["Resources"][resource]["Properties"]
     assert project["Source"]["BuildSpec"] == BUILD.read_text("utf-8")
@@ -133,7 +133,10 @@ def test_the_template_holds_the_build_as_it_is_in_its_file(name: str, resource: 
     assert given == {"REPOSITORY", "CONTEXT_KEY", "BASE_IMAGE"}
 
 
-BASES = {"labeling": ("TwinBaseImage", "docker/twin/Dockerfile"), "training": ("InferenceBaseImage", "source/Dockerfile")}
+BASES = {
+    "labeling": ("LabelingServiceBaseImage", "docker/labeling-service/Dockerfile"),
+    "training": ("InferenceBaseImage", "source/Dockerfile"),
+}
 
 
 @pytest.mark.parametrize(("name", "parameter", "dockerfile"), [(name, *rest) for name, rest in BASES.items()], ids=BASES)
@@ -529,8 +532,8 @@ def built(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": f"{folder / 'bin'}:/usr/bin:/bin",
         "FAKE_AWS": str(folder),
-        "REPOSITORY": "123456789012.dkr.ecr.us-east-1.amazonaws.com/twin/image",
-        "CONTEXT_KEY": "twin/context-0123456789abcdef.zip",
+        "REPOSITORY": "123456789012.dkr.ecr.us-east-1.amazonaws.com/labeling-service/image",
+        "CONTEXT_KEY": "labeling-service/context-0123456789abcdef.zip",
         "BASE_IMAGE": "python:3.11.14-slim-bookworm",
         **variables,
     }
@@ -539,7 +542,7 @@ def built(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_image_is_built_once_and_named_by_its_digest(tmp_path: Path) -> None:
-    repository = "123456789012.dkr.ecr.us-east-1.amazonaws.com/twin/image"
+    repository = "123456789012.dkr.ecr.us-east-1.amazonaws.com/labeling-service/image"
     first = built(tmp_path)
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[-1] == f"IMAGE={repository}@sha256:0123"
@@ -547,7 +550,9 @@ def test_an_image_is_built_once_and_named_by_its_digest(tmp_path: Path) -> None:
     tag = f"{repository}:context-0123456789abcdef"
     build = f"docker build --pull --build-arg BASE=python:3.11.14-slim-bookworm --tag {tag} ."
     assert calls.index(f"docker push {tag}") > calls.index(build)
-    assert any("--repository-name twin/image --image-ids imageTag=context-0123456789abcdef" in call for call in calls)
+    assert any(
+        "--repository-name labeling-service/image --image-ids imageTag=context-0123456789abcdef" in call for call in calls
+    )
     # The registry's password is given on standard input: a process's arguments can be read by every other one.
     assert (tmp_path / "password").read_text() == "secret-of-the-registry\n"
     assert "secret-of-the-registry" not in "\n".join(calls) + first.stdout + first.stderr

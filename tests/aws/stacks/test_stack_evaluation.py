@@ -323,7 +323,9 @@ def test_what_is_kept_leaves_no_name_that_the_next_deployment_would_want(stack: 
     assert [name for name, node in named.items() if str(node.get("DeletionPolicy")).startswith("Retain")] == []
 
 
-@pytest.mark.parametrize(("stack_", "name"), [("archive", "LogGroup"), ("network", "FlowLogGroup"), ("labeling", "TwinLogs")])
+@pytest.mark.parametrize(
+    ("stack_", "name"), [("archive", "LogGroup"), ("network", "FlowLogGroup"), ("labeling", "LabelingServiceLogs")]
+)
 def test_logs_of_who_did_what_outlive_their_stack(stack_: str, name: str) -> None:
     assert template(stack_)["Resources"][name]["DeletionPolicy"] == "Retain"
 

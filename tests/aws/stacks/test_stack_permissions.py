@@ -45,7 +45,7 @@ DEPLOYMENTS = {
     "archive-files": ("archive", {"PixelStore": "EFS"}),
     "healthimaging": ("archive", {"ArchiveBackend": "HealthImaging"}),
     "labeling": ("labeling", {}),
-    "twin": ("labeling", {"LabelingBackend": "SelfHosted"}),
+    "labeling-service": ("labeling", {"LabelingBackend": "SelfHosted"}),
     "training": ("training", {}),
     "notebook": ("notebook", {}),
     "notebook-inside": ("notebook", {"KeepJobsInVpc": "true"}),
@@ -122,6 +122,7 @@ GET, PUT, DELETE, SECRET = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s
 MOUNT, POINT = "elasticfilesystem:ClientMount", "elasticfilesystem__AccessPointArn"
 IMAGES = "LabelingBucket/images/a.dcm"
 JOBS = "LabelingBucket/jobs/one/output.manifest"
+OTHER_REPOSITORY = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/other"
 INTERFACE, GROUP = "ec2:CreateNetworkInterface", f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/"
 HERE = {"ec2__Vpc": "@VpcId"}
 # (deployment, role, action, resource, condition keys, whether it must be allowed)
@@ -178,19 +179,19 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
     ("labeling", "PostAnnotationRole", PUT, JOBS, {}, False),
     ("labeling", "PostAnnotationRole", "logs:PutLogEvents", "PostAnnotationLogs/x", {}, False),
     # The self-hosted service: the program has the bucket, what starts it has the secrets, neither has the other's.
-    ("twin", "TwinRole", GET, IMAGES, {}, True),
-    ("twin", "TwinRole", PUT, JOBS, {}, True),
-    ("twin", "TwinRole", PUT, IMAGES, {}, False),
-    ("twin", "TwinRole", SECRET, "DatabaseSecret", {}, False),
-    ("twin", "TwinStartRole", SECRET, "DatabaseSecret", {}, True),
-    ("twin", "TwinStartRole", SECRET, "GroundTruthSecret", {}, True),
-    ("twin", "TwinStartRole", GET, IMAGES, {}, False),
-    ("twin", "TwinStartRole", "ecr:PutImage", "TwinRepository", {}, False),
-    ("twin", "TwinBuildRole", "ecr:PutImage", "TwinRepository", {}, True),
-    ("twin", "TwinBuildRole", "ecr:PutImage", f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/other", {}, False),
-    ("twin", "TwinBuildRole", GET, "ArtifactsBucket/twin/context.zip", {}, True),
-    ("twin", "TwinBuildRole", GET, "ArtifactsBucket/lambda/pre.zip", {}, False),
-    ("twin", "TwinBuildRole", PUT, "ArtifactsBucket/twin/context.zip", {}, False),
+    ("labeling-service", "LabelingServiceRole", GET, IMAGES, {}, True),
+    ("labeling-service", "LabelingServiceRole", PUT, JOBS, {}, True),
+    ("labeling-service", "LabelingServiceRole", PUT, IMAGES, {}, False),
+    ("labeling-service", "LabelingServiceRole", SECRET, "DatabaseSecret", {}, False),
+    ("labeling-service", "LabelingServiceStartRole", SECRET, "DatabaseSecret", {}, True),
+    ("labeling-service", "LabelingServiceStartRole", SECRET, "GroundTruthSecret", {}, True),
+    ("labeling-service", "LabelingServiceStartRole", GET, IMAGES, {}, False),
+    ("labeling-service", "LabelingServiceStartRole", "ecr:PutImage", "LabelingServiceRepository", {}, False),
+    ("labeling-service", "LabelingServiceBuildRole", "ecr:PutImage", "LabelingServiceRepository", {}, True),
+    ("labeling-service", "LabelingServiceBuildRole", "ecr:PutImage", OTHER_REPOSITORY, {}, False),
+    ("labeling-service", "LabelingServiceBuildRole", GET, "ArtifactsBucket/labeling-service/context.zip", {}, True),
+    ("labeling-service", "LabelingServiceBuildRole", GET, "ArtifactsBucket/lambda/pre.zip", {}, False),
+    ("labeling-service", "LabelingServiceBuildRole", PUT, "ArtifactsBucket/labeling-service/context.zip", {}, False),
     # Training reads its channel and writes models; it cannot change the data it learned from.
     ("training", "TrainingRole", GET, "TrainingBucket/channel/train.jsonl", {}, True),
     ("training", "TrainingRole", PUT, "TrainingBucket/channel/train.jsonl", {}, False),
@@ -204,7 +205,7 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
     ("training", "TrainingRole", "kms:CreateGrant", "KeyArn", {"kms__GrantIsForAWSResource": "true"}, True),
     ("training", "TrainingRole", "kms:CreateGrant", "KeyArn", {"kms__GrantIsForAWSResource": "false"}, False),
     ("training", "InferenceBuildRole", GET, "ArtifactsBucket/inference/context.zip", {}, True),
-    ("training", "InferenceBuildRole", GET, "ArtifactsBucket/twin/context.zip", {}, False),
+    ("training", "InferenceBuildRole", GET, "ArtifactsBucket/labeling-service/context.zip", {}, False),
     ("training", "InferenceBuildRole", "ecr:PutImage", "InferenceRepository", {}, True),
     ("training", "InferenceBuildRole", GET, "TrainingBucket/channel/a.dcm", {}, False),
     # The notebook starts jobs under the two roles made for them, and hands them to SageMaker alone.
@@ -375,7 +376,7 @@ def test_no_role_is_assumed_by_a_stranger_or_for_one(where: str) -> None:
             ), f"{service} acts as {role} for other accounts"
 
 
-@pytest.mark.parametrize("where", ["foundation", "archive-bucket", "healthimaging", "labeling", "twin", "training"])
+@pytest.mark.parametrize("where", ["foundation", "archive-bucket", "healthimaging", "labeling", "labeling-service", "training"])
 def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
     there = world(where)
     buckets = [name for name, node in there.trial.resources.items() if node["Type"] == "AWS::S3::Bucket"]
@@ -397,8 +398,12 @@ def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
 
 @pytest.mark.parametrize(
     ("where", "bucket"),
-    [("foundation", "ArtifactsBucket"), ("archive-bucket", "PixelBucket"), ("labeling", "LabelingBucket"),
-     ("training", "TrainingBucket")],
+    [
+        ("foundation", "ArtifactsBucket"),
+        ("archive-bucket", "PixelBucket"),
+        ("labeling", "LabelingBucket"),
+        ("training", "TrainingBucket"),
+    ],
 )
 def test_no_object_is_written_with_a_key_that_its_sender_keeps(where: str, bucket: str) -> None:
     there = world(where)
