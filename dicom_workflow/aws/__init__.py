@@ -6,8 +6,15 @@ also inside functions. So a package holds what it needs and nothing else, and ca
 
 from dicom_workflow.aws.batch_transforms import BatchRequest, TransformJob, batch_transform, read_batch
 from dicom_workflow.aws.endpoints import Endpoint, EndpointRequest, delete_endpoint, deploy_endpoint, invoke_endpoint
-from dicom_workflow.aws.lambdas import LAMBDA_HANDLER, LAMBDA_KINDS, build_lambda_zip
-from dicom_workflow.aws.packaging import modules_of, stage_image, stage_labeling_service, stage_source
+from dicom_workflow.aws.packaging import (
+    LAMBDA_HANDLER,
+    LAMBDA_KINDS,
+    build_lambda_zip,
+    modules_of,
+    stage_image,
+    stage_labeling_service,
+    stage_source,
+)
 from dicom_workflow.aws.training_jobs import TRAINING_FRAMEWORK, TrainingJob, TrainingRequest, submit_training
 from dicom_workflow.learning.inference.local_server import LocalServer, serve_local, unpack_model
 

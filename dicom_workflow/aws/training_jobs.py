@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.aws import errors
-from dicom_workflow.aws.hyperparameters import checked
 from dicom_workflow.aws.packaging import stage_source
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.training.script_run import METRIC_DEFINITIONS, SCRIPT
@@ -210,3 +211,55 @@ def _trainer(settings: Settings, request: TrainingRequest, source: Path) -> Any:
     return trainer.with_metric_definitions(
         [MetricDefinition(name=metric["Name"], regex=metric["Regex"]) for metric in METRIC_DEFINITIONS]
     )
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")  # what argparse takes for a value and not for a flag
+
+
+def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings that are given, without those that are None, and what is wrong with them."""
+    problems = []
+    parameters = {name: value for name, value in given.items() if value is not None}
+    if len(parameters) > 100:
+        problems.append(f"hyperparameters: expected at most 100, got {len(parameters)}")
+    for name, value in parameters.items():
+        if not _NAME.fullmatch(name):
+            problems.append(f"hyperparameter {name!r}: expected a name of letters, digits and underscores")
+        else:
+            problems += [f"hyperparameter {name}: {problem}" for problem in _problem(value)]
+    return parameters, problems
+
+
+def _problem(value: Any) -> list[str]:
+    if not isinstance(value, str | int | float | bool):
+        return [f"expected a text, number or boolean, got {type(value).__name__}"]
+    if "'" in str(value):
+        return [f"expected no apostrophe, which SageMaker's start script cannot carry, got {value!r}"]
+    if len(as_sent(value)) > 2500:
+        return ["expected at most 2500 characters"]
+    arrives = as_it_arrives(value)
+    if isinstance(value, str) and arrives != value:
+        return [f"expected a text that SageMaker's start script leaves alone, got {value!r}, which arrives as {arrives!r}"]
+    if arrives.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(arrives):
+        return [f"expected no hyphen at the beginning, where it would be read as a flag, got {arrives!r}"]
+    return []
+
+
+def as_sent(value: Any) -> str:
+    """Return a hyperparameter as the SDK sends it: texts as they are, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def as_it_arrives(value: Any) -> str:
+    """Return a hyperparameter as the training script gets it: twice on the way a text that is JSON is read as JSON."""
+    return as_sent(_read(_read(as_sent(value))))
+
+
+def _read(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

@@ -184,7 +184,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def test_every_machine_builds_the_same_bytes(tmp_path: Path) -> None:
     build = (
-        "import hashlib; from dicom_workflow.aws.lambdas import LAMBDA_KINDS, build_lambda_zip; "
+        "import hashlib; from dicom_workflow.aws.packaging import LAMBDA_KINDS, build_lambda_zip; "
         "print(*(hashlib.sha256(build_lambda_zip(kind)).hexdigest() for kind in LAMBDA_KINDS))"
     )
     root = Path(__file__).parents[2]

@@ -23,7 +23,7 @@ from support.stack_foundation import ROLE
 
 from dicom_workflow import aws as deploy
 from dicom_workflow.aws import TrainingRequest, build_lambda_zip, modules_of, stage_source, submit_training
-from dicom_workflow.aws.hyperparameters import as_it_arrives, checked
+from dicom_workflow.aws.training_jobs import as_it_arrives, checked
 from dicom_workflow.errors import DeployError
 from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.learning.model import bundle

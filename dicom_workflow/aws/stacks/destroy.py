@@ -14,7 +14,7 @@ from dicom_workflow.aws.errors import answers_of_aws
 from dicom_workflow.aws.stacks import delete_data as data
 from dicom_workflow.aws.stacks import wait
 from dicom_workflow.aws.stacks.catalog import DATA_TYPES, DEPLOYMENT_TAG, STACKS
-from dicom_workflow.aws.stacks.change_sets import Change
+from dicom_workflow.aws.stacks.change_stack import Change
 from dicom_workflow.aws.stacks.deployment import Deployment
 from dicom_workflow.aws.stacks.stack_state import GOOD, READY, ChangeSet, StackState, plain
 from dicom_workflow.errors import DeployError

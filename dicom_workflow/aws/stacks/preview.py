@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from dicom_workflow.aws.stacks import costs, exposure
+from dicom_workflow.aws.stacks import costs
 from dicom_workflow.aws.stacks.artifacts import Artifact
+from dicom_workflow.aws.stacks.catalog import DATA_TYPES
 from dicom_workflow.aws.stacks.deployment import Deployment
 from dicom_workflow.aws.stacks.parameters import GIVEN
 from dicom_workflow.aws.stacks.plan import Plan, PlannedStack
@@ -30,10 +32,10 @@ def _in_short(stacks: Mapping[str, Evaluation]) -> Iterator[tuple[str, str]]:
     yield "makes", f"{count} resources in {len(stacks)} stacks"
     yield "costs", costs.summary(stacks)
     for words, lines in (
-        ("faces the Internet", exposure.facing_the_internet(stacks) or ["nothing"]),
-        ("lets in networks", exposure.let_in(stacks) or ["none: only members of its own security groups"]),
-        ("way out", exposure.ways_out(stacks) or ["no NAT gateway of its own"]),
-        ("outlives its stack", exposure.outliving(stacks) or ["nothing"]),
+        ("faces the Internet", facing_the_internet(stacks) or ["nothing"]),
+        ("lets in networks", let_in(stacks) or ["none: only members of its own security groups"]),
+        ("way out", ways_out(stacks) or ["no NAT gateway of its own"]),
+        ("outlives its stack", outliving(stacks) or ["nothing"]),
     ):
         for number, line in enumerate(lines):
             yield "" if number else words, line
@@ -57,3 +59,73 @@ def _stack(deployment: Deployment, planned: PlannedStack) -> str:
     values = sorted(planned.values.items(), key=lambda item: item[1].source != GIVEN)
     chosen = [(name, value.source, value.shown() or "(empty)") for name, value in values if value.source != "default"]
     return text + ("\n\n" + table(("parameter", "from", "value"), chosen) if chosen else "")
+
+
+ANYWHERE = ("0.0.0.0/0", "::/0")
+_LOAD_BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
+
+
+def facing_the_internet(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return what answers to addresses outside the VPC, or reaches them without a network in between."""
+    return [f"{stack}: {words}" for stack, found in stacks.items() for words in _outside(found)]
+
+
+def _outside(found: Evaluation) -> Iterator[str]:
+    for name, item in found.resources().items():
+        properties, kind = found.properties(name), item.get("Type")
+        if kind == _LOAD_BALANCER and properties.get("Scheme", "internet-facing") != "internal":
+            yield f"{name}, a load balancer with public addresses"
+        elif kind == "AWS::SageMaker::NotebookInstance" and properties.get("DirectInternetAccess") != "Disabled":
+            yield f"{name}, a notebook with its own way to the Internet"
+        elif kind == "AWS::SageMaker::Workteam":
+            yield f"{name}: readers sign in at AWS's own portal"
+
+
+def let_in(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return the ports that are open to networks rather than to members of a security group."""
+    return [f"{stack}: {words}" for stack, found in stacks.items() for words in dict.fromkeys(_networks(found))]
+
+
+def _networks(found: Evaluation) -> Iterator[str]:
+    for name, item in found.resources().items():
+        properties = found.properties(name)
+        rules: Any = []
+        if item.get("Type") == "AWS::EC2::SecurityGroup":
+            rules = properties.get("SecurityGroupIngress") or []
+        elif item.get("Type") == "AWS::EC2::SecurityGroupIngress":
+            rules = [properties]
+        for rule in rules if isinstance(rules, list) else ():
+            network = rule.get("CidrIp") or rule.get("CidrIpv6")
+            if network:
+                everyone = ", THE WHOLE INTERNET" if network in ANYWHERE else ""
+                yield f"{_ports(rule)} from {network}{everyone} ({name})"
+
+
+def _ports(rule: Mapping[str, Any]) -> str:
+    first, last = str(rule.get("FromPort", "")), str(rule.get("ToPort", ""))
+    if str(rule.get("IpProtocol")) == "-1" or not first:
+        return "every port"
+    return f"port {first}" if first == last else f"ports {first} to {last}"
+
+
+def ways_out(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return the NAT gateways, by which private subnets reach the Internet."""
+    return _of_type(stacks, lambda found, name, kind: kind == "AWS::EC2::NatGateway")
+
+
+def outliving(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return what holds data and stays when its stack is removed."""
+
+    def stays(found: Evaluation, name: str, kind: str) -> bool:
+        return kind in DATA_TYPES and found.template.resources[name].get("DeletionPolicy", "Delete") != "Delete"
+
+    return _of_type(stacks, stays)
+
+
+def _of_type(stacks: Mapping[str, Evaluation], wanted: Any) -> list[str]:
+    lines = []
+    for stack, found in stacks.items():
+        names = [name for name, item in found.resources().items() if wanted(found, name, str(item.get("Type")))]
+        if names:
+            lines.append(f"{stack}: {', '.join(names)}")
+    return lines

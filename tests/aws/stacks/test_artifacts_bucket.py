@@ -10,10 +10,9 @@ import pytest
 from botocore.stub import Stubber
 
 from dicom_workflow.aws.stacks import artifacts
-from dicom_workflow.aws.stacks.builder import Builder
 from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.stacks.deploy import Builder, Request
 from dicom_workflow.aws.stacks.deployment import Deployment
-from dicom_workflow.aws.stacks.request import Request
 from dicom_workflow.errors import DeployError
 from dicom_workflow.settings import Settings
 

@@ -17,7 +17,7 @@ from support.cloudformation import REGION, CloudFormation
 from support.deployments import ARCHIVE, House
 
 from dicom_workflow import aws as deploy
-from dicom_workflow.aws.stacks import artifacts, catalog, costs, destroy, exposure, plan, prices, smoke, status, tables
+from dicom_workflow.aws.stacks import artifacts, catalog, costs, destroy, plan, preview, prices, smoke, status, tables
 from dicom_workflow.aws.stacks.change_stack import DeclinedError, Rollout
 from dicom_workflow.aws.stacks.cloudformation import Cloud
 from dicom_workflow.aws.stacks.deployment import Deployment
@@ -646,12 +646,12 @@ Conditions: {Open: !Equals [!Ref From, 0.0.0.0/0]}
 """
     template = Template.of_text("s", Path("s.yaml"), text)
     closed = {"s": Evaluation(template, {"From": "10.0.0.0/8"})}
-    assert exposure.facing_the_internet(closed) == []
-    assert exposure.let_in(closed) == ["s: port 443 from 10.0.0.0/8 (Group)"]
-    assert (exposure.outliving(closed), exposure.ways_out(closed)) == (["s: Bucket"], ["s: Nat"])
+    assert preview.facing_the_internet(closed) == []
+    assert preview.let_in(closed) == ["s: port 443 from 10.0.0.0/8 (Group)"]
+    assert (preview.outliving(closed), preview.ways_out(closed)) == (["s: Bucket"], ["s: Nat"])
     opened = {"s": Evaluation(template, {"From": "0.0.0.0/0"})}
-    assert exposure.facing_the_internet(opened) == ["s: Balancer, a load balancer with public addresses"]
-    assert exposure.let_in(opened) == ["s: port 443 from 0.0.0.0/0, THE WHOLE INTERNET (Group)"]
+    assert preview.facing_the_internet(opened) == ["s: Balancer, a load balancer with public addresses"]
+    assert preview.let_in(opened) == ["s: port 443 from 0.0.0.0/0, THE WHOLE INTERNET (Group)"]
 
 
 # ---- moto's CloudFormation --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from dicom_workflow.aws.stacks import costs, exposure, plan, preflight
+from dicom_workflow.aws.stacks import costs, plan, preflight, preview
 from dicom_workflow.aws.stacks.catalog import in_order
 from dicom_workflow.aws.stacks.cloudformation import Cloud
 from dicom_workflow.aws.stacks.deployment import Deployment
@@ -55,7 +55,7 @@ def test_what_waits_for_an_image_is_part_of_the_cost() -> None:
     without = {found.stack: found.evaluation for found in planned(**ours).stacks}
     assert any("LabelingService" in line for line in costs.note(with_image, REGION))
     assert not any("LabelingService" in line for line in costs.note(without, REGION))
-    assert exposure.facing_the_internet(with_image) == []
+    assert preview.facing_the_internet(with_image) == []
 
 
 def test_healthimaging_is_not_priced_as_s3() -> None:
