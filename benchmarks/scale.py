@@ -11,7 +11,7 @@ other work on the machine took is measured too and taken into account; `load` sa
 no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
 
 A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
-that `dicom_workflow.aws.stacks.scale` may multiply from there.
+that `capacity.model` may multiply from there.
 """
 
 from __future__ import annotations
@@ -26,15 +26,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ingest_model
-import labeling_model
-import measured_database
-import measured_ingest
-import measured_labeling
-from ingest_model import Ingest
-from labeling_model import Job, Reader, adjudication_of
-
-from dicom_workflow.aws.stacks import scale
+from capacity import ingest_model, labeling_model, measured_database, measured_ingest, measured_labeling, model
+from capacity.ingest_model import Ingest
+from capacity.labeling_model import Job, Reader, adjudication_of
 
 TOLERANCE = {"ingest_error": 0.25, "labeling_error": 0.15, "engine_difference_seconds": 1e-6, "decade_error": 0.05}
 """What the benchmark states and judges itself by."""
@@ -74,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "tolerance": TOLERANCE,
                 "holds": holds,
                 "labeling_efficiency": efficiency,
-                "labeling_efficiency_assumed": scale.ASSUMPTIONS["labeling_efficiency"].value,
+                "labeling_efficiency_assumed": model.ASSUMPTIONS["labeling_efficiency"].value,
                 "measured": {"ingest": ingest, "portal": portal, "engine": engine, "postgresql": database},
                 "simulated": simulated,
                 "processors": os.cpu_count(),
@@ -93,9 +87,9 @@ def said(what: str, found: Any) -> Any:
 
 
 def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
-    """Return ingest on AWS as `dicom_workflow.aws.stacks.scale` assumes it, for the same figures by simulation."""
-    assumed = scale.ASSUMPTIONS
-    size_mb = scale.image_bytes("jpeg_ls") / 1e6
+    """Return ingest on AWS as `capacity.model` assumes it, for the same figures by simulation."""
+    assumed = model.ASSUMPTIONS
+    size_mb = model.image_bytes("jpeg_ls") / 1e6
     read = assumed["orthanc_read_ms_per_mb"].value * size_mb / 1000
     return Ingest(
         files=files,
@@ -107,7 +101,7 @@ def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
         client_seconds=(assumed["client_ms"].value + assumed["client_ms_per_mb"].value * size_mb) / 1000,
         tasks=tasks,
         processors=int(assumed["orthanc_vcpu"].value),
-        store_seconds=scale.orthanc_seconds("jpeg_ls") - read,
+        store_seconds=model.orthanc_seconds("jpeg_ls") - read,
         read_seconds=read,
         index_seconds=assumed["index_serial_ms"].value / 1000,
         disk_seconds=assumed["index_statements"].value * assumed["index_round_trip_ms"].value / 1000,
@@ -118,9 +112,9 @@ def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
 def ingest_sweep(files: int, seed: int) -> dict[str, Any]:
     """Files per second for more and more of everything, and with answers that are lost; beside the arithmetic."""
     rows = {}
-    for uploaders, tasks in scale.FLEETS:
+    for uploaders, tasks in model.FLEETS:
         found = ingest_model.simulate(cloud_ingest(uploaders, tasks, files), seed)
-        bound = scale.ingest(1_000_000, uploaders, tasks)
+        bound = model.ingest(1_000_000, uploaders, tasks)
         rows[f"{of(uploaders, 'uploader')}, {of(tasks, 'task')}"] = {
             "images_per_second": round(found.files_per_second, 1),
             "arithmetic": round(bound.images_per_second, 1),
@@ -146,7 +140,7 @@ def of(number: int, what: str) -> str:
 
 def usual_readers(count: int) -> list[Reader]:
     """Readers as the plan assumes them, whose days begin at different hours."""
-    assumed = scale.ASSUMPTIONS
+    assumed = model.ASSUMPTIONS
     return [
         Reader(
             mean_seconds=assumed["seconds_per_image"].value * (0.8 + 0.4 * (number % 5) / 4),
@@ -162,7 +156,7 @@ def usual_readers(count: int) -> list[Reader]:
 
 def labeling_sweep(objects: int, seed: int) -> dict[str, Any]:
     """A usual job, and what changes when one thing does."""
-    assumed = scale.ASSUMPTIONS
+    assumed = model.ASSUMPTIONS
     job = Job(objects=objects, places=int(assumed["readers_per_image"].value), adjudicated=assumed["adjudicated"].value)
     readers = usual_readers(20)
     cases: dict[str, tuple[Job, list[Reader]]] = {

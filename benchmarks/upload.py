@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import requests
-from link import link
+from capacity.link import link
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 

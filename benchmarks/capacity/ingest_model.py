@@ -11,7 +11,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from events import Loop, Place, Process
+from capacity.events import Loop, Place, Process
 
 
 @dataclass(frozen=True)

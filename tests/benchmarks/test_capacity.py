@@ -13,25 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scale as benchmark
+from capacity import document, figures, ingest_model, labeling_model, labeling_replay, limits, model
+from capacity.assumptions import ASSUMPTIONS, KINDS, AssumptionError
+from capacity.events import Loop, Place, Process
+from capacity.ingest_model import Ingest
+from capacity.labeling_model import Job, ModelDesk, Reader, work
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_workflow.archive.orthanc_process import find_orthanc
-from dicom_workflow.aws.stacks import limits, prices, scale
-from dicom_workflow.aws.stacks.assumptions import ASSUMPTIONS, KINDS, AssumptionError
+from dicom_workflow.aws.stacks import prices
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import ingest_model  # noqa: E402
-import labeling_model  # noqa: E402
-import labeling_replay  # noqa: E402
-import scale as benchmark  # noqa: E402
-import scale_document  # noqa: E402
-import scale_figures  # noqa: E402
-from events import Loop, Place, Process  # noqa: E402
-from ingest_model import Ingest  # noqa: E402
-from labeling_model import Job, ModelDesk, Reader, work  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
 
 # Queues
 
@@ -150,10 +144,10 @@ def test_a_lost_answer_costs_time_and_no_file() -> None:
     assert found.p99_seconds > 1.0 > calm.p99_seconds
 
 
-@pytest.mark.parametrize("fleet", scale.FLEETS)
+@pytest.mark.parametrize("fleet", model.FLEETS)
 def test_simulation_and_arithmetic_of_ingest_agree(fleet: tuple[int, int]) -> None:
     found = ingest_model.simulate(benchmark.cloud_ingest(*fleet, 3000 * max(1, fleet[0] // 16)))
-    assert found.files_per_second == pytest.approx(scale.ingest(1, *fleet).images_per_second, rel=0.06)
+    assert found.files_per_second == pytest.approx(model.ingest(1, *fleet).images_per_second, rel=0.06)
 
 
 # Labeling
@@ -264,13 +258,13 @@ def test_what_is_adjudicated_is_a_job_of_its_own() -> None:
 def everything(a: Any) -> dict[str, Any]:
     """All that the arithmetic says, with some assumptions."""
     found: dict[str, Any] = {"breaks": limits.breaks(a)}
-    for n in scale.SCALES:
+    for n in model.SCALES:
         found[f"{n}"] = (
-            scale.storage(n, a), scale.healthimaging_usd(n, a), scale.listing_hours(n, a), scale.manifests(n, a),
-            [scale.ingest(n, *fleet, a=a) for fleet in scale.FLEETS], scale.labeling(n, a), scale.training(n, a),
-            scale.cache_bytes(n, a), scale.decoding(n, a), scale.prediction(n, a), scale.search(n, a),
-            scale.per_thousand_studies(n, a),
-            [scale.image_bytes(form, a) for form in scale.FORMATS],
+            model.storage(n, a), model.healthimaging_usd(n, a), model.listing_hours(n, a), model.manifests(n, a),
+            [model.ingest(n, *fleet, a=a) for fleet in model.FLEETS], model.labeling(n, a), model.training(n, a),
+            model.cache_bytes(n, a), model.decoding(n, a), model.prediction(n, a), model.search(n, a),
+            model.per_thousand_studies(n, a),
+            [model.image_bytes(form, a) for form in model.FORMATS],
         )  # fmt: skip
     return found
 
@@ -293,60 +287,60 @@ def test_an_assumption_that_there_is_not_fails_by_name() -> None:
     with pytest.raises(AssumptionError, match=r"got 'seconds_per_picture'\. There are images_per_study"):
         ASSUMPTIONS.with_(seconds_per_picture=3)
     with pytest.raises(AssumptionError, match="expected a format of raw, jpeg_ls, j2k, htj2k, got 'gif'"):
-        scale.image_bytes("gif")
+        model.image_bytes("gif")
 
 
 def test_known_sizes_and_dollars() -> None:
-    raw, jpeg_ls, *_ = scale.storage(377_110)
+    raw, jpeg_ls, *_ = model.storage(377_110)
     assert raw.terabytes == pytest.approx(4.713875)
     assert jpeg_ls.terabytes == pytest.approx(4.713875 / 2.43)
     assert raw.standard_usd == pytest.approx(4.713875e12 / 2**30 * 0.023)
-    large = scale.storage(1_000_000_000)[0].standard_usd
+    large = model.storage(1_000_000_000)[0].standard_usd
     gib = 12.5e15 / 2**30
     assert large == pytest.approx(51_200 * 0.023 + 460_800 * 0.022 + (gib - 512_000) * 0.021)
-    assert scale.manifests(377_110).jobs == 4
-    assert scale.manifests(100_000).jobs == 1
-    assert scale.cache_bytes(1000) == 1000 * 224 * 224 * 2
-    assert scale.labeling(50_000).groundtruth_usd == pytest.approx(4000, rel=0.01)
+    assert model.manifests(377_110).jobs == 4
+    assert model.manifests(100_000).jobs == 1
+    assert model.cache_bytes(1000) == 1000 * 224 * 224 * 2
+    assert model.labeling(50_000).groundtruth_usd == pytest.approx(4000, rel=0.01)
 
 
 def test_small_studies_are_charged_as_five_megabytes_in_healthimaging() -> None:
     tiny = ASSUMPTIONS.with_(image_megabytes=0.1)
     studies = 10_000 / ASSUMPTIONS("images_per_study")
-    assert scale.healthimaging_usd(10_000, tiny)[0] == pytest.approx(studies * 5 / 1024 * 0.105)
+    assert model.healthimaging_usd(10_000, tiny)[0] == pytest.approx(studies * 5 / 1024 * 0.105)
 
 
 def test_a_break_is_where_the_arithmetic_itself_says_so() -> None:
     found = {row.what: row.images for row in limits.breaks()}
     assert list(found.values()) == sorted(found.values())
     week = 7 * 24
-    assert scale.ingest(round(found["One uploader, one task, one week"]), 1, 1).hours == pytest.approx(week)
-    assert scale.ingest(round(found["64 uploaders, 32 tasks, one week"]), 64, 32).hours == pytest.approx(week)
-    g5, p5 = (next(t for t in scale.training(10**6) if t.machine == m) for m in ("ml.g5.xlarge", "ml.p5.48xlarge"))
+    assert model.ingest(round(found["One uploader, one task, one week"]), 1, 1).hours == pytest.approx(week)
+    assert model.ingest(round(found["64 uploaders, 32 tasks, one week"]), 64, 32).hours == pytest.approx(week)
+    g5, p5 = (next(t for t in model.training(10**6) if t.machine == m) for m in ("ml.g5.xlarge", "ml.p5.48xlarge"))
     assert found["One ml.g5.xlarge, one week"] * g5.hours / 1e6 == pytest.approx(week)
     assert found["One ml.p5.48xlarge, one week"] * p5.hours / 1e6 == pytest.approx(week)
-    assert scale.listing_hours(round(found["Listing the archive by pages in an hour"])) == pytest.approx(1.0, rel=1e-5)
-    assert scale.days_of_reading(round(found["Ten readers, one year"]), 10) == pytest.approx(220, rel=1e-4)
-    assert scale.manifests(round(found["Objects in one labeling job"])).jobs == 1
-    assert scale.manifests(round(found["Objects in one labeling job"]) + 1).jobs == 2
+    assert model.listing_hours(round(found["Listing the archive by pages in an hour"])) == pytest.approx(1.0, rel=1e-5)
+    assert model.days_of_reading(round(found["Ten readers, one year"]), 10) == pytest.approx(220, rel=1e-4)
+    assert model.manifests(round(found["Objects in one labeling job"])).jobs == 1
+    assert model.manifests(round(found["Objects in one labeling job"]) + 1).jobs == 2
     assert all(row.knob and row.why for row in limits.breaks())
 
 
 def test_more_images_never_cost_less_and_a_thousand_studies_are_their_share() -> None:
-    for smaller, larger in zip(scale.SCALES, scale.SCALES[1:], strict=False):
-        one, other = scale.dollars(smaller), scale.dollars(larger)
+    for smaller, larger in zip(model.SCALES, model.SCALES[1:], strict=False):
+        one, other = model.dollars(smaller), model.dollars(larger)
         assert all(one.once[name] <= other.once[name] for name in one.once)
         assert all(one.per_month[name] <= other.per_month[name] for name in one.per_month)
-    images = scale.SCALES[0]
+    images = model.SCALES[0]
     studies = images / ASSUMPTIONS("images_per_study")
-    share = scale.per_thousand_studies(images)
-    assert share.once["training"] * studies / 1000 == pytest.approx(scale.dollars(images).once["training"])
+    share = model.per_thousand_studies(images)
+    assert share.once["training"] * studies / 1000 == pytest.approx(model.dollars(images).once["training"])
 
 
 def test_people_are_in_no_bill_of_aws() -> None:
     dear = ASSUMPTIONS.with_(reader_usd_per_hour=10_000)
-    assert scale.dollars(377_110, dear) == scale.dollars(377_110)
-    assert scale.labeling(377_110, dear).people_usd == pytest.approx(100 * scale.labeling(377_110).people_usd)
+    assert model.dollars(377_110, dear) == model.dollars(377_110)
+    assert model.labeling(377_110, dear).people_usd == pytest.approx(100 * model.labeling(377_110).people_usd)
 
 
 def test_another_regions_prices_change_the_dollars_and_nothing_else(tmp_path: Path) -> None:
@@ -354,7 +348,7 @@ def test_another_regions_prices_change_the_dollars_and_nothing_else(tmp_path: Pa
     data["prices"]["s3_standard_ia"]["usd"] *= 2
     path = tmp_path / "prices.json"
     path.write_text(json.dumps(data))
-    dear, usual = scale.storage(10**6, p=prices.load(path)), scale.storage(10**6)
+    dear, usual = model.storage(10**6, p=prices.load(path)), model.storage(10**6)
     assert [row.infrequent_usd for row in dear] == [2 * row.infrequent_usd for row in usual]
     assert [(row.terabytes, row.standard_usd) for row in dear] == [(row.terabytes, row.standard_usd) for row in usual]
 
@@ -364,11 +358,11 @@ def test_another_regions_prices_change_the_dollars_and_nothing_else(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return scale_document.PAGE.read_text(encoding="utf-8")
+    return document.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_page_is_what_the_code_computes(page: str) -> None:
-    assert page == scale_document.render(), "docs/scale.md is out of date: run python benchmarks/scale_document.py"
+    assert page == document.render(), "docs/scale.md is out of date: run `PYTHONPATH=benchmarks python -m capacity.document`"
 
 
 def test_the_pages_snippet_runs(page: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -379,7 +373,7 @@ def test_the_pages_snippet_runs(page: str, capsys: pytest.CaptureFixture[str]) -
 
 def test_the_page_shows_its_pictures_and_hides_no_doubt(page: str) -> None:
     for name in re.findall(r"!\[.*?\]\((.*?)\)", page):
-        assert (scale_document.PAGE.parent / name).read_bytes().startswith(b"\x89PNG")
+        assert (document.PAGE.parent / name).read_bytes().startswith(b"\x89PNG")
     for name, price in prices.load().items():
         assert (f"`{name}`" in page) == (price.status == "unconfirmed")
     assert "Search is not built yet" in page
@@ -387,7 +381,7 @@ def test_the_page_shows_its_pictures_and_hides_no_doubt(page: str) -> None:
 
 
 def test_the_pictures_are_drawn() -> None:
-    for draw in (scale_figures.figure, scale_figures.breaks_figure):
+    for draw in (figures.figure, figures.breaks_figure):
         assert draw().to_png(dpi=30).startswith(b"\x89PNG")
 
 
@@ -395,16 +389,16 @@ def test_the_pictures_are_drawn() -> None:
     ("value", "text"), [(0, "0"), (0.00016, "0.00016"), (0.2, "0.20"), (4.905, "4.91"), (41.8, "41.8"), (1234567, "1,230,000")]
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
-    assert scale_document.number(value) == text
+    assert document.number(value) == text
 
 
 @pytest.mark.parametrize(("hours", "text"), [(0.5, "30.0 min"), (5, "5.00 h"), (48, "2.00 days"), (17532, "2.00 years")])
 def test_times_have_a_fitting_unit(hours: float, text: str) -> None:
-    assert scale_document.time_of(hours) == text
+    assert document.time_of(hours) == text
 
 
 def test_what_the_plan_assumes_of_labeling_is_what_the_simulation_finds() -> None:
-    found = scale_document.simulated()["labeling"]["usual"]["efficiency"]
+    found = document.simulated()["labeling"]["usual"]["efficiency"]
     assert found == pytest.approx(ASSUMPTIONS("labeling_efficiency"), abs=0.02)
 
 

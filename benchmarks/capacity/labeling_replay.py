@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from labeling_model import Job, Reader, work
+from capacity.labeling_model import Job, Reader, work
 
 from dicom_workflow.formats import manifests
 from dicom_workflow.groundtruth.access import Access

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dicom_workflow.aws.stacks.assumptions import ASSUMPTIONS, AssumptionError, Assumptions
+from capacity.assumptions import ASSUMPTIONS, AssumptionError, Assumptions
+
 from dicom_workflow.aws.stacks.prices import Prices, load
 
 SCALES = (377_110, 10_000_000, 1_000_000_000)

@@ -1,6 +1,6 @@
 """Write ``docs/scale.md`` and its pictures from the arithmetic and the simulation.
 
-    python benchmarks/scale_document.py
+    PYTHONPATH=benchmarks python -m capacity.document
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import scale as bench
-import scale_figures
-from scale_figures import count
+from capacity import figures, limits, model
+from capacity.assumptions import KINDS
+from capacity.figures import count
 
-from dicom_workflow.aws.stacks import limits, prices, scale
-from dicom_workflow.aws.stacks.assumptions import KINDS
+from dicom_workflow.aws.stacks import prices
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "scale.md"
+PAGE = HERE.parents[1] / "docs" / "scale.md"
 SEED, SIMULATED_FILES, SIMULATED_OBJECTS, DECADES = 0, 10_000, 10_000, (300, 3_000, 30_000)
 FORMAT_NAMES = {"raw": "uncompressed", "jpeg_ls": "JPEG-LS", "j2k": "JPEG 2000", "htj2k": "HTJ2K"}
-A, N = scale.ASSUMPTIONS, scale.SCALES
+A, N = model.ASSUMPTIONS, model.SCALES
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     PAGE.write_text(render(), encoding="utf-8")
-    for name, draw in (("scale", scale_figures.figure), ("scale-breaks", scale_figures.breaks_figure)):
+    for name, draw in (("scale", figures.figure), ("scale-breaks", figures.breaks_figure)):
         (PAGE.parent / f"{name}.png").write_bytes(draw().to_png())
         print(PAGE.parent / f"{name}.png")
     print(PAGE)
@@ -37,7 +37,7 @@ def main() -> None:
 
 def render() -> str:
     """Return the page."""
-    text = (HERE / "scale_document.md").read_text(encoding="utf-8")
+    text = (HERE / "document.md").read_text(encoding="utf-8")
     return text.format(**tables(), **words())
 
 
@@ -98,7 +98,7 @@ def tables() -> dict[str, str]:
             ["images", "manifest", "read and checked in", "labeling jobs"],
             (
                 (count(n), f"{number(m.gigabytes)} GB", time_of(m.read_hours), f"{m.jobs:,}")
-                for n, m in ((n, scale.manifests(n)) for n in N)
+                for n, m in ((n, model.manifests(n)) for n in N)
             ),
         ),
         "labeling": _labeling(),
@@ -127,33 +127,33 @@ def _plain(value: float) -> str:
 
 def _summary() -> str:
     rows: list[tuple[str, list[str]]] = [
-        ("JPEG-LS in S3", [f"{number(scale.storage(n)[1].terabytes)} TB" for n in N]),
-        ("uploaders and tasks for a month", [" and ".join(map(str, scale.fleet_for(n))) for n in N]),
-        ("ingest with them", [time_of(scale.ingest(n, *scale.fleet_for(n)).hours) for n in N]),
-        ("labeling jobs", [f"{scale.manifests(n).jobs:,}" for n in N]),
-        ("reading everything three times", [f"{number(scale.labeling(n).readers_for_a_year)} reader years" for n in N]),
-        ("training on one ml.g5.xlarge", [time_of(scale.training(n)[1].hours) for n in N]),
-        ("training on one ml.p5.48xlarge", [time_of(scale.training(n)[2].hours) for n in N]),
+        ("JPEG-LS in S3", [f"{number(model.storage(n)[1].terabytes)} TB" for n in N]),
+        ("uploaders and tasks for a month", [" and ".join(map(str, model.fleet_for(n))) for n in N]),
+        ("ingest with them", [time_of(model.ingest(n, *model.fleet_for(n)).hours) for n in N]),
+        ("labeling jobs", [f"{model.manifests(n).jobs:,}" for n in N]),
+        ("reading everything three times", [f"{number(model.labeling(n).readers_for_a_year)} reader years" for n in N]),
+        ("training on one ml.g5.xlarge", [time_of(model.training(n)[1].hours) for n in N]),
+        ("training on one ml.p5.48xlarge", [time_of(model.training(n)[2].hours) for n in N]),
         ("AWS once, labeled by the self-hosted service", [usd(_once(n)) for n in N]),
-        ("of that, images that leave AWS", [usd(scale_figures.leaving(n)) for n in N]),
+        ("of that, images that leave AWS", [usd(figures.leaving(n)) for n in N]),
         ("keeping it a month, without what the stacks cost idle", [usd(_monthly(n)) for n in N]),
-        ("the readers", [usd(scale.labeling(n).people_usd) for n in N]),
+        ("the readers", [usd(model.labeling(n).people_usd) for n in N]),
     ]
     return table(["", *map(count, N)], ((name, *values) for name, values in rows))
 
 
 def _once(images: int) -> float:
-    return _own(scale.dollars(images).once)
+    return _own(model.dollars(images).once)
 
 
 def _monthly(images: int) -> float:
-    return _own(scale.dollars(images).per_month)
+    return _own(model.dollars(images).per_month)
 
 
 def _storage() -> str:
     rows = []
-    for index, form in enumerate(scale.FORMATS):
-        found = [scale.storage(n)[index] for n in N]
+    for index, form in enumerate(model.FORMATS):
+        found = [model.storage(n)[index] for n in N]
         cells = [
             f"{number(row.terabytes)} TB: {', '.join(map(number, (row.standard_usd, row.infrequent_usd, row.glacier_usd)))}"
             for row in found
@@ -164,12 +164,12 @@ def _storage() -> str:
 
 def _ingest() -> str:
     rows = []
-    for uploaders, tasks in scale.FLEETS:
-        found = [scale.ingest(n, uploaders, tasks) for n in N]
+    for uploaders, tasks in model.FLEETS:
+        found = [model.ingest(n, uploaders, tasks) for n in N]
         pace = number(found[0].images_per_second), found[0].bound_by
         rows.append((f"{uploaders} and {tasks}", *pace, *(time_of(row.hours) for row in found)))
     shown = table(["uploaders and tasks", "images/s", "bound by", *map(count, N)], rows)
-    costs = [scale.ingest(n, *scale.fleet_for(n)) for n in N]
+    costs = [model.ingest(n, *model.fleet_for(n)) for n in N]
     return (
         f"{shown}\n\nTasks, database and requests cost {', '.join(usd(c.usd) for c in costs)}; reading back to an uploader "
         f"outside AWS {', '.join(usd(c.read_back_usd) for c in costs)}."
@@ -177,10 +177,10 @@ def _ingest() -> str:
 
 
 def _limits() -> str:
-    names = list(scale.ingest(1, 1, 1).limits)
-    found = [scale.ingest(1_000_000, *fleet).limits for fleet in scale.FLEETS]
+    names = list(model.ingest(1, 1, 1).limits)
+    found = [model.ingest(1_000_000, *fleet).limits for fleet in model.FLEETS]
     return table(
-        ["", *(f"{uploaders} and {tasks}" for uploaders, tasks in scale.FLEETS)],
+        ["", *(f"{uploaders} and {tasks}" for uploaders, tasks in model.FLEETS)],
         ((name, *(number(limits[name]) for limits in found)) for name in names),
     )
 
@@ -203,10 +203,10 @@ def _simulated_ingest() -> str:
 
 def _labeling() -> str:
     rows: list[tuple[str, list[str]]] = []
-    found = [scale.labeling(n) for n in N]
+    found = [model.labeling(n) for n in N]
     rows += [
         ("hours of reading", [number(row.reader_hours) for row in found]),
-        *((f"days of {people} readers", [number(scale.days_of_reading(n, people)) for n in N]) for people in (10, 100, 1000)),
+        *((f"days of {people} readers", [number(model.days_of_reading(n, people)) for n in N]) for people in (10, 100, 1000)),
         ("pre-annotation calls", [f"{row.pre_invocations:,}" for row in found]),
         ("consolidation calls, one a batch", [f"{row.batches:,}" for row in found]),
         ("the two Lambda functions", [usd(row.lambda_usd) for row in found]),
@@ -238,16 +238,16 @@ def _simulated_labeling() -> str:
 
 def _training() -> str:
     rows = []
-    for index, machine in enumerate(scale.MACHINES):
-        found = [scale.training(n)[index] for n in N]
+    for index, machine in enumerate(model.MACHINES):
+        found = [model.training(n)[index] for n in N]
         rows.append((machine, number(found[0].images_per_second), *(f"{time_of(t.hours)}, {usd(t.usd)}" for t in found)))
-    asked = [scale.prediction(n) for n in N]
+    asked = [model.prediction(n) for n in N]
     rows.append(("a prediction for each, on processors", "", *(f"{number(h)} processor h, {usd(cost)}" for h, cost in asked)))
     return table([f"{A('epochs'):.0f} epochs, 224 pixels", "images/s", *map(count, N)], rows)
 
 
 def _search() -> str:
-    found = [scale.search(n) for n in N]
+    found = [model.search(n) for n in N]
     rows: list[tuple[str, list[str]]] = [
         ("embedded index (LanceDB)", [f"{number(row.gigabytes)} GB" for row in found]),
         ("built in, two processors", [time_of(row.build_hours) for row in found]),
@@ -258,7 +258,7 @@ def _search() -> str:
 
 
 def _thousand() -> str:
-    found = [scale.per_thousand_studies(n) for n in N]
+    found = [model.per_thousand_studies(n) for n in N]
     rows = [(name, *(usd(f.once[name]) for f in found)) for name in found[0].once]
     rows.append(("*together, labeled by the self-hosted service*", *(usd(_own(f.once)) for f in found)))
     rows += [(f"{name}, a month", *(usd(f.per_month[name]) for f in found)) for name in found[0].per_month]
@@ -278,14 +278,14 @@ def words() -> dict[str, str]:
     p = prices.load()
     known = Counter(price.status for price in p.values())
     images = {f"images_{i}": count(n) for i, n in enumerate(N, 1)}
-    work = scale.labeling(N[0])
-    one = scale.ingest(1_000_000, 1, 1)
-    raw = scale.ingest(1_000_000, 1, 1, "raw")
+    work = model.labeling(N[0])
+    one = model.ingest(1_000_000, 1, 1)
+    raw = model.ingest(1_000_000, 1, 1, "raw")
     tiers = p["s3_standard"].tiers
-    hi = scale.healthimaging_usd(N[0])
+    hi = model.healthimaging_usd(N[0])
     index = [n * A("index_bytes") for n in N]
-    decoded = [scale.decoding(n)[0] for n in N]
-    cached = [scale.cache_bytes(n) for n in N]
+    decoded = [model.decoding(n)[0] for n in N]
+    cached = [model.cache_bytes(n) for n in N]
     places = int(A("readers_per_image"))
     return {
         **images,
@@ -297,21 +297,21 @@ def words() -> dict[str, str]:
         "index_3": number(index[2] / 1e12),
         "hi_first": usd(hi[0]),
         "hi_rest": usd(hi[1]),
-        "jpeg_ls_mb": number(scale.image_bytes("jpeg_ls") / 1e6),
+        "jpeg_ls_mb": number(model.image_bytes("jpeg_ls") / 1e6),
         "workers": f"{A('upload_workers'):.0f}",
         "rtt": f"{A('round_trip_ms'):.0f}",
         "task_rate": number(one.limits["Orthanc's processors"]),
         "writer_rate": number(one.limits["the database's writer"]),
         "raw_slower": number(one.images_per_second / raw.images_per_second),
         "listing_rows": f"{number(N[1] ** 2 / 2 / A('listing_page') / 1e9)} billion",
-        "listing_2": number(scale.listing_hours(N[1])),
-        "listing_3": number(scale.listing_hours(N[2])),
+        "listing_2": number(model.listing_hours(N[1])),
+        "listing_3": number(model.listing_hours(N[2])),
         "objects_per_job": f"{A('objects_per_job'):,.0f}",
-        "jobs_3": f"{scale.manifests(N[2]).jobs:,}",
+        "jobs_3": f"{model.manifests(N[2]).jobs:,}",
         "jobs_at_once": f"{A('jobs_at_once'):.0f}",
         "portal_rate": number(A("portal_answers_per_second")),
         "portal_readers": number(A("portal_answers_per_second") * A("seconds_per_image")),
-        "readers_3": number(scale.labeling(N[2]).readers_for_a_year),
+        "readers_3": number(model.labeling(N[2]).readers_for_a_year),
         "answers_1": number(work.answers_per_second),
         "sim_objects": f"{SIMULATED_OBJECTS:,}",
         "sim_places": str(places),

@@ -17,8 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ingest_model import Ingest, simulate
-from link import link
+from capacity.ingest_model import Ingest, simulate
+from capacity.link import link
 from upload import make_images, processor_seconds
 
 from dicom_workflow.archive.orthanc import OrthancArchive

@@ -6,12 +6,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from capacity import limits, model
 from matplotlib.ticker import FuncFormatter
 
-from dicom_workflow.aws.stacks import limits, scale
 from dicom_workflow.viz.style import BLUE, GREEN, GREY, LIGHT, ORANGE, PURPLE, SKY, STYLE, VERMILLION, Picture
 
-N = scale.SCALES
+N = model.SCALES
 
 
 def count(value: float) -> str:
@@ -24,7 +24,7 @@ def count(value: float) -> str:
 
 def leaving(images: int) -> float:
     """Return the dollars for images that leave AWS: to be read back, and to be looked at."""
-    once = scale.dollars(images).once
+    once = model.dollars(images).once
     return once["reading back over the internet"] + once["images to readers over the internet"]
 
 
@@ -52,15 +52,15 @@ def figure() -> Picture:
 
 def _draw_hours(axes: Any, sizes: Any) -> None:
     counts = [int(size) for size in sizes]
-    for (uploaders, tasks), style in zip((scale.FLEETS[0], scale.FLEETS[2]), ("-", "--"), strict=True):
-        rate = scale.ingest(1_000_000, uploaders, tasks).images_per_second
+    for (uploaders, tasks), style in zip((model.FLEETS[0], model.FLEETS[2]), ("-", "--"), strict=True):
+        rate = model.ingest(1_000_000, uploaders, tasks).images_per_second
         label = f"ingest, {_of(uploaders, 'uploader')}, {_of(tasks, 'task')}"
         axes.plot(sizes, sizes / rate / 3600, style, color=BLUE, label=label)
     for machine, style in ((1, (0, (1, 1.2))), (2, "-.")):
-        values = [scale.training(n)[machine].hours for n in counts]
-        axes.plot(sizes, values, linestyle=style, color=GREEN, linewidth=2, label=f"training, {scale.MACHINES[machine]}")
+        values = [model.training(n)[machine].hours for n in counts]
+        axes.plot(sizes, values, linestyle=style, color=GREEN, linewidth=2, label=f"training, {model.MACHINES[machine]}")
     for people, style in ((10, "-"), (1000, "--")):
-        values = [scale.days_of_reading(n, people) * 24 for n in counts]
+        values = [model.days_of_reading(n, people) * 24 for n in counts]
         axes.plot(sizes, values, style, color=VERMILLION, label=f"reading, {people:,} readers")
     for level, words in ((24, "a day"), (24 * 7, "a week"), (24 * 365.25, "a year")):
         axes.axhline(level, color=LIGHT, zorder=0)
@@ -73,13 +73,13 @@ def _draw_hours(axes: Any, sizes: Any) -> None:
 def _draw_money(axes: Any, sizes: Any) -> None:
     counts = [int(size) for size in sizes]
     lines = {
-        "the readers (no bill of AWS)": (VERMILLION, [scale.labeling(n).people_usd for n in counts], "-"),
-        "labeling, Ground Truth": (ORANGE, [scale.labeling(n).groundtruth_usd for n in counts], "-"),
+        "the readers (no bill of AWS)": (VERMILLION, [model.labeling(n).people_usd for n in counts], "-"),
+        "labeling, Ground Truth": (ORANGE, [model.labeling(n).groundtruth_usd for n in counts], "-"),
         "images that leave AWS": (PURPLE, [leaving(n) for n in counts], "-"),
-        "images in S3 Standard, a year": (BLUE, [12 * scale.storage(n)[1].standard_usd for n in counts], "--"),
-        "labeling, self-hosted, a year": (ORANGE, [scale.labeling(n).self_hosted_usd for n in counts], "--"),
-        "training": (GREEN, [scale.dollars(n).once["training"] for n in counts], (0, (1, 1.2))),
-        "ingest": (SKY, [scale.ingest(n, *scale.fleet_for(n)).usd for n in counts], "-"),
+        "images in S3 Standard, a year": (BLUE, [12 * model.storage(n)[1].standard_usd for n in counts], "--"),
+        "labeling, self-hosted, a year": (ORANGE, [model.labeling(n).self_hosted_usd for n in counts], "--"),
+        "training": (GREEN, [model.dollars(n).once["training"] for n in counts], (0, (1, 1.2))),
+        "ingest": (SKY, [model.ingest(n, *model.fleet_for(n)).usd for n in counts], "-"),
     }
     for label, (color, values, style) in lines.items():
         axes.plot(sizes, values, linestyle=style, color=color, linewidth=1.8, label=label)

@@ -21,9 +21,9 @@ from typing import Any
 
 import boto3
 import requests
-from labeling_model import Job, Reader, lognormal
-from labeling_model import simulate as simulate_labeling
-from labeling_replay import LABELS, REGION, job_request, replay
+from capacity.labeling_model import Job, Reader, lognormal
+from capacity.labeling_model import simulate as simulate_labeling
+from capacity.labeling_replay import LABELS, REGION, job_request, replay
 from upload import make_images
 
 from dicom_workflow.archive.orthanc_process import free_port

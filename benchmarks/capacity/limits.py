@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dicom_workflow.aws.stacks import scale
-from dicom_workflow.aws.stacks.assumptions import ASSUMPTIONS, Assumptions
+from capacity import model
+from capacity.assumptions import ASSUMPTIONS, Assumptions
+
 from dicom_workflow.aws.stacks.prices import Prices, load
 
 
@@ -24,12 +25,12 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
     """Return what breaks at which number of images, the first one first."""
     p = p or load()
     week = 7 * 24
-    one = scale.ingest(1_000_000, 1, 1, a=a, p=p)
-    whole = scale.ingest(1_000_000, 64, 32, a=a, p=p)
+    one = model.ingest(1_000_000, 1, 1, a=a, p=p)
+    whole = model.ingest(1_000_000, 64, 32, a=a, p=p)
     team = a("reader_hours_per_day") * a("reader_days_per_year") * 10
-    g5 = next(row for row in scale.training(1_000_000, a, p) if row.machine == "ml.g5.xlarge")
-    p5 = next(row for row in scale.training(1_000_000, a, p) if row.machine == "ml.p5.48xlarge")
-    cache = scale.cache_bytes(1, a)
+    g5 = next(row for row in model.training(1_000_000, a, p) if row.machine == "ml.g5.xlarge")
+    p5 = next(row for row in model.training(1_000_000, a, p) if row.machine == "ml.p5.48xlarge")
+    cache = model.cache_bytes(1, a)
     rows = [
         Break(
             "Similar images without an index",
