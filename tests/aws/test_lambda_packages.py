@@ -303,8 +303,8 @@ def test_a_damaged_package_is_noticed(python: str, packages: dict[str, Path], tm
     stream = io.BytesIO()
     with zipfile.ZipFile(packages["pre_annotation"]) as whole, zipfile.ZipFile(stream, "w") as archive:
         for name in whole.namelist():
-            if not name.endswith("records.py"):
+            if not name.endswith("formats/labels.py"):
                 archive.writestr(name, whole.read(name))
     damaged.write_bytes(stream.getvalue())
-    with pytest.raises(AssertionError, match=r"No module named 'dicom_workflow\.records'"):
+    with pytest.raises(AssertionError, match=r"No module named 'dicom_workflow\.formats\.labels'"):
         invoke(python, damaged, PRE_EVENTS["as documented"])
