@@ -1,0 +1,1 @@
+"""Read CloudFormation templates: resolved property values, policy statements and inline Lambda code."""
