@@ -7,8 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/dicom-workflow
 UI := worker_ui
+CFN_RULES := tools/cfn-lint-rules
 # What reads code and templates without running them: `make check` has these, `make test` all others.
-STATIC := tests/test_layers.py $(foreach what,checkov evaluation flaws permissions rules,tests/aws/stacks/test_stack_$(what).py)
+STATIC := tests/test_layers.py $(foreach what,checkov evaluation flaws permissions,tests/aws/stacks/test_stack_$(what).py)
 # Node from the virtual environment, where the machine has none or an old one.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -51,9 +52,11 @@ check: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy,
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy source/monai_dicom.py
-	@$(BIN)/cfn-lint --append-rules cfn/rules -- cfn/*.yaml
+	@$(BIN)/mypy --config-file $(CFN_RULES)/pyproject.toml
+	@PYTHONPATH=$(CFN_RULES)/src $(BIN)/cfn-lint --append-rules cfn_lint_medical_imaging -- cfn/*.yaml
 	@cd $(UI) && npm run --silent check
 	@$(BIN)/python -m pytest -q $(STATIC) -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q $(CFN_RULES)/tests
 
 bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest; the last line is JSON
 	@scripts/system-packages orthanc

@@ -1,4 +1,4 @@
-"""The stacks of `cfn/`: where they are, how cfn-lint and our rule pack read them, and how a test changes one."""
+"""The templates of `cfn/`: loading them, changing them, and checking them with the rules of `tools/cfn-lint-rules`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.config import ConfigMixIn
+from cfn_lint_medical_imaging import check_template
 from cfnlint.decode import cfn_yaml
-from cfnlint.decode.decode import decode_str
 from cfnlint.match import Match
-from cfnlint.rules._rules import Rules
-from cfnlint.rules.errors import RuleError
-from cfnlint.runner import run_template_by_data
 
 ROOT = Path(__file__).resolve().parents[2]
 CFN = ROOT / "cfn"
-RULES = CFN / "rules"
 # The order in which they are deployed: an output of one is the parameter of the same name in those after it.
 STACKS = ("foundation", "network", "archive", "labeling", "training", "notebook")
 REGION = "us-east-1"
@@ -58,12 +53,6 @@ SOMETIMES = {
 }
 
 
-@cache
-def pack() -> Rules:
-    """The rules of `cfn/rules`, as `cfn-lint --append-rules cfn/rules` loads them."""
-    return Rules.create_from_directory(str(RULES))
-
-
 def text_of(stack: str) -> str:
     return (CFN / f"{stack}.yaml").read_text("utf-8")
 
@@ -97,24 +86,13 @@ def stacks_there() -> list[str]:
     return [stack for stack in STACKS if (CFN / f"{stack}.yaml").is_file()]
 
 
-# The rules about support are asked about this day, so that a test says the same next year.
+# The end-of-support rules are evaluated for this day, so that the tests do not age.
 DAY = "2026-11-01"
 
 
-def lint(body: str | dict[str, Any], day: str = DAY, only: str | None = None) -> list[Match]:
-    """What our pack, or one rule of it, says of a template, sorted by line."""
-    found, broken = decode_str(body if isinstance(body, str) else json.dumps(body, indent=1))
-    assert found is not None and not broken, f"not a template: {broken}"
-    config = ConfigMixIn(regions=[REGION], configure_rules={rule: {"today": day} for rule in ("E9504", "E9701")})
-    # Without RuleError among the rules, cfn-lint drops what it says of a rule that raised.
-    asked = Rules({name: rule for name, rule in pack().items() if only in (None, name)})
-    asked.register(RuleError())
-    return sorted(run_template_by_data(found, config, asked), key=lambda match: (match.linenumber, match.rule.id))
-
-
-def said(matches: list[Match]) -> list[str]:
-    """Matches as a failing test prints them."""
-    return [f"{match.rule.id} line {match.linenumber}: {match.message}" for match in matches]
+def lint(body: str | dict[str, Any], only: str | None = None) -> list[Match]:
+    """Return what our cfn-lint rules, or one of them, report about a template, ordered by line."""
+    return check_template(body, today=DAY, only=only, region=REGION)
 
 
 @pytest.fixture(params=STACKS)

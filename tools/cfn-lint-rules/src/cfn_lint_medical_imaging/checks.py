@@ -50,7 +50,7 @@ def check_template(
         The text is not a CloudFormation template.
     """
     body, errors = decode_str(template if isinstance(template, str) else json.dumps(template, indent=1))
-    if not body or errors:
+    if errors or not isinstance(body, dict) or not body:
         raise ValueError(f"The text is not a CloudFormation template: {'; '.join(map(str, errors)) or 'it is empty'}")
     configured = {name: {"today": today} for name, rule in pack().items() if isinstance(rule, DatedRule)} if today else {}
     # Without RuleError among the rules, cfn-lint drops the report about a rule that raised an exception.
