@@ -199,3 +199,16 @@ def terminate(pid: int, *, timeout_seconds: float = 30.0) -> None:
             time.sleep(0.05)
         if not is_running(pid):
             return
+
+
+def command_lines() -> dict[int, str]:
+    """Return process id → command line of every process of this machine that this user may look at."""
+    if not Path("/proc/self").exists():
+        listed = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
+        pairs = (line.strip().partition(" ") for line in listed.splitlines())
+        return {int(pid): command for pid, _, command in pairs if pid.isdigit()}
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            found[int(folder.name)] = os.fsdecode((folder / "cmdline").read_bytes()).replace("\0", " ")
+    return found

@@ -49,7 +49,7 @@ NEVER = {
 # What a room may import besides the standard library. The faces may use everything that requirements.txt names.
 THIRD_PARTY = {
     "errors": set(),
-    "settings": {"dotenv", "boto3", "botocore"},  # boto3 inside the functions that read stacks; a laptop never calls them
+    "settings": {"dotenv"},
     "formats": set(),
     "provenance": {"monai", "numpy", "torch"},
     "storage": {"boto3", "botocore"},

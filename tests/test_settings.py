@@ -12,7 +12,7 @@ import pytest
 
 from dicom_workflow import errors
 from dicom_workflow.errors import SettingsError, WorkflowError
-from dicom_workflow.settings import Secret, Settings
+from dicom_workflow.settings import DatabaseAddress, Secret, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,12 @@ def test_every_variable_arrives_in_its_field() -> None:
             "AWS_REGION": "eu-west-1",
             "DICOM_WORKFLOW_CA_BUNDLE": "/etc/ca.pem",
             "DICOM_WORKFLOW_TIMEOUT": "2.5",
+            "DICOM_WORKFLOW_DEPLOYMENT": "clinic",
+            "GROUNDTRUTH_DATABASE_HOST": "/run/postgresql",
+            "GROUNDTRUTH_DATABASE_PASSWORD": "pg",
         }
     )
+    assert Settings.from_env(settings.to_environment()) == settings, "and back again"
     assert settings == Settings(
         workspace=Path("/data/work"),
         archive="folder",
@@ -58,6 +62,8 @@ def test_every_variable_arrives_in_its_field() -> None:
         region="eu-west-1",
         ca_bundle="/etc/ca.pem",
         timeout_seconds=2.5,
+        deployment="clinic",
+        groundtruth_database=DatabaseAddress("/run/postgresql", password=Secret("pg")),
     )
 
 
@@ -83,8 +89,13 @@ def test_a_dot_env_file_fills_what_the_environment_leaves_open() -> None:
     assert settings.orthanc_password.reveal() == "a${b}#c"
 
 
+def test_a_byte_order_mark_does_not_hide_the_first_variable() -> None:
+    Path(".env").write_bytes(b"\xef\xbb\xbfORTHANC_USER=reader\n")
+    assert Settings.from_env({}).orthanc_user == "reader"
+
+
 def test_an_env_file_that_is_named_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"stack\.env: expected a file of NAME=value lines, found none"):
+    with pytest.raises(SettingsError, match=r"stack\.env: there is no such file of NAME=value lines"):
         Settings.from_env({}, env_file=tmp_path / "stack.env")
 
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A closed terminal or `kill` ends like Ctrl-C: services are stopped, partial results stay whole.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = options.run(Settings.from_env(follow=getattr(options, "follows_deployment", True)), options)
+        result = options.run(Settings.from_env(), options)
     except WorkflowError as error:
         print(f"dicom-workflow {options.command}: {error}", file=sys.stderr)
         return 1

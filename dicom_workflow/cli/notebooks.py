@@ -86,7 +86,8 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     if settings.archive == "folder":
         say("Archive: the embedded folder archive (Orthanc is not installed here, or ARCHIVE=folder)")
     else:
-        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {local_services.state_path(settings)}")
+        password_in = local_services.state_path(settings.workspace)
+        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
     say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
     say("They run until `make down`.")
     return {"ok": True, "orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}

@@ -48,7 +48,6 @@ def add(command: Command) -> None:
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(follows_deployment=False)
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of the deployment (default: %(default)s)")
     parser.add_argument("--region", default="", help="region of AWS (default: that of the environment)")
     parser.add_argument("--templates", type=Path, metavar="FOLDER", help="templates of your own (default: cfn/)")

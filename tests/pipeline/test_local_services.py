@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from dicom_workflow import processes
 from dicom_workflow.archive.orthanc_process import find_orthanc
-from dicom_workflow.pipeline import local_services
+from dicom_workflow.errors import ServiceError
+from dicom_workflow.pipeline import local_services, supervisor
 from dicom_workflow.settings import Settings
 
 pytestmark = [pytest.mark.orthanc, pytest.mark.skipif(find_orthanc() is None, reason="Orthanc is not installed")]
@@ -53,26 +55,26 @@ def test_attach_starts_both_services_with_credentials_of_their_own(settings: Set
     assert answers(attached)
     assert requests.get(f"{attached.orthanc_url}/system", timeout=5).status_code == 401
     assert attached.orthanc_password.reveal() not in repr(attached)
-    assert local_services.state_path(settings).stat().st_mode & 0o077 == 0
+    assert local_services.state_path(settings.workspace).stat().st_mode & 0o077 == 0
     assert (settings.workspace / "orthanc").stat().st_mode & 0o077 == 0  # Orthanc's own files are for everybody to read
 
 
 def test_second_process_shares_what_runs(settings: Settings) -> None:
     attached = local_services.attach(settings)
     code = (
-        "from dicom_workflow import services\nfrom dicom_workflow.settings import Settings\n"
-        "print(services.attach(Settings.from_env()).orthanc_url)"
+        "from dicom_workflow.pipeline import local_services\nfrom dicom_workflow.settings import Settings\n"
+        "print(local_services.attach(Settings.from_env()).orthanc_url)"
     )
     other = run_python(code, settings)
     assert other.communicate(timeout=30)[0].strip() == attached.orthanc_url
-    time.sleep(2 * local_services.POLL_SECONDS)
+    time.sleep(2 * supervisor.POLL_SECONDS)
     assert answers(attached), "the first process still needs them"
 
 
 def test_services_end_with_the_last_process_even_when_it_is_killed(settings: Settings) -> None:
     code = (
-        "import time\nfrom dicom_workflow import services\nfrom dicom_workflow.settings import Settings\n"
-        "services.attach(Settings.from_env())\nprint('up', flush=True)\ntime.sleep(60)"
+        "import time\nfrom dicom_workflow.pipeline import local_services\nfrom dicom_workflow.settings import Settings\n"
+        "local_services.attach(Settings.from_env())\nprint('up', flush=True)\ntime.sleep(60)"
     )
     process = run_python(code, settings)
     assert process.stdout
@@ -107,7 +109,7 @@ def test_services_may_be_asked_for_while_earlier_ones_still_stop(settings: Setti
 
 def test_up_holds_until_down(settings: Settings) -> None:
     attached = local_services.up(settings).apply_to(settings)
-    time.sleep(2 * local_services.POLL_SECONDS)
+    time.sleep(2 * supervisor.POLL_SECONDS)
     assert answers(attached)
     assert local_services.down(settings)
     assert not answers(attached)
@@ -126,3 +128,51 @@ def test_folder_archive_needs_no_orthanc(settings: Settings) -> None:
     assert state
     assert set(state.pids) == {"portal"}
     assert (attached.archive, attached.orthanc_url) == ("folder", "")
+
+
+def test_services_whose_supervisor_was_killed_are_replaced_and_found_by_down(settings: Settings) -> None:
+    local_services.attach(settings)
+    before = local_services.State.read(settings.workspace)
+    assert before
+    os.kill(before.supervisor, signal.SIGKILL)
+    wait_for(lambda: local_services.State.read(settings.workspace) is None)
+    assert all(processes.is_running(pid) for pid in before.pids.values())
+    assert answers(local_services.attach(settings))
+    assert not any(processes.is_running(pid) for pid in before.pids.values())
+    now = local_services.State.read(settings.workspace)
+    assert now
+    os.kill(now.supervisor, signal.SIGKILL)
+    wait_for(lambda: not processes.is_running(now.supervisor))
+    assert local_services.down(settings)
+    assert not any(processes.is_running(pid) for pid in now.pids.values())
+
+
+def test_proxy_settings_do_not_reach_the_services_of_this_machine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr(local_services, "START_SECONDS", 30)
+    attached = local_services.attach(settings.with_(archive="folder"))
+    assert processes.answers(f"{attached.groundtruth_url}/health")
+
+
+def test_a_start_that_is_not_waited_for_leaves_no_process(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_services, "START_SECONDS", 0.5)
+    with pytest.raises(ServiceError, match=r"The local services did not answer within 0\.5 seconds"):
+        local_services.attach(settings)
+    assert not any(str(settings.workspace) in command for command in processes.command_lines().values())
+
+
+def test_only_an_archive_that_was_started_for_the_workspace_is_its_own(settings: Settings) -> None:
+    assert local_services.serves_local_archive(local_services.attach(settings))
+    assert local_services.serves_local_archive(settings.with_(archive="folder"))
+    assert not local_services.serves_local_archive(settings.with_(orthanc_url="http://pacs.example:8042"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"supervisor": 1}', '{"supervisor": 1, "pids": {}, "environment": 3}'])
+def test_a_damaged_state_file_is_named(settings: Settings, text: str) -> None:
+    path = local_services.state_path(settings.workspace)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(ServiceError, match=r"services/state\.json cannot be read .* delete the file"):
+        local_services.attach(settings)
+    path.unlink()

@@ -17,6 +17,7 @@ from support.cloudformation import REGION, CloudFormation
 from support.deployments import ARCHIVE, House
 
 from dicom_workflow import aws as deploy
+from dicom_workflow.aws import deployment_settings
 from dicom_workflow.aws.stacks import artifacts, catalog, costs, destroy, plan, preview, prices, smoke, status, tables
 from dicom_workflow.aws.stacks.change_stack import DeclinedError, Rollout
 from dicom_workflow.aws.stacks.cloudformation import Cloud
@@ -498,13 +499,13 @@ def test_a_removal_that_fails_goes_on_where_it_stopped(house: House, cloudformat
 
 
 def test_settings_are_read_from_stacks_and_secrets(house: House, cloudformation: CloudFormation, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="stack clinic-archive: expected a stack in us-east-1, found none"):
-        Settings.from_stack("clinic")
+    with pytest.raises(SettingsError, match="There is no stack clinic-archive in us-east-1"):
+        deployment_settings.read("clinic")
     house.deploy("foundation", "network", "archive")
-    with pytest.raises(SettingsError, match="stack clinic-labeling: expected a stack"):
-        Settings.from_stack("clinic")
+    with pytest.raises(SettingsError, match="There is no stack clinic-labeling"):
+        deployment_settings.read("clinic")
     house.deploy()
-    found = Settings.from_stack("clinic", workspace=tmp_path)
+    found = deployment_settings.read("clinic", base=Settings(tmp_path))
     assert (found.orthanc_url, found.orthanc_user, found.groundtruth_url) == ("https://pacs.invalid", "orthanc", "aws")
     assert found.orthanc_password.reveal().startswith("made-for-clinic-archive-orthancsecret")
     assert "made-for" not in repr(found)
@@ -521,17 +522,17 @@ def test_settings_of_the_labeling_service_have_its_keys_and_the_environment_come
     }
     house.deploy(**labeling_service)
     monkeypatch.setenv("DICOM_WORKFLOW_DEPLOYMENT", "clinic")
-    found = Settings.from_env()
+    found = deployment_settings.complete(Settings.from_env())
     assert (found.groundtruth_url, found.groundtruth_access_key) == ("https://label.invalid", "AKIALABELING")
     assert found.groundtruth_secret_key.reveal().startswith("made-for-")
     monkeypatch.setenv("ORTHANC_URL", "https://mine.invalid")
-    found = Settings.from_env()
+    found = deployment_settings.complete(Settings.from_env())
     assert (found.orthanc_url, found.orthanc_user, found.groundtruth_url) == (
         "https://mine.invalid",
         "",
         "https://label.invalid",
     )
-    assert Settings.from_env(follow=False).groundtruth_url == ""
+    assert Settings.from_env().groundtruth_url == ""
 
 
 def test_a_secret_or_an_output_that_is_not_there_is_named(house: House, cloudformation: CloudFormation) -> None:
@@ -540,14 +541,14 @@ def test_a_secret_or_an_output_that_is_not_there_is_named(house: House, cloudfor
     secrets = boto3.client("secretsmanager", region_name=REGION)
     secrets.put_secret_value(SecretId=archive.outputs["OrthancSecretArn"], SecretString='{"password": "hidden-1"}')
     with pytest.raises(SettingsError, match="expected JSON with username and password") as refused:
-        Settings.from_stack("clinic")
+        deployment_settings.read("clinic")
     assert "hidden-1" not in str(refused.value)
     del archive.outputs["OrthancSecretArn"]
-    with pytest.raises(SettingsError, match="stack clinic-archive: expected an output OrthancSecretArn, found none"):
-        Settings.from_stack("clinic")
+    with pytest.raises(SettingsError, match="Stack clinic-archive has no output OrthancSecretArn"):
+        deployment_settings.read("clinic")
     archive.outputs = {"HealthImagingDatastoreId": "d"}
-    with pytest.raises(SettingsError, match="got a HealthImaging data store"):
-        Settings.from_stack("clinic")
+    with pytest.raises(SettingsError, match="its archive is a HealthImaging data store"):
+        deployment_settings.read("clinic")
 
 
 # ---- templates --------------------------------------------------------------------------------------------------------------
