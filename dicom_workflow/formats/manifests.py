@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from dicom_workflow.errors import ManifestError, RecordError
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.labels import RULES_KEY, LabelSet, parse_label_list
 from dicom_workflow.storage import Storage
 
 MAX_LINE_CHARACTERS = 100_000
@@ -39,8 +39,8 @@ class Validation:
 
     uri: str
     lines: int
-    labels: tuple[str, ...]
-    """The label list of the lines that carry one, in the order first met."""
+    label_set: LabelSet
+    """The labels of the first line that carries some, with their rules; empty where no line does."""
     errors: tuple[ManifestError, ...]
     """At most `max_errors` of them."""
     refused: int
@@ -49,6 +49,11 @@ class Validation:
     def accepted(self) -> int:
         """How many lines hold what they should."""
         return self.lines - self.refused
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label list of the lines that carry one, in the order first met."""
+        return self.label_set.labels
 
 
 def source_of(data: Mapping[str, Any]) -> str:
@@ -216,10 +221,10 @@ def write(
 def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
     """Read a whole manifest and say what is wrong with it, line by line.
 
-    Beyond what `read` checks, the same source twice and a label list that differs from the first one are errors.
+    Beyond what `read` checks, the same source twice, and labels or rules that differ from the first ones, are errors.
     """
     errors: list[ManifestError] = []
-    labels: tuple[str, ...] = ()
+    label_set = LabelSet()
     accepted = refused = 0
     for found in _judged(uri, storage):
         if isinstance(found, ManifestError):
@@ -228,8 +233,8 @@ def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100)
                 errors.append(found)
         else:
             accepted += 1
-            labels = labels or (parse_label_list(found["labels"]) if "labels" in found else ())
-    return Validation(uri=uri, lines=accepted + refused, labels=labels, errors=tuple(errors), refused=refused)
+            label_set = label_set if label_set.labels else LabelSet.of_line(found)
+    return Validation(uri=uri, lines=accepted + refused, label_set=label_set, errors=tuple(errors), refused=refused)
 
 
 def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
@@ -253,25 +258,42 @@ def _judged(uri: str, storage: Storage | None) -> Iterator[dict[str, Any] | Mani
     """Each line of a manifest, or what is wrong with it."""
     broken: list[ManifestError] = []
     first_seen: dict[bytes, int] = {}
-    labels: tuple[str, ...] = ()
+    first: dict[str, Any] = {}
     for number, data in read(uri, storage=storage, on_error=broken.append):
         yield from broken
         broken.clear()
         # Sixteen bytes of a hash instead of the text: 400,000 long URIs stay within a few tens of megabytes.
         key = hashlib.blake2b(source_of(data).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        here = parse_label_list(data["labels"]) if "labels" in data else labels
-        labels = labels or here
+        here = {**first, **{name: data.get(name) for name in ("labels", RULES_KEY) if "labels" in data}}
         if key in first_seen:
             yield ManifestError(uri, number, f"expected each source once, this one stands in line {first_seen[key]} already.")
-        elif set(here) != set(labels):
-            yield ManifestError(uri, number, f"expected the labels of the lines before, got {', '.join(here)[:200]}.")
+        elif problem := _other_labels(here, first):
+            yield ManifestError(uri, number, problem)
         else:
+            first = first or here
             yield data
         first_seen.setdefault(key, number)
     yield from broken
 
 
-def entries_for(instances: Iterable[Instance], labels: Sequence[str], *, by: str = "source") -> Iterator[dict[str, Any]]:
+def _other_labels(here: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """What is wrong with the labels of a line beside those of the first line; nearly always nothing, so that is quick."""
+    if here == first or not here:
+        return ""
+    try:
+        labels = LabelSet.of_line(here)
+    except RecordError as error:
+        return str(error)
+    if first and set(labels.labels) != set(parse_label_list(first["labels"])):
+        return f"expected the labels of the lines before, got {', '.join(labels.labels)[:200]}."
+    if first and here.get(RULES_KEY) != first.get(RULES_KEY):
+        return f"expected the '{RULES_KEY}' of the lines before, got others."
+    return ""
+
+
+def entries_for(
+    instances: Iterable[Instance], labels: LabelSet | Sequence[str], *, by: str = "source"
+) -> Iterator[dict[str, Any]]:
     """Yield an input manifest entry for each instance of an archive.
 
     The entry names the object and the labels to choose from, and nothing of the patient: a manifest travels to Lambda functions
@@ -281,17 +303,17 @@ def entries_for(instances: Iterable[Instance], labels: Sequence[str], *, by: str
     ----------
     instances : iterable of Instance
         In the order the manifest is to have.
-    labels : sequence of str
-        The label list, written into every line.
+    labels : LabelSet or sequence of str
+        Written into every line, with the rules of a label set.
     by : {'source', 'source-ref'}
         Point at the archive (`source`: the Orthanc instance id) or at the copy in object storage (`source-ref`: its URI).
     """
-    checked = list(parse_label_list(list(labels)))
+    label_keys = (labels if isinstance(labels, LabelSet) else LabelSet.parse(list(labels))).to_line()
     for instance in instances:
         if by == "source-ref" and not instance.uri:
             identifier = instance.orthanc_instance_id
             raise RecordError(f"expected a copy of {identifier} in object storage, its 'uri' is empty. Use by='source'.")
-        yield {by: instance.uri if by == "source-ref" else instance.orthanc_instance_id, "labels": checked}
+        yield {by: instance.uri if by == "source-ref" else instance.orthanc_instance_id, **label_keys}
 
 
 def read_instances(uri: str, *, storage: Storage | None = None) -> list[Instance]:
