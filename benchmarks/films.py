@@ -17,8 +17,10 @@ from pydicom.uid import (
 )
 
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.learning.data.channel import Channel, Sample
+
+LABELS = load_label_set("chest").labels
 
 SYNTAXES = {"raw": ExplicitVRLittleEndian, "jpegls": JPEGLSLossless, "j2k": JPEG2000Lossless}
 ROWS, COLUMNS = 2500, 2048

@@ -21,8 +21,10 @@ from typing import Any
 
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.storage import to_uri
+
+LABELS = load_label_set("chest").labels
 
 
 def main() -> None:

@@ -19,12 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "source"))
 
 import monai_dicom
 
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.learning.data.training_set import TrainingSet
 from dicom_workflow.learning.model import network
 from dicom_workflow.learning.training import thread_tuner
 from dicom_workflow.learning.training.distributed import Group
 from dicom_workflow.learning.training.loss import Loss
+
+LABELS = load_label_set("chest").labels
 
 
 class Watch:

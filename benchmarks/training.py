@@ -48,12 +48,14 @@ import reference_recipe
 import script_steps
 import torch
 
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.learning.data import cache, training_set
 from dicom_workflow.learning.data import images as dataset
 from dicom_workflow.learning.model import network
 from dicom_workflow.learning.training.augmentation import Augmentation
 from dicom_workflow.learning.training.loader import Feed
+
+LABELS = load_label_set("chest").labels
 
 AT_LEAST = {
     "epoch_ratio_raw": 8.0,

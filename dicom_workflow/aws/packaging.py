@@ -13,6 +13,7 @@ from pathlib import Path
 import dicom_workflow
 from dicom_workflow.errors import DeployError
 from dicom_workflow.formats.answers import SCHEMA_FILE
+from dicom_workflow.formats.labels import LABEL_SETS_FOLDER
 from dicom_workflow.learning.training.script_run import SCRIPT
 
 PACKAGE = Path(dicom_workflow.__file__).resolve().parent
@@ -41,6 +42,15 @@ def modules_named(names: Iterable[str]) -> tuple[Path, ...]:
                 found.add(path)
                 waiting += _imports(path)
     return tuple(sorted(path.relative_to(PACKAGE.parent) for path in found))
+
+
+def data_of(modules: Iterable[Path]) -> list[Path]:
+    """Return the data files that modules of `modules_of` read and that no import names, sorted, relative like them."""
+    needed = set(modules)
+    data = [Path(PACKAGE.name, SCHEMA_FILE)] if Path(PACKAGE.name, "formats", "answers.py") in needed else []
+    if Path(PACKAGE.name, "formats", "labels.py") in needed:
+        data += [path.relative_to(PACKAGE.parent) for path in (PACKAGE / LABEL_SETS_FOLDER).glob("*.json")]
+    return sorted(data)
 
 
 def _imports(path: Path) -> tuple[str, ...]:
@@ -94,9 +104,7 @@ def stage_source(folder: str | Path, *, requirements: Iterable[str] = ()) -> Pat
     needed = (SOURCE / "requirements.txt").read_text(encoding="utf-8")
     (target / "requirements.txt").write_text(needed + "".join(f"{line}\n" for line in requirements), encoding="utf-8")
     modules = modules_of(entries)
-    # A channel's lines hold the readers' answers, and `answers` reads its schema from a file that no import names.
-    data = [Path(PACKAGE.name, SCHEMA_FILE)] if Path(PACKAGE.name, "answers.py") in modules else []
-    _copy([*modules, *data], target)
+    _copy([*modules, *data_of(modules)], target)
     return target
 
 
@@ -135,7 +143,7 @@ def stage_labeling_service(folder: str | Path) -> Path:
     data = [path.relative_to(PACKAGE.parent) for name in SERVICE_DATA for path in sorted((PACKAGE / name).iterdir())]
     entry = PACKAGE / "groundtruth" / "__main__.py"
     modules = [*modules_of([entry]), entry.relative_to(PACKAGE.parent)]
-    _copy([*modules, *data, (LABELING_SERVICE / "requirements.txt").relative_to(PACKAGE.parent)], target)
+    _copy([*modules, *data_of(modules), *data, (LABELING_SERVICE / "requirements.txt").relative_to(PACKAGE.parent)], target)
     _copy_dockerfile(LABELING_SERVICE, target)
     return target
 
@@ -190,7 +198,8 @@ def build_lambda_zip(kind: str) -> bytes:
     handlers = f"{PACKAGE.name}.labeling.lambda_handlers"
     entry = f'from {handlers} import {kind} as lambda_handler\n\n__all__ = ["lambda_handler"]\n'
     files = {"lambda_function.py": entry.encode()}
-    for path in (*modules_named([handlers]), Path(PACKAGE.name, SCHEMA_FILE)):
+    modules = modules_named([handlers])
+    for path in (*modules, *data_of(modules)):
         files[path.as_posix()] = (PACKAGE.parent / path).read_bytes()
     stream = io.BytesIO()
     # Not compressed: what zlib makes of the same text depends on its version, and a package has 70 kB.

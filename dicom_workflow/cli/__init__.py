@@ -20,7 +20,7 @@ from dicom_workflow.settings import Settings
 _EXAMPLES = """\
 examples:
   dicom-workflow upload ~/images
-  dicom-workflow manifest --labels "Pneumonia,COVID-19,No Finding"
+  dicom-workflow manifest --labels "Pneumonia,COVID-19,Fracture"
   dicom-workflow label input.manifest --job-name chest-1 --truth truth.csv --simulated-readers 3
   dicom-workflow parse output.manifest --instances instances.jsonl
   dicom-workflow train training.manifest --epochs 15

@@ -57,7 +57,7 @@ def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.archive import open_archive
     from dicom_workflow.formats import manifests as manifest
-    from dicom_workflow.formats.labels import LABELS, parse_label_list
+    from dicom_workflow.formats.labels import default_label_set, parse_label_list
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.storage import Storage, to_uri
 
@@ -68,7 +68,7 @@ def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
             instances = iter(manifest.read_instances(to_uri(options.instances), storage=storage))
         else:
             instances = open_archive(local_services.attach(settings)).search_for_instances()
-        labels = parse_label_list(options.labels) if options.labels else LABELS
+        labels = default_label_set(parse_label_list(options.labels) if options.labels else ())
         manifest.write(uri, manifest.entries_for(instances, labels, by=options.by), storage=storage)
     found = manifest.validate(uri, storage=storage)
     for error in found.errors:

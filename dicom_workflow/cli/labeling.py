@@ -47,7 +47,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     from dicom_workflow.formats import manifests
     from dicom_workflow.labeling import jobs, suggestions, templates
-    from dicom_workflow.labeling.reference_standard import Truth
+    from dicom_workflow.labeling.reference_standard import ReferenceStandard
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.simulation import run
     from dicom_workflow.storage import Storage, join, to_uri
@@ -86,7 +86,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     )
     jobs.create(client, labeling_job, storage=storage)
     say(f"{labeling_job.name}: {team.invitation(settings)}")
-    truth = Truth.read(to_uri(options.truth) if options.truth else "", storage=storage)
+    truth = ReferenceStandard.read(to_uri(options.truth) if options.truth else "", storage=storage)
     state, _ = run.label(settings, client, labeling_job.name, team, truth=truth.by_instance() if truth else None)
     say(f"{state.status}: {state.labeled} of {state.total} labeled, {state.failed} failed: {state.output_manifest_uri}")
     return {
@@ -103,7 +103,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.formats import manifests
     from dicom_workflow.labeling import agreement, output, summary
-    from dicom_workflow.labeling.reference_standard import Truth
+    from dicom_workflow.labeling.reference_standard import ReferenceStandard
     from dicom_workflow.storage import Storage, to_uri
 
     storage = Storage(settings)
@@ -113,7 +113,7 @@ def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     for item in failed:
         say(f"  line {item.number}: {item.failure_reason}")
     instances = manifests.read_instances(to_uri(options.instances), storage=storage) if options.instances else []
-    truth = Truth.read(to_uri(options.truth) if options.truth else "", storage=storage)
+    truth = ReferenceStandard.read(to_uri(options.truth) if options.truth else "", storage=storage)
     found = summary.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
     uri = to_uri(options.output or settings.workspace / "training" / "training.manifest")
     lines = output.augmented_lines(objects, instances, truth=truth, seed=options.seed)

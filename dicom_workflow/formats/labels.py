@@ -1,8 +1,8 @@
 """Label sets: which labels a task has, in which order, and what the labels say of each other.
 
-A label set is data. It travels as ``labels`` and, where the labels are not a flat list, ``label_rules`` in every manifest
-line, from there into the training manifest and the model bundle. A list of names alone, all that Ground Truth hands to a
-post-annotation function, gets the rules of a set that ships with the package (`load_label_set`, `LabelSet.over`).
+A label set is data. It travels as ``labels`` and ``label_rules`` in every manifest line, from there into the training
+manifest and the model bundle. A list of names alone, which is all that Ground Truth hands to a post-annotation function and
+all that the lines of the published AWS sample have, gets the rules of the default set (`default_label_set`).
 
 Standard library only: this module ships inside the Lambda functions.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +23,9 @@ from dicom_workflow.formats.json_schema import shown
 
 LABEL_SETS_FOLDER = "formats/label_sets"
 """Folder of the label sets that ship with this package; one JSON file per set, named after it."""
+
+DEFAULT_LABEL_SET = "chest"
+"""Name of the set that is used where nobody says which."""
 
 RULES_KEY = "label_rules"
 """Key of a manifest line: the rules of the line's ``labels``, as `LabelSet.rules` gives them."""
@@ -114,6 +118,8 @@ class LabelSet:
     def of_line(cls, line: Mapping[str, Any]) -> LabelSet:
         """Return the label set of a manifest line; an empty one where the line has no ``labels``.
 
+        A line without ``label_rules``, as the published AWS sample's, has the rules of the default set for its labels.
+
         Raises
         ------
         RecordError
@@ -121,10 +127,13 @@ class LabelSet:
         """
         if "labels" not in line:
             return cls()
-        rules = line.get(RULES_KEY) or {}
+        rules = line.get(RULES_KEY)
+        if rules is None:
+            return default_label_set(parse_label_list(line["labels"]))
         if not isinstance(rules, Mapping):
             raise RecordError(f"expected '{RULES_KEY}' as a JSON object, got {shown(rules)}.")
-        return cls.parse({**{name: rules[name] for name in _RULES if name in rules}, "labels": parse_label_list(line["labels"])})
+        known = {name: rules[name] for name in _RULES if name in rules}
+        return cls.parse({**known, "labels": parse_label_list(line["labels"])})
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `parse` reads, without what is empty."""
@@ -134,9 +143,9 @@ class LabelSet:
         return {key: value for key, value in data.items() if value or key == "labels"}
 
     def to_line(self) -> dict[str, Any]:
-        """Return the keys that a manifest line has of this set: ``labels``, and ``label_rules`` where there are any."""
+        """Return the keys that `of_line` reads: ``labels``, and ``label_rules`` where they are not the default set's."""
         line: dict[str, Any] = {"labels": list(self.labels)}
-        return {**line, RULES_KEY: self.rules} if self.rules else line
+        return line if self.rules == default_label_set(self.labels).rules else {**line, RULES_KEY: self.rules}
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -231,6 +240,18 @@ def load_label_set(name: str) -> LabelSet:
     return LabelSet.parse(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
 
 
+def default_label_set(labels: Iterable[str] = ()) -> LabelSet:
+    """Return the default label set, or other labels under its rules.
+
+    Parameters
+    ----------
+    labels : iterable of str, optional
+        Of the set to return; all labels of the default set when there are none.
+    """
+    default = load_label_set(DEFAULT_LABEL_SET)
+    return default.over(tuple(labels) or default.labels)
+
+
 def parse_label_list(value: object) -> tuple[str, ...]:
     """Return the labels of a manifest line, in order.
 
@@ -261,7 +282,7 @@ def parse_label_list(value: object) -> tuple[str, ...]:
 
 def _split(text: str) -> Sequence[str]:
     try:
-        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+        rows = list(csv.reader([re.sub(r'"\s+(?=,|$)', '"', text)], skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise RecordError(f"the label list {shown(text)} is not CSV: {error}. Put a label with a comma in quotes.") from None
     return rows[0] if rows else ()

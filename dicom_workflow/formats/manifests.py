@@ -10,6 +10,7 @@ SageMaker developer guide, "Use an Input Manifest File" (limits), "Output Data" 
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -124,7 +125,8 @@ def read(
     Parameters
     ----------
     uri : str
-        file:// or s3:// URI of a JSON Lines file, UTF-8, lines ended by ``\\n`` or ``\\r\\n``; empty lines are passed over.
+        file:// or s3:// URI of a JSON Lines file, UTF-8 with or without a byte order mark, lines ended by ``\\n`` or
+        ``\\r\\n``; empty lines are passed over.
     storage : Storage, optional
         Where to read; local files and AWS's own S3 when not given.
     on_error : callable, optional
@@ -151,6 +153,8 @@ def read(
         # A character takes at most four bytes; the limit keeps a file without line ends out of memory.
         while raw := stream.readline(4 * most + 2):
             number += 1
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
             try:
                 if len(raw) > 4 * most and not raw.endswith(b"\n"):
                     _skip_line(stream)

@@ -15,7 +15,7 @@ from typing import Any
 
 from dicom_workflow.errors import LabelingError
 from dicom_workflow.formats.answers import Answer, LabelState, Region
-from dicom_workflow.formats.labels import NO_FINDING, no_finding_conflicts
+from dicom_workflow.formats.labels import LabelSet
 from dicom_workflow.formats.manifests import MAX_ATTRIBUTE_CHARACTERS
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
 from dicom_workflow.labeling.lambda_handlers import PAGE_KEYS
@@ -154,8 +154,10 @@ def _merged(item: LabeledObject, decision: LabeledObject, attribute: str, decide
     if not isinstance(before.get("labels"), Mapping):  # the published sample's form leaves the vote to the reader
         before = consolidate([WorkerAnswer(worker, answer) for worker, answer in item.answers.items()]) | dict(before)
     states = {**item.states, **{label: decision.states[label] for label in decided}}
-    conflicts = no_finding_conflicts(label for label, state in states.items() if state == LabelState.POSITIVE)
-    doubted = {NO_FINDING, *conflicts} if conflicts else set()
+    label_set = LabelSet.of_line({"labels": list(states), **item.data})
+    positive = [label for label, state in states.items() if state == LabelState.POSITIVE]
+    conflicts = label_set.conflicts(positive)
+    doubted = {*conflicts, *label_set.excluders(positive)}
     labels = {label: dict(vote) for label, vote in before["labels"].items()}
     for label in decided:
         labels[label] |= {

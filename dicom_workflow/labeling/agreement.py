@@ -17,7 +17,7 @@ from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.labeling.consolidation import VOTING_STATES, count_votes
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.labeling.reference_standard import Truth
+from dicom_workflow.labeling.reference_standard import ReferenceStandard
 
 TrueStates = Mapping[str, Mapping[str, LabelState]]
 """True states, ``positive`` or ``negative``, by an object's source and by label. A cell that is not there is not judged."""
@@ -57,7 +57,7 @@ class WorkerPerformance:
         return {name: _number(value) if isinstance(value, float) else value for name, value in vars(self).items()}
 
 
-def truth_by_source(truth: Truth, instances: Iterable[Instance]) -> dict[str, dict[str, LabelState]]:
+def truth_by_source(truth: ReferenceStandard, instances: Iterable[Instance]) -> dict[str, dict[str, LabelState]]:
     """Return the true states of each instance the table knows, under its Orthanc instance id and under its URI."""
     found = manifests.by_source(instances).items()
     known = ((source, truth.states_of(instance.sop_instance_uid)) for source, instance in found)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.formats.answers import Answer, LabelState
-from dicom_workflow.formats.labels import LABELS, NO_FINDING, no_finding_conflicts
+from dicom_workflow.formats.labels import LabelSet
 
 VOTING_STATES = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
 
@@ -60,16 +60,16 @@ def count_votes(states: Iterable[LabelState]) -> Vote:
     return Vote(LabelState.UNCERTAIN if tied else LabelState(leaders[0]), round(most / total, 2), votes, tied)
 
 
-def label_order(answers: Sequence[WorkerAnswer]) -> tuple[str, ...]:
-    """Return the labels that the answers speak of: the package's fourteen in their order, then any others by name."""
-    said = {label for given in answers for label in given.answer.labels}
-    return (*(label for label in LABELS if label in said), *sorted(said - set(LABELS)))
+def labels_answered(answers: Iterable[WorkerAnswer], label_set: LabelSet) -> tuple[str, ...]:
+    """Return the labels with a state in any answer: those of the set in its order, then any others by name."""
+    return label_set.ordered(label for given in answers for label in given.answer.labels)
 
 
 def consolidate(
     answers: Iterable[WorkerAnswer],
     *,
     labels: Sequence[str] = (),
+    rules: LabelSet | None = None,
     refused: Sequence[Mapping[str, str]] = (),
     minimum_answers: int = 1,
 ) -> dict[str, Any]:
@@ -80,7 +80,9 @@ def consolidate(
     answers : Iterable[WorkerAnswer]
         At most one per worker. The order does not matter: the result is sorted by worker id.
     labels : Sequence[str], optional
-        The task's label list; when not given, the labels that the answers speak of (`label_order`).
+        The task's label list; when not given, the labels with a state in any answer (`labels_answered`).
+    rules : LabelSet, optional
+        Which labels exclude each other, whatever their number; without it no two do.
     refused : Sequence[Mapping[str, str]], optional
         ``{"workerId": …, "reason": …}`` of each answer that could not be read, kept as they are.
     minimum_answers : int
@@ -90,15 +92,17 @@ def consolidate(
     -------
     dict
         JSON object with ``labels`` (label to `Vote.to_json`), ``review`` (labels a person must look at, in label order),
-        ``conflicts`` (see `records.no_finding_conflicts`; they and "No Finding" are in ``review`` too), ``regions`` (each with
-        its ``workerId``), ``unusable`` (reason to worker ids), ``refused`` and ``annotationsFromAllWorkers``.
+        ``conflicts`` (positive labels that another positive label excludes; both are in ``review`` too), ``regions`` (each
+        with its ``workerId``), ``unusable`` (reason to worker ids), ``refused`` and ``annotationsFromAllWorkers``.
     """
     given = sorted(answers, key=lambda answer: answer.worker_id)
-    order = tuple(labels) or label_order(given)
+    order = tuple(labels) or labels_answered(given, rules or LabelSet())
+    label_set = (rules or LabelSet()).over(order)
     readers = [answer for answer in given if not answer.answer.unusable]
     votes = {label: count_votes(r.answer.labels.get(label, LabelState.UNKNOWN) for r in readers) for label in order}
-    conflicts = no_finding_conflicts(label for label, vote in votes.items() if vote.state == LabelState.POSITIVE)
-    doubted = {NO_FINDING, *conflicts} if conflicts else set()
+    positive = [label for label, vote in votes.items() if vote.state == LabelState.POSITIVE]
+    conflicts = label_set.conflicts(positive)
+    doubted = {*conflicts, *label_set.excluders(positive)}
     mostly_unusable = len(given) - len(readers) > len(given) / 2
     unusable: dict[str, list[str]] = {}
     for answer in given:

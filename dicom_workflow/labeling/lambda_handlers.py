@@ -4,6 +4,11 @@ The same code runs on AWS and in the self-hosted labeling service. Only the stan
 Lambda has, is imported when an S3 object is read. An unhandled exception in either function fails a whole labeling job, so
 whatever is wrong with one line or one answer is said in the result and the rest goes on. Logs hold counts, never content.
 
+Ground Truth hands the post-annotation function a list of label names and nothing of their rules, and nothing of the manifest
+line. The rules come from a label set that ships with the function: the default one, or that which the environment variable
+``LABEL_SET`` names. For labels of one's own with other rules, ``LABEL_SET`` is the s3:// URI of a label set as JSON
+(`LabelSet.to_json`); the function's role needs the right to read it.
+
 `dicom_workflow.aws.build_lambda_zip` packs each with what it needs.
 """
 
@@ -20,7 +25,7 @@ from typing import Any
 from dicom_workflow.errors import AnswerError, RecordError, StorageError
 from dicom_workflow.formats.answers import Answer
 from dicom_workflow.formats.ground_truth import ConsolidationRequest, WorkerAnnotation
-from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.labels import LabelSet, default_label_set, load_label_set, parse_label_list
 from dicom_workflow.formats.object_reference import is_orthanc_id
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
 from dicom_workflow.labeling.tasks.radiograph.task_input import page_extras
@@ -111,6 +116,7 @@ def post_annotation(
     context: object = None,
     *,
     read: Reader | None = None,
+    label_set: LabelSet | None = None,
     minimum_answers: int = 1,
 ) -> list[dict[str, Any]]:
     """Return the consolidated label of every object of one batch.
@@ -124,6 +130,8 @@ def post_annotation(
         Lambda's context; not used.
     read : callable, optional
         Returns the text at a URI, or raises `StorageError`; reads S3 with the Lambda's own role when not given.
+    label_set : LabelSet, optional
+        Rules of the labels; those that the environment variable ``LABEL_SET`` names when not given, see above.
     minimum_answers : int
         See `consolidation.consolidate`.
 
@@ -146,13 +154,14 @@ def post_annotation(
     if not isinstance(attribute, str) or not attribute:
         raise RecordError("expected 'labelAttributeName' in the post-annotation event.")
     labels = _label_categories(event.get("labelCategories"))
+    rules = label_set or _configured_label_set(os.environ.get("LABEL_SET", ""), read)
     requests, strays = _requests(_batch(event, read))
     refused_count = 0
     response = []
     for identifier, given in requests.items():
         answers, refused = read_answers(given, read=read, labels=labels)
         refused_count += len(refused)
-        label = consolidate(answers, labels=labels, refused=refused, minimum_answers=minimum_answers)
+        label = consolidate(answers, labels=labels, rules=rules, refused=refused, minimum_answers=minimum_answers)
         response.append({"datasetObjectId": identifier, "consolidatedAnnotation": {"content": {attribute: label}}})
     _log.log(
         logging.WARNING if refused_count or strays else logging.INFO,
@@ -241,6 +250,18 @@ def _requests(batch: list[object]) -> tuple[dict[str, object], int]:
         if identifier not in requests or isinstance(annotations, list):
             requests[identifier] = [*earlier, *annotations] if both else annotations  # type: ignore[misc]
     return requests, strays
+
+
+def _configured_label_set(name: str, read: Reader) -> LabelSet:
+    """The label set that ``LABEL_SET`` names: the default one, one that ships with this package, or one on S3."""
+    if not name:
+        return default_label_set()
+    if not name.startswith("s3://"):
+        return load_label_set(name)
+    try:
+        return LabelSet.parse(json.loads(read(name)))
+    except (ValueError, RecordError) as error:
+        raise RecordError(f"LABEL_SET: {name} is not a label set: {error}") from None
 
 
 def _label_categories(value: object) -> tuple[str, ...]:

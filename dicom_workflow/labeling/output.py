@@ -16,11 +16,11 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.labels import LabelSet, default_label_set, parse_label_list
 from dicom_workflow.formats.splits import assign_splits
 from dicom_workflow.labeling.consolidation import VOTING_STATES, consolidate
 from dicom_workflow.labeling.lambda_handlers import read_answers
-from dicom_workflow.labeling.reference_standard import Truth
+from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.storage import Storage
 
 METADATA_SUFFIX = "-metadata"
@@ -141,7 +141,8 @@ def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[
     answers, refused = read_answers(value.get("annotationsFromAllWorkers", []), read=storage.read_text, labels=labels)
     if not isinstance(value.get("labels"), Mapping):
         # The published sample leaves the vote to the reader: the same vote as our own Lambda's.
-        value = consolidate(answers, labels=labels, refused=refused)
+        rules = LabelSet.of_line(common["data"]) if labels else default_label_set()
+        value = consolidate(answers, labels=labels, rules=rules, refused=refused)
     states = {str(label): LabelState(vote["state"]) for label, vote in value["labels"].items()}
     known_refusals = value.get("refused") or ()
     if not states and not answers:
@@ -206,7 +207,7 @@ def augmented_lines(
     objects: Sequence[LabeledObject],
     instances: Iterable[Instance] = (),
     *,
-    truth: Truth | None = None,
+    truth: ReferenceStandard | None = None,
     seed: int = 0,
     fractions: Sequence[float] = (0.7, 0.15, 0.15),
 ) -> Iterator[dict[str, Any]]:
@@ -223,7 +224,7 @@ def augmented_lines(
         Objects with a `failure_reason` are left out; count them before.
     instances : iterable of Instance
         Where the patient of each source is looked up, by Orthanc instance id or URI; else the line's own ``patient_id``.
-    truth : Truth, optional
+    truth : ReferenceStandard, optional
     seed, fractions
         See `assign_splits`.
 

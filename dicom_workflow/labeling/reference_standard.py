@@ -1,22 +1,25 @@
-"""What is known of each image beforehand: a CSV table for simulated readers and for evaluation, never for training."""
+"""The reference standard: true labels and regions of images, for simulated readers and evaluation, never for training."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dicom_workflow.errors import ManifestError
 from dicom_workflow.formats.answers import LabelState, Region
-from dicom_workflow.formats.labels import NO_FINDING
+from dicom_workflow.formats.labels import LabelSet, default_label_set
 from dicom_workflow.storage import Storage
+
+_NOT_LABELS = ("sop_instance_uid", "patient_id", "file")
+"""Columns that are no label."""
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What is known of each instance beforehand, for simulated readers and for evaluation; never for training.
+class ReferenceStandard:
+    """The true labels of instances; for simulated readers and for evaluation, never for training.
 
     `positive` maps a SOP Instance UID to its positive labels; `labels` is the whole list.
     """
@@ -25,54 +28,110 @@ class Truth:
     positive: Mapping[str, frozenset[str]]
 
     @classmethod
-    def parse(cls, text: str, uri: str = "truth") -> Truth:
-        """Return the truth of a CSV table.
+    def parse(cls, text: str, uri: str = "truth", *, rules: LabelSet | None = None) -> ReferenceStandard:
+        """Return the reference standard of a CSV table.
 
-        Two forms are read: one column per label with 1 or 0, or one column ``label`` with the name of the only positive one.
-        Both have a column ``sop_instance_uid``.
+        Two forms are read: one column per label with 1 or 0, or one column ``label`` with a positive label in each row, as
+        many rows per image as it has positive labels. Both have a column ``sop_instance_uid``.
+
+        Parameters
+        ----------
+        text : str
+            The table, with a header line.
+        uri : str
+            Where it comes from, for messages.
+        rules : LabelSet, optional
+            Which labels exclude each other; those of the default label set when not given.
 
         Raises
         ------
         ManifestError
-            A column is missing, or a value is neither 1 nor 0.
+            A column is missing, a value is neither 1 nor 0, a row is too short, two rows contradict each other, or a row
+            names no label.
         """
-        rows = csv.DictReader(io.StringIO(text))
+        rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="")
         columns = list(rows.fieldnames or ())
         if "sop_instance_uid" not in columns:
             raise ManifestError(uri, 1, f"expected a column 'sop_instance_uid', got {columns[:8]}.")
         if "label" in columns:
-            single = {row["sop_instance_uid"]: frozenset([row["label"].strip()]) for row in rows}
-            # The order of first appearance, with "No Finding" last as in every other label list.
-            order = dict.fromkeys(label for labels in single.values() for label in labels)
-            return cls(tuple(sorted(order, key=lambda label: label == NO_FINDING)), single)
-        labels = tuple(column for column in columns if column not in ("sop_instance_uid", "patient_id", "file"))
-        positive = {}
-        for number, row in enumerate(rows, start=2):
-            strange = [label for label in labels if row[label] not in ("0", "1")]
-            if strange:
-                raise ManifestError(uri, number, f"expected 1 or 0 under {strange[0]!r}, got {row[strange[0]]!r}.")
-            positive[row["sop_instance_uid"]] = frozenset(label for label in labels if row[label] == "1")
+            return cls._of_findings(rows, uri, rules or default_label_set())
+        return cls._of_columns(rows, tuple(name for name in columns if name not in _NOT_LABELS), uri)
+
+    @classmethod
+    def _of_findings(cls, rows: csv.DictReader[str], uri: str, rules: LabelSet) -> ReferenceStandard:
+        positive: dict[str, list[str]] = {}
+        for row in rows:
+            uid, label = row["sop_instance_uid"], row["label"].strip()
+            if not label:
+                raise ManifestError(uri, rows.line_num, "the row has no label. Leave out images without a positive label.")
+            here = positive.setdefault(uid, [])
+            excluded = [other for other in here if rules.excludes(label, other) or rules.excludes(other, label)]
+            if excluded:
+                message = f"{label!r} contradicts {excluded[0]!r} of an earlier row of the same image, {uid}."
+                raise ManifestError(uri, rows.line_num, f"{message} Remove one of the two rows.")
+            here.append(label)
+        # The order of first appearance; a label that stands alone comes last, as in the label sets of this package.
+        order = dict.fromkeys(label for labels in positive.values() for label in labels)
+        labels = tuple(sorted(order, key=lambda label: label in rules.exclusive))
+        return cls(labels, {uid: frozenset(here) for uid, here in positive.items()})
+
+    @classmethod
+    def _of_columns(cls, rows: csv.DictReader[str], labels: tuple[str, ...], uri: str) -> ReferenceStandard:
+        positive: dict[str, frozenset[str]] = {}
+        for row in rows:
+            wrong = [label for label in labels if row[label] not in ("0", "1")]
+            if wrong:
+                raise ManifestError(uri, rows.line_num, f"expected 1 or 0 under {wrong[0]!r}, got {row[wrong[0]]!r}.")
+            uid = row["sop_instance_uid"]
+            here = frozenset(label for label in labels if row[label] == "1")
+            other = sorted(here ^ positive.get(uid, here))
+            if other:
+                message = f"{other[0]!r} has another value than in an earlier row of the same image, {uid}."
+                raise ManifestError(uri, rows.line_num, f"{message} Remove one of the two rows.")
+            positive[uid] = here
         return cls(labels, positive)
 
     @classmethod
-    def read(cls, uri: str, *, storage: Storage | None = None) -> Truth | None:
-        """Return the truth of a CSV table, or None for an empty URI: there is none then."""
-        return cls.parse((storage or Storage()).read_text(uri).removeprefix("\ufeff"), uri) if uri else None
+    def read(cls, uri: str, *, storage: Storage | None = None) -> ReferenceStandard | None:
+        """Return the reference standard of a CSV table; None for an empty URI."""
+        return cls.parse((storage or Storage()).read_text(uri), uri) if uri else None
+
+    def check_matches(self, sop_instance_uids: Iterable[str], uri: str = "truth") -> int:
+        """Return how many of the images the table has.
+
+        Parameters
+        ----------
+        sop_instance_uids : iterable of str
+            Of the images at hand.
+        uri : str
+            Where the table comes from, for the message.
+
+        Raises
+        ------
+        ManifestError
+            It has none of them, so that table and images do not belong together.
+        """
+        images = list(sop_instance_uids)
+        matched = sum(uid in self.positive for uid in images)
+        if images and not matched:
+            message = f"the table matches 0 of {len(images)} images."
+            raise ManifestError(uri, None, f"{message} Compare its 'sop_instance_uid' column with the images.")
+        return matched
 
     def by_instance(self) -> dict[str, dict[str, bool]]:
-        """Return SOP Instance UID → label → is it there, as simulated readers want it."""
+        """Return SOP Instance UID → label → whether the label is positive, as simulated readers take it."""
         return {uid: {label: label in positive for label in self.labels} for uid, positive in self.positive.items()}
 
     def states_of(self, sop_instance_uid: str) -> dict[str, LabelState] | None:
         """Return label → ``positive`` or ``negative``, or None for an instance the table does not have."""
-        there = self.positive.get(sop_instance_uid)
-        if there is None:
+        positive = self.positive.get(sop_instance_uid)
+        if positive is None:
             return None
-        return {label: LabelState.POSITIVE if label in there else LabelState.NEGATIVE for label in self.labels}
+        return {label: LabelState.POSITIVE if label in positive else LabelState.NEGATIVE for label in self.labels}
 
 
 def read_regions(uri: str, *, storage: Storage | None = None) -> dict[str, dict[str, list[Region]]]:
-    """Return SOP Instance UID → label → where it is, of the ``regions.json`` that synthetic images have; empty without a URI.
+    """Return SOP Instance UID → label → regions, of the ``regions.json`` beside synthetic images; empty without a URI.
 
     Raises
     ------

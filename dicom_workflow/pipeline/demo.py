@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import SettingsError
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling import jobs
-from dicom_workflow.labeling.reference_standard import Truth
+from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import html_report, local_services, notebooks
 from dicom_workflow.pipeline.notebooks import Record
 from dicom_workflow.settings import Settings
@@ -47,7 +47,7 @@ class Demo:
     data : Path, optional
         Folder of DICOM files; synthetic phantoms are made when not given.
     truth : Path, optional
-        CSV table that the simulated readers answer from (`labeling.truth.Truth`); needed with `data`.
+        CSV table that the simulated readers answer from (`labeling.reference_standard.ReferenceStandard`); needed with `data`.
     seed : int
         For phantoms, readers, splits and training.
     drill : str
@@ -138,8 +138,8 @@ class Demo:
         return {**parameters, **self.parameters.get(step, {})}
 
     def _labels(self) -> list[str]:
-        truth = Truth.read(to_uri(self.truth) if self.truth else "")
-        return list(truth.labels) if truth else list(LABELS)
+        truth = ReferenceStandard.read(to_uri(self.truth) if self.truth else "")
+        return list(truth.labels) if truth else list(default_label_set().labels)
 
     @contextlib.contextmanager
     def _drill(self, step: str, settings: Settings) -> Iterator[None]:

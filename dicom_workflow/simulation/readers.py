@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.formats.answers import Answer, LabelState, Region
-from dicom_workflow.formats.labels import NO_FINDING, SUPPORT_DEVICES
+from dicom_workflow.formats.labels import LabelSet, default_label_set
 from dicom_workflow.settings import Secret
 from dicom_workflow.simulation.portal_client import Activity, Reading, Visit
 
@@ -43,6 +43,7 @@ class SimulatedReader:
         labels: Sequence[str],
         truth: Mapping[str, bool],
         regions: Mapping[str, Sequence[Region]] | None = None,
+        label_set: LabelSet | None = None,
     ) -> Answer:
         """Return what this reader says of one image.
 
@@ -56,19 +57,22 @@ class SimulatedReader:
             Label → present; a label that is missing is absent.
         regions : mapping, optional
             True places of the labels, marked by a reader who finds the label, off by up to a twentieth of the size.
+        label_set : LabelSet, optional
+            Rules of the labels; those of the chest label set when not given.
         """
+        rules = label_set or default_label_set(labels)
         states: dict[str, LabelState] = {}
         for label in labels:
-            if label == NO_FINDING:
+            if label in rules.exclusive:
                 continue
             error, doubt = self._draws(sop_instance_uid, label)
             present = bool(truth.get(label, False))
             right = error < _rate(self.sensitivity if present else self.specificity, label, 0.9)
             state = LabelState.POSITIVE if present == right else LabelState.NEGATIVE
             states[label] = LabelState.UNCERTAIN if doubt < _rate(self.uncertain_rate, label, 0.0) else state
-        if NO_FINDING in labels:
-            said = {state for label, state in states.items() if label != SUPPORT_DEVICES}
-            states[NO_FINDING] = (
+        for exclusive in rules.exclusive:
+            said = {state for label, state in states.items() if rules.excludes(exclusive, label)}
+            states[exclusive] = (
                 LabelState.NEGATIVE
                 if LabelState.POSITIVE in said
                 else LabelState.UNCERTAIN

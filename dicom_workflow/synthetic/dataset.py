@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.formats.answers import Region
-from dicom_workflow.formats.labels import LABELS
 from dicom_workflow.synthetic import chest as phantom
+from dicom_workflow.synthetic.chest.conditions import LABELS
 from dicom_workflow.synthetic.chest.instance import to_dataset
 from dicom_workflow.synthetic.chest.plan import TRANSFER_SYNTAXES, Planned, plan
 
@@ -107,7 +107,7 @@ def _check(patients: int, size_px: int, labels: Sequence[str], transfer_syntaxes
         raise ValueError(f"expected images of at least 64 pixels, got size_px={size_px}.")
     unknown = sorted(set(labels) - set(LABELS))
     if unknown or not labels:
-        raise ValueError(f"expected labels among records.LABELS, got {', '.join(map(repr, unknown)) or 'none'}.")
+        raise ValueError(f"expected labels of the chest label set, got {', '.join(map(repr, unknown)) or 'none'}.")
     strange = [uid for uid in transfer_syntaxes if uid not in TRANSFER_SYNTAXES]
     if strange or not transfer_syntaxes:
         raise ValueError(f"expected transfer syntaxes among synthetic.TRANSFER_SYNTAXES, got {strange or 'none'}.")
@@ -132,7 +132,7 @@ def _drawn_elsewhere(share: _Share) -> Iterator[tuple[str, tuple[Region, ...]]]:
 
     Not `multiprocessing`: a fork may hang beside threads, and a spawn imports the caller's main module once more.
     """
-    code = "from dicom_workflow.archive.protocol import synthetic; synthetic.draw_share()"
+    code = "from dicom_workflow.synthetic import dataset; dataset.draw_share()"
     said: queue.SimpleQueue[str | int] = queue.SimpleQueue()
     children = [
         subprocess.Popen(

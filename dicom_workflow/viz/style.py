@@ -17,7 +17,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dicom_workflow.formats.labels import LABELS
 from dicom_workflow.storage import Storage
 
 # Okabe and Ito's palette, which readers with any colour vision tell apart.
@@ -110,9 +109,8 @@ def _last_words(name: str) -> str:
 
 
 def in_label_order(labels: Iterable[str]) -> list[str]:
-    """Return labels once each: in the package's order if all are the package's, else as the task has them."""
-    given = dict.fromkeys(labels)
-    return [label for label in LABELS if label in given] if given.keys() <= set(LABELS) else list(given)
+    """Return labels once each, in the order in which the data have them, which is that of the task."""
+    return list(dict.fromkeys(labels))
 
 
 def shrunk(image: NDArray[Any], longest_px: int) -> NDArray[np.float32]:

@@ -19,8 +19,10 @@ from support.worker_page import PageHost, chest_film
 from dicom_workflow.dicom.pixels import read_dataset, to_display
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.storage import to_uri
+
+LABELS = load_label_set("chest").labels
 
 pytestmark = pytest.mark.browser
 

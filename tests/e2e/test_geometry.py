@@ -12,7 +12,9 @@ from scipy import ndimage
 from support.browser_reader import NO_WEBGL
 from support.worker_page import Fiducial, PageHost, answered, fiducial_film
 
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
+
+LABELS = load_label_set("chest").labels
 
 pytestmark = pytest.mark.browser
 

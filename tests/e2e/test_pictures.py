@@ -15,8 +15,10 @@ from support.browser import shoot
 from support.browser_reader import Reader
 from support.worker_page import PageHost, answered
 
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.synthetic.dataset import Phantoms, make_dataset
+
+LABELS = load_label_set("chest").labels
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 

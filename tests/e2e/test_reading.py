@@ -14,7 +14,9 @@ from support.browser import shoot
 from support.worker_page import PageHost, answered, chest_film
 
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
+
+LABELS = load_label_set("chest").labels
 
 pytestmark = pytest.mark.browser
 

@@ -20,7 +20,7 @@ from support.stack_foundation import BUCKET, s3_storage
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.formats.manifests import (
     MAX_ATTRIBUTE_CHARACTERS,
     MAX_LINE_CHARACTERS,
@@ -33,6 +33,8 @@ from dicom_workflow.formats.manifests import (
 )
 from dicom_workflow.formats.splits import MAX_JOB_OBJECTS, SPLITS, assign_splits, split_for_jobs
 from dicom_workflow.storage import Storage, to_path, to_uri
+
+LABELS = load_label_set("chest").labels
 
 # The manifest of the published AWS sample: three Orthanc instances, the labels as one text.
 AWS_SAMPLE = "".join(
@@ -261,14 +263,14 @@ def test_a_process_killed_while_writing_leaves_the_old_manifest(folder: Path) ->
     uri = lines_of(folder / "input.manifest", GOOD)
     code = f"""
 import time
-from dicom_workflow import manifest
+from dicom_workflow.formats import manifests
 def entries():
     for number in range(10**9):
         yield {{"source": str(number), "text": "x" * 1000}}
         if number == 1000:
             print("writing", flush=True)
             time.sleep(60)
-manifest.write({uri!r}, entries())
+manifests.write({uri!r}, entries())
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

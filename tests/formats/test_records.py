@@ -12,8 +12,10 @@ from dicom_workflow.errors import AnswerError, RecordError
 from dicom_workflow.formats.answers import ANSWER_SCHEMA, Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest, WorkerAnnotation
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.labels import LABELS, no_finding_conflicts, parse_label_list
+from dicom_workflow.formats.labels import load_label_set, parse_label_list
 from dicom_workflow.formats.object_reference import is_orthanc_id
+
+LABELS = load_label_set("chest").labels
 
 ORTHANC_ID = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
 RECTANGLE = {"label": "Edema", "shape": "rectangle", "points_px": [[0, 1.5], [20, 30]]}
@@ -276,9 +278,9 @@ def test_a_message_shows_only_the_beginning_of_an_answer() -> None:
 
 
 def test_a_positive_no_finding_contradicts_conditions_but_not_devices() -> None:
-    assert no_finding_conflicts(["Edema", "Support Devices", "No Finding"]) == ["Edema"]
-    assert no_finding_conflicts(["Support Devices", "No Finding"]) == []
-    assert no_finding_conflicts(["Edema", "Fracture"]) == []
+    assert load_label_set("chest").conflicts(["Edema", "Support Devices", "No Finding"]) == ["Edema"]
+    assert load_label_set("chest").conflicts(["Support Devices", "No Finding"]) == []
+    assert load_label_set("chest").conflicts(["Edema", "Fracture"]) == []
 
 
 # Ground Truth's own records

@@ -16,7 +16,9 @@ from dicom_workflow.archive import open_archive
 from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
+
+LABELS = load_label_set("chest").labels
 
 pytestmark = [pytest.mark.browser, pytest.mark.orthanc, pytest.mark.real_data]
 

@@ -14,6 +14,7 @@ from support.groundtruth import LABELS, PASSWORDS, Service, job_request, make_im
 from dicom_workflow.errors import LabelingError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.groundtruth.accounts import put_workers
 from dicom_workflow.labeling import lambda_handlers, output
 from dicom_workflow.labeling.adjudication import adjudication_entries, apply_adjudication, disputed
@@ -41,7 +42,7 @@ def labeled(source: str, answers: dict[str, Answer], *, job: str = "first", **mo
     """An object as it is read from the output manifest of a job with these answers."""
     texts = {who: json.dumps({"annotation": json.dumps(answer.to_json())}) for who, answer in answers.items()}
     given = [WorkerAnswer(who, answer, texts[who]) for who, answer in answers.items()]
-    label = consolidate(given, labels=("Edema", "Fracture", "No Finding"))
+    label = consolidate(given, labels=("Edema", "Fracture", "No Finding"), rules=default_label_set())
     line = {
         "source": source,
         "labels": ["Edema", "Fracture", "No Finding"],

@@ -20,7 +20,7 @@ from dicom_workflow.labeling.agreement import (
 )
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.labeling.reference_standard import Truth
+from dicom_workflow.labeling.reference_standard import ReferenceStandard
 
 P, N, U = LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN
 
@@ -133,7 +133,7 @@ def test_truth_without_the_labels_is_an_error() -> None:
 
 
 def test_truth_is_found_by_orthanc_id_and_by_uri() -> None:
-    truth = Truth.parse("sop_instance_uid,patient_id,Edema,Fracture\n1.2,p,1,0\n")
+    truth = ReferenceStandard.parse("sop_instance_uid,patient_id,Edema,Fracture\n1.2,p,1,0\n")
     orthanc_id, unknown_id = ("-".join([group] * 5) for group in ("0123abcd", "4567ef01"))
     instances = [Instance(orthanc_id, sop_instance_uid="1.2", uri="s3://b/1.dcm"), Instance(unknown_id, sop_instance_uid="1.3")]
     states = {"Edema": P, "Fracture": N}

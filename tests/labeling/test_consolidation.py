@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dicom_workflow.formats.answers import Answer, LabelState, Region
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate, count_votes
 
 P, N, U, X = LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN, LabelState.UNKNOWN
@@ -65,7 +66,7 @@ def test_fewer_votes_than_the_minimum_go_to_review() -> None:
 
 
 def test_no_finding_beside_a_condition_is_a_conflict_and_devices_are_not() -> None:
-    label = consolidate([said("a", No_Finding=P, Edema=P, Support_Devices=P, Fracture=N)])
+    label = consolidate([said("a", No_Finding=P, Edema=P, Support_Devices=P, Fracture=N)], rules=default_label_set())
     assert label["conflicts"] == ["Edema"]
     assert label["review"] == ["Edema", "No Finding"]
 
@@ -77,8 +78,8 @@ def test_the_result_does_not_depend_on_the_order_of_the_answers() -> None:
     assert consolidate(answers)["annotationsFromAllWorkers"][0]["annotationData"] == {"content": "text of a"}
 
 
-def test_labels_come_in_the_order_of_the_package_then_by_name() -> None:
-    label = consolidate([said("a", Zebra=P, No_Finding=N, Apple=P, Edema=P)])
+def test_labels_come_in_the_order_of_the_label_set_then_by_name() -> None:
+    label = consolidate([said("a", Zebra=P, No_Finding=N, Apple=P, Edema=P)], rules=default_label_set())
     assert list(states(label)) == ["Edema", "No Finding", "Apple", "Zebra"]
 
 

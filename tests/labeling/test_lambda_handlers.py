@@ -13,9 +13,11 @@ import pytest
 from botocore.stub import Stubber
 
 from dicom_workflow.errors import RecordError, StorageError
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.labeling import lambda_handlers
 from dicom_workflow.labeling.lambda_handlers import post_annotation, pre_annotation, read_s3
+
+LABELS = load_label_set("chest").labels
 
 ORTHANC_ID = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
 BATCH_URI = "s3://bucket/out/job/annotations/consolidated-annotation/consolidation-request/iteration-1/2026-01-01_00:00:00.json"

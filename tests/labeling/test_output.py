@@ -13,7 +13,7 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.labeling import output
-from dicom_workflow.labeling.reference_standard import Truth
+from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.storage import to_uri
 
 ONE = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
@@ -132,7 +132,7 @@ def test_augmented_line_keeps_the_output_line_and_adds_patient_split_and_truth(t
     lines = [consolidated(ONE, "positive"), consolidated(TWO, "negative")]
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", *lines)))
     instances = [Instance(ONE, patient_id="p1", sop_instance_uid="1.1"), Instance(TWO, patient_id="p2", sop_instance_uid="1.2")]
-    truth = Truth.parse("sop_instance_uid,patient_id,Edema\n1.1,p1,1\n1.2,p2,0\n")
+    truth = ReferenceStandard.parse("sop_instance_uid,patient_id,Edema\n1.1,p1,1\n1.2,p2,0\n")
     augmented = list(output.augmented_lines(objects, instances, truth=truth))
     assert augmented[0].items() >= lines[0].items()
     assert augmented[0]["states"] == {"Edema": "positive"}
@@ -156,10 +156,10 @@ def test_failed_objects_are_left_out_of_training(tmp_path: Path) -> None:
 
 
 def test_truth_is_read_in_both_forms() -> None:
-    columns = Truth.parse("sop_instance_uid,patient_id,Edema,No Finding\n1.1,p,1,0\n1.2,p,0,1\n")
+    columns = ReferenceStandard.parse("sop_instance_uid,patient_id,Edema,No Finding\n1.1,p,1,0\n1.2,p,0,1\n")
     assert columns.labels == ("Edema", "No Finding")
     assert columns.states_of("1.1") == {"Edema": "positive", "No Finding": "negative"}
-    single = Truth.parse("file,patient_id,label,sop_instance_uid\na.dcm,p,No Finding,1.1\nb.dcm,q,COVID-19,1.2\n")
+    single = ReferenceStandard.parse("file,patient_id,label,sop_instance_uid\na.dcm,p,No Finding,1.1\nb.dcm,q,COVID-19,1.2\n")
     assert single.labels == ("COVID-19", "No Finding")
     assert single.states_of("1.2") == {"COVID-19": "positive", "No Finding": "negative"}
     assert single.states_of("1.3") is None
@@ -167,7 +167,7 @@ def test_truth_is_read_in_both_forms() -> None:
 
 def test_truth_names_the_line_of_a_strange_value() -> None:
     with pytest.raises(ManifestError, match="truth, line 3: expected 1 or 0 under 'Edema', got 'yes'"):
-        Truth.parse("sop_instance_uid,Edema\n1.1,1\n1.2,yes\n")
+        ReferenceStandard.parse("sop_instance_uid,Edema\n1.1,1\n1.2,yes\n")
 
 
 def test_a_line_full_of_outlines_is_read_and_goes_on_to_training(tmp_path: Path) -> None:

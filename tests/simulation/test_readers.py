@@ -10,9 +10,10 @@ from support.groundtruth import PASSWORDS, job_request, make_images, output_line
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState, Region
-from dicom_workflow.formats.labels import NO_FINDING
 from dicom_workflow.settings import Secret
 from dicom_workflow.simulation.readers import SimulatedReader, read_all
+
+NO_FINDING = "No Finding"
 
 POSITIVE, NEGATIVE, UNCERTAIN = LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN
 UIDS = [f"1.2.3.{n}" for n in range(4000)]

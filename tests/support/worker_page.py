@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, generate_uid
 
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.labeling.templates import CROWD_SCRIPT_URL, crowd_shim, render
+
+LABELS = load_label_set("chest").labels
 
 DX_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1.1"
 TEMPLATES = resources.files("dicom_workflow.labeling") / "worker_templates"

@@ -18,9 +18,13 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.formats.answers import Region
-from dicom_workflow.formats.labels import LABELS, NO_FINDING, SUPPORT_DEVICES
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.synthetic import chest as phantom
 from dicom_workflow.synthetic import dataset as synthetic
+
+LABELS = load_label_set("chest").labels
+NO_FINDING = "No Finding"
+SUPPORT_DEVICES = "Support Devices"
 
 SIZE_PX = 128
 PATIENTS = 14
@@ -168,7 +172,7 @@ def test_only_the_labels_asked_for_are_planted(tmp_path: Path) -> None:
     [
         ({"patients": 0}, "at least one patient, got 0"),
         ({"size_px": 8}, "at least 64 pixels"),
-        ({"labels": ["Gout"]}, "among records.LABELS, got 'Gout'"),
+        ({"labels": ["Gout"]}, "of the chest label set, got 'Gout'"),
         ({"transfer_syntaxes": ["1.2.3"]}, "transfer syntaxes among"),
     ],
 )

@@ -22,10 +22,12 @@ from PIL import Image
 from dicom_workflow import viz
 from dicom_workflow.errors import ArchiveUnavailableError
 from dicom_workflow.formats.answers import Answer, LabelState, Region
-from dicom_workflow.formats.labels import LABELS
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.storage import to_path, to_uri
 from dicom_workflow.viz.style import percent, plain, short_names, shrunk
+
+LABELS = load_label_set("chest").labels
 
 POSITIVE, NEGATIVE, UNCERTAIN, UNKNOWN = LabelState
 HOSTILE = "<img src=x onerror=alert(1)> $\\frac{$ 肺炎\n\x1b[31m"

@@ -18,7 +18,7 @@ from dicom_workflow.formats.answers import Answer, LabelState
 
 OK, FAILED, UNREACHABLE = "ok", "failed", "not reachable from here"
 
-SAMPLE_LINE = {"source": "-".join(["0123abcd"] * 5), "labels": "Edema,No Finding"}
+SAMPLE_LINE = {"source": "-".join(["0123abcd"] * 5), "labels": "Fracture,Lung Lesion"}
 """A manifest line that names no image there is: the functions are asked what they make of it, nothing is read."""
 
 SAMPLE_BATCH = [
@@ -27,7 +27,7 @@ SAMPLE_BATCH = [
         "annotations": [
             {
                 "workerId": "smoke-check",
-                "annotationData": {"content": json.dumps(Answer({"Edema": LabelState.POSITIVE}).to_json())},
+                "annotationData": {"content": json.dumps(Answer({"Fracture": LabelState.POSITIVE}).to_json())},
             }
         ],
     }
@@ -149,7 +149,7 @@ class _Look:
         if "PreAnnotationArn" in outputs:
             event = {"version": "2018-10-16", "labelingJobArn": job, "dataObject": SAMPLE_LINE}
             said = _invoke(client, outputs["PreAnnotationArn"], event)
-            made = isinstance(said, dict) and said.get("taskInput", {}).get("labels") == ["Edema", "No Finding"]
+            made = isinstance(said, dict) and said.get("taskInput", {}).get("labels") == ["Fracture", "Lung Lesion"]
             yield "the pre-annotation function makes a task", _outcome(made), "" if made else str(said)[:200]
         if "PostAnnotationArn" in outputs:
             made, detail = self._consolidated(client, outputs["PostAnnotationArn"], job)
@@ -168,10 +168,10 @@ class _Look:
         finally:
             s3.delete_object(Bucket=bucket, Key=key)
         try:
-            state = said[0]["consolidatedAnnotation"]["content"]["findings"]["labels"]["Edema"]["state"]
+            state = said[0]["consolidatedAnnotation"]["content"]["findings"]["labels"]["Fracture"]["state"]
         except (LookupError, TypeError):
             return False, str(said)[:200]
-        return state == "positive", f"Edema is {state}"
+        return state == "positive", f"Fracture is {state}"
 
     def team(self) -> Found:
         arn = self.state.outputs.get("WorkteamArn", "")

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from dicom_workflow.formats.labels import NO_FINDING, no_finding_conflicts
+from dicom_workflow.formats.labels import default_label_set
 
 RULE = "No Finding is withdrawn where a finding is called"
 
 
 def consistent(positive: Sequence[str]) -> list[str]:
     """Return the labels called positive without a "No Finding" that contradicts another of them."""
-    return [label for label in positive if label != NO_FINDING] if no_finding_conflicts(positive) else list(positive)
+    withdrawn = default_label_set().excluders(positive)
+    return [label for label in positive if label not in withdrawn]
 
 
 def report(called: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -36,15 +37,16 @@ def report(called: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
         `rule`, `images`, `no_finding` (images called so), `contradicted` (of these, with a finding called too), `with` (label →
         images it contradicted), `nothing_called` (images with neither a finding nor "No Finding"); empty without that label.
     """
-    if NO_FINDING not in labels:
+    label_set = default_label_set(labels)
+    if not label_set.exclusive:
         return {}
     rows = [[label for label, is_called in zip(labels, row, strict=True) if is_called] for row in called]
-    conflicts = [no_finding_conflicts(row) for row in rows]
+    conflicts = [label_set.conflicts(row) for row in rows]
     beside = {label: sum(label in found for found in conflicts) for label in labels}
     return {
         "rule": RULE,
         "images": len(rows),
-        "no_finding": sum(NO_FINDING in row for row in rows),
+        "no_finding": sum(any(label in row for label in label_set.exclusive) for row in rows),
         "contradicted": sum(bool(found) for found in conflicts),
         "with": {label: count for label, count in beside.items() if count},
         "nothing_called": sum(not row for row in rows),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from dicom_workflow.errors import DicomError, LearningError
-from dicom_workflow.formats.labels import no_finding_conflicts
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.learning.data.images import Sample, decode, load_images, read_channel
 from dicom_workflow.learning.evaluation.no_finding import consistent
 from dicom_workflow.learning.model import bundle as bundles
@@ -95,7 +95,7 @@ def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
     return {
         "probabilities": to_record(bundle, scores),
         "positive": positive,
-        "no_finding_conflicts": no_finding_conflicts(positive),
+        "no_finding_conflicts": default_label_set().conflicts(positive),
         "consistent": consistent(positive),
     }
 

@@ -1,7 +1,7 @@
 """Tracking a training run in TensorBoard, in MLflow, in both or, as by default, in neither.
 
     with tracking.open_tracker("tensorboard,mlflow", output_dir, name="chest", parameters=settings) as tracker:
-        tracker.log({"train_loss": 0.4, "auroc": {"Edema": 0.9}}, step=1)
+        tracker.log({"train_loss": 0.4, "auroc": {"Fracture": 0.9}}, step=1)
         tracker.finish({"test_auroc": 0.91}, [output_dir / "evaluation.json"])
 
     tensorboard --logdir OUTPUT_DIR/tensorboard
@@ -45,7 +45,7 @@ class Tracker:
         Parameters
         ----------
         line : mapping
-            Numbers by name, also one level below (``auroc/Edema``); what is no finite number is left out.
+            Numbers by name, also one level below (``auroc/Fracture``); what is no finite number is left out.
         step : int
             The epoch, counted from 1.
         """

@@ -13,10 +13,15 @@ from dataclasses import replace
 import numpy as np
 
 from dicom_workflow.formats.answers import Region
-from dicom_workflow.formats.labels import LABELS, NO_FINDING, SUPPORT_DEVICES
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.synthetic.chest.anatomy import compose
 from dicom_workflow.synthetic.chest.signs import PLANTERS, Sides
 from dicom_workflow.synthetic.chest.thickness import Anatomy, Box, Chest, RibBreak
+
+LABELS = load_label_set("chest").labels
+"""What a phantom can show: all labels of the chest label set."""
+
+NO_FINDING, SUPPORT_DEVICES = "No Finding", "Support Devices"
 
 AFFINITY: Mapping[tuple[str, str], float] = {
     ("Edema", "Cardiomegaly"): 2.0,

@@ -17,8 +17,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from dicom_workflow.formats.labels import LABELS
-from dicom_workflow.synthetic.chest.conditions import choose
+from dicom_workflow.synthetic.chest.conditions import LABELS, choose
 from dicom_workflow.synthetic.chest.thickness import Anatomy
 
 TRANSFER_SYNTAXES: tuple[str, ...] = (

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dicom_workflow.formats.labels import SUPPORT_DEVICES
 from dicom_workflow.synthetic.chest.devices import add_devices
 from dicom_workflow.synthetic.chest.skeleton import rib_at
 from dicom_workflow.synthetic.chest.thickness import Array, Box, Chest, Point, smooth_step
@@ -271,6 +270,6 @@ PLANTERS: Mapping[str, Planter] = {
     "Lung Opacity": _opacity,
     "Lung Lesion": _lesions,
     "Pneumothorax": _pneumothorax,
-    SUPPORT_DEVICES: lambda chest, sides, rng: add_devices(chest, rng),
+    "Support Devices": lambda chest, sides, rng: add_devices(chest, rng),
 }
 """In the order in which one may cover another: fluid and rind first, air beside the lung after what lies in the lung."""
