@@ -2,7 +2,8 @@
 
 import { Session } from '../shared/state/session';
 import { Store } from '../shared/state/store';
-import { EMPTY_READING, type Film, type Finding, type LabelState, type Reading, type Region, type Task } from '../shared/state/types';
+import { EMPTY_READING, type Finding, type LabelState, type Reading, type Region, type Task } from '../shared/state/types';
+import type { Film } from '../shared/pixels/radiograph-image';
 
 export const FILM: Film = {
   rows: 80,

@@ -1,8 +1,8 @@
 /** Films drawn without WebGL, as on remote desktops: slower, the same picture. */
 
-import type { Film } from '../../shared/state/types';
+import type { Film } from '../../shared/pixels/radiograph-image';
 import { toScreen } from '../../shared/state/view';
-import type { Renderer, Scene } from './renderer';
+import type { Renderer, Scene } from './scene';
 
 export class CanvasRenderer implements Renderer {
   readonly kind = 'canvas';

@@ -2,8 +2,8 @@
 
 import { cache, Enums, eventTarget, imageLoader, init, metaData, RenderingEngine, type StackViewport, type Types } from '@cornerstonejs/core';
 
-import type { Film } from '../../shared/state/types';
-import type { Renderer, Scene } from './renderer';
+import type { Film } from '../../shared/pixels/radiograph-image';
+import type { Renderer, Scene } from './scene';
 
 let engine: RenderingEngine | null = null;
 let count = 0;

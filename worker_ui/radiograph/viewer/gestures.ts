@@ -3,7 +3,7 @@
 import { isDrawTool } from '../../shared/drawing/marks';
 import { panBy, windowBy, zoomBy } from '../../shared/state/viewport-commands';
 import type { Store } from '../../shared/state/store';
-import type { Point } from '../../shared/state/types';
+import type { Point } from '../../shared/shapes/geometry';
 
 /** A drag across this many CSS pixels changes the window by its whole width. */
 const WINDOW_DRAG = 500;

@@ -1,24 +1,9 @@
 /** Whatever puts a film on the screen. */
 
-import { FilmError, type Film, type View, type Window } from '../../shared/state/types';
-import type { Size } from '../../shared/state/view';
+import { FilmError } from '../../shared/pixels/radiograph-image';
 import { CanvasRenderer } from './canvas';
 import { CornerstoneRenderer } from './cornerstone';
-
-export interface Scene {
-  readonly film: Film;
-  readonly view: View;
-  readonly window: Window;
-  readonly inverted: boolean;
-  readonly size: Size;
-}
-
-export interface Renderer {
-  readonly kind: 'webgl' | 'canvas';
-  /** Draw, or arrange for it before the next frame. */
-  draw(scene: Scene): void;
-  destroy(): void;
-}
+import type { Renderer, Scene } from './scene';
 
 function hasWebGl(): boolean {
   try {

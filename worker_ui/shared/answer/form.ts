@@ -1,15 +1,8 @@
 /** Readings from JSON that anybody may have written: a task, a draft on the disk, an answer. Throws `FormError` only. */
 
-import {
-  LABEL_STATES,
-  REASONS,
-  type LabelState,
-  type Measurement,
-  type Point,
-  type Reading,
-  type Region,
-  type Shape,
-} from '../state/types';
+import { LABEL_STATES, REASONS, type LabelState, type Measurement, type Reading, type Region } from '../state/types';
+import type { Point, Shape } from '../shapes/geometry';
+import { isObject, own, shown, text } from '../json';
 
 /** Of the answer this page writes; drafts of another form are not mixed with it. */
 export const ANSWER_SCHEMA = 'dicom-workflow/answer/2';
@@ -22,26 +15,6 @@ export class FormError extends Error {}
 
 export const SHAPES: readonly Shape[] = ['rectangle', 'ellipse', 'polygon', 'point'];
 const FARTHEST = 1e6;
-const SURROGATES = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-
-/** Return the text with each half of a character replaced: the other half was cut off, and no UTF-8 can hold it. */
-export function whole(text: string): string {
-  return text.replace(SURROGATES, '\ufffd');
-}
-
-/** Return the start of a text, at most so many characters, none of them cut in half. */
-export function cut(text: string, most: number): string {
-  return whole(text.length > most ? text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '') + '…' : text);
-}
-
-export function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-/** Return an own value of an object; a key such as "constructor" finds nothing that is not there. */
-export function own(value: unknown, key: string): unknown {
-  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
-}
 
 export function readLabels(value: unknown): Record<string, LabelState> {
   if (!isObject(value)) throw new FormError('The labels are not an object of label to state.');
@@ -98,18 +71,6 @@ export function readReading(value: unknown): Reading {
   const ids = [...reading.regions, ...reading.measurements].map((one) => one.id);
   if (new Set(ids).size !== ids.length) throw new FormError('Two marks have the same id.');
   return reading;
-}
-
-/** Return a text, or an empty one for what is absent or something else. */
-export function text(value: unknown): string {
-  return typeof value === 'string' ? whole(value) : '';
-}
-
-/** A short sight of something, never the whole of it. */
-export function shown(value: unknown): string {
-  if (typeof value !== 'string')
-    return value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${value === null ? 'null' : typeof value}`;
-  return `“${cut(value, 40)}”`;
 }
 
 function readState(value: unknown): LabelState {

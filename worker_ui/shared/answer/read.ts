@@ -1,7 +1,9 @@
 /** Every form an answer has come in, as a reading: answer/2, answer/1, plain labels, and that of the published AWS sample. */
 
-import { LABEL_STATES, type LabelState, type Point, type Reading, type Region } from '../state/types';
-import { FormError, isObject, list, MOST, own, readLabels, readMeasurement, readRegion, readUnusable, shown, text } from './form';
+import { LABEL_STATES, type LabelState, type Reading, type Region } from '../state/types';
+import type { Point } from '../shapes/geometry';
+import { FormError, list, MOST, readLabels, readMeasurement, readRegion, readUnusable } from './form';
+import { isObject, own, shown, text } from '../json';
 
 export type ReadAnswer =
   | { readonly reading: Reading; readonly reason: '' }

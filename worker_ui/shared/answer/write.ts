@@ -6,8 +6,10 @@ import { stateOf } from '../state/reading';
 import { pageVersion, type Session } from '../state/session';
 import type { FilmState, Store } from '../state/store';
 import { takenId } from '../state/suggestions';
-import type { Film, Measurement, Reading, Region, Suggestions, Task } from '../state/types';
-import { ANSWER_SCHEMA, whole } from './form';
+import type { Film } from '../pixels/radiograph-image';
+import type { Measurement, Reading, Region, Suggestions, Task } from '../state/types';
+import { ANSWER_SCHEMA } from './form';
+import { whole } from '../json';
 
 type Json = Record<string, unknown>;
 

@@ -1,6 +1,7 @@
 /** Drafts of one task: put away after every change, found again after a reload, shared between tabs. */
 
-import { isObject, own, readReading } from '../answer/form';
+import { isObject, own } from '../json';
+import { readReading } from '../answer/form';
 import { openJournal, type Journal } from './indexeddb';
 import { readSessionRecord, type SessionRecord } from '../state/session';
 import { DraftStorage, type Kept } from './storage';

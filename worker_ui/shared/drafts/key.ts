@@ -1,6 +1,7 @@
 /** Under which name drafts of a task are kept. */
 
-import { ANSWER_SCHEMA, own } from '../answer/form';
+import { ANSWER_SCHEMA } from '../answer/form';
+import { own } from '../json';
 
 /** The host's own key, or one that is the same whenever these images are asked about in this way, however they are signed. */
 export function draftKey(

@@ -5,7 +5,7 @@ import { openJournal } from './indexeddb';
 import type { Session } from '../state/session';
 import type { Kept } from './storage';
 import type { Store } from '../state/store';
-import { fittedTo } from '../host/task';
+import { fittedTo } from '../state/reading';
 import type { Reading } from '../state/types';
 
 /** How the submission goes, for the draft: it is given up only when the host has said that the answer arrived. */

@@ -5,7 +5,7 @@
 
 import type { History } from '../state/history';
 import type { Store, Unfinished } from '../state/store';
-import type { Point } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import { closes, isPolygon, regular, type Draft, type Edit, type Press } from './pending-shape';
 import { frameOf, type Frame } from './frame';

@@ -1,6 +1,6 @@
 /** Marks as SVG, in screen pixels: each line twice, dark and wide below, coloured above, to be read on black and on white. */
 
-import type { Point } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import type { MarkShape, PlacedHandle } from './handles';
 import { bounds, distance } from '../shapes/geometry';
 import type { PlacedTag } from './mark-labels';

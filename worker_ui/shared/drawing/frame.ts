@@ -1,7 +1,8 @@
 /** How the main film lies on the screen at the moment: the one place where points cross between image and screen. */
 
 import type { Store } from '../state/store';
-import type { Film, Point } from '../state/types';
+import type { Film } from '../pixels/radiograph-image';
+import type { Point } from '../shapes/geometry';
 import { apply, inverse, toScreen, type Affine, type Size } from '../state/view';
 import { bounds, clamp, inside, type Box } from '../shapes/geometry';
 

@@ -1,6 +1,6 @@
 /** Where a selected mark can be taken hold of, and what comes of pulling there. */
 
-import type { Point, Shape } from '../state/types';
+import type { Point, Shape } from '../shapes/geometry';
 import { apply, type Affine } from '../state/view';
 import {
   bounds, distance, inside, middle, resized, translated, withVertex, withVertexAfter, type Extent, type Side,

@@ -1,13 +1,14 @@
 /** Drawing and changing marks by keys alone, while the film has the focus. Arrows go by the screen, however the film lies. */
 
 import { panBy } from '../state/viewport-commands';
-import { mayChange } from '../state/finding-actions';
+import { mayChange } from '../state/marks';
 import type { Store } from '../state/store';
-import type { Point } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import { frameOf, stepInImage, visibleMiddle, type Frame } from './frame';
 import { handlesOf, lowerRight, pulled, type MarkShape } from './handles';
-import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, select, shownMarks } from './marks';
+import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, shownMarks } from './marks';
+import { select } from '../state/marks';
 import { drawingOf, type Drawing } from './drawing';
 import { inside, stretchedPolygon } from '../shapes/geometry';
 

@@ -1,6 +1,6 @@
 /** Where the name tags of marks go: by their mark, clear of each other and of what can be taken hold of. */
 
-import type { Point } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import type { Size } from '../state/view';
 import { clamp, type Box } from '../shapes/geometry';
 

@@ -2,7 +2,8 @@
 
 import { MOST } from '../answer/form';
 import type { Store, Tool } from '../state/store';
-import { NO_FINDING, type Measurement, type Point, type Region } from '../state/types';
+import { NO_FINDING, type Measurement, type Region } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import type { Frame } from './frame';
 import type { Handle, MarkShape } from './handles';
@@ -41,13 +42,6 @@ export function markOf(store: Store, id: string | null): Mark | null {
   if (region) return region;
   const line: Measurement | undefined = store.reading.measurements.find((one) => one.id === id);
   return line ? { id, shape: 'line', points: line.points } : null;
-}
-
-/** Select a mark; the finding of a region becomes the active one, so that a key answers what is looked at. */
-export function select(store: Store, id: string | null): void {
-  const label = store.reading.regions.find((region) => region.id === id)?.label;
-  const known = store.task.findings.some((finding) => finding.label === label);
-  store.set({ selected: id, ...(label && known ? { activeLabel: label } : {}) });
 }
 
 /** Return the smallest mark under a point of the screen, the topmost among equals. */

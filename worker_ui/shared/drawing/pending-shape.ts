@@ -1,7 +1,7 @@
 /** What is half drawn or half pulled, and what the next point makes of it. */
 
 import type { Tool } from '../state/store';
-import type { Point } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import { imageOnScreen, type Frame } from './frame';
 import type { Handle, MarkShape } from './handles';

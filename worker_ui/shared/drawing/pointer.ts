@@ -1,11 +1,12 @@
 /** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the film beneath. */
 
-import { mayChange } from '../state/finding-actions';
+import { mayChange } from '../state/marks';
 import type { Store } from '../state/store';
-import type { Point } from '../state/types';
+import type { Point } from '../shapes/geometry';
 import { frameOf, type Frame } from './frame';
 import { cursorFor, handleAt, handlesOf, type PlacedHandle } from './handles';
-import { isDrawTool, markAt, markOf, removeVertex, select } from './marks';
+import { isDrawTool, markAt, markOf, removeVertex } from './marks';
+import { select } from '../state/marks';
 import { drawingOf, type Drawing } from './drawing';
 
 /** Radius of a handle's target in CSS pixels; with a drawing tool a new mark may begin close by. */

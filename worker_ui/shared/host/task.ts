@@ -1,22 +1,24 @@
 /** What the host put into the page, as a task. Whatever cannot be used is left out with a sentence; the page goes on. */
 
-import { cut, FormError, isObject, list, own, readRegion, shown } from '../answer/form';
+import { cut, isObject, own, shown } from '../json';
+import { FormError, list, readRegion } from '../answer/form';
 import { readAnswer } from '../answer/read';
 import { DEFINITIONS } from '../../radiograph/findings';
 import { agreedReading } from '../state/disagreements';
+import { fittedTo } from '../state/reading';
 import { draftKey } from '../drafts/key';
 import {
   NO_FINDING,
   type AssistanceMode,
   type EarlierReading,
   type Finding,
-  type ImageSource,
   type Reading,
   type Region,
   type SecondImage,
   type Suggestions,
   type Task,
 } from '../state/types';
+import type { ImageSource } from '../pixels/radiograph-image';
 
 const MOST = {
   labels: 200,
@@ -233,23 +235,6 @@ function readStart(
   const { reading, reason } = readAnswer(value, 'start');
   if (reading === null) tell(`The answer to start from was left out. ${reason}`);
   return reading && fittedTo(findings, reading);
-}
-
-/** Return a reading with answers to this task's findings only; a region of another asks for its finding. */
-export function fittedTo(findings: readonly Finding[], reading: Reading): Reading {
-  const asked = new Set(findings.map((finding) => finding.label));
-  if (
-    Object.keys(reading.labels).every((label) => asked.has(label)) &&
-    reading.regions.every(({ label }) => label === '' || asked.has(label))
-  )
-    return reading;
-  const labels: Record<string, Reading['labels'][string]> = Object.create(null);
-  for (const [label, state] of Object.entries(reading.labels)) if (asked.has(label)) labels[label] = state;
-  return {
-    ...reading,
-    labels,
-    regions: reading.regions.map((region) => (asked.has(region.label) ? region : { ...region, label: '' })),
-  };
 }
 
 function words(value: unknown, what: string, most: number, tell: Tell): string {

@@ -8,7 +8,8 @@
 import { everyFilm, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from '../state/viewport-commands';
 import { DRAWING_KEYS, drawingKey } from '../drawing/keyboard';
 import { focusFilm, focusOn, goToFinding, PLACES, stepFinding } from './focus';
-import { answerActive, noFinding, othersAbsent, removeSelected } from '../state/finding-actions';
+import { answerActive, noFinding, othersAbsent } from '../state/finding-actions';
+import { removeSelected } from '../state/marks';
 import { acceptActive } from '../state/accept-reader';
 import type { Store, Tool } from '../state/store';
 

@@ -8,7 +8,8 @@ import { REASONS, type EarlierReading } from '../state/types';
 import { TakeList } from './assistance';
 import { activate } from '../state/finding-actions';
 import { accept } from '../state/accept-reader';
-import { Sign, STATES, StateWord } from './label-state';
+import { Sign, StateWord } from './label-state';
+import { STATES } from '../state/label-states';
 
 export function Adjudication({ store }: { store: Store }) {
   if (!adjudicates(store.task)) return null;

@@ -11,7 +11,8 @@ import { LABEL_STATES, NO_FINDING } from '../state/types';
 import { FindingRow } from './finding-row';
 import { checkedColumn, focusFinding, focusOn, leaveSearch, radioId, PLACES } from '../input/focus';
 import { activate, choose, hasNoFinding, noFinding, othersAbsent, step, visibleFindings } from '../state/finding-actions';
-import { Sign, STATES } from './label-state';
+import { Sign } from './label-state';
+import { STATES } from '../state/label-states';
 
 export function Findings({ store }: { store: Store }) {
   const [hovered, setHovered] = useState<string | null>(null);

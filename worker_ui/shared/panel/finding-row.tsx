@@ -6,7 +6,7 @@ import { LABEL_STATES, NO_FINDING, type Finding, type LabelState } from '../stat
 import { focusFinding, radioId } from '../input/focus';
 import { answer, choose } from '../state/finding-actions';
 import { differs, probability } from '../state/suggestions';
-import { STATES } from './label-state';
+import { STATES } from '../state/label-states';
 
 interface Props {
   readonly store: Store;

@@ -1,21 +1,7 @@
-/** The four answers a finding can have: their names, letters and signs, the same wherever they are shown. */
+/** How the answer to a finding is drawn: a sign, or a sign with its name. */
 
+import { STATES } from '../state/label-states';
 import type { LabelState } from '../state/types';
-
-export interface StateWords {
-  readonly name: string;
-  /** What the narrow button says; the key as well, but for "not assessed". */
-  readonly letter: string;
-  readonly key: string;
-  readonly meaning: string;
-}
-
-export const STATES: Readonly<Record<LabelState, StateWords>> = {
-  positive: { name: 'Present', letter: 'P', key: 'P', meaning: 'it is there' },
-  uncertain: { name: 'Uncertain', letter: 'U', key: 'U', meaning: 'it may be there; the image does not decide' },
-  negative: { name: 'Absent', letter: 'A', key: 'A', meaning: 'looked for and not there' },
-  unknown: { name: 'Not assessed', letter: '–', key: 'X', meaning: 'cannot or need not be judged on this image' },
-};
 
 /** Signs that differ in shape, so that no colour is needed to tell them apart. */
 const SIGNS: Readonly<Record<LabelState, string>> = {

@@ -2,7 +2,9 @@
 
 import { unitOf } from '../shapes/measure';
 import { bounds } from '../shapes/geometry';
-import type { Film, Point, Region } from '../state/types';
+import type { Film } from '../pixels/radiograph-image';
+import type { Point } from '../shapes/geometry';
+import type { Region } from '../state/types';
 
 export interface Box {
   readonly x: number;

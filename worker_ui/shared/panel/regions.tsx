@@ -4,13 +4,15 @@ import { useEffect, useRef } from 'preact/hooks';
 
 import { MOST } from '../answer/form';
 import { centerOn } from '../state/viewport-commands';
-import { select } from '../drawing/marks';
+import { select } from '../state/marks';
 import { measuredText } from '../shapes/measure';
 import type { Store } from '../state/store';
-import type { Film, Region, Shape } from '../state/types';
+import type { Film } from '../pixels/radiograph-image';
+import type { Region } from '../state/types';
+import type { Shape } from '../shapes/geometry';
 import { PLACES } from '../input/focus';
 import { Icon } from './icon';
-import { removeSelected, toggleHidden } from '../state/finding-actions';
+import { removeSelected, toggleHidden } from '../state/marks';
 import { boxOf, edited, sizeText, type Box } from './region-size';
 import { notEnter, NumberField } from './number-field';
 

@@ -1,6 +1,6 @@
 /** The decoder worker as the page sees it: asked for a frame, it answers, fails or is given up. */
 
-import type { FilmError } from '../state/types';
+import type { FilmError } from './radiograph-image';
 import { codeStream, isEnded, type CodeStream } from './codestream';
 import DecoderWorker from './decoder.worker?worker&inline';
 import type { Reply, Request } from './decoder.worker';

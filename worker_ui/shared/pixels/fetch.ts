@@ -1,6 +1,6 @@
 /** Fetching an image whole, and never waiting for ever. */
 
-import { FilmError } from '../state/types';
+import { FilmError } from './radiograph-image';
 import { errors } from './messages';
 
 /** 2^27 pixels of 16 bits with a generous header: no radiograph that can be shown is larger. */

@@ -10,7 +10,7 @@
  * References: PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2 (padding), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
  */
 
-import type { Values, Window } from '../state/types';
+import type { Values, VoiWindow } from './radiograph-image';
 import type { Header, HeaderWindow } from './header';
 import type { Lut } from './lut';
 import { patternsOf, type Stored } from './stored';
@@ -27,7 +27,7 @@ export interface Grey {
   readonly distribution: Distribution;
   readonly lowest: number;
   readonly highest: number;
-  readonly initial: Window;
+  readonly initial: VoiWindow;
   /** Where `initial` comes from. */
   readonly initialFrom: 'window' | 'table' | 'sigmoid' | 'bits' | 'percentiles';
 }
@@ -187,7 +187,7 @@ function initialOf(
 }
 
 /** Return a header's window in the exact form of films. */
-export function exact({ center, width }: Window, voiFunction: string, distribution: Distribution): Window {
+export function exact({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
   // LINEAR with a width below 1, which is forbidden, is read as LINEAR_EXACT.
   if (voiFunction === 'LINEAR_EXACT' || width < 1) return { center, width };
   if (width > 1) return { center: center - 0.5, width: width - 1 };
@@ -198,11 +198,11 @@ export function exact({ center, width }: Window, voiFunction: string, distributi
 }
 
 /** Return the window whose black and white are these values. */
-export function between(low: number, high: number): Window {
+export function between(low: number, high: number): VoiWindow {
   return { center: (low + high) / 2, width: high - low };
 }
 
 /** Where the two are one, everything is black: an image without contrast has none made up. */
-function shownBetween(low: number, high: number, { values }: Distribution): Window {
+function shownBetween(low: number, high: number, { values }: Distribution): VoiWindow {
   return high > low ? between(low, high) : { center: (values.at(-1) ?? 0) + 0.5, width: 1 };
 }

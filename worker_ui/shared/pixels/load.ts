@@ -1,6 +1,6 @@
 /** From an image's address to a film. */
 
-import { FilmError, type Film, type ImageSource } from '../state/types';
+import { FilmError, type Film, type ImageSource } from './radiograph-image';
 import { decodedValues, isDecodable } from './decode';
 import { fetchBytes, type FetchOptions } from './fetch';
 import { between, greyOf, type Recipe } from './grayscale';

@@ -1,6 +1,6 @@
 /** What is said to a reader when a film cannot be shown: what happened, and what to do now. */
 
-import { FilmError } from '../state/types';
+import { FilmError } from './radiograph-image';
 
 type Code = FilmError['code'];
 

@@ -1,6 +1,6 @@
 /** The windows a reader can choose: those of the header, those of the histogram. Never fixed ones: a radiograph has no unit. */
 
-import type { Preset, Window } from '../state/types';
+import type { Preset, VoiWindow } from './radiograph-image';
 import { between, exact, percentile, type Grey } from './grayscale';
 import type { Header } from './header';
 
@@ -39,7 +39,7 @@ function initialName(grey: Grey, header: Pick<Header, 'windows' | 'voiLut'>): st
 }
 
 /** On an inverted film the highest values are the dark ones. */
-function part(low: number, high: number, black: number, white: number, inverted: boolean): Window {
+function part(low: number, high: number, black: number, white: number, inverted: boolean): VoiWindow {
   const at = (fraction: number) => (inverted ? high - fraction * (high - low) : low + fraction * (high - low));
   return inverted ? between(at(white), at(black)) : between(at(black), at(white));
 }

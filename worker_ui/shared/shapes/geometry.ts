@@ -1,6 +1,7 @@
 /** Geometry of marks: pure, in whatever plane the points are given, image or screen. Nothing here rounds. */
 
-import type { Point, Shape } from '../state/types';
+export type Shape = 'rectangle' | 'ellipse' | 'polygon' | 'point';
+export type Point = readonly [x: number, y: number];
 
 /** Size of the image, in its pixels. */
 export interface Extent {

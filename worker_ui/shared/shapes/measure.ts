@@ -1,6 +1,8 @@
 /** What a length or an angle amounts to, in the body where the header knows the size of a pixel. */
 
-import type { Film, Measurement, Point } from '../state/types';
+import type { Film } from '../pixels/radiograph-image';
+import type { Measurement } from '../state/types';
+import type { Point } from './geometry';
 
 export interface Measured {
   readonly value: number;

@@ -5,7 +5,7 @@ import { stateOf } from './reading';
 import { due } from './completeness';
 import type { Store } from './store';
 import type { EarlierReading } from './types';
-import { mayChange } from './finding-actions';
+import { mayChange } from './marks';
 import { isTaken, takeRegion } from './suggestions';
 
 /**

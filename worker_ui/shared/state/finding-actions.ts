@@ -3,7 +3,8 @@
 import { adjudicates, disagreements } from './disagreements';
 import type { Store } from './store';
 import { NO_FINDING, type Finding, type LabelState, type Task } from './types';
-import { STATES } from '../panel/label-state';
+import { STATES } from './label-states';
+import { mayChange } from './marks';
 
 /** Return the task's findings, those disputed first; with a search those that match by name, then those by definition. */
 export function visibleFindings(store: Store): readonly Finding[] {
@@ -56,14 +57,6 @@ export function step(store: Store, by: number): string | null {
   return label;
 }
 
-/** Whether answers can be changed now; says why not. */
-export function mayChange(store: Store): boolean {
-  if (store.closed) return false;
-  if (store.reading.unusable === '') return true;
-  store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });
-  return false;
-}
-
 /** Set a finding's state; the state it has already is taken back. */
 export function answer(store: Store, label: string, state: LabelState): void {
   if (!mayChange(store)) return;
@@ -96,22 +89,4 @@ export function noFinding(store: Store): void {
 
 export function othersAbsent(store: Store): void {
   if (mayChange(store)) store.dispatch({ kind: 'others-absent' });
-}
-
-/** Remove what is selected on the film; undo brings it back. */
-export function removeSelected(store: Store): boolean {
-  const id = store.ui.selected;
-  if (id === null || store.closed) return false;
-  const { regions, measurements } = store.reading;
-  if (regions.some((region) => region.id === id)) store.dispatch({ kind: 'remove-region', id });
-  else if (measurements.some((one) => one.id === id)) store.dispatch({ kind: 'remove-measurement', id });
-  else return false;
-  store.set({ selected: null, notice: 'Removed. Ctrl+Z brings it back.' });
-  return true;
-}
-
-export function toggleHidden(store: Store, id: string): void {
-  const hidden = new Set(store.ui.hiddenRegions);
-  if (!hidden.delete(id)) hidden.add(id);
-  store.set({ hiddenRegions: hidden });
 }

@@ -1,9 +1,15 @@
 /** The reader's answer as it grows: every change is an action, every action makes a new reading. */
 
 import {
-  NO_FINDING, SUPPORT_DEVICES,
-  type Finding, type LabelState, type Measurement, type Point, type Reading, type Region,
+  NO_FINDING,
+  SUPPORT_DEVICES,
+  type Finding,
+  type LabelState,
+  type Measurement,
+  type Reading,
+  type Region,
 } from './types';
+import type { Point } from '../shapes/geometry';
 
 export type Action =
   | { readonly kind: 'label'; readonly label: string; readonly state: LabelState | null }
@@ -128,4 +134,21 @@ function withRegion(reading: Reading, id: string, change: (region: Region) => Re
 function without(reading: Reading, what: 'regions' | 'measurements', id: string): Reading {
   const left = (reading[what] as readonly { readonly id: string }[]).filter((one) => one.id !== id);
   return left.length === reading[what].length ? reading : { ...reading, [what]: left };
+}
+
+/** Return a reading with answers to this task's findings only; a region of another asks for its finding. */
+export function fittedTo(findings: readonly Finding[], reading: Reading): Reading {
+  const asked = new Set(findings.map((finding) => finding.label));
+  if (
+    Object.keys(reading.labels).every((label) => asked.has(label)) &&
+    reading.regions.every(({ label }) => label === '' || asked.has(label))
+  )
+    return reading;
+  const labels: Record<string, Reading['labels'][string]> = Object.create(null);
+  for (const [label, state] of Object.entries(reading.labels)) if (asked.has(label)) labels[label] = state;
+  return {
+    ...reading,
+    labels,
+    regions: reading.regions.map((region) => (asked.has(region.label) ? region : { ...region, label: '' })),
+  };
 }

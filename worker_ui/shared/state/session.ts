@@ -1,6 +1,6 @@
 /** How long the work took and how much of it there was: counted while the page is open, kept with the draft. */
 
-import { isObject, own } from '../answer/form';
+import { isObject, own } from '../json';
 import type { Store } from './store';
 
 /** What is kept of a session with a draft; further sessions on the same draft add to it. */

@@ -3,7 +3,9 @@
 import { disagreements } from './disagreements';
 import { begin, record, redo, undo, type History } from './history';
 import { reduce, type Action } from './reading';
-import { EMPTY_READING, type Film, type FilmError, type Reading, type Task, type View, type Window } from './types';
+import { EMPTY_READING, type Reading, type Task } from './types';
+import type { Film, FilmError, VoiWindow } from '../pixels/radiograph-image';
+import type { View } from './view';
 import type { Size } from './view';
 
 export type Tool =
@@ -15,7 +17,7 @@ export interface FilmState {
   readonly error: FilmError | null;
   /** 0 to 1, or null when the length is not known. */
   readonly progress: number | null;
-  readonly window: Window;
+  readonly window: VoiWindow;
   readonly inverted: boolean;
   readonly view: View;
   /** Of the viewport, in CSS pixels. */

@@ -1,15 +1,15 @@
 /**
- * The words of the worker page: what a task brings, what a reader says of it, and what a film is.
+ * What a task contains and what a reader says about its image.
  *
  * Points are [x, y] in image pixels with a corner origin: (0, 0) is the outer corner of the first pixel, x runs along the
- * columns, y along the rows. Everything here is immutable; a change makes a new object.
+ * columns, y along the rows. Everything here is immutable; a change creates a new object.
  */
+
+import type { ImageSource } from '../pixels/radiograph-image';
+import type { Point, Shape } from '../shapes/geometry';
 
 export type LabelState = 'positive' | 'uncertain' | 'negative' | 'unknown';
 export const LABEL_STATES: readonly LabelState[] = ['positive', 'uncertain', 'negative', 'unknown'];
-
-export type Shape = 'rectangle' | 'ellipse' | 'polygon' | 'point';
-export type Point = readonly [x: number, y: number];
 
 /** A marked place, bound to one label. Rectangle and ellipse have two opposite corners of their bounding box. */
 export interface Region {
@@ -70,12 +70,6 @@ export interface EarlierReading {
   readonly reading: Reading;
 }
 
-export interface ImageSource {
-  readonly url: string;
-  /** Address of a picture the host rendered, for pixels this page cannot decode; may be empty. */
-  readonly renderedUrl: string;
-}
-
 export interface SecondImage extends ImageSource {
   readonly role: 'lateral' | 'prior' | 'other';
   readonly caption: string;
@@ -121,67 +115,3 @@ export const REASONS: readonly Reason[] = [
   { code: 'identity-visible', text: 'Patient data visible on it' },
   { code: 'other', text: 'Another reason, see comment' },
 ];
-
-// ---- Films --------------------------------------------------------------------------------------------------------------
-
-export interface Window {
-  readonly center: number;
-  readonly width: number;
-}
-
-export interface Preset {
-  readonly name: string;
-  readonly window: Window;
-}
-
-export type Values = Uint8Array | Int16Array | Uint16Array | Float32Array;
-
-/**
- * A decoded grey-scale image, ready to be windowed: displayed = clamp((value - center) / width + 0.5), then inverted if
- * `inverted`. Values are after the Modality LUT or rescale, and after the VOI LUT where there is one; windows are in the same
- * values and in the exact form above whatever function the header names (a SIGMOID is applied to the values beforehand).
- */
-export interface Film {
-  readonly rows: number;
-  readonly columns: number;
-  readonly values: Values;
-  readonly lowest: number;
-  readonly highest: number;
-  /** Millimetres between rows and between columns, or null where the header does not say. */
-  readonly spacing_mm: { readonly row: number; readonly column: number } | null;
-  /** "detector" for Imager Pixel Spacing: lengths are those on the detector, larger than in the patient. */
-  readonly spacingAt: 'patient' | 'detector' | null;
-  /** Width over height of one pixel as it is to be shown; 1 where nothing says otherwise. */
-  readonly pixelAspect: number;
-  readonly inverted: boolean;
-  readonly initial: Window;
-  readonly presets: readonly Preset[];
-  readonly sopInstanceUid: string;
-  /** For the corner of the film, from the header: modality, view position, laterality. Never a name or a date of birth. */
-  readonly caption: string;
-  /** Set when a rendered picture stands in for the pixels; says so to the reader. Its size may be that of the picture. */
-  readonly standIn: string;
-}
-
-/** Whatever kept a film from the screen, in a reader's words. */
-export class FilmError extends Error {
-  constructor(
-    readonly code: 'missing' | 'refused' | 'unreachable' | 'slow' | 'truncated' | 'not-dicom' | 'unsupported' | 'worker' | 'webgl',
-    message: string,
-  ) {
-    super(message);
-    this.name = 'FilmError';
-  }
-}
-
-/** How a film lies in its viewport. */
-export interface View {
-  /** Image point in the middle of the viewport. */
-  readonly center: Point;
-  /** CSS pixels for each image row, i.e. along y. */
-  readonly zoom: number;
-  /** Clockwise, degrees; a multiple of 90. */
-  readonly rotation_deg: 0 | 90 | 180 | 270;
-  /** Mirrored left to right on the screen, after the rotation. */
-  readonly mirrored: boolean;
-}

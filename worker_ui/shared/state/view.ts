@@ -1,6 +1,19 @@
 /** From image pixels to the screen and back: one affine map, exact, the same for the picture and for what is drawn on it. */
 
-import type { Film, Point, View } from './types';
+import type { Film } from '../pixels/radiograph-image';
+import type { Point } from '../shapes/geometry';
+
+/** How a film lies in its viewport. */
+export interface View {
+  /** Image point in the middle of the viewport. */
+  readonly center: Point;
+  /** CSS pixels for each image row, i.e. along y. */
+  readonly zoom: number;
+  /** Clockwise, degrees; a multiple of 90. */
+  readonly rotation_deg: 0 | 90 | 180 | 270;
+  /** Mirrored left to right on the screen, after the rotation. */
+  readonly mirrored: boolean;
+}
 
 /** x' = a x + c y + e, y' = b x + d y + f, as in CSS and SVG. */
 export interface Affine {

@@ -2,7 +2,10 @@
 
 import { bounds } from '../shapes/geometry';
 import type { FilmState, Store } from './store';
-import type { Film, Point, Region, View, Window } from './types';
+import type { Film, VoiWindow } from '../pixels/radiograph-image';
+import type { Point } from '../shapes/geometry';
+import type { Region } from './types';
+import type { View } from './view';
 import { fitted, flipped, panned, turned, zoomedAt, ZOOM_LIMITS } from './view';
 
 export function fit(store: Store, index = 0): void {
@@ -59,7 +62,7 @@ export function windowBy(store: Store, wider: number, higher: number, index = 0)
   });
 }
 
-export function applyWindow(store: Store, window: Window, index = 0): void {
+export function applyWindow(store: Store, window: VoiWindow, index = 0): void {
   change(store, index, () => ({ window }));
 }
 

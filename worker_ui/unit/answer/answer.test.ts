@@ -5,7 +5,8 @@ import { readAnswer } from '../../shared/answer/read';
 import { faultOf } from '../../shared/answer/validate';
 import { writeAnswer } from '../../shared/answer/write';
 import { measured } from '../../shared/shapes/measure';
-import { LABEL_STATES, REASONS, type Measurement, type Point, type Reading, type Region, type Shape } from '../../shared/state/types';
+import { LABEL_STATES, REASONS, type Measurement, type Reading, type Region } from '../../shared/state/types';
+import type { Point, Shape } from '../../shared/shapes/geometry';
 import { box, FILM, labels, NORMAL, opened, reading, task } from '../samples';
 
 type Json = Record<string, any>;

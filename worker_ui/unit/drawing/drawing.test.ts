@@ -4,10 +4,13 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { frameOf, type Frame } from '../../shared/drawing/frame';
 import { drawingKey, selectNext } from '../../shared/drawing/keyboard';
 import { drawingOf } from '../../shared/drawing/drawing';
-import { select } from '../../shared/drawing/marks';
+import { select } from '../../shared/state/marks';
 import { answer, choose } from '../../shared/state/finding-actions';
 import { Store, type Tool } from '../../shared/state/store';
-import type { Film, Point, Task, View } from '../../shared/state/types';
+import type { Film } from '../../shared/pixels/radiograph-image';
+import type { Point } from '../../shared/shapes/geometry';
+import type { Task } from '../../shared/state/types';
+import type { View } from '../../shared/state/view';
 import { apply } from '../../shared/state/view';
 
 const FILM: Film = {

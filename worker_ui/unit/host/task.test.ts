@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 
 import { DEFINITIONS } from '../../radiograph/findings';
 import { digest } from '../../shared/drafts/key';
-import { fittedTo, readTask } from '../../shared/host/task';
+import { fittedTo } from '../../shared/state/reading';
+import { readTask } from '../../shared/host/task';
 import { box, finding, labels, reading } from '../samples';
 
 function page(input: unknown, data: Record<string, string> = {}): HTMLElement {

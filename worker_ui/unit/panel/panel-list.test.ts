@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { edited } from '../../shared/panel/region-size';
 import { complaints } from '../../shared/state/completeness';
-import type { Film } from '../../shared/state/types';
+import type { Film } from '../../shared/pixels/radiograph-image';
 import { box, change, click, labels, LABELS, show, task, type, type Shown } from './panel-setup';
 
 let page: Shown;

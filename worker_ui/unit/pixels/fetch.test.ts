@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { fetchBytes } from '../../shared/pixels/fetch';
-import { FilmError } from '../../shared/state/types';
+import { FilmError } from '../../shared/pixels/radiograph-image';
 
 const bytes = (length: number) => new Uint8Array(length).fill(7);
 

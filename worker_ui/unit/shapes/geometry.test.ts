@@ -8,7 +8,8 @@ import {
   withoutVertex, withVertexAfter, type Side,
 } from '../../shared/shapes/geometry';
 import { overlap, placeTags } from '../../shared/drawing/mark-labels';
-import type { Point, View } from '../../shared/state/types';
+import type { Point } from '../../shared/shapes/geometry';
+import type { View } from '../../shared/state/view';
 import { apply, toScreen } from '../../shared/state/view';
 
 const EXTENT = { columns: 2000, rows: 1500 };

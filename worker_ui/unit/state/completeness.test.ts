@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { agreed, disagreements } from '../../shared/state/disagreements';
 import { complaints } from '../../shared/state/completeness';
 import type { LabelState, Reading, Task } from '../../shared/state/types';
-import { FilmError } from '../../shared/state/types';
+import { FilmError } from '../../shared/pixels/radiograph-image';
 import { box, finding, labels, NORMAL, reading, store, task } from '../samples';
 
 const said = (given: Task, one: Reading, film?: null) => {

@@ -9,10 +9,10 @@ import {
   REASONS,
   type Finding,
   type Measurement,
-  type Point,
   type Reading,
   type Region,
 } from '../../shared/state/types';
+import type { Point } from '../../shared/shapes/geometry';
 
 const LABELS = ['Edema', 'Pneumothorax', 'Support Devices', 'No Finding', '__proto__', 'constructor', 'toString'];
 const FINDINGS: Finding[] = LABELS.map((label) => ({ label, definition: '', region: 'optional' }));

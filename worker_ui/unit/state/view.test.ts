@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import type { Point, View } from '../../shared/state/types';
+import type { Point } from '../../shared/shapes/geometry';
+import type { View } from '../../shared/state/view';
 import { apply, fitted, flipped, inverse, panned, toScreen, turned, zoomedAt, ZOOM_LIMITS, type Size } from '../../shared/state/view';
 
 const number = (min: number, max: number) => fc.double({ min, max, noNaN: true });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { centerOn } from '../../shared/state/viewport-commands';
-import type { View } from '../../shared/state/types';
+import type { View } from '../../shared/state/view';
 import { apply, toScreen } from '../../shared/state/view';
 import { box, store } from '../samples';
 

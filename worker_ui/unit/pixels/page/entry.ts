@@ -1,7 +1,7 @@
 /** A page for tests: loads a film as the worker page does, and compares it with what it should look like. */
 
 import { loadFilm } from '../../../shared/pixels/load';
-import { FilmError, type Film } from '../../../shared/state/types';
+import { FilmError, type Film } from '../../../shared/pixels/radiograph-image';
 
 /** Return what the film shows in its own window, as the viewer does it. */
 function displayed({ values, initial, inverted }: Film): Float32Array {

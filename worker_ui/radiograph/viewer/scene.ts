@@ -1,0 +1,19 @@
+/** What a renderer is given to draw, and what every renderer can do. */
+
+import type { Film, VoiWindow } from '../../shared/pixels/radiograph-image';
+import type { Size, View } from '../../shared/state/view';
+
+export interface Scene {
+  readonly film: Film;
+  readonly view: View;
+  readonly window: VoiWindow;
+  readonly inverted: boolean;
+  readonly size: Size;
+}
+
+export interface Renderer {
+  readonly kind: 'webgl' | 'canvas';
+  /** Draw, or arrange for it before the next frame. */
+  draw(scene: Scene): void;
+  destroy(): void;
+}
