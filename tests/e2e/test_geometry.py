@@ -48,7 +48,7 @@ class Surveyor:
     def __init__(self, reader: Any, *, ratio: float, inverted: bool) -> None:
         self.reader, self.ratio = reader, ratio
         self.levels = (64.0, 191.0) if inverted else (191.0, 64.0)
-        reader.page.add_style_tag(content=".film .corner { display: none; }")
+        reader.page.add_style_tag(content=".viewport .corner { display: none; }")
 
     def edges(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the box in CSS pixels, where the grey is half of the way between its two sides."""

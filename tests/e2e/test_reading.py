@@ -262,11 +262,11 @@ def test_a_second_film_is_beside_the_first_and_moves_on_its_own(
     first, beside = reader.box(), other.bounding_box()
     assert beside["x"] >= first[0] + first[2]
     assert abs(beside["width"] - first[2]) < 3
-    before = reader.page.evaluate("() => window.radiographPage.store.ui.films.map((film) => film.view.zoom)")
+    before = reader.page.evaluate("() => window.radiographPage.store.ui.viewports.map((one) => one.view.zoom)")
     reader.page.mouse.move(beside["x"] + 100, beside["y"] + 100)
     reader.page.mouse.wheel(0, -300)
     reader.settle()
-    after = reader.page.evaluate("() => window.radiographPage.store.ui.films.map((film) => film.view.zoom)")
+    after = reader.page.evaluate("() => window.radiographPage.store.ui.viewports.map((one) => one.view.zoom)")
     assert after[0] == before[0]
     assert after[1] > 1.5 * before[1]
     shoot(reader.page, f"page-{role}")

@@ -1,11 +1,11 @@
-/** The page: films on the left, the reading on the right. */
+/** The page: images on the left, the reading on the right. */
 
 import { Overlay } from '../shared/drawing/overlay';
 import { Notice } from '../shared/panel/notice';
 import { Panel } from '../shared/panel/panel';
 import type { Store } from '../shared/state/store';
 import { Toolbar } from './viewer/toolbar';
-import { FilmViewport } from './viewer/viewport';
+import { ImageViewport } from './viewer/viewport';
 
 interface Props {
   readonly store: Store;
@@ -21,11 +21,11 @@ export function App({ store, onSubmit, onShown }: Props) {
     <div id="page">
       <section id="reading" aria-label="Image">
         <Toolbar store={store} />
-        <div id="films">
-          <FilmViewport store={store} index={0} name="Radiograph" source={image} onShown={onShown}>
+        <div id="viewports">
+          <ImageViewport store={store} index={0} name="Radiograph" source={image} onShown={onShown}>
             <Overlay store={store} />
-          </FilmViewport>
-          {second && <FilmViewport store={store} index={1} name={second.caption || SECOND[second.role]} source={second} />}
+          </ImageViewport>
+          {second && <ImageViewport store={store} index={1} name={second.caption || SECOND[second.role]} source={second} />}
         </div>
         <Notice store={store} />
       </section>

@@ -8,8 +8,8 @@ export const DEFINITIONS: ReadonlyMap<string, string> = new Map([
   ],
   [
     'Cardiomegaly',
-    'An enlarged heart: cardiothoracic ratio above 0.5 on an upright PA film in inspiration. AP, supine and expiratory ' +
-    'films magnify the heart; say uncertain when only that may explain the size.',
+    'An enlarged heart: cardiothoracic ratio above 0.5 on an upright PA radiograph in inspiration. AP, supine and expiratory ' +
+    'images magnify the heart; say uncertain when only that may explain the size.',
   ],
   [
     'Consolidation',
@@ -36,7 +36,7 @@ export const DEFINITIONS: ReadonlyMap<string, string> = new Map([
   [
     'Pleural Effusion',
     'Fluid in the pleural space: a blunted costophrenic angle, a meniscus, fluid in a fissure, or a veil over the lung on a ' +
-    'supine film.',
+    'supine radiograph.',
   ],
   [
     'Pneumonia',
@@ -45,7 +45,7 @@ export const DEFINITIONS: ReadonlyMap<string, string> = new Map([
   ],
   [
     'Pneumothorax',
-    'Air in the pleural space: a visceral pleural line without lung markings beyond it, or on a supine film a deep ' +
+    'Air in the pleural space: a visceral pleural line without lung markings beyond it, or on a supine radiograph a deep ' +
     'costophrenic sulcus or an unusually sharp heart or diaphragm border.',
   ],
   ['Pleural Other', 'Another change of the pleura than fluid or air: thickening, plaques, calcification, a pleural mass.'],

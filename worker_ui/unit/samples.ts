@@ -1,11 +1,11 @@
-/** Films, tasks and readings for tests. */
+/** Images, tasks and readings for tests. */
 
 import { Session } from '../shared/state/session';
 import { Store } from '../shared/state/store';
 import { EMPTY_READING, type Finding, type LabelState, type Reading, type Region, type Task } from '../shared/state/types';
-import type { Film } from '../shared/pixels/radiograph-image';
+import type { RadiographImage } from '../shared/pixels/radiograph-image';
 
-export const FILM: Film = {
+export const IMAGE: RadiographImage = {
   rows: 80,
   columns: 60,
   values: new Uint8Array(4800),
@@ -66,15 +66,15 @@ export function box(id: string, label: string, part: Partial<Region> = {}): Regi
   };
 }
 
-/** A store whose film is on the screen. */
-export function store(given: Task = task(), film: Film | null = FILM): Store {
+/** A store whose image is on the screen. */
+export function store(given: Task = task(), image: RadiographImage | null = IMAGE): Store {
   const made = new Store(given);
-  if (film)
-    made.setFilm(0, { film, window: film.initial, view: { center: [30, 40], zoom: 2, rotation_deg: 0, mirrored: false } });
+  if (image)
+    made.setViewport(0, { image, window: image.initial, view: { center: [30, 40], zoom: 2, rotation_deg: 0, mirrored: false } });
   return made;
 }
 
-export function opened(given: Task = task(), film: Film | null = FILM): { store: Store; session: Session } {
-  const made = store(given, film);
+export function opened(given: Task = task(), image: RadiographImage | null = IMAGE): { store: Store; session: Session } {
+  const made = store(given, image);
   return { store: made, session: new Session(made) };
 }

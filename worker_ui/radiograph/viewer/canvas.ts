@@ -1,6 +1,6 @@
-/** Films drawn without WebGL, as on remote desktops: slower, the same picture. */
+/** Images drawn without WebGL, as on remote desktops: slower, the same picture. */
 
-import type { Film } from '../../shared/pixels/radiograph-image';
+import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import { toScreen } from '../../shared/state/view';
 import type { Renderer, Scene } from './scene';
 
@@ -9,8 +9,8 @@ export class CanvasRenderer implements Renderer {
   private readonly canvas = document.createElement('canvas');
   private readonly context: CanvasRenderingContext2D;
   private readonly picture = document.createElement('canvas');
-  private grey = '';
-  private film: Film | null = null;
+  private rendered = '';
+  private image: RadiographImage | null = null;
   private frame = 0;
 
   constructor(element: HTMLElement) {
@@ -31,19 +31,19 @@ export class CanvasRenderer implements Renderer {
   }
 
   private paint(scene: Scene): void {
-    const { film, size } = scene;
-    const grey = `${scene.window.center} ${scene.window.width} ${scene.inverted}`;
-    if (film !== this.film || grey !== this.grey) {
-      this.develop(scene);
-      this.film = film;
-      this.grey = grey;
+    const { image, size } = scene;
+    const settings = `${scene.window.center} ${scene.window.width} ${scene.inverted}`;
+    if (image !== this.image || settings !== this.rendered) {
+      this.render(scene);
+      this.image = image;
+      this.rendered = settings;
     }
     const ratio = devicePixelRatio;
     this.canvas.width = Math.round(size.width * ratio);
     this.canvas.height = Math.round(size.height * ratio);
     // A canvas has whole pixels and is stretched over a viewport that may not: the marks above it are not.
     const across = this.canvas.width / size.width, down = this.canvas.height / size.height;
-    const map = toScreen(scene.view, size, film.pixelAspect);
+    const map = toScreen(scene.view, size, image.pixelAspect);
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
     this.context.setTransform(map.a * across, map.b * down, map.c * across, map.d * down, map.e * across, map.f * down);
     this.context.imageSmoothingQuality = 'high';
@@ -51,18 +51,18 @@ export class CanvasRenderer implements Renderer {
     this.context.setTransform(1, 0, 0, 1, 0, 0);
   }
 
-  private develop({ film, window, inverted }: Scene): void {
-    this.picture.width = film.columns;
-    this.picture.height = film.rows;
+  private render({ image, window, inverted }: Scene): void {
+    this.picture.width = image.columns;
+    this.picture.height = image.rows;
     const context = this.picture.getContext('2d', { alpha: false });
     if (!context) return;
-    const image = context.createImageData(film.columns, film.rows);
-    const words = new Uint32Array(image.data.buffer);
+    const pixels = context.createImageData(image.columns, image.rows);
+    const rgba = new Uint32Array(pixels.data.buffer);
     const slope = 255 / window.width, offset = 127.5 - window.center * slope;
-    for (let at = 0; at < words.length; at += 1) {
-      const level = Math.min(255, Math.max(0, (film.values[at] as number) * slope + offset + 0.5)) | 0;
-      words[at] = 0xff000000 | ((inverted ? 255 - level : level) * 0x010101);
+    for (let at = 0; at < rgba.length; at += 1) {
+      const level = Math.min(255, Math.max(0, (image.values[at] as number) * slope + offset + 0.5)) | 0;
+      rgba[at] = 0xff000000 | ((inverted ? 255 - level : level) * 0x010101);
     }
-    context.putImageData(image, 0, 0);
+    context.putImageData(pixels, 0, 0);
   }
 }

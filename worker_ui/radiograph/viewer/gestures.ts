@@ -1,4 +1,4 @@
-/** Pointer and wheel on a film: contrast, moving, zooming. Drawing has its own layer above and lets these through. */
+/** Pointer and wheel on an image: contrast, moving, zooming. Drawing has its own layer above and lets these through. */
 
 import { isDrawTool } from '../../shared/drawing/marks';
 import { panBy, windowBy, zoomBy } from '../../shared/state/viewport-commands';
@@ -19,7 +19,7 @@ export function listenToGestures(element: HTMLElement, store: Store, index: numb
     if (event.pointerType === 'touch') touches.set(event.pointerId, [event.clientX, event.clientY]);
     gesture = gestureOf(event, store.ui.tool);
     const draws = gesture === null && event.button === 0 && isDrawTool(store.ui.tool);
-    if (index > 0 && draws) store.set({ notice: 'Regions and measurements go on the first film.' });
+    if (index > 0 && draws) store.set({ notice: 'Regions and measurements go on the first image.' });
     if (gesture === null) return;
     last = [event.clientX, event.clientY];
     element.setPointerCapture(event.pointerId);

@@ -1,6 +1,6 @@
-/** Whatever puts a film on the screen. */
+/** Whatever puts an image on the screen. */
 
-import { FilmError } from '../../shared/pixels/radiograph-image';
+import { ImageError } from '../../shared/pixels/radiograph-image';
 import { CanvasRenderer } from './canvas';
 import { CornerstoneRenderer } from './cornerstone';
 import type { Renderer, Scene } from './scene';
@@ -16,11 +16,11 @@ function hasWebGl(): boolean {
 }
 
 /** WebGL where it works, and the slower canvas, which shows the same picture, where it does not or stops to. */
-export class FilmRenderer implements Renderer {
+export class ImageRenderer implements Renderer {
   private inner: Renderer;
   private last: Scene | null = null;
 
-  /** Throws a FilmError where there is neither. */
+  /** Throws an ImageError where there is neither. */
   constructor(private readonly element: HTMLElement) {
     this.inner = this.best();
   }
@@ -43,7 +43,7 @@ export class FilmRenderer implements Renderer {
     try {
       return new CornerstoneRenderer(this.element, () => this.fallBack());
     } catch {
-      return this.plain(); // a driver may offer WebGL and then refuse it; the film matters more than how it is drawn
+      return this.plain(); // a driver may offer WebGL and then refuse it; the image matters more than how it is drawn
     }
   }
 
@@ -52,7 +52,7 @@ export class FilmRenderer implements Renderer {
     try {
       return new CanvasRenderer(this.element);
     } catch {
-      throw new FilmError('webgl', 'This browser can draw no pictures here. Use another browser, or report the image as not displayed.');
+      throw new ImageError('webgl', 'This browser can draw no pictures here. Use another browser, or report the image as not displayed.');
     }
   }
 

@@ -1,10 +1,10 @@
 /** What a renderer is given to draw, and what every renderer can do. */
 
-import type { Film, VoiWindow } from '../../shared/pixels/radiograph-image';
+import type { RadiographImage, VoiWindow } from '../../shared/pixels/radiograph-image';
 import type { Size, View } from '../../shared/state/view';
 
 export interface Scene {
-  readonly film: Film;
+  readonly image: RadiographImage;
   readonly view: View;
   readonly window: VoiWindow;
   readonly inverted: boolean;

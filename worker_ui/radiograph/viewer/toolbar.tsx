@@ -1,8 +1,8 @@
-/** Tools and views of the films, as buttons; every one has a key too. */
+/** Tools and views of the images, as buttons; every one has a key too. */
 
-import { applyWindow, everyFilm, fit, flip, invert, oneToOne, resetView, rotate, zoomBy } from '../../shared/state/viewport-commands';
+import { applyWindow, everyViewport, fit, flip, invert, oneToOne, resetView, rotate, zoomBy } from '../../shared/state/viewport-commands';
 import { useStore } from '../../shared/state/use-store';
-import type { FilmState, Store, Tool } from '../../shared/state/store';
+import type { ViewportState, Store, Tool } from '../../shared/state/store';
 
 const TOOLS: readonly (readonly { tool: Tool; name: string; key: string; icon: string }[])[] = [
   [
@@ -24,9 +24,9 @@ const TOOLS: readonly (readonly { tool: Tool; name: string; key: string; icon: s
 
 export function Toolbar({ store }: { store: Store }) {
   useStore(store);
-  const at = store.ui.film;
-  const state = store.ui.films[at] as FilmState;
-  const off = state.film === null;
+  const at = store.ui.activeViewport;
+  const state = store.ui.viewports[at] as ViewportState;
+  const off = state.image === null;
   return (
     <div class="toolbar" role="toolbar" aria-label="Image tools">
       {TOOLS.map((group) => (
@@ -43,13 +43,13 @@ export function Toolbar({ store }: { store: Store }) {
       ))}
       <div class="group">
         <WindowPresets store={store} state={state} />
-        <Press name="Invert" keys="I" off={off} pressed={state.film !== null && state.inverted !== state.film.inverted} run={() => invert(store, at)}
+        <Press name="Invert" keys="I" off={off} pressed={state.image !== null && state.inverted !== state.image.inverted} run={() => invert(store, at)}
                icon="M10 3a7 7 0 1 0 0 14 7 7 0 1 0 0-14M10 3v14M10 6h3.500M10 10h6.500M10 14h3.500" />
       </div>
       <div class="group">
         <Press name="Zoom out" keys="-" off={off} run={() => zoomBy(store, 1 / 1.25, at)} icon="M4 10h12" />
         <Press name="Zoom in" keys="+" off={off} run={() => zoomBy(store, 1.25, at)} icon="M4 10h12M10 4v12" />
-        <Press name="Fit" keys="T" off={off} run={() => everyFilm(store, fit)} icon="M3 7V3h4M13 3h4v4M17 13v4h-4M7 17H3v-4M7 7h6v6H7z" />
+        <Press name="Fit" keys="T" off={off} run={() => everyViewport(store, fit)} icon="M3 7V3h4M13 3h4v4M17 13v4h-4M7 17H3v-4M7 7h6v6H7z" />
         <Press name="1:1" keys="B" off={off} run={() => oneToOne(store, at)} text="1:1" />
       </div>
       <div class="group">
@@ -57,24 +57,24 @@ export function Toolbar({ store }: { store: Store }) {
         <Press name="Rotate right" keys="]" off={off} run={() => rotate(store, true, at)} icon="M15 8a6 6 0 1 0 1 5M15 3v5h-5" />
         <Press name="Flip horizontally" keys="H" off={off} run={() => flip(store, 'horizontal', at)} icon="M10 2v16M7 5L2 15h5zM13 5l5 10h-5z" />
         <Press name="Flip vertically" keys="V" off={off} run={() => flip(store, 'vertical', at)} icon="M2 10h16M5 7l10-5v5zM5 13l10 5v-5z" />
-        <Press name="Reset view" keys="Home" off={off} run={() => everyFilm(store, resetView)} text="Reset" />
+        <Press name="Reset view" keys="Home" off={off} run={() => everyViewport(store, resetView)} text="Reset" />
       </div>
     </div>
   );
 }
 
-function WindowPresets({ store, state }: { store: Store; state: FilmState }) {
-  const presets = state.film?.presets ?? [];
+function WindowPresets({ store, state }: { store: Store; state: ViewportState }) {
+  const presets = state.image?.presets ?? [];
   const now = presets.findIndex(({ window }) => window.center === state.window.center && window.width === state.window.width);
   return (
     <select
       aria-label="Window" title="Window: from the image's header and its own histogram" disabled={presets.length === 0} value={String(now)}
       onChange={(event) => {
         const chosen = presets[Number(event.currentTarget.value)];
-        if (chosen) applyWindow(store, chosen.window, store.ui.film);
+        if (chosen) applyWindow(store, chosen.window, store.ui.activeViewport);
       }}
     >
-      {now < 0 && <option value="-1">{state.film ? 'By hand' : 'Window'}</option>}
+      {now < 0 && <option value="-1">{state.image ? 'By hand' : 'Window'}</option>}
       {presets.map(({ name }, at) => <option key={name} value={String(at)}>{name}</option>)}
     </select>
   );

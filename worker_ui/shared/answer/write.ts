@@ -4,9 +4,9 @@ import { adjudicates, agreed, disagreements } from '../state/disagreements';
 import { measured } from '../shapes/measure';
 import { stateOf } from '../state/reading';
 import { pageVersion, type Session } from '../state/session';
-import type { FilmState, Store } from '../state/store';
+import type { ViewportState, Store } from '../state/store';
 import { takenId } from '../state/suggestions';
-import type { Film } from '../pixels/radiograph-image';
+import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Measurement, Reading, Region, Suggestions, Task } from '../state/types';
 import { ANSWER_SCHEMA } from './form';
 import { whole } from '../json';
@@ -16,8 +16,8 @@ type Json = Record<string, unknown>;
 /** Return the answer of what the store holds now. Numbers stay as they are: read back, it is the same reading. */
 export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, session: Session, now: Date = new Date()): Json {
   const { task, reading, ui } = store;
-  const [shown] = ui.films;
-  const film = shown?.film ?? null,
+  const [shown] = ui.viewports;
+  const image = shown?.image ?? null,
     page = pageVersion(document);
   return {
     schema: ANSWER_SCHEMA,
@@ -26,10 +26,10 @@ export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, sessi
     ...(reading.comment === '' ? {} : { comment: whole(reading.comment) }),
     ...(reading.unusable === '' ? {} : { unusable: reading.unusable }),
     ...(reading.unusable === '' && reading.measurements.length > 0
-      ? { measurements: reading.measurements.map((one) => ofMeasurement(one, film)) }
+      ? { measurements: reading.measurements.map((one) => ofMeasurement(one, image)) }
       : {}),
-    ...(film ? { image: ofFilm(film) } : {}),
-    ...(film && shown ? { viewport: ofViewport(shown) } : {}),
+    ...(image ? { image: ofImage(image) } : {}),
+    ...(image && shown ? { viewport: ofViewport(shown) } : {}),
     timings: session.timings(now),
     actions: session.actions(),
     ...(task.suggestions ? { assistance: ofAssistance(task.suggestions, reading, ui.first) } : {}),
@@ -49,24 +49,24 @@ function ofRegion({ label, shape, points, comment }: Region): Json {
   return { label, shape, points_px: points.map(([x, y]) => [x, y]), ...(comment === '' ? {} : { comment: whole(comment) }) };
 }
 
-function ofMeasurement(measurement: Measurement, film: Film | null): Json {
+function ofMeasurement(measurement: Measurement, image: RadiographImage | null): Json {
   return {
     kind: measurement.kind,
     points_px: measurement.points.map(([x, y]) => [x, y]),
-    ...(film ? measured(measurement, film) : {}),
+    ...(image ? measured(measurement, image) : {}),
   };
 }
 
-function ofFilm(film: Film): Json {
+function ofImage(image: RadiographImage): Json {
   return {
-    ...(film.sopInstanceUid === '' ? {} : { sop_instance_uid: film.sopInstanceUid.slice(0, 64) }),
-    rows: film.rows,
-    columns: film.columns,
-    stand_in: film.standIn !== '',
+    ...(image.sopInstanceUid === '' ? {} : { sop_instance_uid: image.sopInstanceUid.slice(0, 64) }),
+    rows: image.rows,
+    columns: image.columns,
+    stand_in: image.standIn !== '',
   };
 }
 
-function ofViewport({ window, inverted, view }: FilmState): Json {
+function ofViewport({ window, inverted, view }: ViewportState): Json {
   return {
     window_center: window.center,
     window_width: window.width,

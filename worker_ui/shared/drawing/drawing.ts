@@ -53,7 +53,7 @@ export class Drawing implements Unfinished {
   /** Image point the next click would put. */
   next(frame: Frame): Point {
     const at = this.pointer ? apply(frame.back, this.pointer) : (this.crosshair ?? [0, 0]);
-    return this.regular && this.draft ? regular(this.draft, at, frame) : inside(at, frame.film);
+    return this.regular && this.draft ? regular(this.draft, at, frame) : inside(at, frame.image);
   }
 
   // ---- Drawing ----------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ export class Drawing implements Unfinished {
     this.pointer = at;
     if (this.press && distance(this.press.at, at) >= CLICK) this.press = { ...this.press, moved: true };
     if (this.draft?.tool === 'freehand' && this.press?.moved) {
-      const points = path.map((one) => inside(apply(frame.back, one), frame.film));
+      const points = path.map((one) => inside(apply(frame.back, one), frame.image));
       this.draft = { ...this.draft, points: [...this.draft.points, ...points] };
     }
     this.pull(frame);
@@ -251,13 +251,13 @@ export class Drawing implements Unfinished {
     const edit = this.edit;
     this.edit = null;
     this.press = null;
-    if (edit) movePoints(this.store, edit.id, pulled(edit.start, edit.handle, edit.by, frame.film));
+    if (edit) movePoints(this.store, edit.id, pulled(edit.start, edit.handle, edit.by, frame.image));
     this.changed();
   }
 
   /** Points of a mark as they are to be shown: pulled, while it is. */
   pointsOf(id: string, points: readonly Point[], frame: Frame): readonly Point[] {
-    return this.edit?.id === id ? pulled(this.edit.start, this.edit.handle, this.edit.by, frame.film) : points;
+    return this.edit?.id === id ? pulled(this.edit.start, this.edit.handle, this.edit.by, frame.image) : points;
   }
 
   /** The store changed: what was in progress may have lost its ground. */
@@ -295,7 +295,7 @@ export class Drawing implements Unfinished {
 
 const drawings = new WeakMap<Store, Drawing>();
 
-/** Return what is being drawn on a store's main film. */
+/** Return what is being drawn on a store's main image. */
 export function drawingOf(store: Store): Drawing {
   let drawing = drawings.get(store);
   if (!drawing) drawings.set(store, (drawing = new Drawing(store)));

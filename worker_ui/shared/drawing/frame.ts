@@ -1,25 +1,25 @@
-/** How the main film lies on the screen at the moment: the one place where points cross between image and screen. */
+/** How the main image lies on the screen at the moment: the one place where points cross between image and screen. */
 
 import type { Store } from '../state/store';
-import type { Film } from '../pixels/radiograph-image';
+import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Point } from '../shapes/geometry';
 import { apply, inverse, toScreen, type Affine, type Size } from '../state/view';
 import { bounds, clamp, inside, type Box } from '../shapes/geometry';
 
 export interface Frame {
-  readonly film: Film;
+  readonly image: RadiographImage;
   readonly size: Size;
   /** From image pixels to CSS pixels of the viewport. */
   readonly map: Affine;
   readonly back: Affine;
 }
 
-/** Return the frame of the main film, or null while there is none to draw on. */
+/** Return the frame of the main image, or null while there is none to draw on. */
 export function frameOf(store: Store): Frame | null {
-  const state = store.ui.films[0];
-  if (!state?.film || state.size.width === 0 || state.size.height === 0) return null;
-  const map = toScreen(state.view, state.size, state.film.pixelAspect);
-  return { film: state.film, size: state.size, map, back: inverse(map) };
+  const state = store.ui.viewports[0];
+  if (!state?.image || state.size.width === 0 || state.size.height === 0) return null;
+  const map = toScreen(state.view, state.size, state.image.pixelAspect);
+  return { image: state.image, size: state.size, map, back: inverse(map) };
 }
 
 /** Return how far a step on the screen goes in the image. */
@@ -29,14 +29,14 @@ export function stepInImage(frame: Frame, [dx, dy]: Point): Point {
 }
 
 /** Where the image's edges are on the screen. */
-export function imageOnScreen({ film, map }: Frame): Box {
-  return bounds([apply(map, [0, 0]), apply(map, [film.columns, film.rows])]);
+export function imageOnScreen({ image, map }: Frame): Box {
+  return bounds([apply(map, [0, 0]), apply(map, [image.columns, image.rows])]);
 }
 
-/** Return the image point in the middle of what can be seen of the film. */
+/** Return the image point in the middle of what can be seen of the image. */
 export function visibleMiddle(frame: Frame): Point {
   const { left, top, right, bottom } = imageOnScreen(frame);
   const { width, height } = frame.size;
   const x = (clamp(left, 0, width) + clamp(right, 0, width)) / 2, y = (clamp(top, 0, height) + clamp(bottom, 0, height)) / 2;
-  return inside(apply(frame.back, [x, y]), frame.film);
+  return inside(apply(frame.back, [x, y]), frame.image);
 }

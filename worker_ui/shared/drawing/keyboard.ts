@@ -1,4 +1,4 @@
-/** Drawing and changing marks by keys alone, while the film has the focus. Arrows go by the screen, however the film lies. */
+/** Drawing and changing marks by keys alone, while the image has the focus. Arrows go by the screen, however the image lies. */
 
 import { panBy } from '../state/viewport-commands';
 import { mayChange } from '../state/marks';
@@ -40,7 +40,7 @@ const STEP = { plain: 4, shift: 40, alt: 1 } as const;
 /** Nudges that follow each other within this time are undone together. */
 const TOGETHER_MS = 1000;
 
-/** Handle a key on the film; false when it means nothing to drawing. */
+/** Handle a key on the image; false when it means nothing to drawing. */
 export function drawingKey(store: Store, event: Key): boolean {
   const frame = frameOf(store);
   if (!frame || store.ui.sending || store.ui.sent) return false;
@@ -91,11 +91,11 @@ function escape(store: Store, drawing: Drawing): boolean {
 function moveCrosshair(store: Store, drawing: Drawing, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const step = event.shiftKey ? STEP.shift : event.altKey ? STEP.alt : STEP.plain;
   const [x, y] = crosshairOf(drawing, frame), [byX, byY] = stepInImage(frame, [dx * step, dy * step]);
-  const at = inside([x + byX, y + byY], frame.film);
+  const at = inside([x + byX, y + byY], frame.image);
   const [left, top] = apply(frame.map, at), { width, height } = frame.size;
   drawing.crosshair = at;
   drawing.changed();
-  // The film follows the cross out of the picture.
+  // The image follows the cross out of the picture.
   const outX = left < 0 ? left - STEP.shift : left > width ? left - width + STEP.shift : 0;
   const outY = top < 0 ? top - STEP.shift : top > height ? top - height + STEP.shift : 0;
   if (outX !== 0 || outY !== 0) panBy(store, -outX, -outY);
@@ -139,7 +139,7 @@ function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean
   const now = performance.now();
   if (now - nudgedAt > TOGETHER_MS) row += 1;
   nudgedAt = now;
-  movePoints(store, mark.id, event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : pulled(mark.points, null, by, frame.film),
+  movePoints(store, mark.id, event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : pulled(mark.points, null, by, frame.image),
     `nudge-${mark.id}-${row}`);
   return true;
 }
@@ -147,9 +147,9 @@ function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean
 /** Pull what is at the lower right of the screen; the opposite corner stays. */
 function grown(shape: MarkShape, points: readonly Point[], by: Point, frame: Frame): readonly Point[] {
   const { x, y } = lowerRight(frame.map);
-  if (shape === 'polygon') return stretchedPolygon(points, x, y, by, frame.film);
-  if (shape === 'line') return pulled(points, { kind: 'vertex', index: points.length - 1 }, by, frame.film);
-  return shape === 'point' ? points : pulled(points, { kind: 'box', x, y }, by, frame.film);
+  if (shape === 'polygon') return stretchedPolygon(points, x, y, by, frame.image);
+  if (shape === 'line') return pulled(points, { kind: 'vertex', index: points.length - 1 }, by, frame.image);
+  return shape === 'point' ? points : pulled(points, { kind: 'box', x, y }, by, frame.image);
 }
 
 function takeHandle(store: Store, drawing: Drawing, frame: Frame, index: number): boolean {

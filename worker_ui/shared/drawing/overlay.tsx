@@ -1,4 +1,4 @@
-/** The drawing layer over the main film: what was marked, by whomever, and what is being marked. */
+/** The drawing layer over the main image: what was marked, by whomever, and what is being marked. */
 
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
@@ -27,7 +27,7 @@ export function Overlay({ store }: { readonly store: Store }) {
   const [, again] = useReducer((count: number) => count + 1, 0);
   useStore(store, watched);
   useLayoutEffect(() => drawing.subscribe(() => again(undefined)), [drawing]);
-  // Before the film is painted: the first press on it counts.
+  // Before the image is painted: the first press on it counts.
   useLayoutEffect(() => listenToPointer(layer.current as SVGSVGElement, store), [store]);
   const frame = frameOf(store);
   const { tool } = store.ui;
@@ -43,8 +43,8 @@ export function Overlay({ store }: { readonly store: Store }) {
 
 /** Contrast changes many times a second while a reader drags: nothing here depends on it. */
 function watched({ reading, ui }: Store): readonly unknown[] {
-  const film = ui.films[0];
-  return [reading, film?.film, film?.view, film?.size, ui.tool, ui.selected, ui.hiddenRegions, ui.regionsShown, ui.first];
+  const viewport = ui.viewports[0];
+  return [reading, viewport?.image, viewport?.view, viewport?.size, ui.tool, ui.selected, ui.hiddenRegions, ui.regionsShown, ui.first];
 }
 
 interface Drawn {
@@ -99,7 +99,7 @@ function ownMarks(store: Store, drawing: Drawing, frame: Frame): Drawn[] {
   const lines = store.reading.measurements.map((line): Drawn => {
     const points = drawing.pointsOf(line.id, line.points, frame);
     const kind = `${line.kind} measure${chosen(store, line.id)}`;
-    return { id: line.id, shape: 'line', points: onScreen(frame, points), kind, dash: undefined, text: measuredText({ ...line, points }, frame.film) };
+    return { id: line.id, shape: 'line', points: onScreen(frame, points), kind, dash: undefined, text: measuredText({ ...line, points }, frame.image) };
   });
   return [...regions, ...lines].filter(({ id }) => shown.has(id));
 }
@@ -176,7 +176,7 @@ function DraftFigure({ drawing, frame, points }: { drawing: Drawing; frame: Fram
   if (!drawing.draft || !isMeasure(drawing.draft)) return <Figure shape="polygon" points={shown} kind="region draft" open />;
   const kind = tool as Measurement['kind'];
   const complete = points.length === (kind === 'angle' ? 3 : 2) && distance(points.at(-1)!, points.at(-2)!) > 0;
-  const text = complete ? measuredText({ kind, points }, frame.film) : '';
+  const text = complete ? measuredText({ kind, points }, frame.image) : '';
   const tags = text === '' ? [] : placeTags([{ id: 'draft', text, box: bounds(shown) }], [], frame.size);
   return (
     <>

@@ -57,10 +57,10 @@ export function closes(draft: Draft, at: Point, frame: Frame): boolean {
 
 /** Return the nearest point that makes a square, a circle or a straight direction on the screen. */
 export function regular(draft: Draft, at: Point, frame: Frame): Point {
-  const clamped = inside(at, frame.film);
+  const clamped = inside(at, frame.image);
   const anchor = draft.points.at(-1);
   if (!anchor || isPolygon(draft)) return clamped;
   const from = apply(frame.map, anchor), to = apply(frame.map, clamped);
   const made = isMeasure(draft) ? snapped(from, to) : squareCorner(from, to, imageOnScreen(frame));
-  return inside(apply(frame.back, made), frame.film);
+  return inside(apply(frame.back, made), frame.image);
 }

@@ -1,4 +1,4 @@
-/** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the film beneath. */
+/** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the image beneath. */
 
 import { mayChange } from '../state/marks';
 import type { Store } from '../state/store';
@@ -76,7 +76,7 @@ function placeIn(svg: SVGSVGElement, event: MouseEvent): Point {
 }
 
 function pressDrawing(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGElement, event: PointerEvent): boolean {
-  if (event.altKey || !mayChange(store)) return false; // with Alt the film is moved
+  if (event.altKey || !mayChange(store)) return false; // with Alt the image is moved
   const at = placeIn(svg, event);
   drawing.regular = event.shiftKey;
   drawing.crosshair = null;

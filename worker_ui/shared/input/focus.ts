@@ -26,8 +26,8 @@ export function focusOn(id: string): boolean {
   return element !== null && document.activeElement === element;
 }
 
-/** Move the keyboard to the first film. */
-export function focusFilm(): void {
+/** Move the keyboard to the first image. */
+export function focusViewport(): void {
   document.querySelector<HTMLElement>('[role="application"]')?.focus({ preventScroll: true });
 }
 
@@ -78,6 +78,6 @@ export function focusPlace(store: Store, at: string): void {
     focusOn(regionId(store, at));
   } else if (store.reading.measurements.some(({ id }) => id === at)) {
     store.set({ selected: at });
-    focusFilm();
+    focusViewport();
   } else if (at === 'comment' || at === 'unusable') focusOn(PLACES[at]);
 }

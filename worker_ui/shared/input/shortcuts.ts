@@ -5,9 +5,9 @@
  * German one "/" is Shift+7 and "[" AltGr+8, on a Greek one no key prints "P".
  */
 
-import { everyFilm, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from '../state/viewport-commands';
+import { everyViewport, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from '../state/viewport-commands';
 import { DRAWING_KEYS, drawingKey } from '../drawing/keyboard';
-import { focusFilm, focusOn, goToFinding, PLACES, stepFinding } from './focus';
+import { focusViewport, focusOn, goToFinding, PLACES, stepFinding } from './focus';
 import { answerActive, noFinding, othersAbsent } from '../state/finding-actions';
 import { removeSelected } from '../state/marks';
 import { acceptActive } from '../state/accept-reader';
@@ -17,13 +17,13 @@ export interface Shortcut {
   /** As the help shows them; alternatives are set apart by " / ". */
   readonly keys: string;
   readonly text: string;
-  readonly group: 'Findings' | 'Answer' | 'Tools' | 'Film' | 'Film, when it has the focus' | 'Page';
+  readonly group: 'Findings' | 'Answer' | 'Tools' | 'Image' | 'Image, when it has the focus' | 'Page';
   /** Chords it listens to; none for those that other parts of the page listen to. */
   readonly chords: readonly string[];
   /** Whether a key held down acts again and again. */
   readonly repeats?: boolean;
-  /** Returns false for a chord it has no use for at the moment. `film` is the one that has the focus, or had it last. */
-  readonly run: (store: Store, chord: string, film: number) => void | boolean;
+  /** Returns false for a chord it has no use for at the moment. `viewport` is the index of the one that has the focus, or had it last. */
+  readonly run: (store: Store, chord: string, viewport: number) => void | boolean;
 }
 
 type Row = readonly [keys: string, text: string, run: Shortcut['run'], repeats?: 'repeats'];
@@ -76,23 +76,23 @@ export const SHORTCUTS: readonly Shortcut[] = [
     ['L', 'length', tool('length')],
     ['D', 'angle', tool('angle')],
   ]),
-  ...group('Film', [
-    ['I', 'invert', (store, _, film) => invert(store, film)],
-    ['T', 'fit', (store) => everyFilm(store, fit)],
-    ['B', '1:1', (store, _, film) => oneToOne(store, film)],
-    ['+ / -', 'zoom in, out', (store, chord, film) => zoomBy(store, chord === '+' ? 1.25 : 1 / 1.25, film), 'repeats'],
-    ['[ / ]', 'rotate left, right', (store, chord, film) => rotate(store, chord === ']', film)],
+  ...group('Image', [
+    ['I', 'invert', (store, _, viewport) => invert(store, viewport)],
+    ['T', 'fit', (store) => everyViewport(store, fit)],
+    ['B', '1:1', (store, _, viewport) => oneToOne(store, viewport)],
+    ['+ / -', 'zoom in, out', (store, chord, viewport) => zoomBy(store, chord === '+' ? 1.25 : 1 / 1.25, viewport), 'repeats'],
+    ['[ / ]', 'rotate left, right', (store, chord, viewport) => rotate(store, chord === ']', viewport)],
     [
       'H / V',
       'flip horizontally, vertically',
-      (store, chord, film) => flip(store, chord === 'H' ? 'horizontal' : 'vertical', film),
+      (store, chord, viewport) => flip(store, chord === 'H' ? 'horizontal' : 'vertical', viewport),
     ],
-    ['Home', 'reset view', (store) => everyFilm(store, resetView)],
+    ['Home', 'reset view', (store) => everyViewport(store, resetView)],
     ['Y', 'hide or show regions', (store) => store.set({ regionsShown: !store.ui.regionsShown })],
     ['Delete / Backspace', 'remove what is selected', removeSelected],
   ]),
-  ...shown('Film, when it has the focus', [
-    ['Arrows', 'Contrast tool: width and level; else move the film (Shift: far)'],
+  ...shown('Image, when it has the focus', [
+    ['Arrows', 'Contrast tool: width and level; else move the image (Shift: far)'],
     ...DRAWING_KEYS.map(({ keys, text }) => [keys.replaceAll(' + ', '+').replaceAll(', ', ' / '), text] as const),
   ]),
   ...group('Page', [
@@ -156,28 +156,28 @@ function remembered(): string | null {
 
 function handle(store: Store, event: KeyboardEvent): boolean {
   if (isTextField(event.target)) return event.key === 'Escape' && leave(event.target as HTMLElement);
-  const film = filmOf(event.target);
-  if (film === 0 && drawingKey(store, event)) return true;
-  if (film !== null && arrows(store, event, film)) return true;
+  const viewport = viewportOf(event.target);
+  if (viewport === 0 && drawingKey(store, event)) return true;
+  if (viewport !== null && arrows(store, event, viewport)) return true;
   for (const chord of chordsOf(event)) {
     const shortcut = BY_CHORD.get(chord);
     if (!shortcut || (!store.ui.shortcuts && chord.replace('Shift+', '').length === 1)) continue;
     if (event.repeat && !shortcut.repeats) return true;
-    if (shortcut.run(store, chord, film ?? store.ui.film) !== false) return true;
+    if (shortcut.run(store, chord, viewport ?? store.ui.activeViewport) !== false) return true;
   }
   return false;
 }
 
-/** With the contrast tool arrows are contrast, as a drag is; otherwise they move the film. */
-function arrows(store: Store, event: KeyboardEvent, film: number): boolean {
+/** With the contrast tool arrows are contrast, as a drag is; otherwise they move the image. */
+function arrows(store: Store, event: KeyboardEvent, viewport: number): boolean {
   if (event.ctrlKey || event.altKey || event.metaKey) return false;
   const way = (
     { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] } as Record<string, [number, number]>
   )[event.key];
   if (!way) return false;
   const far = event.shiftKey ? 10 : 1;
-  if (store.ui.tool === 'window') windowBy(store, 0.02 * far * way[0], 0.02 * far * way[1], film);
-  else panBy(store, -20 * far * way[0], -20 * far * way[1], film);
+  if (store.ui.tool === 'window') windowBy(store, 0.02 * far * way[0], 0.02 * far * way[1], viewport);
+  else panBy(store, -20 * far * way[0], -20 * far * way[1], viewport);
   return true;
 }
 
@@ -196,16 +196,16 @@ function isTextField(target: EventTarget | null): boolean {
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable;
 }
 
-/** Out of a field and back to the film, where the next key is most often meant. */
+/** Out of a field and back to the image, where the next key is most often meant. */
 function leave(element: HTMLElement): true {
   element.blur();
-  focusFilm();
+  focusViewport();
   return true;
 }
 
-function filmOf(target: EventTarget | null): number | null {
-  const film = target instanceof Element ? target.closest<HTMLElement>('[role="application"]') : null;
-  return film ? Number(film.dataset['index'] ?? 0) : null;
+function viewportOf(target: EventTarget | null): number | null {
+  const viewport = target instanceof Element ? target.closest<HTMLElement>('[role="application"]') : null;
+  return viewport ? Number(viewport.dataset['index'] ?? 0) : null;
 }
 
 function digitOf(event: KeyboardEvent): string | null {
@@ -227,11 +227,11 @@ function pick(store: Store, digit: string, from: number): boolean {
   return finding !== undefined;
 }
 
-/** A tool chosen by key is one to be used by key: the film takes the focus; to draw on, it is the first. */
+/** A tool chosen by key is one to be used by key: the image takes the focus; to draw on, it is the first. */
 function tool(name: Tool): Shortcut['run'] {
   return (store) => {
     store.set({ tool: name });
-    const index = name === 'window' || name === 'pan' ? store.ui.film : 0;
+    const index = name === 'window' || name === 'pan' ? store.ui.activeViewport : 0;
     document.querySelectorAll<HTMLElement>('[role="application"]')[index]?.focus({ preventScroll: true });
   };
 }

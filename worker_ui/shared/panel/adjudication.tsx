@@ -139,7 +139,7 @@ function words(count: number): string {
   return count === 1 ? '1 region' : `${count} regions`;
 }
 
-/** The line a reader's regions are drawn with on the film. */
+/** The line a reader's regions are drawn with on the image. */
 function Swatch({ index }: { index: number }) {
   return (
     <svg class={`swatch reader-${(index % 6) + 1}`} viewBox="0 0 26 10" aria-hidden="true">

@@ -55,7 +55,7 @@ export function TakeList({ store, from, regions }: TakeProps) {
         const chance = from === 'model' ? probability(store, region.label) : null;
         return (
           <li key={region.id}>
-            <button type="button" class="plain name" title="Show it on the film" onClick={() => centerOn(store, region)}>
+            <button type="button" class="plain name" title="Show it on the image" onClick={() => centerOn(store, region)}>
               {region.label || 'No finding given'}
               {chance !== null && <span class="quiet"> {percent(chance)} %</span>}
             </button>

@@ -169,7 +169,7 @@ function Definition({ store, label }: { store: Store; label: string | null }) {
   );
 }
 
-/** Says what a key did to the active finding while the keyboard is on the film. */
+/** Says what a key did to the active finding while the keyboard is on the image. */
 function Spoken({ store, silent }: { store: Store; silent: boolean }) {
   const label = store.ui.activeLabel;
   const state = label === null ? undefined : store.reading.labels[label];

@@ -8,7 +8,7 @@ import type { Store } from '../state/store';
 const MOUSE: readonly (readonly [what: string, does: string])[] = [
   ['Wheel', 'zoom where the pointer is'],
   ['Drag with the right button', 'contrast: sideways width, up and down level'],
-  ['Drag with the middle button, or with Alt', 'move the film'],
+  ['Drag with the middle button, or with Alt', 'move the image'],
   ['Drag, or click twice, with a drawing tool', 'a region of the active finding'],
   ['Click on a finding’s name', 'make it the active one'],
   ['Click on the answer it has', 'take the answer back'],

@@ -1,4 +1,4 @@
-/** Words that go away by themselves: at the foot of the film, where nothing is worked with; clicks go through them. */
+/** Words that go away by themselves: at the foot of the image, where nothing is worked with; clicks go through them. */
 
 import { useEffect } from 'preact/hooks';
 

@@ -42,6 +42,6 @@ export function Panel({ store, onSubmit }: Props) {
 
 /** All the panel shows; windows and views change with every move of a drag, and are none of it, nor are passing words. */
 function shown({ history, ui }: Store): readonly unknown[] {
-  const { films, notice, spoken, ...rest } = ui;
-  return [history, films[0]?.film, ...Object.values(rest)];
+  const { viewports, notice, spoken, ...rest } = ui;
+  return [history, viewports[0]?.image, ...Object.values(rest)];
 }

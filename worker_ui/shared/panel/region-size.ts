@@ -2,7 +2,7 @@
 
 import { unitOf } from '../shapes/measure';
 import { bounds } from '../shapes/geometry';
-import type { Film } from '../pixels/radiograph-image';
+import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Point } from '../shapes/geometry';
 import type { Region } from '../state/types';
 
@@ -18,10 +18,10 @@ export function boxOf(points: readonly Point[]): Box {
   return { x: left, y: top, width: right - left, height: bottom - top };
 }
 
-/** Return the two corners of a box with one of its numbers changed, kept inside the film; null when it would be empty. */
-export function edited(region: Region, field: keyof Box, value: number, film: Film | null): readonly Point[] | null {
+/** Return the two corners of a box with one of its numbers changed, kept inside the image; null when it would be empty. */
+export function edited(region: Region, field: keyof Box, value: number, image: RadiographImage | null): readonly Point[] | null {
   const box = boxOf(region.points);
-  const columns = film?.columns ?? Infinity, rows = film?.rows ?? Infinity;
+  const columns = image?.columns ?? Infinity, rows = image?.rows ?? Infinity;
   const most: Box = { x: columns - box.width, y: rows - box.height, width: columns - box.x, height: rows - box.y };
   const changed: Box = { ...box, [field]: Math.max(0, Math.min(value, most[field])) };
   const { x, y, width, height } = changed;
@@ -29,13 +29,13 @@ export function edited(region: Region, field: keyof Box, value: number, film: Fi
 }
 
 /** "412 × 318 px", and in mm where known. */
-export function sizeText(region: Region, film: Film | null): { readonly px: string; readonly mm: string } {
+export function sizeText(region: Region, image: RadiographImage | null): { readonly px: string; readonly mm: string } {
   const { width, height } = boxOf(region.points);
   if (region.shape === 'point') return { px: `at ${region.points[0]?.map((value) => round(value)).join(', ')}`, mm: '' };
-  const spacing = film?.spacing_mm ?? null;
+  const spacing = image?.spacing_mm ?? null;
   return {
     px: `${round(width)} × ${round(height)} px`,
-    mm: film && spacing ? `${round(width * spacing.column)} × ${round(height * spacing.row)} ${unitOf(film)}` : '',
+    mm: image && spacing ? `${round(width * spacing.column)} × ${round(height * spacing.row)} ${unitOf(image)}` : '',
   };
 }
 

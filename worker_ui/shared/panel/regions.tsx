@@ -1,4 +1,4 @@
-/** Everything marked on the film, as a list: what it belongs to, how large it is, and what can be done to it without a drag. */
+/** Everything marked on the image, as a list: what it belongs to, how large it is, and what can be done to it without a drag. */
 
 import { useEffect, useRef } from 'preact/hooks';
 
@@ -7,7 +7,7 @@ import { centerOn } from '../state/viewport-commands';
 import { select } from '../state/marks';
 import { measuredText } from '../shapes/measure';
 import type { Store } from '../state/store';
-import type { Film } from '../pixels/radiograph-image';
+import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Region } from '../state/types';
 import type { Shape } from '../shapes/geometry';
 import { PLACES } from '../input/focus';
@@ -26,13 +26,13 @@ const EYE = 'M2 10s3-5 8-5 8 5 8 5-3 5-8 5-8-5-8-5zM10 7.800a2.200 2.200 0 1 0 0
 const BIN = 'M4 6h12M8 6V4h4v2M5.500 6l.7 10h7.600l.7-10M8.500 9v4.500M11.500 9v4.500';
 const TARGET = 'M10 2v4M10 14v4M2 10h4M14 10h4M10 6a4 4 0 1 0 0 8 4 4 0 1 0 0-8z';
 
-/** Before the film is there. */
+/** Before the image is there. */
 const NO_SCALE = { spacing_mm: null, spacingAt: null, pixelAspect: 1 } as const;
 
 export function Regions({ store }: { store: Store }) {
   const { regions } = store.reading;
-  const { regionsShown, films } = store.ui;
-  const detector = films[0]?.film?.spacingAt === 'detector';
+  const { regionsShown, viewports } = store.ui;
+  const detector = viewports[0]?.image?.spacingAt === 'detector';
   return (
     <section class="regions" aria-label="Regions">
       <div class="bar">
@@ -81,11 +81,11 @@ interface RowProps {
 }
 
 function Row({ store, region, index }: RowProps) {
-  const film = store.ui.films[0]?.film ?? null;
+  const image = store.ui.viewports[0]?.image ?? null;
   const selected = store.ui.selected === region.id;
   const hidden = store.ui.hiddenRegions.has(region.id);
   const missing = region.label === '' || store.ui.complaints.some(({ at }) => at === region.id);
-  const { px, mm } = sizeText(region, film);
+  const { px, mm } = sizeText(region, image);
   const name = `region ${index + 1}`;
   const line = useRef<HTMLLIElement>(null);
   useEffect(() => {
@@ -134,7 +134,7 @@ function Row({ store, region, index }: RowProps) {
       </div>
       {(selected || region.comment !== '') && <RegionComment store={store} region={region} index={index} />}
       {selected && (region.shape === 'rectangle' || region.shape === 'ellipse') && (
-        <Numbers store={store} region={region} index={index} film={film} />
+        <Numbers store={store} region={region} index={index} image={image} />
       )}
     </li>
   );
@@ -196,10 +196,10 @@ const FIELDS: readonly (readonly [field: keyof Box, sign: string, name: string])
   ['height', 'h', 'Height'],
 ];
 
-function Numbers({ store, region, index, film }: RowProps & { film: Film | null }) {
+function Numbers({ store, region, index, image }: RowProps & { image: RadiographImage | null }) {
   const box = boxOf(region.points);
   const change = (field: keyof Box, value: number): void => {
-    const points = edited(region, field, value, film);
+    const points = edited(region, field, value, image);
     if (points) store.dispatch({ kind: 'move-region', id: region.id, points }, `number:${region.id}:${field}`);
   };
   return (
@@ -219,7 +219,7 @@ function Numbers({ store, region, index, film }: RowProps & { film: Film | null 
 }
 
 function Measurements({ store }: { store: Store }) {
-  const film = store.ui.films[0]?.film ?? null;
+  const image = store.ui.viewports[0]?.image ?? null;
   const { measurements } = store.reading;
   if (measurements.length === 0) return null;
   return (
@@ -244,7 +244,7 @@ function Measurements({ store }: { store: Store }) {
                 {index + 1}
               </button>
               <span class="value">
-                {one.kind === 'length' ? 'Length' : 'Angle'} <b>{measuredText(one, film ?? NO_SCALE)}</b>
+                {one.kind === 'length' ? 'Length' : 'Angle'} <b>{measuredText(one, image ?? NO_SCALE)}</b>
               </span>
               <button
                 type="button"

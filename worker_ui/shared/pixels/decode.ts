@@ -1,6 +1,6 @@
 /** The decoder worker as the page sees it: asked for a frame, it answers, fails or is given up. */
 
-import type { FilmError } from './radiograph-image';
+import type { ImageError } from './radiograph-image';
 import { codeStream, isEnded, type CodeStream } from './codestream';
 import DecoderWorker from './decoder.worker?worker&inline';
 import type { Reply, Request } from './decoder.worker';
@@ -73,7 +73,7 @@ async function decodedPatterns(
   throw failed === 'wasm' ? errors.worker() : errors.truncated();
 }
 
-/** End a worker; the next film starts another one. */
+/** End a worker; the next image starts another one. */
 function discard(it: Worker): void {
   if (worker === it) worker = null;
   it.terminate();
@@ -92,7 +92,7 @@ async function started(limits: Limits): Promise<Worker> {
   return it;
 }
 
-function answered(it: Worker, task: Request['task'], limit_ms: number, late: () => FilmError): Promise<Reply> {
+function answered(it: Worker, task: Request['task'], limit_ms: number, late: () => ImageError): Promise<Reply> {
   lastId += 1;
   const id = lastId;
   return new Promise((resolve, reject) => {
@@ -101,7 +101,7 @@ function answered(it: Worker, task: Request['task'], limit_ms: number, late: () 
       it.removeEventListener('message', onMessage);
       it.removeEventListener('error', onError);
     };
-    const fail = (error: FilmError) => {
+    const fail = (error: ImageError) => {
       done();
       discard(it);
       reject(error);

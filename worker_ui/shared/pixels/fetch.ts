@@ -1,6 +1,6 @@
 /** Fetching an image whole, and never waiting for ever. */
 
-import { FilmError } from './radiograph-image';
+import { ImageError } from './radiograph-image';
 import { errors } from './messages';
 
 /** 2^27 pixels of 16 bits with a generous header: no radiograph that can be shown is larger. */
@@ -18,7 +18,7 @@ export interface FetchOptions {
  * Return the bytes at an address.
  *
  * Cookies go to the page's own origin alone: a presigned address of another one needs none, and a store that allows every
- * origin may not be sent any. Fails with a FilmError and nothing else.
+ * origin may not be sent any. Fails with an ImageError and nothing else.
  */
 export async function fetchBytes(url: string, options: FetchOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   if (!url.trim()) throw errors.noAddress();
@@ -40,7 +40,7 @@ export async function fetchBytes(url: string, options: FetchOptions = {}): Promi
     return await body(response, own.signal, alive, options.onProgress);
   } catch (error) {
     own.abort(); // nobody reads the rest
-    if (error instanceof FilmError) throw error;
+    if (error instanceof ImageError) throw error;
     if (stalled) throw errors.slow(Math.round(stall_ms / 1000));
     throw options.signal?.aborted ? errors.stopped() : errors.unreachable();
   } finally {

@@ -3,7 +3,7 @@
  *
  * stored value -> padding mask -> Modality LUT or rescale -> VOI LUT or window -> inversion -> display.
  *
- * A film stops before the linear window and the inversion, which the viewer applies: its values are after everything else.
+ * An image stops before the linear window and the inversion, which the viewer applies: its values are after everything else.
  * Each step is a function of one stored value, and there are at most 65,536 of those: the chain is worked out for the values
  * that occur, and the image is looked up in the result.
  *
@@ -46,12 +46,12 @@ const PERCENTILES = [0.5, 99.5] as const;
 const SIGMOID_TOP = 65_535;
 
 /**
- * How far padding lies outside the range of the film, in ranges: it is black in every window that a reader could want, and yet
+ * How far padding lies outside the range of the image, in ranges: it is black in every window that a reader could want, and yet
  * near enough for a renderer that works with 32 bits.
  */
 const PADDING_DISTANCE = 7;
 
-/** Return the film's values, and the window that shows what the header asks for. */
+/** Return the image's values, and the window that shows what the header asks for. */
 export function greyOf(stored: Stored, header: Recipe): Grey {
   const patterns = patternsOf(stored), counts = histogram(patterns);
   const size = counts.length;
@@ -186,7 +186,7 @@ function initialOf(
   return { initial: shownBetween(low, high, distribution), initialFrom: 'percentiles' };
 }
 
-/** Return a header's window in the exact form of films. */
+/** Return a header's window in the exact form of images. */
 export function exact({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
   // LINEAR with a width below 1, which is forbidden, is read as LINEAR_EXACT.
   if (voiFunction === 'LINEAR_EXACT' || width < 1) return { center, width };

@@ -1,4 +1,4 @@
-/** What a film needs of a DICOM file's header. Files come from anywhere: nothing in them is believed before it is checked. */
+/** What an image needs of a DICOM file's header. Files come from anywhere: nothing in them is believed before it is checked. */
 
 import { parseDicom, readPart10Header, type DataSet, type Element } from 'dicom-parser';
 
@@ -79,7 +79,7 @@ function guarded<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (error instanceof Error && error.name === 'FilmError') throw error;
+    if (error instanceof Error && error.name === 'ImageError') throw error;
     throw errors.truncated(); // also a RangeError of sequences nested too deeply
   }
 }

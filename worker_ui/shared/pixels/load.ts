@@ -1,6 +1,6 @@
-/** From an image's address to a film. */
+/** From an image's address to an image. */
 
-import { FilmError, type Film, type ImageSource } from './radiograph-image';
+import { ImageError, type RadiographImage, type ImageSource } from './radiograph-image';
 import { decodedValues, isDecodable } from './decode';
 import { fetchBytes, type FetchOptions } from './fetch';
 import { between, greyOf, type Recipe } from './grayscale';
@@ -14,19 +14,19 @@ const UNCOMPRESSED = ['1.2.840.10008.1.2', '1.2.840.10008.1.2.1', '1.2.840.10008
 /** How much the shape of a rendered picture may differ from that of the image it stands for. */
 const SAME_SHAPE = 0.02;
 
-/** Return the film of a DICOM file, a PNG or a JPEG. Fails with a FilmError and nothing else. */
-export async function loadFilm(source: ImageSource, options: FetchOptions = {}): Promise<Film> {
+/** Return the image of a DICOM file, a PNG or a JPEG. Fails with an ImageError and nothing else. */
+export async function loadImage(source: ImageSource, options: FetchOptions = {}): Promise<RadiographImage> {
   try {
     const bytes = await fetchBytes(source.url, options);
-    return await filmOf(bytes, source.renderedUrl, options);
+    return await decodeImage(bytes, source.renderedUrl, options);
   } catch (error) {
-    if (error instanceof FilmError) throw error;
+    if (error instanceof ImageError) throw error;
     throw errors.truncated(); // nothing but the content of the file leads here
   }
 }
 
-/** Return the film in a file's bytes; the rendered picture stands in where its pixels cannot be decoded here. */
-export async function filmOf(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<Film> {
+/** Return the image in a file's bytes; the rendered picture stands in where its pixels cannot be decoded here. */
+export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<RadiographImage> {
   if (!isDicom(bytes)) {
     if (isPicture(bytes)) return ofPicture(await pictureOf(bytes));
     throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
@@ -35,7 +35,7 @@ export async function filmOf(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', o
   try {
     return await ofPixels(parsed, options.signal);
   } catch (error) {
-    const other = error instanceof FilmError && (error.code === 'unsupported' || error.code === 'worker');
+    const other = error instanceof ImageError && (error.code === 'unsupported' || error.code === 'worker');
     if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
     return await standIn(parsed.header, renderedUrl, options).catch((second: unknown) => {
       throw options.signal?.aborted ? second : error; // what is wrong with the image itself says more
@@ -56,7 +56,7 @@ function saneSize({ rows, columns }: Header): boolean {
   return rows * columns > 0 && rows * columns <= MAX_PIXELS;
 }
 
-async function ofPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<Film> {
+async function ofPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<RadiographImage> {
   if (!pixels) throw errors.unsupported('the file holds no image');
   checkSupported(header, pixels.compressed);
   const stored = pixels.compressed ? await decodedValues(pixels.bytes, header, signal) : nativeValues(pixels, header);
@@ -80,20 +80,20 @@ function checkSupported(header: Header, compressed: boolean): void {
   }
 }
 
-type Placed = Pick<Film, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
+type Placed = Pick<RadiographImage, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
 
 function placed(header: Header): Placed {
   const { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption } = header;
   return { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption };
 }
 
-function ofPicture({ rows, columns, values }: Picture): Film {
+function ofPicture({ rows, columns, values }: Picture): RadiographImage {
   const unknown = { spacing_mm: null, spacingAt: null, pixelAspect: 1, sopInstanceUid: '', caption: '' } as const;
   return { rows, columns, ...unknown, ...shown(values), inverted: false, standIn: '' };
 }
 
 /** Regions are in the pixels of the DICOM image, so the picture is brought to its size. */
-async function standIn(header: Header, url: string, options: FetchOptions): Promise<Film> {
+async function standIn(header: Header, url: string, options: FetchOptions): Promise<RadiographImage> {
   const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
   const shape = picture.columns / picture.rows, own = header.columns / header.rows;
   const same = [own, own * header.pixelAspect].some((one) => Math.abs(shape / one - 1) <= SAME_SHAPE);
@@ -107,7 +107,7 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
 }
 
 /** A picture is made for display: its whole range is shown, and its histogram offers the rest. */
-function shown(values: Uint8Array<ArrayBuffer>): Pick<Film, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
+function shown(values: Uint8Array<ArrayBuffer>): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
   const plain: Recipe = {
     modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
     bitsStored: 8, signed: false,

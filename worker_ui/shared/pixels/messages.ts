@@ -1,13 +1,13 @@
-/** What is said to a reader when a film cannot be shown: what happened, and what to do now. */
+/** What is said to a reader when an image cannot be shown: what happened, and what to do now. */
 
-import { FilmError } from './radiograph-image';
+import { ImageError } from './radiograph-image';
 
-type Code = FilmError['code'];
+type Code = ImageError['code'];
 
 const RELOAD = 'Reload the page to try again, or report it as not displayed.';
 const REPORT = 'Report it as not displayed.';
 
-const says = (code: Code, text: string) => () => new FilmError(code, text);
+const says = (code: Code, text: string) => () => new ImageError(code, text);
 
 export const errors = {
   noAddress: says('missing', `The task names no image. ${REPORT}`),
@@ -16,12 +16,12 @@ export const errors = {
   unreachable: says('unreachable', `The image cannot be reached; the network or its server may be down. ${RELOAD}`),
   stopped: says('unreachable', `Loading was stopped. ${RELOAD}`),
   slow: (seconds: number) =>
-    new FilmError('slow', `Nothing of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. ${RELOAD}`),
+    new ImageError('slow', `Nothing of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. ${RELOAD}`),
   tooLarge: says('unsupported', `The image is larger than this page can show. ${REPORT}`),
   truncated: says('truncated', `The image file is incomplete or damaged. ${RELOAD}`),
   webPage: says('not-dicom', `A web page came instead of the image; your access may have expired. ${RELOAD}`),
   notDicom: says('not-dicom', `What came is not a radiograph that this page can read. ${REPORT}`),
-  unsupported: (why: string) => new FilmError('unsupported', `This page cannot show the image: ${why}. ${REPORT}`),
+  unsupported: (why: string) => new ImageError('unsupported', `This page cannot show the image: ${why}. ${REPORT}`),
   worker: says('worker', `This browser does not let the page decode the image. Try another browser. ${REPORT}`),
   tooSlow: says('worker', `Decoding the image takes too long in this browser. ${RELOAD}`),
 } as const;

@@ -4,7 +4,7 @@ import type { Preset, VoiWindow } from './radiograph-image';
 import { between, exact, percentile, type Grey } from './grayscale';
 import type { Header } from './header';
 
-/** Parts of a chest film's robust range, from black (0) to white (1) as displayed: lungs are dark, bones bright. */
+/** Parts of a chest image's robust range, from black (0) to white (1) as displayed: lungs are dark, bones bright. */
 const CHEST: readonly (readonly [name: string, black: number, white: number])[] = [
   ['Lungs', 0, 0.85], // less, and what lies behind heart and diaphragm is white
   ['Soft tissue', 0.25, 0.9],
@@ -15,7 +15,7 @@ const INITIAL_NAMES = {
   table: 'Header', sigmoid: 'Header', window: 'Header 1', bits: 'As stored', percentiles: 'Default',
 } as const;
 
-/** Return the presets; the first is the film's initial window. */
+/** Return the presets; the first is the image's initial window. */
 export function presetsOf(grey: Grey, header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>): Preset[] {
   const made: Preset[] = [{ name: initialName(grey, header), window: grey.initial }];
   if (grey.initialFrom === 'window') {
@@ -38,7 +38,7 @@ function initialName(grey: Grey, header: Pick<Header, 'windows' | 'voiLut'>): st
   return own || INITIAL_NAMES[grey.initialFrom];
 }
 
-/** On an inverted film the highest values are the dark ones. */
+/** On an inverted image the highest values are the dark ones. */
 function part(low: number, high: number, black: number, white: number, inverted: boolean): VoiWindow {
   const at = (fraction: number) => (inverted ? high - fraction * (high - low) : low + fraction * (high - low));
   return inverted ? between(at(white), at(black)) : between(at(black), at(white));

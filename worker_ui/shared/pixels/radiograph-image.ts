@@ -23,7 +23,7 @@ export type Values = Uint8Array | Int16Array | Uint16Array | Float32Array;
  * `inverted`. Values are after the Modality LUT or rescale, and after the VOI LUT where there is one; windows are in the same
  * values and in the exact form above whatever function the header names (a SIGMOID is applied to the values beforehand).
  */
-export interface Film {
+export interface RadiographImage {
   readonly rows: number;
   readonly columns: number;
   readonly values: Values;
@@ -39,19 +39,19 @@ export interface Film {
   readonly initial: VoiWindow;
   readonly presets: readonly Preset[];
   readonly sopInstanceUid: string;
-  /** For the corner of the film, from the header: modality, view position, laterality. Never a name or a date of birth. */
+  /** For the corner of the image, from the header: modality, view position, laterality. Never a name or a date of birth. */
   readonly caption: string;
   /** Set when a rendered picture stands in for the pixels; says so to the reader. Its size may be that of the picture. */
   readonly standIn: string;
 }
 
-/** Whatever kept a film from the screen, in a reader's words. */
-export class FilmError extends Error {
+/** Whatever kept an image from the screen, in a reader's words. */
+export class ImageError extends Error {
   constructor(
     readonly code: 'missing' | 'refused' | 'unreachable' | 'slow' | 'truncated' | 'not-dicom' | 'unsupported' | 'worker' | 'webgl',
     message: string,
   ) {
     super(message);
-    this.name = 'FilmError';
+    this.name = 'ImageError';
   }
 }

@@ -20,7 +20,7 @@ export function complaints(store: Pick<Store, 'task' | 'reading' | 'ui'>): Compl
   const { task, reading } = store;
   if (reading.unusable !== '') return ofUnusable(reading);
   return [
-    ...ofFilm(store.ui.films[0]?.film != null, store.ui.films[0]?.error != null),
+    ...ofImage(store.ui.viewports[0]?.image != null, store.ui.viewports[0]?.error != null),
     ...ofAnswers(task, reading),
     ...ofConflict(reading),
     ...ofMissingRegions(task, reading),
@@ -33,7 +33,7 @@ function ofUnusable(reading: Reading): Complaint[] {
   return unexplained ? [{ text: 'Say in the comment why the image cannot be read.', at: 'comment' }] : [];
 }
 
-function ofFilm(shown: boolean, failed: boolean): Complaint[] {
+function ofImage(shown: boolean, failed: boolean): Complaint[] {
   if (shown) return [];
   const text = failed ? 'The image is not displayed. Report it as not displayed.' : 'The image has not been displayed yet.';
   return [{ text, at: 'unusable' }];

@@ -17,7 +17,7 @@ export function select(store: Store, id: string | null): void {
   store.set({ selected: id, ...(label && known ? { activeLabel: label } : {}) });
 }
 
-/** Remove what is selected on the film; undo brings it back. */
+/** Remove what is selected on the image; undo brings it back. */
 export function removeSelected(store: Store): boolean {
   const id = store.ui.selected;
   if (id === null || store.closed) return false;

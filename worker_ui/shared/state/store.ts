@@ -4,7 +4,7 @@ import { disagreements } from './disagreements';
 import { begin, record, redo, undo, type History } from './history';
 import { reduce, type Action } from './reading';
 import { EMPTY_READING, type Reading, type Task } from './types';
-import type { Film, FilmError, VoiWindow } from '../pixels/radiograph-image';
+import type { RadiographImage, ImageError, VoiWindow } from '../pixels/radiograph-image';
 import type { View } from './view';
 import type { Size } from './view';
 
@@ -12,9 +12,9 @@ export type Tool =
   | 'window' | 'pan' | 'select' | 'rectangle' | 'ellipse' | 'polygon' | 'freehand' | 'length' | 'angle';
 
 /** One viewport: what it shows, and how. */
-export interface FilmState {
-  readonly film: Film | null;
-  readonly error: FilmError | null;
+export interface ViewportState {
+  readonly image: RadiographImage | null;
+  readonly error: ImageError | null;
   /** 0 to 1, or null when the length is not known. */
   readonly progress: number | null;
   readonly window: VoiWindow;
@@ -41,9 +41,9 @@ export interface Ui {
   readonly complaints: readonly Complaint[];
   /** The first reading, once it is locked and the model's suggestions are shown. */
   readonly first: Reading | null;
-  readonly films: readonly FilmState[];
-  /** Which film the toolbar and the keys are for: the one touched last. */
-  readonly film: number;
+  readonly viewports: readonly ViewportState[];
+  /** Which image the toolbar and the keys are for: the one touched last. */
+  readonly activeViewport: number;
   /** Where the reading is kept. */
   readonly kept: 'device' | 'tab' | 'nowhere';
   /** A word to the reader that goes away by itself; announced to screen readers. */
@@ -60,8 +60,8 @@ export interface Complaint {
   readonly at: string;
 }
 
-const EMPTY_FILM: FilmState = {
-  film: null, error: null, progress: null, window: { center: 0.5, width: 1 }, inverted: false,
+const EMPTY_VIEWPORT: ViewportState = {
+  image: null, error: null, progress: null, window: { center: 0.5, width: 1 }, inverted: false,
   view: { center: [0, 0], zoom: 1, rotation_deg: 0, mirrored: false },
   size: { width: 0, height: 0 },
 };
@@ -86,7 +86,7 @@ export class Store {
     this.history = begin(start);
     this.ui = {
       tool: 'window', activeLabel: disagreements(task)[0]?.label ?? null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
-      help: false, complaints: [], first: null, films: task.second ? [EMPTY_FILM, EMPTY_FILM] : [EMPTY_FILM], film: 0,
+      help: false, complaints: [], first: null, viewports: task.second ? [EMPTY_VIEWPORT, EMPTY_VIEWPORT] : [EMPTY_VIEWPORT], activeViewport: 0,
       kept: 'device', notice: '', spoken: '', sending: false, sent: false,
     };
   }
@@ -126,8 +126,8 @@ export class Store {
     this.changed();
   }
 
-  setFilm(index: number, film: Partial<FilmState>): void {
-    this.set({ films: this.ui.films.map((one, at) => (at === index ? { ...one, ...film } : one)) });
+  setViewport(index: number, change: Partial<ViewportState>): void {
+    this.set({ viewports: this.ui.viewports.map((one, at) => (at === index ? { ...one, ...change } : one)) });
   }
 
   subscribe(listener: () => void): () => void {

@@ -1,9 +1,9 @@
 /** From image pixels to the screen and back: one affine map, exact, the same for the picture and for what is drawn on it. */
 
-import type { Film } from '../pixels/radiograph-image';
+import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Point } from '../shapes/geometry';
 
-/** How a film lies in its viewport. */
+/** How an image lies in its viewport. */
 export interface View {
   /** Image point in the middle of the viewport. */
   readonly center: Point;
@@ -52,12 +52,12 @@ export function inverse(map: Affine): Affine {
   return { a, b, c, d, e: -(a * map.e + c * map.f), f: -(b * map.e + d * map.f) };
 }
 
-/** Return the view that shows the whole film, with its rotation and mirroring kept. */
-export function fitted(view: View, film: Pick<Film, 'rows' | 'columns' | 'pixelAspect'>, size: Size): View {
-  const width = film.columns * film.pixelAspect, height = film.rows;
+/** Return the view that shows the whole image, with its rotation and mirroring kept. */
+export function fitted(view: View, image: Pick<RadiographImage, 'rows' | 'columns' | 'pixelAspect'>, size: Size): View {
+  const width = image.columns * image.pixelAspect, height = image.rows;
   const sideways = view.rotation_deg % 180 !== 0;
   const zoom = Math.min(size.width / (sideways ? height : width), size.height / (sideways ? width : height));
-  return { ...view, center: [film.columns / 2, film.rows / 2], zoom: bounded(zoom) };
+  return { ...view, center: [image.columns / 2, image.rows / 2], zoom: bounded(zoom) };
 }
 
 /** Return the view zoomed by a factor with one point of the screen staying where it is. */

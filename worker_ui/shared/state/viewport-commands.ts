@@ -1,15 +1,15 @@
-/** What a reader can do to a film, by button, key or wheel; each works on one viewport. */
+/** What a reader can do to an image, by button, key or wheel; each works on one viewport. */
 
 import { bounds } from '../shapes/geometry';
-import type { FilmState, Store } from './store';
-import type { Film, VoiWindow } from '../pixels/radiograph-image';
+import type { ViewportState, Store } from './store';
+import type { RadiographImage, VoiWindow } from '../pixels/radiograph-image';
 import type { Point } from '../shapes/geometry';
 import type { Region } from './types';
 import type { View } from './view';
 import { fitted, flipped, panned, turned, zoomedAt, ZOOM_LIMITS } from './view';
 
 export function fit(store: Store, index = 0): void {
-  look(store, index, (state, film) => fitted(state.view, film, state.size));
+  look(store, index, (state, image) => fitted(state.view, image, state.size));
 }
 
 /** One image row on one pixel of the screen. */
@@ -18,14 +18,14 @@ export function oneToOne(store: Store, index = 0): void {
 }
 
 export function zoomBy(store: Store, factor: number, index = 0, at?: Point): void {
-  look(store, index, (state, film) => {
+  look(store, index, (state, image) => {
     const middle: Point = [state.size.width / 2, state.size.height / 2];
-    return zoomedAt(state.view, factor, at ?? middle, state.size, film.pixelAspect);
+    return zoomedAt(state.view, factor, at ?? middle, state.size, image.pixelAspect);
   });
 }
 
 export function panBy(store: Store, dx: number, dy: number, index = 0): void {
-  look(store, index, (state, film) => panned(state.view, dx, dy, film.pixelAspect));
+  look(store, index, (state, image) => panned(state.view, dx, dy, image.pixelAspect));
 }
 
 export function rotate(store: Store, clockwise: boolean, index = 0): void {
@@ -38,9 +38,9 @@ export function flip(store: Store, direction: 'horizontal' | 'vertical', index =
 
 /** Bring a region into the middle, large enough to be judged. */
 export function centerOn(store: Store, region: Region, index = 0): void {
-  look(store, index, (state, film) => {
+  look(store, index, (state, image) => {
     const { left, right, top, bottom } = bounds(region.points);
-    const wide = (right - left) * film.pixelAspect, high = bottom - top;
+    const wide = (right - left) * image.pixelAspect, high = bottom - top;
     const sideways = state.view.rotation_deg % 180 !== 0;
     const room = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
     const large = Math.min(Math.max(state.view.zoom, room / 6), room / 1.2, ZOOM_LIMITS.most);
@@ -53,10 +53,10 @@ export function invert(store: Store, index = 0): void {
   change(store, index, (state) => ({ inverted: !state.inverted }));
 }
 
-/** Change window width and center by fractions of the film's first window; higher is darker, inverted or not. */
+/** Change window width and center by fractions of the image's first window; higher is darker, inverted or not. */
 export function windowBy(store: Store, wider: number, higher: number, index = 0): void {
-  change(store, index, (state, film) => {
-    const unit = film.initial.width, sign = state.inverted ? -1 : 1;
+  change(store, index, (state, image) => {
+    const unit = image.initial.width, sign = state.inverted ? -1 : 1;
     const width = Math.max(state.window.width + wider * unit, unit / 1000);
     return { window: { width, center: state.window.center + sign * higher * unit } };
   });
@@ -66,25 +66,25 @@ export function applyWindow(store: Store, window: VoiWindow, index = 0): void {
   change(store, index, () => ({ window }));
 }
 
-/** Window, place and orientation as when the film came. */
+/** Window, place and orientation as when the image came. */
 export function resetView(store: Store, index = 0): void {
-  change(store, index, (state, film) => ({
-    window: film.initial,
-    inverted: film.inverted,
-    view: fitted({ ...state.view, rotation_deg: 0, mirrored: false }, film, state.size),
+  change(store, index, (state, image) => ({
+    window: image.initial,
+    inverted: image.inverted,
+    view: fitted({ ...state.view, rotation_deg: 0, mirrored: false }, image, state.size),
   }));
 }
 
-/** Do it to all films. */
-export function everyFilm(store: Store, run: (store: Store, index: number) => void): void {
-  store.ui.films.forEach((_, index) => run(store, index));
+/** Do it to all images. */
+export function everyViewport(store: Store, run: (store: Store, index: number) => void): void {
+  store.ui.viewports.forEach((_, index) => run(store, index));
 }
 
-function look(store: Store, index: number, view: (state: FilmState, film: Film) => View): void {
-  change(store, index, (state, film) => ({ view: view(state, film) }));
+function look(store: Store, index: number, view: (state: ViewportState, image: RadiographImage) => View): void {
+  change(store, index, (state, image) => ({ view: view(state, image) }));
 }
 
-function change(store: Store, index: number, by: (state: FilmState, film: Film) => Partial<FilmState>): void {
-  const state = store.ui.films[index];
-  if (state?.film) store.setFilm(index, by(state, state.film));
+function change(store: Store, index: number, by: (state: ViewportState, image: RadiographImage) => Partial<ViewportState>): void {
+  const state = store.ui.viewports[index];
+  if (state?.image) store.setViewport(index, by(state, state.image));
 }

@@ -7,11 +7,11 @@ import { writeAnswer } from '../../shared/answer/write';
 import { measured } from '../../shared/shapes/measure';
 import { LABEL_STATES, REASONS, type Measurement, type Reading, type Region } from '../../shared/state/types';
 import type { Point, Shape } from '../../shared/shapes/geometry';
-import { box, FILM, labels, NORMAL, opened, reading, task } from '../samples';
+import { box, IMAGE, labels, NORMAL, opened, reading, task } from '../samples';
 
 type Json = Record<string, any>;
-const sent = (given: Reading, part: Parameters<typeof task>[0] = {}, film: Parameters<typeof opened>[1] = FILM): Json => {
-  const { store, session } = opened(task({ ...part, start: given }), film);
+const sent = (given: Reading, part: Parameters<typeof task>[0] = {}, image: Parameters<typeof opened>[1] = IMAGE): Json => {
+  const { store, session } = opened(task({ ...part, start: given }), image);
   const answer = writeAnswer(store, session);
   session.close();
   expect(faultOf(answer)).toBeNull();
@@ -323,7 +323,7 @@ describe('measurements', () => {
   };
 
   it('are in millimetres along both axes, where the spacing is known', () => {
-    expect(measured(across, FILM)).toEqual({ value: 4, unit: 'mm' });
+    expect(measured(across, IMAGE)).toEqual({ value: 4, unit: 'mm' });
     expect(
       measured(
         {
@@ -333,17 +333,17 @@ describe('measurements', () => {
             [10, 15],
           ],
         },
-        FILM,
+        IMAGE,
       ),
     ).toEqual({ value: 5, unit: 'mm' });
-    expect(measured(across, { ...FILM, spacingAt: 'detector' })?.unit).toBe('mm on detector');
-    expect(measured(across, { ...FILM, spacing_mm: null, spacingAt: null })).toEqual({ value: 10, unit: 'px' });
+    expect(measured(across, { ...IMAGE, spacingAt: 'detector' })?.unit).toBe('mm on detector');
+    expect(measured(across, { ...IMAGE, spacing_mm: null, spacingAt: null })).toEqual({ value: 10, unit: 'px' });
   });
 
   it('are angles in the plane, not on the grid', () => {
-    expect(measured(corner, FILM)?.value).toBeCloseTo((Math.atan2(0.2, 0.4) * 180) / Math.PI, 12);
-    expect(measured(corner, { ...FILM, spacing_mm: null })?.value).toBeCloseTo(45, 12);
-    expect(measured(corner, { ...FILM, spacing_mm: null, pixelAspect: 2 })?.value).toBeCloseTo(
+    expect(measured(corner, IMAGE)?.value).toBeCloseTo((Math.atan2(0.2, 0.4) * 180) / Math.PI, 12);
+    expect(measured(corner, { ...IMAGE, spacing_mm: null })?.value).toBeCloseTo(45, 12);
+    expect(measured(corner, { ...IMAGE, spacing_mm: null, pixelAspect: 2 })?.value).toBeCloseTo(
       (Math.atan2(1, 2) * 180) / Math.PI,
       12,
     );
@@ -357,7 +357,7 @@ describe('measurements', () => {
             [-1, 0],
           ],
         },
-        FILM,
+        IMAGE,
       ),
     ).toEqual({ value: 180, unit: 'deg' });
   });

@@ -7,13 +7,13 @@ import { drawingOf } from '../../shared/drawing/drawing';
 import { select } from '../../shared/state/marks';
 import { answer, choose } from '../../shared/state/finding-actions';
 import { Store, type Tool } from '../../shared/state/store';
-import type { Film } from '../../shared/pixels/radiograph-image';
+import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import type { Point } from '../../shared/shapes/geometry';
 import type { Task } from '../../shared/state/types';
 import type { View } from '../../shared/state/view';
 import { apply } from '../../shared/state/view';
 
-const FILM: Film = {
+const IMAGE: RadiographImage = {
   rows: 1000, columns: 800, values: new Uint8Array(1), lowest: 0, highest: 1, spacing_mm: null, spacingAt: null, pixelAspect: 1,
   inverted: false, initial: { center: 0, width: 1 }, presets: [], sopInstanceUid: '', caption: '', standIn: '',
 };
@@ -28,7 +28,7 @@ const VIEW: View = { center: [400, 500], zoom: 0.5, rotation_deg: 0, mirrored: f
 
 function page(tool: Tool, view: View = VIEW): Store {
   const store = new Store(TASK);
-  store.setFilm(0, { film: FILM, view, size: { width: 701.5, height: 603.25 } });
+  store.setViewport(0, { image: IMAGE, view, size: { width: 701.5, height: 603.25 } });
   store.set({ tool, activeLabel: 'Pneumonia' });
   return store;
 }
@@ -57,7 +57,7 @@ function key(store: Store, name: string, held: Partial<Record<'shiftKey' | 'altK
 }
 
 describe('drawing by pointer', () => {
-  test('a drag and two clicks draw the same box, however the film lies', () => {
+  test('a drag and two clicks draw the same box, however the image lies', () => {
     const at = fc.tuple(fc.double({ min: 0, max: 800, noNaN: true }), fc.double({ min: 0, max: 1000, noNaN: true })) as fc.Arbitrary<Point>;
     const views = fc.record({
       center: at, zoom: fc.double({ min: 0.1, max: 20, noNaN: true }),
@@ -117,7 +117,7 @@ describe('drawing by pointer', () => {
     const store = page('rectangle');
     const drawing = drawingOf(store);
     drawing.pressDown(frame(store), screen(store, [123.25, 77.5]));
-    store.setFilm(0, { view: { ...VIEW, zoom: 3, center: [200, 200], rotation_deg: 90 } });
+    store.setViewport(0, { view: { ...VIEW, zoom: 3, center: [200, 200], rotation_deg: 90 } });
     drawing.moveTo(frame(store), [screen(store, [250, 300])]);
     drawing.pressUp(frame(store), screen(store, [250, 300]));
     expectNear(pointsOf(store), [[123.25, 77.5], [250, 300]]);
@@ -298,7 +298,7 @@ describe('drawing by keys', () => {
     expectNear(pointsOf(store), [[400, 500], [640, 542]]);
   });
 
-  test('arrows go by the screen on a turned and mirrored film', () => {
+  test('arrows go by the screen on a turned and mirrored image', () => {
     const store = page('rectangle', { ...VIEW, rotation_deg: 90, mirrored: true });
     key(store, 'Enter');
     const from = screen(store, drawingOf(store).crosshair!);
@@ -321,7 +321,7 @@ describe('drawing by keys', () => {
     }
   });
 
-  test('the film follows the cross out of the picture', () => {
+  test('the image follows the cross out of the picture', () => {
     const store = page('rectangle', { ...VIEW, zoom: 4 });
     for (let times = 0; times < 12; times += 1) key(store, 'ArrowRight', { shiftKey: true });
     const [x] = screen(store, drawingOf(store).crosshair!);

@@ -7,7 +7,7 @@ import type { Session } from '../../shared/state/session';
 import type { Store } from '../../shared/state/store';
 import { Submission } from '../../shared/host/submission';
 import type { Task } from '../../shared/state/types';
-import { box, FILM, NORMAL, opened, reading, task } from '../samples';
+import { box, IMAGE, NORMAL, opened, reading, task } from '../samples';
 
 /** A form as the shim has it: an event that may stop it, then busy until an answer comes. */
 class Form extends HTMLElement {
@@ -36,13 +36,13 @@ customElements.define('crowd-form', Form);
 const drafts = { sending: vi.fn(), failed: vi.fn(), accepted: vi.fn(), close: vi.fn() } satisfies Keeper;
 let form: Form, store: Store, session: Session, submission: Submission;
 
-function open(part: Partial<Task> = {}, film: typeof FILM | null = FILM): void {
+function open(part: Partial<Task> = {}, image: typeof IMAGE | null = IMAGE): void {
   close();
   vi.clearAllMocks();
   document.body.innerHTML = `<crowd-form><input type="hidden" name="annotation"><input type="search"><textarea></textarea>
     <select></select><button type="button">x</button></crowd-form>`;
   form = document.querySelector<Form>('crowd-form')!;
-  ({ store, session } = opened(task({ start: NORMAL, ...part }), film));
+  ({ store, session } = opened(task({ start: NORMAL, ...part }), image));
   submission = new Submission(store, session, drafts);
 }
 

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { edited } from '../../shared/panel/region-size';
 import { complaints } from '../../shared/state/completeness';
-import type { Film } from '../../shared/pixels/radiograph-image';
+import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import { box, change, click, labels, LABELS, show, task, type, type Shown } from './panel-setup';
 
 let page: Shown;
@@ -66,7 +66,7 @@ describe('findings', () => {
     expect(page.find('.conflicts').textContent).toBe('');
   });
 
-  test('a normal film is two clicks', () => {
+  test('a normal image is two clicks', () => {
     click(page.find('.no-finding'));
     expect(complaints(page.store).filter(({ at }) => at !== 'unusable')).toEqual([]);
     click(page.find('.submit'));
@@ -114,9 +114,9 @@ describe('findings', () => {
   });
 });
 
-test('a drag on the film does not render the panel again, a change of the reading does', () => {
+test('a drag on the image does not render the panel again, a change of the reading does', () => {
   const rendered = vi.spyOn(options as { diffed: () => void }, 'diffed');
-  change(() => page.store.setFilm(0, { window: { center: 0.1, width: 0.2 } }));
+  change(() => page.store.setViewport(0, { window: { center: 0.1, width: 0.2 } }));
   expect(rendered).not.toHaveBeenCalled();
   change(() => page.store.dispatch({ kind: 'comment', comment: 'x' }));
   expect(rendered).toHaveBeenCalled();
@@ -179,17 +179,17 @@ describe('regions', () => {
     ]);
   });
 
-  test('numbers stay inside the film', () => {
-    const film = { rows: 100, columns: 50 } as Film;
-    expect(edited(box('r', ''), 'x', 45, film)).toEqual([
+  test('numbers stay inside the image', () => {
+    const image = { rows: 100, columns: 50 } as RadiographImage;
+    expect(edited(box('r', ''), 'x', 45, image)).toEqual([
       [20, 20],
       [50, 60],
     ]);
-    expect(edited(box('r', ''), 'height', 1000, film)).toEqual([
+    expect(edited(box('r', ''), 'height', 1000, image)).toEqual([
       [10, 20],
       [40, 100],
     ]);
-    expect(edited(box('r', ''), 'width', 0, film)).toBeNull();
+    expect(edited(box('r', ''), 'width', 0, image)).toBeNull();
   });
 
   test('the finding it belongs to can be changed, but not to one without a place', () => {

@@ -73,7 +73,7 @@ describe('the decoder worker', () => {
     expect(made.map((worker) => worker.terminated)).toEqual([true, false]);
   });
 
-  it('that ends with one film does not take another one with it', async () => {
+  it('that ends with one image does not take another one with it', async () => {
     behaviour = 'hangs';
     const first = decoded();
     const second = decoded();

@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { fetchBytes } from '../../shared/pixels/fetch';
-import { FilmError } from '../../shared/pixels/radiograph-image';
+import { ImageError } from '../../shared/pixels/radiograph-image';
 
 const bytes = (length: number) => new Uint8Array(length).fill(7);
 
@@ -20,10 +20,10 @@ function answers(response: Response | Promise<Response>): void {
   vi.stubGlobal('fetch', vi.fn(() => Promise.resolve(response)));
 }
 
-async function failure(promise: Promise<unknown>): Promise<FilmError> {
+async function failure(promise: Promise<unknown>): Promise<ImageError> {
   const error = await promise.then(() => null, (reason: unknown) => reason);
-  expect(error).toBeInstanceOf(FilmError);
-  return error as FilmError;
+  expect(error).toBeInstanceOf(ImageError);
+  return error as ImageError;
 }
 
 afterEach(() => {

@@ -84,7 +84,7 @@ describe('resizing', () => {
     expect(stretchedPolygon(points, 1, 1, [0, 0], EXTENT)).toBe(points);
   });
 
-  test('the lower right of the screen is found however the film lies', () => {
+  test('the lower right of the screen is found however the image lies', () => {
     fc.assert(fc.property(views, (view) => {
       const map = toScreen(view, { width: 800, height: 600 }, 1);
       const { x, y } = lowerRight(map);
@@ -204,18 +204,18 @@ describe('finding what is under the pointer', () => {
 });
 
 describe('measurements', () => {
-  const film = { spacing_mm: { row: 0.4, column: 0.2 }, spacingAt: 'patient', pixelAspect: 0.5 } as const;
+  const image = { spacing_mm: { row: 0.4, column: 0.2 }, spacingAt: 'patient', pixelAspect: 0.5 } as const;
   test('lengths in millimetres of either direction', () => {
-    expect(measured({ kind: 'length', points: [[0, 0], [15, 10]] }, film)).toEqual({ value: 5, unit: 'mm' });
-    expect(measured({ kind: 'length', points: [[0, 0], [15, 10]] }, { ...film, spacingAt: 'detector' }).unit).toBe('mm on detector');
-    expect(measured({ kind: 'length', points: [[0, 0], [3, 4]] }, { ...film, spacing_mm: null })).toEqual({ value: 5, unit: 'px' });
+    expect(measured({ kind: 'length', points: [[0, 0], [15, 10]] }, image)).toEqual({ value: 5, unit: 'mm' });
+    expect(measured({ kind: 'length', points: [[0, 0], [15, 10]] }, { ...image, spacingAt: 'detector' }).unit).toBe('mm on detector');
+    expect(measured({ kind: 'length', points: [[0, 0], [3, 4]] }, { ...image, spacing_mm: null })).toEqual({ value: 5, unit: 'px' });
   });
 
   test('angles in the body, not in the matrix', () => {
     const points: Point[] = [[20, 0], [0, 0], [20, 10]];
-    expect(measured({ kind: 'angle', points }, film).value).toBeCloseTo(45);
-    expect(measured({ kind: 'angle', points }, { ...film, spacing_mm: null }).value).toBeCloseTo(45);
-    expect(measuredText({ kind: 'angle', points: [[9, 0], [0, 0], [-9, 0]] }, film)).toBe('180.0°');
+    expect(measured({ kind: 'angle', points }, image).value).toBeCloseTo(45);
+    expect(measured({ kind: 'angle', points }, { ...image, spacing_mm: null }).value).toBeCloseTo(45);
+    expect(measuredText({ kind: 'angle', points: [[9, 0], [0, 0], [-9, 0]] }, image)).toBe('180.0°');
   });
 });
 

@@ -3,11 +3,11 @@ import { describe, expect, it } from 'vitest';
 import { agreed, disagreements } from '../../shared/state/disagreements';
 import { complaints } from '../../shared/state/completeness';
 import type { LabelState, Reading, Task } from '../../shared/state/types';
-import { FilmError } from '../../shared/pixels/radiograph-image';
+import { ImageError } from '../../shared/pixels/radiograph-image';
 import { box, finding, labels, NORMAL, reading, store, task } from '../samples';
 
-const said = (given: Task, one: Reading, film?: null) => {
-  const made = film === null ? store(given, null) : store(given);
+const said = (given: Task, one: Reading, image?: null) => {
+  const made = image === null ? store(given, null) : store(given);
   made.dispatch({ kind: 'replace', reading: one });
   return complaints(made);
 };
@@ -15,7 +15,7 @@ const earlier = (...all: Record<string, LabelState>[]) =>
   all.map((one, index) => ({ name: 'ABC'[index]!, reading: reading({ labels: labels(one) }) }));
 
 describe('what keeps a reading from being sent', () => {
-  it('is nothing for a normal film', () => {
+  it('is nothing for a normal image', () => {
     expect(said(task(), NORMAL)).toEqual([]);
   });
 
@@ -69,10 +69,10 @@ describe('what keeps a reading from being sent', () => {
     else expect(found).toEqual([{ text: expect.stringMatching(sentence), at: 'a' }]);
   });
 
-  it('a film that is not there, unless that is what is reported', () => {
+  it('an image that is not there, unless that is what is reported', () => {
     expect(said(task(), NORMAL, null)).toEqual([{ text: 'The image has not been displayed yet.', at: 'unusable' }]);
     const failed = store(task({ start: NORMAL }), null);
-    failed.setFilm(0, { error: new FilmError('missing', 'Not found.') });
+    failed.setViewport(0, { error: new ImageError('missing', 'Not found.') });
     expect(complaints(failed)).toEqual([{ text: 'The image is not displayed. Report it as not displayed.', at: 'unusable' }]);
     expect(said(task(), reading({ unusable: 'not-displayed' }), null)).toEqual([]);
   });

@@ -63,7 +63,7 @@ describe('the map from image pixels to the screen', () => {
     }));
   });
 
-  it('fits the whole film, as large as it can be', () => {
+  it('fits the whole image, as large as it can be', () => {
     fc.assert(fc.property(views, sizes, aspects, fc.integer({ min: 200, max: 4000 }), fc.integer({ min: 200, max: 4000 }), (view, size, pixelAspect, rows, columns) => {
       const fit = fitted(view, { rows, columns, pixelAspect }, size);
       fc.pre(fit.zoom > ZOOM_LIMITS.least); // smaller it does not get

@@ -8,13 +8,13 @@ import { box, store } from '../samples';
 const SIZE = { width: 800, height: 200 };
 
 describe('a region brought into the middle', () => {
-  it.each([0, 90, 180, 270] as const)('can be seen whole on a film turned by %i degrees', (rotation_deg) => {
+  it.each([0, 90, 180, 270] as const)('can be seen whole on an image turned by %i degrees', (rotation_deg) => {
     const page = store();
     const view: View = { center: [0, 0], zoom: 20, rotation_deg, mirrored: false };
-    page.setFilm(0, { size: SIZE, view });
+    page.setViewport(0, { size: SIZE, view });
     const region = box('a', 'Edema', { points: [[0, 10], [40, 14]] });
     centerOn(page, region);
-    const map = toScreen(page.ui.films[0]!.view, SIZE, page.ui.films[0]!.film!.pixelAspect);
+    const map = toScreen(page.ui.viewports[0]!.view, SIZE, page.ui.viewports[0]!.image!.pixelAspect);
     for (const [x, y] of region.points.map((point) => apply(map, point))) {
       expect(x > 0 && x < SIZE.width).toBe(true);
       expect(y > 0 && y < SIZE.height).toBe(true);
@@ -23,8 +23,8 @@ describe('a region brought into the middle', () => {
 
   it('is not made larger when it is a point', () => {
     const page = store();
-    page.setFilm(0, { size: SIZE });
+    page.setViewport(0, { size: SIZE });
     centerOn(page, box('a', 'Edema', { shape: 'point', points: [[3, 4]] }));
-    expect(page.ui.films[0]!.view).toMatchObject({ zoom: 2, center: [3, 4] });
+    expect(page.ui.viewports[0]!.view).toMatchObject({ zoom: 2, center: [3, 4] });
   });
 });
