@@ -1,6 +1,11 @@
-/** Reading single elements of a data set. Whatever is in them, these functions answer. */
+/** Read the elements of a data set. Invalid values never throw here; each function returns a value for them. */
 
-import type { DataSet, Element } from 'dicom-parser';
+import {
+  bigEndianByteArrayParser, ByteStream, DataSet, littleEndianByteArrayParser, parseDicomDataSetExplicit, parseDicomDataSetImplicit,
+  type Element,
+} from 'dicom-parser';
+
+export const IMPLICIT = '1.2.840.10008.1.2', BIG_ENDIAN = '1.2.840.10008.1.2.2';
 
 /** Tags by the keywords of PS3.6. */
 export const TAGS = {
@@ -16,6 +21,32 @@ export const TAGS = {
   ModalityLUTSequence: 'x00283000', LUTDescriptor: 'x00283002', LUTExplanation: 'x00283003', LUTData: 'x00283006',
   VOILUTSequence: 'x00283010', PixelData: 'x7fe00010',
 } as const;
+
+/** Value representations with a 16-bit length; every other one, and any that is added later, has 32 bits (PS3.5 7.1.2, 6.2.2). */
+const SHORT_VRS = 'AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US';
+
+/** The parser knows ten of the long value representations; the others, such as OV, SV and UV, are laid out alike. */
+class Stream extends ByteStream {
+  constructor(bytes: Uint8Array, start: number, bigEndian: boolean) {
+    super(bigEndian ? bigEndianByteArrayParser : littleEndianByteArrayParser, bytes, start);
+    const read = this.readFixedString;
+    this.readFixedString = (length) => {
+      const value = read.call(this, length);
+      const isLong = length === 2 && /^[A-Z]{2}$/.test(value) && !SHORT_VRS.includes(value);
+      return isLong && !['OB', 'OW', 'SQ', 'UN', 'UT'].includes(value) ? 'OD' : value;
+    };
+  }
+}
+
+/** Return the data set that starts at an offset; throws where it cannot be parsed. */
+export function parseDataSet(bytes: Uint8Array, start: number, syntax: string): DataSet {
+  const stream = new Stream(bytes, start, syntax === BIG_ENDIAN);
+  const data = new DataSet(stream.byteArrayParser, bytes, {});
+  data.warnings = stream.warnings;
+  const parse = syntax === IMPLICIT ? parseDicomDataSetImplicit : parseDicomDataSetExplicit;
+  parse(data, stream, bytes.length);
+  return data;
+}
 
 /** Return an element that has a value. */
 export function elementOf(data: DataSet, tag: string): Element | null {
@@ -40,15 +71,38 @@ export function integer(data: DataSet, tag: string): number | null {
   return element.length === 4 && (element.vr === 'SL' || element.vr === 'UL') ? data.int32(tag) ?? null : null;
 }
 
-/** Return the numbers of a decimal string; what is no number is NaN. */
-export function decimals(data: DataSet, tag: string): number[] {
-  const value = text(data, tag);
-  return value ? value.split('\\').map(decimal) : [];
+/** Return the numbers of an element, in whatever value representation they are written; text that is no number is NaN. */
+export function numbers(data: DataSet, tag: string): number[] {
+  const element = elementOf(data, tag), binary = element ? BINARY[vrOf(data, element)] : undefined;
+  if (!element || !binary) {
+    const value = text(data, tag);
+    return value ? value.split('\\').map(decimal) : [];
+  }
+  const view = new DataView(data.byteArray.buffer, data.byteArray.byteOffset + element.dataOffset, element.length);
+  const isLittle = data.byteArrayParser !== bigEndianByteArrayParser, count = Math.min(element.length / binary.bytes, 64);
+  return Array.from({ length: Math.floor(count) }, (_, at) => binary.read(view, at * binary.bytes, isLittle));
 }
 
-/** Return the only number of a decimal string, or what stands for it where there is none. */
-export function oneDecimal(data: DataSet, tag: string, otherwise: number): number {
-  const values = decimals(data, tag);
+/** Return the value representation as written; `Stream` gives the parser OD for those that it does not know. */
+function vrOf(data: DataSet, { vr = '', dataOffset }: Element): string {
+  return vr === 'OD' ? String.fromCharCode(...data.byteArray.subarray(dataOffset - 8, dataOffset - 6)) : vr;
+}
+
+/** Number types of PS3.5 6.2. */
+const BINARY: Readonly<Record<string, { bytes: number; read: (view: DataView, at: number, isLittle: boolean) => number }>> = {
+  US: { bytes: 2, read: (view, at, isLittle) => view.getUint16(at, isLittle) },
+  SS: { bytes: 2, read: (view, at, isLittle) => view.getInt16(at, isLittle) },
+  UL: { bytes: 4, read: (view, at, isLittle) => view.getUint32(at, isLittle) },
+  SL: { bytes: 4, read: (view, at, isLittle) => view.getInt32(at, isLittle) },
+  FL: { bytes: 4, read: (view, at, isLittle) => view.getFloat32(at, isLittle) },
+  FD: { bytes: 8, read: (view, at, isLittle) => view.getFloat64(at, isLittle) },
+  SV: { bytes: 8, read: (view, at, isLittle) => Number(view.getBigInt64(at, isLittle)) },
+  UV: { bytes: 8, read: (view, at, isLittle) => Number(view.getBigUint64(at, isLittle)) },
+};
+
+/** Return the only number of an element, or the default where there is none. */
+export function oneNumber(data: DataSet, tag: string, otherwise: number): number {
+  const values = numbers(data, tag);
   return values.length === 1 && Number.isFinite(values[0]) ? values[0]! : otherwise;
 }
 

@@ -1,8 +1,8 @@
 /** What an image needs of a DICOM file's header. Files come from anywhere: nothing in them is believed before it is checked. */
 
-import { parseDicom, readPart10Header, type DataSet, type Element } from 'dicom-parser';
+import { readPart10Header, type DataSet, type Element } from 'dicom-parser';
 
-import { code, decimals, elementOf, integer, oneDecimal, readable, TAGS, text } from './elements';
+import { BIG_ENDIAN, code, elementOf, integer, numbers, oneNumber, parseDataSet, readable, TAGS, text } from './elements';
 import { joined, MAX_BYTES } from './fetch';
 import { lutOf, type Lut } from './lut';
 import { errors } from './messages';
@@ -18,7 +18,6 @@ const TAIL_BYTES = 64;
 const PIECE_BYTES = 2 ** 16;
 
 const DEFLATED = '1.2.840.10008.1.2.1.99';
-export const BIG_ENDIAN = '1.2.840.10008.1.2.2';
 
 /** One window of the header, in the words of the header. */
 export interface HeaderWindow {
@@ -69,7 +68,7 @@ export interface Parsed {
 export async function parse(bytes: Uint8Array<ArrayBuffer>): Promise<Parsed> {
   const { syntax, start } = metaOf(bytes);
   const inflated = syntax === DEFLATED ? await inflate(bytes.subarray(start)) : null;
-  const data = dataSetOf(bytes, inflated);
+  const data = dataSetOf(inflated ?? bytes, inflated ? 0 : start, syntax);
   const header = guarded(() => headerOf(data, syntax));
   return { header, pixels: guarded(() => pixelsOf(data, inflated ?? bytes, syntax)) };
 }
@@ -91,8 +90,8 @@ function metaOf(bytes: Uint8Array): { syntax: string; start: number } {
   return { syntax, start: meta.position };
 }
 
-function dataSetOf(bytes: Uint8Array, inflated: Uint8Array | null): DataSet {
-  const data = guarded(() => (inflated ? parseDicom(bytes, { inflater: () => inflated }) : parseDicom(bytes)));
+function dataSetOf(bytes: Uint8Array, start: number, syntax: string): DataSet {
+  const data = guarded(() => parseDataSet(bytes, start, syntax));
   if (data.warnings.some((warning) => warning.includes('missing sequence delimiter'))) throw errors.truncated();
   return data;
 }
@@ -137,6 +136,8 @@ function headerOf(data: DataSet, syntax: string): Header {
   const signed = integer(data, TAGS.PixelRepresentation) === 1;
   const photometric = text(data, TAGS.PhotometricInterpretation);
   const padding = integer(data, TAGS.PixelPaddingValue);
+  const slope = oneNumber(data, TAGS.RescaleSlope, 1) || 1, intercept = oneNumber(data, TAGS.RescaleIntercept, 0);
+  const modalityLut = lutOf(data, TAGS.ModalityLUTSequence, signed);
   const spacing = spacingOf(data);
   const frames = Number(text(data, TAGS.NumberOfFrames) || 1);
   return {
@@ -151,10 +152,10 @@ function headerOf(data: DataSet, syntax: string): Header {
     frames: Number.isInteger(frames) ? frames || 1 : Number.NaN,
     syntax,
     padding: padding === null ? null : [padding, integer(data, TAGS.PixelPaddingRangeLimit) ?? padding],
-    slope: oneDecimal(data, TAGS.RescaleSlope, 1) || 1,
-    intercept: oneDecimal(data, TAGS.RescaleIntercept, 0),
-    modalityLut: lutOf(data, TAGS.ModalityLUTSequence, signed),
-    voiLut: lutOf(data, TAGS.VOILUTSequence, signed),
+    slope,
+    intercept,
+    modalityLut,
+    voiLut: lutOf(data, TAGS.VOILUTSequence, !modalityLut && canBeNegative(bitsStored, signed, slope, intercept)),
     windows: windowsOf(data),
     voiFunction: (text(data, TAGS.VOILUTFunction) || 'LINEAR').toUpperCase(),
     inverted: photometric === 'MONOCHROME1' || text(data, TAGS.PresentationLUTShape) === 'INVERSE',
@@ -165,8 +166,14 @@ function headerOf(data: DataSet, syntax: string): Header {
   };
 }
 
+/** Whether rescaling a stored value can give a negative one; the output of a Modality LUT never is. */
+function canBeNegative(bitsStored: number, signed: boolean, slope: number, intercept: number): boolean {
+  const least = signed ? -(2 ** (bitsStored - 1)) : 0;
+  return Math.min(least * slope, (least + 2 ** bitsStored - 1) * slope) + intercept < 0;
+}
+
 function windowsOf(data: DataSet): HeaderWindow[] {
-  const centers = decimals(data, TAGS.WindowCenter), widths = decimals(data, TAGS.WindowWidth);
+  const centers = numbers(data, TAGS.WindowCenter), widths = numbers(data, TAGS.WindowWidth);
   const names = text(data, TAGS.WindowCenterWidthExplanation).split('\\');
   const characterSet = text(data, TAGS.SpecificCharacterSet);
   return centers

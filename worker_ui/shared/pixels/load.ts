@@ -4,13 +4,14 @@ import { ImageError, type RadiographImage, type ImageSource } from './radiograph
 import { decodedValues, isDecodable } from './decode';
 import { fetchBytes, type FetchOptions } from './fetch';
 import { between, greyOf, type Recipe } from './grayscale';
-import { BIG_ENDIAN, MAX_PIXELS, parse, type Header, type Parsed } from './header';
+import { BIG_ENDIAN, IMPLICIT } from './elements';
+import { MAX_PIXELS, parse, type Header, type Parsed } from './header';
 import { errors } from './messages';
 import { isPicture, pictureOf, resampled, type Picture } from './picture';
 import { presetsOf } from './presets';
 import { nativeValues } from './stored';
 
-const UNCOMPRESSED = ['1.2.840.10008.1.2', '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
+const UNCOMPRESSED = [IMPLICIT, '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
 /** How much the shape of a rendered picture may differ from that of the image it stands for. */
 const SAME_SHAPE = 0.02;
 

@@ -2,6 +2,7 @@
 
 declare module 'dicom-parser' {
   export function readPart10Header(bytes: Uint8Array): DataSet & { readonly position: number };
+  export const DataSet: new (parser: ByteArrayParser, bytes: Uint8Array, elements: Record<string, Element>) => DataSet;
 }
 
 interface FrameInfo {

@@ -2,7 +2,7 @@
 
 import type { DataSet } from 'dicom-parser';
 
-import { decimals, TAGS, text } from './elements';
+import { numbers, TAGS, text } from './elements';
 
 export interface Spacing {
   /** Millimetres between rows and between columns. */
@@ -31,13 +31,13 @@ export function spacingOf(data: DataSet): Spacing {
 
 /** Return width over height of a pixel. */
 export function aspectOf(data: DataSet, spacing: Spacing['spacing_mm']): number {
-  const [vertical = 0, horizontal = 0] = decimals(data, TAGS.PixelAspectRatio);
+  const [vertical = 0, horizontal = 0] = numbers(data, TAGS.PixelAspectRatio);
   const aspect = spacing ? spacing.column / spacing.row : horizontal / vertical;
   return aspect >= 1 / MOST_ASPECT && aspect <= MOST_ASPECT ? aspect : 1;
 }
 
 function pair(data: DataSet, tag: string): { row: number; column: number } | null {
-  const [row = Number.NaN, column = Number.NaN] = decimals(data, tag);
+  const [row = Number.NaN, column = Number.NaN] = numbers(data, tag);
   const sane = (length: number) => length >= LEAST_MM && length <= MOST_MM;
   return sane(row) && sane(column) ? { row, column } : null;
 }

@@ -1,7 +1,7 @@
 /** From bytes to stored values: words put in order, unused bits gone, the sign extended (PS3.5 8.1). */
 
 import type { Header, PixelBytes } from './header';
-import { BIG_ENDIAN } from './header';
+import { BIG_ENDIAN } from './elements';
 import { errors } from './messages';
 
 export type Stored = Uint8Array | Int8Array | Uint16Array | Int16Array;
