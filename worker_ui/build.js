@@ -1,6 +1,6 @@
 /**
  * Builds the page into dicom_workflow/labeling/worker_templates: one script and one style sheet, named by their content, the
- * licences of what is inside them, and build.json, which says from which sources they were made.
+ * template and the host's script as they are, the licenses of what is bundled, and build.json, which names the sources.
  *
  * usage: node build.js [--out folder]
  */
@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
+import { bundled, packageOf, thirdParty } from './build/licenses.js';
 import config from './vite.config.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -29,34 +30,14 @@ function files(name) {
   return fs.readdirSync(full).sort().flatMap((child) => files(`${name}/${child}`));
 }
 
-/** One number for all that the build is made from: "<sha256 of a file>  <name>" for each, one a line. */
-export function sourcesSha256() {
+/** One digest for everything that the build is made from: "<sha256 of a file>  <name>" for each, one a line. */
+function sourcesSha256() {
   const lines = SOURCES.flatMap(files).map((name) => `${sha256(fs.readFileSync(path.join(here, name)))}  ${name}\n`);
   return sha256(lines.join(''));
 }
 
-/** Package folder of a module in node_modules. */
-function packageOf(id) {
-  const at = id.lastIndexOf('node_modules/');
-  if (at < 0) return null;
-  const parts = id.slice(at + 13).split('/');
-  return path.join(id.slice(0, at + 13), ...parts.slice(0, parts[0].startsWith('@') ? 2 : 1));
-}
-
-function licences(folders) {
-  const texts = [...folders].sort().map((folder) => {
-    const about = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
-    const name = fs.readdirSync(folder).find((file) => /^(licen[cs]e|copying)(\.(md|txt))?$/i.test(file));
-    const text = name ? fs.readFileSync(path.join(folder, name), 'utf8').trim() : '';
-    const licence = typeof about.license === 'string' ? about.license : about.license?.type ?? 'see its repository';
-    const author = about.author?.name ?? about.author ?? '', repository = about.repository?.url ?? about.repository ?? about.homepage ?? '';
-    const origin = text ? '' : [author && `Copyright ${author}`, repository].filter(Boolean).join('\n');
-    return `${about.name} ${about.version}\n${licence}\n\n${text || origin}`.trim();
-  });
-  return `Software inside the worker pages, with its licences.\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
-}
-
-async function main(out) {
+/** Return the page's script and style, and the folders of the npm packages in them. */
+async function page() {
   const folders = new Set();
   const collect = () => ({
     name: 'collect-packages',
@@ -69,26 +50,36 @@ async function main(out) {
     ...config,
     configFile: false,
     root: here,
-    logLevel: 'warn',
+    logLevel: 'error',
     plugins: [collect()],
     worker: { ...config.worker, plugins: () => [collect()] },
     build: { ...config.build, write: false },
   })].flat()[0];
-
   const text = { script: '', style: '' };
   for (const file of output) {
     if (file.type === 'chunk') text.script += file.code;
     else if (file.fileName.endsWith('.css')) text.style += file.source;
-    else throw new Error(`expected one script and one style sheet, got ${file.fileName} too`);
+    else throw new Error(`The build made ${file.fileName} beside one script and one style sheet; nothing serves a third file.`);
   }
-  const names = { script: `radiograph.${sha256(text.script).slice(0, 12)}.js`, style: `radiograph.${sha256(text.style).slice(0, 12)}.css` };
+  return { ...text, folders };
+}
+
+async function main(out) {
+  const { script, style, folders } = await page();
+  const names = { script: `radiograph.${sha256(script).slice(0, 12)}.js`, style: `radiograph.${sha256(style).slice(0, 12)}.css` };
+  const packages = bundled(folders);
+  const made = { [names.script]: script, [names.style]: style, 'THIRD-PARTY.txt': thirdParty(packages) };
+  for (const name of COPIED) made[path.basename(name)] = fs.readFileSync(path.join(here, name), 'utf8');
   for (const old of fs.readdirSync(out)) if (/^radiograph\.[0-9a-f]{12}\.(js|css)$/.test(old)) fs.rmSync(path.join(out, old));
-  fs.writeFileSync(path.join(out, names.script), text.script);
-  fs.writeFileSync(path.join(out, names.style), text.style);
-  fs.writeFileSync(path.join(out, 'THIRD-PARTY.txt'), licences(folders));
-  for (const name of COPIED) fs.copyFileSync(path.join(here, name), path.join(out, path.basename(name)));
-  const sizes = { script_bytes: Buffer.byteLength(text.script), gzip_bytes: gzipSync(text.script + text.style, { level: 9 }).length };
-  fs.writeFileSync(path.join(out, 'build.json'), `${JSON.stringify({ ...names, sources_sha256: sourcesSha256(), ...sizes }, null, 2)}\n`);
+  for (const [name, content] of Object.entries(made)) fs.writeFileSync(path.join(out, name), content);
+  const sizes = { script_bytes: Buffer.byteLength(script), gzip_bytes: gzipSync(script + style, { level: 9 }).length };
+  const about = {
+    about: 'Made by `npm run build` in worker_ui; change the sources there, never the files here.',
+    ...names, sources_sha256: sourcesSha256(), ...sizes,
+    files_sha256: Object.fromEntries(Object.keys(made).sort().map((name) => [name, sha256(made[name])])),
+    packages: packages.map(({ name, version }) => `${name} ${version}`),
+  };
+  fs.writeFileSync(path.join(out, 'build.json'), `${JSON.stringify(about, null, 2)}\n`);
   console.log(`${names.script}: ${(sizes.script_bytes / 1e6).toFixed(2)} MB, ${(sizes.gzip_bytes / 1e6).toFixed(2)} MB as it travels`);
 }
 

@@ -29,5 +29,5 @@ export default defineConfig({
     chunkSizeWarningLimit: 5000,
     lib: { entry: here('./radiograph/main.tsx'), formats: ['iife'], name: 'RadiographPage', fileName: () => 'radiograph.js', cssFileName: 'radiograph' },
   },
-  test: { environment: 'happy-dom', include: ['unit/**/*.test.ts'] },
+  test: { environment: 'happy-dom', include: ['unit/**/*.test.{ts,js}'] },
 });

@@ -1,6 +1,8 @@
-/** What the fourteen labels of CheXpert and MIMIC-CXR mean on a chest radiograph, for jobs that bring no words of their own. */
+/** The label set of chest radiographs: the fourteen labels of CheXpert and MIMIC-CXR, for jobs that define none of their own. */
 
-export const DEFINITIONS: ReadonlyMap<string, string> = new Map([
+import type { LabelSet } from '../shared/state/types';
+
+const DEFINITIONS: ReadonlyMap<string, string> = new Map([
   [
     'Atelectasis',
     'Loss of lung volume: an opacity with crowded vessels or bronchi, or with fissures, hilum, diaphragm or mediastinum ' +
@@ -56,3 +58,22 @@ export const DEFINITIONS: ReadonlyMap<string, string> = new Map([
   ],
   ['No Finding', 'None of the other findings is present; support devices may be.'],
 ]);
+
+export const CHEST_RADIOGRAPH: LabelSet = {
+  title: 'Chest radiograph',
+  definitions: DEFINITIONS,
+  noFinding: 'No Finding',
+  besideNoFinding: ['Support Devices'],
+  unusableReasons: {
+    'not-displayed': 'Not displayed',
+    'poor-quality': 'Exposure or noise',
+    'motion': 'Motion blur',
+    'rotation': 'Patient rotated',
+    'wrong-view': 'Wrong view',
+    'wrong-body-part': 'Not a chest radiograph',
+    'incomplete': 'Part of the chest cut off',
+    'foreign-object': 'Hidden by a foreign object',
+    'identity-visible': 'Patient data visible on it',
+    'other': 'Another reason, see comment',
+  },
+};

@@ -8,6 +8,7 @@ import '../shared/styles/drawing.css';
 import { render } from 'preact';
 
 import { App } from './app';
+import { CHEST_RADIOGRAPH } from './findings';
 import { keepDrafts } from '../shared/drafts/sync';
 import { Session } from '../shared/state/session';
 import { listenKeys } from '../shared/input/shortcuts';
@@ -16,7 +17,7 @@ import { Submission } from '../shared/host/submission';
 import { readTask } from '../shared/host/task';
 
 function begin(element: HTMLElement): void {
-  const store = new Store(readTask(element));
+  const store = new Store(readTask(element, CHEST_RADIOGRAPH));
   const session = new Session(store);
   const submission = new Submission(store, session, keepDrafts(store, session));
   const onSubmit = (): void => submission.submit();

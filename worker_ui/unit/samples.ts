@@ -1,5 +1,6 @@
 /** Images, tasks and readings for tests. */
 
+import { CHEST_RADIOGRAPH } from '../radiograph/findings';
 import { Session } from '../shared/state/session';
 import { Store } from '../shared/state/store';
 import { EMPTY_READING, type Finding, type LabelState, type Reading, type Region, type Task } from '../shared/state/types';
@@ -28,6 +29,7 @@ export function finding(label: string, region: Finding['region'] = label === 'No
 
 export function task(part: Partial<Task> = {}): Task {
   return {
+    labelSet: CHEST_RADIOGRAPH,
     key: 'job/object/worker',
     image: { url: 'http://images.test/1.dcm', renderedUrl: '' },
     second: null,

@@ -1,6 +1,6 @@
 /** Readings from JSON that anybody may have written: a task, a draft on the disk, an answer. Throws `FormError` only. */
 
-import { LABEL_STATES, REASONS, type LabelState, type Measurement, type Reading, type Region } from '../state/types';
+import { LABEL_STATES, REASON_CODES, type LabelState, type Measurement, type Reading, type Region } from '../state/types';
 import type { Point, Shape } from '../shapes/geometry';
 import { isObject, own, shown, text } from '../json';
 
@@ -45,7 +45,7 @@ export function readMeasurement(value: unknown, id: string, key: 'points_px' | '
 
 export function readUnusable(value: unknown): string {
   const code = text(value);
-  if (code !== '' && !REASONS.some((reason) => reason.code === code)) throw new FormError(`${shown(code)} is no reason code.`);
+  if (code !== '' && !REASON_CODES.some((known) => known === code)) throw new FormError(`${shown(code)} is no reason code.`);
   return code;
 }
 

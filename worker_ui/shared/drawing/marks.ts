@@ -2,7 +2,7 @@
 
 import { MOST } from '../answer/form';
 import type { Store, Tool } from '../state/store';
-import { NO_FINDING, type Measurement, type Region } from '../state/types';
+import type { Measurement, Region } from '../state/types';
 import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import type { Frame } from './frame';
@@ -96,7 +96,7 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
 function labelFor(store: Store): string {
   const label = store.ui.activeLabel ?? '';
   const finding = store.task.findings.find((one) => one.label === label);
-  return label === NO_FINDING || finding?.region === 'none' ? '' : label;
+  return label === store.task.labelSet.noFinding || finding?.region === 'none' ? '' : label;
 }
 
 export function named(region: Region): string {

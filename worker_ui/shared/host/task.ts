@@ -3,20 +3,19 @@
 import { cut, isObject, own, shown } from '../json';
 import { FormError, list, readRegion } from '../answer/form';
 import { readAnswer } from '../answer/read';
-import { DEFINITIONS } from '../../radiograph/findings';
 import { agreedReading } from '../state/disagreements';
 import { fittedTo } from '../state/reading';
 import { draftKey } from '../drafts/key';
-import {
-  NO_FINDING,
-  type AssistanceMode,
-  type EarlierReading,
-  type Finding,
-  type Reading,
-  type Region,
-  type SecondImage,
-  type Suggestions,
-  type Task,
+import type {
+  AssistanceMode,
+  EarlierReading,
+  Finding,
+  Reading,
+  Region,
+  SecondImage,
+  Suggestions,
+  Task,
+  LabelSet,
 } from '../state/types';
 import type { ImageSource } from '../pixels/radiograph-image';
 
@@ -35,14 +34,14 @@ const MODES: readonly AssistanceMode[] = ['off', 'after-first-read', 'shown'];
 type Tell = (problem: string) => void;
 
 /** Return the task of the page's element; never throws. */
-export function readTask(element: HTMLElement): Task {
+export function readTask(element: HTMLElement, labelSet: LabelSet): Task {
   const problems: string[] = [];
   const tell: Tell = (problem) => {
     if (problems.length < MOST.problems && !problems.includes(problem)) problems.push(problem);
   };
   const given = element.dataset;
   const input = parsed(given['task'], tell);
-  const findings = part(tell, [], () => readFindings(input, given['labels'], tell));
+  const findings = part(tell, [], () => readFindings(input, given['labels'], labelSet, tell));
   const labels = findings.map((finding) => finding.label);
   const image = {
     url: address(given['image'], tell),
@@ -53,6 +52,7 @@ export function readTask(element: HTMLElement): Task {
   const suggestions = part(tell, null, () => readSuggestions(own(input, 'suggestions'), labels, tell));
   const earlier = part(tell, [], () => readEarlier(own(input, 'earlier_answers'), tell));
   return {
+    labelSet,
     key: draftKey(input, [image.url, second?.url ?? ''], labels, earlier.length > 1),
     image,
     second,
@@ -87,7 +87,9 @@ function parsed(json: string | undefined, tell: Tell): Record<string, unknown> {
   return {};
 }
 
-function readFindings(input: Record<string, unknown>, otherwise: string | undefined, tell: Tell): Finding[] {
+function readFindings(
+  input: Record<string, unknown>, otherwise: string | undefined, labelSet: LabelSet, tell: Tell,
+): Finding[] {
   const definitions = own(input, 'definitions'),
     regions = own(own(input, 'rules'), 'regions');
   if (definitions !== undefined && !isObject(definitions)) tell('The definitions are not an object of label to text.');
@@ -97,8 +99,8 @@ function readFindings(input: Record<string, unknown>, otherwise: string | undefi
   return labels.map((label) => ({
     label,
     definition:
-      words(own(definitions, label), `definition of “${label}”`, MOST.definition, tell) || (DEFINITIONS.get(label) ?? ''),
-    region: regionRule(label, regions, tell),
+      words(own(definitions, label), `definition of “${label}”`, MOST.definition, tell) || (labelSet.definitions.get(label) ?? ''),
+    region: regionRule(label, regions, labelSet, tell),
   }));
 }
 
@@ -133,9 +135,9 @@ function split(text: string): unknown[] {
   return text.trim() === '' ? [] : text.split(',', MOST.labels + 1);
 }
 
-function regionRule(label: string, rules: unknown, tell: Tell): Finding['region'] {
-  const usual: Finding['region'] = label === NO_FINDING ? 'none' : 'optional';
-  const rule = own(rules, label) ?? (label === NO_FINDING ? undefined : own(rules, '*'));
+function regionRule(label: string, rules: unknown, { noFinding }: LabelSet, tell: Tell): Finding['region'] {
+  const usual: Finding['region'] = label === noFinding ? 'none' : 'optional';
+  const rule = own(rules, label) ?? (label === noFinding ? undefined : own(rules, '*'));
   if (rule === undefined || rule === null) return usual;
   if (rule === 'required' || rule === 'optional' || rule === 'none') return rule;
   tell(`The region rule of “${label}” is ${shown(rule)}; it may be required, optional or none.`);

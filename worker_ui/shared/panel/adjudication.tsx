@@ -4,7 +4,7 @@ import { adjudicates, agreed, disagreements } from '../state/disagreements';
 import { readerDash } from '../shapes/mark-style';
 import { stateOf } from '../state/reading';
 import type { Store } from '../state/store';
-import { REASONS, type EarlierReading } from '../state/types';
+import type { EarlierReading, ReasonCode } from '../state/types';
 import { TakeList } from './assistance';
 import { activate } from '../state/finding-actions';
 import { accept } from '../state/accept-reader';
@@ -127,7 +127,7 @@ function ReaderRegions({ store, reader, index }: { store: Store; reader: Earlier
         {unusable && ', not readable'}
       </summary>
       {unusable !== '' && (
-        <p class="note">Could not read it: {REASONS.find(({ code }) => code === unusable)?.text ?? unusable}</p>
+        <p class="note">Could not read it: {store.task.labelSet.unusableReasons[unusable as ReasonCode]}</p>
       )}
       {comment !== '' && <blockquote>{comment}</blockquote>}
       <TakeList store={store} from={reader.name} regions={regions} />

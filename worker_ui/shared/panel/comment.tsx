@@ -2,7 +2,7 @@
 
 import { MOST } from '../answer/form';
 import type { Store } from '../state/store';
-import { REASONS } from '../state/types';
+import { REASON_CODES, type ReasonCode } from '../state/types';
 import { focusOn, PLACES } from '../input/focus';
 
 export function Remarks({ store }: { store: Store }) {
@@ -36,9 +36,9 @@ export function Remarks({ store }: { store: Store }) {
           }}
         >
           <option value="">Readable</option>
-          {REASONS.map(({ code, text }) => (
+          {REASON_CODES.map((code) => (
             <option key={code} value={code}>
-              {text}
+              {store.task.labelSet.unusableReasons[code]}
             </option>
           ))}
         </select>
@@ -51,7 +51,7 @@ export function Remarks({ store }: { store: Store }) {
 export function SetAside({ store }: { store: Store }) {
   const { unusable } = store.reading;
   if (unusable === '') return null;
-  const reason = REASONS.find(({ code }) => code === unusable)?.text ?? unusable;
+  const reason = store.task.labelSet.unusableReasons[unusable as ReasonCode];
   return (
     <div class="set-aside" role="status">
       <p>

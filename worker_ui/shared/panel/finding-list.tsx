@@ -7,7 +7,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 
 import { conflicts } from '../state/reading';
 import type { Store } from '../state/store';
-import { LABEL_STATES, NO_FINDING } from '../state/types';
+import { LABEL_STATES } from '../state/types';
 import { FindingRow } from './finding-row';
 import { checkedColumn, focusFinding, focusOn, leaveSearch, radioId, PLACES } from '../input/focus';
 import { activate, choose, hasNoFinding, noFinding, othersAbsent, step, visibleFindings } from '../state/finding-actions';
@@ -19,9 +19,9 @@ export function Findings({ store }: { store: Store }) {
   const [column, setColumn] = useState(0);
   const list = useRef<HTMLDivElement>(null);
   const shown = visibleFindings(store);
-  const { activeLabel } = store.ui;
+  const { activeLabel } = store.ui, { noFinding } = store.task.labelSet;
   const stop = shown.find(({ label }) => label === activeLabel) ?? shown[0];
-  const clashing = conflicts(store.reading);
+  const clashing = conflicts(store.reading, store.task.labelSet);
   const inList = list.current?.contains(document.activeElement) ?? false;
 
   useEffect(() => {
@@ -54,7 +54,7 @@ export function Findings({ store }: { store: Store }) {
             finding={finding}
             index={store.task.findings.indexOf(finding)}
             tabColumn={finding !== stop ? null : inList ? column : checkedColumn(store, finding.label)}
-            conflicting={clashing.includes(finding.label) || (finding.label === NO_FINDING && clashing.length > 0)}
+            conflicting={clashing.includes(finding.label) || (finding.label === noFinding && clashing.length > 0)}
             onFocus={take}
             onHover={setHovered}
           />
@@ -82,7 +82,7 @@ function Quick({ store, found }: { store: Store; found: number }) {
         <button
           type="button"
           class="no-finding"
-          aria-pressed={store.reading.labels[NO_FINDING] === 'positive'}
+          aria-pressed={store.reading.labels[store.task.labelSet.noFinding] === 'positive'}
           aria-keyshortcuts="N"
           disabled={off}
           title="No finding (N): the rest is absent unless answered"

@@ -2,7 +2,7 @@
 
 import { agreed } from '../state/disagreements';
 import type { Store } from '../state/store';
-import { LABEL_STATES, NO_FINDING, type Finding, type LabelState } from '../state/types';
+import { LABEL_STATES, type Finding, type LabelState } from '../state/types';
 import { focusFinding, radioId } from '../input/focus';
 import { answer, choose } from '../state/finding-actions';
 import { differs, probability } from '../state/suggestions';
@@ -24,7 +24,7 @@ export function FindingRow({ store, finding, index, tabColumn, conflicting, onFo
   const { label, definition } = finding;
   const state = store.reading.labels[label];
   const active = store.ui.activeLabel === label;
-  const normal = label === NO_FINDING && state === 'positive';
+  const normal = label === store.task.labelSet.noFinding && state === 'positive';
   const marks = marksOf(store, finding, conflicting);
   const wrong = conflicting || store.ui.complaints.some(({ at }) => at === label);
   const about = `panel-about-${index}`;
@@ -113,7 +113,7 @@ function marksOf(store: Store, { label, region }: Finding, conflicting: boolean)
   const common = agreed(store.task)[label];
   const count = store.reading.regions.filter((one) => one.label === label).length;
   const marks: Mark[] = [];
-  if (conflicting) marks.push({ kind: 'conflict', sign: '!', text: 'In conflict with No Finding' });
+  if (conflicting) marks.push({ kind: 'conflict', sign: '!', text: `In conflict with ${store.task.labelSet.noFinding}` });
   if (differs(store, label)) marks.push({ kind: 'differs', sign: '≠', text: 'Differs from the model' });
   if (count > 0)
     marks.push({ kind: 'count', sign: `▢${count > 1 ? count : ''}`, text: count === 1 ? '1 region' : `${count} regions` });

@@ -5,7 +5,6 @@ import { useEffect, useRef } from 'preact/hooks';
 import { conflicts, unanswered } from '../state/reading';
 import { due } from '../state/completeness';
 import type { Store } from '../state/store';
-import { NO_FINDING } from '../state/types';
 import { focusPlace } from '../input/focus';
 import { answer, visibleFindings } from '../state/finding-actions';
 import { locksFirst } from '../state/suggestions';
@@ -75,16 +74,17 @@ function next(store: Store, open: readonly string[]): string {
 
 /** Shown as soon as it is there, not only when somebody tries to send it. */
 function Conflicts({ store }: { store: Store }) {
+  const { noFinding } = store.task.labelSet;
   const told = store.ui.complaints.length > 0; // the complaints say it too
-  const clashing = store.reading.unusable !== '' || told ? [] : conflicts(store.reading);
+  const clashing = store.reading.unusable !== '' || told ? [] : conflicts(store.reading, store.task.labelSet);
   return (
     <div role="status" class="conflicts">
       {clashing.length > 0 && (
         <p>
-          <b>{NO_FINDING}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one
+          <b>{noFinding}</b> is present, and so {clashing.length === 1 ? 'is' : 'are'} <b>{clashing.join(', ')}</b>. Change one
           of them.{' '}
-          <button type="button" class="link" onClick={() => answer(store, NO_FINDING, 'negative')}>
-            Call {NO_FINDING} absent
+          <button type="button" class="link" onClick={() => answer(store, noFinding, 'negative')}>
+            Call {noFinding} absent
           </button>
         </p>
       )}

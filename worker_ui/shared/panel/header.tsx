@@ -12,7 +12,7 @@ export function Head({ store }: { store: Store }) {
   return (
     <header class="head">
       <div class="title">
-        <h1>Chest radiograph</h1>
+        <h1>{store.task.labelSet.title}</h1>
         <Stage store={store} />
         <div class="tools">
           <button

@@ -3,7 +3,7 @@
 import { adjudicates, agreed, disagreements } from './disagreements';
 import { conflicts, stateOf, unanswered } from './reading';
 import type { Complaint, Store } from './store';
-import { NO_FINDING, type Finding, type LabelState, type Reading, type Region, type Task } from './types';
+import type { Finding, LabelState, Reading, Region, Task } from './types';
 
 /** Of a list of findings, as many are named as can be read at a glance. */
 const NAMED = 3;
@@ -22,7 +22,7 @@ export function complaints(store: Pick<Store, 'task' | 'reading' | 'ui'>): Compl
   return [
     ...ofImage(store.ui.viewports[0]?.image != null, store.ui.viewports[0]?.error != null),
     ...ofAnswers(task, reading),
-    ...ofConflict(reading),
+    ...ofConflict(task, reading),
     ...ofMissingRegions(task, reading),
     ...reading.regions.flatMap((region) => ofRegion(region, task, reading)),
   ];
@@ -63,9 +63,9 @@ function asked(task: Task): Finding[] {
   return task.answerAll ? [...task.findings] : [];
 }
 
-function ofConflict(reading: Reading): Complaint[] {
-  const called = conflicts(reading);
-  return called.length > 0 ? [{ text: `“${NO_FINDING}” is present together with ${named(called)}.`, at: NO_FINDING }] : [];
+function ofConflict({ labelSet }: Task, reading: Reading): Complaint[] {
+  const called = conflicts(reading, labelSet);
+  return called.length > 0 ? [{ text: `“${labelSet.noFinding}” is present together with ${named(called)}.`, at: labelSet.noFinding }] : [];
 }
 
 /** What earlier readers agree on has its regions in their answers. */

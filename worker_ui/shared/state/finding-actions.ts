@@ -2,7 +2,7 @@
 
 import { adjudicates, disagreements } from './disagreements';
 import type { Store } from './store';
-import { NO_FINDING, type Finding, type LabelState, type Task } from './types';
+import type { Finding, LabelState, Task } from './types';
 import { STATES } from './label-states';
 import { mayChange } from './marks';
 
@@ -41,7 +41,7 @@ export function choose(store: Store, label: string): void {
 function bind(store: Store, label: string, tag = ''): void {
   const region = store.reading.regions.find(({ id }) => id === store.ui.selected);
   const finding = store.task.findings.find((one) => one.label === label);
-  if (region?.label !== '' || !finding || finding.region === 'none' || label === NO_FINDING) return;
+  if (region?.label !== '' || !finding || finding.region === 'none' || label === store.task.labelSet.noFinding) return;
   store.dispatch({ kind: 'relabel-region', id: region.id, label }, tag);
   store.set({ notice: '' });
 }
@@ -77,13 +77,14 @@ export function answerActive(store: Store, state: LabelState): void {
 }
 
 export function hasNoFinding(store: Store): boolean {
-  return store.task.findings.some(({ label }) => label === NO_FINDING);
+  return store.task.findings.some(({ label }) => label === store.task.labelSet.noFinding);
 }
 
 /** "No Finding" as an explicit act; a second time takes it back and leaves the other answers. */
 export function noFinding(store: Store): void {
   if (!hasNoFinding(store) || !mayChange(store)) return;
-  if (store.reading.labels[NO_FINDING] === 'positive') store.dispatch({ kind: 'label', label: NO_FINDING, state: null });
+  const label = store.task.labelSet.noFinding;
+  if (store.reading.labels[label] === 'positive') store.dispatch({ kind: 'label', label, state: null });
   else store.dispatch({ kind: 'no-finding' });
 }
 

@@ -1,15 +1,17 @@
 /** The reader's answer as it grows: every change is an action, every action makes a new reading. */
 
-import {
-  NO_FINDING,
-  SUPPORT_DEVICES,
-  type Finding,
-  type LabelState,
-  type Measurement,
-  type Reading,
-  type Region,
+import type {
+  Finding,
+  LabelState,
+  Measurement,
+  Reading,
+  Region,
+  LabelSet,
+  Task,
 } from './types';
 import type { Point } from '../shapes/geometry';
+
+type LabeledTask = Pick<Task, 'findings' | 'labelSet'>;
 
 export type Action =
   | { readonly kind: 'label'; readonly label: string; readonly state: LabelState | null }
@@ -32,14 +34,14 @@ export type Action =
   | { readonly kind: 'replace'; readonly reading: Reading };
 
 /** Return the reading after an action; the same object when nothing changed. */
-export function reduce(reading: Reading, action: Action, findings: readonly Finding[]): Reading {
+export function reduce(reading: Reading, action: Action, task: LabeledTask): Reading {
   switch (action.kind) {
     case 'label':
       return withLabel(reading, action.label, action.state);
     case 'no-finding':
-      return withLabel(withLabels(reading, othersAbsent(reading, findings)), NO_FINDING, 'positive');
+      return withLabel(withLabels(reading, othersAbsent(reading, task)), task.labelSet.noFinding, 'positive');
     case 'others-absent':
-      return withLabels(reading, withNoFinding(othersAbsent(reading, findings), findings));
+      return withLabels(reading, withNoFinding(othersAbsent(reading, task), task));
     case 'add-region': {
       if (reading.regions.some((region) => region.id === action.region.id)) return reading;
       const called = reading.labels[action.region.label];
@@ -81,10 +83,10 @@ export function reduce(reading: Reading, action: Action, findings: readonly Find
 }
 
 /** Findings that cannot be present beside a present "No Finding". */
-export function conflicts(reading: Reading): string[] {
-  if (reading.labels[NO_FINDING] !== 'positive') return [];
+export function conflicts(reading: Reading, { noFinding, besideNoFinding }: LabelSet): string[] {
+  if (reading.labels[noFinding] !== 'positive') return [];
   return Object.keys(reading.labels).filter(
-    (label) => label !== NO_FINDING && label !== SUPPORT_DEVICES && reading.labels[label] === 'positive',
+    (label) => label !== noFinding && !besideNoFinding.includes(label) && reading.labels[label] === 'positive',
   );
 }
 
@@ -111,17 +113,18 @@ function withLabels(reading: Reading, labels: Record<string, LabelState>): Readi
   return Object.keys(labels).length === Object.keys(reading.labels).length ? reading : { ...reading, labels };
 }
 
-function othersAbsent(reading: Reading, findings: readonly Finding[]): Record<string, LabelState> {
+function othersAbsent(reading: Reading, { findings, labelSet }: LabeledTask): Record<string, LabelState> {
   const labels: Record<string, LabelState> = { __proto__: null as never, ...reading.labels };
-  for (const { label } of findings) if (label !== NO_FINDING && !Object.hasOwn(labels, label)) labels[label] = 'negative';
+  for (const { label } of findings) if (label !== labelSet.noFinding && !Object.hasOwn(labels, label)) labels[label] = 'negative';
   return labels;
 }
 
-function withNoFinding(labels: Record<string, LabelState>, findings: readonly Finding[]): Record<string, LabelState> {
-  if (!findings.some((finding) => finding.label === NO_FINDING) || Object.hasOwn(labels, NO_FINDING)) return labels;
-  const called = Object.keys(labels).filter((label) => label !== SUPPORT_DEVICES).map((label) => labels[label]);
-  const state: LabelState = called.includes('positive') ? 'negative' : called.every((one) => one === 'negative') ? 'positive' : 'uncertain';
-  labels[NO_FINDING] = state;
+function withNoFinding(labels: Record<string, LabelState>, { findings, labelSet }: LabeledTask): Record<string, LabelState> {
+  const { noFinding, besideNoFinding } = labelSet;
+  if (!findings.some((finding) => finding.label === noFinding) || Object.hasOwn(labels, noFinding)) return labels;
+  const states = Object.keys(labels).filter((label) => !besideNoFinding.includes(label)).map((label) => labels[label]);
+  const allAbsent = states.every((state) => state === 'negative');
+  labels[noFinding] = states.includes('positive') ? 'negative' : allAbsent ? 'positive' : 'uncertain';
   return labels;
 }
 

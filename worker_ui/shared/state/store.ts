@@ -103,7 +103,7 @@ export class Store {
   /** Change the reading, unless it is closed. Changes with the same tag, one after the other, are undone together. */
   dispatch(action: Action, tag = ''): void {
     if (this.closed) return;
-    const history = record(this.history, reduce(this.reading, action, this.task.findings), tag);
+    const history = record(this.history, reduce(this.reading, action, this.task), tag);
     if (history === this.history) return;
     this.history = history;
     this.counts.changes += 1;

@@ -76,6 +76,7 @@ export interface SecondImage extends ImageSource {
 }
 
 export interface Task {
+  readonly labelSet: LabelSet;
   /** Stands for job, object and worker; drafts are kept under it. */
   readonly key: string;
   readonly image: ImageSource;
@@ -93,25 +94,23 @@ export interface Task {
   readonly problems: readonly string[];
 }
 
-export const NO_FINDING = 'No Finding';
-/** Devices may be there beside "No Finding". */
-export const SUPPORT_DEVICES = 'Support Devices';
+/** Codes of the answer's schema for why an image cannot be read. */
+export const REASON_CODES = [
+  'not-displayed', 'poor-quality', 'motion', 'rotation', 'wrong-view', 'wrong-body-part', 'incomplete', 'foreign-object',
+  'identity-visible', 'other',
+] as const;
+export type ReasonCode = (typeof REASON_CODES)[number];
 
-export interface Reason {
-  readonly code: string;
-  readonly text: string;
+/** What a page brings for its kind of image, whatever the task. */
+export interface LabelSet {
+  /** Names the kind of image, as a heading. */
+  readonly title: string;
+  /** Meaning of labels, for tasks that define none. */
+  readonly definitions: ReadonlyMap<string, string>;
+  /** The label that says that the others are absent. */
+  readonly noFinding: string;
+  /** Labels that may be present beside it. */
+  readonly besideNoFinding: readonly string[];
+  /** Why an image cannot be read, in the words shown to the reader. */
+  readonly unusableReasons: Readonly<Record<ReasonCode, string>>;
 }
-
-/** Why an image cannot be read. The codes are in the answer's schema. */
-export const REASONS: readonly Reason[] = [
-  { code: 'not-displayed', text: 'Not displayed' },
-  { code: 'poor-quality', text: 'Exposure or noise' },
-  { code: 'motion', text: 'Motion blur' },
-  { code: 'rotation', text: 'Patient rotated' },
-  { code: 'wrong-view', text: 'Wrong view' },
-  { code: 'wrong-body-part', text: 'Not a chest radiograph' },
-  { code: 'incomplete', text: 'Part of the chest cut off' },
-  { code: 'foreign-object', text: 'Hidden by a foreign object' },
-  { code: 'identity-visible', text: 'Patient data visible on it' },
-  { code: 'other', text: 'Another reason, see comment' },
-];

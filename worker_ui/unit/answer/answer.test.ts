@@ -5,7 +5,7 @@ import { readAnswer } from '../../shared/answer/read';
 import { faultOf } from '../../shared/answer/validate';
 import { writeAnswer } from '../../shared/answer/write';
 import { measured } from '../../shared/shapes/measure';
-import { LABEL_STATES, REASONS, type Measurement, type Reading, type Region } from '../../shared/state/types';
+import { LABEL_STATES, REASON_CODES, type Measurement, type Reading, type Region } from '../../shared/state/types';
 import type { Point, Shape } from '../../shared/shapes/geometry';
 import { box, IMAGE, labels, NORMAL, opened, reading, task } from '../samples';
 
@@ -122,7 +122,7 @@ describe('an answer', () => {
   });
 
   it('knows every reason of the page', () => {
-    for (const { code } of REASONS) expect(sent(reading({ unusable: code }))['unusable']).toBe(code);
+    for (const code of REASON_CODES) expect(sent(reading({ unusable: code }))['unusable']).toBe(code);
   });
 
   it('has no half characters', () => {

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 
+import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
 import { frameOf, type Frame } from '../../shared/drawing/frame';
 import { drawingKey, selectNext } from '../../shared/drawing/keyboard';
 import { drawingOf } from '../../shared/drawing/drawing';
@@ -18,6 +19,7 @@ const IMAGE: RadiographImage = {
   inverted: false, initial: { center: 0, width: 1 }, presets: [], sopInstanceUid: '', caption: '', standIn: '',
 };
 const TASK: Task = {
+  labelSet: CHEST_RADIOGRAPH,
   key: 'k', image: { url: '', renderedUrl: '' }, second: null, instructions: '', answerAll: false, suggestions: null, earlier: [],
   start: null, problems: [],
   findings: [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { DEFINITIONS } from '../../radiograph/findings';
+import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
 import { digest } from '../../shared/drafts/key';
 import { fittedTo } from '../../shared/state/reading';
 import { readTask } from '../../shared/host/task';
@@ -15,7 +15,7 @@ function page(input: unknown, data: Record<string, string> = {}): HTMLElement {
   });
   return element;
 }
-const read = (input: unknown, data?: Record<string, string>) => readTask(page(input, data));
+const read = (input: unknown, data?: Record<string, string>) => readTask(page(input, data), CHEST_RADIOGRAPH);
 
 describe('a task', () => {
   it('is read whole', () => {
@@ -43,7 +43,7 @@ describe('a task', () => {
     );
     expect(task.problems).toEqual([]);
     expect(task.findings).toEqual([
-      { label: 'Edema', definition: DEFINITIONS.get('Edema'), region: 'none' },
+      { label: 'Edema', definition: CHEST_RADIOGRAPH.definitions.get('Edema'), region: 'none' },
       { label: 'Nodule', definition: 'Small and round.', region: 'required' },
     ]);
     expect(task).toMatchObject({
@@ -83,8 +83,8 @@ describe('a task', () => {
   });
 
   it('brings words of its own for the fourteen usual labels', () => {
-    expect(DEFINITIONS.size).toBe(14);
-    for (const { label, definition } of read({ labels: [...DEFINITIONS.keys()] }).findings)
+    expect(CHEST_RADIOGRAPH.definitions.size).toBe(14);
+    for (const { label, definition } of read({ labels: [...CHEST_RADIOGRAPH.definitions.keys()] }).findings)
       expect([label, definition.length > 40]).toEqual([label, true]);
   });
 
@@ -193,7 +193,7 @@ describe('a task that is wrong', () => {
   });
 
   it('goes on without any task at all', () => {
-    expect(readTask(document.createElement('main'))).toMatchObject({ findings: [], image: { url: '' }, answerAll: true });
+    expect(readTask(document.createElement('main'), CHEST_RADIOGRAPH)).toMatchObject({ findings: [], image: { url: '' }, answerAll: true });
   });
 });
 

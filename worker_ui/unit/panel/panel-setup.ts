@@ -6,16 +6,16 @@ import { act } from 'preact/test-utils';
 import { Panel } from '../../shared/panel/panel';
 import { listenKeys } from '../../shared/input/shortcuts';
 import { Store } from '../../shared/state/store';
-import { EMPTY_READING, NO_FINDING, type Finding, type LabelState, type Region, type Task } from '../../shared/state/types';
+import { EMPTY_READING, type Finding, type LabelState, type Region, type Task } from '../../shared/state/types';
 import { task as taskOf } from '../samples';
 
-export const LABELS = ['Atelectasis', 'Edema', 'Pneumothorax', '<b>"Odd" & label</b>', 'constructor', NO_FINDING];
+export const LABELS = ['Atelectasis', 'Edema', 'Pneumothorax', '<b>"Odd" & label</b>', 'constructor', 'No Finding'];
 
 export function task(changes: Partial<Task> = {}): Task {
   const findings = LABELS.map((label): Finding => ({
     label,
     definition: `What ${label} is`,
-    region: label === NO_FINDING ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
+    region: label === 'No Finding' ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
   }));
   return taskOf({ findings, ...changes });
 }

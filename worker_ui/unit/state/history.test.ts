@@ -1,12 +1,13 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 
+import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
 import { begin, record, redo, undo } from '../../shared/state/history';
 import { reduce, type Action } from '../../shared/state/reading';
 import {
   EMPTY_READING,
   LABEL_STATES,
-  REASONS,
+  REASON_CODES,
   type Finding,
   type Measurement,
   type Reading,
@@ -16,6 +17,7 @@ import type { Point } from '../../shared/shapes/geometry';
 
 const LABELS = ['Edema', 'Pneumothorax', 'Support Devices', 'No Finding', '__proto__', 'constructor', 'toString'];
 const FINDINGS: Finding[] = LABELS.map((label) => ({ label, definition: '', region: 'optional' }));
+const TASK = { findings: FINDINGS, labelSet: CHEST_RADIOGRAPH };
 const RUNS = 1000;
 
 const label = fc.constantFrom(...LABELS),
@@ -62,7 +64,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   fc.record({ kind: kind('move-measurement'), id, points }),
   fc.record({ kind: kind('remove-measurement'), id }),
   fc.record({ kind: kind('comment'), comment }),
-  fc.record({ kind: kind('unusable'), code: fc.constantFrom('', ...REASONS.map((reason) => reason.code)) }),
+  fc.record({ kind: kind('unusable'), code: fc.constantFrom('', ...REASON_CODES) }),
   fc.record({ kind: kind('replace'), reading }),
 );
 type Step = { readonly do: Action; readonly tag: string } | { readonly travel: number };
@@ -122,7 +124,7 @@ describe('one history for labels, regions, measurements and comments', () => {
           const before = history.present;
           if ('travel' in one)
             for (let left = Math.abs(one.travel); left > 0; left -= 1) history = one.travel < 0 ? undo(history) : redo(history);
-          else history = record(history, frozen(reduce(before, frozen(one.do), FINDINGS)), one.tag);
+          else history = record(history, frozen(reduce(before, frozen(one.do), TASK)), one.tag);
           follow(told, one, before, history.present);
           expect(exact(history.present)).toBe(told.readings[told.at]);
         }

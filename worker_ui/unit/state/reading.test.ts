@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
+import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
 import { conflicts, reduce, unanswered, type Action } from '../../shared/state/reading';
 import { EMPTY_READING, type Finding, type Reading, type Region } from '../../shared/state/types';
 
@@ -8,6 +9,7 @@ const FINDINGS: Finding[] = ['Edema', 'Fracture', 'Support Devices', 'No Finding
   definition: '',
   region: 'optional',
 }));
+const TASK = { findings: FINDINGS, labelSet: CHEST_RADIOGRAPH };
 const box = (id: string, label: string): Region => ({
   id,
   label,
@@ -19,7 +21,7 @@ const box = (id: string, label: string): Region => ({
   comment: '',
 });
 const after = (...actions: Action[]): Reading =>
-  actions.reduce((reading, action) => reduce(reading, action, FINDINGS), EMPTY_READING);
+  actions.reduce((reading, action) => reduce(reading, action, TASK), EMPTY_READING);
 
 describe('actions', () => {
   it('"No finding" answers what is open and leaves what was called, so that the conflict shows', () => {
@@ -30,7 +32,7 @@ describe('actions', () => {
       'Support Devices': 'negative',
       'No Finding': 'positive',
     });
-    expect(conflicts(reading)).toEqual(['Edema']);
+    expect(conflicts(reading, CHEST_RADIOGRAPH)).toEqual(['Edema']);
   });
 
   it('"All others absent" derives "No Finding" from what was called', () => {
@@ -76,7 +78,7 @@ describe('actions', () => {
     { kind: 'unusable', code: '' },
   ])('$kind that changes nothing is no step to undo', (action) => {
     const reading = after({ kind: 'add-region', region: box('a', 'Edema') }, { kind: 'no-finding' });
-    expect(reduce(reading, action, FINDINGS)).toBe(reading);
+    expect(reduce(reading, action, TASK)).toBe(reading);
   });
 
   it('keeps labels of any name apart from what objects have by themselves', () => {
