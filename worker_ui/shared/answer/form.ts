@@ -74,7 +74,6 @@ export function readReading(value: unknown): Reading {
 }
 
 function readState(value: unknown): LabelState {
-  if (typeof value === 'boolean') return value ? 'positive' : 'negative'; // as the first version of this package wrote it
   if (!LABEL_STATES.includes(value as LabelState))
     throw new FormError(`A label has the state ${shown(value)}; it may be ${LABEL_STATES.join(', ')}.`);
   return value as LabelState;

@@ -66,7 +66,7 @@ describe('submitting', () => {
     form.submit();
     expect(form.sent).toHaveLength(1);
     expect(faultOf(JSON.parse(form.sent[0]!))).toBeNull();
-    expect({ ...readAnswer(form.sent[0]).reading?.labels }).toEqual({ ...NORMAL.labels });
+    expect({ ...readAnswer(JSON.parse(form.sent[0]!)).reading?.labels }).toEqual({ ...NORMAL.labels });
     expect(store.ui).toMatchObject({ sending: true, sent: false });
     expect(drafts.sending).toHaveBeenCalledTimes(1);
   });

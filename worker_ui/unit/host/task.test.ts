@@ -36,7 +36,7 @@ describe('a task', () => {
         },
         earlier_answers: [
           { reader: 'A', answer: { labels: { Edema: 'positive', Nodule: 'negative' } } },
-          { reader: 'B', answer: '{"labels": {"Edema": "negative", "Nodule": "negative"}}' },
+          { reader: 'B', answer: { labels: { Edema: 'negative', Nodule: 'negative' } } },
         ],
       },
       { second: 'https://images.test/2.dcm' },
@@ -99,7 +99,7 @@ describe('a task', () => {
       labels: { Edema: 'positive', Gout: 'positive' },
       regions: [{ label: 'Gout', shape: 'point', points_px: [[1, 1]] }],
     };
-    const task = read({ labels: ['Edema'], start_answer: JSON.stringify(JSON.stringify(start)) });
+    const task = read({ labels: ['Edema'], start_answer: start });
     expect({ ...task.start?.labels }).toEqual({ Edema: 'positive' });
     expect(task.start?.regions[0]).toMatchObject({ id: 'start-1', label: '' });
   });
