@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from importlib import resources
 from typing import Any
 
 import jsonschema
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from support.worker_page import TEMPLATES, PageHost
+from support.worker_page import PageHost
+
+SCHEMA = resources.files("dicom_workflow.formats") / "schemas" / "answer.schema.json"
 
 NO_WEBGL = """
 for (const kind of [HTMLCanvasElement, OffscreenCanvas]) {
@@ -143,7 +146,7 @@ class Reader:
             if len(self.host.answers) > before:
                 self._arrive()
                 answer = self.host.answer(before)
-                jsonschema.validate(answer, json.loads((TEMPLATES / "answer.schema.json").read_text("utf-8")))
+                jsonschema.validate(answer, json.loads(SCHEMA.read_text("utf-8")))
                 return answer
             self.page.wait_for_timeout(20)  # playwright hears of nothing while nobody asks it
         raise AssertionError(f"no answer within {seconds} s; the page says {self.root.get_by_role('alert').all_inner_texts()}")
