@@ -9,7 +9,7 @@ RUN := $(BIN)/dicom-workflow
 UI := worker_ui
 CFN_RULES := tools/cfn-lint-rules
 # What reads code and templates without running them: `make check` has these, `make test` all others.
-STATIC := tests/test_layers.py $(foreach what,checkov evaluation flaws permissions,tests/aws/stacks/test_stack_$(what).py)
+STATIC := tests/test_layers.py tests/test_style.py tests/test_requirements.py $(foreach what,checkov evaluation flaws permissions,tests/aws/stacks/test_stack_$(what).py)
 # Node from the virtual environment, where the machine has none or an old one.
 export PATH := $(abspath $(BIN)):$(PATH)
 
@@ -50,6 +50,10 @@ ui: env $(UI)/node_modules/installed ## build the worker page into the package (
 
 check: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy, types of the worker page, who imports whom; AWS templates: cfn-lint, checkov, our rules, permissions
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python scripts/docstring_shares.py dicom_workflow
+	@$(BIN)/python scripts/unused_code.py
+	@$(BIN)/python scripts/repeated_code.py dicom_workflow
 	@$(BIN)/mypy
 	@$(BIN)/mypy source/monai_dicom.py
 	@$(BIN)/mypy --config-file $(CFN_RULES)/pyproject.toml

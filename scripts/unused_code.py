@@ -1,0 +1,75 @@
+"""List code that nothing uses: vulture over the package, the scripts, the benchmarks and the cells of the notebooks.
+
+    python scripts/unused_code.py
+
+A name that only another program uses stands in KNOWN with the reason. The exit code is 1 when anything else is found, or when
+a name of KNOWN is used by now.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from vulture import Vulture
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = ("dicom_workflow", "source", "scripts", "benchmarks")
+
+# Name → who uses it.
+KNOWN: dict[str, str] = {
+    "_repr_png_": "IPython shows a picture with it",
+    "handle_starttag": "html.parser calls it",
+    "row_factory": "an attribute of sqlite3.Connection",
+    "create_system": "an attribute of zipfile.ZipInfo",
+    "external_attr": "an attribute of zipfile.ZipInfo",
+    "context_depth_limit": "a limit of liquid.Environment",
+    "loop_iteration_limit": "a limit of liquid.Environment",
+    "output_stream_limit": "a limit of liquid.Environment",
+    "local_namespace_limit": "a limit of liquid.Environment",
+    "intra_op_num_threads": "an attribute of onnxruntime.SessionOptions",
+    "log_severity_level": "an attribute of onnxruntime.SessionOptions",
+    "benchmark": "an attribute of torch.backends.cudnn",
+    "disabled": "an attribute of ipywidgets.Button",
+    "traceback": "the third argument of __exit__",
+}
+DISPATCHED = ("_fn_",)  # methods that aws/stacks/template_evaluator.py finds by the name of a CloudFormation function
+
+
+def cells_of(folder: Path) -> str:
+    """Return the code of all notebooks of a folder as one program."""
+    notebooks = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.ipynb"))]
+    cells = (cell for notebook in notebooks for cell in notebook["cells"] if cell["cell_type"] == "code")
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+def is_dicom_keyword(name: str) -> bool:
+    """Say whether a name is an attribute of a pydicom Dataset, which is written to a file by being set."""
+    from pydicom.datadict import tag_for_keyword
+
+    return tag_for_keyword(name) is not None or name.startswith("MediaStorage")
+
+
+def main() -> int:
+    vulture = Vulture()
+    with tempfile.TemporaryDirectory() as folder:
+        cells = Path(folder, "cells.py")
+        cells.write_text(cells_of(ROOT / "notebooks"), encoding="utf-8")
+        vulture.scavenge([*(str(ROOT / path) for path in PATHS), str(cells)])
+        # Variables that a notebook shows are not our business.
+        found = [item for item in vulture.get_unused_code(min_confidence=60) if Path(item.filename) != cells]
+    unknown = [item for item in found if item.name not in KNOWN and not is_dicom_keyword(item.name)]
+    unknown = [item for item in unknown if not item.name.startswith(DISPATCHED)]
+    for item in unknown:
+        print(item.get_report())
+    for name in sorted(KNOWN.keys() - {item.name for item in found}):
+        print(f"{Path(__file__).name}: {name!r} is used by now: remove it from KNOWN")
+    stale = KNOWN.keys() - {item.name for item in found}
+    print(f"unused code: {len(unknown)} names, {len(found) - len(unknown)} explained")
+    return int(bool(unknown or stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
