@@ -12,7 +12,7 @@ import io
 import sys
 from pathlib import Path
 
-from pylint.checkers.similar import Run
+from pylint import run_symilar
 
 SHORTEST_BLOCK_LINES = 10
 
@@ -22,7 +22,7 @@ def main() -> int:
     ignored = [f"--ignore-{what}" for what in ("comments", "docstrings", "imports", "signatures")]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
-        Run([f"--duplicates={SHORTEST_BLOCK_LINES}", *ignored, *modules])
+        run_symilar([f"--duplicates={SHORTEST_BLOCK_LINES}", *ignored, *modules])
     found = printed.getvalue()
     if " duplicates=0 " not in found:
         print(found)
