@@ -72,7 +72,8 @@ THIRD_PARTY = {
 LAMBDA = {
     "errors",
     *(f"formats.{name}" for name in ("answers", "ground_truth", "json_schema", "labels", "object_reference")),
-    *(f"labeling.{name}" for name in ("lambda_handlers", "consolidation", "tasks.radiograph.task_input")),
+    *(f"labeling.{name}" for name in ("lambda_handlers", "consolidation")),
+    *(f"labeling.tasks.{name}" for name in ("protocol", "registry", "radiograph.task")),
 }
 
 # Who may read an environment variable, and why. Handing the whole environment on to a process, `{**os.environ, …}`, reads none.

@@ -18,9 +18,8 @@ from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.labels import LabelSet
 from dicom_workflow.formats.manifests import MAX_ATTRIBUTE_CHARACTERS
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
-from dicom_workflow.labeling.lambda_handlers import PAGE_KEYS
 from dicom_workflow.labeling.output import METADATA_SUFFIX, LabeledObject
-from dicom_workflow.labeling.tasks.radiograph.task_input import MAX_READERS, said_by
+from dicom_workflow.labeling.tasks.radiograph.task import MAX_READERS, PAGE_KEYS, said_by
 
 KEPT_KEYS = ("source", "source-ref", "labels", *PAGE_KEYS, "definitions", "rules", "second_image")
 """What the line of an adjudication job takes over from the first job's. The first label, with every reader's id, is not."""

@@ -5,7 +5,7 @@ Lambda has, is imported when an S3 object is read. An unhandled exception in eit
 whatever is wrong with one line or one answer is said in the result and the rest goes on. Logs hold counts, never content.
 
 Ground Truth hands the post-annotation function a list of label names and nothing of their rules, and nothing of the manifest
-line. The rules come from a label set that ships with the function: the default one, or that which the environment variable
+line. The rules come from a label set that ships with the function: the task's, or that which the environment variable
 ``LABEL_SET`` names. For labels of one's own with other rules, ``LABEL_SET`` is the s3:// URI of a label set as JSON
 (`LabelSet.to_json`); the function's role needs the right to read it.
 
@@ -19,20 +19,16 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from dicom_workflow.errors import AnswerError, RecordError, StorageError
 from dicom_workflow.formats.answers import Answer
 from dicom_workflow.formats.ground_truth import ConsolidationRequest, WorkerAnnotation
-from dicom_workflow.formats.labels import LabelSet, default_label_set, load_label_set, parse_label_list
-from dicom_workflow.formats.object_reference import is_orthanc_id
-from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
-from dicom_workflow.labeling.tasks.radiograph.task_input import page_extras
-
-PAGE_KEYS = ("modality", "view_position", "instructions")
-"""Manifest keys that reach the worker's page as they are; those of `labeling.extras` do when they have their form. Anything
-else, a patient id above all, stays behind."""
+from dicom_workflow.formats.labels import LabelSet, load_label_set
+from dicom_workflow.labeling.consolidation import WorkerAnswer
+from dicom_workflow.labeling.tasks import registry
+from dicom_workflow.labeling.tasks.protocol import Task
 
 TASK_INPUT_LIMIT_CHARACTERS = 128_000
 
@@ -41,7 +37,9 @@ Reader = Callable[[str], str]
 _log = logging.getLogger(__name__)
 
 
-def pre_annotation(event: Mapping[str, Any], context: object = None, *, images_s3_prefix: str | None = None) -> dict[str, Any]:
+def pre_annotation(
+    event: Mapping[str, Any], context: object = None, *, images_s3_prefix: str | None = None, task: Task | None = None
+) -> dict[str, Any]:
     """Return the task input of one manifest line.
 
     Parameters
@@ -51,44 +49,38 @@ def pre_annotation(event: Mapping[str, Any], context: object = None, *, images_s
     context : object
         Lambda's context; not used.
     images_s3_prefix : str, optional
-        s3:// folder with a copy ``<orthanc id>.dcm`` of each image; when not given, the Lambda's environment variable
-        ``IMAGES_S3_PREFIX``. Without one, the image of a ``source`` line is ``orthanc://<orthanc id>``, which the
-        self-hosted labeling service resolves.
+        s3:// folder with copies of the images, see `Task.task_input`; the Lambda's environment variable ``IMAGES_S3_PREFIX``
+        when not given.
+    task : Task, optional
+        Kind of the job; that which the environment variable ``TASK`` names when not given.
 
     Returns
     -------
     dict
-        ``taskInput`` with ``labels`` (list), ``image`` (the URI for ``grant_read_access``), ``source``, and those of
-        `PAGE_KEYS` and of `labeling.extras` that the line has; ``isHumanAnnotationRequired`` true. An extra that cannot be
-        used is left out, and the log says how many. A line that cannot become a task has an empty ``taskInput``, false, and
-        a ``reason``; it never raises.
+        ``taskInput`` as the task makes it, ``isHumanAnnotationRequired`` true. A part of the line that cannot be used is left
+        out, and the log says how many. A line that cannot become a task has an empty ``taskInput``, false, and a ``reason``;
+        the function never raises.
     """
     prefix = os.environ.get("IMAGES_S3_PREFIX", "") if images_s3_prefix is None else images_s3_prefix
     try:
-        task_input = _task_input(event.get("dataObject") if isinstance(event, Mapping) else None, prefix)
+        task_input = _task_input(event.get("dataObject") if isinstance(event, Mapping) else None, prefix, task or _task())
     except RecordError as error:
         _log.warning("pre-annotation: one manifest line was not sent to workers")
         return {"taskInput": {}, "isHumanAnnotationRequired": False, "reason": str(error)}
     return {"taskInput": task_input, "isHumanAnnotationRequired": True}
 
 
-def _task_input(line: object, prefix: str) -> dict[str, Any]:
+def _task() -> Task:
+    return registry.find(os.environ.get("TASK", ""))
+
+
+def _task_input(line: object, prefix: str, task: Task) -> dict[str, Any]:
     if not isinstance(line, Mapping):
         raise RecordError(f"expected 'dataObject' as a manifest line, got {type(line).__name__}.")
-    source, labels = line.get("source"), list(parse_label_list(line.get("labels")))
-    if not source and not line.get("source-ref"):
-        raise RecordError(f"expected 'source' or 'source-ref', got keys {sorted(map(str, line))[:8]}.")
-    image = _image_uri(source, line.get("source-ref"), prefix)
-    extras, refused = page_extras(line, labels, partial(_image_uri, prefix=prefix))
-    if refused:
-        _log.warning("pre-annotation: left out %d of the extras of one manifest line", len(refused))
-    task_input: dict[str, Any] = {
-        "labels": labels,
-        "image": image,
-        "source": source if isinstance(source, str) and source else image,
-        **{key: line[key] for key in PAGE_KEYS if key in line},
-        **extras,
-    }
+    made = task.task_input(line, images_s3_prefix=prefix)
+    if made.left_out:
+        _log.warning("pre-annotation: left out %d of the extras of one manifest line", len(made.left_out))
+    task_input = dict(made.data)
     try:
         json.dumps(task_input, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and no page can show
@@ -99,23 +91,12 @@ def _task_input(line: object, prefix: str) -> dict[str, Any]:
     return task_input
 
 
-def _image_uri(source: object, source_ref: object, prefix: str) -> str:
-    """The image of a line or of its second image: what it points at, or the Orthanc instance it names."""
-    if isinstance(source_ref, str) and source_ref:
-        # A line with both names the very object in source-ref; source then only identifies it.
-        if not source_ref.startswith(("s3://", "file://")):
-            raise RecordError("expected 'source-ref' as an s3:// or file:// URI. Write manifests with manifest.write().")
-        return source_ref
-    if not isinstance(source, str) or not is_orthanc_id(source):
-        raise RecordError("expected 'source' as an Orthanc instance id: five groups of eight hexadecimal digits.")
-    return f"{prefix.rstrip('/')}/{source}.dcm" if prefix else f"orthanc://{source}"
-
-
 def post_annotation(
     event: Mapping[str, Any],
     context: object = None,
     *,
     read: Reader | None = None,
+    task: Task | None = None,
     label_set: LabelSet | None = None,
     minimum_answers: int = 1,
 ) -> list[dict[str, Any]]:
@@ -130,6 +111,8 @@ def post_annotation(
         Lambda's context; not used.
     read : callable, optional
         Returns the text at a URI, or raises `StorageError`; reads S3 with the Lambda's own role when not given.
+    task : Task, optional
+        Kind of the job; that which the environment variable ``TASK`` names when not given.
     label_set : LabelSet, optional
         Rules of the labels; those that the environment variable ``LABEL_SET`` names when not given, see above.
     minimum_answers : int
@@ -139,8 +122,9 @@ def post_annotation(
     -------
     list of dict
         One entry per ``datasetObjectId``, in the order of the batch; an id that comes twice is one entry with the answers
-        of both. An answer that cannot be read is listed in the label's ``refused``, and the others count. When one worker
-        answered an object more than once, the last readable answer counts and the earlier ones are listed as refused.
+        of both. Each label says its ``task``. An answer that cannot be read is listed in the label's ``refused``, and the
+        others count. When one worker answered an object more than once, the last readable answer counts and the earlier ones
+        are listed as refused.
         ``annotationsFromAllWorkers`` holds the answers that count; the text of a refused one stays in the batch file.
 
     Raises
@@ -154,14 +138,16 @@ def post_annotation(
     if not isinstance(attribute, str) or not attribute:
         raise RecordError("expected 'labelAttributeName' in the post-annotation event.")
     labels = _label_categories(event.get("labelCategories"))
-    rules = label_set or _configured_label_set(os.environ.get("LABEL_SET", ""), read)
+    task = task or _task()
+    rules = label_set or _configured_label_set(os.environ.get("LABEL_SET", ""), read) or task.label_set
     requests, strays = _requests(_batch(event, read))
     refused_count = 0
     response = []
     for identifier, given in requests.items():
-        answers, refused = read_answers(given, read=read, labels=labels)
+        answers, refused = read_answers(given, read=read, labels=labels, task=task)
         refused_count += len(refused)
-        label = consolidate(answers, labels=labels, rules=rules, refused=refused, minimum_answers=minimum_answers)
+        label = task.consolidate(answers, labels=labels, rules=rules, refused=refused, minimum_answers=minimum_answers)
+        label = {"task": task.name, **label}
         response.append({"datasetObjectId": identifier, "consolidatedAnnotation": {"content": {attribute: label}}})
     _log.log(
         logging.WARNING if refused_count or strays else logging.INFO,
@@ -174,12 +160,24 @@ def post_annotation(
 
 
 def read_answers(
-    annotations: object, *, read: Reader, labels: tuple[str, ...] = ()
+    annotations: object, *, read: Reader, labels: tuple[str, ...] = (), task: Task | None = None
 ) -> tuple[list[WorkerAnswer], list[dict[str, str]]]:
     """Return the answers of one object that can be read, one per worker, and ``{"workerId", "reason"}`` of the others.
 
     A state or region for a label outside `labels` is left out and said among the refusals; the rest of that answer counts.
+
+    Parameters
+    ----------
+    annotations : object
+        Ground Truth's list of annotations.
+    read : callable
+        Returns the text at a URI, or raises `StorageError`.
+    labels : tuple of str
+        The task's label list; every label is inside an empty one.
+    task : Task, optional
+        Reads the answers; the default task when not given.
     """
+    parse = (task or registry.find()).parse
     answers: dict[str, WorkerAnswer] = {}
     refused: list[dict[str, str]] = []
     if not isinstance(annotations, list | tuple):
@@ -190,7 +188,7 @@ def read_answers(
             worker_id = _worker_id(annotation)
             said = WorkerAnnotation.parse(annotation)
             content = read(said.s3_uri) if said.s3_uri else said.content
-            answer = Answer.parse(content)
+            answer = parse(content)
         except (AnswerError, RecordError, StorageError) as error:
             refused.append({"workerId": worker_id, "reason": str(error)})
             continue
@@ -252,10 +250,10 @@ def _requests(batch: list[object]) -> tuple[dict[str, object], int]:
     return requests, strays
 
 
-def _configured_label_set(name: str, read: Reader) -> LabelSet:
-    """The label set that ``LABEL_SET`` names: the default one, one that ships with this package, or one on S3."""
+def _configured_label_set(name: str, read: Reader) -> LabelSet | None:
+    """The label set that ``LABEL_SET`` names: one that ships with this package, or one on S3; None for an empty text."""
     if not name:
-        return default_label_set()
+        return None
     if not name.startswith("s3://"):
         return load_label_set(name)
     try:

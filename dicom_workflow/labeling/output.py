@@ -16,18 +16,14 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.labels import LabelSet, default_label_set, parse_label_list
+from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.formats.splits import assign_splits
-from dicom_workflow.labeling.consolidation import VOTING_STATES, consolidate
 from dicom_workflow.labeling.lambda_handlers import read_answers
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
+from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.storage import Storage
 
 METADATA_SUFFIX = "-metadata"
-UNCERTAIN_SHARE = 0.5
-"""What a reader's "uncertain" adds to the share of readers who saw a finding: neither for nor against."""
-FEWEST_READERS = 2
-"""Votes that a label needs for a share: one reader's answer is a state."""
 ATTRIBUTES = ("view_position", "sex", "manufacturer", "photometric_interpretation")
 """What goes from an instance's record into the manifest of a training run as it stands."""
 OLDEST = 90
@@ -50,7 +46,7 @@ class LabeledObject:
     states: Mapping[str, LabelState] = field(default_factory=dict)
     confidences: Mapping[str, float] = field(default_factory=dict)
     fractions: Mapping[str, float] = field(default_factory=dict)
-    """Label → share of readers who saw it, see `fraction_of`; only labels that have one."""
+    """Label → share of readers who saw it, see `tasks.protocol.fraction_of`; only labels that have one."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     review: tuple[str, ...] = ()
     regions: tuple[Region, ...] = ()
@@ -138,23 +134,26 @@ def _from_line(uri: str, number: int, data: dict[str, Any], attribute: str, stor
 
 
 def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage) -> LabeledObject:
-    answers, refused = read_answers(value.get("annotationsFromAllWorkers", []), read=storage.read_text, labels=labels)
+    task = registry.find(str(value.get("task") or ""))
+    answers, refused = read_answers(
+        value.get("annotationsFromAllWorkers", []), read=storage.read_text, labels=labels, task=task
+    )
     if not isinstance(value.get("labels"), Mapping):
         # The published sample leaves the vote to the reader: the same vote as our own Lambda's.
-        rules = LabelSet.of_line(common["data"]) if labels else default_label_set()
-        value = consolidate(answers, labels=labels, rules=rules, refused=refused)
-    states = {str(label): LabelState(vote["state"]) for label, vote in value["labels"].items()}
+        rules = LabelSet.of_line(common["data"]) if labels else task.label_set
+        value = task.consolidate(answers, labels=labels, rules=rules, refused=refused)
+    read = task.read_label(value)
     known_refusals = value.get("refused") or ()
-    if not states and not answers:
+    if not read.states and not answers:
         return LabeledObject(**common, refused=tuple(refused), failure_reason="no worker's answer could be read.")
     return LabeledObject(
         **common,
-        states=states,
-        confidences={str(label): float(vote.get("confidence", 0.0)) for label, vote in value["labels"].items()},
-        fractions={str(label): share for label, vote in value["labels"].items() if (share := fraction_of(vote)) is not None},
+        states=read.states,
+        confidences=read.confidences,
+        fractions=read.fractions,
         answers={given.worker_id: given.answer for given in answers},
-        review=tuple(value.get("review") or ()),
-        regions=tuple(Region.parse(region) for region in value.get("regions") or ()),
+        review=read.review,
+        regions=read.regions,
         refused=tuple(known_refusals) or tuple(refused),
     )
 
@@ -177,30 +176,6 @@ def _read_batch(uri: str, storage: Storage) -> Iterator[LabeledObject]:
 
 def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:
     return parse_label_list(data["labels"]) if "labels" in data else ()
-
-
-def fraction_of(vote: Mapping[str, Any]) -> float | None:
-    """Return the share of readers who saw a finding.
-
-    Parameters
-    ----------
-    vote : mapping
-        `consolidation.Vote.to_json`: ``votes`` has how many readers said ``positive``, ``negative`` and ``uncertain``.
-
-    Returns
-    -------
-    float or None
-        (positive + `UNCERTAIN_SHARE` × uncertain) / all votes, in [0, 1], to four decimals; who did not speak of the label has
-        no vote. None with fewer than `FEWEST_READERS` votes, and where an adjudicator decided: the word of that one counts.
-    """
-    votes = vote.get("votes")
-    if vote.get("adjudicated") or not isinstance(votes, Mapping):
-        return None
-    counts = [votes.get(str(state), 0) for state in VOTING_STATES]
-    if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) < FEWEST_READERS:
-        return None
-    positive, _, uncertain = counts
-    return round((positive + UNCERTAIN_SHARE * uncertain) / sum(counts), 4)
 
 
 def augmented_lines(

@@ -16,7 +16,7 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.labeling.tasks.radiograph.task_input import MODES
+from dicom_workflow.labeling.tasks.radiograph.task import MODES
 from dicom_workflow.storage import Storage
 
 AFTER_FIRST_READ = "after-first-read"

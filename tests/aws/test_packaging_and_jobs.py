@@ -36,15 +36,23 @@ from dicom_workflow.storage import Storage
 ORTHANC_ID = "-".join(["0123abcd"] * 5)
 LAMBDA_FILES = [
     "dicom_workflow/__init__.py",
-    "dicom_workflow/formats/answers.py",
     "dicom_workflow/errors.py",
+    "dicom_workflow/formats/__init__.py",
+    "dicom_workflow/formats/answers.py",
+    "dicom_workflow/formats/ground_truth.py",
+    "dicom_workflow/formats/json_schema.py",
+    "dicom_workflow/formats/label_sets/chest.json",
+    "dicom_workflow/formats/labels.py",
+    "dicom_workflow/formats/object_reference.py",
+    "dicom_workflow/formats/schemas/answer.schema.json",
     "dicom_workflow/labeling/__init__.py",
     "dicom_workflow/labeling/consolidation.py",
-    "dicom_workflow/labeling/tasks/radiograph/task_input.py",
     "dicom_workflow/labeling/lambda_handlers.py",
-    "dicom_workflow/formats/schemas/answer.schema.json",
-    "dicom_workflow/formats/records.py",
-    "dicom_workflow/formats/json_schema.py",
+    "dicom_workflow/labeling/tasks/__init__.py",
+    "dicom_workflow/labeling/tasks/protocol.py",
+    "dicom_workflow/labeling/tasks/radiograph/__init__.py",
+    "dicom_workflow/labeling/tasks/radiograph/task.py",
+    "dicom_workflow/labeling/tasks/registry.py",
     "lambda_function.py",
 ]
 

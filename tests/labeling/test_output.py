@@ -14,6 +14,7 @@ from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.labeling import output
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
+from dicom_workflow.labeling.tasks.protocol import fraction_of
 from dicom_workflow.storage import to_uri
 
 ONE = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
@@ -208,7 +209,7 @@ def vote(positive: int, negative: int, uncertain: int, **more: Any) -> dict[str,
     ],
 )
 def test_the_share_of_readers_counts_uncertain_half_and_silence_not_at_all(given: dict[str, Any], share: float | None) -> None:
-    assert output.fraction_of(given) == share
+    assert fraction_of(given) == share
 
 
 def test_shares_of_several_readers_go_into_the_training_line(tmp_path: Path) -> None:

@@ -1,18 +1,20 @@
-"""What a manifest line may bring for the worker's page beside its image and labels, held to its form.
+"""The radiograph: one image, perhaps a second one beside it, a state for each label, regions bound to labels.
 
-Every value is built anew out of what the page knows, so that nothing else of a line, a patient's or a worker's id above all,
-reaches a page with it. What cannot be used is left out and the task goes on without it.
+A manifest line brings the image, ``labels``, and for the page:
 
 ===================  ==========================================================================================================
 ``definitions``      label → what it means
 ``rules``            ``{"regions": {label or "*": "required" | "optional" | "none"}, "answer_all": bool}``
-``second_image``     ``{"source": Orthanc id}`` or ``{"source-ref": URI}``; ``role`` (lateral, prior, other), ``caption``
+``second_image``     ``{"source": …}`` or ``{"source-ref": …}`` as in a line; ``role`` (lateral, prior, other), ``caption``
 ``suggestions``      ``{"mode", "model", "probabilities": {label: 0 to 1}, "regions"}`` of a model
 ``earlier_answers``  ``[{"reader": "A", "answer": …}, …]``; two or more make the page an adjudicator's
 ``start_answer``     an answer to begin with
 ===================  ==========================================================================================================
 
-Only the standard library is used: this module ships inside the pre-annotation Lambda.
+Every value is built anew out of what the page knows, so that nothing else of a line, a patient's or a worker's id above all,
+reaches a page with it. A value that cannot be used is left out and the task goes on without it.
+
+Standard library only: this module ships inside the Lambda functions.
 """
 
 from __future__ import annotations
@@ -20,10 +22,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from dicom_workflow.errors import AnswerError, RecordError
-from dicom_workflow.formats.answers import Answer, Region
+from dicom_workflow.formats.answers import Answer, Region, answer_schema
+from dicom_workflow.formats.json_schema import Schema
+from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.object_reference import is_orthanc_id
+from dicom_workflow.labeling.tasks.protocol import Frame, Task, TaskInput
+
+PAGE_KEYS = ("modality", "view_position", "instructions")
+"""Keys of a line that reach the page as they are. Those of the table above do when they have their form; no other key does."""
+
+READABLE_SCHEMES = ("s3://", "file://", "orthanc://")
 
 MAX_CHARACTERS = 20_000
 """Of one key as JSON: Ground Truth's own limit for an attribute of a manifest line."""
@@ -36,7 +47,96 @@ MODES = ("off", "after-first-read", "shown")
 REGION_RULES = ("required", "optional", "none")
 ANY_LABEL = "*"
 
-ImageUri = Callable[[object, object], str]
+ImageUri = Callable[[Mapping[str, Any]], str]
+
+
+class Radiograph(Task):
+    """The radiograph task."""
+
+    name: ClassVar[str] = "radiograph"
+    template_file: ClassVar[str] = "radiograph.liquid.html"
+
+    def answer_schema(self) -> Schema:
+        """Return the schema ``dicom-workflow/answer/2``."""
+        return answer_schema()
+
+    def task_input(self, line: Mapping[str, Any], *, images_s3_prefix: str = "") -> TaskInput:
+        """Return ``labels`` (list), ``image`` (the URI for ``grant_read_access``), ``source``, and what else the line has.
+
+        Parameters
+        ----------
+        line : mapping
+            The whole manifest line.
+        images_s3_prefix : str
+            s3:// folder with a copy ``<Orthanc id>.dcm`` of each image. Without one, the image of a ``source`` line is
+            ``orthanc://<Orthanc id>``, which the self-hosted labeling service resolves.
+
+        Raises
+        ------
+        RecordError
+            The line has no labels, or points at no image.
+        """
+        labels = list(parse_label_list(line.get("labels")))
+        source = line.get("source")
+        if not source and not line.get("source-ref"):
+            raise RecordError(f"expected 'source' or 'source-ref', got keys {sorted(map(str, line))[:8]}.")
+        image = image_uri(line, images_s3_prefix)
+        extras, left_out = page_extras(line, labels, lambda given: image_uri(given, images_s3_prefix))
+        data = {
+            "labels": labels,
+            "image": image,
+            "source": source if isinstance(source, str) and source else image,
+            **{key: line[key] for key in PAGE_KEYS if key in line},
+            **extras,
+        }
+        return TaskInput(data, left_out)
+
+    def parse(self, content: object) -> Answer:
+        """Return the answer of one text; see `Answer.parse` for the forms that are read."""
+        return Answer.parse(content)
+
+    def frames(self, line: Mapping[str, Any], task_input: Mapping[str, Any] | None) -> tuple[Frame, ...]:
+        """Return the image and the second image, each as it is stored and as PNG for a page that cannot decode it."""
+        frames: list[Frame] = []
+        if image := _image_of(task_input) or _image_of_line(line):
+            frames += [Frame("image", image), Frame("rendered.png", image, rendered=True, input_key="renderedImage")]
+        if second := _image_of((task_input or {}).get("second_image")):
+            frames += [Frame("second", second), Frame("second-rendered.png", second, rendered=True, input_key="renderedSecond")]
+        return tuple(frames)
+
+
+def image_uri(line: Mapping[str, Any], images_s3_prefix: str = "") -> str:
+    """Return the URI of the image that a line, or the ``second_image`` of one, points at.
+
+    A line with both ``source-ref`` and ``source`` has the very object in ``source-ref``; ``source`` then only identifies it.
+
+    Raises
+    ------
+    RecordError
+        It points at no image.
+    """
+    source, source_ref = line.get("source"), line.get("source-ref")
+    if isinstance(source_ref, str) and source_ref:
+        if not source_ref.startswith(("s3://", "file://")):
+            raise RecordError("expected 'source-ref' as an s3:// or file:// URI. Write manifests with manifest.write().")
+        return source_ref
+    if not isinstance(source, str) or not is_orthanc_id(source):
+        raise RecordError("expected 'source' as an Orthanc instance id: five groups of eight hexadecimal digits.")
+    return f"{images_s3_prefix.rstrip('/')}/{source}.dcm" if images_s3_prefix else f"orthanc://{source}"
+
+
+def _image_of(task_input: object) -> str:
+    """The image that a task input, or its second image, names."""
+    named = task_input.get("image") if isinstance(task_input, Mapping) else None
+    return named if isinstance(named, str) and named.startswith(READABLE_SCHEMES) else ""
+
+
+def _image_of_line(line: Mapping[str, Any]) -> str:
+    """The image of a job without a pre-annotation function."""
+    try:
+        return image_uri(line)
+    except RecordError:  # its source is a text, no image
+        return ""
 
 
 def page_extras(line: Mapping[str, Any], labels: Sequence[str], image_uri: ImageUri) -> tuple[dict[str, Any], dict[str, str]]:
@@ -49,7 +149,7 @@ def page_extras(line: Mapping[str, Any], labels: Sequence[str], image_uri: Image
     labels : sequence of str
         The labels of the task; what is said of others does not reach the page.
     image_uri : callable
-        Gives the URI of an image from a ``source`` and a ``source-ref``, or raises `RecordError`.
+        Gives the URI of the image that a mapping with ``source`` or ``source-ref`` points at, or raises `RecordError`.
     """
     builders: dict[str, Callable[[Any], Any]] = {
         "definitions": lambda value: _definitions(value, labels),
@@ -109,7 +209,7 @@ def _rules(value: object, labels: Sequence[str]) -> dict[str, Any]:
 def _second_image(value: object, image_uri: ImageUri) -> dict[str, str]:
     given = _object(value, "second_image")
     return {
-        "image": image_uri(given.get("source"), given.get("source-ref")),
+        "image": image_uri(given),
         "role": _one_of(given.get("role", "other"), ROLES, "the role of the second image"),
         "caption": _text(given.get("caption", ""), "the caption of the second image", MAX_NAME_CHARACTERS),
     }
