@@ -62,11 +62,11 @@ def test_pixels_have_one_home_and_the_task_a_right_to_that_alone(store: str) -> 
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ({"OrthancImage": ""}, "needs OrthancImage"),
-        ({"CertificateArn": ""}, "needs CertificateArn"),
-        ({"ArchiveHostName": ""}, "needs ArchiveHostName"),
-        ({"LoadBalancerScheme": "internet-facing"}, "needs PublicSubnetIds"),
-        ({"EnableDimse": "true", "DimseCidr": ""}, "needs DimseCidr"),
+        ({"OrthancImage": ""}, "requires OrthancImage"),
+        ({"CertificateArn": ""}, "requires CertificateArn"),
+        ({"ArchiveHostName": ""}, "requires ArchiveHostName"),
+        ({"LoadBalancerScheme": "internet-facing"}, "requires PublicSubnetIds"),
+        ({"EnableDimse": "true", "DimseCidr": ""}, "requires DimseCidr"),
     ],
 )
 def test_half_a_choice_is_refused(chosen: dict[str, str], words: str) -> None:

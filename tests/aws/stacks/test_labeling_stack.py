@@ -118,7 +118,7 @@ def test_a_size_that_fargate_does_not_know_is_refused(cpu: str, memory: str) -> 
     known = {"512": (1024, 4096), "1024": (2048, 8192), "2048": (4096, 16384), "4096": (8192, 30720)}
     least, most = known[cpu]
     refused = any(
-        "LabelingServiceMemory of" in text
+        "requires LabelingServiceMemory" in text
         for text in stack(SELF_HOSTED, LabelingServiceCpu=cpu, LabelingServiceMemory=memory).refused()
     )
     assert refused is not (least <= int(memory) <= most)
@@ -127,17 +127,17 @@ def test_a_size_that_fargate_does_not_know_is_refused(cpu: str, memory: str) -> 
 @pytest.mark.parametrize(
     ("chosen", "reason"),
     [
-        ({"PreAnnotationKey": GIVEN["PreAnnotationKey"]}, "needs PostAnnotationKey"),
-        ({"PostAnnotationKey": GIVEN["PostAnnotationKey"]}, "needs PreAnnotationKey"),
-        (GROUND_TRUTH | {"WorkforceMode": "existing"}, "needs ExistingUserPoolId"),
-        (SELF_HOSTED | {"CertificateArn": ""}, "nothing is served without TLS"),
-        (SELF_HOSTED | {"PortalHostName": ""}, "needs PortalHostName"),
-        (SELF_HOSTED | {"VpcId": ""}, "needs VpcId"),
-        ({name: value for name, value in SELF_HOSTED.items() if name != "VpcCidr"}, "needs VpcCidr"),
-        (SELF_HOSTED | {"PrivateSubnetIds": ""}, "needs PrivateSubnetIds"),
-        (SELF_HOSTED | {"LabelingServiceContextKey": ""}, "needs LabelingServiceContextKey"),
-        (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "PublicSubnetIds": "subnet-0c"}, "needs ClientCidr"),
-        (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "ClientCidr": "203.0.113.0/24"}, "needs PublicSubnetIds"),
+        ({"PreAnnotationKey": GIVEN["PreAnnotationKey"]}, "requires PostAnnotationKey"),
+        ({"PostAnnotationKey": GIVEN["PostAnnotationKey"]}, "requires PreAnnotationKey"),
+        (GROUND_TRUTH | {"WorkforceMode": "existing"}, "requires ExistingUserPoolId"),
+        (SELF_HOSTED | {"CertificateArn": ""}, "serves TLS only"),
+        (SELF_HOSTED | {"PortalHostName": ""}, "requires PortalHostName"),
+        (SELF_HOSTED | {"VpcId": ""}, "requires VpcId"),
+        ({name: value for name, value in SELF_HOSTED.items() if name != "VpcCidr"}, "requires VpcCidr"),
+        (SELF_HOSTED | {"PrivateSubnetIds": ""}, "requires PrivateSubnetIds"),
+        (SELF_HOSTED | {"LabelingServiceContextKey": ""}, "requires LabelingServiceContextKey"),
+        (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "PublicSubnetIds": "subnet-0c"}, "requires ClientCidr"),
+        (SELF_HOSTED | {"LoadBalancerScheme": "internet-facing", "ClientCidr": "203.0.113.0/24"}, "requires PublicSubnetIds"),
     ],
 )
 def test_a_choice_that_cannot_work_is_refused_before_anything_is_made(chosen: dict[str, str], reason: str) -> None:

@@ -41,7 +41,7 @@ def test_without_a_model_there_is_everything_but_an_endpoint() -> None:
 
 def test_a_model_without_an_image_is_refused_and_makes_nothing() -> None:
     trial = stack(ModelDataUri=MODEL["ModelDataUri"])
-    assert trial.refused() == ["ModelDataUri needs InferenceImage, the image that serves the model."]
+    assert trial.refused() == ["ModelDataUri requires InferenceImage, the image that serves the model."]
     assert not OF_THE_ENDPOINT & trial.resources.keys()
 
 
