@@ -4,11 +4,11 @@
     python benchmarks/scale.py --quick
 
 Three things are measured first, on this machine: the real upload with every byte read back, to a real Orthanc; the real
-labeling service with readers who take time; the real engine and journal on a clock that the simulation turns. The models are
-calibrated on some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest differences,
-as shares, and `engine_difference_seconds` is how far any answer of the engine is from the model's. The processor time that
-other work on the machine took is measured too and taken into account; `load` says how busy it was. Then the models run where
-no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
+labeling service with readers who take time; the real engine and job database on a clock that the simulation turns. The models
+are calibrated on some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest
+differences, as shares, and `engine_difference_seconds` is how far any answer of the engine is from the model's. The processor
+time that other work on the machine took is measured too and taken into account; `load` says how busy it was. Then the models
+run where no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
 
 A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
 that `capacity.model` may multiply from there.

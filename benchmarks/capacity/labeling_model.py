@@ -2,8 +2,8 @@
 
 The rules are those of `dicom_workflow.groundtruth`: an object has as many places as it wants readers; a reader gets the first
 object in manifest order with a free place; a place is taken by an answer or by a lease that has not run out; the next batch
-opens when nothing of the last one is open. `labeling_replay` drives the real engine and its journal through the same hours on a
-clock of its own, with the same readers, and both must agree to the last object.
+opens when nothing of the last one is open. `labeling_replay` drives the real engine and its job database through the same hours
+on a clock of its own, with the same readers, and both must agree to the last object.
 """
 
 from __future__ import annotations

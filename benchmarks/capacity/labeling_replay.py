@@ -1,4 +1,4 @@
-"""The real labeling service, its engine and its journal, on a clock that the model's readers turn.
+"""The real labeling service, its engine and its job database, on a clock that the model's readers turn.
 
 Nothing is simulated here but people and time: the same `work` that drives the model hands its readers to `Leases`, and the
 engine closes and opens batches, consolidates and writes its files as it always does.
@@ -17,10 +17,10 @@ from capacity.labeling_model import Job, Reader, work
 from dicom_workflow.formats import manifests
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import worker_id_of
-from dicom_workflow.groundtruth.api.labeling_jobs import Jobs
-from dicom_workflow.groundtruth.api.workteams import Workteams
+from dicom_workflow.groundtruth.api.labeling_jobs import LabelingJobOperations
+from dicom_workflow.groundtruth.api.workteams import WorkteamOperations
 from dicom_workflow.groundtruth.engine import Engine
-from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.leases import Leases
 from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
 from dicom_workflow.labeling.templates import publish_template
@@ -46,8 +46,8 @@ class EngineDesk:
             groundtruth_secret_key=Secret("not a secret: nothing listens"),
         )
         numbers = itertools.count(1)
-        path = workspace / "groundtruth/journal.sqlite"
-        self._store = Store(SqliteDatabase(path), clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
+        path = workspace / "groundtruth/job-database.sqlite"
+        self._store = JobStore(SqliteDatabase(path), clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
         self._leases = Leases(self._store)
         access = Access(settings)
         self._engine = Engine(self._store, access)
@@ -57,13 +57,14 @@ class EngineDesk:
         source = to_uri(workspace / "input.manifest")
         manifests.write(source, ({"source-ref": uri, "labels": LABELS} for uri in uris))
         publish_template(to_uri(workspace / "page.liquid.html"), Storage())
-        Jobs(self._store, access, REGION, lambda: None).create(job_request(workspace, source, job), "")
+        LabelingJobOperations(self._store, access, REGION, lambda: None).create(job_request(workspace, source, job), "")
         self._engine.run_due()
         self._tasks: dict[tuple[int, int], str] = {}
 
     def _team(self) -> None:
         members = [{"OidcMemberDefinition": {"Groups": ["readers"]}}]
-        Workteams(self._store, REGION).create({"WorkteamName": "readers", "Description": "d", "MemberDefinitions": members}, "")
+        team = {"WorkteamName": "readers", "Description": "d", "MemberDefinitions": members}
+        WorkteamOperations(self._store, REGION).create(team, "")
         with self._store.write() as db:
             for worker in self._workers:  # without passwords, which take a tenth of a second each
                 db.execute("INSERT INTO members VALUES ('readers', ?)", (worker,))

@@ -1,7 +1,7 @@
 """The real labeling service, timed, and what the model of labeling says of it.
 
-Calibration takes one reader who does not think; three who take time are predicted and compared. The engine and its journal on
-the model's clock must agree with the model answer by answer.
+Calibration takes one reader who does not think; three who take time are predicted and compared. The engine and its job database
+on the model's clock must agree with the model answer by answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from upload import make_images
 from dicom_workflow.archive.orthanc_process import free_port
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer
-from dicom_workflow.groundtruth.accounts import put_workers
+from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.simulation.readers import SimulatedReader, read_all

@@ -128,7 +128,7 @@ def stage_labeling_service(folder: str | Path) -> Path:
     """Fill an empty folder with the build context of the self-hosted labeling service, and return it.
 
     ``docker build FOLDER`` makes the image: the modules the service needs, its pages, its pinned requirements and a Dockerfile;
-    no journal, no images, no secret.
+    no job database, no images, no secret.
 
     Raises
     ------

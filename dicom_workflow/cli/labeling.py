@@ -47,6 +47,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     from dicom_workflow.formats import manifests
     from dicom_workflow.labeling import jobs, suggestions, templates
+    from dicom_workflow.labeling.client import job_arns
     from dicom_workflow.labeling.reference_standard import ReferenceStandard
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.simulation import run
@@ -77,7 +78,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         label_categories_uri=templates.publish_label_categories(join(output_uri, "labels.json"), accepted.labels, storage),
         workteam_arn=team.arn,
         workers_per_object=options.workers_per_object,
-        **run.arns(
+        **job_arns(
             settings,
             role=options.role_arn,
             pre_annotation=options.pre_annotation_arn,

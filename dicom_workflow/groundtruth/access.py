@@ -1,7 +1,7 @@
-"""Where the labeling service may read and write: object storage, and files of its own workspace. Nothing else on the disk.
+"""Access control of the labeling service: it reads and writes object storage and files of its workspace, nothing else on disk.
 
-Whoever may create a labeling job names its manifest, template, images and output folder. Without this room that would be a way
-to read or overwrite any file the service can.
+A request for a labeling job names its manifest, template, images and output folder. Without this check it could read or
+overwrite any file that the service can.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ ARCHIVE_SCHEME = "orthanc://"
 """How a task input names an instance of the archive: ``orthanc://<Orthanc instance id>``."""
 
 PRIVATE_FOLDERS = ("groundtruth", "services", "orthanc", "folder-archive", "image-cache")
-"""Folders of a workspace that hold journals, passwords and other people's images: no job may name a file in them."""
+"""Folders of a workspace with databases, passwords and other people's images: no job may name a file in them."""
 
 
 class Access:
-    """The rule, and the storage behind it.
+    """Storage restricted to the URIs that a job may name.
 
     Parameters
     ----------
     settings : Settings
-        `workspace` bounds file:// URIs; `s3_url` and `region` say where s3:// URIs are.
+        `workspace` bounds file:// URIs; `s3_url` and `region` locate s3:// URIs.
+    storage : Storage, optional
+        Storage of the settings when not given.
     """
 
     def __init__(self, settings: Settings, storage: Storage | None = None) -> None:
@@ -34,34 +36,34 @@ class Access:
         self._root = settings.workspace.resolve()
 
     def check(self, uri: str) -> str:
-        """Return a URI the service may read and write.
+        """Return a URI after checking that the service may read and write it.
 
         Raises
         ------
         StorageError
-            Another scheme, a file outside the workspace, or one in a private folder of it. Links are followed first.
+            Another scheme, a file outside the workspace, or one in its private folders. Links are followed first.
         """
         if uri.startswith("s3://"):
             s3_parts(uri)
             return uri
         if not uri.startswith("file://"):
-            raise StorageError(f"expected an s3:// URI, or file:// within the service's workspace, got {uri[:80]!r}.")
+            raise StorageError(f"expected an s3:// URI, or a file:// URI in the service's workspace, got {uri[:80]!r}.")
         path = to_path(uri)
         resolved = self._resolved(path, uri)
         if not resolved.is_relative_to(self._root) or resolved == self._root:
-            raise StorageError(f"expected file:// within the service's workspace, got {uri[:200]!r}. Put the file there.")
+            raise StorageError(f"{uri[:200]!r} is outside the service's workspace. Copy the file into the workspace.")
         top = resolved.relative_to(self._root).parts[0]
         if top in PRIVATE_FOLDERS or top.startswith("."):
-            raise StorageError(f"expected a file that is not the service's own, got one in the workspace's {top!r}.")
+            raise StorageError(f"{uri[:200]!r} is in the private folder {top!r} of the workspace. Use another folder.")
         return uri
 
     def check_granted(self, uri: str) -> str:
-        """Return a URI a template may ask `grant_read_access` for: what `check` lets through, or an instance of the archive.
+        """Return a URI after checking that `grant_read_access` may take it: one that passes `check`, or an archived instance.
 
         Raises
         ------
         TemplateError
-            Anything else.
+            Any other URI.
         """
         try:
             return uri if is_orthanc_id(uri.removeprefix(ARCHIVE_SCHEME)) else self.check(uri)
@@ -69,15 +71,15 @@ class Access:
             raise TemplateError(f"grant_read_access: {error}") from None
 
     def read_text(self, uri: str) -> str:
-        """Return the text of an object the service may read."""
+        """Return the text of an object after `check`."""
         return self.storage.read_text(self.check(uri))
 
     def read_bytes(self, uri: str) -> bytes:
-        """Return an object the service may read."""
+        """Return the bytes of an object after `check`."""
         return self.storage.read_bytes(self.check(uri))
 
     def write_text(self, uri: str, text: str) -> str:
-        """Write an object where the service may write."""
+        """Write an object after `check`, and return its URI."""
         return self.storage.write_text(self.check(uri), text)
 
     @staticmethod
@@ -85,4 +87,4 @@ class Access:
         try:
             return path.resolve()
         except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a NUL byte
-            raise StorageError(f"expected a file:// URI that can be followed, got {uri[:80]!r}: {error}.") from None
+            raise StorageError(f"{uri[:80]!r} cannot be resolved: {error}.") from None

@@ -1,4 +1,4 @@
-"""The labeling service put together: journal, engine, SageMaker's interface and the workers' portal in one application."""
+"""The labeling service as one ASGI application: job database, engine, SageMaker's interface and the workers' portal."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.api.dispatch import Api
 from dicom_workflow.groundtruth.engine import Engine
-from dicom_workflow.groundtruth.portal.image_cache import Images
+from dicom_workflow.groundtruth.portal.image_cache import ImageCache
 from dicom_workflow.groundtruth.portal.portal import Portal
 from dicom_workflow.groundtruth.store.database import Database
-from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage
 
-JOURNAL = "journal.sqlite"
+JOB_DATABASE = "job-database.sqlite"
 ENGINE_SECONDS = 10.0
-"""How long a step of the engine may go on when the service is told to end."""
+"""How long the engine may finish its step when the service is told to stop."""
 
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -46,19 +46,25 @@ Asgi = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 def folder_of(settings: Settings) -> Path:
-    """Return where the service of a workspace keeps its journal."""
+    """Return the folder of a workspace in which the service keeps its job database."""
     return settings.workspace / "groundtruth"
 
 
 def open_database(settings: Settings) -> Database:
-    """Return the database of the journal: the PostgreSQL of the settings, else a file of the workspace."""
+    """Return the job database: PostgreSQL when the settings name one, else a file in the workspace.
+
+    Raises
+    ------
+    SettingsError
+        The PostgreSQL driver is not installed.
+    """
     if not settings.groundtruth_database:
-        return SqliteDatabase(folder_of(settings) / JOURNAL)
+        return SqliteDatabase(folder_of(settings) / JOB_DATABASE)
     try:
         from dicom_workflow.groundtruth.store.postgres import PostgresDatabase
     except ImportError as error:
         needed = "pip install 'psycopg[binary,pool]>=3.2,<4'"
-        raise SettingsError(f"GROUNDTRUTH_DATABASE_HOST: the driver is missing ({error}). Install it: {needed}.") from error
+        raise SettingsError(f"GROUNDTRUTH_DATABASE_HOST needs the PostgreSQL driver ({error}). Run {needed}.") from error
     return PostgresDatabase(settings.groundtruth_database)
 
 
@@ -71,29 +77,31 @@ def make_app(
     new_id: Callable[[], str] = lambda: secrets.token_hex(16),
     storage: Storage | None = None,
 ) -> FastAPI:
-    """Return the application; its engine runs from start-up to shut-down.
+    """Return the application; its engine runs from startup to shutdown.
 
     Parameters
     ----------
     settings : Settings
-        Workspace, archive, object storage, region, and the key pair that may use SageMaker's interface.
+        Workspace, archive, object storage, region, and the key pair that may call SageMaker's interface.
     database : Database, optional
-        Of the journal; what `open_database` gives when not given.
+        The job database; that of `open_database` when not given.
     hosts : tuple of str
-        Names the service answers to, as a browser has them in its Host header; to any when empty.
+        Accepted Host headers, with or without port; any when empty.
     clock : callable
         Seconds since 1970.
     new_id : callable
         Makes ids of tasks and jobs.
+    storage : Storage, optional
+        That of the settings when not given.
 
     Raises
     ------
     SettingsError
-        There is no key pair: without one anybody could make jobs.
+        There is no key pair: without one anybody could create jobs.
     """
     if not settings.groundtruth_access_key or not settings.groundtruth_secret_key:
-        raise SettingsError("expected GROUNDTRUTH_ACCESS_KEY and GROUNDTRUTH_SECRET_KEY: a pair of your own choice.")
-    store = Store(database or open_database(settings), clock=clock, new_id=new_id)
+        raise SettingsError("Set GROUNDTRUTH_ACCESS_KEY and GROUNDTRUTH_SECRET_KEY to a key pair of your own choice.")
+    store = JobStore(database or open_database(settings), clock=clock, new_id=new_id)
     access = Access(settings, storage)
     accounts = Accounts(store, settings.region)
     engine = Engine(store, access)
@@ -102,10 +110,10 @@ def make_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine.start()
         yield
-        app.state.is_ended = engine.stop(ENGINE_SECONDS)
+        app.state.is_stopped = engine.stop(ENGINE_SECONDS)
 
     async def health() -> Response:
-        # Asked by whoever likes, as often as they like: it says one word and touches nothing.
+        # Needs no sign-in and may be called at any rate, so it returns one word and reads no table.
         ready = store.db.is_ready() and engine.is_running
         return JSONResponse({"status": "ok" if ready else "unavailable"}, 200 if ready else 503)
 
@@ -113,7 +121,7 @@ def make_app(
     app.state.engine, app.state.store = engine, store
     app.add_api_route("/", Api(settings, store, access, engine, accounts).handle, methods=["POST"], response_model=None)
     app.add_api_route("/health", health, methods=["GET"], response_model=None)
-    Portal(store, accounts, engine, Images(settings, access)).add_to(app)
+    Portal(store, accounts, engine, ImageCache(settings, access)).add_to(app)
     if hosts:
         app.add_middleware(_KnownHosts, hosts=hosts)
     app.add_middleware(_SecurityHeaders)
@@ -121,7 +129,7 @@ def make_app(
 
 
 class _KnownHosts:
-    """Refuses requests meant for another name. A health check comes from a load balancer, which knows none."""
+    """Refuses requests for other host names, except the health check: a load balancer sends an address."""
 
     def __init__(self, app: Asgi, hosts: tuple[str, ...]) -> None:
         self._app = app
@@ -136,7 +144,7 @@ class _KnownHosts:
 
 
 class _SecurityHeaders:
-    """Headers of every response; patient data are never kept by a browser or a proxy unless a route says otherwise."""
+    """Adds security headers to every response; browsers and proxies store nothing unless a route allows it."""
 
     def __init__(self, app: Asgi) -> None:
         self._app = app

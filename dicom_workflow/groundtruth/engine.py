@@ -1,7 +1,7 @@
-"""What moves a labeling job from its manifest to its output: one thread, one step at a time, nothing kept in memory.
+"""The engine that takes a labeling job from its manifest to its output: one thread, one step at a time, no state in memory.
 
-Each step reads the journal, does one thing and writes down that it is done, so a process that dies anywhere is followed by one
-that goes on from there. Files written twice have the same names and the same content both times.
+Each step reads the job database, does one thing and records that it is done. After a crash the next process continues from
+there; files that are written twice have the same names and the same content.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from dicom_workflow.formats.splits import MAX_JOB_OBJECTS
 from dicom_workflow.groundtruth import output
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.portal import pages
-from dicom_workflow.groundtruth.store.database import JournalUnavailableError
-from dicom_workflow.groundtruth.store.job_store import ACTIVE, Store
-from dicom_workflow.groundtruth.store.rows import Batch, Job, Object
+from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
+from dicom_workflow.groundtruth.store.job_store import ACTIVE, JobStore
+from dicom_workflow.groundtruth.store.tables import Batch, Job, Object
 from dicom_workflow.labeling import lambda_handlers
 
 DEFAULT_LIFETIME_SECONDS = 2_592_000
@@ -30,7 +30,7 @@ DEFAULT_CONCURRENT = 1000
 EVENT_VERSION = "2018-10-16"
 TICK_SECONDS = 1.0
 STORAGE_ATTEMPTS = 12
-"""How often a step is tried while the storage does not answer; the pauses double up to a minute, about eight minutes in all."""
+"""Attempts of a step while the storage does not answer; pauses double up to a minute, about eight minutes in total."""
 
 EXPIRED_REASON = (
     "ClientError: Annotation tasks expired.  Probable Reasons are 1) TaskAvailabilityLifetimeInSeconds parameter is too small."
@@ -38,33 +38,33 @@ EXPIRED_REASON = (
     ".  4) Data (image/video/text) sent for annotation is broken or too big, preventing completion."
     "  5) All workers declined the tasks."
 )
-"""Ground Truth's own words, spaces included: consumers look for them."""
+"""The text of Ground Truth, spaces included, because consumers search for it."""
 
 _log = logging.getLogger(__name__)
 
 
 class JobFailure(WorkflowError):
-    """A job cannot go on; the message becomes its FailureReason."""
+    """A job cannot continue; the message becomes its FailureReason."""
 
 
 class Engine:
-    """Runs the jobs of a journal.
+    """Runs the jobs of a job database.
 
     Parameters
     ----------
-    store : Store
-        The journal; its clock is the engine's.
+    store : JobStore
+        Its clock is also the engine's.
     access : Access
-        Reads manifests and templates, writes everything a job leaves behind.
+        Reads manifests and templates, writes all output files.
     """
 
-    def __init__(self, store: Store, access: Access) -> None:
+    def __init__(self, store: JobStore, access: Access) -> None:
         self._store = store
         self._access = access
         self._wake = threading.Event()
-        self._ending = threading.Event()
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._trouble: dict[str, tuple[int, float]] = {}  # job → failed attempts, when to try again
+        self._retries: dict[str, tuple[int, float]] = {}  # job → failed attempts, when to try again
 
     def start(self) -> None:
         """Run in a thread until `stop`."""
@@ -72,11 +72,11 @@ class Engine:
         self._thread.start()
 
     def stop(self, timeout_seconds: float | None = None) -> bool:
-        """End the thread after the step it is in; say whether it ended in time.
+        """Stop the thread after its current step, and return whether it stopped in time.
 
-        A step that is cut off is done again by the next process, so nothing is lost when it did not.
+        An interrupted step is repeated by the next process, so nothing is lost when it did not.
         """
-        self._ending.set()
+        self._stopping.set()
         self._wake.set()
         if self._thread:
             self._thread.join(timeout_seconds)
@@ -84,59 +84,59 @@ class Engine:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread is there and was not told to end."""
-        return bool(self._thread and self._thread.is_alive() and not self._ending.is_set())
+        """Whether the thread is alive and was not told to stop."""
+        return bool(self._thread and self._thread.is_alive() and not self._stopping.is_set())
 
     def wake(self) -> None:
-        """Say that something happened: a job came, an object is complete, a stop was asked for."""
+        """Look for work now: a job was created, an object is complete, or a stop was requested."""
         self._wake.set()
 
     def _run(self) -> None:
-        was_away = False
-        while not self._ending.is_set():
+        was_unavailable = False
+        while not self._stopping.is_set():
             try:
                 self.run_due()
-                was_away = False
-            except JournalUnavailableError as error:
-                if not was_away:
-                    _log.warning("the engine waits: %s", error)
-                was_away = True
-            except Exception:  # noqa: BLE001 - a full disk, say: the thread must still be there when there is room again
-                _log.exception("the engine could not go on; it tries again")
+                was_unavailable = False
+            except JobDatabaseUnavailableError as error:
+                if not was_unavailable:
+                    _log.warning("the engine is waiting for the job database: %s", error)
+                was_unavailable = True
+            except Exception:  # noqa: BLE001 - for example a full disk: the thread must survive until there is space again
+                _log.exception("the engine failed in a step; trying again")
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
         self._store.close()
 
     def run_due(self) -> None:
-        """Do every step that can be done now, of every job."""
+        """Run every step of every job that can be done now."""
         for job in self._store.jobs(*ACTIVE):
-            if self._trouble.get(job.name, (0, 0.0))[1] > self._store.clock():
+            if self._retries.get(job.name, (0, 0.0))[1] > self._store.clock():
                 continue
             try:
-                while not self._ending.is_set() and self._step(job.name):
+                while not self._stopping.is_set() and self._step(job.name):
                     pass
-                self._trouble.pop(job.name, None)
+                self._retries.pop(job.name, None)
             except JobFailure as error:
                 self._end(job.name, "Failed", str(error))
-            except JournalUnavailableError:
-                raise  # no fault of this job, and nothing can be written down about it either
+            except JobDatabaseUnavailableError:
+                raise  # not the fault of this job, and nothing can be recorded about it either
             except StorageError as error:
-                self._try_later(job, error)
-            except Exception as error:  # noqa: BLE001 - a bug in one job must not stop the others, and is seen in that one
+                self._retry_later(job, error)
+            except Exception as error:  # noqa: BLE001 - a bug in one job must not stop the others, and shows in that job
                 _log.exception("job %s failed", job.name)
                 what = type(error).__name__
                 self._end(job.name, "Failed", f"InternalServerError: {what} in the labeling service. See its log.")
 
-    def _try_later(self, job: Job, error: Exception) -> None:
-        attempts = self._trouble.get(job.name, (0, 0.0))[0] + 1
+    def _retry_later(self, job: Job, error: Exception) -> None:
+        attempts = self._retries.get(job.name, (0, 0.0))[0] + 1
         if attempts >= STORAGE_ATTEMPTS:
             self._store.set_status(job.name, "Failed", failure_reason=f"ClientError: {error}")
             return
-        self._trouble[job.name] = (attempts, self._store.clock() + min(60.0, 2.0**attempts))
-        _log.warning("job %s waits for its storage, attempt %d: %s", job.name, attempts, error)
+        self._retries[job.name] = (attempts, self._store.clock() + min(60.0, 2.0**attempts))
+        _log.warning("job %s: the storage does not answer, attempt %d: %s", job.name, attempts, error)
 
     def _step(self, name: str) -> bool:
-        """Do one step of a job; say whether there may be another one at once."""
+        """Do one step of a job, and return whether another one may follow immediately."""
         job = self._store.job(name)
         if job is None or job.status not in ACTIVE:
             return False
@@ -158,7 +158,7 @@ class Engine:
         return False
 
     def _load(self, job: Job) -> None:
-        """Read template, label categories and manifest of a new job into the journal."""
+        """Read template, label categories and manifest of a new job into the job database."""
         source = job.request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"]
         template_uri = job.human["UiConfig"]["UiTemplateS3Uri"]
         try:
@@ -172,7 +172,7 @@ class Engine:
         for count, (number, line) in enumerate(manifests.read(self._access.check(uri), storage=self._access.storage), start=1):
             if count > MAX_JOB_OBJECTS:
                 raise ManifestError(
-                    uri, number, f"expected at most {MAX_JOB_OBJECTS:,} objects. Use split_for_jobs()."
+                    uri, number, f"more than {MAX_JOB_OBJECTS:,} objects. Split the manifest with split_for_jobs()."
                 )
             second = line.get("second_image")
             references = [part.get("source-ref") for part in (line, second) if isinstance(part, Mapping)]
@@ -192,11 +192,11 @@ class Engine:
         except (ValueError, KeyError, TypeError):
             raise RecordError(f"{uri}: expected {{'document-version': …, 'labels': [{{'label': …}}]}}.") from None
         if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-            raise RecordError(f"{uri}: expected at least one label, each a text and each once.")
+            raise RecordError(f"{uri}: expected at least one label, each a non-empty string that occurs once.")
         return tuple(names)
 
     def _wanted(self, job: Job, counts: Mapping[str, int]) -> int:
-        """How many more objects the stopping conditions let through."""
+        """Number of further objects that the stopping conditions allow."""
         conditions = job.request.get("StoppingConditions") or {}
         labeled, left = counts.get("labeled", 0), counts.get("pending", 0)
         most = conditions.get("MaxHumanLabeledObjectCount")
@@ -208,7 +208,7 @@ class Engine:
         return left
 
     def _open_next(self, job: Job, iteration: int) -> bool:
-        """Hand out the next batch; say whether there was one."""
+        """Open the next batch, and return whether there was one."""
         concurrent = job.human.get("MaxConcurrentTaskCount", DEFAULT_CONCURRENT)
         size = min(concurrent, self._wanted(job, self._store.counts(job.name)))
         if size <= 0:
@@ -222,7 +222,7 @@ class Engine:
         return True
 
     def _prepare(self, job: Job, found: Object) -> tuple[str, Mapping[str, Any] | None, str]:
-        """State, task input and reason of one object, as the pre-annotation function sees it."""
+        """Run the pre-annotation function for one object; return its state, task input and failure reason."""
         arn = job.human.get("PreHumanTaskLambdaArn")
         task_input: object = found.line
         if arn:
@@ -233,17 +233,21 @@ class Engine:
                 return "failed", None, f"{_lambda_failure(job, arn)} {error}"
             task_input, wanted = response.get("taskInput"), response.get("isHumanAnnotationRequired", True)
             if "humanAnnotationRequired" in response:
-                _log.warning("job %s: the pre-annotation function says humanAnnotationRequired; it is not read", job.name)
+                _log.warning(
+                    "job %s: the pre-annotation function returned humanAnnotationRequired, which Ground Truth ignores; "
+                    "return isHumanAnnotationRequired",
+                    job.name,
+                )
             if wanted is False or str(wanted).lower() == "false":
-                # Ground Truth has no place for a reason; where the function gives one, the object is said to have failed.
+                # Ground Truth has no field for a reason; when the function returns one, the object has failed.
                 reason = str(response.get("reason") or "")
                 return ("failed" if reason else "passed"), None, f"ClientError: {reason}" if reason else ""
         if not isinstance(task_input, dict):
-            return "failed", None, "ClientError: expected the pre-annotation function to return 'taskInput' as a JSON object."
+            return "failed", None, "ClientError: the pre-annotation function did not return 'taskInput' as a JSON object."
         return "open", task_input, ""
 
     def _try_template(self, job: Job, task_input: Mapping[str, Any]) -> None:
-        """A template that cannot be rendered fails the job before a worker meets it."""
+        """Fail the job when its template cannot be rendered, before a worker sees it."""
         try:
             bar = {"task": "", "title": "", "csrf": "", "number": 1, "total": 1}
             pages.task_page(
@@ -264,11 +268,11 @@ class Engine:
         lifetime = job.human.get("TaskAvailabilityLifetimeInSeconds", DEFAULT_LIFETIME_SECONDS)
         if self._store.clock() >= batch.opened + lifetime:
             return True
-        # Objects that no worker can complete any more are not waited for.
+        # Do not wait for objects that no worker can complete.
         return self._store.exhausted(job)
 
     def _close(self, job: Job, batch: Batch) -> None:
-        """Write the answers of a batch, have them consolidated, and keep what came of it."""
+        """Write the answers of a batch, consolidate them, and store the results."""
         answers = self._store.answers(job.name, batch.iteration)
         found = list(self._store.objects(job.name, state="answered", iteration=batch.iteration))
         answered = [item for item in found if item.number in answers]
@@ -278,7 +282,7 @@ class Engine:
         results: list[tuple[int, str, Any, str | None, str | None]] = []
         for item in found:
             if item.number not in answers:
-                if job.status == "Stopping":  # it was not the workers' fault: the line goes out as it came in
+                if job.status == "Stopping":  # not a failure: the line is written unchanged
                     results.append((item.number, "pending", None, None, None))
                 else:
                     results.append((item.number, "failed", None, None, EXPIRED_REASON))
@@ -292,7 +296,7 @@ class Engine:
         self._store.finish_batch(job.name, batch, results)
 
     def _write_all(self, files: Iterable[tuple[str, Any]]) -> None:
-        # A file is flushed to disk, an object travels: both are waiting, so some go at once.
+        # Writing mostly waits, for the disk or the network, so several files are written at once.
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda item: self._access.write_text(item[0], json.dumps(item[1])), files))
 
@@ -313,7 +317,7 @@ class Engine:
         self._end(job.name, "Stopped" if job.status == "Stopping" else "Completed", "")
 
     def _end(self, name: str, status: str, reason: str) -> None:
-        """Write the output manifest and give the job its last status. What was labeled goes out in every case."""
+        """Write the output manifest and set the final status. Labels are written in every case."""
         job = self._store.job(name)
         if job is None:
             return

@@ -1,4 +1,4 @@
-"""The files a labeling job leaves behind, in Ground Truth's layout and spelling."""
+"""The output files of a labeling job, in the layout and spelling of Ground Truth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import identity_of
-from dicom_workflow.groundtruth.store.rows import Batch, GivenAnswer, Job, Object
+from dicom_workflow.groundtruth.store.tables import Batch, GivenAnswer, Job, Object
 from dicom_workflow.storage import join
 
 
@@ -19,24 +19,40 @@ def job_uri(job: Job) -> str:
 
 
 def manifest_uri(job: Job) -> str:
-    """Return where the output manifest is, or will be."""
+    """Return the URI of the output manifest."""
     return join(job_uri(job), "manifests/output/output.manifest")
 
 
 def response_uri(job: Job, batch: Batch, number: int) -> str:
-    """Return where the answers of one object are."""
+    """Return the URI of the worker-response file of one object.
+
+    Parameters
+    ----------
+    job, batch : Job, Batch
+        The job, and the batch of the object.
+    number : int
+        Zero-based line number in the input manifest.
+    """
     name = f"annotations/worker-response/iteration-{batch.iteration}/{number}/{_file_time(batch)}.json"
     return join(job_uri(job), name)
 
 
 def consolidation_uri(job: Job, batch: Batch, kind: str) -> str:
-    """Return where the consolidation `request` or `response` of a batch is."""
+    """Return the URI of a consolidation file of a batch.
+
+    Parameters
+    ----------
+    job, batch : Job, Batch
+        The job and its batch.
+    kind : str
+        ``request`` or ``response``.
+    """
     folder = f"annotations/consolidated-annotation/consolidation-{kind}/iteration-{batch.iteration}"
     return join(job_uri(job), f"{folder}/{_file_time(batch)}.json")
 
 
 def worker_response(answers: Sequence[GivenAnswer]) -> dict[str, Any]:
-    """Return the worker-response file of one object: all its workers' answers."""
+    """Return the content of the worker-response file of one object: the answers of all its workers."""
     return {
         "answers": [
             {
@@ -67,7 +83,17 @@ def consolidation_request(objects: Iterable[Object], answers: Mapping[int, Seque
 
 
 def post_event(job: Job, payload_uri: str, version: str) -> dict[str, Any]:
-    """Return the event of the post-annotation function, with the documented fields and `outputConfig`, which is not."""
+    """Return the event of the post-annotation function: the documented fields and the undocumented `outputConfig`.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    payload_uri : str
+        URI of the consolidation request.
+    version : str
+        Version of the event format.
+    """
     event = {
         "version": version,
         "labelingJobArn": job.request["LabelingJobArn"],
@@ -82,18 +108,28 @@ def post_event(job: Job, payload_uri: str, version: str) -> dict[str, Any]:
 
 
 def labels_of(response: object, attribute: str) -> dict[int, Any]:
-    """Return the label of each object of a consolidation response; entries that are not of the agreed form have none."""
+    """Return the labels of a consolidation response by object number; malformed entries have none."""
     labels: dict[int, Any] = {}
     for entry in response if isinstance(response, list) else ():
         try:
             labels[int(entry["datasetObjectId"])] = entry["consolidatedAnnotation"]["content"][attribute]
         except (KeyError, TypeError, ValueError):
-            continue  # the object then fails, with a reason, where the labels are counted
+            continue  # the engine marks the object as failed, with a reason
     return labels
 
 
 def write_manifest(access: Access, job: Job, objects: Iterable[Object]) -> str:
-    """Write the output manifest, one line per input line in input order, and return its URI."""
+    """Write the output manifest, one line per input line in input order, and return its URI.
+
+    Parameters
+    ----------
+    access : Access
+        Writes the file.
+    job : Job
+        The job.
+    objects : iterable of Object
+        All its objects.
+    """
     uri = access.check(manifest_uri(job))
     with access.storage.writer(uri) as stream:
         for item in objects:
@@ -102,7 +138,7 @@ def write_manifest(access: Access, job: Job, objects: Iterable[Object]) -> str:
 
 
 def output_line(job: Job, item: Object) -> dict[str, Any]:
-    """Return the line of one object: labeled, failed, or as it came in."""
+    """Return the output line of one object: labeled, failed, or unchanged."""
     attribute, metadata_key = job.attribute, f"{job.attribute}-metadata"
     if item.state not in ("labeled", "failed"):
         return item.line
@@ -126,7 +162,7 @@ def output_line(job: Job, item: Object) -> dict[str, Any]:
 def _encoded(line: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(line, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and UTF-8 cannot
+    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape and UTF-8 cannot encode
         return json.dumps(line).encode("ascii")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from dicom_workflow.groundtruth.api.sigv4 import ApiError
+from dicom_workflow.groundtruth.api.requests import ApiError
 
 # Python's re has no Unicode properties; these are the ones the model uses, wide enough to refuse nothing AWS accepts.
 _PROPERTIES = {

@@ -1,14 +1,21 @@
-"""A private work team: the people a labeling job is offered to."""
+"""Private work teams: the people a labeling job is offered to."""
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import JobParametersError, LabelingError
-from dicom_workflow.labeling.client import service_errors
+from dicom_workflow.labeling.client import put_workers, service_errors
 from dicom_workflow.labeling.jobs import NAME_PATTERN
+from dicom_workflow.settings import Secret, Settings
+
+PEOPLE_TEAM = "readers"
+"""Work team of the accounts that `ensure_people` makes on a self-hosted service."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,34 @@ def ensure(sagemaker: Any, name: str, description: str, members: Sequence[dict[s
         if team.name == name:
             return team.arn
     return create(sagemaker, name, description, members)
+
+
+def ensure_people(settings: Settings, sagemaker: Any, names: Sequence[str]) -> tuple[str, Path]:
+    """Return the ARN of the people's team of a self-hosted service and the file with the names and passwords of its accounts.
+
+    Team, accounts and file are made once; later calls return them as they are. Only this user may read the file.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of a self-hosted service; the file is kept in its workspace.
+    sagemaker : boto3 SageMaker client
+        Of the same service.
+    names : sequence of str
+        Names of the accounts.
+    """
+    arn = ensure(sagemaker, PEOPLE_TEAM, "People who read on this machine", oidc_members([PEOPLE_TEAM]))
+    path = settings.workspace / "services" / "sign-in.txt"
+    if path.exists():
+        path.chmod(0o600)
+        return arn, path
+    passwords = {name: Secret(secrets.token_urlsafe(9)) for name in names}
+    put_workers(settings, passwords, PEOPLE_TEAM)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{name}\t{password.reveal()}\n" for name, password in passwords.items()]
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.writelines(["# Sign-in for the labeling portal: name, password\n", *lines])
+    return arn, path
 
 
 def delete(sagemaker: Any, name: str) -> None:

@@ -1,50 +1,39 @@
-"""Who labels: a work team of simulated readers, of people on this machine, or one that AWS has already."""
+"""Run a labeling job with a team: simulated readers, people on this machine, or an existing work team on AWS."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from dicom_workflow.errors import LabelingError
-from dicom_workflow.groundtruth.accounts import ACCOUNT_ID, put_workers
-from dicom_workflow.groundtruth.api.labeling_jobs import POST_FUNCTION, PRE_FUNCTION
 from dicom_workflow.labeling import jobs, workteams
+from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.simulation.readers import Reading, Regions, SimulatedReader, read_all
 
 SIMULATED_TEAM = "simulated-readers"
-PEOPLE_TEAM = "readers"
 IDLE_SECONDS = 60.0
 SPREAD = 0.03
-"""How far the skill of simulated readers lies apart: three readers at 0.85 have 0.82, 0.85 and 0.88."""
-
-
-class Arns(TypedDict):
-    """The role and functions of a labeling job, by the names of `job.LabelingJob`."""
-
-    role_arn: str
-    pre_annotation_arn: str
-    post_annotation_arn: str
+"""Difference in skill between simulated readers: three readers at 0.85 have 0.82, 0.85 and 0.88."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """A work team, and what it takes to let it read."""
+    """A work team with its simulated readers or the sign-in file of its people."""
 
     arn: str
     readers: tuple[tuple[SimulatedReader, Secret], ...] = ()
-    """Simulated readers with their passwords; none when people read."""
+    """Simulated readers with their passwords; empty when people read."""
     sign_in_path: Path | None = None
-    """File with the names and passwords of people's accounts, readable by this user alone."""
+    """File with the names and passwords of the people's accounts, readable by this user alone."""
 
     def invitation(self, settings: Settings) -> str:
-        """Return, in words, who reads and where."""
+        """Return a sentence that says who reads and where."""
         if self.readers:
             return f"{len(self.readers)} simulated readers: {', '.join(reader.name for reader, _ in self.readers)}"
         if self.sign_in_path:
@@ -64,7 +53,7 @@ def assemble(
     workteam_arn: str = "",
     people: Sequence[str] = ("reader-1", "reader-2", "reader-3"),
 ) -> Team:
-    """Return the team of a labeling job, made if need be.
+    """Return the team for a labeling job, creating it when it does not exist.
 
     Parameters
     ----------
@@ -72,15 +61,15 @@ def assemble(
     client : boto3 SageMaker client
         Of the service that `settings.groundtruth_url` names.
     simulated_readers : int
-        How many simulated readers; with 0, people read.
+        Number of simulated readers; with 0, people read.
     sensitivity, specificity, uncertain_rate : float
-        Skill of the middle reader, as probabilities per label.
+        Skill of the middle reader, as probabilities for each label.
     seed : int
-        Same seed, same errors.
+        The same seed gives the same errors.
     workteam_arn : str
-        A team that is there already; needed on AWS, where workers are people in Cognito.
+        An existing team; required on AWS, where workers are people in Cognito.
     people : sequence of str
-        Names of the accounts that are made for people on the self-hosted service.
+        Names of the accounts made for people on a self-hosted service.
 
     Raises
     ------
@@ -90,8 +79,8 @@ def assemble(
     if settings.groundtruth_url == "aws":
         if simulated_readers or not workteam_arn:
             raise LabelingError(
-                "expected workteam_arn=… of a private work team and simulated_readers=0: on AWS people read. "
-                "Make the team in the SageMaker console, or with the labeling stack."
+                "Simulated readers cannot label on AWS. Set simulated_readers=0 and workteam_arn to the ARN of a private work "
+                "team. The labeling stack or the SageMaker console creates one."
             )
         return Team(workteam_arn)
     if workteam_arn:
@@ -112,24 +101,8 @@ def assemble(
             readers.append((reader, Secret(secrets.token_urlsafe(18))))
         put_workers(settings, {reader.name: password for reader, password in readers}, SIMULATED_TEAM)
         return Team(arn, tuple(readers))
-    arn = workteams.ensure(client, PEOPLE_TEAM, "People who read on this machine", workteams.oidc_members([PEOPLE_TEAM]))
-    return Team(arn, sign_in_path=_accounts_for(settings, people))
-
-
-def arns(settings: Settings, *, role: str = "", pre_annotation: str = "", post_annotation: str = "") -> Arns:
-    """Return the role and the two functions of a labeling job, by the names `job.LabelingJob` has for them.
-
-    What is not given is the self-hosted service's own: it knows the two functions of this package by their names and needs no
-    role. On AWS all three have to be given, or the job says which is missing.
-    """
-    if settings.groundtruth_url == "aws":
-        return {"role_arn": role, "pre_annotation_arn": pre_annotation, "post_annotation_arn": post_annotation}
-    functions = f"arn:aws:lambda:{settings.region}:{ACCOUNT_ID}:function"
-    return {
-        "role_arn": role or f"arn:aws:iam::{ACCOUNT_ID}:role/dicom-workflow",
-        "pre_annotation_arn": pre_annotation or f"{functions}:{PRE_FUNCTION}",
-        "post_annotation_arn": post_annotation or f"{functions}:{POST_FUNCTION}",
-    }
+    arn, path = workteams.ensure_people(settings, client, people)
+    return Team(arn, sign_in_path=path)
 
 
 def label(
@@ -144,23 +117,33 @@ def label(
     poll_seconds: float = 1.0,
     progress: bool = True,
 ) -> tuple[jobs.JobState, list[Reading]]:
-    """Let a team label a job, wait until it is finished, and return its state and what each simulated reader did.
+    """Wait until a team has labeled a job; return the job's state and a summary of each simulated reader.
 
     Parameters
     ----------
+    settings : Settings
+        `groundtruth_url` is where simulated readers sign in.
+    client : boto3 SageMaker client
+        Of the same service.
     job_name : str
         A job that was created for this team.
+    team : Team
+        From `assemble`.
     truth, regions : mapping, optional
-        What simulated readers answer from: SOP Instance UID → label → is it there, and → label → where.
+        Reference standard of the simulated readers: SOP Instance UID → label → present, and → label → regions.
     on_poll : callable, optional
-        Called with every state that was seen.
+        Called with every state of the job.
+    poll_seconds : float
+        Seconds between status requests.
+    progress : bool
+        Show a progress bar.
 
     Raises
     ------
     LabelingError
-        The job failed, or the simulated readers have nothing left to do and it is not finished.
+        The job failed, or the simulated readers have answered everything and it is still not finished.
     ServiceError
-        The labeling service stays away.
+        The labeling service does not answer.
     """
     if not team.readers:
         return jobs.wait(client, job_name, poll_seconds=poll_seconds, on_poll=on_poll, progress=progress), []
@@ -177,8 +160,8 @@ def label(
             idle_since = idle_since or time.monotonic()
             if time.monotonic() - idle_since > IDLE_SECONDS:
                 raise LabelingError(
-                    f"labeling job {job_name!r}: {len(team.readers)} simulated readers have nothing left to do and "
-                    f"{state.unlabeled} of {state.total} objects are not labeled. Does it ask for more workers per object?"
+                    f"labeling job {job_name!r}: {len(team.readers)} simulated readers have answered all their tasks and "
+                    f"{state.unlabeled} of {state.total} objects are not labeled. Does the job ask for more workers per object?"
                 )
 
     try:
@@ -186,17 +169,3 @@ def label(
         return state, reading.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _accounts_for(settings: Settings, people: Sequence[str]) -> Path:
-    """Accounts are made once; the file keeps what nobody can look up in the service again."""
-    path = settings.workspace / "services" / "sign-in.txt"
-    if path.exists():
-        return path
-    passwords = {name: Secret(secrets.token_urlsafe(9)) for name in people}
-    put_workers(settings, passwords, PEOPLE_TEAM)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f"{name}\t{password.reveal()}\n" for name, password in passwords.items()]
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.writelines(["# Sign-in for the labeling portal: name, password\n", *lines])
-    return path

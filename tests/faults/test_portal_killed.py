@@ -27,7 +27,7 @@ KILLS = 2
 
 
 def answers_in(workspace: Path) -> int:
-    with sqlite3.connect(f"file:{workspace}/groundtruth/journal.sqlite?mode=ro", uri=True) as db:
+    with sqlite3.connect(f"file:{workspace}/groundtruth/job-database.sqlite?mode=ro", uri=True) as db:
         count = db.execute("SELECT count(*) FROM answers").fetchone()[0]
     db.close()
     return int(count)
@@ -72,7 +72,7 @@ def test_an_answer_that_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -
             # The session survived too, and so did the lease of the next image.
             again = visitor.answer(task, said({"Edema": "unknown"})).json()
             assert again["repeated"] is True
-        with sqlite3.connect(workspace / "groundtruth/journal.sqlite") as db:
+        with sqlite3.connect(workspace / "groundtruth/job-database.sqlite") as db:
             rows = db.execute(
                 "SELECT t.task, a.content FROM answers a JOIN tasks t USING (job, number, worker_id) ORDER BY a.number"
             ).fetchall()

@@ -33,9 +33,11 @@ from support.stack_foundation import BUCKET, s3_storage
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.groundtruth.accounts import put_workers, remove_worker, worker_id_of
+from dicom_workflow.groundtruth.accounts import worker_id_of
+from dicom_workflow.labeling.client import put_workers, remove_worker
 from dicom_workflow.labeling.output import read_output
 from dicom_workflow.labeling.templates import publish_template
+from dicom_workflow.labeling.workteams import ensure_people
 from dicom_workflow.settings import Secret
 from dicom_workflow.simulation.readers import SimulatedReader, read_all
 from dicom_workflow.storage import to_uri
@@ -231,8 +233,8 @@ def test_an_operation_aws_has_and_this_service_has_not_is_named(service: Service
         ({"LabelAttributeName": "source-ref"}, "neither 'source' nor 'source-ref'"),
         ({"RoleArn": "arn:aws:iam::1:role/short-account"}, "'roleArn'"),
         ({"StoppingConditions": {"MaxPercentageOfInputDatasetLabeled": 101}}, "less than or equal to 100"),
-        ({"OutputConfig": {"S3OutputPath": "file:///etc"}}, "within the service's workspace"),
-        ({"OutputConfig": {"S3OutputPath": "https://example.com/x"}}, "expected an s3:// URI, or file://"),
+        ({"OutputConfig": {"S3OutputPath": "file:///etc"}}, "outside the service's workspace"),
+        ({"OutputConfig": {"S3OutputPath": "https://example.com/x"}}, "expected an s3:// URI, or a file:// URI"),
         ({"Tags": [{"Key": "owner", "Value": "<script>"}]}, "tags.1.member.value"),
     ],
 )
@@ -257,7 +259,7 @@ def test_a_request_outside_the_limits_is_refused(service: Service, changes: dict
         ),
         ({"WorkteamArn": TEAM.replace("readers", "nobody")}, "nobody' does not exist"),
         ({"WorkteamArn": TEAM.replace("us-east-1", "eu-west-1")}, "does not exist here"),
-        ({"UiConfig": {"UiTemplateS3Uri": "file:///etc/passwd"}}, "within the service's workspace"),
+        ({"UiConfig": {"UiTemplateS3Uri": "file:///etc/passwd"}}, "outside the service's workspace"),
     ],
 )
 def test_a_human_task_outside_the_limits_is_refused(service: Service, human: dict[str, Any], text: str) -> None:
@@ -268,12 +270,12 @@ def test_a_human_task_outside_the_limits_is_refused(service: Service, human: dic
 @pytest.mark.parametrize(
     "path",
     [
-        "groundtruth/journal.sqlite",
+        "groundtruth/job-database.sqlite",
         "services/state.json",
         "orthanc/x",
         "image-cache/x",
         "images/../groundtruth/lock",
-        "link/journal.sqlite",
+        "link/job-database.sqlite",
     ],
 )
 def test_a_job_cannot_read_the_services_own_files(service: Service, path: str) -> None:
@@ -282,7 +284,7 @@ def test_a_job_cannot_read_the_services_own_files(service: Service, path: str) -
         link.symlink_to(service.workspace / "groundtruth")
     request = job_request(service.workspace, "thief")
     request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"] = f"file://{service.workspace}/{path}"
-    refused("ValidationException", "not the service's own", service.client().create_labeling_job, **request)
+    refused("ValidationException", "is in the private folder", service.client().create_labeling_job, **request)
 
 
 def test_a_manifest_line_that_points_outside_the_workspace_fails_the_job_by_its_number(service: Service) -> None:
@@ -293,7 +295,7 @@ def test_a_manifest_line_that_points_outside_the_workspace_fails_the_job_by_its_
     request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"] = uri
     service.client().create_labeling_job(**request)
     job = service.wait_for("outside", "Failed")
-    assert "outside.manifest, line 2: expected file:// within the service's workspace" in job["FailureReason"]
+    assert "outside.manifest, line 2: 'file:///etc/passwd' is outside the service's workspace" in job["FailureReason"]
 
 
 def test_names_are_unique_whatever_their_case(service: Service) -> None:
@@ -350,7 +352,8 @@ def test_a_stopped_job_keeps_what_was_answered_and_leaves_the_rest_as_it_was(ser
     job = service.wait_for("stopped", "Stopped")
     assert (job["LabelCounters"]["HumanLabeled"], job["LabelCounters"]["Unlabeled"]) == (1, 1)
     late = visitor.answer(second, {"annotation": "{}"})
-    assert (late.status_code, late.json()["error"]) == (409, "This image takes no more answers: the job is over or closed it.")
+    assert late.status_code == 409
+    assert late.json()["error"] == "This image takes no more answers: its job has ended, or the image was closed."
     first, rest = output_lines(service.workspace, "stopped")
     assert first["finding"]["labels"]["Edema"]["votes"] == {"positive": 1, "negative": 0, "uncertain": 0}
     assert rest == {"source-ref": to_uri(service.workspace / "images/1.dcm"), "labels": LABELS, "case": 1}
@@ -388,9 +391,9 @@ def test_a_team_at_work_is_not_removed(service: Service) -> None:
 
 
 def test_a_worker_needs_a_team_that_is_there_and_a_password_that_is_one(service: Service) -> None:
-    with pytest.raises(ServiceError, match="there is no work team 'nobody'"):
+    with pytest.raises(ServiceError, match="The work team 'nobody' does not exist"):
         put_workers(service.settings, {"reader-9": Secret("long enough")}, "nobody")
-    with pytest.raises(ServiceError, match="at least 8 characters for worker 'reader-9'") as caught:
+    with pytest.raises(ServiceError, match="Password of worker 'reader-9': expected 8 to 1,024 characters") as caught:
         put_workers(service.settings, {"reader-9": Secret("short")}, "readers")
     assert "short'" not in str(caught.value)
     with pytest.raises(ServiceError, match="ResourceNotFound"):
@@ -414,7 +417,7 @@ def test_a_new_password_ends_the_old_sessions_and_a_removed_worker_is_out(servic
     assert visitor.sign_in("visitor", "second password").status_code == 403
 
 
-def test_neither_the_journal_nor_the_log_holds_a_password_or_the_secret(
+def test_neither_the_job_database_nor_the_log_holds_a_password_or_the_secret(
     service: Service, request: pytest.FixtureRequest
 ) -> None:
     kept = service.log.read_bytes()
@@ -430,13 +433,24 @@ def test_neither_the_journal_nor_the_log_holds_a_password_or_the_secret(
     assert not any(word.encode() in kept for word in [SECRET, *(password.reveal() for password in PASSWORDS.values())])
 
 
+def test_the_sign_in_file_of_people_is_made_once_and_private(service: Service) -> None:
+    arn, path = ensure_people(service.settings, service.client(), ["anna", "ben"])
+    assert arn.endswith("/readers")
+    text = path.read_text()
+    name, password = text.splitlines()[1].split("\t")
+    assert Visitor(service.url).sign_in(name, password).status_code == 303
+    path.chmod(0o644)
+    assert ensure_people(service.settings, service.client(), ["others"]) == (arn, path)
+    assert (path.read_text(), oct(path.stat().st_mode & 0o777)) == (text, "0o600")
+
+
 def test_two_services_do_not_share_a_workspace(service: Service) -> None:
     other = Service(service.workspace, **service.environment)
     other.log = service.workspace.parent / "other.log"
-    with pytest.raises(AssertionError, match=r"another labeling service .* works here already"):
+    with pytest.raises(AssertionError, match=r"is in use by another labeling service"):
         other.start()
 
 
 def test_the_service_does_not_start_without_a_key_pair(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="expected GROUNDTRUTH_ACCESS_KEY"):
+    with pytest.raises(AssertionError, match="Set GROUNDTRUTH_ACCESS_KEY"):
         Service(tmp_path, GROUNDTRUTH_ACCESS_KEY="").start()

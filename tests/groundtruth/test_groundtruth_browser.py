@@ -88,7 +88,7 @@ def test_a_person_signs_in_reads_a_radiograph_and_submits(tab: Any, service: Ser
     seen: list[tuple[str, str]] = []
     tab.on("response", lambda response: seen.append((response.url, response.headers.get("content-type", ""))))
     sign_in(tab, service, "a wrong password")
-    tab.get_by_role("alert").get_by_text("Name and password do not belong together").wait_for()
+    tab.get_by_role("alert").get_by_text("Wrong name or password").wait_for()
     shoot(tab, "2-wrong-password")
     sign_in(tab, service, PASSWORDS["reader-1"].reveal())
     tab.get_by_role("heading", name="Your labeling jobs").wait_for()
@@ -161,5 +161,5 @@ def test_a_person_is_told_when_the_image_or_the_session_is_gone(tab: Any, servic
     tab.get_by_role("button", name="Submit").click()
     tab.get_by_text("image 3 of 3").wait_for()
     tab.goto(f"{service.url}/tasks/{'0' * 32}")
-    tab.get_by_text("There is no such task for you.").wait_for()
+    tab.get_by_text("This task does not exist or is not yours.").wait_for()
     shoot(tab, "10-no-such-task")

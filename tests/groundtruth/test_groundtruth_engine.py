@@ -41,7 +41,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         database: Database | None = None
         if request.param == "postgres":
             database = PostgresDatabase(stack.enter_context(request.getfixturevalue("postgres").lent()))
-            stack.enter_context(database.alone())
+            stack.enter_context(database.exclusive())
         made = Bench(tmp_path / "workspace", database=database)
         make_images(made.workspace, 4)
         made.make_team()
@@ -199,7 +199,7 @@ def test_a_declined_object_is_not_waited_for_once_everybody_has_dealt_with_it(be
     bench.create()
     task = bench.lease(WORKERS[0])
     assert task is not None
-    bench.leases.give_back(task, declined=True)
+    bench.leases.release(task, declined=True)
     again = bench.lease(WORKERS[0])
     assert again is not None
     assert again.number == 1
@@ -213,7 +213,7 @@ def test_an_object_put_back_comes_again(bench: Bench) -> None:
     bench.create()
     task = bench.lease(WORKERS[0])
     assert task is not None
-    bench.leases.give_back(task, declined=False)
+    bench.leases.release(task, declined=False)
     again = bench.lease(WORKERS[0])
     assert again is not None
     assert (again.task, again.state) == (task.task, "held")
@@ -367,7 +367,7 @@ def test_a_broken_manifest_fails_the_job_and_names_the_line(bench: Bench, text: 
         ("{% if %}", "radiograph.liquid.html"),
         (
             "{{ 'file:///etc/passwd' | grant_read_access }}",
-            "grant_read_access: expected file:// within the service's workspace",
+            "grant_read_access: 'file:///etc/passwd' is outside the service's workspace",
         ),
         ("<p>" + "x" * 128_000, "at most 128000 characters"),
     ],
@@ -500,7 +500,7 @@ def test_a_disk_that_stays_full_fails_the_job_in_the_end(tmp_path: Path) -> None
 def test_a_process_that_dies_at_any_step_is_followed_by_one_that_goes_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
 ) -> None:
-    """The step is cut off before or after its transaction; a new engine on the same journal comes to the same end."""
+    """The step is cut off before or after its transaction; a new engine on the same job database comes to the same end."""
 
     class Died(BaseException):
         pass

@@ -33,9 +33,9 @@ from support.postgres import database_environment
 from dicom_workflow import http_server
 from dicom_workflow.formats import manifests
 from dicom_workflow.groundtruth import app as server
-from dicom_workflow.groundtruth.accounts import put_workers
 from dicom_workflow.groundtruth.portal import http as exchange
 from dicom_workflow.labeling import page_assets
+from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.settings import Secret
 from dicom_workflow.storage import to_uri
 
@@ -150,7 +150,7 @@ def test_the_list_shows_a_worker_the_jobs_of_the_own_teams_with_their_progress(s
     assert "Nothing to do" in outsider.get("/").text
     # The page without jobs has the token in its sign-out form.
     refused = outsider.post("/jobs/reading/next", data={"csrf": outsider.csrf()})
-    assert (refused.status_code, "There is no such job for you" in refused.text) == (404, True)
+    assert (refused.status_code, "This job does not exist or is not assigned to your team" in refused.text) == (404, True)
 
 
 # ---- Tasks ------------------------------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def test_an_id_is_never_a_path(service: Service, first: Visitor, task: str) -> N
         status, headers, body = raw_get(service, first, f"/tasks/{task}{part}")
         assert status == 404
         assert "set-cookie" not in headers
-        assert b"There is no" in body or b"There is nothing" in body
+        assert b"does not exist" in body or b"There is no page" in body
 
 
 @pytest.mark.parametrize("name", ["../store.py", "..%2fstore.py", "layout.liquid", "%2e%2e%2f__main__.py", "crowd-shim.js/.."])
@@ -271,16 +271,16 @@ def test_a_request_from_another_site_is_refused(service: Service, first: Visitor
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"", 'expected {"answerContent": {"<name>": <value>, …}} as JSON, got something that cannot be read'),
-        (b"{", "cannot be read"),
+        (b"", 'The answer is not JSON: Expecting value'),
+        (b"{", "The answer is not JSON"),
         (b"[]", "got list"),
         (b"\xff", "not UTF-8"),
         (b'{"answer": {}}', "got keys ['answer']"),
         (b'{"answerContent": "text"}', "got keys ['answerContent']"),
         (b'{"answerContent": {}}', "got keys"),
         (b'{"answerContent": {"a": NaN}}', "NaN is not JSON"),
-        (b'{"answerContent": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}", "cannot be read"),
-        (b'{"answerContent": {"a": ' + b"9" * 5000 + b"}}", "cannot be read"),
+        (b'{"answerContent": {"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}", "The answer is not JSON"),
+        (b'{"answerContent": {"a": ' + b"9" * 5000 + b"}}", "The answer is not JSON"),
     ],
 )
 def test_a_bad_body_is_refused_with_what_was_expected(first: Visitor, body: bytes, text: str) -> None:
@@ -293,7 +293,7 @@ def test_a_bad_body_is_refused_with_what_was_expected(first: Visitor, body: byte
 def test_a_body_that_is_too_large_is_refused(first: Visitor) -> None:
     task = first.next_task()
     response = first.answer(task, {"annotation": "x" * 1_000_000})
-    assert (response.status_code, response.json()["error"]) == (413, "expected at most 1,000,000 bytes.")
+    assert (response.status_code, response.json()["error"]) == (413, "The request body is longer than 1,000,000 bytes.")
     stream = first.post(
         f"{task}/answer",
         data=(b"x" * 100_000 for _ in range(20)),
@@ -354,7 +354,7 @@ def test_an_answer_leads_to_the_next_task_and_a_second_one_changes_nothing(first
     again = first.answer(task, said({"Edema": "negative"})).json()
     assert again == {"accepted": True, "repeated": True, "next": reply["next"]}
     gone = first.get(task)
-    assert (gone.status_code, "Your answer is safe" in gone.text) == (410, True)
+    assert (gone.status_code, "Your answer is saved" in gone.text) == (410, True)
 
 
 def test_a_skipped_image_does_not_come_again_and_one_put_back_does(second: Visitor) -> None:
@@ -404,7 +404,7 @@ def test_text_of_a_manifest_and_of_a_job_is_never_markup(service: Service) -> No
 @pytest.mark.parametrize(
     ("content", "status", "text"),
     [
-        (None, 404, "is not there"),
+        (None, 404, "does not exist"),
         (b"<html>no image</html>" * 20, 415, "cannot be displayed"),
         (b"\0" * 128 + b"DICM", 415, "displayed"),
     ],
@@ -497,7 +497,7 @@ def test_a_job_whose_second_image_may_not_be_read_fails_and_says_so(service: Ser
     line = {"source-ref": image, "labels": LABELS, "second_image": {"source-ref": "file:///etc/passwd"}}
     assert start_job(service, "outside", line) == ""
     reason = service.wait_for("outside", "Failed")["FailureReason"]
-    assert "line 1: expected file:// within the service's workspace" in reason
+    assert "line 1: 'file:///etc/passwd' is outside the service's workspace" in reason
 
 
 def test_an_instance_of_the_archive_is_granted_only_where_the_line_names_it(service: Service, first: Visitor) -> None:
@@ -558,12 +558,12 @@ def test_the_log_of_a_working_day_names_nobody(service: Service) -> None:
     assert not any(word in text for word in ("reader-1", "password", "127.0.0.1", "Edema", "private."))
 
 
-def test_the_journal_is_readable_by_its_owner_alone(service: Service) -> None:
+def test_the_job_database_is_readable_by_its_owner_alone(service: Service) -> None:
     if "GROUNDTRUTH_DATABASE_HOST" in service.environment:
         assert not (service.workspace / "groundtruth").exists()
         return
     assert oct((service.workspace / "groundtruth").stat().st_mode)[-3:] == "700"
-    files = list((service.workspace / "groundtruth").glob("journal.sqlite*"))
+    files = list((service.workspace / "groundtruth").glob("job-database.sqlite*"))
     assert len(files) == 3
     assert {oct(path.stat().st_mode)[-3:] for path in files} == {"600"}
 

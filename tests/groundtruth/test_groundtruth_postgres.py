@@ -1,4 +1,4 @@
-"""The journal in a real PostgreSQL that is crashed, taken away, and wanted by two; the promises are those of the file."""
+"""The job database in a real PostgreSQL that is crashed, taken away, and wanted by two; the promises are those of the file."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ from support.postgres import PostgresServer, environment_of
 
 from dicom_workflow.errors import ServiceError, SettingsError
 from dicom_workflow.groundtruth import app
-from dicom_workflow.groundtruth.store import postgres as journal
+from dicom_workflow.groundtruth.store import postgres as postgres_module
 from dicom_workflow.groundtruth.store import tables
-from dicom_workflow.groundtruth.store.database import JournalTakenError, JournalUnavailableError, OutcomeUnknownError
-from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.database import (
+    CommitOutcomeUnknownError,
+    JobDatabaseInUseError,
+    JobDatabaseUnavailableError,
+)
+from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.postgres import PostgresDatabase
-from dicom_workflow.groundtruth.store.postgres_connections import parameters_of
-from dicom_workflow.groundtruth.store.postgres_dialect import translated
-from dicom_workflow.groundtruth.store.postgres_lock import LOCK
+from dicom_workflow.groundtruth.store.postgres_connections import LOCK, parameters_of, translated
 from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
 from dicom_workflow.settings import DatabaseAddress, Secret, Settings
 
@@ -54,7 +56,7 @@ _IMPATIENT = """
 import sys
 from dicom_workflow.groundtruth import postgres, server
 from dicom_workflow.groundtruth.__main__ import main
-server.ENGINE_SECONDS = postgres.PATIENCE_SECONDS = 0.2
+server.ENGINE_SECONDS = postgres.OUTAGE_TIMEOUT_SECONDS = 0.2
 sys.exit(main())
 """
 
@@ -69,7 +71,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
 @contextlib.contextmanager
 def bench_on(address: DatabaseAddress, workspace: Path, objects: int = 4) -> Iterator[Bench]:
     database = PostgresDatabase(address)
-    with database.alone():
+    with database.exclusive():
         made = Bench(workspace, database=database)
         make_images(workspace, objects)
         made.make_team()
@@ -81,9 +83,9 @@ def database_of(bench: Bench) -> PostgresDatabase:
     return bench.store.db
 
 
-def refused_with(text: str, address: DatabaseAddress, error: type[Exception] = JournalUnavailableError) -> str:
+def refused_with(text: str, address: DatabaseAddress, error: type[Exception] = JobDatabaseUnavailableError) -> str:
     """Nobody gets in there, for that reason."""
-    with pytest.raises(error, match=text) as caught, PostgresDatabase(address).alone():
+    with pytest.raises(error, match=text) as caught, PostgresDatabase(address).exclusive():
         raise AssertionError(f"let in: {address}")
     return str(caught.value)
 
@@ -248,10 +250,10 @@ def test_an_answer_whose_second_commit_is_not_heard_of_either_is_not_called_unwr
         task = bench.lease(WORKERS[0])
         assert task is not None
         wire.cut = "after"
-        away = JournalUnavailableError("away")
-        with monkeypatch.context() as patch, pytest.raises(OutcomeUnknownError, match="inside COMMIT"):
+        away = JobDatabaseUnavailableError("away")
+        with monkeypatch.context() as patch, pytest.raises(CommitOutcomeUnknownError, match="inside COMMIT"):
             patch.setattr(database_of(bench), "_hold", lambda: (_ for _ in ()).throw(away))
-            patch.setattr(journal, "PATIENCE_SECONDS", 0.05)
+            patch.setattr(postgres_module, "OUTAGE_TIMEOUT_SECONDS", 0.05)
             bench.answer(task, {"Edema": "positive"})
         wait_until(bench.store.db.is_ready)
         assert bench.answer(task, {"Edema": "negative"}) == "repeated"
@@ -280,7 +282,7 @@ def test_a_step_of_the_engine_is_cut_at_every_commit_and_the_job_comes_to_its_en
         def run_to_the_end() -> None:
             for number, cut in enumerate(itertools.cycle(["before", "after"])):
                 wire.cut, wire.let_through = cut, number // 2
-                with contextlib.suppress(JournalUnavailableError):
+                with contextlib.suppress(JobDatabaseUnavailableError):
                     bench.engine.run_due()
                     wire.cut = ""
                     return
@@ -301,20 +303,20 @@ def test_a_step_of_the_engine_is_cut_at_every_commit_and_the_job_comes_to_its_en
 def test_a_second_service_is_told_who_works_here(postgres: PostgresServer) -> None:
     address = postgres.new_database()
     first = PostgresDatabase(address)
-    with first.alone():
+    with first.exclusive():
         who = rf"another labeling service \(groundtruth {socket.gethostname()[:40]}/\d+/\w+, connected from 127\.0\.0\.1 since "
-        refused_with(who, address, JournalTakenError)
-    with PostgresDatabase(address).alone():
+        refused_with(who, address, JobDatabaseInUseError)
+    with PostgresDatabase(address).exclusive():
         pass
 
 
 def test_a_second_service_waits_for_the_first_to_end(postgres: PostgresServer) -> None:
     address = postgres.new_database()
     order = []
-    with PostgresDatabase(address).alone():
+    with PostgresDatabase(address).exclusive():
 
         def wait() -> None:
-            with PostgresDatabase(address).alone(wait_seconds=30):
+            with PostgresDatabase(address).exclusive(wait_seconds=30):
                 order.append("second begins")
 
         second = threading.Thread(target=wait)
@@ -327,7 +329,7 @@ def test_a_second_service_waits_for_the_first_to_end(postgres: PostgresServer) -
 
 @contextlib.contextmanager
 def taken_by_another(postgres: PostgresServer, address: DatabaseAddress) -> Iterator[None]:
-    """Another service has the journal of one that was shut out, which is let in again."""
+    """Another service has the job database of one that was shut out, which is let in again."""
     import psycopg
 
     other = psycopg.connect(
@@ -346,26 +348,26 @@ def taken_by_another(postgres: PostgresServer, address: DatabaseAddress) -> Iter
 
 
 def watch() -> threading.Thread | None:
-    """The thread that looks after a journal."""
-    return next((thread for thread in threading.enumerate() if thread.name == "groundtruth-journal"), None)
+    """The thread that looks after a job database."""
+    return next((thread for thread in threading.enumerate() if thread.name == "groundtruth-job-database"), None)
 
 
-def test_who_asks_late_hears_that_the_journal_was_taken(postgres: PostgresServer) -> None:
-    """A service is still being put together while its journal is held already."""
+def test_who_asks_late_hears_that_the_job_database_was_taken(postgres: PostgresServer) -> None:
+    """A service is still being put together while its job database is held already."""
     address = postgres.new_database()
     database, told = PostgresDatabase(address), []
-    with pytest.raises(JournalTakenError, match="elsewhere"), database.alone():
+    with pytest.raises(JobDatabaseInUseError, match="elsewhere"), database.exclusive():
         postgres.shut_out(address.name)
         with taken_by_another(postgres, address):
             wait_until(lambda: watch() is None)
-            database.when_taken(lambda: told.append("ended"))
+            database.on_lock_lost(lambda: told.append("ended"))
     assert told == ["ended"]
 
 
 def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_ending(
     postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that looks after the journal may wait for such a server; what it still gets afterwards it lets go of."""
+    """The thread that looks after the job database may wait for such a server; what it still gets afterwards it lets go of."""
     address = postgres.new_database()
     database, waits, answers = PostgresDatabase(address), threading.Event(), threading.Event()
 
@@ -374,9 +376,9 @@ def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_ending(
         assert answers.wait(60)
         database._hold()
 
-    monkeypatch.setattr(journal, "END_SECONDS", 0.1)
+    monkeypatch.setattr(postgres_module, "STOP_SECONDS", 0.1)
     monkeypatch.setattr(database, "_beat", look)
-    with database.alone():
+    with database.exclusive():
         assert waits.wait(20)
     assert watch() is not None
     answers.set()
@@ -384,7 +386,7 @@ def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_ending(
     wait_until(lambda: not postgres.connections(address.name))
 
 
-def test_a_service_that_lost_its_journal_to_another_ends_and_says_who_has_it(
+def test_a_service_that_lost_its_job_database_to_another_ends_and_says_who_has_it(
     tmp_path: Path, postgres: PostgresServer
 ) -> None:
     address, workspace = postgres.new_database(), tmp_path / "workspace"
@@ -401,26 +403,26 @@ def test_a_service_that_lost_its_journal_to_another_ends_and_says_who_has_it(
         assert requests.get(f"{service.url}/health", timeout=20).json() == {"status": "unavailable"}
         page = visitor.get("/")
         assert (page.status_code, page.headers["retry-after"]) == (503, "5")
-        assert "What you have answered is safe" in page.text
+        assert "Your answers are saved" in page.text
         assert address.name not in page.text
         with pytest.raises(ClientError) as caught:
             service.client().list_labeling_jobs()
         assert caught.value.response["Error"]["Code"] == "ServiceUnavailable"
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
         assert address.name not in str(caught.value)
-        # Another one takes the journal: the service must not go on.
+        # Another one takes the job database: the service must not go on.
         with taken_by_another(postgres, address):
             assert service.process is not None
             assert service.process.wait(30) == 1
     text = service.log.read_text()
-    assert "another labeling service (groundtruth elsewhere/1/abcd) works here already" in text
+    assert "is in use by another labeling service (groundtruth elsewhere/1/abcd)" in text
     assert address.password.reveal() not in text
 
 
 def test_what_lost_the_lock_cannot_write_even_inside_a_transaction(tmp_path: Path, postgres: PostgresServer) -> None:
     address = postgres.new_database()
     with bench_on(address, tmp_path / "workspace") as bench:
-        with pytest.raises(JournalUnavailableError), bench.store.write() as session:
+        with pytest.raises(JobDatabaseUnavailableError), bench.store.write() as session:
             session.execute("INSERT INTO members VALUES ('readers', 'before')")
             postgres.hang_up(address.name)
             session.execute("INSERT INTO members VALUES ('readers', 'after')")
@@ -450,7 +452,7 @@ def test_a_restart_of_the_database_is_not_noticed_by_who_asks(tmp_path: Path, po
 def test_a_database_that_stays_away_fails_no_job(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(postgres_module, "OUTAGE_TIMEOUT_SECONDS", 0.05)
     address = postgres.new_database()
     with bench_on(address, tmp_path / "workspace") as bench:
         bench.create(workers=1)
@@ -458,9 +460,9 @@ def test_a_database_that_stays_away_fails_no_job(
         assert task is not None
         postgres.shut_out(address.name)
         for _ in range(15):
-            with pytest.raises(JournalUnavailableError, match="the journal does not answer now"):
+            with pytest.raises(JobDatabaseUnavailableError, match="the job database does not answer now"):
                 bench.engine.run_due()
-        with pytest.raises(JournalUnavailableError):
+        with pytest.raises(JobDatabaseUnavailableError):
             bench.answer(task)
         assert not bench.store.db.is_ready()
         postgres.let_in(address.name)
@@ -500,7 +502,7 @@ def test_many_threads_read_and_answer_over_few_connections(tmp_path: Path, postg
         for thread in threads:
             thread.join()
         assert sorted(accepted) == sorted(list(range(12)) * 3)
-        assert len(postgres.connections(address.name)) <= journal.READERS + 1
+        assert len(postgres.connections(address.name)) <= postgres_module.READERS + 1
 
 
 # ---- What is asked of the server --------------------------------------------------------------------------------------------
@@ -533,7 +535,7 @@ def test_a_statement_that_failed_unseen_is_not_taken_for_written(tmp_path: Path,
 
     with bench_on(postgres.new_database(), tmp_path / "workspace") as bench:
         unseen = contextlib.suppress(psycopg.Error)
-        with pytest.raises(JournalUnavailableError, match="got ROLLBACK"), bench.store.write() as session, unseen:
+        with pytest.raises(JobDatabaseUnavailableError, match="got ROLLBACK"), bench.store.write() as session, unseen:
             session.execute("INSERT INTO no_such_table VALUES (1)")
         bench.add_worker("d")
 
@@ -548,7 +550,7 @@ def test_a_transaction_within_another_is_refused_before_it_commits_both(tmp_path
 
 
 def test_a_file_that_refuses_a_commit_takes_the_next_transaction(tmp_path: Path) -> None:
-    database = SqliteDatabase(tmp_path / "journal.sqlite")
+    database = SqliteDatabase(tmp_path / "job-database.sqlite")
     with database.write() as session:
         session.execute("CREATE TABLE one (id INTEGER PRIMARY KEY)")
         session.execute("CREATE TABLE other (id INTEGER REFERENCES one DEFERRABLE INITIALLY DEFERRED)")
@@ -571,14 +573,14 @@ def test_names_are_unique_whatever_their_case_and_a_nul_finds_nothing(tmp_path: 
         assert bench.leases.task("\0") is None
 
 
-def test_a_journal_of_another_version_is_left_alone(tmp_path: Path, postgres: PostgresServer) -> None:
+def test_a_job_database_of_another_version_is_left_alone(tmp_path: Path, postgres: PostgresServer) -> None:
     address = postgres.new_database()
     with bench_on(address, tmp_path / "workspace"):
         postgres.sql("UPDATE meta SET value = '99' WHERE key = 'schema'", database=address.name)
     database = PostgresDatabase(address)
-    expected = f"{address.name}: expected journal version {tables.SCHEMA_VERSION}, got 99. Use another workspace or database."
-    with pytest.raises(ServiceError, match=expected), database.alone():
-        Store(database)
+    expected = f"{address.name}: expected tables of version {tables.SCHEMA_VERSION}, got version 99. Set DICOM_"
+    with pytest.raises(ServiceError, match=expected), database.exclusive():
+        JobStore(database)
 
 
 def test_one_text_of_sql_serves_both() -> None:
@@ -642,14 +644,14 @@ def test_an_address_that_cannot_be_used_is_refused(variable: str, value: str, te
         Settings.from_env({"GROUNDTRUTH_DATABASE_HOST": "db", f"GROUNDTRUTH_DATABASE_{variable}": value})
 
 
-def test_without_a_host_the_journal_is_a_file_and_no_driver_is_loaded(tmp_path: Path) -> None:
+def test_without_a_host_the_job_database_is_a_file_and_no_driver_is_loaded(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from dicom_workflow.groundtruth import server, __main__;"
         "from dicom_workflow.settings import Settings;"
         f"print(server.open_database(Settings(Path({str(tmp_path)!r}))).name, any('psycopg' in name for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [str(tmp_path / "groundtruth/journal.sqlite"), "False"]
+    assert done.stdout.split() == [str(tmp_path / "groundtruth/job-database.sqlite"), "False"]
     assert isinstance(
         app.open_database(settings_for(tmp_path).with_(groundtruth_database=DatabaseAddress("/nowhere"))), PostgresDatabase
     )

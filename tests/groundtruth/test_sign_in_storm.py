@@ -37,12 +37,12 @@ def served(workspace: Path) -> Iterator[str]:
 def test_a_storm_of_sign_ins_leaves_threads_for_everybody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hold, arrived = threading.Event(), threading.Semaphore(0)
 
-    def held(password: str, salt: bytes) -> bytes:
+    def held(password: str, salt: bytes, stored: bytes) -> bool:
         arrived.release()
         hold.wait(30)
-        return b""
+        return False
 
-    monkeypatch.setattr(accounts, "_scrypt", held)
+    monkeypatch.setattr(accounts, "_matches", held)
     with served(tmp_path / "workspace") as url, ThreadPoolExecutor(STORM) as people:
 
         def sign_in(number: int) -> int:

@@ -15,10 +15,10 @@ from dicom_workflow.errors import LabelingError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.labels import default_label_set
-from dicom_workflow.groundtruth.accounts import put_workers
 from dicom_workflow.labeling import lambda_handlers, output
 from dicom_workflow.labeling.adjudication import adjudication_entries, apply_adjudication, disputed
 from dicom_workflow.labeling.agreement import consolidated_accuracy
+from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.suggestions import with_suggestions

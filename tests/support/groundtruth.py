@@ -27,15 +27,16 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from dicom_workflow.formats import manifests
 from dicom_workflow.groundtruth.access import Access
-from dicom_workflow.groundtruth.accounts import put_workers, worker_id_of
-from dicom_workflow.groundtruth.api.labeling_jobs import Jobs
-from dicom_workflow.groundtruth.api.workteams import Workteams
+from dicom_workflow.groundtruth.accounts import worker_id_of
+from dicom_workflow.groundtruth.api.labeling_jobs import LabelingJobOperations
+from dicom_workflow.groundtruth.api.workteams import WorkteamOperations
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.store.database import Database
-from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.leases import Leases
-from dicom_workflow.groundtruth.store.rows import Task
 from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
+from dicom_workflow.groundtruth.store.tables import Task
+from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.simulation.readers import Reading, SimulatedReader, read_all
@@ -137,22 +138,23 @@ def job_request(workspace: Path, name: str = "reading", *, workers: int = 3, **h
 
 
 class Bench:
-    """A service without processes: journal, engine and interface on one clock."""
+    """A service without processes: job database, engine and interface on one clock."""
 
     def __init__(self, workspace: Path, storage: Storage | None = None, *, database: Database | None = None) -> None:
         self.workspace, self.now = workspace, NOW
         settings = settings_for(workspace)
         numbers = itertools.count(1)
-        database = database or SqliteDatabase(workspace / "groundtruth/journal.sqlite")
-        self.store = Store(database, clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
+        database = database or SqliteDatabase(workspace / "groundtruth/job-database.sqlite")
+        self.store = JobStore(database, clock=lambda: self.now, new_id=lambda: f"{next(numbers):032x}")
         self.leases = Leases(self.store)
         self.access = Access(settings, storage)
         self.engine = Engine(self.store, self.access)
-        self.jobs = Jobs(self.store, self.access, REGION, lambda: None)
+        self.jobs = LabelingJobOperations(self.store, self.access, REGION, lambda: None)
 
     def make_team(self, names: str = "abc") -> None:
         members = [{"OidcMemberDefinition": {"Groups": ["readers"]}}]
-        Workteams(self.store, REGION).create({"WorkteamName": "readers", "Description": "d", "MemberDefinitions": members}, "")
+        team = {"WorkteamName": "readers", "Description": "d", "MemberDefinitions": members}
+        WorkteamOperations(self.store, REGION).create(team, "")
         for name in names:
             self.add_worker(name)
 
@@ -183,7 +185,7 @@ class Bench:
         content = json.dumps(said(states or {"Edema": "positive"}))
         outcome, following = self.leases.accept(task, job, content)
         if following is not None:
-            self.leases.give_back(following, declined=False)
+            self.leases.release(following, declined=False)
         return outcome
 
     def answer_all(self, *workers: str, states: Callable[[str, int], dict[str, str]] | None = None) -> int:

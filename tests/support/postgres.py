@@ -129,7 +129,7 @@ class PostgresServer:
 
     def new_database(self, name: str = "", password: str = "") -> DatabaseAddress:
         """A database and a user that owns it."""
-        name, password = name or f"journal_{next(self._numbers)}", password or secrets.token_urlsafe(12)
+        name, password = name or f"jobs_{next(self._numbers)}", password or secrets.token_urlsafe(12)
         self.sql(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
         self.sql(f"CREATE DATABASE {name} OWNER {name}")
         return DatabaseAddress(host="127.0.0.1", port=self.port, name=name, user=name, password=Secret(password))
@@ -151,7 +151,7 @@ def environment_of(address: DatabaseAddress) -> dict[str, str]:
 
 
 def database_environment(request: pytest.FixtureRequest) -> dict[str, str]:
-    """What a service needs to keep its journal in the kind of database that a fixture's parameter names."""
+    """What a service needs to keep its job database in the kind of database that a fixture's parameter names."""
     if request.param == "sqlite":
         return {}
     # By its name: the address that a log must not hold is that of a worker.

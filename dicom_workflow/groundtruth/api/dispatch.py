@@ -1,7 +1,7 @@
-"""SageMaker's JSON interface of labeling jobs and work teams, as boto3 speaks it, over the journal.
+"""SageMaker's JSON interface for labeling jobs and work teams, as boto3 calls it.
 
 Nine operations of SageMaker and two of this service's own (``DicomWorkflow.PutWorker``, ``DicomWorkflow.DeleteWorker``). Every
-request is signed; every limit of the service model is checked, and those that only the documentation names.
+request must be signed. The limits of the service model are checked, and those that only the documentation states.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dicom_workflow.errors import ServiceError, StorageError
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.api import labeling_jobs, sigv4, workteams
-from dicom_workflow.groundtruth.api.sigv4 import ApiError
+from dicom_workflow.groundtruth.api.requests import ApiError, texts
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.portal.http import BodyNotSentError, BodyTooLargeError, capped_body
-from dicom_workflow.groundtruth.store.database import JournalUnavailableError
-from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
+from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.labeling import service_model
 from dicom_workflow.settings import Settings
 
@@ -33,25 +33,33 @@ _log = logging.getLogger(__name__)
 
 
 class Api:
-    """The interface.
+    """Dispatches the requests of the interface.
 
     Parameters
     ----------
     settings : Settings
         The key pair that may sign, and the region of every ARN.
+    store : JobStore
+        The job database.
+    access : Access
+        Checks the URIs of a request.
+    engine : Engine
+        Is told about new and stopped jobs.
+    accounts : Accounts
+        Of the workers.
     """
 
-    def __init__(self, settings: Settings, store: Store, access: Access, engine: Engine, accounts: Accounts) -> None:
+    def __init__(self, settings: Settings, store: JobStore, access: Access, engine: Engine, accounts: Accounts) -> None:
         self._settings = settings
         self._store = store
         self._accounts = accounts
-        labeling = labeling_jobs.Jobs(store, access, settings.region, engine.wake)
-        teams = workteams.Workteams(store, settings.region)
+        jobs = labeling_jobs.LabelingJobOperations(store, access, settings.region, engine.wake)
+        teams = workteams.WorkteamOperations(store, settings.region)
         self._operations: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
-            "SageMaker.CreateLabelingJob": labeling.create,
-            "SageMaker.DescribeLabelingJob": labeling.describe,
-            "SageMaker.ListLabelingJobs": labeling.list,
-            "SageMaker.StopLabelingJob": labeling.stop,
+            "SageMaker.CreateLabelingJob": jobs.create,
+            "SageMaker.DescribeLabelingJob": jobs.describe,
+            "SageMaker.ListLabelingJobs": jobs.list,
+            "SageMaker.StopLabelingJob": jobs.stop,
             "SageMaker.CreateWorkteam": teams.create,
             "SageMaker.DescribeWorkteam": teams.describe,
             "SageMaker.ListWorkteams": teams.list,
@@ -73,11 +81,11 @@ class Api:
         except ApiError as error:
             content = {"__type": error.code, "message": str(error)}
             return _response(400, content, request_id, {"x-amzn-errortype": error.code})
-        except JournalUnavailableError:
-            content = {"__type": "ServiceUnavailable", "message": "The service cannot reach its journal now. Try again."}
+        except JobDatabaseUnavailableError:
+            content = {"__type": "ServiceUnavailable", "message": "The service cannot reach its job database now. Try again."}
             return _response(503, content, request_id, {"x-amzn-errortype": "ServiceUnavailable", "retry-after": "5"})
         except BodyTooLargeError:
-            content = {"__type": "ValidationException", "message": f"expected a body of at most {MAX_BODY_BYTES:,} bytes."}
+            content = {"__type": "ValidationException", "message": f"The body is longer than {MAX_BODY_BYTES:,} bytes."}
             return _response(413, content, request_id, {"x-amzn-errortype": "ValidationException"})
         except BodyNotSentError as error:
             content = {"__type": "RequestTimeoutException", "message": str(error)}
@@ -89,7 +97,7 @@ class Api:
         Raises
         ------
         ApiError
-            The signature, the request or the state of things does not allow it.
+            The signature or the request is invalid, or the state of a job or team forbids it.
         """
         settings = self._settings
         sigv4.check(
@@ -105,11 +113,11 @@ class Api:
         operation = self._operations.get(target)
         if operation is None:
             known = ", ".join(name.partition(".")[2] for name in self._operations)
-            raise ApiError("UnknownOperationException", f"expected one of {known}; this service has no {target[:80]!r}.")
+            raise ApiError("UnknownOperationException", f"{target[:80]!r} is not supported. Supported operations: {known}.")
         try:
             request = json.loads(body or b"{}")
         except (ValueError, RecursionError):
-            raise ApiError("SerializationException", "expected a JSON object as the body.") from None
+            raise ApiError("SerializationException", "The body is not a JSON object.") from None
         if target.startswith("SageMaker."):
             service_model.check(target.partition(".")[2], request)
         try:
@@ -118,24 +126,17 @@ class Api:
             raise ApiError("ValidationException", str(error)) from None
 
     def _put_worker(self, request: dict[str, Any], host: str) -> dict[str, Any]:
-        name, password, team = _texts(request, "WorkerName", "Password", "WorkteamName")
+        name, password, team = texts(request, "WorkerName", "Password", "WorkteamName")
         try:
             return {"WorkerId": self._accounts.put_worker(name, password, team)}
         except ServiceError as error:
             raise ApiError("ValidationException", str(error)) from None
 
     def _delete_worker(self, request: dict[str, Any], host: str) -> dict[str, Any]:
-        (name,) = _texts(request, "WorkerName")
+        (name,) = texts(request, "WorkerName")
         if not self._accounts.remove_worker(name):
-            raise ApiError("ResourceNotFound", f"there is no worker {name[:64]!r}.")
+            raise ApiError("ResourceNotFound", f"The worker {name[:64]!r} does not exist.")
         return {"Success": True}
-
-
-def _texts(request: object, *names: str) -> list[str]:
-    values = [request.get(name) if isinstance(request, dict) else None for name in names]
-    if not all(isinstance(value, str) for value in values):
-        raise ApiError("ValidationException", f"expected {', '.join(names)} as texts.")
-    return [str(value) for value in values]
 
 
 def _response(status: int, content: Mapping[str, Any], request_id: str, headers: Mapping[str, str] | None = None) -> Response:

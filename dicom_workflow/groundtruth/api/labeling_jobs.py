@@ -1,4 +1,4 @@
-"""Labeling jobs as SageMaker's interface shows them: create, describe, list, stop."""
+"""The labeling job operations of SageMaker: create, describe, list, stop."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from typing import Any
 
 from dicom_workflow.groundtruth import output
 from dicom_workflow.groundtruth.access import Access
-from dicom_workflow.groundtruth.accounts import ACCOUNT_ID
 from dicom_workflow.groundtruth.api import workteams
-from dicom_workflow.groundtruth.api.paging import page
-from dicom_workflow.groundtruth.api.sigv4 import ApiError
-from dicom_workflow.groundtruth.store.job_store import Store
-from dicom_workflow.groundtruth.store.rows import Job
+from dicom_workflow.groundtruth.api.requests import ApiError, page
+from dicom_workflow.groundtruth.store.job_store import JobStore
+from dicom_workflow.groundtruth.store.tables import Job
+from dicom_workflow.labeling.client import POST_FUNCTION, PRE_FUNCTION, SELF_HOSTED_ACCOUNT_ID
 
-PRE_FUNCTION = "SageMaker-dicom-workflow-pre"
-POST_FUNCTION = "SageMaker-dicom-workflow-post"
 MAX_TASK_SECONDS = 28_800
 MAX_LIFETIME_SECONDS = 2_592_000
 MAX_JOBS_IN_PROGRESS = 20
-SHOWN = (
+DESCRIBED_MEMBERS = (
     "LabelAttributeName",
     "InputConfig",
     "OutputConfig",
@@ -29,40 +26,53 @@ SHOWN = (
     "HumanTaskConfig",
     "Tags",
 )
-"""What DescribeLabelingJob gives back of the request as it came."""
+"""Members of the request that DescribeLabelingJob returns unchanged."""
 
 
-class Jobs:
-    """The four operations of labeling jobs.
+class LabelingJobOperations:
+    """The four labeling job operations.
 
     Parameters
     ----------
+    store : JobStore
+        The job database.
+    access : Access
+        Checks the URIs of a request.
+    region : str
+        Region of every ARN.
     wake : callable
-        Tells the engine that there is something to do.
+        Tells the engine that there is work.
     """
 
-    def __init__(self, store: Store, access: Access, region: str, wake: Callable[[], None]) -> None:
+    def __init__(self, store: JobStore, access: Access, region: str, wake: Callable[[], None]) -> None:
         self._store = store
         self._access = access
         self._region = region
         self._wake = wake
 
     def create(self, request: dict[str, Any], host: str) -> dict[str, Any]:
-        """CreateLabelingJob."""
+        """CreateLabelingJob.
+
+        Raises
+        ------
+        ApiError
+            A parameter is invalid or not supported, the name is taken, or the limit of jobs is reached.
+        """
         self._check(request)
-        arn = f"arn:aws:sagemaker:{self._region}:{ACCOUNT_ID}:labeling-job/{request['LabelingJobName'].lower()}"
+        arn = f"arn:aws:sagemaker:{self._region}:{SELF_HOSTED_ACCOUNT_ID}:labeling-job/{request['LabelingJobName'].lower()}"
         if len(self._store.jobs("Initializing", "InProgress", "Stopping")) >= MAX_JOBS_IN_PROGRESS:
-            raise ApiError("ResourceLimitExceeded", f"expected at most {MAX_JOBS_IN_PROGRESS} labeling jobs at one time.")
+            limit = f"{MAX_JOBS_IN_PROGRESS} labeling jobs are in progress, which is the limit"
+            raise ApiError("ResourceLimitExceeded", f"{limit}. Wait or stop one.")
         if self._store.add_job({**request, "LabelingJobArn": arn}) is None:
             name = request["LabelingJobName"]
-            raise ApiError("ResourceInUse", f"Labeling job name must be unique: there is a job {name!r} already, case ignored.")
+            raise ApiError("ResourceInUse", f"Labeling job name must be unique, ignoring case: the job {name!r} exists.")
         self._wake()
         return {"LabelingJobArn": arn}
 
     def describe(self, request: dict[str, Any], host: str) -> dict[str, Any]:
         """DescribeLabelingJob."""
         job = self._job(request)
-        given = {key: job.request[key] for key in SHOWN if key in job.request}
+        given = {key: job.request[key] for key in DESCRIBED_MEMBERS if key in job.request}
         return {**self._summary(job), "JobReferenceCode": job.reference, **given}
 
     def list(self, request: dict[str, Any], host: str) -> dict[str, Any]:
@@ -124,7 +134,7 @@ class Jobs:
         return summary
 
     def _check(self, request: Mapping[str, Any]) -> None:
-        """What the documentation says beyond the service model, and what this service has not got."""
+        """Check the documented limits that the service model lacks, and refuse what this service does not support."""
         attribute, human = request["LabelAttributeName"], request["HumanTaskConfig"]
         source = request["InputConfig"]["DataSource"]
         problems = []
@@ -132,9 +142,9 @@ class Jobs:
             expected = "expected neither 'source' nor 'source-ref' nor an ending '-metadata' or '-ref'"
             problems.append(f"LabelAttributeName: {expected}, got {attribute!r}")
         if "S3DataSource" not in source or "SnsDataSource" in source:
-            problems.append("InputConfig.DataSource: expected S3DataSource alone; streaming jobs are not served here")
+            problems.append("InputConfig.DataSource: expected S3DataSource alone; streaming jobs are not supported")
         if "LabelingJobAlgorithmsConfig" in request:
-            problems.append("LabelingJobAlgorithmsConfig: automated labeling is not served here")
+            problems.append("LabelingJobAlgorithmsConfig: automated labeling is not supported")
         if not human["UiConfig"].get("UiTemplateS3Uri"):
             problems.append("HumanTaskConfig.UiConfig: expected UiTemplateS3Uri")
         if human["TaskTimeLimitInSeconds"] > MAX_TASK_SECONDS:
@@ -187,4 +197,4 @@ def _matches(job: Job, request: Mapping[str, Any]) -> bool:
             and request.get("StatusEquals", job.status) == job.status
         )
     except ValueError:
-        raise ApiError("SerializationException", "expected times as seconds since 1970.") from None
+        raise ApiError("SerializationException", "CreationTime and LastModifiedTime: expected seconds since 1970.") from None

@@ -1,6 +1,6 @@
-"""Check that a request was signed (AWS Signature Version 4) by the one key pair this service knows.
+"""Verify the AWS Signature Version 4 of a request against the one key pair of this service.
 
-The signature is computed again with botocore's own signer over what arrived, and compared.
+botocore's signer signs the received request again, and the signatures are compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from dicom_workflow.errors import WorkflowError
+from dicom_workflow.groundtruth.api.requests import ApiError
 from dicom_workflow.settings import Secret
 
 SERVICE = "sagemaker"
@@ -28,35 +28,32 @@ _AUTHORIZATION = re.compile(
 )
 
 
-class ApiError(WorkflowError):
-    """A request the service refuses; `code` is what boto3 shows as the error's code."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.code = code
-        super().__init__(message)
-
-
 def check(
     headers: Mapping[str, str], body: bytes, *, path: str, access_key: str, secret_key: Secret, region: str, now: float
 ) -> None:
-    """Return when a POST was signed by the key pair for this region within the last quarter of an hour.
+    """Return when a POST was signed with the key pair for this region within the last 15 minutes.
 
     Parameters
     ----------
     headers : Mapping
         Names in lower case.
     body : bytes
-        As it arrived.
+        The raw request body.
     path : str
         Path and query of the request.
+    access_key, secret_key : str, Secret
+        The key pair.
+    region : str
+        Region that the credential scope must name.
     now : float
         Seconds since 1970.
 
     Raises
     ------
     ApiError
-        ``MissingAuthenticationTokenException``, ``UnrecognizedClientException`` (another key) or
-        ``InvalidSignatureException`` (wrong secret, changed request, stale date).
+        ``MissingAuthenticationTokenException``, ``IncompleteSignatureException`` (malformed header),
+        ``UnrecognizedClientException`` (another key) or ``InvalidSignatureException`` (wrong secret, changed request,
+        expired date).
     """
     given = headers.get("authorization", "")
     if not given:

@@ -1,8 +1,9 @@
-"""Requests and responses of the portal: who sent it, how long it may be, and what a refusal looks like."""
+"""Requests and responses of the portal: origin check, body limits, answer parsing, and error responses."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -12,20 +13,20 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from dicom_workflow.errors import ServiceError
+from dicom_workflow.errors import AnswerError, ServiceError
 from dicom_workflow.groundtruth.portal import pages
-from dicom_workflow.groundtruth.store.database import JournalUnavailableError
+from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
 
 
 class Refusal(Exception):
-    """A request that gets a page, or JSON, instead of what it asked for."""
+    """An error response: an HTTP status with a page for people or JSON for scripts."""
 
     def __init__(self, status: int, title: str, text: str, link: str = "/", link_text: str = "To the list of jobs") -> None:
         self.status, self.title, self.text, self.link, self.link_text = status, title, text, link, link_text
         super().__init__(text)
 
     def response(self, request: Request) -> Response:
-        """Return JSON to the crowd script and readers, a page to everybody else."""
+        """Return JSON, or a page when the client accepts HTML."""
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"error": self.text}, self.status)
         if self.status == 401:
@@ -35,60 +36,60 @@ class Refusal(Exception):
 
 
 BODY_SECONDS = 60.0
-"""How long a request body may take to arrive: an answer is at most a megabyte."""
+"""Timeout of a request body; an answer has at most a megabyte."""
 
 
 class BodyTooLargeError(ServiceError):
-    """A request body is longer than it may be."""
+    """A request body is longer than allowed."""
 
 
 class BodyNotSentError(ServiceError):
-    """A request body did not arrive in time, or not whole."""
+    """A request body did not arrive completely in time."""
 
 
 async def capped_body(request: Request, limit_bytes: int) -> bytes:
-    """Return the body of a request, reading no more than it may have.
+    """Return the body of a request, reading at most the allowed length.
 
     Raises
     ------
     BodyTooLargeError
-        It is longer.
+        The body is longer.
     BodyNotSentError
-        It takes longer than `BODY_SECONDS`, or the connection ended inside it.
+        The body takes longer than `BODY_SECONDS`, or the connection was lost.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit_bytes:
-        raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
+        raise BodyTooLargeError(f"The request body is longer than {limit_bytes:,} bytes.")
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit_bytes:
-                    raise BodyTooLargeError(f"expected at most {limit_bytes:,} bytes.")
+                    raise BodyTooLargeError(f"The request body is longer than {limit_bytes:,} bytes.")
     except (TimeoutError, ClientDisconnect):
-        raise BodyNotSentError(f"expected the whole body within {BODY_SECONDS:.0f} seconds. Send it again.") from None
+        raise BodyNotSentError(f"The request body did not arrive within {BODY_SECONDS:.0f} seconds. Send it again.") from None
     return bytes(body)
 
 
 def refuse(request: Request, error: Exception) -> Response:
-    """Return what a refused request, or one for an address that is not there, gets."""
+    """Return the response to a refused request or an unknown address."""
     if isinstance(error, Refusal):
         return error.response(request)
-    if isinstance(error, JournalUnavailableError):
-        text = "The service is back in a moment. What you have answered is safe; try again."
+    if isinstance(error, JobDatabaseUnavailableError):
+        text = "The service will be back in a moment. Your answers are saved; try again."
         response = Refusal(503, "One moment", text, request.url.path, "Try again").response(request)
         response.headers["retry-after"] = "5"
         return response
-    return Refusal(404, "Not found", "There is nothing at this address.").response(request)
+    return Refusal(404, "Not found", "There is no page at this address.").response(request)
 
 
 def posted(action: Callable[..., Response], limit_bytes: int) -> Callable[..., Any]:
-    """Read the body in the event loop, do the rest in a thread."""
+    """Return an endpoint that reads the body in the event loop and runs `action` in a thread."""
 
     async def endpoint(request: Request) -> Response:
         if not _same_origin(request):
-            raise Refusal(403, "Not sent from here", "This request came from another site.")
+            raise Refusal(403, "Request refused", "This request came from another site.")
         try:
             body = await capped_body(request, limit_bytes)
         except BodyTooLargeError as error:
@@ -101,7 +102,7 @@ def posted(action: Callable[..., Response], limit_bytes: int) -> Callable[..., A
 
 
 def _same_origin(request: Request) -> bool:
-    # Browsers say it themselves where the connection can be trusted, and name the origin elsewhere; other clients say nothing.
+    # Browsers send Sec-Fetch-Site over trusted connections and Origin over others; other clients send neither.
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
@@ -113,7 +114,7 @@ def _same_origin(request: Request) -> bool:
 
 
 def form_of(body: bytes) -> dict[str, str]:
-    """Return the fields of a form, the last of each name."""
+    """Return the fields of a form; of repeated names the last."""
     try:
         fields = parse_qs(body.decode("ascii"), max_num_fields=20, errors="replace", keep_blank_values=True)
     except ValueError:
@@ -122,10 +123,46 @@ def form_of(body: bytes) -> dict[str, str]:
 
 
 def local_path(path: str) -> str:
-    """A path of this service, or nothing: a sign-in must not lead away."""
+    """Return a path of this service, or an empty text: after signing in no other site may be opened."""
     return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else ""
 
 
 def html_response(text: str, status: int = 200) -> HTMLResponse:
-    """Return one of the portal's own pages, which runs no script at all."""
+    """Return one of the portal's own pages, which may run no script."""
     return HTMLResponse(text, status, headers={"content-security-policy": pages.PAGE_POLICY})
+
+
+MAX_ANSWER_BYTES = 1_000_000
+_ANSWER_FORM = '{"answerContent": {"<name>": <value>, …}}'
+
+
+class BadAnswerError(AnswerError):
+    """A request body is not the answer of a task page."""
+
+
+def answer_content(body: bytes) -> str:
+    """Return the ``answerContent`` of a body as normalized JSON text in ASCII.
+
+    Its content is not checked: that is up to the job's template and its consolidation.
+
+    Raises
+    ------
+    BadAnswerError
+        The body is not UTF-8, not JSON, not an object, or has no non-empty object under ``answerContent``.
+    """
+    try:
+        data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError:
+        raise BadAnswerError(f"The answer is not UTF-8. Send {_ANSWER_FORM}.") from None
+    except (ValueError, RecursionError) as error:
+        raise BadAnswerError(f"The answer is not JSON: {str(error)[:120]}. Send {_ANSWER_FORM}.") from None
+    if not isinstance(data, dict):
+        raise BadAnswerError(f"expected {_ANSWER_FORM}, got {type(data).__name__}.")
+    content = data.get("answerContent")
+    if not isinstance(content, dict) or not content:
+        raise BadAnswerError(f"expected {_ANSWER_FORM}, got keys {[key[:40] for key in list(data)[:8]]}.")
+    return json.dumps(content)
+
+
+def _refuse_constant(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")

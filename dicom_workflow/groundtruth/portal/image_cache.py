@@ -54,7 +54,7 @@ def second_image_uri(task_input: Mapping[str, Any] | None) -> str:
     return named if isinstance(named, str) and named.startswith(("s3://", "file://", ARCHIVE_SCHEME)) else ""
 
 
-class Images:
+class ImageCache:
     """Images by URI, the last ones kept in memory because several workers see the same object at about the same time."""
 
     def __init__(self, settings: Settings, access: Access) -> None:

@@ -1,7 +1,7 @@
-"""The pages a worker sees: our own few, and the task page made of a job's template.
+"""The pages of the portal: its own, and the task page rendered from a job's template.
 
-Everything that comes from a request, a manifest or a name is escaped by the template engine. A task page may run the scripts
-that stand in the job's template and no others: each gets the nonce of this one response.
+The template engine escapes everything that comes from a request, a manifest or a name. A task page may run only the scripts of
+the job's template: each gets the nonce of the response.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from liquid import DictLoader, Environment, Markup
 
 from dicom_workflow.labeling import page_assets, templates
 
-# Unguessable marks for the places that are filled in after rendering: a text of the task can never be one of them.
+# Unguessable placeholders, filled in after rendering: no text of a task can equal one of them.
 _MARK = secrets.token_hex(16)
 _NONCE, _META, _BAR = f"nonce{_MARK}", f"<!--meta{_MARK}-->", f"<!--bar{_MARK}-->"
 
 _STATIC = ("portal.css", "crowd-shim.js")
 
-# The rendered template may show what the portal serves, decode it in workers and WebAssembly, and talk to nobody else.
+# A task page may load from the portal and decode in web workers and WebAssembly, and connect to no other host.
 _TASK_POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src-elem 'self' 'nonce-{nonce}'; "
     "style-src-attr 'unsafe-inline'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data: blob:; font-src 'self' data:; "
@@ -46,7 +46,7 @@ def _environment() -> Environment:
 
 @cache
 def static(name: str) -> bytes:
-    """Return a static file: the portal's style, the crowd script, or the radiograph page's script or style."""
+    """Return a static file: the portal's style sheet, the crowd script, or a script or style sheet of a task page."""
     if name == "crowd-shim.js":
         return templates.crowd_shim().encode()
     if name not in _STATIC:
@@ -61,18 +61,18 @@ def static_zipped(name: str) -> bytes:
 
 
 def is_static(name: str) -> bool:
-    """Say whether there is a static file of that name."""
+    """Return whether a static file of that name exists."""
     return name in _STATIC or name in (page_assets.build().script, page_assets.build().style)
 
 
 @cache
 def static_url(name: str) -> str:
-    """Return the address of a static file; it changes with the content, so browsers may keep it for ever."""
+    """Return the address of a static file; it changes with the content, so browsers may cache it without limit."""
     return f"/static/{name}?v={hashlib.sha256(static(name)).hexdigest()[:12]}"
 
 
 def page(template: str, heading: str, /, **values: Any) -> str:
-    """Return one of the portal's own pages: the template of that name inside the layout."""
+    """Return one of the portal's own pages: the named template inside the layout."""
     environment = _environment()
     content = environment.get_template(f"{template}.liquid").render(**values)
     layout = environment.get_template("layout.liquid")
@@ -97,15 +97,17 @@ def task_page(
     Parameters
     ----------
     template_text : str
-        The job's template, as Ground Truth would take it.
+        The job's template, in the form that Ground Truth takes.
     task_input : Mapping
         ``task.input``.
+    grant_read_access : callable
+        Liquid filter: URI → address that this page may load.
     answer_url, csrf : str
-        Where the answer goes and the token it must bring, for the crowd script.
+        Address for the answer and the token that it must carry, for the crowd script.
     draft_key : str
-        Stands for worker, job and object; drafts are kept under it.
+        Key of worker, job and object under which the page keeps drafts.
     bar : Mapping
-        Values of the strip above the task: `task`, `title`, `csrf`, `number`, `total`.
+        Values of the bar above the task: `task`, `title`, `csrf`, `number`, `total`.
 
     Raises
     ------
@@ -118,14 +120,14 @@ def task_page(
     meta = environment.get_template("meta.liquid").render(
         answer_url=answer_url, csrf=csrf, draft_key=draft_key, css=static_url("portal.css")
     )
-    strip = environment.get_template("bar.liquid").render(**bar)
-    html = html.replace(_META, meta, 1).replace(_BAR, strip, 1).replace(_NONCE, nonce)
+    rendered_bar = environment.get_template("bar.liquid").render(**bar)
+    html = html.replace(_META, meta, 1).replace(_BAR, rendered_bar, 1).replace(_NONCE, nonce)
     return html, _TASK_POLICY.format(nonce=nonce)
 
 
 @lru_cache(maxsize=32)
 def _prepared(template_text: str) -> str:
-    """The template with scripts and styles from here, and with the places for nonces, meta lines and the strip marked."""
+    """Return the template with local scripts and styles, and with placeholders for nonces, meta elements and the bar."""
     text = template_text.replace(templates.CROWD_SCRIPT_URL, static_url("crowd-shim.js"))
     text = _with_own_assets(text)
     text = re.sub(r"<(script|style|link)(?=[\s>])", rf"<\1 nonce={_NONCE}", text, flags=re.IGNORECASE)
@@ -139,9 +141,10 @@ def _prepared(template_text: str) -> str:
 
 
 def _with_own_assets(template_text: str) -> str:
-    """The template with the radiograph page's files from here where it wants those of this build, wherever they were put.
+    """Return the template with this service's copy of the task page's files, where it refers to those of this build.
 
-    Their names say what is in them, and from here a browser loads them once; those of another build are granted to a task.
+    Their names contain a hash of their content. A browser loads them once from here; files of another build are granted to each
+    task.
     """
     for name in (page_assets.build().script, page_assets.build().style):
         granted = r'\{\{\s*"[^"{}]*/' + re.escape(name) + r'"\s*\|\s*grant_read_access\s*\}\}'

@@ -1,7 +1,7 @@
-"""Where workers label: sign in, see the jobs of their teams, get one task after the other, answer.
+"""The workers' portal: sign in, list the jobs of one's teams, get one task after the other, answer.
 
-Plain pages rendered here, one session cookie, a token in every form. A worker reaches the image of a task only while holding
-that task, and never learns where it came from.
+Pages are rendered on the server, with one session cookie and a CSRF token in every form. A worker can load the frames of a task
+only while holding its lease, and never sees where they are stored.
 """
 
 from __future__ import annotations
@@ -20,13 +20,22 @@ from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.portal import pages
-from dicom_workflow.groundtruth.portal.answers import MAX_ANSWER_BYTES, BadAnswerError, answer_content
-from dicom_workflow.groundtruth.portal.http import Refusal, form_of, html_response, local_path, posted, refuse
-from dicom_workflow.groundtruth.portal.image_cache import Images, image_uri, is_missing, second_image_uri
-from dicom_workflow.groundtruth.store.database import JournalUnavailableError
-from dicom_workflow.groundtruth.store.job_store import Store
+from dicom_workflow.groundtruth.portal.http import (
+    MAX_ANSWER_BYTES,
+    BadAnswerError,
+    Refusal,
+    answer_content,
+    form_of,
+    html_response,
+    local_path,
+    posted,
+    refuse,
+)
+from dicom_workflow.groundtruth.portal.image_cache import ImageCache, image_uri, is_missing, second_image_uri
+from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
+from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.leases import Leases
-from dicom_workflow.groundtruth.store.rows import Job, Object, Task
+from dicom_workflow.groundtruth.store.tables import Job, Object, Task
 from dicom_workflow.labeling import page_assets
 
 COOKIE = "groundtruth_session"
@@ -37,9 +46,21 @@ _log = logging.getLogger(__name__)
 
 
 class Portal:
-    """The pages over the journal."""
+    """The routes of the portal.
 
-    def __init__(self, store: Store, accounts: Accounts, engine: Engine, images: Images) -> None:
+    Parameters
+    ----------
+    store : JobStore
+        The job database.
+    accounts : Accounts
+        Of the workers.
+    engine : Engine
+        Is told about completed objects.
+    images : ImageCache
+        Reads the images of tasks.
+    """
+
+    def __init__(self, store: JobStore, accounts: Accounts, engine: Engine, images: ImageCache) -> None:
         self._store = store
         self._leases = Leases(store)
         self._accounts = accounts
@@ -48,9 +69,9 @@ class Portal:
         self._link_key = bytes.fromhex(store.meta("key"))
 
     def add_to(self, app: FastAPI) -> None:
-        """Add the routes."""
+        """Add the routes to an application."""
         app.add_exception_handler(Refusal, refuse)
-        app.add_exception_handler(JournalUnavailableError, refuse)
+        app.add_exception_handler(JobDatabaseUnavailableError, refuse)
         app.add_exception_handler(404, refuse)
         for path, method in (
             ("/", self.jobs),
@@ -77,11 +98,11 @@ class Portal:
     # Signing in
 
     def sign_in_page(self, request: Request) -> Response:
-        """The form."""
+        """Show the sign-in form."""
         return html_response(pages.page("sign_in", "Sign in", next=local_path(request.query_params.get("next", ""))))
 
     def sign_in(self, request: Request, body: bytes) -> Response:
-        """Begin a session."""
+        """Start a session."""
         form = form_of(body)
         name, following = form.get("name", ""), local_path(form.get("next", ""))
         try:
@@ -94,7 +115,7 @@ class Portal:
                 secure = request.url.scheme == "https"
                 response.set_cookie(COOKIE, token, SESSION_SECONDS, httponly=True, samesite="strict", secure=secure, path="/")
                 return response
-            problem, status = "Name and password do not belong together. Try again.", 403
+            problem, status = "Wrong name or password. Try again.", 403
         return html_response(pages.page("sign_in", "Sign in", problem=problem, name=name[:64], next=following), status)
 
     def sign_out(self, request: Request, body: bytes) -> Response:
@@ -108,7 +129,7 @@ class Portal:
     # Jobs and tasks
 
     def jobs(self, request: Request) -> Response:
-        """The list of a worker's jobs with their progress."""
+        """Show a worker's jobs with their progress."""
         session = self._session(request)
         found = self._store.jobs(workteams=self._accounts.teams_of(session.worker_id))
         shown = [self._shown(job, session) for job in reversed(found)]
@@ -122,7 +143,7 @@ class Portal:
         free = job.status == "InProgress" and self._leases.is_free(job, session.worker_id)
         hints = {
             "Initializing": "This job is being prepared.",
-            "InProgress": "Nothing for you at the moment. More may come when the others are done.",
+            "InProgress": "There is no task for you at the moment. More may follow when the other readers are done.",
             "Stopping": "This job is being stopped.",
             "Stopped": "This job was stopped.",
             "Failed": "This job ended with an error.",
@@ -141,7 +162,7 @@ class Portal:
         }
 
     def next_task(self, request: Request, body: bytes, job: str) -> Response:
-        """Hand out the next task of a job."""
+        """Lease the next task of a job."""
         session = self._session(request)
         self._check_form(session, body)
         return RedirectResponse(self._next_path(job, session), 303)
@@ -149,12 +170,12 @@ class Portal:
     def _next_path(self, name: str, session: Session) -> str:
         job = self._store.job(name)
         if job is None or not self._on_team(job, session):
-            raise Refusal(404, "No such job", "There is no such job for you.")
+            raise Refusal(404, "Job not found", "This job does not exist or is not assigned to your team.")
         task = self._leases.lease(job, session.worker_id) if job.status == "InProgress" else None
         return f"/tasks/{task.task}" if task else "/?done"
 
     def task(self, request: Request, task: str) -> Response:
-        """The page of one task: the job's template with this object in it."""
+        """Show the page of one task: the job's template rendered with this object."""
         session = self._session(request)
         held, job, found = self._held(session, task)
         task_input = {**(found.task_input or {}), "renderedImage": f"/tasks/{held.task}/rendered.png"}
@@ -174,43 +195,43 @@ class Portal:
             )
         except TemplateError as error:
             _log.error("job %s: the template cannot be rendered for object %d: %s", job.name, found.number, error)
-            raise Refusal(500, "This task cannot be shown", "Its page is broken. Tell whoever runs the job.") from None
+            raise Refusal(500, "This task cannot be shown", "Its page has an error. Tell whoever runs the job.") from None
         return HTMLResponse(html, headers={"content-security-policy": policy})
 
     def answer(self, request: Request, body: bytes, task: str) -> Response:
-        """Take the answer to a task. It is on disk when the reply goes out."""
+        """Accept the answer to a task. It is on disk before the response is sent."""
         session = self._session(request)
         if not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), session.csrf.encode()):
-            raise Refusal(403, "Not sent from here", "expected the header X-CSRF-Token of the task page. Load the page again.")
+            raise Refusal(403, "Request refused", "The header X-CSRF-Token is missing or wrong. Load the page again.")
         try:
             content = answer_content(body)
         except BadAnswerError as error:
-            raise Refusal(400, "Not an answer", str(error)) from None
+            raise Refusal(400, "Invalid answer", str(error)) from None
         mine, job, _ = self._mine(session, task)
         outcome, following = self._leases.accept(mine, job, content)
         if following is None:
             self._engine.wake()
         if outcome == "closed":
-            raise Refusal(409, "Too late", "This image takes no more answers: the job is over or closed it.")
+            raise Refusal(409, "Too late", "This image takes no more answers: its job has ended, or the image was closed.")
         if outcome == "taken":
-            raise Refusal(409, "Too late", "The time for this image ran out and somebody else has taken it.")
+            raise Refusal(409, "Too late", "The time for this image ran out and another reader has it now.")
         path = f"/tasks/{following.task}" if following else "/?done"
         return JSONResponse({"accepted": True, "repeated": outcome == "repeated", "next": path})
 
     def decline(self, request: Request, body: bytes, task: str) -> Response:
-        """Skip an image for good, and go on."""
+        """Decline a task for good, and lease the next one."""
         session = self._session(request)
         self._check_form(session, body)
         mine, job, _ = self._mine(session, task)
-        self._leases.give_back(mine, declined=True)
+        self._leases.release(mine, declined=True)
         self._engine.wake()
         return RedirectResponse(self._next_path(job.name, session), 303)
 
     def stop_working(self, request: Request, body: bytes, task: str) -> Response:
-        """Put an image back."""
+        """Release a task."""
         session = self._session(request)
         self._check_form(session, body)
-        self._leases.give_back(self._mine(session, task)[0], declined=False)
+        self._leases.release(self._mine(session, task)[0], declined=False)
         return RedirectResponse("/", 303)
 
     # Images
@@ -243,11 +264,11 @@ class Portal:
         return uri
 
     def granted(self, request: Request, task: str) -> Response:
-        """Another object that the template of this task asked for: an image, or the page's own script or style."""
+        """Return another object that the template of this task refers to: an image, or a script or style of the page."""
         held, _, _ = self._held(self._session(request), task)
         uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
         if not hmac.compare_digest(self._signature(held, uri).encode(), signature.encode()):
-            raise Refusal(403, "Not granted", "This address was not given out for this task.")
+            raise Refusal(403, "Not granted", "This address does not belong to this task.")
         name = uri.rpartition("/")[2]
         return self._bytes(lambda: self._images.asset(uri, name) if page_assets.is_name(name) else self._images.original(uri))
 
@@ -257,7 +278,7 @@ class Portal:
         if uri == second_image_uri(found.task_input):
             return f"/tasks/{task.task}/second"
         if uri.startswith(ARCHIVE_SCHEME):
-            raise TemplateError("grant_read_access: expected an instance of the archive that the manifest line names.")
+            raise TemplateError("grant_read_access: an archive URI must be that of the manifest line.")
         self._images.check(uri)
         return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
 
@@ -272,25 +293,25 @@ class Portal:
             data, kind = fetch()
         except (ArchiveError, SettingsError, StorageError) as error:
             if is_missing(error):
-                raise Refusal(404, "No image", "The image of this task is not there. Skip it, and say so.") from None
-            _log.warning("an image could not be fetched: %s", type(error).__name__)
-            raise Refusal(502, "No image now", "The image cannot be reached at the moment. Try again in a minute.") from None
+                raise Refusal(404, "No image", "The image of this task does not exist. Skip it and report it.") from None
+            _log.warning("an image could not be read: %s", type(error).__name__)
+            raise Refusal(502, "Image unavailable", "The image cannot be loaded now. Try again in a minute.") from None
         except DicomError:
             raise Refusal(415, "Not displayable", "The image of this task cannot be displayed. Skip it.") from None
         headers = {"content-security-policy": IMAGE_POLICY, "cache-control": "private, no-store"}
         return Response(data, media_type=kind, headers=headers)
 
     def static(self, request: Request, name: str) -> Response:
-        """The style sheet, the crowd script, and the script and style of the radiograph page."""
+        """Return a style sheet or script of the portal or of a task page."""
         if not pages.is_static(name):
-            raise Refusal(404, "Not found", "There is nothing at this address.")
+            raise Refusal(404, "Not found", "There is no page at this address.")
         headers = {"cache-control": page_assets.KEEP_FOR_EVER, "vary": "accept-encoding"}
         kind = page_assets.media_type(name)
         if "gzip" not in request.headers.get("accept-encoding", ""):
             return Response(pages.static(name), media_type=kind, headers=headers)
         return Response(pages.static_zipped(name), media_type=kind, headers={**headers, "content-encoding": "gzip"})
 
-    # Who may what
+    # Authorization
 
     def _session(self, request: Request) -> Session:
         token = request.cookies.get(COOKIE)
@@ -302,28 +323,28 @@ class Portal:
     @staticmethod
     def _check_form(session: Session, body: bytes) -> None:
         if not hmac.compare_digest(form_of(body).get("csrf", "").encode(), session.csrf.encode()):
-            raise Refusal(403, "Not sent from here", "This form did not come from a page of this service. Go back.")
+            raise Refusal(403, "Request refused", "This form did not come from a page of this service. Go back.")
 
     def _on_team(self, job: Job, session: Session) -> bool:
         return job.workteam.lower() in (team.lower() for team in self._accounts.teams_of(session.worker_id))
 
     def _mine(self, session: Session, task: str) -> tuple[Task, Job, Object]:
-        """A task of this worker, in whatever state; other people's tasks do not exist."""
+        """Return a task of this worker in any state; tasks of other workers are not found."""
         found = self._leases.task(task)
         if found is None or found.worker_id != session.worker_id:
-            raise Refusal(404, "No such task", "There is no such task for you.")
+            raise Refusal(404, "Task not found", "This task does not exist or is not yours.")
         job, item = self._store.job(found.job), self._store.object(found.job, found.number)
         if job is None or item is None or not self._on_team(job, session):
-            raise Refusal(404, "No such task", "There is no such task for you.")
+            raise Refusal(404, "Task not found", "This task does not exist or is not yours.")
         return found, job, item
 
     def _held(self, session: Session, task: str) -> tuple[Task, Job, Object]:
-        """A task this worker has in hand now."""
+        """Return a task that this worker holds a lease on."""
         mine, job, item = self._mine(session, task)
         if mine.state == "answered":
-            raise Refusal(410, "Already answered", "You have answered this image. Your answer is safe.")
+            raise Refusal(410, "Already answered", "You have answered this image. Your answer is saved.")
         in_hand = mine.state == "held" and mine.expires > self._store.clock()
         if not in_hand or item.state != "open" or job.status != "InProgress":
-            text = "This image was put back: the time ran out, you skipped it, or the job is over."
-            raise Refusal(410, "No longer yours", text)
+            text = "This image was released: the time ran out, you skipped it, or the job has ended."
+            raise Refusal(410, "Task released", text)
         return mine, job, item

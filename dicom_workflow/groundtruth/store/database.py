@@ -1,6 +1,6 @@
-"""What the journal asks of a database: reads, one writing transaction at a time, and that no second service writes beside it.
+"""The interface of the job database: reads, one writing transaction at a time, and a lock against a second service.
 
-`sqlite.SqliteDatabase` and `postgres.PostgresDatabase` are the two there are.
+Implemented by `sqlite.SqliteDatabase` and `postgres.PostgresDatabase`.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from dicom_workflow.errors import ServiceError, WorkflowError
 Values = Sequence[Any] | Mapping[str, Any]
 
 
-class JournalUnavailableError(WorkflowError):
-    """The database does not answer now. Nothing was written; the same request may succeed in a moment."""
+class JobDatabaseUnavailableError(WorkflowError):
+    """The job database does not answer. Nothing was written; the same request may succeed in a moment."""
 
 
-class OutcomeUnknownError(JournalUnavailableError):
-    """The connection ended inside COMMIT: what was written may be there or not. Who must know looks for it by its key."""
+class CommitOutcomeUnknownError(JobDatabaseUnavailableError):
+    """The connection was lost during COMMIT, so the outcome is unknown. Look the row up by its key."""
 
 
-class JournalTakenError(ServiceError):
-    """Another labeling service works on this journal."""
+class JobDatabaseInUseError(ServiceError):
+    """Another labeling service uses this job database."""
 
 
 class Rows(Protocol):
-    """What a statement gave back."""
+    """The result of a statement."""
 
     @property
     def rowcount(self) -> int:
-        """How many rows were written."""
+        """Number of rows written."""
 
     def fetchone(self) -> Any:
         """Return the next row by column names, or None."""
@@ -40,71 +40,72 @@ class Rows(Protocol):
 
 
 class Fetched(list[Any]):
-    """Rows that are here already, so that reading them cannot fail any more and holds no connection."""
+    """Rows that were read completely, so that using them cannot fail and holds no connection."""
 
     def fetchone(self) -> Any:
         """Return the first row by column names, or None."""
         return self[0] if self else None
 
 
-class Session(Protocol):
-    """A transaction under way."""
+class Transaction(Protocol):
+    """An open transaction."""
 
     def execute(self, sql: str, values: Values = ..., /) -> Rows:
-        """Do one statement; values stand as ``?`` or ``:name``."""
+        """Run one statement; its placeholders are ``?`` or ``:name``."""
 
     def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> object:
-        """Do one statement for each row of values."""
+        """Run one statement for each row of values."""
 
 
 class Database(Protocol):
-    """The database behind a journal."""
+    """The database that holds jobs, workers and answers."""
 
     @property
     def name(self) -> str:
-        """Where it is, for messages; without a password."""
+        """Path or address for messages, without a password."""
 
     def execute(self, sql: str, values: Values = ..., /) -> Fetched:
-        """Read.
+        """Run a reading statement.
 
         Raises
         ------
-        JournalUnavailableError
-            It does not answer.
+        JobDatabaseUnavailableError
+            The database does not answer.
         """
 
-    def write(self, *, durable: bool = True) -> AbstractContextManager[Session]:
-        """One transaction; no other one is under way. With `durable`, what it wrote outlives a crash when the block ends.
+    def write(self, *, durable: bool = True) -> AbstractContextManager[Transaction]:
+        """Open the one writing transaction. With `durable`, what it wrote survives a crash once the block has ended.
 
         Raises
         ------
-        JournalUnavailableError
-            It does not answer; nothing was written.
-        OutcomeUnknownError
-            Its answer to COMMIT did not arrive.
+        JobDatabaseUnavailableError
+            The database does not answer; nothing was written.
+        CommitOutcomeUnknownError
+            The connection was lost during COMMIT.
         """
 
-    def alone(self, *, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
-        """Keep every other labeling service away while the block lasts.
+    def exclusive(self, *, wait_seconds: float = 0.0) -> AbstractContextManager[None]:
+        """Keep every other labeling service out while the block lasts.
 
         Parameters
         ----------
         wait_seconds : float
-            How long to wait for a database that does not answer, and for another service that ends.
+            How long to wait for a database that does not answer, and for another service that is stopping.
 
         Raises
         ------
-        JournalTakenError
-            Another service has it; or took it while the database was out of reach, which is raised at the end of the block.
-        JournalUnavailableError
-            It does not answer.
+        JobDatabaseInUseError
+            Another service has the lock, or took it while the database was unreachable; the latter is raised at the end of
+            the block.
+        JobDatabaseUnavailableError
+            The database does not answer.
         """
 
-    def when_taken(self, end: Callable[[], None]) -> None:
-        """Have `end` called when another service has the journal all the same: this one must stop serving."""
+    def on_lock_lost(self, stop: Callable[[], None]) -> None:
+        """Register `stop`, called when another service has taken the lock and this one must stop serving."""
 
     def is_ready(self) -> bool:
-        """Say at once whether requests can be served now."""
+        """Say without waiting whether requests can be served."""
 
     def close(self) -> None:
-        """Let go of what this thread holds."""
+        """Close the connection of this thread, if it has one."""

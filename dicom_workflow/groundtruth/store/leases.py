@@ -1,12 +1,12 @@
-"""Which worker has which object in hand, for how long, and whether an answer still counts."""
+"""Leases: which worker has which object until when, and whether an answer is still accepted."""
 
 from __future__ import annotations
 
-from dicom_workflow.groundtruth.store.database import Database, Session
-from dicom_workflow.groundtruth.store.job_store import Store
-from dicom_workflow.groundtruth.store.rows import Job, Task
+from dicom_workflow.groundtruth.store.database import Database, Transaction
+from dicom_workflow.groundtruth.store.job_store import JobStore
+from dicom_workflow.groundtruth.store.tables import Job, Task
 
-# A place is taken by a lease that has not run out and by an accepted answer.
+# A place is taken by an unexpired lease or an accepted answer.
 _TAKEN = """(SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number
              AND (t.state = 'answered' OR (t.state = 'held' AND t.expires > :now)))"""
 # Counted, because PostgreSQL would turn NOT EXISTS into a join that compares every object with every task of the worker.
@@ -18,28 +18,28 @@ _FREE_FOR_WORKER = f"""
 
 
 class Leases:
-    """Hands objects to workers and takes their answers, over the journal."""
+    """Leases objects to workers and accepts their answers, over the job database."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: JobStore) -> None:
         self._store = store
 
     def task(self, task: str) -> Task | None:
-        """Return a task by its id."""
+        """Return a task by its id, or None."""
         row = self._store.db.execute("SELECT * FROM tasks WHERE task = ?", (task,)).fetchone()
         return Task(**row) if row else None
 
     def is_free(self, job: Job, worker_id: str) -> bool:
-        """Say whether there is an object for this worker now."""
+        """Return whether an object is available for this worker now."""
         values = {"job": job.name, "worker": worker_id, "places": job.workers_per_object, "now": self._store.clock()}
         held = self._held(self._store.db, job.name, worker_id)
         return bool(held) or self._store.db.execute(_FREE_FOR_WORKER, values).fetchone() is not None
 
     def lease(self, job: Job, worker_id: str) -> Task | None:
-        """Hand the next object to a worker: the one in hand already, else the first in manifest order with a free place."""
+        """Lease an object to a worker: the one already leased, else the first in manifest order with a free place."""
         with self._store.write(durable=False) as db:
             return self._lease(db, job, worker_id)
 
-    def _held(self, db: Session | Database, job: str, worker_id: str) -> Task | None:
+    def _held(self, db: Transaction | Database, job: str, worker_id: str) -> Task | None:
         row = db.execute(
             "SELECT t.* FROM tasks t WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ?"
             " AND (SELECT o.state FROM objects o WHERE o.job = t.job AND o.number = t.number) = 'open'"
@@ -48,7 +48,7 @@ class Leases:
         ).fetchone()
         return Task(**row) if row else None
 
-    def _lease(self, db: Session, job: Job, worker_id: str) -> Task | None:
+    def _lease(self, db: Transaction, job: Job, worker_id: str) -> Task | None:
         held = self._held(db, job.name, worker_id)
         if held:
             return held
@@ -57,7 +57,7 @@ class Leases:
         row = db.execute(_FREE_FOR_WORKER, values).fetchone()
         if row is None:
             return None
-        # One id per object and worker: a link to a task stays good when the lease ran out and was taken again.
+        # One id per object and worker: a link to a task stays valid when the lease expired and was renewed.
         row = db.execute(
             "INSERT INTO tasks VALUES (?, ?, ?, ?, 'held', ?, ?) ON CONFLICT (job, number, worker_id)"
             " DO UPDATE SET state = 'held', accepted = excluded.accepted, expires = excluded.expires RETURNING *",
@@ -65,8 +65,8 @@ class Leases:
         ).fetchone()
         return Task(**row)
 
-    def give_back(self, task: Task, *, declined: bool) -> None:
-        """Free a worker's place: for good (`declined`), or so that the same worker may take it up again."""
+    def release(self, task: Task, *, declined: bool) -> None:
+        """End a lease: for good (`declined`), or so that the same worker may lease the object again."""
         with self._store.write() as db:
             db.execute(
                 "UPDATE tasks SET state = ? WHERE task = ? AND state IN ('held', 'released')",
@@ -74,29 +74,38 @@ class Leases:
             )
 
     def accept(self, task: Task, job: Job, content: str) -> tuple[str, Task | None]:
-        """Keep an answer, and hand out the next object.
+        """Store an answer, and lease the next object.
+
+        Parameters
+        ----------
+        task : Task
+            The lease that is answered.
+        job : Job
+            Its job.
+        content : str
+            JSON text of ``answerContent``.
 
         Returns
         -------
         str, Task or None
-            ``accepted``; ``repeated`` when this worker's answer to this object is here already (the first one is kept);
-            ``closed`` when the object takes no more answers; ``taken`` when the lease ran out and another worker has the
-            place. A late answer whose place is still free is accepted: nobody's work is thrown away without need.
+            ``accepted``; ``repeated`` when this worker has already answered this object (the first answer is kept);
+            ``closed`` when the object takes no more answers; ``taken`` when the lease expired and another worker has the
+            place. A late answer whose place is still free is accepted. The task is the next one, None when there is none.
         """
         now = self._store.clock()
 
-        def keep(db: Session) -> tuple[str, Task | None]:
+        def keep(db: Transaction) -> tuple[str, Task | None]:
             outcome = self._accept(db, task, job, content, now)
             open_job = db.execute("SELECT 1 FROM jobs WHERE name = ? AND status = 'InProgress'", (job.name,)).fetchone()
             return outcome, self._lease(db, job, task.worker_id) if open_job else None
 
         return self._store.transact(keep)
 
-    def _accept(self, db: Session, task: Task, job: Job, content: str, now: float) -> str:
+    def _accept(self, db: Transaction, task: Task, job: Job, content: str, now: float) -> str:
         place = (task.job, task.number, task.worker_id)
         here = "SELECT content, submitted FROM answers WHERE job = ? AND number = ? AND worker_id = ?"
         if kept := db.execute(here, place).fetchone():
-            # It may be this very one, written by a transaction whose end nobody heard of.
+            # It may be this very answer, written by a transaction whose outcome was unknown.
             return "accepted" if (kept["content"], kept["submitted"]) == (content, now) else "repeated"
         row = db.execute(
             f"""SELECT o.state, t.state AS lease, t.accepted, t.expires, {_TAKEN} AS taken FROM objects o
@@ -119,7 +128,7 @@ class Leases:
         return "accepted"
 
     def answered_by(self, job: str, worker_id: str) -> int:
-        """Return how many objects of a job a worker has answered."""
+        """Return the number of objects of a job that a worker has answered."""
         return self._store.db.execute(
             "SELECT count(*) AS count FROM tasks WHERE job = ? AND worker_id = ? AND state = 'answered'", (job, worker_id)
         ).fetchone()["count"]

@@ -271,7 +271,7 @@ def environment() -> dict[str, str]:
     return {entry["Name"]: str(entry["Value"]) for entry in container()["Environment"]} | secrets
 
 
-def test_only_one_process_may_write_the_journal() -> None:
+def test_only_one_process_may_write_the_job_database() -> None:
     service = properties(stack(SELF_HOSTED), "LabelingService")
     assert service["DesiredCount"] == 1
     rollout = service["DeploymentConfiguration"]
