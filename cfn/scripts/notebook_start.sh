@@ -1,13 +1,13 @@
-# What a SageMaker notebook instance, or a JupyterLab space of Studio, runs each time it starts: the package is installed from
-# ArtifactsBucket into an environment of its own, in the background, because AWS stops a script after five minutes. How far it is
-# stands in dicom-workflow-STATUS.txt, which the file browser shows. What was installed once is used again; what broke is made anew.
+# Start script of a SageMaker notebook instance or a Studio JupyterLab space: installs the package from ArtifactsBucket into a virtual
+# environment. It works in the background, because AWS stops a start script after five minutes. dicom-workflow-STATUS.txt, which
+# the file browser shows, reports progress. A finished installation is reused; a broken one is replaced.
 #
-# ARTIFACTS_BUCKET  WHEELS_PREFIX  NOTEBOOKS_KEY   where wheels with their requirements.txt, and the zip of notebooks, are
-# PACKAGE_INDEX     none: the wheels are all there is; pypi: what is missing comes from the package index
-#                   Without WHEELS_PREFIX a space of Studio reads these three from its domain's tags: they change, its script cannot.
-# DEPLOYMENT        REGION                         what the settings are read from
-# HOME_FOLDER       NOTEBOOK_USER                  the folder that outlives a restart, and whose it is
-# INSTANCE_NAME     IDLE_MINUTES                   the instance to stop when nobody worked that long; 0 or no name: never
+# ARTIFACTS_BUCKET  WHEELS_PREFIX  NOTEBOOKS_KEY   location of the wheels with their requirements.txt, and of the zip of notebooks
+# PACKAGE_INDEX     none: install from the wheels only; pypi: download missing packages
+#                   Without WHEELS_PREFIX, a Studio space reads these three from the tags of its domain, which can be updated.
+# DEPLOYMENT        REGION                         deployment that the settings are read from
+# HOME_FOLDER       NOTEBOOK_USER                  the persistent home folder and its owner
+# INSTANCE_NAME     IDLE_MINUTES                   the instance to stop after so many idle minutes; never if 0 or without a name
 set -euo pipefail
 
 : "${ARTIFACTS_BUCKET:?}" "${DEPLOYMENT:?}" "${REGION:?}" "${HOME_FOLDER:?}"
@@ -29,7 +29,7 @@ mark() {
   mv -f "$STATUS.new" "$STATUS"
 }
 
-# The interpreters that are new enough, one on each line; PYTHONS holds patterns, so it is meant to be split and expanded.
+# List the interpreters that are new enough, one per line. PYTHONS holds glob patterns, which are split and expanded on purpose.
 pythons() {
   local path
   # shellcheck disable=SC2086
@@ -71,7 +71,7 @@ fetch_wheels() {
   fi
 }
 
-# The package itself is named as a file and never by its name, which somebody else might own on a package index.
+# The package itself is installed from a file, never by name: somebody else might own the name on a package index.
 install_with() {
   local options=(--no-input --disable-pip-version-check --find-links "$STATE/wheels")
   if [ "$PACKAGE_INDEX" = none ]; then
@@ -99,7 +99,7 @@ is_installed() {
   [ -f "$VENV/done" ] && "$VENV/bin/python" -c 'import dicom_workflow, ipykernel' 2>/dev/null
 }
 
-# Every content has a folder of its own, so nobody's changes are ever written over.
+# Every version has its own folder, so changes by users are never overwritten.
 fetch_notebooks() {
   if [ ! -d "$BOOKS" ]; then
     aws s3 cp --no-progress "s3://$ARTIFACTS_BUCKET/$NOTEBOOKS_KEY" "$STATE/notebooks.zip"
@@ -110,11 +110,11 @@ fetch_notebooks() {
       "$DEPLOYMENT" "$REGION" "$HOME_FOLDER/workspace" >"$BOOKS.new/.env"
     mv "$BOOKS.new" "$BOOKS"
   fi
-  # The package looks for the training script beside itself, as in a checkout.
+  # The package expects the training script beside itself, as in a checkout.
   ln -sfn "$BOOKS/source" "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/source"
 }
 
-# Named python3, which is what the notebooks ask for. It lies in the user's home, which does not outlive a restart everywhere.
+# The notebooks require the kernel name python3. Its specification is in the home folder, which not every restart preserves.
 register_kernel() {
   "$VENV/bin/python" -m ipykernel install --user --name python3 --display-name dicom-workflow \
     --env DICOM_WORKFLOW_DEPLOYMENT "$DEPLOYMENT" --env AWS_REGION "$REGION" \
@@ -142,11 +142,11 @@ install_steps() {
   done
 }
 
-# A shell of its own for the steps: in a condition, bash would go on after a step that failed.
+# The steps run in a separate shell: in a condition, bash would continue after a failed step.
 install() {
   exec 9>"$STATE/lock"
   if ! flock --nonblock 9; then
-    return 0 # another start is at it
+    return 0 # another start is running
   fi
   if bash -c 'set -euo pipefail; install_steps' >"$STATE/install.log" 2>&1; then
     mark "ready: open $(cat "$STATE/books")/notebooks"
@@ -156,10 +156,10 @@ install() {
   fi
 }
 
-# When somebody last did something, in seconds since 1970: now, while a kernel computes.
+# Print the time of the last activity in seconds since 1970; the current time while a kernel is running.
 last_activity() {
   local answers
-  # The certificate is the instance's own and nobody vouches for it; the request never leaves the machine.
+  # The instance has a self-signed certificate; the request never leaves the instance.
   answers="$(for what in kernels terminals; do
     curl --silent --fail --insecure --max-time 20 "$JUPYTER_URL/api/$what" || exit 1
     echo
@@ -176,7 +176,7 @@ for line in filter(str.strip, sys.stdin):
 print(int(latest))' <<<"$answers"
 }
 
-# 0 when the instance is being stopped. Whoever cannot be asked may be working, so then it goes on.
+# Return 0 when the instance is being stopped. If Jupyter does not respond, a user may be working, so the instance keeps running.
 stop_if_idle() {
   local since="$1" last
   if ! last="$(last_activity)"; then
@@ -215,7 +215,7 @@ as_user() {
   fi
 }
 
-# An instance may have no Python that is new enough. Its packages come from a bucket of AWS, which the network stack lets through.
+# An instance may have no Python that is new enough. dnf downloads from an AWS bucket, which the network stack allows.
 background() {
   if [ -z "$(pythons)" ] && [ "$(id -u)" = 0 ] && [ ! -x "$STATE/python/bin/python3" ] && command -v dnf >/dev/null; then
     dnf install --assumeyes --quiet python3.11 || say "dnf has no python3.11"

@@ -120,8 +120,8 @@ def studio_script(**chosen: str) -> str:
 
 @pytest.mark.parametrize("script", [instance_script, studio_script])
 def test_the_template_holds_the_start_script_as_it_is_in_its_file(script: Any) -> None:
-    head, _, body = script().partition("# What a SageMaker notebook instance")
-    assert "# What a SageMaker notebook instance" + body == START.read_text("utf-8")
+    head, _, body = script().partition("# Start script of a SageMaker notebook instance")
+    assert "# Start script of a SageMaker notebook instance" + body == START.read_text("utf-8")
     assert head.startswith("#!/bin/bash\n")
 
 
@@ -420,7 +420,7 @@ def test_on_an_instance_the_user_installs_and_not_root(machine: Machine) -> None
 
 
 def test_the_real_ipykernel_takes_what_the_script_says(tmp_path: Path) -> None:
-    (line,) = (text for text in START.read_text().split("\n\n") if text.startswith("# Named python3"))
+    (line,) = (text for text in START.read_text().split("\n\n") if text.startswith("# The notebooks require the kernel name"))
     assert "-m ipykernel install --user --name python3 --display-name dicom-workflow" in line
     arguments = ["-m", "ipykernel", "install", "--user", "--name", "python3", "--display-name", "dicom-workflow"]
     arguments += ["--env", "AWS_REGION", "us-east-1", "--env", "DICOM_WORKFLOW_DEPLOYMENT", "trial"]
