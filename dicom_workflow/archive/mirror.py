@@ -20,7 +20,7 @@ class Copies:
 
     instances: tuple[Instance, ...]
     refused: Mapping[str, str]
-    """Orthanc instance id → reason."""
+    """SOP Instance UID → reason."""
 
 
 def copy_to(
@@ -32,7 +32,9 @@ def copy_to(
     workers: int = 8,
     progress: bool = True,
 ) -> Copies:
-    """Copy instances to object storage as ``<orthanc id>.dcm``, read each copy back, and return the instances with their `uri`.
+    """Copy instances to object storage, read each copy back, and return the instances with their `uri`.
+
+    A copy's name is `ObjectReference.file_name`, so that the pre-annotation function finds it with the manifest line alone.
 
     Parameters
     ----------
@@ -59,17 +61,17 @@ def copy_to(
         try:
             copied[number] = _copy(folder_uri, instance, archive, storage)
         except WorkflowError as error:
-            refused[instance.orthanc_instance_id] = str(error)
+            refused[instance.sop_instance_uid] = str(error)
 
     run_all(len(wanted), one, threading.Event(), workers=workers, label="copy", progress=progress)
     return Copies(tuple(instance for instance in copied if instance), refused)
 
 
 def _copy(folder_uri: str, instance: Instance, archive: Archive, storage: Storage) -> Instance:
-    uri = join(folder_uri, f"{instance.orthanc_instance_id}.dcm")
-    md5 = instance.md5 or archive.md5(instance.orthanc_instance_id)
+    uri = join(folder_uri, instance.reference.file_name)
+    md5 = instance.md5 or archive.md5(instance.reference)
     if not storage.exists(uri) or md5_of(storage.read_bytes(uri)) != md5:
-        storage.write_bytes(uri, archive.retrieve_instance(instance.orthanc_instance_id))
+        storage.write_bytes(uri, archive.retrieve_instance(instance.reference))
         if md5_of(held := storage.read_bytes(uri)) != md5:
             raise VerificationError(f"{uri}: expected the archive's MD5 {md5}, read back {len(held)} other bytes. Copy again.")
     return replace(instance, uri=uri, md5=md5)

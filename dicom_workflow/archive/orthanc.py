@@ -7,17 +7,18 @@ what identifies the instance and it never overwrites.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dicom_workflow.archive.http import PATIENCE_SECONDS, Connection
-from dicom_workflow.archive.protocol import ALREADY_THERE, STORED, StoreResult, checked_id
+from dicom_workflow.archive.protocol import ALREADY_THERE, STORED, StoreResult
 from dicom_workflow.dicom.inspection import md5_of
-from dicom_workflow.errors import ArchiveError, VerificationError
+from dicom_workflow.errors import ArchiveError, InstanceNotFoundError, VerificationError
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.object_reference import is_orthanc_id
+from dicom_workflow.formats.object_reference import ObjectReference, is_orthanc_id
 from dicom_workflow.settings import Secret
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -79,38 +80,40 @@ class OrthancArchive:
             )
         if status == ALREADY_THERE and answer.attempts > 1:
             status = STORED  # the answer to the first attempt was lost on its way
-        return StoreResult(identifier, status)
+        return StoreResult(ObjectReference(orthanc_instance_id=identifier), status)
 
-    def md5(self, orthanc_instance_id: str) -> str:
+    def md5(self, reference: ObjectReference) -> str:
         """Return the MD5 that Orthanc computed of the file when it came in."""
-        path = f"/instances/{checked_id(orthanc_instance_id)}/attachments/dicom/md5"
+        path = f"/instances/{self._id(reference)}/attachments/dicom/md5"
         text = self._connection.request("GET", path).body.decode("utf-8", "replace").strip()
         if not _MD5.fullmatch(text):
             raise ArchiveError(f"{self._connection.url}{path}: expected an MD5, got {text[:80]!r}. Check ORTHANC_URL.")
         return text
 
-    def holds(self, orthanc_instance_id: str, data: bytes) -> bool:
+    def holds(self, reference: ObjectReference, data: bytes) -> bool:
         """Say whether the file that Orthanc gives back is, byte for byte, this one."""
-        return self._connection.matches(f"/instances/{checked_id(orthanc_instance_id)}/file", data)
+        return self._connection.matches(f"/instances/{self._id(reference)}/file", data)
 
-    def retrieve_instance(self, orthanc_instance_id: str) -> bytes:
+    def retrieve_instance(self, reference: ObjectReference) -> bytes:
         """Return one DICOM file whose MD5 is the one Orthanc keeps; what does not match is fetched again, twice at most."""
+        identifier = self._id(reference)
+        known = ObjectReference(orthanc_instance_id=identifier)
         for attempt in range(1, _RETRIEVALS + 1):
-            expected = self.md5(orthanc_instance_id)
-            data = self._connection.request("GET", f"/instances/{orthanc_instance_id}/file").body
+            expected = self.md5(known)
+            data = self._connection.request("GET", f"/instances/{identifier}/file").body
             found = md5_of(data)
             if data[128:132] == b"DICM" and found == expected:
                 break
             if attempt == _RETRIEVALS:
                 raise VerificationError(
-                    f"{orthanc_instance_id}: expected a DICOM file with MD5 {expected}, got {len(data):,} bytes with {found}, "
+                    f"{reference}: expected a DICOM file with MD5 {expected}, got {len(data):,} bytes with {found}, "
                     f"beginning with {data[:16]!r}. Does a proxy answer for Orthanc?"
                 )
         return data
 
-    def delete_instance(self, orthanc_instance_id: str) -> None:
+    def delete_instance(self, reference: ObjectReference) -> None:
         """Remove one instance for good."""
-        self._connection.request("DELETE", f"/instances/{checked_id(orthanc_instance_id)}")
+        self._connection.request("DELETE", f"/instances/{self._id(reference)}")
 
     def search_for_instances(self, page_size: int = 1000) -> Iterator[Instance]:
         """Yield every instance, at one request per `page_size` entries of each level and none per instance.
@@ -165,6 +168,24 @@ class OrthancArchive:
                 return
             since += page_size
 
+    def _id(self, reference: ObjectReference) -> str:
+        """Orthanc's id of an instance: the one that the reference has, else looked up by SOP Instance UID."""
+        if reference.orthanc_instance_id:
+            return reference.orthanc_instance_id
+        uid = reference.sop_instance_uid
+        if not uid:
+            raise InstanceNotFoundError(f"{reference}: this is no instance of an Orthanc.")
+        found = self._decode("/tools/lookup", self._connection.request("POST", "/tools/lookup", uid.encode()).body)
+        ids = [entry.get("ID") for entry in found if isinstance(entry, dict) and entry.get("Type") == "Instance"]
+        if not ids:
+            raise InstanceNotFoundError(f"{reference}: the archive holds no such instance.")
+        if len(ids) > 1:
+            raise ArchiveError(
+                f"{reference}: the archive holds {len(ids)} instances with this SOP Instance UID, under different patients, "
+                "studies or series. Name the one that is meant by its Orthanc id."
+            )
+        return str(ids[0])
+
     def _json(self, path: str, *, patient: bool = True) -> Any:
         return self._decode(path, self._connection.request("GET", path, patient=patient).body)
 
@@ -176,6 +197,16 @@ class OrthancArchive:
                 f"{self._connection.url}{path}: expected JSON from Orthanc, got {body[:60]!r}. Check ORTHANC_URL: something "
                 "else answers there."
             ) from None
+
+
+def orthanc_id(patient_id: str, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> str:
+    """Return Orthanc's instance id: SHA-1 over the four texts, as five groups of eight hexadecimal digits.
+
+    It is known before anything is sent, which is what makes sending a second time harmless.
+    """
+    text = "|".join((patient_id, study_instance_uid, series_instance_uid, sop_instance_uid))
+    digest = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
+    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 
 def _tag(entry: Mapping[str, Any], name: str) -> str:

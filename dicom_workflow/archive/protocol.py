@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from dicom_workflow.errors import InstanceNotFoundError
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.object_reference import is_orthanc_id
+from dicom_workflow.formats.object_reference import ObjectReference
 
 STORED = "stored"
 ALREADY_THERE = "already there"
@@ -18,10 +17,11 @@ ALREADY_THERE = "already there"
 class StoreResult:
     """What an archive answered to one instance: that it took it, or that it knows one of this identity already.
 
-    Neither says that the archive holds *these* bytes: `transfer.upload` reads them back.
+    Neither says that the archive holds *these* bytes: `upload.upload` reads them back.
     """
 
-    orthanc_instance_id: str
+    reference: ObjectReference
+    """How to ask this archive for the instance."""
     status: str
     """`STORED` or `ALREADY_THERE`."""
 
@@ -40,15 +40,15 @@ class Archive(Protocol):
         """Store one DICOM file; raises DicomError when the archive cannot read it. Never overwrites."""
         ...
 
-    def md5(self, orthanc_instance_id: str) -> str:
+    def md5(self, reference: ObjectReference) -> str:
         """Return the MD5 that the archive keeps of one file; raises InstanceNotFoundError."""
         ...
 
-    def holds(self, orthanc_instance_id: str, data: bytes) -> bool:
+    def holds(self, reference: ObjectReference, data: bytes) -> bool:
         """Say whether the archive's copy, read back whole, is these bytes; raises InstanceNotFoundError."""
         ...
 
-    def retrieve_instance(self, orthanc_instance_id: str) -> bytes:
+    def retrieve_instance(self, reference: ObjectReference) -> bytes:
         """Return one DICOM file, held against the archive's MD5; raises VerificationError when it does not match."""
         ...
 
@@ -56,15 +56,6 @@ class Archive(Protocol):
         """Yield every instance, once, in the archive's own order, which stays the same while nothing is stored."""
         ...
 
-    def delete_instance(self, orthanc_instance_id: str) -> None:
+    def delete_instance(self, reference: ObjectReference) -> None:
         """Remove one instance for good; raises InstanceNotFoundError."""
         ...
-
-
-def checked_id(orthanc_instance_id: str) -> str:
-    """Return an id that may stand in a URL or a path; raises InstanceNotFoundError for anything else."""
-    if not is_orthanc_id(orthanc_instance_id):
-        raise InstanceNotFoundError(
-            f"expected an Orthanc instance id (five groups of eight hexadecimal digits), got {orthanc_instance_id[:64]!r}."
-        )
-    return orthanc_instance_id

@@ -14,10 +14,11 @@ from dicom_workflow.archive.protocol import Archive
 from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.storage import Storage
 
 
-def load_display(archive: Archive, orthanc_instance_id: str) -> NDArray[np.float32]:
+def load_display(archive: Archive, reference: ObjectReference) -> NDArray[np.float32]:
     """Return one image of the archive as it is to be seen: float32 (rows, columns) in [0, 1], 0 is black.
 
     Raises
@@ -27,33 +28,34 @@ def load_display(archive: Archive, orthanc_instance_id: str) -> NDArray[np.float
     DicomError
         Its pixels cannot be displayed.
     """
-    return pixels.to_display(pixels.read_dataset(archive.retrieve_instance(orthanc_instance_id)))
+    return pixels.to_display(pixels.read_dataset(archive.retrieve_instance(reference)))
 
 
 def loader(archive: Archive, *, keep: int = 32, storage: Storage | None = None) -> Callable[[Any], NDArray[np.float32]]:
     """Return a function from something with a `source` to its image; the last `keep` images stay in memory.
 
-    A source that is no identifier but the URI of a copy, as lines with ``source-ref`` have, is read from `storage`.
+    The URI of a file, as lines with ``source-ref`` have it, is read from `storage`.
     """
 
     @lru_cache(maxsize=keep)
     def load(source: str) -> NDArray[np.float32]:
-        if source.startswith(("s3://", "file://")):
-            return pixels.to_display(pixels.read_dataset((storage or Storage()).read_bytes(source)))
-        return load_display(archive, source)
+        reference = ObjectReference.parse(source)
+        if reference.uri:
+            return pixels.to_display(pixels.read_dataset((storage or Storage()).read_bytes(reference.uri)))
+        return load_display(archive, reference)
 
     return lambda item: load(item.source)
 
 
 def thumbnails(archive: Archive, instances: Iterable[Instance], count: int = 12) -> list[tuple[str, NDArray[np.float32]]]:
     """Return the first images that can be displayed, each with the end of its SOP Instance UID as its title."""
-    shown = ((instance, _try_load(archive, instance.orthanc_instance_id)) for instance in instances)
+    shown = ((instance, _try_load(archive, instance.reference)) for instance in instances)
     good = ((f"…{instance.sop_instance_uid[-6:]}", image) for instance, image in shown if image is not None)
     return list(islice(good, count))
 
 
-def _try_load(archive: Archive, orthanc_instance_id: str) -> NDArray[np.float32] | None:
+def _try_load(archive: Archive, reference: ObjectReference) -> NDArray[np.float32] | None:
     try:
-        return load_display(archive, orthanc_instance_id)
+        return load_display(archive, reference)
     except WorkflowError:
         return None  # a picture is no place to fail; the step that needs the pixels names what it cannot read

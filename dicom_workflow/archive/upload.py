@@ -188,7 +188,7 @@ class _Batch:
             return None
         try:
             recorded = Instance.parse(line.get("instance"))
-            if recorded.md5 != instance.md5 or self._archive.md5(recorded.orthanc_instance_id) != instance.md5:
+            if recorded.md5 != instance.md5 or self._archive.md5(recorded.reference) != instance.md5:
                 return None
         except (RecordError, InstanceNotFoundError):
             return None
@@ -199,12 +199,12 @@ class _Batch:
             result = self._archive.store_instance(data)
         except DicomError as error:
             return FileOutcome(str(path), Outcome.REFUSED, str(error))
-        instance = replace(instance, orthanc_instance_id=result.orthanc_instance_id)
+        instance = replace(instance, orthanc_instance_id=result.reference.orthanc_instance_id)
         for _ in range(2):  # the second time for an answer that was damaged on its way
-            if self._archive.holds(result.orthanc_instance_id, data):
+            if self._archive.holds(result.reference, data):
                 outcome = Outcome.ALREADY_THERE if result.status == ALREADY_THERE else Outcome.STORED
                 return FileOutcome(str(path), outcome, instance=instance)
-        archive_md5 = self._archive.md5(result.orthanc_instance_id)
+        archive_md5 = self._archive.md5(result.reference)
         if archive_md5 == instance.md5:
             reason = "what came back is not what was sent, though the archive's MD5 is right: its storage or a proxy is damaged"
             return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=archive_md5)
@@ -231,7 +231,7 @@ class _Claims:
         """Wait for this file's turn; return path and MD5 of the file that came first, None when it is this one."""
         with self._turn:
             self._turn.wait_for(lambda: self._next >= number)
-            first = self._first.setdefault(instance.orthanc_instance_id, (path, instance.md5))
+            first = self._first.setdefault(instance.sop_instance_uid, (path, instance.md5))
             self._advance(number)
         return None if first[0] is path else first
 
@@ -263,7 +263,7 @@ def _second(path: Path, instance: Instance, first: Path, first_md5: str) -> File
 def retrieve(
     instances: Iterable[Instance], archive: Archive, folder: str | Path, *, workers: int = 16, progress: bool = True
 ) -> RetrieveReport:
-    """Write instances of an archive to a folder, one ``<orthanc id>.dcm`` each, and return what became of each.
+    """Write instances of an archive to a folder, one ``<SOP Instance UID>.dcm`` each, and return what became of each.
 
     Every file is held against the archive's MD5 (and the record's, where it has one) and appears whole or not at all. Files
     that are there already and right are left alone. An instance that cannot be had is named in `refused`; the rest goes on.
@@ -273,7 +273,7 @@ def retrieve(
     ArchiveUnavailableError, ArchiveCredentialsError
         At the start, before anything is fetched.
     """
-    wanted = list({instance.orthanc_instance_id: instance for instance in instances}.values())
+    wanted = list({instance.sop_instance_uid: instance for instance in instances}.values())
     archive.check()
     started = time.monotonic()
     root = Path(folder)
@@ -283,7 +283,7 @@ def retrieve(
 
     def one(number: int) -> None:
         instance = wanted[number]
-        name = f"{instance.orthanc_instance_id}.dcm"
+        name = f"{instance.sop_instance_uid}.dcm"
         try:
             outcomes[number] = _fetch(instance, archive, root / name, storage)
         except WorkflowError as error:
@@ -293,24 +293,23 @@ def retrieve(
 
     run_all(len(wanted), one, stopped, workers=workers, label="retrieve", progress=progress)
     finished = tuple(
-        outcome or FileOutcome(f"{instance.orthanc_instance_id}.dcm", Outcome.FAILED, "not fetched: the archive is gone")
+        outcome or FileOutcome(f"{instance.sop_instance_uid}.dcm", Outcome.FAILED, "not fetched: the archive is gone")
         for instance, outcome in zip(wanted, outcomes, strict=True)
     )
-    refused = {item.orthanc_instance_id: out.reason for item, out in zip(wanted, finished, strict=True) if not out.instance}
-    paths = {out.instance.orthanc_instance_id: Path(out.path) for out in finished if out.instance}
+    refused = {item.sop_instance_uid: out.reason for item, out in zip(wanted, finished, strict=True) if not out.instance}
+    paths = {out.instance.sop_instance_uid: Path(out.path) for out in finished if out.instance}
     return RetrieveReport(finished, paths, refused, time.monotonic() - started)
 
 
 def _fetch(instance: Instance, archive: Archive, path: Path, storage: Storage) -> FileOutcome:
-    identifier = instance.orthanc_instance_id
     if path.is_file():
         md5 = md5_of(path.read_bytes())
-        if md5 == (instance.md5 or archive.md5(identifier)):
+        if md5 == (instance.md5 or archive.md5(instance.reference)):
             return FileOutcome(str(path), Outcome.ALREADY_THERE, instance=replace(instance, md5=md5))
-    data = archive.retrieve_instance(identifier)
+    data = archive.retrieve_instance(instance.reference)
     md5 = md5_of(data)
     if instance.md5 and md5 != instance.md5:
-        reason = f"{identifier}: expected MD5 {instance.md5}, the archive now holds {md5}. List the archive again."
+        reason = f"expected MD5 {instance.md5}, the archive now holds {md5}. List the archive again."
         return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=md5)
     storage.write_bytes(to_uri(path), data)
     return FileOutcome(str(path), Outcome.RETRIEVED, instance=replace(instance, md5=md5, size_bytes=len(data)))

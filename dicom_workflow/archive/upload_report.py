@@ -100,7 +100,7 @@ class UploadReport:
         }
 
     def to_frame(self) -> pandas.DataFrame:
-        """Return a table of all files: path, outcome, reason, id, MD5, size in bytes."""
+        """Return a table of all files: path, outcome, reason, SOP Instance UID, MD5, size in bytes."""
         return _frame(self.outcomes)
 
     def problems(self) -> pandas.DataFrame:
@@ -120,12 +120,12 @@ class UploadReport:
 
 @dataclass(frozen=True)
 class RetrieveReport:
-    """What became of every instance asked for; `paths` holds the files that are right, by Orthanc instance id."""
+    """What became of every instance asked for; `paths` holds the files that are right, by SOP Instance UID."""
 
     outcomes: tuple[FileOutcome, ...]
     paths: Mapping[str, Path]
     refused: Mapping[str, str]
-    """Orthanc instance id → why there is no file."""
+    """SOP Instance UID → why there is no file."""
     seconds: float
 
     @property
@@ -142,10 +142,10 @@ def _frame(outcomes: Sequence[FileOutcome]) -> pandas.DataFrame:
             "path": item.path,
             "outcome": str(item.outcome),
             "reason": item.reason,
-            "orthanc_instance_id": item.instance.orthanc_instance_id if item.instance else "",
+            "sop_instance_uid": item.instance.sop_instance_uid if item.instance else "",
             "md5": item.instance.md5 if item.instance else "",
             "size_bytes": item.instance.size_bytes if item.instance else 0,
         }
         for item in outcomes
     ]
-    return pd.DataFrame(rows, columns=["path", "outcome", "reason", "orthanc_instance_id", "md5", "size_bytes"])
+    return pd.DataFrame(rows, columns=["path", "outcome", "reason", "sop_instance_uid", "md5", "size_bytes"])

@@ -12,6 +12,7 @@ from dicom_workflow.aws import errors
 from dicom_workflow.aws.endpoints import client_of, model_of, model_problems, stamped
 from dicom_workflow.errors import DeployError, StorageError
 from dicom_workflow.formats import manifests
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, join
 
@@ -146,7 +147,7 @@ def _files_of(uri: str, storage: Storage) -> list[str]:
     DeployError
         A line points elsewhere, for instance at an instance of the archive.
     """
-    files = [manifests.source_of(line.data) for line in manifests.read(uri, storage=storage, limits=False)]
+    files = [source_of(line.data) for line in manifests.read(uri, storage=storage, limits=False)]
     elsewhere = [file for file in files if not file.startswith("s3://")]
     if elsewhere or not files:
         got = f"{len(elsewhere)} lines such as {elsewhere[0]!r}" if elsewhere else "no lines"

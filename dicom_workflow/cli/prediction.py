@@ -68,6 +68,7 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
     """Yield a name and how to get the file: paths as given, then the images of a manifest, from the archive or from URIs."""
     from dicom_workflow.archive import open_archive
     from dicom_workflow.formats import manifests
+    from dicom_workflow.formats.object_reference import ObjectReference, source_of
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.storage import Storage, to_uri
 
@@ -77,9 +78,10 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
         return
     storage, archive = Storage(settings), None
     for line in manifests.read(to_uri(options.manifest), storage=storage, limits=False):
-        source = manifests.source_of(line.data)
-        if not line.data.get("source"):
-            yield source, partial(storage.read_bytes, source)
+        source = source_of(line.data)
+        reference = ObjectReference.from_line(line.data)
+        if reference.uri:
+            yield source, partial(storage.read_bytes, reference.uri)
             continue
         archive = archive or open_archive(local_services.attach(settings))
-        yield source, partial(archive.retrieve_instance, source)
+        yield source, partial(archive.retrieve_instance, reference)

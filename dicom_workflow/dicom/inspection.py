@@ -93,15 +93,9 @@ class Inspection:
     age: str = ""
     manufacturer: str = ""
 
-    @property
-    def orthanc_instance_id(self) -> str:
-        """The id under which Orthanc stores this instance."""
-        return orthanc_id(self.patient_id, self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
-
     def to_instance(self, md5: str) -> Instance:
         """Return the record of this file, with the MD5 of its bytes; what is not of its element's form is left out of it."""
         return Instance(
-            orthanc_instance_id=self.orthanc_instance_id,
             patient_id=self.patient_id,
             study_instance_uid=self.study_instance_uid,
             series_instance_uid=self.series_instance_uid,
@@ -120,16 +114,6 @@ class Inspection:
 def md5_of(data: bytes | memoryview) -> str:
     """Return the MD5 of a whole file: what archives keep, a check against damage and no seal against anybody."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def orthanc_id(patient_id: str, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> str:
-    """Return Orthanc's instance id: SHA-1 over the four texts, as five groups of eight hexadecimal digits.
-
-    It is known before anything is sent, which is what makes sending a second time harmless.
-    """
-    text = "|".join((patient_id, study_instance_uid, series_instance_uid, sop_instance_uid))
-    digest = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()
-    return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
 
 def inspect(source: str | Path | bytes) -> Inspection:

@@ -21,12 +21,15 @@ from typing import Any, NamedTuple
 from dicom_workflow.errors import ManifestError, RecordError
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.labels import RULES_KEY, LabelSet, parse_label_list
+from dicom_workflow.formats.object_reference import FILE_SCHEMES, ObjectReference, source_of
 from dicom_workflow.storage import Storage
 
 MAX_LINE_CHARACTERS = 100_000
 MAX_ATTRIBUTE_CHARACTERS = 20_000
 MAX_OUTPUT_CHARACTERS = 20_000_000
 """What a line may have that no job is to take: with nine answers full of outlines it is far longer than an input line."""
+
+
 class Line(NamedTuple):
     """One line of a manifest: its 1-based number and its JSON object."""
 
@@ -57,16 +60,6 @@ class Validation:
         return self.label_set.labels
 
 
-def source_of(data: Mapping[str, Any]) -> str:
-    """Return what a line points at: its `source` (an Orthanc instance id or text), else its `source-ref` (a URI)."""
-    return str(data.get("source") or data.get("source-ref") or "")
-
-
-def by_source(instances: Iterable[Instance]) -> dict[str, Instance]:
-    """Return the instances by what a line may point at them with: the Orthanc instance id, and the URI of a copy."""
-    return {key: instance for instance in instances for key in (instance.orthanc_instance_id, instance.uri) if key}
-
-
 def check_entry(data: object, text_characters: int | None = None, *, limits: bool = True) -> dict[str, Any]:
     """Return the object of one line when it keeps the contract of an input manifest.
 
@@ -94,7 +87,7 @@ def check_entry(data: object, text_characters: int | None = None, *, limits: boo
     for name, value in (("source", source), ("source-ref", reference)):
         if value is not None and (not isinstance(value, str) or not value):
             raise RecordError(f"expected '{name}' as a text that is not empty, got {type(value).__name__}.")
-    if reference is not None and not reference.startswith(("s3://", "file://")):
+    if reference is not None and not reference.startswith(FILE_SCHEMES):
         raise RecordError(f"expected 'source-ref' as an s3:// or file:// URI, got {reference[:60]!r}.")
     if "labels" in data:
         parse_label_list(data["labels"])
@@ -310,14 +303,20 @@ def entries_for(
     labels : LabelSet or sequence of str
         Written into every line, with the rules of a label set.
     by : {'source', 'source-ref'}
-        Point at the archive (`source`: the Orthanc instance id) or at the copy in object storage (`source-ref`: its URI).
+        Point at the archive (`source`: the Orthanc id where there is one, else the DICOMweb resource path) or at the copy in
+        object storage (`source-ref`: its URI).
+
+    Raises
+    ------
+    RecordError
+        The label list is none; or an instance cannot be named so: it has no copy, or its study or series is unknown.
     """
     label_keys = (labels if isinstance(labels, LabelSet) else LabelSet.parse(list(labels))).to_line()
     for instance in instances:
         if by == "source-ref" and not instance.uri:
-            identifier = instance.orthanc_instance_id
-            raise RecordError(f"expected a copy of {identifier} in object storage, its 'uri' is empty. Use by='source'.")
-        yield {by: instance.uri if by == "source-ref" else instance.orthanc_instance_id, **label_keys}
+            raise RecordError(f"{instance.sop_instance_uid}: it has no copy in object storage. Copy it, or use by='source'.")
+        reference = ObjectReference(uri=instance.uri) if by == "source-ref" else instance.reference
+        yield {**reference.to_entry(), **label_keys}
 
 
 def read_instances(uri: str, *, storage: Storage | None = None) -> list[Instance]:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dicom_workflow.errors import StorageError, TemplateError
-from dicom_workflow.formats.object_reference import is_orthanc_id
+from dicom_workflow.errors import RecordError, StorageError, TemplateError
+from dicom_workflow.formats.object_reference import ARCHIVE_SCHEMES, ObjectReference
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, s3_parts, to_path
-
-ARCHIVE_SCHEME = "orthanc://"
-"""How a task input names an instance of the archive: ``orthanc://<Orthanc instance id>``."""
 
 PRIVATE_FOLDERS = ("groundtruth", "services", "orthanc", "folder-archive", "image-cache")
 """Folders of a workspace with databases, passwords and other people's images: no job may name a file in them."""
@@ -66,8 +63,10 @@ class Access:
             Any other URI.
         """
         try:
-            return uri if is_orthanc_id(uri.removeprefix(ARCHIVE_SCHEME)) else self.check(uri)
-        except StorageError as error:
+            if uri.startswith(ARCHIVE_SCHEMES):
+                return ObjectReference.parse(uri).to_uri()
+            return self.check(uri)
+        except (RecordError, StorageError) as error:
             raise TemplateError(f"grant_read_access: {error}") from None
 
     def read_text(self, uri: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from dicom_workflow.formats.object_reference import source_key
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import identity_of
 from dicom_workflow.groundtruth.store.tables import Batch, GivenAnswer, Job, Object
@@ -167,7 +168,8 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
 
 
 def _data_object(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {"s3Uri": line["source-ref"]} if line.get("source-ref") else {"content": line.get("source")}
+    key = source_key(line)
+    return {"s3Uri" if key == "source-ref" else "content": line.get(key)}
 
 
 def _file_time(batch: Batch) -> str:

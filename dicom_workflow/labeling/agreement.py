@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.errors import LabelingError
-from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState
-from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.instances import Instance, instances_by_source
 from dicom_workflow.labeling.consolidation import VOTING_STATES, count_votes
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
@@ -58,8 +57,8 @@ class WorkerPerformance:
 
 
 def truth_by_source(truth: ReferenceStandard, instances: Iterable[Instance]) -> dict[str, dict[str, LabelState]]:
-    """Return the true states of each instance the table knows, under its Orthanc instance id and under its URI."""
-    found = manifests.by_source(instances).items()
+    """Return the true states of each instance the table knows, under every text that a manifest line may name it with."""
+    found = instances_by_source(instances).items()
     known = ((source, truth.states_of(instance.sop_instance_uid)) for source, instance in found)
     return {source: states for source, states in known if states is not None}
 

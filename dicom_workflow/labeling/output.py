@@ -15,8 +15,9 @@ from dicom_workflow.errors import AnswerError, LabelingError, ManifestError, Rec
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest
-from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.instances import Instance, instances_by_source
 from dicom_workflow.formats.labels import LabelSet, parse_label_list
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.formats.splits import assign_splits
 from dicom_workflow.labeling.lambda_handlers import read_answers
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
@@ -115,7 +116,7 @@ def _from_line(uri: str, number: int, data: dict[str, Any], attribute: str, stor
     value = data.get(name) if name else None
     common: dict[str, Any] = {
         "number": number,
-        "source": manifests.source_of(data),
+        "source": source_of(data),
         "data": data,
         # The service writes hyphens, its documentation prints underscores.
         "job_name": str(metadata.get("job-name") or metadata.get("job_name") or "").removeprefix("labeling-job/"),
@@ -169,7 +170,7 @@ def _read_batch(uri: str, storage: Storage) -> Iterator[LabeledObject]:
         except RecordError as error:
             yield LabeledObject(position, "", {}, failure_reason=f"entry {position} cannot be read: {error}")
             continue
-        source = str(request.data_object.get("content") or request.data_object.get("s3Uri") or "")
+        source = str(request.data_object.get("s3Uri") or request.data_object.get("content") or "")
         common: dict[str, Any] = {"number": position, "source": source, "data": dict(entry)}
         yield _from_label(common, {"annotationsFromAllWorkers": list(request.annotations)}, (), storage)
 
@@ -198,7 +199,7 @@ def augmented_lines(
     objects : sequence of LabeledObject
         Objects with a `failure_reason` are left out; count them before.
     instances : iterable of Instance
-        Where the patient of each source is looked up, by Orthanc instance id or URI; else the line's own ``patient_id``.
+        Where the patient of each source is looked up, by Orthanc id, resource path or URI; else the line's own ``patient_id``.
     truth : ReferenceStandard, optional
     seed, fractions
         See `assign_splits`.
@@ -208,7 +209,7 @@ def augmented_lines(
     LabelingError
         An object has no known patient: without one, a patient could be in training and in test.
     """
-    by_source = manifests.by_source(instances)
+    by_source = instances_by_source(instances)
     labeled = [item for item in objects if not item.failure_reason]
     patients: dict[str, list[str]] = {}
     for item in labeled:
@@ -227,7 +228,7 @@ def augmented_lines(
         if item.fractions:
             line["fractions"] = dict(item.fractions)
         if instance:
-            line["image"] = f"images/{instance.orthanc_instance_id}.dcm"
+            line["image"] = f"images/{instance.sop_instance_uid}.dcm"
         if instance and (attributes := attributes_of(instance)):
             line["attributes"] = attributes
         known = truth.states_of(instance.sop_instance_uid) if truth and instance else None

@@ -15,6 +15,7 @@ from dicom_workflow.errors import LabelingError, ManifestError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.tasks.radiograph.task import MODES
 from dicom_workflow.storage import Storage
@@ -34,7 +35,7 @@ def read_predictions(uri: str, *, storage: Storage | None = None) -> dict[str, d
     """
     predictions: dict[str, dict[str, float]] = {}
     for number, data in manifests.read(uri, storage=storage, check=manifests.any_object):
-        source, given = manifests.source_of(data), data.get("probabilities")
+        source, given = source_of(data), data.get("probabilities")
         if not source or not isinstance(given, Mapping):
             raise ManifestError(uri, number, f"expected 'source' and 'probabilities', got keys {sorted(data)[:8]}.")
         if not all(type(value) in (int, float) and 0 <= value <= 1 for value in given.values()):  # true is no number
@@ -72,7 +73,7 @@ def with_suggestions(
         raise LabelingError(f"expected the mode of suggestions as one of {', '.join(MODES)}, got {mode!r}.")
     matched = 0
     for entry in entries:
-        known = predictions.get(manifests.source_of(entry), {})
+        known = predictions.get(source_of(entry), {})
         labels = parse_label_list(entry["labels"]) if "labels" in entry else ()
         probabilities = {label: known[label] for label in labels if label in known}
         matched += bool(probabilities)

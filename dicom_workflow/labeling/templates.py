@@ -32,12 +32,12 @@ from markupsafe import Markup
 
 from dicom_workflow.errors import TemplateError
 from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.object_reference import READABLE_SCHEMES
 from dicom_workflow.labeling import page_assets
 from dicom_workflow.storage import Storage, join
 
 TEMPLATE_LIMIT_CHARACTERS = 128_000
 CROWD_SCRIPT_URL = "https://assets.crowd.aws/crowd-html-elements.js"
-READABLE_SCHEMES = ("s3://", "file://", "orthanc://")
 
 SCRIPT_MARK, STYLE_MARK = "@@SCRIPT@@", "@@STYLE@@"
 """Stand in the shell of the radiograph page for the addresses of its script and style."""
@@ -195,7 +195,7 @@ def _granter(grant_read_access: Callable[[str], str]) -> Callable[[object], str]
     def granted(value: object) -> str:
         text = str(value or "")
         if not text.startswith(READABLE_SCHEMES):
-            message = f"grant_read_access: expected an s3://, file:// or orthanc:// URI, got {text[:60]!r}."
+            message = f"grant_read_access: expected a URI with {', '.join(READABLE_SCHEMES)}, got {text[:60]!r}."
             raise LiquidError(message, token=None)  # rendering adds the place
         return str(grant_read_access(text))
 

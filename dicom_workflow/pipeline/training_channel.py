@@ -13,7 +13,8 @@ from dicom_workflow.archive.protocol import Archive
 from dicom_workflow.archive.upload import retrieve
 from dicom_workflow.errors import LearningError
 from dicom_workflow.formats import manifests
-from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.instances import Instance, instances_by_source
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.storage import Storage, to_uri
 
 MANIFEST_NAME = "train.manifest"
@@ -48,26 +49,26 @@ def stage(
     training_manifest_uri : str
         Augmented manifest; every line has an ``image``.
     instances : iterable of Instance
-        What the archive holds; the lines point at some of them by Orthanc instance id or URI.
+        What the archive holds; the lines point at some of them.
     archive : Archive
     folder : Path
-        Where the channel is made: ``train.manifest`` and ``images/<orthanc id>.dcm``.
+        Where the channel is made: ``train.manifest`` and ``images/<SOP Instance UID>.dcm``.
 
     Raises
     ------
     LearningError
         Not one image could be had.
     """
-    by_source = manifests.by_source(instances)
+    by_source = instances_by_source(instances)
     lines = [line.data for line in manifests.read(training_manifest_uri, storage=storage, limits=False)]
-    sources = [manifests.source_of(line) for line in lines]
+    sources = [source_of(line) for line in lines]
     held = [by_source[source] for source in sources if source in by_source]
     report = retrieve(held, archive, folder / "images", progress=progress)
     refused = {source: "not among the archive's instances" for source in sources if source not in by_source}
     refused |= {
-        source: report.refused[by_source[source].orthanc_instance_id]
+        source: report.refused[by_source[source].sop_instance_uid]
         for source in sources
-        if source in by_source and by_source[source].orthanc_instance_id in report.refused
+        if source in by_source and by_source[source].sop_instance_uid in report.refused
     }
     staged = [line for source, line in zip(sources, lines, strict=True) if source not in refused]
     if not staged:

@@ -17,11 +17,11 @@ from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
 from dicom_workflow.archive.protocol import ALREADY_THERE, STORED, Archive
 from dicom_workflow.archive.upload import retrieve, upload
 from dicom_workflow.archive.upload_report import Outcome, UploadReport
-from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import InstanceNotFoundError, NotDicomError, SettingsError, StorageError
+from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.settings import Settings
 
-UNKNOWN = "00000000-00000000-00000000-00000000-00000000"
+UNKNOWN = ObjectReference("1.2.3", "1.2.4", "1.2.5")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def archive(request: pytest.FixtureRequest, server: OrthancServer | None, tmp_pa
     with contextlib.closing(open_orthanc(server)) as made:
         yield made
         for instance in list(made.search_for_instances()):
-            made.delete_instance(instance.orthanc_instance_id)
+            made.delete_instance(instance.reference)
 
 
 def test_it_says_what_it_is(archive: Archive) -> None:
@@ -54,44 +54,41 @@ def test_what_goes_in_comes_out_byte_for_byte(archive: Archive) -> None:
     data = dicom()
     result = archive.store_instance(data)
     assert result.status == STORED
-    assert result.orthanc_instance_id == inspect(data).orthanc_instance_id, "the id is known before anything is sent"
-    assert archive.retrieve_instance(result.orthanc_instance_id) == data
-    assert archive.md5(result.orthanc_instance_id) == hashlib.md5(data, usedforsecurity=False).hexdigest()
-    assert archive.holds(result.orthanc_instance_id, data)
+    assert archive.retrieve_instance(result.reference) == data
+    assert archive.md5(result.reference) == hashlib.md5(data, usedforsecurity=False).hexdigest()
+    assert archive.holds(result.reference, data)
     for other in (data[:-1], data + b"\0", data[:-1] + bytes([data[-1] ^ 1]), b""):
-        assert not archive.holds(result.orthanc_instance_id, other)
+        assert not archive.holds(result.reference, other)
 
 
 def test_an_identity_known_already_is_never_overwritten(archive: Archive) -> None:
     first, second = dicom(seed=1), dicom(seed=2)
-    identifier = archive.store_instance(first).orthanc_instance_id
+    reference = archive.store_instance(first).reference
     assert archive.store_instance(first).status == ALREADY_THERE
     assert archive.store_instance(second) == archive.store_instance(first)
-    assert archive.retrieve_instance(identifier) == first
+    assert archive.retrieve_instance(reference) == first
 
 
-def test_a_patient_id_in_another_script_keeps_the_id(archive: Archive) -> None:
+def test_a_patient_id_in_another_script_is_listed_as_text(archive: Archive) -> None:
     made = dataset()
     made.SpecificCharacterSet = "ISO_IR 100"
     made.PatientID = "Größe-7"
     data = to_bytes(made)
-    assert archive.store_instance(data).orthanc_instance_id == inspect(data).orthanc_instance_id
+    archive.store_instance(data)
     assert [instance.patient_id for instance in archive.search_for_instances()] == ["Größe-7"]
 
 
 def test_the_listing_names_every_level_whatever_the_page_size(archive: Archive) -> None:
-    for patient in ("P1", "P2", "P3"):
-        for number in range(3):
-            archive.store_instance(dicom(number, patient_id=patient))
+    for number in range(9):
+        archive.store_instance(dicom(number, patient_id=f"P{1 + number // 3}"))
     assert list(FolderArchive(Path("/nonexistent")).search_for_instances()) == []
     for page_size in (1, 2, 9, 1000):
-        found = {instance.orthanc_instance_id: instance for instance in archive.search_for_instances(page_size)}
+        found = {instance.sop_instance_uid: instance for instance in archive.search_for_instances(page_size)}
         assert len(found) == 9
-    instance = found[inspect(dicom(2, patient_id="P3")).orthanc_instance_id]
+    instance = found[f"{SOP}.8"]
     assert (instance.patient_id, instance.modality) == ("P3", "DX")
     assert (instance.study_instance_uid, instance.series_instance_uid) == (f"{STUDY}.3", f"{SERIES}.3")
-    assert instance.sop_instance_uid == f"{SOP}.2"
-    assert instance.size_bytes == len(dicom(2, patient_id="P3"))
+    assert instance.size_bytes == len(dicom(8, patient_id="P3"))
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>Sign in</html>", bytes(1000)], ids=["empty", "page", "zeros"])
@@ -100,11 +97,13 @@ def test_what_is_not_dicom_is_refused(archive: Archive, data: bytes) -> None:
         archive.store_instance(data)
 
 
-@pytest.mark.parametrize("identifier", ["", "..", "../../system", "%2e%2e/system", "a" * 44, f"{UNKNOWN}/../x", f"{UNKNOWN}\n"])
-def test_no_text_but_an_id_reaches_a_path_or_a_url(archive: Archive, identifier: str) -> None:
-    for call in (archive.md5, archive.retrieve_instance, archive.delete_instance):
-        with pytest.raises(InstanceNotFoundError, match="expected an Orthanc instance id"):
-            call(identifier)
+def test_an_instance_is_found_by_its_sop_instance_uid_alone(archive: Archive) -> None:
+    data = dicom()
+    archive.store_instance(data)
+    assert archive.retrieve_instance(ObjectReference(sop_instance_uid=f"{SOP}.0")) == data
+    (instance,) = archive.search_for_instances()
+    assert archive.retrieve_instance(instance.reference) == data
+    assert archive.retrieve_instance(ObjectReference.parse(instance.reference.to_source())) == data, "by its manifest line"
 
 
 def test_an_instance_that_is_not_there_is_said_so(archive: Archive) -> None:
@@ -149,11 +148,11 @@ def test_every_file_of_a_batch_has_its_outcome(archive: Archive, tmp_path: Path)
     assert f"MD5 {theirs} there, {ours} here" in reasons[7]
     assert report.outcomes[7].archive_md5 == theirs
     assert [instance.sop_instance_uid for instance in report.instances] == [f"{SOP}.0", f"{SOP}.1", f"{SOP}.2"]
-    assert all(archive.md5(instance.orthanc_instance_id) == instance.md5 for instance in report.instances)
+    assert all(archive.md5(instance.reference) == instance.md5 for instance in report.instances)
     assert report.verification == "read-back"
     assert report.metrics()["instances_verified"] == 3
     assert list(report.problems()["outcome"]) == ["conflict", "refused", "refused", "conflict"]
-    assert list(report.to_frame().columns) == ["path", "outcome", "reason", "orthanc_instance_id", "md5", "size_bytes"]
+    assert list(report.to_frame().columns) == ["path", "outcome", "reason", "sop_instance_uid", "md5", "size_bytes"]
     assert report.to_json()["counts"] == report.counts
 
 
@@ -180,18 +179,18 @@ def test_instances_are_retrieved_checked_and_not_twice(archive: Archive, tmp_pat
     folder = tmp_path / "out"
     first = retrieve(instances, archive, folder, progress=False)
     assert first.counts == {"retrieved": 4}
-    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{item.orthanc_instance_id}.dcm" for item in instances)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{item.sop_instance_uid}.dcm" for item in instances)
     assert all(path.read_bytes()[128:132] == b"DICM" for path in first.paths.values())
 
-    damaged = first.paths[instances[0].orthanc_instance_id]
+    damaged = first.paths[instances[0].sop_instance_uid]
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    archive.delete_instance(instances[1].orthanc_instance_id)
-    first.paths[instances[1].orthanc_instance_id].unlink()
+    archive.delete_instance(instances[1].reference)
+    first.paths[instances[1].sop_instance_uid].unlink()
     again = retrieve(instances, archive, folder, progress=False)
     assert again.counts == {"retrieved": 1, "failed": 1, "already there": 2}
-    assert damaged.read_bytes() == archive.retrieve_instance(instances[0].orthanc_instance_id)
-    assert list(again.refused) == [instances[1].orthanc_instance_id]
-    assert "no such instance" in again.refused[instances[1].orthanc_instance_id]
+    assert damaged.read_bytes() == archive.retrieve_instance(instances[0].reference)
+    assert list(again.refused) == [instances[1].sop_instance_uid]
+    assert "no such instance" in again.refused[instances[1].sop_instance_uid]
     assert len(again.paths) == 3
 
 

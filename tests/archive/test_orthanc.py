@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.archive import dicom, open_orthanc, proxy, write_files
 
-from dicom_workflow.archive.orthanc import OrthancArchive
+from dicom_workflow.archive.orthanc import OrthancArchive, orthanc_id
 from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
 from dicom_workflow.archive.upload import retrieve, upload
 from dicom_workflow.errors import (
@@ -44,7 +44,7 @@ def archive(server: OrthancServer) -> Iterator[OrthancArchive]:
     with contextlib.closing(open_orthanc(server)) as made:
         yield made
         for instance in list(made.search_for_instances()):
-            made.delete_instance(instance.orthanc_instance_id)
+            made.delete_instance(instance.reference)
 
 
 def test_nothing_answers(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_something_else_answers_in_its_place(server: OrthancServer, fault: str) 
 
 def test_a_page_in_place_of_an_image_is_an_error(server: OrthancServer, archive: OrthancArchive, tmp_path: Path) -> None:
     data = dicom()
-    identifier = archive.store_instance(data).orthanc_instance_id
+    identifier = archive.store_instance(data).reference
     with (
         proxy(server.url, lambda _, __, path: "html" if path.endswith("/file") else "") as between,
         contextlib.closing(open_orthanc(server, between.url)) as through,
@@ -130,7 +130,7 @@ def test_wrong_answers_now_and_then_change_nothing(
     by_name = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     for path, item in zip(files, sent.outcomes, strict=True):
         assert item.instance
-        assert by_name[f"{item.instance.orthanc_instance_id}.dcm"] == path.read_bytes()
+        assert by_name[f"{item.instance.sop_instance_uid}.dcm"] == path.read_bytes()
 
 
 @pytest.mark.parametrize("fault", ["reset", "drop", "503"])
@@ -185,11 +185,11 @@ def test_orthanc_killed_in_the_middle_of_an_upload_loses_nothing(tmp_path: Path)
             stop.set()
             killer.join()
         assert report.counts == {"stored": 120}
-        held = {instance.orthanc_instance_id for instance in archive.search_for_instances()}
-        assert held == {instance.orthanc_instance_id for instance in report.instances}
+        held = {instance.sop_instance_uid for instance in archive.search_for_instances()}
+        assert held == {instance.sop_instance_uid for instance in report.instances}
         for path, item in zip(files, report.outcomes, strict=True):
             assert item.instance
-            assert archive.holds(item.instance.orthanc_instance_id, path.read_bytes())
+            assert archive.holds(item.instance.reference, path.read_bytes())
 
 
 def _count(server: OrthancServer) -> int:
@@ -218,7 +218,7 @@ def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> N
         assert all("answer" in item.reason for item in report.outcomes if item.instance is None)
         server.start()
         for instance in report.instances:
-            assert archive.md5(instance.orthanc_instance_id) == instance.md5
+            assert archive.md5(instance.reference) == instance.md5
         again = upload(files, archive, journal_path=journal, progress=False)
         assert len(again.instances) == 120
         assert set(again.counts) <= {"stored", "already there"}, "stored before the crash, or with its answer lost in it"
@@ -270,8 +270,10 @@ def make_certificate(folder: Path) -> Path:
         .sign(key, hashes.SHA256())
     )
     path = folder / "certificate.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+def test_the_orthanc_id_is_the_sha1_of_four_texts() -> None:
+    assert orthanc_id("1234", "1.1", "1.2", "1.3") == "61d7c6cf-8668fb56-43779e5d-926398c5-b0470908"

@@ -48,7 +48,7 @@ def test_ctrl_c_leaves_a_report_that_is_true_and_a_journal_to_go_on_from(tmp_pat
     assert 10 <= sent_first < 60
     assert report.counts == {"stored": sent_first, "failed": 60 - sent_first}
     assert report.outcomes[-1].reason == "not sent, or not verified: the upload was interrupted"
-    assert all(archive.md5(instance.orthanc_instance_id) == instance.md5 for instance in report.instances)
+    assert all(archive.md5(instance.reference) == instance.md5 for instance in report.instances)
 
     again = upload(files, archive, journal_path=journal, progress=False)
     assert again.counts == {"stored": 60}, "the journal remembers what was stored and what was there before"
@@ -60,7 +60,7 @@ def test_a_journal_is_not_believed_against_the_archive_or_the_file(tmp_path: Pat
     archive = CountingArchive(tmp_path / "archive")
     journal = tmp_path / "upload.jsonl"
     first = upload(files, archive, journal_path=journal, progress=False)
-    archive.delete_instance(first.instances[0].orthanc_instance_id)
+    archive.delete_instance(first.instances[0].reference)
     files[1].write_bytes(dicom(1, seed=77))
     with journal.open("a") as stream:
         stream.write('{"path": "torn')
@@ -106,11 +106,11 @@ def test_a_client_killed_at_any_moment_leaves_what_one_clean_run_leaves(tmp_path
     report = upload(files, archive, journal_path=journal, progress=False)
     assert len(report.instances) == 150
     assert set(report.counts) <= {"stored", "already there"}, "already there: stored just before a kill, not yet in the journal"
-    assert [instance.orthanc_instance_id for instance in archive.search_for_instances()] == sorted(
-        instance.orthanc_instance_id for instance in report.instances
-    )
+    assert {instance.sop_instance_uid for instance in archive.search_for_instances()} == {
+        instance.sop_instance_uid for instance in report.instances
+    }
     for path, instance in zip(files, report.instances, strict=True):
-        assert archive.retrieve_instance(instance.orthanc_instance_id) == path.read_bytes()
+        assert archive.retrieve_instance(instance.reference) == path.read_bytes()
 
 
 def test_outcomes_do_not_depend_on_which_thread_was_first(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_file_that_rots_in_the_folder_is_noticed(tmp_path: Path) -> None:
     data[-1] ^= 1
     stored.write_bytes(data)
     with pytest.raises(VerificationError, match="the file was changed after it was stored"):
-        archive.retrieve_instance(instance.orthanc_instance_id)
+        archive.retrieve_instance(instance.reference)
     report = upload(tmp_path / "files", archive, progress=False)
     assert report.counts == {"failed": 1}
     assert "its storage or a proxy is damaged" in report.outcomes[0].reason

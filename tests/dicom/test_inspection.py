@@ -15,7 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 from support.archive import dataset, dicom, to_bytes
 
 from dicom_workflow.dicom import inspection
-from dicom_workflow.dicom.inspection import inspect, orthanc_id
+from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
 
 PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
@@ -67,10 +67,6 @@ def test_view_sex_age_and_device_go_into_the_record_and_what_is_of_another_form_
         data = with_element(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value, data)
     record = inspect(data).to_instance("")
     assert (record.view_position, record.sex, record.age, record.manufacturer) == ("", "", "", "")
-
-
-def test_the_orthanc_id_is_the_sha1_of_four_texts() -> None:
-    assert orthanc_id("1234", "1.1", "1.2", "1.3") == "61d7c6cf-8668fb56-43779e5d-926398c5-b0470908"
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])

@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from dicom_workflow.formats.manifests import (
     any_object,
     entries_for,
     read_instances,
-    source_of,
     validate,
 )
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.formats.splits import MAX_JOB_OBJECTS, SPLITS, assign_splits, split_for_jobs
 from dicom_workflow.storage import Storage, to_path, to_uri
 
@@ -104,7 +105,12 @@ def test_both_kinds_of_source_are_read_and_every_other_key_stays_as_it_is(folder
     assert manifests.write(uri, data) == 4
     assert [line.data for line in manifests.read(uri)] == data
     assert [list(line.data) for line in manifests.read(uri)] == [list(entry) for entry in data]
-    assert [source_of(entry) for entry in data] == [identifier(1), "s3://bucket/k.dcm", "file:///data/k.dcm", identifier(2)]
+    assert [source_of(entry) for entry in data] == [
+        identifier(1),
+        "s3://bucket/k.dcm",
+        "file:///data/k.dcm",
+        "s3://bucket/k2.dcm",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -358,30 +364,43 @@ def test_errors_beyond_the_asked_number_are_counted_and_not_kept(folder: Path) -
 
 
 def test_instances_become_entries_by_id_or_by_place() -> None:
-    instances = [Instance(identifier(n), patient_id="Secret^Name", uri=f"s3://b/{n}.dcm") for n in range(2)]
+    instances = [
+        Instance(f"1.3.{n}", "1.2", "1.1", orthanc_instance_id=identifier(n), patient_id="Secret", uri=f"s3://b/{n}.dcm")
+        for n in range(2)
+    ]
     by_id = list(entries_for(instances, ["Edema", "Fracture"]))
     by_place = list(entries_for(instances, ["Edema", "Fracture"], by="source-ref"))
     assert by_id == [{"source": identifier(n), "labels": ["Edema", "Fracture"]} for n in range(2)]
     assert by_place == [{"source-ref": f"s3://b/{n}.dcm", "labels": ["Edema", "Fracture"]} for n in range(2)]
-    assert "Secret" not in json.dumps(by_id + by_place)
+    by_path = list(entries_for([replace(instance, orthanc_instance_id="") for instance in instances], ["Edema", "Fracture"]))
+    assert [entry["source"] for entry in by_path] == [f"studies/1.1/series/1.2/instances/1.3.{n}" for n in range(2)]
+    assert "Secret" not in json.dumps(by_id + by_place + by_path)
 
 
 def test_an_instance_without_a_copy_cannot_be_named_by_place() -> None:
-    with pytest.raises(RecordError, match=f"expected a copy of {identifier(0)} in object storage, its 'uri' is empty"):
-        list(entries_for([Instance(identifier(0))], ["Edema"], by="source-ref"))
+    with pytest.raises(RecordError, match=r"1\.2\.3: it has no copy in object storage"):
+        list(entries_for([Instance("1.2.3")], ["Edema"], by="source-ref"))
+
+
+def test_an_instance_of_an_unknown_series_cannot_be_named_by_its_path() -> None:
+    with pytest.raises(RecordError, match=r"1\.2\.3: its Study and Series Instance UIDs are unknown"):
+        list(entries_for([Instance("1.2.3")], ["Edema"]))
 
 
 def test_a_bad_label_list_makes_no_entry() -> None:
     with pytest.raises(RecordError, match="expected each label once"):
-        list(entries_for([Instance(identifier(0))], ["Edema", "Edema"]))
+        list(entries_for([Instance("1.2.3")], ["Edema", "Edema"]))
 
 
 def test_instances_are_read_and_a_bad_one_is_named_by_its_line(folder: Path) -> None:
-    instances = [Instance(identifier(n), patient_id=f"P{n}") for n in range(3)]
+    instances = [Instance(f"1.2.{n}", orthanc_instance_id=identifier(n), patient_id=f"P{n}") for n in range(3)]
     uri = to_uri(folder / "instances.jsonl")
     manifests.write(uri, [instance.to_json() for instance in instances], check=False)
     assert read_instances(uri) == instances
-    bad = lines_of(folder / "bad.jsonl", json.dumps(instances[0].to_json()) + '\n{"orthanc_instance_id": "../../system"}\n')
+    bad = lines_of(
+        folder / "bad.jsonl",
+        json.dumps(instances[0].to_json()) + '\n{"sop_instance_uid": "1.2", "orthanc_instance_id": "../x"}\n',
+    )
     with pytest.raises(ManifestError, match=r"bad\.jsonl, line 2: expected 'orthanc_instance_id' as five groups of eight"):
         read_instances(bad)
 

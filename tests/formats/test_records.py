@@ -13,10 +13,10 @@ from dicom_workflow.formats.answers import ANSWER_SCHEMA, Answer, LabelState, Re
 from dicom_workflow.formats.ground_truth import ConsolidationRequest, WorkerAnnotation
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.labels import load_label_set, parse_label_list
-from dicom_workflow.formats.object_reference import is_orthanc_id
 
 LABELS = load_label_set("chest").labels
 
+UID = "1.2.826.0.1.3680043.2.1143.1"
 ORTHANC_ID = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
 RECTANGLE = {"label": "Edema", "shape": "rectangle", "points_px": [[0, 1.5], [20, 30]]}
 
@@ -56,50 +56,39 @@ def test_a_bad_label_list_is_refused(value: object, message: str) -> None:
 # Instances
 
 
-def test_only_five_groups_of_eight_lower_hex_digits_are_an_orthanc_id() -> None:
-    assert is_orthanc_id(ORTHANC_ID)
-    for text in (
-        "",
-        ORTHANC_ID.upper(),
-        ORTHANC_ID + "\n",
-        ORTHANC_ID[:-1],
-        "../" + ORTHANC_ID,
-        "1.2.840.10008.1.2",
-        ORTHANC_ID + "/..",
-    ):
-        assert not is_orthanc_id(text), text
-
-
 def test_an_instance_comes_back_from_its_json() -> None:
-    instance = Instance(ORTHANC_ID, patient_id="P1", sop_instance_uid="1.2.3", md5="a" * 32, size_bytes=1024)
+    instance = Instance(UID, orthanc_instance_id=ORTHANC_ID, patient_id="P1", md5="a" * 32, size_bytes=1024)
     assert Instance.parse(json.loads(json.dumps(instance.to_json()))) == instance
 
 
 def test_the_json_of_an_instance_leaves_out_what_is_empty() -> None:
-    assert Instance(ORTHANC_ID, modality="DX").to_json() == {"orthanc_instance_id": ORTHANC_ID, "modality": "DX"}
+    assert Instance(UID, modality="DX").to_json() == {"sop_instance_uid": UID, "modality": "DX"}
 
 
 def test_an_instance_reads_null_as_not_given_and_passes_over_other_keys() -> None:
-    data = {"orthanc_instance_id": ORTHANC_ID, "patient_id": None, "size_bytes": None, "made_by": "someone"}
-    assert Instance.parse(data) == Instance(ORTHANC_ID)
+    data = {"sop_instance_uid": UID, "patient_id": None, "size_bytes": None, "made_by": "someone"}
+    assert Instance.parse(data) == Instance(UID)
 
 
 def test_an_instance_of_a_list_written_before_there_were_view_and_age_is_read() -> None:
-    old = {"orthanc_instance_id": ORTHANC_ID, "patient_id": "P1", "modality": "DX", "size_bytes": 7}
-    assert Instance.parse(old) == Instance(ORTHANC_ID, patient_id="P1", modality="DX", size_bytes=7)
-    assert Instance.parse(old).to_json() == old
+    old = {"sop_instance_uid": UID, "patient_id": "P1", "modality": "DX", "size_bytes": 7}
+    assert Instance.parse(old) == Instance(UID, patient_id="P1", modality="DX", size_bytes=7)
+    assert Instance.parse(old).to_json() == {"sop_instance_uid": UID, "patient_id": "P1", "modality": "DX", "size_bytes": 7}
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
         ("text", "expected an instance as a JSON object, got 'text'"),
-        ({}, "expected 'orthanc_instance_id' as five groups of eight hexadecimal digits, got ''"),
-        ({"orthanc_instance_id": "1.2.3"}, "five groups of eight hexadecimal digits, got '1.2.3'"),
-        ({"orthanc_instance_id": [ORTHANC_ID]}, "five groups of eight"),
-        ({"orthanc_instance_id": ORTHANC_ID, "patient_id": 7}, "expected 'patient_id' as a text, got 7"),
-        ({"orthanc_instance_id": ORTHANC_ID, "size_bytes": "7"}, "expected 'size_bytes' as a whole number, got '7'"),
-        ({"orthanc_instance_id": ORTHANC_ID, "size_bytes": True}, "expected 'size_bytes' as a whole number, got True"),
+        ({}, "An instance needs a 'sop_instance_uid'"),
+        ({"orthanc_instance_id": ORTHANC_ID}, "An instance needs a 'sop_instance_uid'"),
+        ({"sop_instance_uid": "../../system"}, "sop_instance_uid: not a UID, because its components must be digits"),
+        ({"sop_instance_uid": "1.2", "series_instance_uid": "1..2"}, "series_instance_uid: not a UID, because"),
+        ({"sop_instance_uid": "1.2", "orthanc_instance_id": "1.2.3"}, "five groups of eight hexadecimal digits, got '1.2.3'"),
+        ({"sop_instance_uid": [UID]}, "expected 'sop_instance_uid' as a text"),
+        ({"sop_instance_uid": UID, "patient_id": 7}, "expected 'patient_id' as a text, got 7"),
+        ({"sop_instance_uid": UID, "size_bytes": "7"}, "expected 'size_bytes' as a whole number, got '7'"),
+        ({"sop_instance_uid": UID, "size_bytes": True}, "expected 'size_bytes' as a whole number, got True"),
     ],
 )
 def test_a_bad_instance_is_refused(value: object, message: str) -> None:
@@ -109,7 +98,7 @@ def test_a_bad_instance_is_refused(value: object, message: str) -> None:
 
 def test_records_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Instance(ORTHANC_ID).md5 = "x"  # type: ignore[misc]
+        Instance(UID).md5 = "x"  # type: ignore[misc]
 
 
 # Regions

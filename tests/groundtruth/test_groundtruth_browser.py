@@ -57,7 +57,7 @@ def service(tmp_path: Path, orthanc: OrthancServer, sample_data: Path) -> Iterat
         )
         files = [sample_data / "radiographs" / f"{number:03d}.dcm" for number in (0, 80, 150)]
         with contextlib.closing(open_archive(settings)) as archive:
-            ids = [archive.store_instance(path.read_bytes()).orthanc_instance_id for path in files]
+            ids = [archive.store_instance(path.read_bytes()).reference.to_source() for path in files]
         entries = [
             {"source": identifier, "labels": list(LABELS), "instructions": "Read it as in clinic."} for identifier in ids
         ]

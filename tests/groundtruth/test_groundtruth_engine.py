@@ -397,7 +397,8 @@ def test_a_line_that_cannot_become_a_task_fails_alone(bench: Bench) -> None:
     assert bench.status == "Completed"
     first, second, third = output_lines(bench.workspace)
     assert first["finding-metadata"]["failure-reason"] == (
-        "ClientError: expected 'source' as an Orthanc instance id: five groups of eight hexadecimal digits."
+        "ClientError: expected an Orthanc instance id (five groups of eight hexadecimal digits), "
+        "studies/<uid>/series/<uid>/instances/<uid>, or an s3:// or file:// URI, got 'no orthanc id'."
     )
     assert "expected 'labels'" in second["finding-metadata"]["failure-reason"]
     assert third["finding-metadata"]["human-annotated"] == "yes"

@@ -39,9 +39,7 @@ TEN_SUBJECTS = [
 
 
 def labeled(source: str, *answers: dict[str, LabelState] | Answer) -> LabeledObject:
-    given = [
-        WorkerAnswer(f"w{n}", said if isinstance(said, Answer) else Answer(said)) for n, said in enumerate(answers)
-    ]
+    given = [WorkerAnswer(f"w{n}", said if isinstance(said, Answer) else Answer(said)) for n, said in enumerate(answers)]
     label = consolidate(given)
     return LabeledObject(
         number=1,
@@ -135,7 +133,10 @@ def test_truth_without_the_labels_is_an_error() -> None:
 def test_truth_is_found_by_orthanc_id_and_by_uri() -> None:
     truth = ReferenceStandard.parse("sop_instance_uid,patient_id,Edema,Fracture\n1.2,p,1,0\n")
     orthanc_id, unknown_id = ("-".join([group] * 5) for group in ("0123abcd", "4567ef01"))
-    instances = [Instance(orthanc_id, sop_instance_uid="1.2", uri="s3://b/1.dcm"), Instance(unknown_id, sop_instance_uid="1.3")]
+    instances = [
+        Instance("1.2", orthanc_instance_id=orthanc_id, uri="s3://b/1.dcm"),
+        Instance("1.3", orthanc_instance_id=unknown_id),
+    ]
     states = {"Edema": P, "Fracture": N}
     assert truth_by_source(truth, instances) == {orthanc_id: states, "s3://b/1.dcm": states}
 

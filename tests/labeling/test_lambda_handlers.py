@@ -77,9 +77,15 @@ def test_a_source_ref_line_keeps_its_uri() -> None:
     assert task["image"] == task["source"] == "s3://bucket/a b.dcm"
 
 
-def test_a_line_with_both_shows_the_source_ref_and_is_known_by_the_source() -> None:
+def test_a_line_with_both_points_at_its_source_ref() -> None:
     task = pre({"source": ORTHANC_ID, "source-ref": "file:///images/1.dcm", "labels": ["A"]})["taskInput"]
-    assert (task["source"], task["image"]) == (ORTHANC_ID, "file:///images/1.dcm")
+    assert (task["source"], task["image"]) == ("file:///images/1.dcm", "file:///images/1.dcm")
+
+
+def test_a_resource_path_is_an_image_of_the_archive_or_its_copy() -> None:
+    line = {"source": "studies/1.2/series/1.3/instances/1.4", "labels": ["A"]}
+    assert pre(line, images_s3_prefix="")["taskInput"]["image"] == f"dicomweb://{line['source']}"
+    assert pre(line, images_s3_prefix="s3://b/p")["taskInput"]["image"] == "s3://b/p/1.4.dcm"
 
 
 def test_nothing_of_the_patient_reaches_the_page() -> None:

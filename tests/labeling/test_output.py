@@ -132,14 +132,17 @@ def consolidated(source: str, state: str) -> dict[str, Any]:
 def test_augmented_line_keeps_the_output_line_and_adds_patient_split_and_truth(tmp_path: Path) -> None:
     lines = [consolidated(ONE, "positive"), consolidated(TWO, "negative")]
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", *lines)))
-    instances = [Instance(ONE, patient_id="p1", sop_instance_uid="1.1"), Instance(TWO, patient_id="p2", sop_instance_uid="1.2")]
+    instances = [
+        Instance("1.1", patient_id="p1", orthanc_instance_id=ONE),
+        Instance("1.2", patient_id="p2", orthanc_instance_id=TWO),
+    ]
     truth = ReferenceStandard.parse("sop_instance_uid,patient_id,Edema\n1.1,p1,1\n1.2,p2,0\n")
     augmented = list(output.augmented_lines(objects, instances, truth=truth))
     assert augmented[0].items() >= lines[0].items()
     assert augmented[0]["states"] == {"Edema": "positive"}
     assert augmented[0]["patient_id"] == "p1"
     assert augmented[0]["split"] in SPLITS
-    assert augmented[0]["image"] == f"images/{ONE}.dcm"
+    assert augmented[0]["image"] == "images/1.1.dcm"
     assert [line["truth"] for line in augmented] == [{"Edema": "positive"}, {"Edema": "negative"}]
 
 
@@ -152,7 +155,10 @@ def test_object_without_a_patient_is_an_error(tmp_path: Path) -> None:
 def test_failed_objects_are_left_out_of_training(tmp_path: Path) -> None:
     lines = [consolidated(ONE, "positive"), {"source": TWO, "findings-metadata": {"failure-reason": "expired"}}]
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", *lines)))
-    instances = [Instance(ONE, patient_id="p1"), Instance(TWO, patient_id="p2")]
+    instances = [
+        Instance("1.1", patient_id="p1", orthanc_instance_id=ONE),
+        Instance("1.2", patient_id="p2", orthanc_instance_id=TWO),
+    ]
     assert [line["source"] for line in output.augmented_lines(objects, instances)] == [ONE]
 
 
@@ -225,8 +231,8 @@ def test_shares_of_several_readers_go_into_the_training_line(tmp_path: Path) -> 
 
 
 def test_attributes_are_those_of_the_record_and_a_great_age_is_not_told() -> None:
-    known = Instance(ONE, patient_id="p1", view_position="AP", sex="F", age="061Y", manufacturer="Acme")
+    known = Instance("1.1", patient_id="p1", view_position="AP", sex="F", age="061Y", manufacturer="Acme")
     assert output.attributes_of(known) == {"view_position": "AP", "sex": "F", "manufacturer": "Acme", "age": 61}
     ages = {"000D": 0, "011M": 0, "024M": 2, "060W": 1, "089Y": 89, "097Y": 90, "61": None, "": None}
-    assert {text: output.attributes_of(Instance(ONE, age=text)).get("age") for text in ages} == ages
-    assert output.attributes_of(Instance(ONE, patient_id="p1", sop_instance_uid="1.2")) == {}
+    assert {text: output.attributes_of(Instance("1.1", age=text)).get("age") for text in ages} == ages
+    assert output.attributes_of(Instance("1.2", patient_id="p1")) == {}

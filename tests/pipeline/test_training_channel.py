@@ -17,12 +17,13 @@ from dicom_workflow.archive.upload import upload
 from dicom_workflow.errors import LearningError, SettingsError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.pipeline import training, training_channel
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_uri
 from dicom_workflow.synthetic import dataset
 
-ABSENT = "00000000-00000000-00000000-00000000-00000000"
+ABSENT = "studies/1.2/series/1.3/instances/1.4"
 
 
 @pytest.fixture
@@ -38,30 +39,32 @@ def instances(tmp_path: Path, archive: FolderArchive) -> tuple[Instance, ...]:
 
 def training_manifest(folder: Path, *sources: str) -> str:
     uri = to_uri(folder / "training.manifest")
-    manifests.write(uri, ({"source": source, "image": f"images/{source}.dcm", "split": "train"} for source in sources))
+    images = (source.rpartition("/")[2] for source in sources)
+    lines = zip(sources, images, strict=True)
+    manifests.write(uri, ({"source": source, "image": f"images/{image}.dcm", "split": "train"} for source, image in lines))
     return uri
 
 
 def test_channel_holds_the_images_and_the_manifest(
     tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
 ) -> None:
-    uri = training_manifest(tmp_path, *(instance.orthanc_instance_id for instance in instances))
+    uri = training_manifest(tmp_path, *(instance.reference.to_source() for instance in instances))
     staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
     assert (staged.images, dict(staged.refused)) == (len(instances), {})
     for _, line in manifests.read(to_uri(staged.folder / "train.manifest")):
-        assert (staged.folder / line["image"]).read_bytes() == archive.retrieve_instance(line["source"])
+        assert (staged.folder / line["image"]).read_bytes() == archive.retrieve_instance(ObjectReference.from_line(line))
 
 
 def test_line_whose_image_cannot_be_had_is_named_and_the_rest_goes_on(
     tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
 ) -> None:
-    gone = instances[0].orthanc_instance_id
-    archive.delete_instance(gone)
-    uri = training_manifest(tmp_path, ABSENT, *(instance.orthanc_instance_id for instance in instances))
+    gone = instances[0].reference.to_source()
+    archive.delete_instance(instances[0].reference)
+    uri = training_manifest(tmp_path, ABSENT, *(instance.reference.to_source() for instance in instances))
     staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
     assert staged.images == len(instances) - 1
     assert staged.refused[ABSENT] == "not among the archive's instances"
-    assert gone in staged.refused[gone]
+    assert instances[0].sop_instance_uid in staged.refused[gone]
 
 
 def test_channel_without_one_image_is_an_error(tmp_path: Path, archive: FolderArchive) -> None:
@@ -78,7 +81,7 @@ def s3(tmp_path: Path) -> Iterator[Storage]:
 def test_channel_is_sent_to_s3_with_the_manifest_last(
     tmp_path: Path, s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]
 ) -> None:
-    uri = training_manifest(tmp_path, *(instance.orthanc_instance_id for instance in instances))
+    uri = training_manifest(tmp_path, *(instance.reference.to_source() for instance in instances))
     staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
     sent: list[str] = []
     write = s3.write_bytes
@@ -142,11 +145,11 @@ def test_training_place_is_one_of_two(tmp_path: Path) -> None:
 
 
 def test_copies_are_read_back_and_carry_their_uri(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
-    absent = Instance(ABSENT)
+    absent = Instance("1.4", "1.3", "1.2")
     made = mirror.copy_to("s3://radiographs/images", [*instances, absent], archive, s3, progress=False)
-    assert [copy.uri for copy in made.instances] == [f"s3://radiographs/images/{i.orthanc_instance_id}.dcm" for i in instances]
-    assert s3.read_bytes(made.instances[0].uri) == archive.retrieve_instance(instances[0].orthanc_instance_id)
-    assert list(made.refused) == [ABSENT]
+    assert [copy.uri for copy in made.instances] == [f"s3://radiographs/images/{i.sop_instance_uid}.dcm" for i in instances]
+    assert s3.read_bytes(made.instances[0].uri) == archive.retrieve_instance(instances[0].reference)
+    assert list(made.refused) == ["1.4"]
     [entry, *_] = manifests.entries_for(made.instances, ["Edema"], by="source-ref")
     assert entry["source-ref"] == made.instances[0].uri
 

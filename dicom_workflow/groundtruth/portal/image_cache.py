@@ -16,11 +16,12 @@ from dicom_workflow.errors import (
     ArchiveUnavailableError,
     InstanceNotFoundError,
     ObjectNotFoundError,
+    RecordError,
     StorageError,
     UnsupportedPixelsError,
 )
-from dicom_workflow.formats.object_reference import is_orthanc_id
-from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME, Access
+from dicom_workflow.formats.object_reference import FILE_SCHEMES, READABLE_SCHEMES, ObjectReference
+from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.labeling import page_assets
 from dicom_workflow.settings import Settings
 
@@ -36,22 +37,22 @@ AWAY_SECONDS = 5.0
 def image_uri(line: Mapping[str, Any], task_input: Mapping[str, Any] | None) -> str:
     """Return the URI of a task's image: what the pre-annotation function named, else what the manifest line points at.
 
-    ``orthanc://<id>`` stands for an instance in the archive; an empty text means that the task has no image.
+    An empty text means that the task has no image.
     """
     named = (task_input or {}).get("image")
-    if isinstance(named, str) and named.startswith(("s3://", "file://", ARCHIVE_SCHEME)):
+    if isinstance(named, str) and named.startswith(READABLE_SCHEMES):
         return named
-    reference, source = line.get("source-ref"), line.get("source")
-    if isinstance(reference, str) and reference:
-        return reference
-    return f"{ARCHIVE_SCHEME}{source}" if isinstance(source, str) and is_orthanc_id(source) else ""
+    try:
+        return ObjectReference.from_line(line).to_uri()
+    except RecordError:  # the line's source is a text, no image
+        return ""
 
 
 def second_image_uri(task_input: Mapping[str, Any] | None) -> str:
     """Return the URI of a task's second image, a lateral view or a prior one; an empty text when there is none."""
     second = (task_input or {}).get("second_image")
     named = second.get("image") if isinstance(second, Mapping) else None
-    return named if isinstance(named, str) and named.startswith(("s3://", "file://", ARCHIVE_SCHEME)) else ""
+    return named if isinstance(named, str) and named.startswith(READABLE_SCHEMES) else ""
 
 
 class ImageCache:
@@ -125,15 +126,16 @@ class ImageCache:
         return data, "image/png"
 
     def _fetch(self, uri: str) -> bytes:
-        if not uri.startswith(ARCHIVE_SCHEME):
+        if uri.startswith(FILE_SCHEMES):
             return self._access.read_bytes(uri)
-        identifier = uri.removeprefix(ARCHIVE_SCHEME)
-        if not is_orthanc_id(identifier):
-            raise StorageError(f"expected orthanc:// with an Orthanc instance id, got {uri[:80]!r}.")
+        try:
+            reference = ObjectReference.parse(uri)
+        except RecordError as error:
+            raise StorageError(str(error)) from None
         if time.monotonic() < self._away_until:
             raise ArchiveUnavailableError("the archive did not answer a moment ago.")
         try:
-            return self._archive.retrieve_instance(identifier)
+            return self._archive.retrieve_instance(reference)
         except ArchiveUnavailableError:
             self._away_until = time.monotonic() + AWAY_SECONDS
             raise

@@ -16,7 +16,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, SettingsError, StorageError, TemplateError
-from dicom_workflow.groundtruth.access import ARCHIVE_SCHEME
+from dicom_workflow.formats.object_reference import ARCHIVE_SCHEMES
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.portal import pages
@@ -277,7 +277,7 @@ class Portal:
             return f"/tasks/{task.task}/image"
         if uri == second_image_uri(found.task_input):
             return f"/tasks/{task.task}/second"
-        if uri.startswith(ARCHIVE_SCHEME):
+        if uri.startswith(ARCHIVE_SCHEMES):
             raise TemplateError("grant_read_access: an archive URI must be that of the manifest line.")
         self._images.check(uri)
         return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"

@@ -17,6 +17,7 @@ from dicom_workflow.errors import DatasetError, ManifestError, RecordError
 from dicom_workflow.formats import manifests as manifest
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.storage import to_uri
 
@@ -28,7 +29,7 @@ class Sample:
     """One labeled image of a channel."""
 
     identifier: str
-    """Its `source` (Orthanc instance id) or `source-ref` (URI)."""
+    """What its manifest line points at, see `formats.object_reference.source_of`."""
     patient_id: str
     split: str
     """``train``, ``validation`` or ``test``."""
@@ -147,7 +148,7 @@ def _sample(data: Mapping[str, Any], folder: Path, labels: Sequence[str], split_
         raise RecordError(f"expected 'image' as a path below the manifest's folder, got {image[:80]!r}.")
     truth = data.get("truth")
     return Sample(
-        identifier=manifest.source_of(data) or image,
+        identifier=source_of(data) or image,
         patient_id=patient_id,
         split=split,
         image=folder / relative,

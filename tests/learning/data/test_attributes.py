@@ -42,8 +42,8 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
     labeled = [
         LabeledObject(
             number=number,
-            source=instance.orthanc_instance_id,
-            data={"source": instance.orthanc_instance_id, "labels": list(LABELS)},
+            source=instance.reference.to_source(),
+            data={"source": instance.reference.to_source(), "labels": list(LABELS)},
             states=dict(zip(LABELS, map(LabelState, ("positive", "negative")[:: 1 - 2 * (number % 2)]), strict=True)),
             fractions={"Cardiomegaly": 0.6667} if number == 0 else {},
         )

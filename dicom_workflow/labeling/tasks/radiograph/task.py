@@ -28,13 +28,12 @@ from dicom_workflow.errors import AnswerError, RecordError
 from dicom_workflow.formats.answers import Answer, Region, answer_schema
 from dicom_workflow.formats.json_schema import Schema
 from dicom_workflow.formats.labels import parse_label_list
-from dicom_workflow.formats.object_reference import is_orthanc_id
+from dicom_workflow.formats.object_reference import READABLE_SCHEMES, ObjectReference, source_of
 from dicom_workflow.labeling.tasks.protocol import Frame, Task, TaskInput
 
 PAGE_KEYS = ("modality", "view_position", "instructions")
 """Keys of a line that reach the page as they are. Those of the table above do when they have their form; no other key does."""
 
-READABLE_SCHEMES = ("s3://", "file://", "orthanc://")
 
 MAX_CHARACTERS = 20_000
 """Of one key as JSON: Ground Truth's own limit for an attribute of a manifest line."""
@@ -68,8 +67,10 @@ class Radiograph(Task):
         line : mapping
             The whole manifest line.
         images_s3_prefix : str
-            s3:// folder with a copy ``<Orthanc id>.dcm`` of each image. Without one, the image of a ``source`` line is
-            ``orthanc://<Orthanc id>``, which the self-hosted labeling service resolves.
+            s3:// folder with a copy of each image, named as `ObjectReference.file_name` says: ``<Orthanc id>.dcm`` for a line
+            whose ``source`` is an Orthanc id, ``<SOP Instance UID>.dcm`` for a resource path; `archive.mirror.copy_to`
+            writes the same names. Without one, the image of a ``source`` line is ``orthanc://<Orthanc id>`` or
+            ``dicomweb://<resource path>``, which the self-hosted labeling service resolves.
 
         Raises
         ------
@@ -77,15 +78,12 @@ class Radiograph(Task):
             The line has no labels, or points at no image.
         """
         labels = list(parse_label_list(line.get("labels")))
-        source = line.get("source")
-        if not source and not line.get("source-ref"):
-            raise RecordError(f"expected 'source' or 'source-ref', got keys {sorted(map(str, line))[:8]}.")
         image = image_uri(line, images_s3_prefix)
         extras, left_out = page_extras(line, labels, lambda given: image_uri(given, images_s3_prefix))
         data = {
             "labels": labels,
             "image": image,
-            "source": source if isinstance(source, str) and source else image,
+            "source": source_of(line),
             **{key: line[key] for key in PAGE_KEYS if key in line},
             **extras,
         }
@@ -108,21 +106,15 @@ class Radiograph(Task):
 def image_uri(line: Mapping[str, Any], images_s3_prefix: str = "") -> str:
     """Return the URI of the image that a line, or the ``second_image`` of one, points at.
 
-    A line with both ``source-ref`` and ``source`` has the very object in ``source-ref``; ``source`` then only identifies it.
-
     Raises
     ------
     RecordError
         It points at no image.
     """
-    source, source_ref = line.get("source"), line.get("source-ref")
-    if isinstance(source_ref, str) and source_ref:
-        if not source_ref.startswith(("s3://", "file://")):
-            raise RecordError("expected 'source-ref' as an s3:// or file:// URI. Write manifests with manifest.write().")
-        return source_ref
-    if not isinstance(source, str) or not is_orthanc_id(source):
-        raise RecordError("expected 'source' as an Orthanc instance id: five groups of eight hexadecimal digits.")
-    return f"{images_s3_prefix.rstrip('/')}/{source}.dcm" if images_s3_prefix else f"orthanc://{source}"
+    reference = ObjectReference.from_line(line)
+    if reference.uri or not images_s3_prefix:
+        return reference.to_uri()
+    return f"{images_s3_prefix.rstrip('/')}/{reference.file_name}"
 
 
 def _image_of(task_input: object) -> str:
