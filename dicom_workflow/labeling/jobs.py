@@ -1,18 +1,19 @@
-"""A labeling job: checked, created, watched and stopped through boto3, on AWS or on the self-hosted labeling service.
+"""Labeling jobs: check, create, watch and stop them through boto3, on AWS or on the self-hosted labeling service.
 
 The endpoint alone decides which of the two it is (`client`); every call below is the same for both. boto3 itself checks only
-required members, types and minimums, so `LabelingJob.problems` holds a job to the other limits before anything is sent.
+required members, types and minimums, so `LabelingJob.problems` checks the other limits before anything is sent: those of the
+service model (`service_model`), and those that only the documentation has.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dicom_workflow.errors import JobParametersError, LabelingError, ServiceError
+from dicom_workflow.labeling import service_model
 from dicom_workflow.labeling.client import client, is_aws, service_errors
 from dicom_workflow.labeling.templates import TEMPLATE_LIMIT_CHARACTERS
 from dicom_workflow.storage import Storage
@@ -21,32 +22,53 @@ __all__ = ["FINISHED", "JobState", "LabelingJob", "client", "create", "describe"
 
 FINISHED = ("Completed", "Failed", "Stopped")
 
-NAME_PATTERN = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
-_KEYWORD = re.compile(r"[A-Za-z0-9]+( [A-Za-z0-9]+)*")
-_ARNS = {
-    "role_arn": re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+"),
-    "workteam_arn": re.compile(r"arn:aws[a-z-]*:sagemaker:([a-z0-9-]*):\d{12}:workteam/.+"),
-    "pre_annotation_arn": re.compile(r"arn:aws[a-z-]*:lambda:([a-z0-9-]*):\d{12}:function:.+"),
-    "post_annotation_arn": re.compile(r"arn:aws[a-z-]*:lambda:([a-z0-9-]*):\d{12}:function:.+"),
+_FIELDS = {
+    "labelingJobName": "name",
+    "labelAttributeName": "label_attribute",
+    "inputConfig.dataSource.s3DataSource.manifestS3Uri": "manifest_uri",
+    "outputConfig.s3OutputPath": "output_uri",
+    "outputConfig.kmsKeyId": "kms_key_id",
+    "roleArn": "role_arn",
+    "labelCategoryConfigS3Uri": "label_categories_uri",
+    "stoppingConditions.maxPercentageOfInputDatasetLabeled": "max_percentage_labeled",
+    "humanTaskConfig.workteamArn": "workteam_arn",
+    "humanTaskConfig.uiConfig.uiTemplateS3Uri": "template_uri",
+    "humanTaskConfig.preHumanTaskLambdaArn": "pre_annotation_arn",
+    "humanTaskConfig.annotationConsolidationConfig.annotationConsolidationLambdaArn": "post_annotation_arn",
+    "humanTaskConfig.taskKeywords": "keywords",
+    "humanTaskConfig.taskTitle": "title",
+    "humanTaskConfig.taskDescription": "description",
+    "humanTaskConfig.numberOfHumanWorkersPerDataObject": "workers_per_object",
+    "humanTaskConfig.taskTimeLimitInSeconds": "task_time_limit_seconds",
+    "humanTaskConfig.taskAvailabilityLifetimeInSeconds": "task_availability_seconds",
+    "humanTaskConfig.maxConcurrentTaskCount": "max_concurrent_tasks",
+    "tags": "tags",
 }
+"""Member of the request → field of `LabelingJob`."""
+
+_EXAMPLES = {
+    "role_arn": "arn:aws:iam::111122223333:role/labeling",
+    "workteam_arn": "arn:aws:sagemaker:us-east-1:111122223333:workteam/private-crowd/readers",
+    "pre_annotation_arn": "arn:aws:lambda:us-east-1:111122223333:function:SageMaker-annotation",
+    "post_annotation_arn": "arn:aws:lambda:us-east-1:111122223333:function:SageMaker-annotation",
+}
+
 _URIS = ("manifest_uri", "output_uri", "template_uri", "label_categories_uri")
-_OPTIONAL = ("pre_annotation_arn", "post_annotation_arn", "label_categories_uri")
-_NUMBERS = {
-    "workers_per_object": (1, 9),
-    "task_time_limit_seconds": (30, 28_800),
-    "task_availability_seconds": (60, 2_592_000),
-    "max_concurrent_tasks": (1, 5000),
-    "max_percentage_labeled": (1, 100),
+_DOCUMENTED_RANGES = {"task_time_limit_seconds": (30, 28_800), "task_availability_seconds": (60, 2_592_000)}
+"""Of custom jobs and private work teams; the maxima are in the developer guide, not in the service model."""
+
+_PATTERNS = {
+    "name": "letters, digits and single inner hyphens",
+    "label_attribute": "letters, digits and single inner hyphens",
+    "keywords": "letters and digits with single spaces",
+    "description": "one line",
 }
-_LENGTHS = {"name": (1, 63), "label_attribute": (1, 127), "title": (1, 128), "description": (1, 255)}
+"""The patterns of the service model in words."""
 
 
 @dataclass(frozen=True)
 class LabelingJob:
-    """What CreateLabelingJob is asked for: a custom job for a private work team.
-
-    Lengths are characters, times seconds. The limits stand in `problems`.
-    """
+    """Parameters of CreateLabelingJob: a custom job for a private work team. Times are seconds."""
 
     name: str
     """Unique in its account and region, also when only case differs."""
@@ -86,67 +108,32 @@ class LabelingJob:
         aws : bool
             On AWS objects are on S3; the self-hosted service also takes ``file://``.
         """
-        return [
-            *self._name_problems(),
-            *self._size_problems(),
-            *self._uri_problems(("s3://",) if aws else ("s3://", "file://")),
-            *self._arn_problems(region),
-        ]
+        found = dict(self._undeclared_problems(region, ("s3://",) if aws else ("s3://", "file://")))
+        for problem in service_model.problems("CreateLabelingJob", self.to_request(), file_uris=True):
+            name = next(name for member, name in _FIELDS.items() if problem.member.startswith(member))
+            found.setdefault(name, _in_words(problem, name))
+        return [f"{item.name}: {found[item.name]}" for item in fields(self) if item.name in found]
 
-    def _name_problems(self) -> Iterator[str]:
-        for what in ("name", "label_attribute"):
-            if not NAME_PATTERN.fullmatch(str(getattr(self, what))):
-                yield f"{what}: expected letters, digits and single inner hyphens, got {getattr(self, what)!r}"
+    def _undeclared_problems(self, region: str, schemes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+        """The limits that the service model does not have: name of the field, what is wrong."""
         if self.label_attribute in ("source", "source-ref"):
-            yield f"label_attribute: {self.label_attribute!r} is the manifest's own key"
-        for ending in ("-metadata", "-ref"):
-            if self.label_attribute.endswith(ending) and self.label_attribute != "source-ref":
-                yield f"label_attribute: must not end in {ending!r}, got {self.label_attribute!r}"
-        if len(self.keywords) > 5:
-            yield f"keywords: expected at most 5, got {len(self.keywords)}"
-        for word in self.keywords:
-            if len(word) > 30 or not _KEYWORD.fullmatch(word):
-                yield f"keywords: expected at most 30 letters and digits with single spaces, got {word!r}"
-
-    def _size_problems(self) -> Iterator[str]:
-        for what, (least, most) in _LENGTHS.items():
-            length = len(getattr(self, what))
-            if not least <= length <= most:
-                yield f"{what}: expected {least} to {most} characters, got {length}"
-        for what, (least, most) in _NUMBERS.items():
-            number = getattr(self, what)
-            if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-                yield f"{what}: expected a whole number from {least} to {most}, got {number!r}"
-        if "\n" in self.description:
-            yield "description: expected one line"
-        if len(self.tags) > 50:
-            yield f"tags: expected at most 50, got {len(self.tags)}"
-        for key, value in self.tags.items():
-            if not 1 <= len(key) <= 128 or len(value) > 256:
-                yield f"tags: expected a key of 1 to 128 and a value of at most 256 characters, got {key[:40]!r}"
-
-    def _uri_problems(self, schemes: tuple[str, ...]) -> Iterator[str]:
+            yield "label_attribute", f"{self.label_attribute!r} is the manifest's own key"
+        elif self.label_attribute.endswith(("-metadata", "-ref")):
+            ending = self.label_attribute.rpartition("-")[2]
+            yield "label_attribute", f"must not end in '-{ending}', got {self.label_attribute!r}"
+        for what, (least, most) in _DOCUMENTED_RANGES.items():
+            if not least <= getattr(self, what) <= most:
+                yield what, f"expected a whole number from {least} to {most}, got {getattr(self, what)}"
+        if not self.template_uri.endswith((".html", ".liquid")):
+            yield "template_uri", f"expected a name ending in .html or .liquid, got {self.template_uri!r}"
         for what in _URIS:
             uri = getattr(self, what)
-            if not uri and what in _OPTIONAL:
-                continue
-            if not uri.startswith(schemes) or len(uri.partition("://")[2]) < 2:
-                yield f"{what}: expected a URI with {' or '.join(schemes)}, got {uri!r}"
-            if len(uri) > 1024:
-                yield f"{what}: expected at most 1024 characters, got {len(uri)}"
-        if not self.template_uri.endswith((".html", ".liquid")):
-            yield f"template_uri: expected a name ending in .html or .liquid, got {self.template_uri!r}"
-
-    def _arn_problems(self, region: str) -> Iterator[str]:
-        for what, pattern in _ARNS.items():
-            arn = getattr(self, what)
-            if not arn and what in _OPTIONAL:
-                continue
-            found = pattern.fullmatch(arn)
-            if not found:
-                yield f"{what}: expected an ARN like {_example(what)}, got {arn!r}"
-            elif region and found.groups() and found[1] != region:
-                yield f"{what}: expected one of region {region}, where the job is created, got {found[1]}"
+            if (uri or what != "label_categories_uri") and not uri.startswith(schemes):
+                yield what, f"expected a URI with {' or '.join(schemes)}, got {uri!r}"
+        for what in _EXAMPLES:
+            arn = getattr(self, what).split(":")
+            if region and len(arn) > 5 and arn[3] not in ("", region):
+                yield what, f"expected an ARN of region {region}, where the job is created, got {arn[3]}"
 
     def to_request(self) -> dict[str, Any]:
         """Return the keyword arguments of boto3's ``create_labeling_job``."""
@@ -352,8 +339,14 @@ def wait(
     return state
 
 
-def _example(what: str) -> str:
-    return {
-        "role_arn": "arn:aws:iam::111122223333:role/labeling",
-        "workteam_arn": "arn:aws:sagemaker:us-east-1:111122223333:workteam/private-crowd/readers",
-    }.get(what, "arn:aws:lambda:us-east-1:111122223333:function:SageMaker-annotation")
+def _in_words(problem: service_model.Problem, name: str) -> str:
+    """A broken limit in the words of a field instead of those of the request's member."""
+    least, most = problem.limits.get("min", 0), problem.limits.get("max")
+    bounds = f"{least} to {most}" if least else f"at most {most}"
+    if isinstance(problem.limits.get("type"), str) and problem.limits["type"] in ("integer", "long"):
+        return f"expected a whole number from {least} to {most}, got {problem.value!r}"
+    size = len(problem.value) if isinstance(problem.value, str | list) else 0
+    if most is not None and not least <= size <= most and (name not in _EXAMPLES or size > most):
+        return f"expected {bounds} {'items' if isinstance(problem.value, list) else 'characters'}, got {size}"
+    wanted = f"an ARN like {_EXAMPLES[name]}" if name in _EXAMPLES else _PATTERNS.get(name, problem.limits.get("pattern"))
+    return f"expected {wanted}, got {str(problem.value)[:80]!r}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import JobParametersError, LabelingError
+from dicom_workflow.labeling import service_model
 from dicom_workflow.labeling.client import put_workers, service_errors
-from dicom_workflow.labeling.jobs import NAME_PATTERN
 from dicom_workflow.settings import Secret, Settings
 
 PEOPLE_TEAM = "readers"
@@ -43,11 +43,6 @@ class Workteam:
 def oidc_members(groups: Sequence[str]) -> list[dict[str, Any]]:
     """Return member definitions for groups of an OIDC provider; the self-hosted service takes these too."""
     return [{"OidcMemberDefinition": {"Groups": list(groups)}}]
-
-
-def cognito_members(user_pool: str, user_group: str, client_id: str) -> list[dict[str, Any]]:
-    """Return member definitions for one group of a Cognito user pool."""
-    return [{"CognitoMemberDefinition": {"UserPool": user_pool, "UserGroup": user_group, "ClientId": client_id}}]
 
 
 def create(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> str:
@@ -135,16 +130,8 @@ def delete(sagemaker: Any, name: str) -> None:
 
 
 def _check(name: str, description: str, members: Sequence[dict[str, Any]]) -> None:
-    problems = list(_problems(name, description, members))
+    request = {"WorkteamName": name, "Description": description, "MemberDefinitions": list(members)}
+    problems = service_model.problems("CreateWorkteam", request)
     if problems:
         listed = "".join(f"\n- {problem}" for problem in problems)
         raise JobParametersError(f"The work team {name!r} breaks {len(problems)} limits of CreateWorkteam:{listed}")
-
-
-def _problems(name: str, description: str, members: Sequence[dict[str, Any]]) -> Iterator[str]:
-    if not NAME_PATTERN.fullmatch(name) or len(name) > 63:
-        yield f"name: expected 1 to 63 letters, digits and single inner hyphens, got {name!r}"
-    if not 1 <= len(description) <= 200 or "\n" in description:
-        yield f"description: expected one line of 1 to 200 characters, got {len(description)}"
-    if not 1 <= len(members) <= 10:
-        yield f"members: expected 1 to 10 definitions, got {len(members)}"

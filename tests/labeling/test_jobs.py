@@ -127,9 +127,9 @@ def test_both_functions_are_optional() -> None:
         ({"title": ""}, "title: expected 1 to 128 characters, got 0"),
         ({"description": "d" * 256}, "description: expected 1 to 255 characters, got 256"),
         ({"description": "two\nlines"}, "description: expected one line"),
-        ({"keywords": tuple("abcdef")}, "keywords: expected at most 5, got 6"),
+        ({"keywords": tuple("abcdef")}, "keywords: expected 1 to 5 items, got 6"),
         ({"keywords": ("two  spaces",)}, "single spaces, got 'two  spaces'"),
-        ({"keywords": ("x" * 31,)}, "keywords: expected at most 30"),
+        ({"keywords": ("x" * 31,)}, "keywords: expected 1 to 30 characters, got 31"),
         ({"workers_per_object": 10}, "workers_per_object: expected a whole number from 1 to 9, got 10"),
         ({"workers_per_object": 0}, "from 1 to 9, got 0"),
         ({"workers_per_object": 2.5}, "from 1 to 9, got 2.5"),
@@ -146,7 +146,7 @@ def test_both_functions_are_optional() -> None:
         ({"workteam_arn": "readers"}, "workteam_arn: expected an ARN"),
         ({"post_annotation_arn": "post"}, "post_annotation_arn: expected an ARN"),
         ({"pre_annotation_arn": JOB.pre_annotation_arn.replace("us-east-1", "eu-west-1")}, "of region us-east-1"),
-        ({"tags": {"": "x"}}, "tags: expected a key of 1 to 128"),
+        ({"tags": {"": "x"}}, "tags: expected 1 to 128 characters, got 0"),
     ],
 )
 def test_a_broken_limit_is_named(changes: dict[str, Any], problem: str) -> None:
@@ -160,9 +160,9 @@ def test_all_broken_limits_come_in_one_error(sagemaker: Any, stub: Stubber) -> N
         jobs.create(sagemaker, broken)
     assert [re.match(r"- (\w+):", line)[1] for line in str(caught.value).splitlines()[1:]] == [  # type: ignore[index]
         "name",
+        "role_arn",
         "title",
         "workers_per_object",
-        "role_arn",
     ]
 
 
@@ -301,7 +301,7 @@ TEAM = {
 
 
 def test_a_work_team_is_created_once(sagemaker: Any, stub: Stubber) -> None:
-    members = workteams.cognito_members("us-east-1_abc", "readers", "client")
+    members = workteams.oidc_members(["readers"])
     stub.add_response("list_workteams", {"Workteams": []})
     stub.add_response(
         "create_workteam",
@@ -338,4 +338,5 @@ def test_a_work_team_is_described_changed_and_deleted(sagemaker: Any, stub: Stub
 def test_all_broken_limits_of_a_work_team_come_in_one_error(sagemaker: Any) -> None:
     with pytest.raises(JobParametersError, match="breaks 3 limits") as caught:
         workteams.create(sagemaker, "bad_name", "d" * 201, [])
-    assert "members: expected 1 to 10 definitions, got 0" in str(caught.value)
+    limit = "Member must have length greater than or equal to 1"
+    assert f"'memberDefinitions' failed to satisfy constraint: {limit}" in str(caught.value)

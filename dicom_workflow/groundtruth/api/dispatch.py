@@ -119,7 +119,7 @@ class Api:
         except (ValueError, RecursionError):
             raise ApiError("SerializationException", "The body is not a JSON object.") from None
         if target.startswith("SageMaker."):
-            service_model.check(target.partition(".")[2], request)
+            _check(target.partition(".")[2], request)
         try:
             return operation(request, headers.get("host", ""))
         except StorageError as error:
@@ -146,3 +146,15 @@ def _response(status: int, content: Mapping[str, Any], request_id: str, headers:
         media_type=CONTENT_TYPE,
         headers={"x-amzn-requestid": request_id, **(headers or {})},
     )
+
+
+def _check(operation: str, request: object) -> None:
+    """Hold a request to the service model, in AWS's words and with AWS's codes."""
+    problems = service_model.problems(operation, request, file_uris=True)
+    for problem in problems:
+        if problem.is_type:
+            raise ApiError("SerializationException", str(problem))
+    if problems:
+        plural = "error" if len(problems) == 1 else "errors"
+        listed = "; ".join(map(str, problems))
+        raise ApiError("ValidationException", f"{len(problems)} validation {plural} detected: {listed}")
