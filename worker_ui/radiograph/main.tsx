@@ -1,4 +1,4 @@
-/** Where the page begins: the task out of the document, the draft out of its store, and everything on the screen. */
+/** Entry point of the radiograph page: reads the task, restores the draft, renders the page. */
 
 import '../shared/styles/base.css';
 import './viewer/viewer.css';
@@ -32,6 +32,6 @@ function start(): void {
   if (element) begin(element);
 }
 
-// After the crowd elements: theirs is an earlier script, and sets up its form when the document has been read.
+// The crowd elements' script comes first and sets up its form when the document is parsed.
 if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', start, { once: true });
 else start();

@@ -1,13 +1,13 @@
-/** Reading values from JSON that may come from anybody. */
+/** Reading values from untrusted JSON. */
 
 const SURROGATES = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-/** Return the text with each half of a character replaced: the other half was cut off, and no UTF-8 can hold it. */
+/** Return the text with unpaired surrogates replaced, which UTF-8 cannot encode. */
 export function whole(text: string): string {
   return text.replace(SURROGATES, '\ufffd');
 }
 
-/** Return the start of a text, at most so many characters, none of them cut in half. */
+/** Return at most the given number of characters of a text, without splitting a surrogate pair. */
 export function cut(text: string, most: number): string {
   return whole(text.length > most ? text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '') + '…' : text);
 }
@@ -16,17 +16,17 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Return an own value of an object; a key such as "constructor" finds nothing that is not there. */
+/** Return an own property of an object, never an inherited one such as "constructor". */
 export function own(value: unknown, key: string): unknown {
   return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 }
 
-/** Return a text, or an empty one for what is absent or something else. */
+/** Return a text, or an empty one for any other value. */
 export function text(value: unknown): string {
   return typeof value === 'string' ? whole(value) : '';
 }
 
-/** A short sight of something, never the whole of it. */
+/** Return a short form of a value for a message. */
 export function shown(value: unknown): string {
   if (typeof value !== 'string')
     return value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${value === null ? 'null' : typeof value}`;

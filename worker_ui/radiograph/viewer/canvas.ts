@@ -1,4 +1,4 @@
-/** Images drawn without WebGL, as on remote desktops: slower, the same picture. */
+/** Renderer without WebGL, as on many remote desktops: slower, with the same result. */
 
 import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import { toScreen } from '../../shared/state/view';
@@ -41,7 +41,7 @@ export class CanvasRenderer implements Renderer {
     const ratio = devicePixelRatio;
     this.canvas.width = Math.round(size.width * ratio);
     this.canvas.height = Math.round(size.height * ratio);
-    // A canvas has whole pixels and is stretched over a viewport that may not: the marks above it are not.
+    // The canvas has whole pixels and is stretched over the viewport, whose size may be fractional; the drawing layer is not.
     const across = this.canvas.width / size.width, down = this.canvas.height / size.height;
     const map = toScreen(scene.view, size, image.pixelAspect);
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);

@@ -1,4 +1,4 @@
-/** Tools and views of the images, as buttons; every one has a key too. */
+/** The toolbar: tools and view commands, which all have a key too. */
 
 import { applyWindow, everyViewport, fit, flip, invert, oneToOne, resetView, rotate, zoomBy } from '../../shared/state/viewport-commands';
 import { useStore } from '../../shared/state/use-store';

@@ -1,4 +1,4 @@
-/** One image: the picture, what is drawn on it, a few words in its corners, and a way on when it cannot be shown. */
+/** A viewport: the image with drawing layer and corner texts, or what to do when it cannot be shown. */
 
 import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
@@ -80,9 +80,9 @@ function Corners({ state, name, second }: { state: ViewportState; name: string; 
   );
 }
 
-/** An image that does not lie as it was stored says so: a heart on the right may be only a flip. */
+/** Describe the orientation where it differs from the stored one: a heart on the right may be only a flip. */
 function orientation({ rotation_deg, mirrored }: View): string {
-  const left = (rotation_deg === 270) !== mirrored; // a quarter is counted before the mirror
+  const left = (rotation_deg === 270) !== mirrored; // the rotation is applied before mirroring
   const turn = rotation_deg === 0 ? '' : `rotated ${rotation_deg === 180 ? '180°' : left ? '90° left' : '90° right'}`;
   return [mirrored ? 'mirrored' : '', turn].filter(Boolean).join(', ');
 }
@@ -110,13 +110,13 @@ function Message({ store, index, state }: { store: Store; index: number; state: 
   );
 }
 
-/** Whatever went wrong, with what to do now. */
+/** Return any error as an ImageError, with what to do. */
 function told(error: unknown): ImageError {
   if (error instanceof ImageError) return error;
   return new ImageError('unsupported', `The image cannot be shown: ${String(error)}. Report it as not displayed.`);
 }
 
-/** Fetch and decode; return what stops it. */
+/** Fetch and decode the image; returns a function that stops it. */
 function load(store: Store, index: number, source: ImageSource): () => void {
   const stop = new AbortController();
   const onProgress = (progress: number | null): void => {
@@ -137,7 +137,7 @@ function load(store: Store, index: number, source: ImageSource): () => void {
   return () => stop.abort();
 }
 
-/** Keep the size in the store; an image that was fitted stays so. */
+/** Keep the viewport's size in the store; a fitted image stays fitted. */
 function watchSize(frame: HTMLElement, store: Store, index: number): () => void {
   const measure = (): void => {
     const { width, height } = frame.getBoundingClientRect();
@@ -151,7 +151,7 @@ function watchSize(frame: HTMLElement, store: Store, index: number): () => void 
   };
   const observer = new ResizeObserver(measure);
   observer.observe(frame);
-  addEventListener('resize', measure); // another device pixel ratio
+  addEventListener('resize', measure); // the device pixel ratio may have changed
   measure();
   return () => {
     observer.disconnect();

@@ -1,4 +1,4 @@
-/** An answer as a reading: those of earlier readers, and one to start from. The pre-annotation function gives all of them this form. */
+/** Reads answers of earlier readers, and an answer to start from. The pre-annotation function writes all of them as answer/2. */
 
 import { isObject, own, shown, text } from '../json';
 import type { Reading, Region } from '../state/types';
@@ -13,7 +13,7 @@ export type ReadAnswer =
 /**
  * Return the reading of an answer, or the reason why there is none; never throws.
  *
- * Answers have no ids of regions and measurements: they are made here, with `prefix` in front.
+ * Answers have no ids of regions and measurements; ids are made here and begin with `prefix`.
  */
 export function readAnswer(value: unknown, prefix = 'read'): ReadAnswer {
   try {

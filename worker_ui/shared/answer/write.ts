@@ -1,4 +1,4 @@
-/** A reading as the answer that is sent: dicom-workflow/answer/2, see answer.schema.json. */
+/** Writes a reading as the answer that is sent (dicom-workflow/answer/2, see answer.schema.json). */
 
 import { adjudicates, agreed, disagreements } from '../state/disagreements';
 import { measured } from '../shapes/measure';
@@ -13,7 +13,7 @@ import { whole } from '../json';
 
 type Json = Record<string, unknown>;
 
-/** Return the answer of what the store holds now. Numbers stay as they are: read back, it is the same reading. */
+/** Return the answer for the current state of the store. Numbers are not rounded: read back, it is the same reading. */
 export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, session: Session, now: Date = new Date()): Json {
   const { task, reading, ui } = store;
   const [shown] = ui.viewports;
@@ -38,10 +38,10 @@ export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, sessi
   };
 }
 
-/** Labels and regions; none of them of an image that cannot be read. */
+/** Return labels and regions; both are empty for an image that cannot be read. */
 function said(reading: Reading): { labels: Json; regions: Json[] } {
   if (reading.unusable !== '') return { labels: {}, regions: [] };
-  // With a prototype, as JSON.parse makes them; entries of any name, "__proto__" too, are its own.
+  // Object.fromEntries makes every entry an own property, even "__proto__".
   return { labels: Object.fromEntries(Object.entries(reading.labels)), regions: reading.regions.map(ofRegion) };
 }
 
@@ -78,7 +78,7 @@ function ofViewport({ window, inverted, view }: ViewportState): Json {
   };
 }
 
-/** The first reading of an assistance that was never shown, because the image could not be read, is the final one. */
+/** If the suggestions were never shown because the image cannot be read, the first reading is the final one. */
 function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
   const first = suggestions.mode === 'after-first-read' ? (locked ?? final) : null;
   const taken =

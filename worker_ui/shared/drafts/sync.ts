@@ -1,4 +1,4 @@
-/** Between the page and its drafts: what was kept comes back, every change is kept, tabs stay the same. */
+/** Restores the draft when the page opens, saves it after every change, and follows other tabs with the same task. */
 
 import { openDrafts, type Draft, type Foreign, type Found } from './drafts';
 import { openJournal } from './indexeddb';
@@ -8,7 +8,7 @@ import type { Store } from '../state/store';
 import { fittedTo } from '../state/reading';
 import type { Reading } from '../state/types';
 
-/** How the submission goes, for the draft: it is given up only when the host has said that the answer arrived. */
+/** What a submission reports: the draft is deleted only after the host has confirmed the answer. */
 export interface Keeper {
   sending(): void;
   failed(): void;
@@ -16,18 +16,18 @@ export interface Keeper {
   close(): void;
 }
 
-/** A tab that follows another says so, but not with every letter typed there. */
+/** A tab that follows another shows a notice at most this often. */
 const TOLD_AGAIN_MS = 60_000;
 
-/** Bring back the draft of the store's task, and keep what becomes of it; call once, before the page is shown. */
+/** Restore the draft of the store's task and save every later change; call once, before the page is rendered. */
 export function keepDrafts(store: Store, session: Session, host: Window = window, journal = openJournal(host)): Keeper {
   const start = store.reading;
   let saved: Pick<Draft, 'reading' | 'first'> = { reading: start, first: store.ui.first };
   let phase: 'open' | 'sending' | 'sent' | 'sent elsewhere' = 'open';
   let toldAt = -Infinity;
-  /** What was found had been sent, and nothing has become of it since. */
+  /** The restored draft had been sent, and has not been changed since. */
   let underway = false;
-  /** This page has put a draft away: it lies where one that comes to light late would be looked for. */
+  /** This page has saved a draft, so that a copy found later in IndexedDB is not the newest. */
   let written = false;
   const drafts = openDrafts(store.task.key, { onForeign, host, journal });
 
@@ -51,7 +51,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   function onForeign(event: Foreign): void {
     if (phase === 'sent') return;
     if (event.kind === 'recovered') {
-      if (phase !== 'open') return; // an answer is on its way already
+      if (phase !== 'open') return; // an answer is being sent already
       bringBack(event.found);
       if (written) save();
       store.set({ notice: noticeOf(event.found, drafts.unreadable) });
@@ -87,7 +87,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
     target.addEventListener(name, listener, { signal: listening.signal });
   on(host.document, 'visibilitychange', () => {
     drafts.check();
-    if (host.document.hidden && (phase === 'open' || phase === 'sending') && touched()) save(); // for the time spent
+    if (host.document.hidden && (phase === 'open' || phase === 'sending') && touched()) save(); // saves the active time
   });
   on(host, 'pageshow', () => drafts.check());
   on(host, 'focus', () => drafts.check());
@@ -117,7 +117,7 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   };
 }
 
-/** What to promise: a frame's name outlives a reload of the frame, but not of the page around it. */
+/** Return where the draft survives: a frame's name survives a reload of the frame, but not of the page around it. */
 function lasting(kept: Kept, host: Window): Kept {
   return kept === 'tab' && host.parent !== host ? 'nowhere' : kept;
 }
@@ -141,7 +141,7 @@ function same(one: Reading, other: Reading): boolean {
   return one === other || canonical(one) === canonical(other);
 }
 
-/** The order in which findings were answered makes no difference. */
+/** Return a text that does not depend on the order in which findings were answered. */
 function canonical(reading: Reading): string {
   return JSON.stringify([
     Object.entries(reading.labels).sort(([one], [other]) => (one < other ? -1 : 1)),

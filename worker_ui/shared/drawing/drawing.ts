@@ -1,6 +1,6 @@
 /**
- * What is being drawn or pulled at the moment. It is no part of the reading: nothing is kept or undone before it is finished,
- * and a finished mark is one step.
+ * The shape that is being drawn or dragged. It is not part of the reading: nothing is saved or undone before it is finished,
+ * and a finished mark is one undo step.
  */
 
 import type { History } from '../state/history';
@@ -18,16 +18,16 @@ const DOUBLE_CLICK_MS = 500;
 export class Drawing implements Unfinished {
   draft: Draft | null = null;
   edit: Edit | null = null;
-  /** Image point of the keyboard's cursor, while it is shown. */
+  /** Image point of the keyboard crosshair, while it is shown. */
   crosshair: Point | null = null;
-  /** Last place of the pointer on the screen; null while the keyboard draws. */
+  /** Last position of the pointer on the screen; null while drawing by keyboard. */
   pointer: Point | null = null;
   press: Press | null = null;
-  /** Squares and straight directions. */
+  /** Constrain to squares and multiples of 45 degrees (Shift). */
   regular = false;
-  /** A mark that was just made: arrows move it though its tool is still active. */
+  /** Id of the mark just drawn: arrow keys move it although its tool is still active. */
   fresh: string | null = null;
-  /** What Escape gave up, and when in the history: undo brings it back as long as nothing else was done. */
+  /** The shape that Escape discarded: undo restores it as long as the history has not changed. */
   private abandoned: { readonly draft: Draft; readonly history: History } | null = null;
   private clicked = { at: -Infinity, where: [0, 0] as Point };
   private readonly listeners = new Set<() => void>();
@@ -50,7 +50,7 @@ export class Drawing implements Unfinished {
     return this.draft !== null || this.edit !== null;
   }
 
-  /** Image point the next click would put. */
+  /** Return the image point that the next click would place. */
   next(frame: Frame): Point {
     const at = this.pointer ? apply(frame.back, this.pointer) : (this.crosshair ?? [0, 0]);
     return this.regular && this.draft ? regular(this.draft, at, frame) : inside(at, frame.image);
@@ -58,7 +58,7 @@ export class Drawing implements Unfinished {
 
   // ---- Drawing ----------------------------------------------------------------------------------------------------------
 
-  /** A pointer goes down with a drawing tool. */
+  /** The pointer was pressed with a drawing tool. */
   pressDown(frame: Frame, at: Point): void {
     this.pointer = at;
     const first = this.draft === null;
@@ -67,7 +67,7 @@ export class Drawing implements Unfinished {
     this.changed();
   }
 
-  /** The pointer moves, with or without a button; `path` is where it was since the last time. */
+  /** The pointer moved, with or without a button; `path` has its positions since the last event. */
   moveTo(frame: Frame, path: readonly Point[]): void {
     const at = path.at(-1);
     if (!at) return;
@@ -102,7 +102,7 @@ export class Drawing implements Unfinished {
     if (this.store.ui.selected !== null) this.store.set({ selected: null });
   }
 
-  /** Put the next point where the pointer or the crosshair is. */
+  /** Place the next point at the pointer or the crosshair. */
   put(frame: Frame): void {
     const at = this.next(frame);
     const draft = this.draft;
@@ -129,7 +129,7 @@ export class Drawing implements Unfinished {
     else if (!again) this.draft = { ...draft, points: [...draft.points, at] };
   }
 
-  /** Close the polygon in progress; whether there was one. */
+  /** Close the polygon in progress; return whether there was one. */
   closePolygon(frame: Frame): boolean {
     if (!this.draft || !isPolygon(this.draft)) return false;
     if (this.draft.points.length >= 3) this.close(frame, this.draft.points);
@@ -157,7 +157,7 @@ export class Drawing implements Unfinished {
     this.press = null;
   }
 
-  /** Take back the last point; whether something was in progress. */
+  /** Remove the last point; return whether something was in progress. */
   stepBack(): boolean {
     if (this.edit) return this.cancel();
     if (!this.draft) return this.resume();
@@ -176,7 +176,7 @@ export class Drawing implements Unfinished {
     return true;
   }
 
-  /** Give up what is in progress; null when nothing is, else whether undo brings it back: a polygon of many clicks is not lost to one key. */
+  /** Discard what is in progress: null when nothing is, else whether undo can restore it (a polygon of several clicks). */
   abandon(): boolean | null {
     const { draft, press } = this;
     if (!this.cancel()) return null;
@@ -195,7 +195,7 @@ export class Drawing implements Unfinished {
     return true;
   }
 
-  /** The press came to nothing, by a second finger say: what was there before it stays. */
+  /** Cancel the current press, for example because a second finger touched: what was drawn before it stays. */
   abortPress(): void {
     if (this.edit || this.press?.first || this.draft?.tool === 'freehand') this.cancel();
     this.press = null;
@@ -203,7 +203,7 @@ export class Drawing implements Unfinished {
 
   // ---- Editing ----------------------------------------------------------------------------------------------------------
 
-  /** Take hold of a handle, or of the whole mark, at a point of the screen or, by key, where it is. */
+  /** Start to drag a handle, or the whole mark, from a screen point or, by keyboard, from its own position. */
   take(id: string, handle: Handle | null, frame: Frame, at: Point | null): void {
     const mark = markOf(this.store, id);
     if (!mark) return;
@@ -216,7 +216,7 @@ export class Drawing implements Unfinished {
     this.changed();
   }
 
-  /** A press while a handle follows the pointer: it will be put down where the press ends. */
+  /** A press while a handle follows the pointer: the handle is dropped where the press ends. */
   pressSticky(at: Point): void {
     this.press = { at, first: false, moved: true };
   }
@@ -227,16 +227,16 @@ export class Drawing implements Unfinished {
     this.edit = { ...this.edit, by: [x - fromX, y - fromY] };
   }
 
-  /** Pull by keys. */
+  /** Drag by keyboard. */
   pullBy([dx, dy]: Point): void {
     if (!this.edit) return;
     const { by: [x, y], from: [fromX, fromY] } = this.edit;
-    // The pointer, should it move again, goes on from here.
+    // A later pointer movement continues from here.
     this.edit = { ...this.edit, by: [x + dx, y + dy], from: [fromX - dx, fromY - dy] };
     this.changed();
   }
 
-  /** Let go: a click on a handle keeps it in hand, anything else is done. */
+  /** Release the pointer: after a click on a handle it follows the pointer, otherwise the drag ends. */
   letGo(frame: Frame, at: Point): void {
     this.moveTo(frame, [at]);
     const press = this.press;
@@ -255,12 +255,12 @@ export class Drawing implements Unfinished {
     this.changed();
   }
 
-  /** Points of a mark as they are to be shown: pulled, while it is. */
+  /** Return the points of a mark to display, with a drag in progress applied. */
   pointsOf(id: string, points: readonly Point[], frame: Frame): readonly Point[] {
     return this.edit?.id === id ? pulled(this.edit.start, this.edit.handle, this.edit.by, frame.image) : points;
   }
 
-  /** The store changed: what was in progress may have lost its ground. */
+  /** React to a change of the store, which may end what is in progress. */
   private follow(): void {
     const { ui } = this.store;
     if (this.fresh !== ui.selected) this.fresh = null;
@@ -269,13 +269,13 @@ export class Drawing implements Unfinished {
       this.edit = null;
       this.press = null;
     }
-    // Contrast and moving are for looking while one draws; another tool means that the mark is done.
+    // Contrast and pan may be used while drawing; choosing any other tool finishes the mark.
     const leaves = this.draft && ui.tool !== this.draft.tool && ui.tool !== 'window' && ui.tool !== 'pan';
     if (leaves) this.settle();
     if (!isDrawTool(ui.tool) && !this.draft) this.crosshair = null;
   }
 
-  /** Finish what can be finished, let go of the rest: a polygon of many clicks is not lost to one key. Whether a mark was made. */
+  /** Finish a polygon with enough vertices and discard anything else; return whether a mark was made. */
   settle(): boolean {
     const frame = frameOf(this.store), draft = this.draft;
     this.edit = null;
@@ -295,7 +295,7 @@ export class Drawing implements Unfinished {
 
 const drawings = new WeakMap<Store, Drawing>();
 
-/** Return what is being drawn on a store's main image. */
+/** Return the drawing state of a store's main image. */
 export function drawingOf(store: Store): Drawing {
   let drawing = drawings.get(store);
   if (!drawing) drawings.set(store, (drawing = new Drawing(store)));

@@ -1,11 +1,11 @@
-/** Marks as SVG, in screen pixels: each line twice, dark and wide below, coloured above, to be read on black and on white. */
+/** Marks as SVG in screen pixels. Each line is drawn twice, dark and wide below the color, to be visible on black and on white. */
 
 import type { Point } from '../shapes/geometry';
 import type { MarkShape, PlacedHandle } from './handles';
 import { bounds, distance } from '../shapes/geometry';
 import type { PlacedTag } from './mark-labels';
 
-/** CSS pixels between corners, on average. */
+/** Average distance of vertices in CSS pixels below which they are drawn small. */
 const DENSE = 22;
 
 interface FigureProps {
@@ -69,7 +69,7 @@ export function Ends({ points, kind }: { points: readonly Point[]; kind: string 
   );
 }
 
-/** Corners as dense as those of a freehand outline are small: the outline is to be seen, not a string of beads. */
+/** Return the radius of vertex handles: small where vertices are as dense as on a freehand outline. */
 function vertexRadius(handles: readonly PlacedHandle[]): number {
   const corners = handles.filter(({ handle }) => handle.kind === 'vertex').map(({ at }) => at);
   const long = corners.reduce((sum, at, index) => sum + distance(at, corners[(index + 1) % corners.length]!), 0);
@@ -100,7 +100,7 @@ export function Tag({ tag: { text, box, id }, kind }: { tag: PlacedTag; kind: st
   );
 }
 
-/** The keyboard's cursor: a cross with a hole, so that what is under it can be seen. */
+/** The keyboard crosshair, open in the center. */
 export function Crosshair({ at: [x, y] }: { at: Point }) {
   const d = `M${x - 26},${y}H${x - 5}M${x + 5},${y}H${x + 26}M${x},${y - 26}V${y - 5}M${x},${y + 5}V${y + 26}`;
   return (

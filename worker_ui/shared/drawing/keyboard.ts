@@ -1,4 +1,4 @@
-/** Drawing and changing marks by keys alone, while the image has the focus. Arrows go by the screen, however the image lies. */
+/** Drawing and editing marks by keyboard while the image is focused. Arrow keys act in screen directions in every view. */
 
 import { panBy } from '../state/viewport-commands';
 import { mayChange } from '../state/marks';
@@ -35,12 +35,12 @@ export const DRAWING_KEYS: readonly KeyHelp[] = [
 type Key = Pick<KeyboardEvent, 'key' | 'shiftKey' | 'altKey' | 'ctrlKey' | 'metaKey' | 'preventDefault'>;
 
 const ARROWS: Readonly<Record<string, Point>> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-/** CSS pixels of one step of the cross. */
+/** CSS pixels of one step of the crosshair. */
 const STEP = { plain: 4, shift: 40, alt: 1 } as const;
 /** Nudges that follow each other within this time are undone together. */
 const TOGETHER_MS = 1000;
 
-/** Handle a key on the image; false when it means nothing to drawing. */
+/** Handle a key on the image; return false when drawing does not use it. */
 export function drawingKey(store: Store, event: Key): boolean {
   const frame = frameOf(store);
   if (!frame || store.ui.sending || store.ui.sent) return false;
@@ -95,14 +95,14 @@ function moveCrosshair(store: Store, drawing: Drawing, frame: Frame, [dx, dy]: P
   const [left, top] = apply(frame.map, at), { width, height } = frame.size;
   drawing.crosshair = at;
   drawing.changed();
-  // The image follows the cross out of the picture.
+  // Pan when the crosshair leaves the viewport.
   const outX = left < 0 ? left - STEP.shift : left > width ? left - width + STEP.shift : 0;
   const outY = top < 0 ? top - STEP.shift : top > height ? top - height + STEP.shift : 0;
   if (outX !== 0 || outY !== 0) panBy(store, -outX, -outY);
   return true;
 }
 
-/** From here on the keys draw: the pointer has no say until it moves again. */
+/** Switch from pointer to keyboard drawing, until the pointer moves again. */
 function crosshairOf(drawing: Drawing, frame: Frame): Point {
   if (drawing.pointer && drawing.draft) drawing.crosshair = drawing.next(frame);
   drawing.pointer = null;
@@ -113,7 +113,7 @@ function crosshairOf(drawing: Drawing, frame: Frame): Point {
 function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boolean {
   if (!mayChange(store)) return true;
   const polygon = drawing.draft?.tool === 'polygon' || drawing.draft?.tool === 'freehand';
-  // Who draws with the mouse closes with Enter, wherever the pointer is.
+  // While drawing with the mouse, Enter closes the polygon wherever the pointer is.
   if (polygon && drawing.pointer && event.key === 'Enter') return drawing.closePolygon(frame);
   if (polygon && event.key === 'Enter' && event.shiftKey) return drawing.closePolygon(frame);
   drawing.crosshair = crosshairOf(drawing, frame);
@@ -128,7 +128,7 @@ function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boo
 
 // ---- Changing -----------------------------------------------------------------------------------------------------------
 
-/** Nudges in a row are numbered, and undone by the number. */
+/** Nudges in quick succession share a number, and are one undo step. */
 let row = 0, nudgedAt = -Infinity;
 
 function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean {
@@ -144,7 +144,7 @@ function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean
   return true;
 }
 
-/** Pull what is at the lower right of the screen; the opposite corner stays. */
+/** Move the lower right corner on the screen; the opposite corner stays. */
 function grown(shape: MarkShape, points: readonly Point[], by: Point, frame: Frame): readonly Point[] {
   const { x, y } = lowerRight(frame.map);
   if (shape === 'polygon') return stretchedPolygon(points, x, y, by, frame.image);

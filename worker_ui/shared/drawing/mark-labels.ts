@@ -1,4 +1,4 @@
-/** Where the name tags of marks go: by their mark, clear of each other and of what can be taken hold of. */
+/** Placement of mark labels: next to their mark, without covering each other or a handle. */
 
 import type { Point } from '../shapes/geometry';
 import type { Size } from '../state/view';
@@ -19,7 +19,7 @@ export interface PlacedTag {
 
 const HEIGHT = 18;
 const PADDING = 6;
-/** That of the style sheet. */
+/** Must match the style sheet. */
 const FONT = '600 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 const GAP = 8;
 const LONGEST = 28;
@@ -29,7 +29,7 @@ export function shortened(text: string): string {
   return letters.length <= LONGEST ? text : `${letters.slice(0, LONGEST - 1).join('').trimEnd()}…`;
 }
 
-/** Return a place for every tag whose mark can be seen; `taken` are boxes on the screen that stay free. */
+/** Return a position for the label of every visible mark; `taken` are screen boxes to keep free. */
 export function placeTags(
   wishes: readonly TagWish[], taken: readonly Box[], size: Size, widthOf: (text: string) => number = textWidth,
 ): PlacedTag[] {
@@ -52,7 +52,7 @@ export function placeTags(
 
 let pen: CanvasRenderingContext2D | null | undefined;
 
-/** Width of a text as the style sheet sets it; guessed from its letters where nothing can be drawn. */
+/** Return the width of a text in the style sheet's font; estimated where there is no canvas. */
 function textWidth(text: string): number {
   pen ??= document.createElement('canvas').getContext('2d');
   if (!pen) return [...text].length * 7.2;

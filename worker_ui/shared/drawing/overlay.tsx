@@ -1,4 +1,4 @@
-/** The drawing layer over the main image: what was marked, by whomever, and what is being marked. */
+/** The drawing layer over the main image: all marks, and the shape in progress. */
 
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
@@ -27,7 +27,7 @@ export function Overlay({ store }: { readonly store: Store }) {
   const [, again] = useReducer((count: number) => count + 1, 0);
   useStore(store, watched);
   useLayoutEffect(() => drawing.subscribe(() => again(undefined)), [drawing]);
-  // Before the image is painted: the first press on it counts.
+  // A layout effect, so that the first press after the first paint is handled.
   useLayoutEffect(() => listenToPointer(layer.current as SVGSVGElement, store), [store]);
   const frame = frameOf(store);
   const { tool } = store.ui;
@@ -41,7 +41,7 @@ export function Overlay({ store }: { readonly store: Store }) {
   );
 }
 
-/** Contrast changes many times a second while a reader drags: nothing here depends on it. */
+/** Everything that the layer depends on. The window is left out: it changes many times a second during a drag. */
 function watched({ reading, ui }: Store): readonly unknown[] {
   const viewport = ui.viewports[0];
   return [reading, viewport?.image, viewport?.view, viewport?.size, ui.tool, ui.selected, ui.hiddenRegions, ui.regionsShown, ui.first];
@@ -64,7 +64,7 @@ function Marks({ store, drawing, frame }: { store: Store; drawing: Drawing; fram
   const pulledPoints = selected && drawing.pointsOf(selected.id, markOf(store, selected.id)?.points ?? [], frame);
   const handles = selected && pulledPoints ? handlesOf(selected.shape, pulledPoints, frame.map) : [];
   const taken = handles.map(({ at: [x, y] }): Box => ({ left: x - 8, top: y - 8, right: x + 8, bottom: y + 8 }));
-  // The selected mark's tag has the first choice of places.
+  // The label of the selected mark is placed first.
   const first = (one: Drawn): number => (one === selected ? 0 : 1);
   const wishes = [...own].sort((a, b) => first(a) - first(b)).concat(others).map(wishOf);
   const kinds = new Map(drawn.map(({ id, kind }) => [id, kind]));
@@ -104,7 +104,7 @@ function ownMarks(store: Store, drawing: Drawing, frame: Frame): Drawn[] {
   return [...regions, ...lines].filter(({ id }) => shown.has(id));
 }
 
-/** A region stands for a finding; what was called otherwise since then is said. */
+/** Return a suffix where the finding of a region is no longer called present. */
 function doubt(store: Store, { label }: Region): string {
   const state = store.reading.labels[label];
   return state === 'uncertain' ? ' ?' : state === 'negative' ? ' (called absent)' : state === 'unknown' ? ' (not assessed)' : '';
@@ -121,9 +121,9 @@ function chosen(store: Store, id: string): string {
   return store.ui.selected === id ? ' selected' : '';
 }
 
-/** Regions of the readers before, each with a colour, dashes and a letter. */
+/** Return the regions of earlier readers, each with a color, dash pattern and letter. */
 function earlierMarks(store: Store, frame: Frame): Drawn[] {
-  if (!adjudicates(store.task)) return []; // one reader alone is nobody to judge between, only somebody to repeat
+  if (!adjudicates(store.task)) return []; // a single earlier reading would only bias the reader
   return store.task.earlier.flatMap(({ name, reading }, index) =>
     reading.regions.map((region, at): Drawn => ({
       id: `reader:${name}:${at}`,
@@ -136,7 +136,7 @@ function earlierMarks(store: Store, frame: Frame): Drawn[] {
   );
 }
 
-/** Regions of the model, once they may be seen. */
+/** Return the regions of the model, once they may be shown. */
 function modelMarks(store: Store, frame: Frame): Drawn[] {
   const regions = shownSuggestions(store)?.regions ?? [];
   return regions.map((region, at): Drawn => ({
@@ -186,7 +186,7 @@ function DraftFigure({ drawing, frame, points }: { drawing: Drawing; frame: Fram
   );
 }
 
-/** Where a click closes the polygon. */
+/** The first vertex, where a click closes the polygon. */
 function FirstVertex({ drawing, frame, at }: { drawing: Drawing; frame: Frame; at: Point }) {
   const { draft } = drawing;
   if (!draft || isMeasure(draft) || (draft.tool === 'freehand' && drawing.press?.moved)) return null;

@@ -1,4 +1,4 @@
-/** What is half drawn or half pulled, and what the next point makes of it. */
+/** A shape that is being drawn or dragged, and the rules for its next point. */
 
 import type { Tool } from '../state/store';
 import type { Point } from '../shapes/geometry';
@@ -13,29 +13,29 @@ export const CLOSING = 10;
 
 export interface Draft {
   readonly tool: DrawTool;
-  /** Placed so far, in image pixels. */
+  /** Points placed so far, in image pixels. */
   readonly points: readonly Point[];
 }
 
 export interface Edit {
   readonly id: string;
   readonly shape: MarkShape;
-  /** What is pulled; the whole mark without one. */
+  /** The dragged handle, or null for the whole mark. */
   readonly handle: Handle | null;
   readonly start: readonly Point[];
-  /** Image point the pull began at, not clamped. */
+  /** Image point where the drag began, not clamped. */
   readonly from: Point;
-  /** Image pixels it was pulled by. */
+  /** Image pixels it was dragged by. */
   readonly by: Point;
-  /** Follows without a button: taken by a click or by a key, put down by the next. */
+  /** Follows the pointer without a pressed button: started by a click or key, dropped by the next. */
   readonly sticky: boolean;
-  /** The tool it began with: another one ends it. */
+  /** The tool at the start of the drag; another tool ends it. */
   readonly tool: Tool;
 }
 
 export interface Press {
   readonly at: Point;
-  /** Whether this press put the first point. */
+  /** Whether this press placed the first point. */
   readonly first: boolean;
   readonly moved: boolean;
 }
@@ -55,7 +55,7 @@ export function closes(draft: Draft, at: Point, frame: Frame): boolean {
   return distance(apply(frame.map, at), apply(frame.map, first)) <= CLOSING;
 }
 
-/** Return the nearest point that makes a square, a circle or a straight direction on the screen. */
+/** Return the nearest point that makes a square, a circle or a multiple of 45 degrees on the screen. */
 export function regular(draft: Draft, at: Point, frame: Frame): Point {
   const clamped = inside(at, frame.image);
   const anchor = draft.points.at(-1);

@@ -1,4 +1,4 @@
-/** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the image beneath. */
+/** Mouse, pen and touch input on the drawing layer. Events that are not for drawing reach the viewport below. */
 
 import { mayChange } from '../state/marks';
 import type { Store } from '../state/store';
@@ -9,10 +9,10 @@ import { isDrawTool, markAt, markOf, removeVertex } from './marks';
 import { select } from '../state/marks';
 import { drawingOf, type Drawing } from './drawing';
 
-/** Radius of a handle's target in CSS pixels; with a drawing tool a new mark may begin close by. */
+/** Radius of a handle's hit target in CSS pixels; smaller with a drawing tool, so that a new mark can begin close by. */
 const REACH = { mouse: 12, touch: 22, drawing: 7 } as const;
 
-/** Listen on the layer; return what stops it. */
+/** Listen for pointer events on the layer; returns a function that stops listening. */
 export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   const drawing = drawingOf(store);
   let held: number | null = null;
@@ -20,7 +20,7 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   const down = (event: PointerEvent): void => {
     const frame = frameOf(store);
     if (!frame || event.button !== 0 || !event.isPrimary) {
-      // A second finger is about to zoom: what the first one began was no mark.
+      // A second finger starts a zoom: discard what the first one began.
       if (!event.isPrimary && held !== null) drawing.abortPress();
       return;
     }
@@ -69,14 +69,14 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   };
 }
 
-/** Place of an event on the layer; fractions of a pixel are kept. */
+/** Return the position of an event on the layer, with fractions of a pixel. */
 function placeIn(svg: SVGSVGElement, event: MouseEvent): Point {
   const rect = svg.getBoundingClientRect();
   return [event.clientX - rect.left, event.clientY - rect.top];
 }
 
 function pressDrawing(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGElement, event: PointerEvent): boolean {
-  if (event.altKey || !mayChange(store)) return false; // with Alt the image is moved
+  if (event.altKey || !mayChange(store)) return false; // Alt pans the image
   const at = placeIn(svg, event);
   drawing.regular = event.shiftKey;
   drawing.crosshair = null;
@@ -115,7 +115,7 @@ function releaseEdit(store: Store, drawing: Drawing, frame: Frame, at: Point): v
     drawing.letGo(frame, at);
     return;
   }
-  // With a drawing tool handles are for pulling: a click on one begins the next mark.
+  // With a drawing tool handles can only be dragged: a click on one begins the next mark.
   drawing.cancel();
   drawing.pressDown(frame, pressed);
   drawing.pressUp(frame, at);
@@ -128,7 +128,7 @@ function underPointer(store: Store, frame: Frame, at: Point, kind: string, drawi
   return handleAt(handlesOf(mark.shape, mark.points, frame.map), at, reach);
 }
 
-/** Show what a press would do. */
+/** Show by the cursor what a press would do. */
 function hover(store: Store, frame: Frame, svg: SVGSVGElement, event: PointerEvent): void {
   const at = placeIn(svg, event);
   const drawing = isDrawTool(store.ui.tool);

@@ -1,4 +1,4 @@
-/** From "Submit" to the host: what is missing is said, what is complete goes out once, what fails can go out again. */
+/** Submitting a reading: checks it, sends it once, and allows another attempt after a failure. */
 
 import { writeAnswer } from '../answer/write';
 import { complaintOf, faultOf } from '../answer/validate';
@@ -12,15 +12,15 @@ interface CrowdForm extends HTMLElement {
   submit?(): void;
 }
 
-/** A host that shows no sign of sending for so long has refused, or its own check holds the form. */
+/** If the host does not start sending within this time, it refused the form or its own validation stopped it. */
 const NO_SIGN_MS = 15_000;
-/** The second click of a double click that locked the first reading is not meant to send it. */
+/** Ignore a submit this soon after the first reading was locked: it is the second click of a double click. */
 const LOCK_HOLDS_MS = 1000;
 const OPEN_POLYGON = 'A polygon was still open and has been closed: look at it, then submit again.';
 const FIRST_LOCKED =
   'Your first reading is recorded. The model’s suggestions are shown now: change what you want to change, then submit.';
 
-/** Sending one reading; made once for a page. */
+/** Sends one reading; a page has one. */
 export class Submission {
   private released = false;
   private lockedAt = -Infinity;
@@ -35,7 +35,7 @@ export class Submission {
     private readonly form: CrowdForm | null = document.querySelector<CrowdForm>('crowd-form'),
   ) {
     const on = { signal: this.listening.signal };
-    // Whoever else submits the form, a button of the host or the Enter key, passes the same gate.
+    // A button of the host or the Enter key may submit the form too: the same checks apply.
     form?.addEventListener('submit', (event) => this.gate(event), { ...on, capture: true });
     form?.addEventListener('keydown', keepEnter, on);
     form?.addEventListener('crowd-answer-accepted', () => this.accepted(), on);
@@ -48,7 +48,7 @@ export class Submission {
     if (form) this.busy.observe(form, { attributes: true, attributeFilter: ['aria-busy'] });
   }
 
-  /** The reader wants to send. */
+  /** Send the reading if it is complete. */
   submit(): void {
     if (!this.ready()) return;
     this.release();
@@ -63,12 +63,12 @@ export class Submission {
   }
 
   private gate(event: Event): void {
-    if (this.released) return; // our own submission comes by
+    if (this.released) return; // this is our own submission
     if (this.ready()) this.release();
     else event.preventDefault();
   }
 
-  /** Whether the answer may go out now; if not, the reader has been told why. On success it stands in the form. */
+  /** Return whether the answer may be sent, and write it into the form; if not, show the reader why. */
   private ready(): boolean {
     const { store } = this;
     if (store.ui.sending || store.ui.sent) return false;
@@ -92,7 +92,7 @@ export class Submission {
     return true;
   }
 
-  /** With assistance after the first read, the first time locks the reading and shows the suggestions. */
+  /** With assistance after the first read, the first submit locks the reading and shows the suggestions. */
   private holdsBack(): boolean {
     const { store } = this;
     if (!locksFirst(store)) return performance.now() - this.lockedAt < LOCK_HOLDS_MS;
@@ -116,7 +116,7 @@ export class Submission {
 
   private release(): void {
     this.released = true;
-    this.drafts.sending(); // before anything leaves: the page may be gone at once
+    this.drafts.sending(); // before sending: the host may unload the page at once
     this.store.set({ sending: true, complaints: [] });
     clearTimeout(this.watching);
     this.watching = setTimeout(() => {
@@ -141,7 +141,7 @@ export class Submission {
   }
 }
 
-/** Enter in a field submits a form by itself; here it never does. Buttons keep it, and whoever listens has heard it before. */
+/** Keep Enter in a field from submitting the form. Enter on a button still works. */
 function keepEnter(event: KeyboardEvent): void {
   const { target } = event;
   const submits =

@@ -1,4 +1,4 @@
-/** What the host put into the page, as a task. Whatever cannot be used is left out with a sentence; the page goes on. */
+/** Reads the task that the host put into the page. Invalid parts are left out and reported in `problems`. */
 
 import { cut, isObject, own, shown } from '../json';
 import { FormError, list, readRegion } from '../answer/form';
@@ -66,7 +66,7 @@ export function readTask(element: HTMLElement, labelSet: LabelSet): Task {
   };
 }
 
-/** Return a part of the task, or what stands in for it when it cannot be used. */
+/** Return a part of the task, or the fallback when it is invalid. */
 function part<T>(tell: Tell, otherwise: T, make: () => T): T {
   try {
     return make();
@@ -81,7 +81,7 @@ function parsed(json: string | undefined, tell: Tell): Record<string, unknown> {
     const value: unknown = JSON.parse(json || '{}');
     if (isObject(value)) return value;
   } catch {
-    // told below
+    // reported below
   }
   tell('The task is not a JSON object.');
   return {};
@@ -122,14 +122,14 @@ function readLabelList(value: unknown, tell: Tell): string[] {
   return [...labels];
 }
 
-/** Labels as one text: JSON, as a template's attribute has it, or with commas between them. */
+/** Split labels given as one text: JSON, as in a template's attribute, or separated by commas. */
 function split(text: string): unknown[] {
   if (text.trimStart().startsWith('[')) {
     try {
       const value: unknown = JSON.parse(text);
       if (Array.isArray(value)) return value;
     } catch {
-      // then it is a label that starts with a bracket
+      // a label that starts with a bracket
     }
   }
   return text.trim() === '' ? [] : text.split(',', MOST.labels + 1);
@@ -174,7 +174,7 @@ function readSuggestions(value: unknown, labels: readonly string[], tell: Tell):
   if (value === undefined || value === null) return null;
   if (!isObject(value)) throw new FormError('The suggestions are not an object.');
   const mode = own(value, 'mode') ?? 'after-first-read';
-  // The safe one of the modes stands in for one that is misspelt: the first reading stays the reader's own.
+  // An unknown mode is read as "after-first-read", which keeps the first reading independent of the model.
   if (!MODES.includes(mode as AssistanceMode))
     tell(`The mode of the suggestions is ${shown(mode)}; it may be ${MODES.join(', ')}.`);
   return {
@@ -215,13 +215,13 @@ function readEarlier(value: unknown, tell: Tell): EarlierReading[] {
     return reading && { name, reading };
   });
   const kept = readings.filter((one): one is EarlierReading => one !== null);
-  // Names are all the readers' own or all by position: two of the same would be one column of the table.
+  // Duplicate names would share one column of the table: then all readers are named by position.
   return new Set(kept.map((one) => one.name)).size === kept.length
     ? kept
     : kept.map((one, index) => ({ ...one, name: letter('', index) }));
 }
 
-/** A, B, C …: whatever else a host may have put there could be somebody's id. */
+/** Return the reader's letter: any other name could be a worker id, which must not be shown. */
 function letter(name: unknown, index: number): string {
   return typeof name === 'string' && /^[A-Z]$/.test(name) ? name : String.fromCharCode(65 + index);
 }
@@ -249,14 +249,14 @@ function words(value: unknown, what: string, most: number, tell: Tell): string {
   return cut(value, most);
 }
 
-/** An address from which an image can be fetched; nothing that would run. */
+/** Return an address from which an image can be fetched; javascript: and the like are refused. */
 function address(value: unknown, tell: Tell): ImageSource['url'] {
   if (value === undefined || value === null || value === '') return '';
   try {
     const url = new URL(String(value), document.baseURI);
     if (['https:', 'http:', 'blob:', 'data:'].includes(url.protocol)) return url.href;
   } catch {
-    // told below
+    // reported below
   }
   tell(`An image's address cannot be used: ${shown(value)}.`);
   return '';

@@ -1,4 +1,4 @@
-/** Where earlier readers disagree, side by side, to be settled one by one; where they agree, folded. */
+/** Adjudication: a table of the readers' disagreements, and a collapsed list of what they agree on. */
 
 import { adjudicates, agreed, disagreements } from '../state/disagreements';
 import { readerDash } from '../shapes/mark-style';
@@ -139,7 +139,7 @@ function words(count: number): string {
   return count === 1 ? '1 region' : `${count} regions`;
 }
 
-/** The line a reader's regions are drawn with on the image. */
+/** The line style of a reader's regions. */
 function Swatch({ index }: { index: number }) {
   return (
     <svg class={`swatch reader-${(index % 6) + 1}`} viewBox="0 0 26 10" aria-hidden="true">

@@ -1,4 +1,4 @@
-/** The comment on the whole image, and why it cannot be read. */
+/** The comment on the image, and the reason why it cannot be read. */
 
 import { MOST } from '../answer/form';
 import type { Store } from '../state/store';
@@ -47,7 +47,7 @@ export function Remarks({ store }: { store: Store }) {
   );
 }
 
-/** Said where the findings are: they are kept, and not part of the answer. */
+/** Says that findings are kept but not sent while the image is reported as not readable. */
 export function SetAside({ store }: { store: Store }) {
   const { unusable } = store.reading;
   if (unusable === '') return null;

@@ -1,6 +1,6 @@
 /**
- * The findings: one stop for Tab, arrows inside. As in radio groups of a toolbar, arrows only move; Space or Enter chooses,
- * so that passing over an answer never gives it.
+ * The list of findings: one tab stop, with arrow keys inside. As for radio buttons in a toolbar, arrow keys only move the
+ * focus; Space or Enter chooses an answer.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks';
@@ -113,7 +113,7 @@ function Search({ store, found }: { store: Store; found: number }) {
     else if ((event.key === 'Enter' || event.key === 'ArrowDown') && !event.ctrlKey && !event.metaKey) {
       if (first && event.key === 'Enter') choose(store, first.label);
       if (first) focusFinding(store, first.label);
-      // Who has chosen is done with searching; who walks down the list is not.
+      // Enter ends the search; the down arrow does not.
       if (first && event.key === 'Enter') leaveSearch(store, first.label);
     } else return;
     event.preventDefault();
@@ -140,10 +140,10 @@ function Search({ store, found }: { store: Store; found: number }) {
   );
 }
 
-/** In one line of the definition, about. */
+/** Approximate number of letters in one line of the definition. */
 const LETTERS = 70;
 
-/** A line that is always there, so that nothing moves when it fills. */
+/** Always rendered, so that the layout does not shift. */
 function Definition({ store, label }: { store: Store; label: string | null }) {
   const longest = Math.max(
     0,
@@ -169,7 +169,7 @@ function Definition({ store, label }: { store: Store; label: string | null }) {
   );
 }
 
-/** Says what a key did to the active finding while the keyboard is on the image. */
+/** Announces the state of the active finding while the image is focused. */
 function Spoken({ store, silent }: { store: Store; silent: boolean }) {
   const label = store.ui.activeLabel;
   const state = label === null ? undefined : store.reading.labels[label];

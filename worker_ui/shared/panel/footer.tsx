@@ -1,4 +1,4 @@
-/** What keeps the answer from being sent, and sending it; always in sight. */
+/** Footer of the panel: what is missing, and the submit button. */
 
 import { useEffect, useRef } from 'preact/hooks';
 
@@ -15,7 +15,7 @@ export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }
   const button = useRef<HTMLButtonElement>(null);
   const wasSending = useRef(false);
   useEffect(() => {
-    // What is inert or disabled while the answer is on its way has lost the focus: after a failure one goes on from here.
+    // Disabling the page while sending takes the focus away: return it to the button after a failure.
     if (wasSending.current && !sending && document.activeElement === document.body) button.current?.focus();
     wasSending.current = sending;
   }, [sending]);
@@ -53,7 +53,7 @@ function kept({ ui, counts, history }: Store): boolean {
   return ui.kept === 'device' && !ui.sent && (counts.changes > 0 || history.past.length > 0);
 }
 
-/** How much there is to answer; a click goes to the next of it. */
+/** Number of findings to answer; a click goes to the next one. */
 function Left({ store }: { store: Store }) {
   const open = due(store.task, store.reading);
   if (store.reading.unusable !== '') return <>Will be sent as not readable</>;
@@ -65,17 +65,17 @@ function Left({ store }: { store: Store }) {
   );
 }
 
-/** The first of some findings below the active one, or from the top again. */
+/** Return the next of the given findings after the active one, or the first of all. */
 function next(store: Store, open: readonly string[]): string {
   const order = visibleFindings(store).map(({ label }) => label);
   const after = order.slice(order.indexOf(store.ui.activeLabel ?? '') + 1).find((label) => open.includes(label));
   return after ?? order.find((label) => open.includes(label)) ?? (open[0] as string);
 }
 
-/** Shown as soon as it is there, not only when somebody tries to send it. */
+/** Conflicts are shown at once, not only when the reader submits. */
 function Conflicts({ store }: { store: Store }) {
   const { noFinding } = store.task.labelSet;
-  const told = store.ui.complaints.length > 0; // the complaints say it too
+  const told = store.ui.complaints.length > 0; // the complaints repeat it
   const clashing = store.reading.unusable !== '' || told ? [] : conflicts(store.reading, store.task.labelSet);
   return (
     <div role="status" class="conflicts">

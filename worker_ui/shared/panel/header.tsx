@@ -1,11 +1,11 @@
-/** What the task is, how the draft stands, and the way back. */
+/** Header of the panel: title, instructions, state of the draft, undo and redo. */
 
 import { adjudicates } from '../state/disagreements';
 import type { Store } from '../state/store';
 import { Icon } from './icon';
 import { locksFirst, shownSuggestions } from '../state/suggestions';
 
-/** Longer instructions are folded: they are read once and then cost the height of four findings. */
+/** Longer instructions are collapsed, because they take the height of four findings. */
 const SHORT_INSTRUCTIONS = 110;
 
 export function Head({ store }: { store: Store }) {

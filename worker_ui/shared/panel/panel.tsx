@@ -1,4 +1,4 @@
-/** The right-hand side: what the reader says of the image. */
+/** The panel: the reading of the image. */
 
 import { adjudicates } from '../state/disagreements';
 import type { Store } from '../state/store';
@@ -40,7 +40,7 @@ export function Panel({ store, onSubmit }: Props) {
   );
 }
 
-/** All the panel shows; windows and views change with every move of a drag, and are none of it, nor are passing words. */
+/** Everything that the panel depends on; windows, views and notices are left out, because they change during every drag. */
 function shown({ history, ui }: Store): readonly unknown[] {
   const { viewports, notice, spoken, ...rest } = ui;
   return [history, viewports[0]?.image, ...Object.values(rest)];

@@ -1,4 +1,4 @@
-/** Sizes of regions in words: pixels always, millimetres where the header says how large a pixel is. */
+/** Sizes of regions as text, in pixels and, where the spacing is known, in millimeters. */
 
 import { unitOf } from '../shapes/measure';
 import { bounds } from '../shapes/geometry';

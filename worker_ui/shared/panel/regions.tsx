@@ -1,4 +1,4 @@
-/** Everything marked on the image, as a list: what it belongs to, how large it is, and what can be done to it without a drag. */
+/** List of regions and measurements, with their finding, size and actions. */
 
 import { useEffect, useRef } from 'preact/hooks';
 
@@ -26,7 +26,7 @@ const EYE = 'M2 10s3-5 8-5 8 5 8 5-3 5-8 5-8-5-8-5zM10 7.800a2.200 2.200 0 1 0 0
 const BIN = 'M4 6h12M8 6V4h4v2M5.500 6l.7 10h7.600l.7-10M8.500 9v4.500M11.500 9v4.500';
 const TARGET = 'M10 2v4M10 14v4M2 10h4M14 10h4M10 6a4 4 0 1 0 0 8 4 4 0 1 0 0-8z';
 
-/** Before the image is there. */
+/** Used until the image is loaded. */
 const NO_SCALE = { spacing_mm: null, spacingAt: null, pixelAspect: 1 } as const;
 
 export function Regions({ store }: { store: Store }) {
@@ -271,7 +271,7 @@ function goTo(store: Store, region: Region): void {
   centerOn(store, region);
 }
 
-/** The button is gone with its row; the keyboard goes to the findings rather than to the top of the page. */
+/** The focused button disappears with its row: focus the findings rather than the top of the page. */
 function remove(store: Store, id: string): void {
   store.set({ selected: id });
   removeSelected(store);

@@ -1,4 +1,4 @@
-/** The decoder worker as the page sees it: asked for a frame, it answers, fails or is given up. */
+/** Decodes frames in a web worker, with time limits. */
 
 import type { ImageError } from './radiograph-image';
 import { codeStream, isEnded, type CodeStream } from './codestream';
@@ -12,7 +12,7 @@ const RLE = '1.2.840.10008.1.2.5', JPEG_2000 = ['1.2.840.10008.1.2.4.90', '1.2.8
 const JPEG = ['50', '51', '57', '70', '80', '81'].map((number) => `1.2.840.10008.1.2.4.${number}`);
 
 export interface Limits {
-  /** A worker that a page's policy forbids may just never answer. */
+  /** A worker that a content security policy forbids may never answer. */
   readonly start_ms: number;
   readonly decode_ms: number;
 }
@@ -30,7 +30,7 @@ export async function decodedValues(
   const { rows, columns, syntax } = header;
   const stream = syntax === RLE ? null : codeStream(frame);
   if (syntax !== RLE) check(stream, header);
-  // The decoder looks for the next bits of a cut JPEG-LS stream for many seconds before it says that there are none.
+  // The decoder takes many seconds to fail on a truncated JPEG-LS stream.
   if (stream?.kind === 'jpeg-ls' && !isEnded(frame)) throw errors.truncated();
   const bitsAllocated = header.bitsAllocated === 8 ? 8 : 16;
   const patterns = await ask({ frame: frame.slice(), stream, rows, columns, bitsAllocated }, limits, signal);
@@ -45,7 +45,7 @@ function check(stream: CodeStream | null, header: Header): asserts stream is Cod
   }
 }
 
-/** JPEG-LS knows no signs, and JPEG 2000 may have another one than the header: then a value's sign is in its own top bit. */
+/** JPEG-LS has no signed samples, and JPEG 2000 may differ from the header: then the sign is in the sample's top bit. */
 function meaningfulBits(stream: CodeStream | null, { bitsStored, signed }: Header): number {
   const otherSign = stream?.kind === 'jpeg-2000' ? stream.signed !== signed : stream?.kind === 'jpeg-ls' && signed;
   return otherSign ? Math.min(bitsStored, stream!.precision) : bitsStored;
@@ -55,7 +55,7 @@ let worker: Worker | null = null;
 let last: Promise<unknown> = Promise.resolve();
 let lastId = 0;
 
-/** Frames are decoded one after the other: one that ends its worker must not take another one with it. */
+/** Frames are decoded one at a time: one that crashes the worker must not affect another. */
 function ask(task: NonNullable<Request['task']>, limits: Limits, signal?: AbortSignal): Promise<Uint8Array | Uint16Array> {
   const asked = last.then(() => decodedPatterns(task, limits, signal));
   last = asked.catch(() => undefined);
@@ -69,11 +69,11 @@ async function decodedPatterns(
   const it = await started(limits);
   const { patterns, failed } = await answered(it, task, limits.decode_ms, errors.tooSlow);
   if (patterns) return patterns;
-  discard(it); // a decoder that failed once may be left in disorder
+  discard(it); // a decoder that failed may be in an invalid state
   throw failed === 'wasm' ? errors.worker() : errors.truncated();
 }
 
-/** End a worker; the next image starts another one. */
+/** Terminate a worker; the next image starts another one. */
 function discard(it: Worker): void {
   if (worker === it) worker = null;
   it.terminate();

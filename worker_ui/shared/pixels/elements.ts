@@ -1,4 +1,4 @@
-/** Read the elements of a data set. Invalid values never throw here; each function returns a value for them. */
+/** Reads the elements of a data set. Invalid values do not throw. */
 
 import {
   bigEndianByteArrayParser, ByteStream, DataSet, littleEndianByteArrayParser, parseDicomDataSetExplicit, parseDicomDataSetImplicit,
@@ -54,10 +54,10 @@ export function elementOf(data: DataSet, tag: string): Element | null {
   return element && element.length > 0 ? element : null;
 }
 
-/** Return the text of an element, an empty one where there is none; a byte is a character. */
+/** Return the text of an element, one character a byte, or an empty text where there is none. */
 export function text(data: DataSet, tag: string): string {
   const element = elementOf(data, tag);
-  // A length may be anything; no text that is read here is long.
+  // A damaged length may be huge; no text that is read here is long.
   if (!element || element.items || element.length > 65_536) return '';
   return (data.string(tag) ?? '').trim();
 }
@@ -67,7 +67,7 @@ export function integer(data: DataSet, tag: string): number | null {
   const element = elementOf(data, tag);
   if (!element || element.items) return null;
   if (element.length === 2) return data.uint16(tag) ?? null;
-  // Four bytes are one long integer or, in the usual type of these elements, two values.
+  // Four bytes are one 32-bit integer or, with the usual VR, two values.
   return element.length === 4 && (element.vr === 'SL' || element.vr === 'UL') ? data.int32(tag) ?? null : null;
 }
 
@@ -110,10 +110,10 @@ function decimal(value: string): number {
   return /^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$/.test(value) ? Number(value) : Number.NaN;
 }
 
-/** Return what a person may read of a text: one short line, or an empty one where the character set is not known here. */
+/** Return a text as one short line, or empty where its character set is not supported. */
 export function readable(value: string, characterSet: string): string {
   let line = value;
-  // Bytes came one by one as characters, which is Latin 1 already.
+  // Each byte was read as one character, which is Latin 1.
   if (/[\u0080-\u00ff]/.test(value) && characterSet !== 'ISO_IR 100') {
     if (characterSet !== 'ISO_IR 192') return '';
     line = new TextDecoder('utf-8').decode(Uint8Array.from(value, (character) => character.charCodeAt(0)));
@@ -122,7 +122,7 @@ export function readable(value: string, characterSet: string): string {
   return line.length <= 32 ? line : `${line.slice(0, 31).trimEnd()}…`;
 }
 
-/** Return a code string as it may be shown: what the standard allows in one, shortened. */
+/** Return a valid code string, or an empty text. */
 export function code(data: DataSet, tag: string): string {
   const value = text(data, tag);
   return /^[A-Z0-9 _]{1,16}$/.test(value) ? value : '';

@@ -1,11 +1,11 @@
 /**
- * The grey-scale pipeline, the same as `dicom_workflow.dicom.pixels.to_display`:
+ * The grayscale pipeline, the same as `dicom_workflow.dicom.pixels.to_display`:
  *
  * stored value -> padding mask -> Modality LUT or rescale -> VOI LUT or window -> inversion -> display.
  *
- * An image stops before the linear window and the inversion, which the viewer applies: its values are after everything else.
- * Each step is a function of one stored value, and there are at most 65,536 of those: the chain is worked out for the values
- * that occur, and the image is looked up in the result.
+ * The values of an image are those before the linear window and the inversion, which the viewer applies.
+ * Each step maps one stored value, of which there are at most 65,536: the pipeline is computed for the values that occur,
+ * and every pixel is looked up in the result.
  *
  * References: PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2 (padding), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
  */
@@ -15,7 +15,7 @@ import type { Header, HeaderWindow } from './header';
 import type { Lut } from './lut';
 import { patternsOf, type Stored } from './stored';
 
-/** What occurs in an image, padding apart: values in rising order, each with its number of pixels. */
+/** Values that occur in an image, without padding, in ascending order, each with its number of pixels. */
 export interface Distribution {
   readonly values: Float64Array;
   readonly counts: Float64Array;
@@ -32,22 +32,22 @@ export interface Grey {
   readonly initialFrom: 'window' | 'table' | 'sigmoid' | 'bits' | 'percentiles';
 }
 
-/** What of a header the pipeline works with. */
+/** The parts of a header that the pipeline uses. */
 export type Recipe = Pick<
   Header,
   'modalityLut' | 'voiLut' | 'slope' | 'intercept' | 'windows' | 'voiFunction' | 'inverted' | 'padding' | 'bitsStored'
   | 'signed'
 >;
 
-/** Range shown of an image of more than 8 bits that brings neither window nor VOI LUT; of the archive's pipeline. */
+/** Range shown of an image of more than 8 bits without window or VOI LUT, as in the Python package. */
 const PERCENTILES = [0.5, 99.5] as const;
 
-/** A sigmoid's result in 16 bits is far finer than any screen, and small. */
+/** Output range of a sigmoid: 16 bits are finer than any screen. */
 const SIGMOID_TOP = 65_535;
 
 /**
- * How far padding lies outside the range of the image, in ranges: it is black in every window that a reader could want, and yet
- * near enough for a renderer that works with 32 bits.
+ * Distance of padding from the range of the image, in multiples of the range: black in every useful window, yet small enough
+ * for a renderer with 32-bit floats.
  */
 const PADDING_DISTANCE = 7;
 
@@ -70,7 +70,7 @@ export function greyOf(stored: Stored, header: Recipe): Grey {
   };
 }
 
-/** Many times as quick as Float64Array.from with a function. */
+/** Much faster than Float64Array.from with a function. */
 function made(length: number, value: (at: number) => number): Float64Array {
   const values = new Float64Array(length);
   for (let at = 0; at < length; at += 1) values[at] = value(at);
@@ -83,7 +83,7 @@ function histogram(patterns: Uint8Array | Uint16Array): Uint32Array {
   return counts;
 }
 
-/** Return the stored values that occur, rising. */
+/** Return the stored values that occur, ascending. */
 function present(counts: Uint32Array, signed: boolean): Int32Array {
   const size = counts.length, least = signed ? -size / 2 : 0, found = new Int32Array(size);
   let number = 0;
@@ -104,7 +104,7 @@ function paddingTest(padding: Recipe['padding'], size: number, signed: boolean):
   return (level) => (level >= low && level <= high ? 1 : 0);
 }
 
-/** Return the steps between a stored value and the linear window, as one function. */
+/** Return the function from a stored value to the input of the linear window. */
 function steps(header: Recipe, window: HeaderWindow | undefined): (level: number) => number {
   const { slope, intercept, modalityLut, voiLut } = header;
   const modality = modalityLut ? (level: number) => mapped(modalityLut, level) : (level: number) => level * slope + intercept;
@@ -117,7 +117,7 @@ function mapped({ table, first }: Lut, value: number): number {
   return table[Math.trunc(Math.min(Math.max(value - first, 0), table.length - 1))]!;
 }
 
-/** Halves go to the even neighbour, as everywhere in the project. */
+/** Round half to even, as NumPy does. */
 function rint(value: number): number {
   const down = Math.floor(value), part = value - down;
   if (part !== 0.5) return Math.round(value);
@@ -145,13 +145,13 @@ export function percentile({ values, counts, pixels }: Distribution, percent: nu
   return values.at(-1) ?? null;
 }
 
-/** Padding is black before the inversion, or white before it and black after. */
+/** Return the value of padding, which is black after the inversion. */
 function padValue(lowest: number, highest: number, inverted: boolean): number {
   const distance = PADDING_DISTANCE * Math.max(1, highest - lowest);
   return inverted ? highest + distance : lowest - distance;
 }
 
-/** Return the image with each stored value replaced, in the smallest type that holds all of the new ones. */
+/** Return the image with every stored value mapped, in the smallest sufficient type. */
 function looked(
   stored: Stored, patterns: Uint8Array | Uint16Array, levels: Int32Array, shown: Float64Array, size: number,
 ): Values {
@@ -186,12 +186,12 @@ function initialOf(
   return { initial: shownBetween(low, high, distribution), initialFrom: 'percentiles' };
 }
 
-/** Return a header's window in the exact form of images. */
+/** Return a header's window in the form of LINEAR_EXACT, which all images use. */
 export function exact({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
   // LINEAR with a width below 1, which is forbidden, is read as LINEAR_EXACT.
   if (voiFunction === 'LINEAR_EXACT' || width < 1) return { center, width };
   if (width > 1) return { center: center - 0.5, width: width - 1 };
-  // Width 1 is a step above center - 0.5: it must be over before the next value that occurs.
+  // Width 1 is a step above center - 0.5: it must end before the next value that occurs.
   const foot = center - 0.5, next = distribution.values.find((value) => value > foot) ?? foot + 1;
   const rise = Math.min(1, next - foot);
   return { center: foot + rise / 2, width: rise };
@@ -202,7 +202,7 @@ export function between(low: number, high: number): VoiWindow {
   return { center: (low + high) / 2, width: high - low };
 }
 
-/** Where the two are one, everything is black: an image without contrast has none made up. */
+/** Where both are equal everything is black: an image without contrast stays without contrast. */
 function shownBetween(low: number, high: number, { values }: Distribution): VoiWindow {
   return high > low ? between(low, high) : { center: (values.at(-1) ?? 0) + 0.5, width: 1 };
 }

@@ -1,4 +1,4 @@
-/** From an image's address to an image. */
+/** Loads an image from its address. */
 
 import { ImageError, type RadiographImage, type ImageSource } from './radiograph-image';
 import { decodedValues, isDecodable } from './decode';
@@ -12,21 +12,21 @@ import { presetsOf } from './presets';
 import { nativeValues } from './stored';
 
 const UNCOMPRESSED = [IMPLICIT, '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
-/** How much the shape of a rendered picture may differ from that of the image it stands for. */
+/** Relative difference allowed between the aspect ratios of the image and of the picture that replaces it. */
 const SAME_SHAPE = 0.02;
 
-/** Return the image of a DICOM file, a PNG or a JPEG. Fails with an ImageError and nothing else. */
+/** Return the image of a DICOM file, a PNG or a JPEG. Fails with an ImageError only. */
 export async function loadImage(source: ImageSource, options: FetchOptions = {}): Promise<RadiographImage> {
   try {
     const bytes = await fetchBytes(source.url, options);
     return await decodeImage(bytes, source.renderedUrl, options);
   } catch (error) {
     if (error instanceof ImageError) throw error;
-    throw errors.truncated(); // nothing but the content of the file leads here
+    throw errors.truncated(); // only a damaged file leads here
   }
 }
 
-/** Return the image in a file's bytes; the rendered picture stands in where its pixels cannot be decoded here. */
+/** Return the image in a file's bytes, or the rendered picture where its pixels cannot be decoded here. */
 export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<RadiographImage> {
   if (!isDicom(bytes)) {
     if (isPicture(bytes)) return ofPicture(await pictureOf(bytes));
@@ -39,7 +39,7 @@ export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, renderedUrl = 
     const other = error instanceof ImageError && (error.code === 'unsupported' || error.code === 'worker');
     if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
     return await standIn(parsed.header, renderedUrl, options).catch((second: unknown) => {
-      throw options.signal?.aborted ? second : error; // what is wrong with the image itself says more
+      throw options.signal?.aborted ? second : error; // the error of the image itself is more helpful
     });
   }
 }
@@ -93,7 +93,7 @@ function ofPicture({ rows, columns, values }: Picture): RadiographImage {
   return { rows, columns, ...unknown, ...shown(values), inverted: false, standIn: '' };
 }
 
-/** Regions are in the pixels of the DICOM image, so the picture is brought to its size. */
+/** Regions use the pixels of the DICOM image, so the picture is resampled to its size. */
 async function standIn(header: Header, url: string, options: FetchOptions): Promise<RadiographImage> {
   const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
   const shape = picture.columns / picture.rows, own = header.columns / header.rows;
@@ -107,7 +107,7 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
   };
 }
 
-/** A picture is made for display: its whole range is shown, and its histogram offers the rest. */
+/** A picture is made for display: its whole range is the initial window. */
 function shown(values: Uint8Array<ArrayBuffer>): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
   const plain: Recipe = {
     modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,

@@ -9,7 +9,7 @@ export interface Lut {
   readonly table: Uint8Array | Uint16Array;
   /** The first value mapped; those below get the first entry, those above the last. */
   readonly first: number;
-  /** Bits of its output. */
+  /** Number of output bits. */
   readonly bits: number;
   readonly name: string;
 }

@@ -1,4 +1,4 @@
-/** What is said to a reader when an image cannot be shown: what happened, and what to do now. */
+/** Messages for images that cannot be shown: what happened, and what to do. */
 
 import { ImageError } from './radiograph-image';
 

@@ -1,12 +1,12 @@
-/** The windows a reader can choose: those of the header, those of the histogram. Never fixed ones: a radiograph has no unit. */
+/** Window presets from the header and the histogram. There are no fixed ones, because radiographs have no unit. */
 
 import type { Preset, VoiWindow } from './radiograph-image';
 import { between, exact, percentile, type Grey } from './grayscale';
 import type { Header } from './header';
 
-/** Parts of a chest image's robust range, from black (0) to white (1) as displayed: lungs are dark, bones bright. */
+/** Parts of the range between the 1st and 99th percentile of a chest radiograph, from black (0) to white (1). */
 const CHEST: readonly (readonly [name: string, black: number, white: number])[] = [
-  ['Lungs', 0, 0.85], // less, and what lies behind heart and diaphragm is white
+  ['Lungs', 0, 0.85], // with less, lung behind heart and diaphragm is white
   ['Soft tissue', 0.25, 0.9],
   ['Bone', 0.45, 1.05],
 ];
@@ -44,7 +44,7 @@ function part(low: number, high: number, black: number, white: number, inverted:
   return inverted ? between(at(white), at(black)) : between(at(black), at(white));
 }
 
-/** A name that comes twice is numbered, and a window that comes twice is left out. */
+/** Number repeated names and leave out repeated windows. */
 function unique(presets: readonly Preset[]): Preset[] {
   const kept: Preset[] = [];
   for (const { name, window } of presets) {

@@ -1,4 +1,4 @@
-/** RLE Lossless of one grey-scale frame (PS3.5 annex G): packed bits for each byte of a pixel, the high byte first. */
+/** RLE Lossless of one grayscale frame (PS3.5 annex G): PackBits for each byte of a pixel, the high byte first. */
 
 /** Return the bit patterns, or throw where the frame ends too early. */
 export function decodeRle(frame: Uint8Array, pixels: number, bytesPerPixel: 1 | 2): Uint8Array | Uint16Array {

@@ -1,4 +1,4 @@
-/** From bytes to stored values: words put in order, unused bits gone, the sign extended (PS3.5 8.1). */
+/** Stored values from pixel bytes: byte order, unused bits, sign extension (PS3.5 8.1). */
 
 import type { Header, PixelBytes } from './header';
 import { BIG_ENDIAN } from './elements';
@@ -17,7 +17,7 @@ export function nativeValues(pixels: PixelBytes, header: Header): Stored {
     const bytes = pixels.wordsSwapped ? swapped8(pixels.bytes.subarray(0, needed)) : pixels.bytes;
     return cleaned(bytes.subarray(0, count), header, low);
   }
-  // A typed array of words must begin at an even byte; most files see to that, and then nothing is copied.
+  // A Uint16Array must begin at an even byte; where the pixels do, nothing is copied.
   const words = byteOffset % 2 === 0 ? new Uint16Array(buffer, byteOffset, count)
     : new Uint16Array(buffer.slice(byteOffset, byteOffset + needed));
   return cleaned(header.syntax === BIG_ENDIAN ? swapped16(words) : words, header, low);
@@ -26,7 +26,7 @@ export function nativeValues(pixels: PixelBytes, header: Header): Stored {
 /**
  * Return bit patterns as stored values.
  *
- * `low` bits below the stored ones fall away, and so does what lies above them.
+ * The `low` bits below the stored ones and all bits above them are dropped.
  */
 export function cleaned(patterns: Uint8Array | Uint16Array, header: Pick<Header, 'bitsStored' | 'signed'>, low = 0): Stored {
   const size = patterns.BYTES_PER_ELEMENT * 8, high = Math.max(0, size - header.bitsStored - low);
@@ -42,7 +42,7 @@ export function cleaned(patterns: Uint8Array | Uint16Array, header: Pick<Header,
   return values;
 }
 
-/** Return the same bytes read without a sign. */
+/** Return the same bytes as unsigned values. */
 export function patternsOf(values: Stored): Uint8Array | Uint16Array {
   const { buffer, byteOffset, length } = values;
   if (values.BYTES_PER_ELEMENT === 1) return new Uint8Array(buffer, byteOffset, length);

@@ -1,4 +1,4 @@
-/** Geometry of marks: pure, in whatever plane the points are given, image or screen. Nothing here rounds. */
+/** Geometry of marks, in image or screen coordinates. Nothing is rounded. */
 
 export type Shape = 'rectangle' | 'ellipse' | 'polygon' | 'point';
 export type Point = readonly [x: number, y: number];
@@ -16,7 +16,7 @@ export interface Box {
   readonly bottom: number;
 }
 
-/** Side of a box that a handle moves: -1 the low one, 1 the high one, 0 neither. */
+/** Side of a box that a handle moves: -1 for left or top, 1 for right or bottom, 0 for neither. */
 export type Side = -1 | 0 | 1;
 
 /** Smallest side of a marked box, in image pixels. */
@@ -45,19 +45,19 @@ export function clamp(value: number, least: number, most: number): number {
   return Math.min(Math.max(value, least), most);
 }
 
-/** Return the point of the image that is nearest. */
+/** Return the nearest point inside the image. */
 export function inside([x, y]: Point, extent: Extent): Point {
   return [clamp(x, 0, extent.columns), clamp(y, 0, extent.rows)];
 }
 
-/** Return the points moved as one, as far as the image allows. */
+/** Return the points translated together, as far as the image allows. */
 export function translated(points: readonly Point[], [dx, dy]: Point, extent: Extent): readonly Point[] {
   const box = bounds(points);
   const x = allowed(dx, box.left, box.right, extent.columns);
   const y = allowed(dy, box.top, box.bottom, extent.rows);
   if (x === 0 && y === 0) return points;
   const fits = box.right - box.left <= extent.columns && box.bottom - box.top <= extent.rows;
-  // The sum may end a rounding error outside of the image; a mark that is larger than the image is not cut to it.
+  // Rounding may put a sum just outside the image. A mark larger than the image is not clipped.
   return points.map(([px, py]): Point => (fits ? inside([px + x, py + y], extent) : [px + x, py + y]));
 }
 
@@ -98,7 +98,7 @@ export function stretchedPolygon(points: readonly Point[], x: Side, y: Side, by:
 }
 
 function scale(low: number, high: number, newLow: number, newHigh: number): (value: number) => number {
-  if (low === newLow && high === newHigh) return (value) => value; // exact for the direction that did not change
+  if (low === newLow && high === newHigh) return (value) => value; // keeps the unchanged direction exact
   if (high === low) return () => newLow;
   const factor = (newHigh - newLow) / (high - low);
   return (value) => newLow + (value - low) * factor;
@@ -118,7 +118,7 @@ export function withoutVertex(points: readonly Point[], index: number): readonly
   return points.length <= 3 ? points : points.filter((_, one) => one !== index);
 }
 
-/** Return the corner that makes a square with the other one, as large as the pull asks and the limits allow. */
+/** Return the corner that makes a square with the opposite one, as large as the drag and the limits allow. */
 export function squareCorner([ax, ay]: Point, [x, y]: Point, limits: Box): Point {
   const right = x >= ax, down = y >= ay;
   const room = Math.min(right ? limits.right - ax : ax - limits.left, down ? limits.bottom - ay : ay - limits.top);
@@ -126,7 +126,7 @@ export function squareCorner([ax, ay]: Point, [x, y]: Point, limits: Box): Point
   return [ax + (right ? side : -side), ay + (down ? side : -side)];
 }
 
-/** Return the point turned about the other one to the nearest multiple of 45 degrees. */
+/** Return the point rotated around the first one to the nearest multiple of 45 degrees. */
 export function snapped([ax, ay]: Point, [x, y]: Point): Point {
   const eighth = Math.round(Math.atan2(y - ay, x - ax) / (Math.PI / 4));
   if (eighth % 4 === 0) return [x, ay];
@@ -135,7 +135,7 @@ export function snapped([ax, ay]: Point, [x, y]: Point): Point {
   return [ax + Math.sign(x - ax) * side, ay + Math.sign(y - ay) * side];
 }
 
-/** Whether both sides of the bounding box are long enough to be a place. */
+/** Whether both sides of the bounding box have the minimum length. */
 export function largeEnough(points: readonly Point[]): boolean {
   const box = bounds(points);
   return box.right - box.left >= LEAST_SIDE && box.bottom - box.top >= LEAST_SIDE;
@@ -166,7 +166,7 @@ export function distanceToSegment(at: Point, from: Point, to: Point): number {
   return distance(at, [from[0] + along * dx, from[1] + along * dy]);
 }
 
-/** Whether a mark is under a point: inside of it, or within the reach of its outline. */
+/** Whether a point is inside a mark, or within `reach` of its outline. */
 export function under(shape: Shape | 'line', points: readonly Point[], at: Point, reach: number): boolean {
   if (shape === 'point') return points[0] !== undefined && distance(points[0], at) <= reach + 6;
   if (shape === 'polygon') return inPolygon(points, at) || distanceToPath(points, at, true) <= reach;
@@ -195,7 +195,7 @@ function inPolygon(points: readonly Point[], [x, y]: Point): boolean {
   return within;
 }
 
-/** Area, to find the smallest of several marks under a point; lines and points have none. */
+/** Area of a mark, to find the smallest of several under a point; 0 for lines and points. */
 export function area(shape: Shape | 'line', points: readonly Point[]): number {
   if (shape === 'point' || shape === 'line') return 0;
   if (shape !== 'polygon') {

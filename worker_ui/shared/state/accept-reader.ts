@@ -1,4 +1,4 @@
-/** Several readers of one image: where they agree, where they do not, and taking the answer of one of them. */
+/** Accepting the answer of an earlier reader in adjudication. */
 
 import { adjudicates } from './disagreements';
 import { stateOf } from './reading';
@@ -9,9 +9,9 @@ import { mayChange } from './marks';
 import { isTaken, takeRegion } from './suggestions';
 
 /**
- * Take a reader's answer for one finding: the state and the regions, as one step to undo.
+ * Accept a reader's answer to one finding, state and regions, as one undo step.
  *
- * Regions of that finding taken from others before go, those the adjudicator drew stay.
+ * Regions accepted from other readers before are removed; those that the adjudicator drew stay.
  */
 export function accept(store: Store, reader: EarlierReading, label: string): void {
   const state = stateOf(reader.reading, label);
@@ -39,7 +39,7 @@ export function acceptActive(store: Store, index: number): boolean {
   else {
     accept(store, reader, label);
     const next = due(store.task, store.reading).at(0);
-    if (next !== undefined) store.set({ activeLabel: next }); // on to what is still disputed
+    if (next !== undefined) store.set({ activeLabel: next }); // continue with the next open disagreement
   }
   return true;
 }

@@ -1,11 +1,11 @@
-/** What still keeps a reading from being sent, each with the place where it is mended. */
+/** Checks before a reading is sent, each with the place where it can be resolved. */
 
 import { adjudicates, agreed, disagreements } from './disagreements';
 import { conflicts, stateOf, unanswered } from './reading';
 import type { Complaint, Store } from './store';
 import type { Finding, LabelState, Reading, Region, Task } from './types';
 
-/** Of a list of findings, as many are named as can be read at a glance. */
+/** Number of findings that a message names. */
 const NAMED = 3;
 
 const STATE_WORDS: Readonly<Record<LabelState, string>> = {
@@ -15,7 +15,7 @@ const STATE_WORDS: Readonly<Record<LabelState, string>> = {
   unknown: 'not assessed',
 };
 
-/** Return what is missing or contradicts itself, in the order in which a reader would mend it; empty when it can be sent. */
+/** Return what is missing or contradictory, in the order in which a reader would resolve it; empty when it can be sent. */
 export function complaints(store: Pick<Store, 'task' | 'reading' | 'ui'>): Complaint[] {
   const { task, reading } = store;
   if (reading.unusable !== '') return ofUnusable(reading);
@@ -49,12 +49,12 @@ function ofAnswers(task: Task, reading: Reading): Complaint[] {
     : [{ text: 'Nothing has been answered yet.', at: task.findings[0]!.label }];
 }
 
-/** Return the findings that are still to be answered, in the task's order; none of an image that cannot be read. */
+/** Return the findings that must still be answered, in the task's order; none for an image that cannot be read. */
 export function due(task: Task, reading: Reading): string[] {
   return reading.unusable === '' ? unanswered(reading, asked(task)) : [];
 }
 
-/** Findings that must be answered: all, or in adjudication those the earlier readers do not agree on. */
+/** Return the findings that must be answered: all, or in adjudication the disagreements. */
 function asked(task: Task): Finding[] {
   if (adjudicates(task)) {
     const open = new Set(disagreements(task).map(({ label }) => label));
@@ -68,7 +68,7 @@ function ofConflict({ labelSet }: Task, reading: Reading): Complaint[] {
   return called.length > 0 ? [{ text: `“${labelSet.noFinding}” is present together with ${named(called)}.`, at: labelSet.noFinding }] : [];
 }
 
-/** What earlier readers agree on has its regions in their answers. */
+/** Findings that the earlier readers agree on need no region: their answers have them. */
 function ofMissingRegions(task: Task, reading: Reading): Complaint[] {
   const settled = agreed(task);
   return task.findings

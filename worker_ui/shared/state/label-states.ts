@@ -4,7 +4,7 @@ import type { LabelState } from './types';
 
 export interface StateWords {
   readonly name: string;
-  /** What the narrow button says; the key as well, but for "not assessed". */
+  /** Text of the narrow button. */
   readonly letter: string;
   readonly key: string;
   readonly meaning: string;

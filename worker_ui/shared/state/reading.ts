@@ -1,4 +1,4 @@
-/** The reader's answer as it grows: every change is an action, every action makes a new reading. */
+/** Reducer of the reading: every change is an action that returns a new reading. */
 
 import type {
   Finding,
@@ -15,11 +15,11 @@ type LabeledTask = Pick<Task, 'findings' | 'labelSet'>;
 
 export type Action =
   | { readonly kind: 'label'; readonly label: string; readonly state: LabelState | null }
-  /** "No Finding" present, and absent what has not been answered yet; findings that were called stay, and conflict. */
+  /** Set "No Finding" to present and unanswered findings to absent; present findings stay, as conflicts. */
   | { readonly kind: 'no-finding' }
-  /** Absent what has not been answered yet; "No Finding" follows from what was called. */
+  /** Set unanswered findings to absent, and derive "No Finding" from the answers. */
   | { readonly kind: 'others-absent' }
-  /** A new region makes its finding present, unless it was called uncertain. */
+  /** Add a region, which sets its finding to present unless it is uncertain. */
   | { readonly kind: 'add-region'; readonly region: Region }
   | { readonly kind: 'move-region'; readonly id: string; readonly points: readonly Point[] }
   | { readonly kind: 'relabel-region'; readonly id: string; readonly label: string }
@@ -30,7 +30,7 @@ export type Action =
   | { readonly kind: 'remove-measurement'; readonly id: string }
   | { readonly kind: 'comment'; readonly comment: string }
   | { readonly kind: 'unusable'; readonly code: string }
-  /** A whole reading from elsewhere: a draft, another tab, an earlier reader. */
+  /** Replace the reading by that of a draft or another tab. */
   | { readonly kind: 'replace'; readonly reading: Reading };
 
 /** Return the reading after an action; the same object when nothing changed. */
@@ -90,7 +90,7 @@ export function conflicts(reading: Reading, { noFinding, besideNoFinding }: Labe
   );
 }
 
-/** Return what a reading says of a finding, or null where it says nothing. */
+/** Return the state of a finding, or null where it is not answered. */
 export function stateOf(reading: Reading, label: string): LabelState | null {
   return Object.hasOwn(reading.labels, label) ? reading.labels[label]! : null;
 }
@@ -108,7 +108,7 @@ function withLabel(reading: Reading, label: string, state: LabelState | null): R
   return { ...reading, labels };
 }
 
-/** Labels are only ever added by what calls this: as many as before are the same. */
+/** Callers only add labels: an equal number means that nothing changed. */
 function withLabels(reading: Reading, labels: Record<string, LabelState>): Reading {
   return Object.keys(labels).length === Object.keys(reading.labels).length ? reading : { ...reading, labels };
 }
@@ -139,7 +139,7 @@ function without(reading: Reading, what: 'regions' | 'measurements', id: string)
   return left.length === reading[what].length ? reading : { ...reading, [what]: left };
 }
 
-/** Return a reading with answers to this task's findings only; a region of another asks for its finding. */
+/** Return a reading with this task's findings only; regions of other findings lose their label. */
 export function fittedTo(findings: readonly Finding[], reading: Reading): Reading {
   const asked = new Set(findings.map((finding) => finding.label));
   if (

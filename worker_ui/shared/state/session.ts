@@ -1,9 +1,9 @@
-/** How long the work took and how much of it there was: counted while the page is open, kept with the draft. */
+/** Active time, clicks and keys of a reading: counted while the page is open, saved with the draft. */
 
 import { isObject, own } from '../json';
 import type { Store } from './store';
 
-/** What is kept of a session with a draft; further sessions on the same draft add to it. */
+/** The part of a session that is saved with the draft; later sessions on the same draft add to it. */
 export interface SessionRecord {
   readonly openedAt: string;
   readonly activeMs: number;
@@ -15,18 +15,18 @@ export interface SessionRecord {
   readonly byKind: Readonly<Record<string, number>>;
 }
 
-/** After so long without a key, a click or a movement nobody is taken to be there. */
+/** Without input for this long, the reader counts as absent. */
 const IDLE_MS = 30_000;
-/** Movements come a hundred times a second; looking at the clock this often is enough. */
+/** Minimum interval between two updates by pointer movements. */
 const GRAIN_MS = 200;
 const MODIFIERS = new Set(['Shift', 'Control', 'Alt', 'AltGraph', 'Meta', 'CapsLock']);
 
 export class Session {
   private own = { activeMs: 0, clicks: 0, keys: 0 };
   private before: SessionRecord;
-  /** When somebody was last there, or null while the page is hidden. */
+  /** Time of the last input, or null while the page is hidden. */
   private seen: number | null;
-  /** Of the time since `seen`, what has been added already. */
+  /** The part of the time since `seen` that is counted already. */
   private credited = 0;
   private firstImageMs: number | null = null;
   private firstReadMs: number | null = null;
@@ -47,21 +47,21 @@ export class Session {
       undone: 0,
       byKind: Object.create(null),
     };
-    this.seen = host.document.hidden ? null : 0; // from the start of the navigation
+    this.seen = host.document.hidden ? null : 0; // since the start of the navigation
     this.listen();
   }
 
-  /** The first image stands on the screen; later calls change nothing. */
+  /** Record that the first image is displayed; later calls change nothing. */
   imageShown(): void {
     this.firstImageMs ??= Math.round(this.host.performance.now());
   }
 
-  /** The first reading is locked; later calls change nothing. */
+  /** Record that the first reading is locked; later calls change nothing. */
   firstRead(): void {
     this.firstReadMs ??= this.before.firstReadMs ?? this.record().activeMs;
   }
 
-  /** Return everything so far, with what earlier sessions had. */
+  /** Return the totals, earlier sessions included. */
   record(): SessionRecord {
     this.attend();
     const { counts } = this.store;
@@ -77,12 +77,12 @@ export class Session {
     };
   }
 
-  /** Go on from the record of an earlier session. */
+  /** Continue from the record of an earlier session. */
   goOnFrom(record: SessionRecord): void {
     this.before = record;
   }
 
-  /** Take over the higher figures of another tab with the same reading. */
+  /** Take over the higher counts of another tab with the same reading. */
   atLeast(other: SessionRecord): void {
     const all = this.record();
     const more = (key: 'activeMs' | 'clicks' | 'keys' | 'changes' | 'undone') =>
@@ -143,7 +143,7 @@ export class Session {
     this.attend(true);
   }
 
-  /** Add the time since somebody was last there; `present` says that somebody is there now. */
+  /** Count the time since the last input; `present` says that there is input now. */
   private attend(present = false): void {
     const now = this.host.performance.now();
     if (this.seen === null) {
@@ -157,7 +157,7 @@ export class Session {
       this.seen = now;
       this.credited = 0;
     } else {
-      // Looked at without anybody there: the time counts once, and the thirty seconds go on from when somebody was.
+      // No input: count the time once; the idle limit still runs from the last input.
       this.own.activeMs += Math.max(0, active - this.credited);
       this.credited = Math.max(this.credited, active);
     }
@@ -187,7 +187,7 @@ export function readSessionRecord(value: unknown): SessionRecord | null {
   };
 }
 
-/** The version of this page, from the name of its script: "radiograph.1f2e3d.js" is 1f2e3d. */
+/** Return the page's version, which is in the name of its script: 1f2e3d in "radiograph.1f2e3d.js". */
 export function pageVersion(document: Document): string {
   for (const { src } of document.querySelectorAll('script')) {
     const found = /(?:^|\/)radiograph[.-]([\w-]{1,40})\.js(?:[?#]|$)/.exec(src ?? '');

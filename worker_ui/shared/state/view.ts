@@ -64,7 +64,7 @@ export function fitted(view: View, image: Pick<RadiographImage, 'rows' | 'column
 export function zoomedAt(view: View, factor: number, at: Point, size: Size, pixelAspect: number): View {
   const zoom = bounded(view.zoom * factor);
   const [x, y] = apply(inverse(toScreen(view, size, pixelAspect)), at);
-  const keep = view.zoom / zoom; // the centre moves towards the point as far as the zoom changes
+  const keep = view.zoom / zoom; // the center moves towards the point in proportion to the zoom
   return { ...view, zoom, center: [x + (view.center[0] - x) * keep, y + (view.center[1] - y) * keep] };
 }
 
@@ -74,7 +74,7 @@ export function panned(view: View, dx: number, dy: number, pixelAspect: number):
   return { ...view, center: [view.center[0] - (a * dx + c * dy), view.center[1] - (b * dx + d * dy)] };
 }
 
-/** Return the view turned by a quarter on the screen, whether mirrored or not. */
+/** Return the view rotated by 90 degrees on the screen, mirrored or not. */
 export function turned(view: View, clockwise: boolean): View {
   const by = clockwise !== view.mirrored ? 90 : 270;
   return { ...view, rotation_deg: ((view.rotation_deg + by) % 360) as View['rotation_deg'] };
