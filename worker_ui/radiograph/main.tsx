@@ -9,7 +9,7 @@ import { render } from 'preact';
 
 import { App } from './app';
 import { CHEST_RADIOGRAPH } from './findings';
-import { keepDrafts } from '../shared/drafts/sync';
+import { syncDrafts } from '../shared/drafts/sync';
 import { Session } from '../shared/state/session';
 import { listenKeys } from '../shared/input/shortcuts';
 import { Store } from '../shared/state/store';
@@ -19,7 +19,7 @@ import { readTask } from '../shared/host/task';
 function begin(element: HTMLElement): void {
   const store = new Store(readTask(element, CHEST_RADIOGRAPH));
   const session = new Session(store);
-  const submission = new Submission(store, session, keepDrafts(store, session));
+  const submission = new Submission(store, session, syncDrafts(store, session));
   const onSubmit = (): void => submission.submit();
   listenKeys(store, onSubmit);
   element.replaceChildren();

@@ -3,13 +3,13 @@
 const SURROGATES = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /** Return the text with unpaired surrogates replaced, which UTF-8 cannot encode. */
-export function whole(text: string): string {
+export function wellFormed(text: string): string {
   return text.replace(SURROGATES, '\ufffd');
 }
 
 /** Return at most the given number of characters of a text, without splitting a surrogate pair. */
-export function cut(text: string, most: number): string {
-  return whole(text.length > most ? text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '') + '…' : text);
+export function truncate(text: string, most: number): string {
+  return wellFormed(text.length > most ? text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '') + '…' : text);
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
@@ -23,12 +23,12 @@ export function own(value: unknown, key: string): unknown {
 
 /** Return a text, or an empty one for any other value. */
 export function text(value: unknown): string {
-  return typeof value === 'string' ? whole(value) : '';
+  return typeof value === 'string' ? wellFormed(value) : '';
 }
 
 /** Return a short form of a value for a message. */
-export function shown(value: unknown): string {
+export function describe(value: unknown): string {
   if (typeof value !== 'string')
     return value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${value === null ? 'null' : typeof value}`;
-  return `“${cut(value, 40)}”`;
+  return `“${truncate(value, 40)}”`;
 }

@@ -39,7 +39,7 @@ export function ImageViewport({ store, index, name, source, onShown, children }:
       renderer.current ??= new ImageRenderer(picture.current);
       renderer.current.draw({ image, view, window, inverted, size });
     } catch (error) {
-      store.setViewport(index, { image: null, error: told(error) });
+      store.setViewport(index, { image: null, error: asImageError(error) });
       return;
     }
     onShown?.();
@@ -111,7 +111,7 @@ function Message({ store, index, state }: { store: Store; index: number; state: 
 }
 
 /** Return any error as an ImageError, with what to do. */
-function told(error: unknown): ImageError {
+function asImageError(error: unknown): ImageError {
   if (error instanceof ImageError) return error;
   return new ImageError('unsupported', `The image cannot be shown: ${String(error)}. Report it as not displayed.`);
 }
@@ -131,7 +131,7 @@ function load(store: Store, index: number, source: ImageSource): () => void {
     },
     (error: unknown) => {
       if (stop.signal.aborted) return;
-      store.setViewport(index, { image: null, error: told(error) });
+      store.setViewport(index, { image: null, error: asImageError(error) });
     },
   );
   return () => stop.abort();

@@ -9,7 +9,7 @@ import { takenId } from '../state/suggestions';
 import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Measurement, Reading, Region, Suggestions, Task } from '../state/types';
 import { ANSWER_SCHEMA } from './form';
-import { whole } from '../json';
+import { wellFormed } from '../json';
 
 type Json = Record<string, unknown>;
 
@@ -22,34 +22,34 @@ export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, sessi
   return {
     schema: ANSWER_SCHEMA,
     pixel_origin: 'corner',
-    ...said(reading),
-    ...(reading.comment === '' ? {} : { comment: whole(reading.comment) }),
+    ...labelsAndRegions(reading),
+    ...(reading.comment === '' ? {} : { comment: wellFormed(reading.comment) }),
     ...(reading.unusable === '' ? {} : { unusable: reading.unusable }),
     ...(reading.unusable === '' && reading.measurements.length > 0
-      ? { measurements: reading.measurements.map((one) => ofMeasurement(one, image)) }
+      ? { measurements: reading.measurements.map((one) => measurementJson(one, image)) }
       : {}),
-    ...(image ? { image: ofImage(image) } : {}),
-    ...(image && shown ? { viewport: ofViewport(shown) } : {}),
+    ...(image ? { image: imageJson(image) } : {}),
+    ...(image && shown ? { viewport: viewportJson(shown) } : {}),
     timings: session.timings(now),
     actions: session.actions(),
-    ...(task.suggestions ? { assistance: ofAssistance(task.suggestions, reading, ui.first) } : {}),
-    ...(adjudicates(task) ? { adjudication: ofAdjudication(task, reading) } : {}),
+    ...(task.suggestions ? { assistance: assistanceJson(task.suggestions, reading, ui.first) } : {}),
+    ...(adjudicates(task) ? { adjudication: adjudicationJson(task, reading) } : {}),
     ...(page === '' ? {} : { page }),
   };
 }
 
 /** Return labels and regions; both are empty for an image that cannot be read. */
-function said(reading: Reading): { labels: Json; regions: Json[] } {
+function labelsAndRegions(reading: Reading): { labels: Json; regions: Json[] } {
   if (reading.unusable !== '') return { labels: {}, regions: [] };
   // Object.fromEntries makes every entry an own property, even "__proto__".
-  return { labels: Object.fromEntries(Object.entries(reading.labels)), regions: reading.regions.map(ofRegion) };
+  return { labels: Object.fromEntries(Object.entries(reading.labels)), regions: reading.regions.map(regionJson) };
 }
 
-function ofRegion({ label, shape, points, comment }: Region): Json {
-  return { label, shape, points_px: points.map(([x, y]) => [x, y]), ...(comment === '' ? {} : { comment: whole(comment) }) };
+function regionJson({ label, shape, points, comment }: Region): Json {
+  return { label, shape, points_px: points.map(([x, y]) => [x, y]), ...(comment === '' ? {} : { comment: wellFormed(comment) }) };
 }
 
-function ofMeasurement(measurement: Measurement, image: RadiographImage | null): Json {
+function measurementJson(measurement: Measurement, image: RadiographImage | null): Json {
   return {
     kind: measurement.kind,
     points_px: measurement.points.map(([x, y]) => [x, y]),
@@ -57,7 +57,7 @@ function ofMeasurement(measurement: Measurement, image: RadiographImage | null):
   };
 }
 
-function ofImage(image: RadiographImage): Json {
+function imageJson(image: RadiographImage): Json {
   return {
     ...(image.sopInstanceUid === '' ? {} : { sop_instance_uid: image.sopInstanceUid.slice(0, 64) }),
     rows: image.rows,
@@ -66,7 +66,7 @@ function ofImage(image: RadiographImage): Json {
   };
 }
 
-function ofViewport({ window, inverted, view }: ViewportState): Json {
+function viewportJson({ window, inverted, view }: ViewportState): Json {
   return {
     window_center: window.center,
     window_width: window.width,
@@ -79,7 +79,7 @@ function ofViewport({ window, inverted, view }: ViewportState): Json {
 }
 
 /** If the suggestions were never shown because the image cannot be read, the first reading is the final one. */
-function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
+function assistanceJson(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
   const first = suggestions.mode === 'after-first-read' ? (locked ?? final) : null;
   const taken =
     final.unusable === ''
@@ -89,12 +89,12 @@ function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading 
     mode: suggestions.mode,
     model: suggestions.model,
     probabilities: Object.fromEntries(Object.entries(suggestions.probabilities)),
-    ...(first ? { first: { ...said(first), ...(first.unusable === '' ? {} : { unusable: first.unusable }) } } : {}),
+    ...(first ? { first: { ...labelsAndRegions(first), ...(first.unusable === '' ? {} : { unusable: first.unusable }) } } : {}),
     taken_regions: taken.length,
   };
 }
 
-function ofAdjudication(task: Task, reading: Reading): Json {
+function adjudicationJson(task: Task, reading: Reading): Json {
   const decided = disagreements(task).flatMap(({ label, states }): [string, string[]][] => {
     const state = reading.unusable === '' ? stateOf(reading, label) : null;
     return state ? [[label, states.filter((one) => one.state === state).map((one) => one.reader)]] : [];

@@ -2,9 +2,9 @@
 
 import { isObject, own } from '../json';
 import { readReading } from '../answer/form';
-import { openJournal, type Journal } from './indexeddb';
+import { openDatabase, type DraftDatabase } from './indexeddb';
 import { readSessionRecord, type SessionRecord } from '../state/session';
-import { DraftStorage, type Kept } from './storage';
+import { DraftStorage, type DraftPlace } from './storage';
 import type { Reading } from '../state/types';
 
 export interface Draft {
@@ -22,7 +22,7 @@ export interface Found {
   readonly sent: boolean;
 }
 
-export type Foreign =
+export type ExternalChange =
   | { readonly kind: 'changed'; readonly draft: Draft }
   /** IndexedDB holds a newer draft than local storage: the browser was killed before it wrote local storage. */
   | { readonly kind: 'recovered'; readonly found: Found }
@@ -38,9 +38,9 @@ export interface Drafts {
   /** A draft of another version of this page, or a damaged one, is stored; it is kept, but not shown. */
   readonly unreadable: boolean;
   /** Where drafts are stored now. */
-  readonly kept: Kept;
+  readonly draftPlace: DraftPlace;
   /** Save a draft at once. `sent` says that it is being sent to the host. */
-  save(draft: Draft, sent?: boolean): Kept;
+  save(draft: Draft, sent?: boolean): DraftPlace;
   /** Check for changes by other tabs that this page missed, for example while it was in the back/forward cache. */
   check(): void;
   /** Delete the draft after the host has confirmed the answer, and save none after it. */
@@ -63,13 +63,13 @@ interface Envelope {
 
 interface Options {
   /** Called when another tab changes the draft, or when a newer copy is found in IndexedDB. */
-  readonly onForeign: (event: Foreign) => void;
+  readonly onExternalChange: (event: ExternalChange) => void;
   readonly host?: Window;
-  readonly journal?: Journal;
+  readonly database?: DraftDatabase;
 }
 
 /** Return the drafts of one task. */
-export function openDrafts(key: string, { onForeign, host = window, journal = openJournal(host) }: Options): Drafts {
+export function openDrafts(key: string, { onExternalChange, host = window, database = openDatabase(host) }: Options): Drafts {
   const storage = new DraftStorage(host);
   const page = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const name = `${VERSION}/${key}`;
@@ -78,54 +78,54 @@ export function openDrafts(key: string, { onForeign, host = window, journal = op
   setAside(storage, name, key, damaged, found === null);
   /** Time of the newest draft, and of the newest one that this page did not write itself. */
   let latest = found?.savedAt.getTime() ?? 0,
-    heardOf = latest;
-  let kept = storage.place,
+    latestExternal = latest;
+  let draftPlace = storage.place,
     open = true;
 
   // Nothing is written to IndexedDB before it has been read.
-  const journalRead = journal.all().then((texts) => {
-    pruneJournal(journal, texts, name);
+  const databaseRead = database.all().then((texts) => {
+    pruneDatabase(database, texts, name);
     const late = foundOf(texts.get(name) ?? '');
-    if (!open || !late || late.savedAt.getTime() <= heardOf) return;
+    if (!open || !late || late.savedAt.getTime() <= latestExternal) return;
     latest = Math.max(latest, late.savedAt.getTime());
-    onForeign({ kind: 'recovered', found: late });
+    onExternalChange({ kind: 'recovered', found: late });
   });
 
-  const heard = (text: string) => {
+  const received = (text: string) => {
     const envelope = envelopeOf(text),
       draft = draftOf(text);
     if (envelope === null || envelope.page === page || envelope.savedAt <= latest) return;
-    latest = heardOf = envelope.savedAt;
-    if (envelope.state === 'sent') onForeign({ kind: 'sent' });
-    else if (draft) onForeign({ kind: 'changed', draft });
+    latest = latestExternal = envelope.savedAt;
+    if (envelope.state === 'sent') onExternalChange({ kind: 'sent' });
+    else if (draft) onExternalChange({ kind: 'changed', draft });
   };
   const unwatch = storage.watch(name, (text, all) =>
-    text === null ? onForeign({ kind: all ? 'erased' : 'removed' }) : heard(text),
+    text === null ? onExternalChange({ kind: all ? 'erased' : 'removed' }) : received(text),
   );
 
   return {
     found,
     unreadable: damaged.length > 0 || otherVersions(storage, key),
-    get kept() {
-      return kept;
+    get draftPlace() {
+      return draftPlace;
     },
     save(draft, sent = false) {
-      if (!open) return kept;
+      if (!open) return draftPlace;
       latest = Math.max(Date.now(), latest + 1); // newer than what it replaces, even if the clock was set back
       const envelope: Envelope = { version: VERSION, savedAt: latest, state: sent ? 'sent' : 'open', page };
       const text = JSON.stringify({ ...envelope, draft });
-      kept = storage.write(name, text);
-      if (kept !== 'device' && prune(storage, name, true)) kept = storage.write(name, text);
-      void journalRead.then(() => open && journal.write(name, text));
-      return kept;
+      draftPlace = storage.write(name, text);
+      if (draftPlace !== 'device' && prune(storage, name, true)) draftPlace = storage.write(name, text);
+      void databaseRead.then(() => open && database.write(name, text));
+      return draftPlace;
     },
     check() {
-      if (open) storage.read(name).forEach(heard);
+      if (open) storage.read(name).forEach(received);
     },
     clear() {
       open = false;
       storage.remove(name);
-      void journalRead.then(() => journal.remove(name));
+      void databaseRead.then(() => database.remove(name));
     },
     close() {
       open = false;
@@ -203,10 +203,10 @@ function prune(storage: DraftStorage, except: string, hard = false): boolean {
   return old.length > 0;
 }
 
-function pruneJournal(journal: Journal, texts: ReadonlyMap<string, string>, except: string): void {
+function pruneDatabase(database: DraftDatabase, texts: ReadonlyMap<string, string>, except: string): void {
   for (const [name, text] of texts) {
     const envelope = envelopeOf(text);
-    if (name !== except && (envelope === null || isOld(envelope))) journal.remove(name);
+    if (name !== except && (envelope === null || isOld(envelope))) database.remove(name);
   }
 }
 

@@ -3,7 +3,7 @@
  * change, IndexedDB at once. IndexedDB opens only after the page has started, so local storage is read first.
  */
 
-export interface Journal {
+export interface DraftDatabase {
   /** Return every stored text by name; empty where IndexedDB is denied. */
   all(): Promise<ReadonlyMap<string, string>>;
   write(name: string, text: string): void;
@@ -13,7 +13,7 @@ export interface Journal {
 const DATABASE = 'dicom-workflow-drafts',
   TEXTS = 'texts';
 
-export function openJournal(host: Window): Journal {
+export function openDatabase(host: Window): DraftDatabase {
   const database = opened(host);
   /** Pending writes: the newest text of each name, null for a removal. */
   const waiting = new Map<string, string | null>();

@@ -1,6 +1,6 @@
 /** Storage of drafts: local storage, else the name of the window, else none. Nothing here throws. */
 
-export type Kept = 'device' | 'tab' | 'nowhere';
+export type DraftPlace = 'device' | 'tab' | 'nowhere';
 
 /** Separates our entries from those of other pages of the same origin. */
 const PREFIX = 'dicom-workflow/draft/';
@@ -12,7 +12,7 @@ export class DraftStorage {
   constructor(private readonly host: Window) {}
 
   /** Return where a draft saved now would be stored. */
-  get place(): Kept {
+  get place(): DraftPlace {
     const probe = `${PREFIX}probe`;
     if (this.onDevice((device) => device.setItem(probe, '1'))) {
       this.onDevice((device) => device.removeItem(probe));
@@ -32,7 +32,7 @@ export class DraftStorage {
     return inTab === undefined ? texts : [...texts, inTab];
   }
 
-  write(name: string, text: string): Kept {
+  write(name: string, text: string): DraftPlace {
     if (this.onDevice((device) => device.setItem(PREFIX + name, text))) {
       if (this.tab()?.has(name)) this.inTab((texts) => without(texts, name));
       return 'device';

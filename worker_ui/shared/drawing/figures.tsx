@@ -3,7 +3,7 @@
 import type { Point } from '../shapes/geometry';
 import type { MarkShape, PlacedHandle } from './handles';
 import { bounds, distance } from '../shapes/geometry';
-import type { PlacedTag } from './mark-labels';
+import type { PlacedLabel } from './mark-labels';
 
 /** Average distance of vertices in CSS pixels below which they are drawn small. */
 const DENSE = 22;
@@ -91,7 +91,7 @@ export function Handles({ handles, held }: { handles: readonly PlacedHandle[]; h
   );
 }
 
-export function Tag({ tag: { text, box, id }, kind }: { tag: PlacedTag; kind: string }) {
+export function MarkLabel({ label: { text, box, id }, kind }: { label: PlacedLabel; kind: string }) {
   return (
     <g class={`tag ${kind}`} data-tag={id}>
       <rect x={box.left} y={box.top} width={box.right - box.left} height={box.bottom - box.top} rx={3} />

@@ -71,7 +71,7 @@ export function handleAt(handles: readonly PlacedHandle[], at: Point, reach: num
 }
 
 /** Return the points after a handle, or the whole mark, was dragged by some image pixels. */
-export function pulled(points: readonly Point[], handle: Handle | null, by: Point, extent: Extent): readonly Point[] {
+export function dragged(points: readonly Point[], handle: Handle | null, by: Point, extent: Extent): readonly Point[] {
   if (handle === null) return translated(points, by, extent);
   if (handle.kind === 'box') return resized(points, handle.x, handle.y, by, extent);
   if (handle.kind === 'edge') {

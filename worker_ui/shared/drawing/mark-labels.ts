@@ -4,14 +4,14 @@ import type { Point } from '../shapes/geometry';
 import type { Size } from '../state/view';
 import { clamp, type Box } from '../shapes/geometry';
 
-export interface TagWish {
+export interface LabelRequest {
   readonly id: string;
   readonly text: string;
   /** The mark on the screen. */
   readonly box: Box;
 }
 
-export interface PlacedTag {
+export interface PlacedLabel {
   readonly id: string;
   readonly text: string;
   readonly box: Box;
@@ -30,18 +30,18 @@ export function shortened(text: string): string {
 }
 
 /** Return a position for the label of every visible mark; `taken` are screen boxes to keep free. */
-export function placeTags(
-  wishes: readonly TagWish[], taken: readonly Box[], size: Size, widthOf: (text: string) => number = textWidth,
-): PlacedTag[] {
+export function placeLabels(
+  requests: readonly LabelRequest[], taken: readonly Box[], size: Size, widthOf: (text: string) => number = textWidth,
+): PlacedLabel[] {
   const full: Box[] = [...taken];
-  const placed: PlacedTag[] = [];
-  for (const { id, text, box } of wishes) {
+  const placed: PlacedLabel[] = [];
+  for (const { id, text, box } of requests) {
     if (box.right < 0 || box.bottom < 0 || box.left > size.width || box.top > size.height) continue;
     const width = widthOf(text) + 2 * PADDING;
     const places = candidates(box, width).map((at) => ({ at, box: within(at, width, size) }));
     const free = places.filter((one) => !full.some((other) => overlap(one.box, other)));
     const whole = free.filter(({ at, box: { left, top } }) => at[0] === left && at[1] === top);
-    const others = wishes.filter((one) => one.id !== id);
+    const others = requests.filter((one) => one.id !== id);
     const clear = whole.find((one) => !others.some((other) => overlap(one.box, other.box)));
     const best = clear ?? whole[0] ?? free[0] ?? places[0]!;
     full.push(best.box);

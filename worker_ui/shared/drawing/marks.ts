@@ -1,6 +1,6 @@
 /** Regions and measurements of the reading, as the drawing tools write and find them. */
 
-import { MOST } from '../answer/form';
+import { LIMITS } from '../answer/form';
 import type { Store, Tool } from '../state/store';
 import type { Measurement, Region } from '../state/types';
 import type { Point } from '../shapes/geometry';
@@ -57,10 +57,10 @@ export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
 }
 
 /** Return a simplified freehand path, without its last point when it meets the first. */
-export function thinned(frame: Frame, path: readonly Point[]): readonly Point[] {
+export function simplifiedPath(frame: Frame, path: readonly Point[]): readonly Point[] {
   const onScreen = path.map((point) => apply(frame.map, point));
   let tolerance = TOLERANCE, kept = simplified(onScreen, tolerance);
-  while (kept.length > MOST.points) kept = simplified(onScreen, (tolerance *= 2));
+  while (kept.length > LIMITS.points) kept = simplified(onScreen, (tolerance *= 2));
   const left = new Set(kept);
   const thin = path.filter((_, index) => left.has(onScreen[index]!));
   const closes = kept.length > 3 && distance(kept[0]!, kept.at(-1)!) < CLICK;

@@ -11,7 +11,7 @@ import { distance, inside, snapped, squareCorner } from '../shapes/geometry';
 /** CSS pixels around the first vertex that close a polygon. */
 export const CLOSING = 10;
 
-export interface Draft {
+export interface PendingShape {
   readonly tool: DrawTool;
   /** Points placed so far, in image pixels. */
   readonly points: readonly Point[];
@@ -40,27 +40,27 @@ export interface Press {
   readonly moved: boolean;
 }
 
-export function isPolygon(draft: Draft): boolean {
-  return draft.tool === 'polygon' || draft.tool === 'freehand';
+export function isPolygon(pending: PendingShape): boolean {
+  return pending.tool === 'polygon' || pending.tool === 'freehand';
 }
 
-export function isMeasure(draft: Draft): boolean {
-  return draft.tool === 'length' || draft.tool === 'angle';
+export function isMeasure(pending: PendingShape): boolean {
+  return pending.tool === 'length' || pending.tool === 'angle';
 }
 
 /** Whether a vertex there would close the polygon. */
-export function closes(draft: Draft, at: Point, frame: Frame): boolean {
-  const [first] = draft.points;
-  if (!first || !isPolygon(draft) || draft.points.length < 3) return false;
+export function closes(pending: PendingShape, at: Point, frame: Frame): boolean {
+  const [first] = pending.points;
+  if (!first || !isPolygon(pending) || pending.points.length < 3) return false;
   return distance(apply(frame.map, at), apply(frame.map, first)) <= CLOSING;
 }
 
 /** Return the nearest point that makes a square, a circle or a multiple of 45 degrees on the screen. */
-export function regular(draft: Draft, at: Point, frame: Frame): Point {
+export function regular(pending: PendingShape, at: Point, frame: Frame): Point {
   const clamped = inside(at, frame.image);
-  const anchor = draft.points.at(-1);
-  if (!anchor || isPolygon(draft)) return clamped;
+  const anchor = pending.points.at(-1);
+  if (!anchor || isPolygon(pending)) return clamped;
   const from = apply(frame.map, anchor), to = apply(frame.map, clamped);
-  const made = isMeasure(draft) ? snapped(from, to) : squareCorner(from, to, imageOnScreen(frame));
+  const made = isMeasure(pending) ? snapped(from, to) : squareCorner(from, to, imageOnScreen(frame));
   return inside(apply(frame.back, made), frame.image);
 }

@@ -1,6 +1,6 @@
 /** Mouse, pen and touch input on the drawing layer. Events that are not for drawing reach the viewport below. */
 
-import { mayChange } from '../state/marks';
+import { canEdit } from '../state/marks';
 import type { Store } from '../state/store';
 import type { Point } from '../shapes/geometry';
 import { frameOf, type Frame } from './frame';
@@ -38,7 +38,7 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
       return;
     }
     drawing.regular = event.shiftKey;
-    const together = drawing.draft?.tool === 'freehand' ? (event.getCoalescedEvents?.() ?? []) : [];
+    const together = drawing.pending?.tool === 'freehand' ? (event.getCoalescedEvents?.() ?? []) : [];
     drawing.moveTo(frame, [...together.map((one) => placeIn(svg, one)), placeIn(svg, event)]);
   };
 
@@ -49,7 +49,7 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
     if (!frame) return;
     drawing.regular = event.shiftKey;
     const at = placeIn(svg, event);
-    if (drawing.draft) drawing.pressUp(frame, at);
+    if (drawing.pending) drawing.pressUp(frame, at);
     else if (drawing.edit) releaseEdit(store, drawing, frame, at);
     hover(store, frame, svg, event);
   };
@@ -76,7 +76,7 @@ function placeIn(svg: SVGSVGElement, event: MouseEvent): Point {
 }
 
 function pressDrawing(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGElement, event: PointerEvent): boolean {
-  if (event.altKey || !mayChange(store)) return false; // Alt pans the image
+  if (event.altKey || !canEdit(store)) return false; // Alt pans the image
   const at = placeIn(svg, event);
   drawing.regular = event.shiftKey;
   drawing.crosshair = null;
@@ -90,20 +90,20 @@ function pressSelect(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGEl
   if (store.ui.tool !== 'select') return false;
   const at = placeIn(svg, event);
   if (drawing.edit?.sticky) {
-    drawing.pressSticky(at);
+    drawing.pressWhileFollowing(at);
     return true;
   }
   const { selected } = store.ui;
   const handle = underPointer(store, frame, at, event.pointerType, false);
   if (handle && selected) {
-    if (!mayChange(store)) return false;
+    if (!canEdit(store)) return false;
     if (event.altKey) removeVertex(store, selected, handle.handle);
     else drawing.take(selected, handle.handle, frame, at);
     return !event.altKey;
   }
   const mark = markAt(store, frame, at);
   if ((mark?.id ?? null) !== selected) select(store, mark?.id ?? null);
-  if (!mark || !mayChange(store)) return false;
+  if (!mark || !canEdit(store)) return false;
   drawing.take(mark.id, null, frame, at);
   return true;
 }
@@ -112,7 +112,7 @@ function releaseEdit(store: Store, drawing: Drawing, frame: Frame, at: Point): v
   const clicked = drawing.press?.first === true && !drawing.press.moved;
   const pressed = drawing.press?.at;
   if (!clicked || !pressed || !isDrawTool(store.ui.tool)) {
-    drawing.letGo(frame, at);
+    drawing.release(frame, at);
     return;
   }
   // With a drawing tool handles can only be dragged: a click on one begins the next mark.

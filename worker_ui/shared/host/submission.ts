@@ -2,7 +2,7 @@
 
 import { writeAnswer } from '../answer/write';
 import { complaintOf, faultOf } from '../answer/validate';
-import type { Keeper } from '../drafts/sync';
+import type { DraftSync } from '../drafts/sync';
 import { complaints } from '../state/completeness';
 import type { Session } from '../state/session';
 import type { Store } from '../state/store';
@@ -31,13 +31,13 @@ export class Submission {
   constructor(
     private readonly store: Store,
     private readonly session: Session,
-    private readonly drafts: Keeper,
+    private readonly drafts: DraftSync,
     private readonly form: CrowdForm | null = document.querySelector<CrowdForm>('crowd-form'),
   ) {
     const on = { signal: this.listening.signal };
     // A button of the host or the Enter key may submit the form too: the same checks apply.
-    form?.addEventListener('submit', (event) => this.gate(event), { ...on, capture: true });
-    form?.addEventListener('keydown', keepEnter, on);
+    form?.addEventListener('submit', (event) => this.onFormSubmit(event), { ...on, capture: true });
+    form?.addEventListener('keydown', preventEnter, on);
     form?.addEventListener('crowd-answer-accepted', () => this.accepted(), on);
     window.addEventListener(
       'pageshow',
@@ -50,8 +50,8 @@ export class Submission {
 
   /** Send the reading if it is complete. */
   submit(): void {
-    if (!this.ready()) return;
-    this.release();
+    if (!this.prepare()) return;
+    this.send();
     if (typeof this.form?.submit === 'function') this.form.submit();
     else this.failed('This page stands outside a labeling service: there is nowhere to send the answer.');
   }
@@ -62,14 +62,14 @@ export class Submission {
     clearTimeout(this.watching);
   }
 
-  private gate(event: Event): void {
+  private onFormSubmit(event: Event): void {
     if (this.released) return; // this is our own submission
-    if (this.ready()) this.release();
+    if (this.prepare()) this.send();
     else event.preventDefault();
   }
 
   /** Return whether the answer may be sent, and write it into the form; if not, show the reader why. */
-  private ready(): boolean {
+  private prepare(): boolean {
     const { store } = this;
     if (store.ui.sending || store.ui.sent) return false;
     if (store.unfinished?.settle()) {
@@ -81,19 +81,19 @@ export class Submission {
       store.set({ complaints: missing });
       return false;
     }
-    if (this.holdsBack()) return false;
+    if (this.locksFirstReading()) return false;
     const answer = writeAnswer(store, this.session),
       fault = faultOf(answer);
     if (fault) {
       store.set({ complaints: [complaintOf(fault, store.reading)] });
       return false;
     }
-    this.fill(JSON.stringify(answer));
+    this.writeInput(JSON.stringify(answer));
     return true;
   }
 
   /** With assistance after the first read, the first submit locks the reading and shows the suggestions. */
-  private holdsBack(): boolean {
+  private locksFirstReading(): boolean {
     const { store } = this;
     if (!locksFirst(store)) return performance.now() - this.lockedAt < LOCK_HOLDS_MS;
     this.lockedAt = performance.now();
@@ -102,7 +102,7 @@ export class Submission {
     return true;
   }
 
-  private fill(json: string): void {
+  private writeInput(json: string): void {
     if (!this.form) return;
     let input = this.form.querySelector<HTMLInputElement>('input[name="annotation"]');
     if (!input) {
@@ -114,7 +114,7 @@ export class Submission {
     input.value = json;
   }
 
-  private release(): void {
+  private send(): void {
     this.released = true;
     this.drafts.sending(); // before sending: the host may unload the page at once
     this.store.set({ sending: true, complaints: [] });
@@ -142,7 +142,7 @@ export class Submission {
 }
 
 /** Keep Enter in a field from submitting the form. Enter on a button still works. */
-function keepEnter(event: KeyboardEvent): void {
+function preventEnter(event: KeyboardEvent): void {
   const { target } = event;
   const submits =
     target instanceof HTMLSelectElement ||

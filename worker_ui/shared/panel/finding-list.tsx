@@ -35,7 +35,7 @@ export function Findings({ store }: { store: Store }) {
 
   return (
     <section class="findings" aria-label="Findings">
-      <Quick store={store} found={shown.length} />
+      <QuickAnswers store={store} found={shown.length} />
       <div
         class="list"
         ref={list}
@@ -69,12 +69,12 @@ export function Findings({ store }: { store: Store }) {
         Arrow keys move between findings and answers, Space chooses, Space again takes back.
       </p>
       <Definition store={store} label={hovered ?? activeLabel} />
-      <Spoken store={store} silent={inList} />
+      <Announcement store={store} silent={inList} />
     </section>
   );
 }
 
-function Quick({ store, found }: { store: Store; found: number }) {
+function QuickAnswers({ store, found }: { store: Store; found: number }) {
   const off = store.reading.unusable !== '';
   return (
     <div class="quick">
@@ -170,7 +170,7 @@ function Definition({ store, label }: { store: Store; label: string | null }) {
 }
 
 /** Announces the state of the active finding while the image is focused. */
-function Spoken({ store, silent }: { store: Store; silent: boolean }) {
+function Announcement({ store, silent }: { store: Store; silent: boolean }) {
   const label = store.ui.activeLabel;
   const state = label === null ? undefined : store.reading.labels[label];
   return (

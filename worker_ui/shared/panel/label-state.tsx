@@ -19,7 +19,7 @@ export function Sign({ state }: { state: LabelState }) {
   );
 }
 
-export function StateWord({ state }: { state: LabelState | null }) {
+export function StateName({ state }: { state: LabelState | null }) {
   if (state === null) return <span class="state none">No answer</span>;
   return (
     <span class={`state ${state}`}>

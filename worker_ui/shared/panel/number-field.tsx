@@ -24,7 +24,7 @@ export function NumberField({ sign, name, value, least, onValue }: Props) {
         step="any"
         inputMode="decimal"
         autocomplete="off"
-        onKeyDown={notEnter}
+        onKeyDown={preventEnter}
         onInput={(event) => {
           const text = event.currentTarget.value;
           setTyped(text);
@@ -37,6 +37,6 @@ export function NumberField({ sign, name, value, least, onValue }: Props) {
 }
 
 /** Keep Enter from submitting the surrounding form. */
-export function notEnter(event: KeyboardEvent): void {
+export function preventEnter(event: KeyboardEvent): void {
   if (event.key === 'Enter' && !event.ctrlKey && !event.metaKey) event.preventDefault();
 }

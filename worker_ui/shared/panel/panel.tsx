@@ -5,11 +5,11 @@ import type { Store } from '../state/store';
 import { Adjudication } from './adjudication';
 import { Assistance } from './assistance';
 import { Findings } from './finding-list';
-import { Foot } from './footer';
-import { Head } from './header';
+import { Footer } from './footer';
+import { Header } from './header';
 import { Help } from './help';
 import { Regions } from './regions';
-import { Remarks, SetAside } from './comment';
+import { CommentAndReason, NotReadable } from './comment';
 import { useStore } from '../state/use-store';
 
 interface Props {
@@ -24,17 +24,17 @@ export function Panel({ store, onSubmit }: Props) {
   return (
     <section class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
       <div class="body" inert={store.closed}>
-        <Head store={store} />
-        <SetAside store={store} />
+        <Header store={store} />
+        <NotReadable store={store} />
         <Adjudication store={store} />
         <Findings store={store} />
         <div class="rest">
           <Assistance store={store} />
           <Regions store={store} />
-          <Remarks store={store} />
+          <CommentAndReason store={store} />
         </div>
       </div>
-      <Foot store={store} onSubmit={onSubmit} />
+      <Footer store={store} onSubmit={onSubmit} />
       <Help store={store} />
     </section>
   );

@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from 'preact/hooks';
 
-import { MOST } from '../answer/form';
+import { LIMITS } from '../answer/form';
 import { centerOn } from '../state/viewport-commands';
 import { select } from '../state/marks';
 import { measuredText } from '../shapes/measure';
@@ -14,7 +14,7 @@ import { PLACES } from '../input/focus';
 import { Icon } from './icon';
 import { removeSelected, toggleHidden } from '../state/marks';
 import { boxOf, edited, sizeText, type Box } from './region-size';
-import { notEnter, NumberField } from './number-field';
+import { preventEnter, NumberField } from './number-field';
 
 const SHAPES: Readonly<Record<Shape, string>> = {
   rectangle: 'M3 5h14v10H3z',
@@ -178,10 +178,10 @@ function RegionComment({ store, region, index }: RowProps) {
       class="region-comment"
       aria-label={`Comment on region ${index + 1}`}
       placeholder="Comment on this region"
-      maxLength={MOST.regionComment}
+      maxLength={LIMITS.regionComment}
       value={region.comment}
       autocomplete="off"
-      onKeyDown={notEnter}
+      onKeyDown={preventEnter}
       onInput={(event) =>
         store.dispatch({ kind: 'comment-region', id: region.id, comment: event.currentTarget.value }, `comment:${region.id}`)
       }

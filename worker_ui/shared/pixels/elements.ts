@@ -111,7 +111,7 @@ function decimal(value: string): number {
 }
 
 /** Return a text as one short line, or empty where its character set is not supported. */
-export function readable(value: string, characterSet: string): string {
+export function readableLine(value: string, characterSet: string): string {
   let line = value;
   // Each byte was read as one character, which is Latin 1.
   if (/[\u0080-\u00ff]/.test(value) && characterSet !== 'ISO_IR 100') {

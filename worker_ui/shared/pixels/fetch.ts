@@ -35,7 +35,7 @@ export async function fetchBytes(url: string, options: FetchOptions = {}): Promi
   alive();
   try {
     const request = fetch(url, { credentials: 'same-origin', referrerPolicy: 'no-referrer', signal: own.signal });
-    const response = await raced(own.signal, request);
+    const response = await abortable(own.signal, request);
     check(response.status);
     return await body(response, own.signal, alive, options.onProgress);
   } catch (error) {
@@ -60,11 +60,11 @@ async function body(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const announced = Number(response.headers.get('Content-Length') ?? Number.NaN);
   if (announced > MAX_BYTES) throw errors.tooLarge();
-  if (!response.body) return new Uint8Array(await raced(signal, response.arrayBuffer()));
+  if (!response.body) return new Uint8Array(await abortable(signal, response.arrayBuffer()));
   const reader = response.body.getReader(), chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
-    const { done, value } = await raced(signal, reader.read());
+    const { done, value } = await abortable(signal, reader.read());
     if (done) break;
     alive();
     chunks.push(value);
@@ -87,7 +87,7 @@ export function joined(chunks: readonly Uint8Array[], size: number): Uint8Array<
 }
 
 /** Settle like the promise, or reject when the signal aborts first: not every operation reacts to its signal. */
-function raced<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+function abortable<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(new DOMException('stopped', 'AbortError'));
     if (signal.aborted) stop();

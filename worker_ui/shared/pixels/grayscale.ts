@@ -22,7 +22,7 @@ export interface Distribution {
   readonly pixels: number;
 }
 
-export interface Grey {
+export interface Grayscale {
   readonly values: Values;
   readonly distribution: Distribution;
   readonly lowest: number;
@@ -33,7 +33,7 @@ export interface Grey {
 }
 
 /** The parts of a header that the pipeline uses. */
-export type Recipe = Pick<
+export type PipelineInput = Pick<
   Header,
   'modalityLut' | 'voiLut' | 'slope' | 'intercept' | 'windows' | 'voiFunction' | 'inverted' | 'padding' | 'bitsStored'
   | 'signed'
@@ -52,26 +52,26 @@ const SIGMOID_TOP = 65_535;
 const PADDING_DISTANCE = 7;
 
 /** Return the image's values, and the window that shows what the header asks for. */
-export function greyOf(stored: Stored, header: Recipe): Grey {
+export function grayscaleOf(stored: Stored, header: PipelineInput): Grayscale {
   const patterns = patternsOf(stored), counts = histogram(patterns);
   const size = counts.length;
-  const levels = present(counts, header.signed);
+  const levels = occurringValues(counts, header.signed);
   const window = header.voiLut ? undefined : header.windows[0];
-  const step = steps(header, window);
-  const shown = made(levels.length, (at) => step(levels[at]!));
-  const padded = levels.map(paddingTest(header.padding, size, header.signed));
-  const distribution = distributed(levels, shown, padded, counts);
+  const pipeline = pipelineOf(header, window);
+  const shown = filled(levels.length, (at) => pipeline(levels[at]!));
+  const padded = levels.map(isPadding(header.padding, size, header.signed));
+  const distribution = distributionOf(levels, shown, padded, counts);
   const lowest = distribution.values[0] ?? 0, highest = distribution.values.at(-1) ?? lowest;
-  const padding = padValue(lowest, highest, header.inverted);
+  const padding = paddingValue(lowest, highest, header.inverted);
   padded.forEach((is, at) => { if (is) shown[at] = padding; });
   return {
-    values: looked(stored, patterns, levels, shown, size), distribution, lowest, highest,
-    ...initialOf(header, window, distribution, step, size),
+    values: mapPixels(stored, patterns, levels, shown, size), distribution, lowest, highest,
+    ...initialOf(header, window, distribution, pipeline, size),
   };
 }
 
 /** Much faster than Float64Array.from with a function. */
-function made(length: number, value: (at: number) => number): Float64Array {
+function filled(length: number, value: (at: number) => number): Float64Array {
   const values = new Float64Array(length);
   for (let at = 0; at < length; at += 1) values[at] = value(at);
   return values;
@@ -84,7 +84,7 @@ function histogram(patterns: Uint8Array | Uint16Array): Uint32Array {
 }
 
 /** Return the stored values that occur, ascending. */
-function present(counts: Uint32Array, signed: boolean): Int32Array {
+function occurringValues(counts: Uint32Array, signed: boolean): Int32Array {
   const size = counts.length, least = signed ? -size / 2 : 0, found = new Int32Array(size);
   let number = 0;
   for (let level = least; level < least + size; level += 1) {
@@ -94,7 +94,7 @@ function present(counts: Uint32Array, signed: boolean): Int32Array {
 }
 
 /** A padding value written with the wrong sign is read by its bit pattern. */
-function paddingTest(padding: Recipe['padding'], size: number, signed: boolean): (level: number) => 0 | 1 {
+function isPadding(padding: PipelineInput['padding'], size: number, signed: boolean): (level: number) => 0 | 1 {
   if (!padding) return () => 0;
   const ends = padding.map((end) => {
     const pattern = ((end % size) + size) % size;
@@ -105,32 +105,32 @@ function paddingTest(padding: Recipe['padding'], size: number, signed: boolean):
 }
 
 /** Return the function from a stored value to the input of the linear window. */
-function steps(header: Recipe, window: HeaderWindow | undefined): (level: number) => number {
+function pipelineOf(header: PipelineInput, window: HeaderWindow | undefined): (level: number) => number {
   const { slope, intercept, modalityLut, voiLut } = header;
-  const modality = modalityLut ? (level: number) => mapped(modalityLut, level) : (level: number) => level * slope + intercept;
-  if (voiLut) return (level) => mapped(voiLut, rint(modality(level)));
+  const modality = modalityLut ? (level: number) => lookUp(modalityLut, level) : (level: number) => level * slope + intercept;
+  if (voiLut) return (level) => lookUp(voiLut, roundHalfEven(modality(level)));
   if (!window || header.voiFunction !== 'SIGMOID') return modality;
   return (level) => Math.round(SIGMOID_TOP * (0.5 + 0.5 * Math.tanh((2 * (modality(level) - window.center)) / window.width)));
 }
 
-function mapped({ table, first }: Lut, value: number): number {
+function lookUp({ table, first }: Lut, value: number): number {
   return table[Math.trunc(Math.min(Math.max(value - first, 0), table.length - 1))]!;
 }
 
 /** Round half to even, as NumPy does. */
-function rint(value: number): number {
+function roundHalfEven(value: number): number {
   const down = Math.floor(value), part = value - down;
   if (part !== 0.5) return Math.round(value);
   return down % 2 === 0 ? down : down + 1;
 }
 
-function distributed(levels: Int32Array, shown: Float64Array, padded: Int32Array, counts: Uint32Array): Distribution {
+function distributionOf(levels: Int32Array, shown: Float64Array, padded: Int32Array, counts: Uint32Array): Distribution {
   const rising = levels.map((_, at) => at).filter((at) => !padded[at]);
   if (rising.some((at, number) => number > 0 && shown[at]! < shown[rising[number - 1]!]!)) {
     rising.sort((one, other) => shown[one]! - shown[other]!);
   }
-  const values = made(rising.length, (at) => shown[rising[at]!]!);
-  const pixels = made(rising.length, (at) => counts[levels[rising[at]!]! & (counts.length - 1)]!);
+  const values = filled(rising.length, (at) => shown[rising[at]!]!);
+  const pixels = filled(rising.length, (at) => counts[levels[rising[at]!]! & (counts.length - 1)]!);
   return { values, counts: pixels, pixels: pixels.reduce((sum, count) => sum + count, 0) };
 }
 
@@ -146,13 +146,13 @@ export function percentile({ values, counts, pixels }: Distribution, percent: nu
 }
 
 /** Return the value of padding, which is black after the inversion. */
-function padValue(lowest: number, highest: number, inverted: boolean): number {
+function paddingValue(lowest: number, highest: number, inverted: boolean): number {
   const distance = PADDING_DISTANCE * Math.max(1, highest - lowest);
   return inverted ? highest + distance : lowest - distance;
 }
 
 /** Return the image with every stored value mapped, in the smallest sufficient type. */
-function looked(
+function mapPixels(
   stored: Stored, patterns: Uint8Array | Uint16Array, levels: Int32Array, shown: Float64Array, size: number,
 ): Values {
   if (!(stored instanceof Int8Array) && shown.every((value, at) => value === levels[at])) return stored;
@@ -171,23 +171,23 @@ function smallestType(values: Float64Array) {
 }
 
 function initialOf(
-  header: Recipe, window: HeaderWindow | undefined, distribution: Distribution, step: (level: number) => number, size: number,
-): Pick<Grey, 'initial' | 'initialFrom'> {
-  if (header.voiLut) return { initial: between(0, 2 ** header.voiLut.bits - 1), initialFrom: 'table' };
-  if (window && header.voiFunction === 'SIGMOID') return { initial: between(0, SIGMOID_TOP), initialFrom: 'sigmoid' };
-  if (window) return { initial: exact(window, header.voiFunction, distribution), initialFrom: 'window' };
+  header: PipelineInput, window: HeaderWindow | undefined, distribution: Distribution, pipeline: (level: number) => number, size: number,
+): Pick<Grayscale, 'initial' | 'initialFrom'> {
+  if (header.voiLut) return { initial: windowBetween(0, 2 ** header.voiLut.bits - 1), initialFrom: 'table' };
+  if (window && header.voiFunction === 'SIGMOID') return { initial: windowBetween(0, SIGMOID_TOP), initialFrom: 'sigmoid' };
+  if (window) return { initial: exactWindow(window, header.voiFunction, distribution), initialFrom: 'window' };
   if (header.bitsStored <= 8) {
     const half = 2 ** (header.bitsStored - 1);
     const ends = header.signed ? [-half, half - 1] : [0, 2 * half - 1];
-    const [low, high] = ends.map((end) => step(Math.max(end, -size / 2))).sort((one, other) => one - other) as [number, number];
-    return { initial: shownBetween(low, high, distribution), initialFrom: 'bits' };
+    const [low, high] = ends.map((end) => pipeline(Math.max(end, -size / 2))).sort((one, other) => one - other) as [number, number];
+    return { initial: windowFromRange(low, high, distribution), initialFrom: 'bits' };
   }
   const [low, high] = PERCENTILES.map((percent) => percentile(distribution, percent) ?? 0) as [number, number];
-  return { initial: shownBetween(low, high, distribution), initialFrom: 'percentiles' };
+  return { initial: windowFromRange(low, high, distribution), initialFrom: 'percentiles' };
 }
 
 /** Return a header's window in the form of LINEAR_EXACT, which all images use. */
-export function exact({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
+export function exactWindow({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
   // LINEAR with a width below 1, which is forbidden, is read as LINEAR_EXACT.
   if (voiFunction === 'LINEAR_EXACT' || width < 1) return { center, width };
   if (width > 1) return { center: center - 0.5, width: width - 1 };
@@ -198,11 +198,11 @@ export function exact({ center, width }: VoiWindow, voiFunction: string, distrib
 }
 
 /** Return the window whose black and white are these values. */
-export function between(low: number, high: number): VoiWindow {
+export function windowBetween(low: number, high: number): VoiWindow {
   return { center: (low + high) / 2, width: high - low };
 }
 
 /** Where both are equal everything is black: an image without contrast stays without contrast. */
-function shownBetween(low: number, high: number, { values }: Distribution): VoiWindow {
-  return high > low ? between(low, high) : { center: (values.at(-1) ?? 0) + 0.5, width: 1 };
+function windowFromRange(low: number, high: number, { values }: Distribution): VoiWindow {
+  return high > low ? windowBetween(low, high) : { center: (values.at(-1) ?? 0) + 0.5, width: 1 };
 }

@@ -2,7 +2,7 @@
 
 import { readPart10Header, type DataSet, type Element } from 'dicom-parser';
 
-import { BIG_ENDIAN, code, elementOf, integer, numbers, oneNumber, parseDataSet, readable, TAGS, text } from './elements';
+import { BIG_ENDIAN, code, elementOf, integer, numbers, oneNumber, parseDataSet, readableLine, TAGS, text } from './elements';
 import { joined, MAX_BYTES } from './fetch';
 import { lutOf, type Lut } from './lut';
 import { errors } from './messages';
@@ -178,7 +178,7 @@ function windowsOf(data: DataSet): HeaderWindow[] {
   const characterSet = text(data, TAGS.SpecificCharacterSet);
   return centers
     .slice(0, Math.min(widths.length, 16))
-    .map((center, at) => ({ center, width: widths[at]!, name: readable(names[at] ?? '', characterSet) }))
+    .map((center, at) => ({ center, width: widths[at]!, name: readableLine(names[at] ?? '', characterSet) }))
     .filter(({ center, width }) => Number.isFinite(center) && Number.isFinite(width) && width > 0);
 }
 

@@ -3,7 +3,7 @@
 import { ImageError, type RadiographImage, type ImageSource } from './radiograph-image';
 import { decodedValues, isDecodable } from './decode';
 import { fetchBytes, type FetchOptions } from './fetch';
-import { between, greyOf, type Recipe } from './grayscale';
+import { windowBetween, grayscaleOf, type PipelineInput } from './grayscale';
 import { BIG_ENDIAN, IMPLICIT } from './elements';
 import { MAX_PIXELS, parse, type Header, type Parsed } from './header';
 import { errors } from './messages';
@@ -29,12 +29,12 @@ export async function loadImage(source: ImageSource, options: FetchOptions = {})
 /** Return the image in a file's bytes, or the rendered picture where its pixels cannot be decoded here. */
 export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<RadiographImage> {
   if (!isDicom(bytes)) {
-    if (isPicture(bytes)) return ofPicture(await pictureOf(bytes));
+    if (isPicture(bytes)) return fromPicture(await pictureOf(bytes));
     throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
   }
   const parsed = await parse(bytes);
   try {
-    return await ofPixels(parsed, options.signal);
+    return await fromPixels(parsed, options.signal);
   } catch (error) {
     const other = error instanceof ImageError && (error.code === 'unsupported' || error.code === 'worker');
     if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
@@ -57,21 +57,21 @@ function saneSize({ rows, columns }: Header): boolean {
   return rows * columns > 0 && rows * columns <= MAX_PIXELS;
 }
 
-async function ofPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<RadiographImage> {
+async function fromPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<RadiographImage> {
   if (!pixels) throw errors.unsupported('the file holds no image');
   checkSupported(header, pixels.compressed);
   const stored = pixels.compressed ? await decodedValues(pixels.bytes, header, signal) : nativeValues(pixels, header);
-  const grey = greyOf(stored, header);
+  const grayscale = grayscaleOf(stored, header);
   return {
-    ...placed(header), values: grey.values, lowest: grey.lowest, highest: grey.highest, inverted: header.inverted,
-    initial: grey.initial, presets: presetsOf(grey, header), standIn: '',
+    ...geometryOf(header), values: grayscale.values, lowest: grayscale.lowest, highest: grayscale.highest, inverted: header.inverted,
+    initial: grayscale.initial, presets: presetsOf(grayscale, header), standIn: '',
   };
 }
 
 function checkSupported(header: Header, compressed: boolean): void {
   const { photometric, samples, frames, bitsAllocated, bitsStored, syntax } = header;
   if (!saneSize(header)) throw errors.unsupported('its size is none that an image can have');
-  if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in colour');
+  if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in color');
   if (frames !== 1) throw errors.unsupported('it has more than one frame');
   if (![8, 16].includes(bitsAllocated) || bitsStored < 1 || bitsStored > bitsAllocated) {
     throw errors.unsupported('its pixels have a depth that is not known here');
@@ -81,16 +81,16 @@ function checkSupported(header: Header, compressed: boolean): void {
   }
 }
 
-type Placed = Pick<RadiographImage, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
+type Geometry = Pick<RadiographImage, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
 
-function placed(header: Header): Placed {
+function geometryOf(header: Header): Geometry {
   const { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption } = header;
   return { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption };
 }
 
-function ofPicture({ rows, columns, values }: Picture): RadiographImage {
+function fromPicture({ rows, columns, values }: Picture): RadiographImage {
   const unknown = { spacing_mm: null, spacingAt: null, pixelAspect: 1, sopInstanceUid: '', caption: '' } as const;
-  return { rows, columns, ...unknown, ...shown(values), inverted: false, standIn: '' };
+  return { rows, columns, ...unknown, ...fullRange(values), inverted: false, standIn: '' };
 }
 
 /** Regions use the pixels of the DICOM image, so the picture is resampled to its size. */
@@ -101,19 +101,19 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
   if (!same) throw errors.unsupported('the picture in its place has another shape');
   const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
   return {
-    ...placed(header), ...shown(resampled(picture, header.rows, header.columns)), inverted: false,
+    ...geometryOf(header), ...fullRange(resampled(picture, header.rows, header.columns)), inverted: false,
     standIn:
-      `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer grey levels.`,
+      `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer gray levels.`,
   };
 }
 
 /** A picture is made for display: its whole range is the initial window. */
-function shown(values: Uint8Array<ArrayBuffer>): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
-  const plain: Recipe = {
+function fullRange(values: Uint8Array<ArrayBuffer>): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
+  const plain: PipelineInput = {
     modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
     bitsStored: 8, signed: false,
   };
-  const grey = greyOf(values, plain), initial = between(0, 255);
-  const presets = presetsOf({ ...grey, initial }, plain);
-  return { values: grey.values, lowest: grey.lowest, highest: grey.highest, initial, presets };
+  const grayscale = grayscaleOf(values, plain), initial = windowBetween(0, 255);
+  const presets = presetsOf({ ...grayscale, initial }, plain);
+  return { values: grayscale.values, lowest: grayscale.lowest, highest: grayscale.highest, initial, presets };
 }

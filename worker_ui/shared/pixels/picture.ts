@@ -26,13 +26,13 @@ export async function pictureOf(bytes: Uint8Array<ArrayBuffer>): Promise<Picture
   const bitmap = await createImageBitmap(new Blob([bytes], { type: kind }), { colorSpaceConversion: 'none' })
     .catch((): never => { throw errors.truncated(); });
   try {
-    return grey(bitmap);
+    return grayLevels(bitmap);
   } finally {
     bitmap.close();
   }
 }
 
-function grey(bitmap: ImageBitmap): Picture {
+function grayLevels(bitmap: ImageBitmap): Picture {
   const { width: columns, height: rows } = bitmap;
   const strip = Math.max(1, Math.min(rows, Math.floor(STRIP_PIXELS / columns)));
   const canvas = document.createElement('canvas');

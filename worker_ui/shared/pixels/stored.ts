@@ -14,13 +14,13 @@ export function nativeValues(pixels: PixelBytes, header: Header): Stored {
   const { buffer, byteOffset } = pixels.bytes;
   const low = Math.max(0, header.highBit + 1 - header.bitsStored);
   if (size === 1) {
-    const bytes = pixels.wordsSwapped ? swapped8(pixels.bytes.subarray(0, needed)) : pixels.bytes;
-    return cleaned(bytes.subarray(0, count), header, low);
+    const bytes = pixels.wordsSwapped ? swapBytes8(pixels.bytes.subarray(0, needed)) : pixels.bytes;
+    return storedValues(bytes.subarray(0, count), header, low);
   }
   // A Uint16Array must begin at an even byte; where the pixels do, nothing is copied.
   const words = byteOffset % 2 === 0 ? new Uint16Array(buffer, byteOffset, count)
     : new Uint16Array(buffer.slice(byteOffset, byteOffset + needed));
-  return cleaned(header.syntax === BIG_ENDIAN ? swapped16(words) : words, header, low);
+  return storedValues(header.syntax === BIG_ENDIAN ? swapBytes16(words) : words, header, low);
 }
 
 /**
@@ -28,7 +28,7 @@ export function nativeValues(pixels: PixelBytes, header: Header): Stored {
  *
  * The `low` bits below the stored ones and all bits above them are dropped.
  */
-export function cleaned(patterns: Uint8Array | Uint16Array, header: Pick<Header, 'bitsStored' | 'signed'>, low = 0): Stored {
+export function storedValues(patterns: Uint8Array | Uint16Array, header: Pick<Header, 'bitsStored' | 'signed'>, low = 0): Stored {
   const size = patterns.BYTES_PER_ELEMENT * 8, high = Math.max(0, size - header.bitsStored - low);
   if (high === 0 && low === 0) return header.signed ? asSigned(patterns) : patterns;
   const count = patterns.length, up = high + (32 - size), down = Math.min(31, low + high + (32 - size));
@@ -55,10 +55,10 @@ function asSigned(patterns: Uint8Array | Uint16Array): Stored {
   return new Int16Array(buffer, byteOffset, length);
 }
 
-function swapped16(words: Uint16Array): Uint16Array {
+function swapBytes16(words: Uint16Array): Uint16Array {
   return words.map((word) => (word << 8) | (word >> 8));
 }
 
-function swapped8(bytes: Uint8Array): Uint8Array {
+function swapBytes8(bytes: Uint8Array): Uint8Array {
   return bytes.map((_, at) => bytes[at ^ 1]!);
 }

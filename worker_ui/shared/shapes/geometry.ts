@@ -121,8 +121,8 @@ export function withoutVertex(points: readonly Point[], index: number): readonly
 /** Return the corner that makes a square with the opposite one, as large as the drag and the limits allow. */
 export function squareCorner([ax, ay]: Point, [x, y]: Point, limits: Box): Point {
   const right = x >= ax, down = y >= ay;
-  const room = Math.min(right ? limits.right - ax : ax - limits.left, down ? limits.bottom - ay : ay - limits.top);
-  const side = Math.min(Math.max(Math.abs(x - ax), Math.abs(y - ay)), room);
+  const available = Math.min(right ? limits.right - ax : ax - limits.left, down ? limits.bottom - ay : ay - limits.top);
+  const side = Math.min(Math.max(Math.abs(x - ax), Math.abs(y - ay)), available);
   return [ax + (right ? side : -side), ay + (down ? side : -side)];
 }
 

@@ -2,10 +2,10 @@
 
 import { adjudicates } from './disagreements';
 import { stateOf } from './reading';
-import { due } from './completeness';
+import { missingAnswers } from './completeness';
 import type { Store } from './store';
 import type { EarlierReading } from './types';
-import { mayChange } from './marks';
+import { canEdit } from './marks';
 import { isTaken, takeRegion } from './suggestions';
 
 /**
@@ -15,7 +15,7 @@ import { isTaken, takeRegion } from './suggestions';
  */
 export function accept(store: Store, reader: EarlierReading, label: string): void {
   const state = stateOf(reader.reading, label);
-  if (state === null || !mayChange(store)) return;
+  if (state === null || !canEdit(store)) return;
   const tag = `accept:${reader.name}:${label}:${store.counts.changes}`;
   for (const { id, label: of } of store.reading.regions) {
     if (of === label && id.startsWith('taken:') && !id.startsWith(`taken:${reader.name}:`))
@@ -38,7 +38,7 @@ export function acceptActive(store: Store, index: number): boolean {
   else if (stateOf(reader.reading, label) === null) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
   else {
     accept(store, reader, label);
-    const next = due(store.task, store.reading).at(0);
+    const next = missingAnswers(store.task, store.reading).at(0);
     if (next !== undefined) store.set({ activeLabel: next }); // continue with the next open disagreement
   }
   return true;

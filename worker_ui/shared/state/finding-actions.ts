@@ -4,7 +4,7 @@ import { adjudicates, disagreements } from './disagreements';
 import type { Store } from './store';
 import type { Finding, LabelState, Task } from './types';
 import { STATES } from './label-states';
-import { mayChange } from './marks';
+import { canEdit } from './marks';
 
 /** Return the findings, disagreements first; with a search those that match by name, then those that match by definition. */
 export function visibleFindings(store: Store): readonly Finding[] {
@@ -59,7 +59,7 @@ export function step(store: Store, by: number): string | null {
 
 /** Set the state of a finding; setting its current state again clears it. */
 export function answer(store: Store, label: string, state: LabelState): void {
-  if (!mayChange(store)) return;
+  if (!canEdit(store)) return;
   const back = store.reading.labels[label] === state;
   const tag = `answer:${store.counts.changes}`; // the answer and the region's label are one undo step
   store.dispatch({ kind: 'label', label, state: back ? null : state }, tag);
@@ -82,12 +82,12 @@ export function hasNoFinding(store: Store): boolean {
 
 /** Set "No Finding" to present; a second time clears it and leaves the other answers. */
 export function noFinding(store: Store): void {
-  if (!hasNoFinding(store) || !mayChange(store)) return;
+  if (!hasNoFinding(store) || !canEdit(store)) return;
   const label = store.task.labelSet.noFinding;
   if (store.reading.labels[label] === 'positive') store.dispatch({ kind: 'label', label, state: null });
   else store.dispatch({ kind: 'no-finding' });
 }
 
 export function othersAbsent(store: Store): void {
-  if (mayChange(store)) store.dispatch({ kind: 'others-absent' });
+  if (canEdit(store)) store.dispatch({ kind: 'others-absent' });
 }

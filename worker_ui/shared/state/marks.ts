@@ -3,7 +3,7 @@
 import type { Store } from './store';
 
 /** Return whether answers can be changed now; if not, show why. */
-export function mayChange(store: Store): boolean {
+export function canEdit(store: Store): boolean {
   if (store.closed) return false;
   if (store.reading.unusable === '') return true;
   store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });

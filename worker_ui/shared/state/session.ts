@@ -18,14 +18,14 @@ export interface SessionRecord {
 /** Without input for this long, the reader counts as absent. */
 const IDLE_MS = 30_000;
 /** Minimum interval between two updates by pointer movements. */
-const GRAIN_MS = 200;
+const INTERVAL_MS = 200;
 const MODIFIERS = new Set(['Shift', 'Control', 'Alt', 'AltGraph', 'Meta', 'CapsLock']);
 
 export class Session {
   private own = { activeMs: 0, clicks: 0, keys: 0 };
   private before: SessionRecord;
   /** Time of the last input, or null while the page is hidden. */
-  private seen: number | null;
+  private lastInput: number | null;
   /** The part of the time since `seen` that is counted already. */
   private credited = 0;
   private firstImageMs: number | null = null;
@@ -47,7 +47,7 @@ export class Session {
       undone: 0,
       byKind: Object.create(null),
     };
-    this.seen = host.document.hidden ? null : 0; // since the start of the navigation
+    this.lastInput = host.document.hidden ? null : 0; // since the start of the navigation
     this.listen();
   }
 
@@ -63,7 +63,7 @@ export class Session {
 
   /** Return the totals, earlier sessions included. */
   record(): SessionRecord {
-    this.attend();
+    this.updateActive();
     const { counts } = this.store;
     return {
       openedAt: this.before.openedAt,
@@ -78,12 +78,12 @@ export class Session {
   }
 
   /** Continue from the record of an earlier session. */
-  goOnFrom(record: SessionRecord): void {
+  continueFrom(record: SessionRecord): void {
     this.before = record;
   }
 
   /** Take over the higher counts of another tab with the same reading. */
-  atLeast(other: SessionRecord): void {
+  raiseTo(other: SessionRecord): void {
     const all = this.record();
     const more = (key: 'activeMs' | 'clicks' | 'keys' | 'changes' | 'undone') =>
       this.before[key] + Math.max(0, other[key] - all[key]);
@@ -124,37 +124,37 @@ export class Session {
   private listen(): void {
     const options = { capture: true, passive: true, signal: this.listening.signal };
     const on = (name: string, listener: (event: Event) => void) => this.host.document.addEventListener(name, listener, options);
-    on('pointerdown', () => this.counted('clicks'));
+    on('pointerdown', () => this.countInput('clicks'));
     on('keydown', (event) => {
       const { key, repeat } = event as KeyboardEvent;
-      if (!repeat && !MODIFIERS.has(key)) this.counted('keys');
-      else this.attend(true);
+      if (!repeat && !MODIFIERS.has(key)) this.countInput('keys');
+      else this.updateActive(true);
     });
-    for (const name of ['pointermove', 'wheel', 'scroll', 'input']) on(name, () => this.attend(true));
+    for (const name of ['pointermove', 'wheel', 'scroll', 'input']) on(name, () => this.updateActive(true));
     on('visibilitychange', () => {
-      this.attend();
-      this.seen = this.host.document.hidden ? null : this.host.performance.now();
+      this.updateActive();
+      this.lastInput = this.host.document.hidden ? null : this.host.performance.now();
       this.credited = 0;
     });
   }
 
-  private counted(what: 'clicks' | 'keys'): void {
+  private countInput(what: 'clicks' | 'keys'): void {
     this.own[what] += 1;
-    this.attend(true);
+    this.updateActive(true);
   }
 
   /** Count the time since the last input; `present` says that there is input now. */
-  private attend(present = false): void {
+  private updateActive(present = false): void {
     const now = this.host.performance.now();
-    if (this.seen === null) {
-      if (present && !this.host.document.hidden) this.seen = now;
+    if (this.lastInput === null) {
+      if (present && !this.host.document.hidden) this.lastInput = now;
       return;
     }
-    if (present ? now - this.seen < GRAIN_MS : now <= this.seen) return;
-    const active = Math.min(now - this.seen, IDLE_MS);
+    if (present ? now - this.lastInput < INTERVAL_MS : now <= this.lastInput) return;
+    const active = Math.min(now - this.lastInput, IDLE_MS);
     if (present) {
       this.own.activeMs += Math.max(0, active - this.credited);
-      this.seen = now;
+      this.lastInput = now;
       this.credited = 0;
     } else {
       // No input: count the time once; the idle limit still runs from the last input.

@@ -45,7 +45,7 @@ export interface Ui {
   /** Index of the viewport focused last, which toolbar and keys act on. */
   readonly activeViewport: number;
   /** Where drafts are stored. */
-  readonly kept: 'device' | 'tab' | 'nowhere';
+  readonly draftPlace: 'device' | 'tab' | 'nowhere';
   /** A message that disappears by itself; announced by screen readers. */
   readonly notice: string;
   /** A message for screen readers only. */
@@ -87,7 +87,7 @@ export class Store {
     this.ui = {
       tool: 'window', activeLabel: disagreements(task)[0]?.label ?? null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
       help: false, complaints: [], first: null, viewports: task.second ? [EMPTY_VIEWPORT, EMPTY_VIEWPORT] : [EMPTY_VIEWPORT], activeViewport: 0,
-      kept: 'device', notice: '', spoken: '', sending: false, sent: false,
+      draftPlace: 'device', notice: '', spoken: '', sending: false, sent: false,
     };
   }
 

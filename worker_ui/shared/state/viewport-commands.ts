@@ -9,42 +9,42 @@ import type { View } from './view';
 import { fitted, flipped, panned, turned, zoomedAt, ZOOM_LIMITS } from './view';
 
 export function fit(store: Store, index = 0): void {
-  look(store, index, (state, image) => fitted(state.view, image, state.size));
+  changeView(store, index, (state, image) => fitted(state.view, image, state.size));
 }
 
 /** Show one image row on one device pixel. */
 export function oneToOne(store: Store, index = 0): void {
-  look(store, index, (state) => ({ ...state.view, zoom: 1 / devicePixelRatio }));
+  changeView(store, index, (state) => ({ ...state.view, zoom: 1 / devicePixelRatio }));
 }
 
 export function zoomBy(store: Store, factor: number, index = 0, at?: Point): void {
-  look(store, index, (state, image) => {
+  changeView(store, index, (state, image) => {
     const middle: Point = [state.size.width / 2, state.size.height / 2];
     return zoomedAt(state.view, factor, at ?? middle, state.size, image.pixelAspect);
   });
 }
 
 export function panBy(store: Store, dx: number, dy: number, index = 0): void {
-  look(store, index, (state, image) => panned(state.view, dx, dy, image.pixelAspect));
+  changeView(store, index, (state, image) => panned(state.view, dx, dy, image.pixelAspect));
 }
 
 export function rotate(store: Store, clockwise: boolean, index = 0): void {
-  look(store, index, (state) => turned(state.view, clockwise));
+  changeView(store, index, (state) => turned(state.view, clockwise));
 }
 
 export function flip(store: Store, direction: 'horizontal' | 'vertical', index = 0): void {
-  look(store, index, (state) => flipped(state.view, direction));
+  changeView(store, index, (state) => flipped(state.view, direction));
 }
 
 /** Center a region and zoom so that it can be assessed. */
 export function centerOn(store: Store, region: Region, index = 0): void {
-  look(store, index, (state, image) => {
+  changeView(store, index, (state, image) => {
     const { left, right, top, bottom } = bounds(region.points);
     const wide = (right - left) * image.pixelAspect, high = bottom - top;
     const sideways = state.view.rotation_deg % 180 !== 0;
-    const room = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
-    const large = Math.min(Math.max(state.view.zoom, room / 6), room / 1.2, ZOOM_LIMITS.most);
-    const zoom = region.shape === 'point' ? state.view.zoom : large; // a point has no size
+    const available = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
+    const fitting = Math.min(Math.max(state.view.zoom, available / 6), available / 1.2, ZOOM_LIMITS.most);
+    const zoom = region.shape === 'point' ? state.view.zoom : fitting; // a point has no size
     return { ...state.view, zoom, center: [(left + right) / 2, (top + bottom) / 2] };
   });
 }
@@ -80,7 +80,7 @@ export function everyViewport(store: Store, run: (store: Store, index: number) =
   store.ui.viewports.forEach((_, index) => run(store, index));
 }
 
-function look(store: Store, index: number, view: (state: ViewportState, image: RadiographImage) => View): void {
+function changeView(store: Store, index: number, view: (state: ViewportState, image: RadiographImage) => View): void {
   change(store, index, (state, image) => ({ view: view(state, image) }));
 }
 

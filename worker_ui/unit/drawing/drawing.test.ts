@@ -137,7 +137,7 @@ describe('drawing by pointer', () => {
       expect(store.reading.regions.length).toBe(0);
       close(store);
       expectNear(pointsOf(store), corners);
-      expect(drawingOf(store).draft).toBe(null);
+      expect(drawingOf(store).pending).toBe(null);
     }
   });
 
@@ -146,9 +146,9 @@ describe('drawing by pointer', () => {
     store.dispatch({ kind: 'comment', comment: 'before' });
     for (const corner of [[100, 100], [300, 120], [250, 400]] as Point[]) click(store, corner);
     store.undo();
-    expect(drawingOf(store).draft!.points.length).toBe(2);
+    expect(drawingOf(store).pending!.points.length).toBe(2);
     expect(key(store, 'Backspace')).toBe(true);
-    expect(drawingOf(store).draft!.points.length).toBe(1);
+    expect(drawingOf(store).pending!.points.length).toBe(1);
     expect(key(store, 'Escape')).toBe(true);
     expect(store.reading.comment).toBe('before');
     store.undo();
@@ -161,11 +161,11 @@ describe('drawing by pointer', () => {
     for (const corner of corners) click(store, corner);
     key(store, 'Escape');
     store.undo();
-    expectNear(drawingOf(store).draft!.points, corners);
+    expectNear(drawingOf(store).pending!.points, corners);
     key(store, 'Escape');
     store.dispatch({ kind: 'comment', comment: 'later' });
     store.undo();
-    expect([drawingOf(store).draft, store.reading.comment]).toEqual([null, '']);
+    expect([drawingOf(store).pending, store.reading.comment]).toEqual([null, '']);
   });
 
   test('a region drawn before its finding gets the one named next, as one step', () => {
@@ -205,11 +205,11 @@ describe('drawing by pointer', () => {
     click(store, [100, 100]);
     drawingOf(store).pressDown(frame(store), screen(store, [300, 300]));
     drawingOf(store).abortPress();
-    expect(drawingOf(store).draft!.points.length).toBe(1);
+    expect(drawingOf(store).pending!.points.length).toBe(1);
     store.set({ tool: 'rectangle' });
     drawingOf(store).pressDown(frame(store), screen(store, [300, 300]));
     drawingOf(store).abortPress();
-    expect(drawingOf(store).draft).toBe(null);
+    expect(drawingOf(store).pending).toBe(null);
   });
 
   test('freehand follows the pointer to half a pixel of the screen', () => {
@@ -248,7 +248,7 @@ describe('pulling', () => {
     const drawing = drawingOf(store);
     drawing.take(store.ui.selected!, handle, frame(store), screen(store, from));
     for (const at of path) drawing.moveTo(frame(store), [screen(store, at)]);
-    drawing.letGo(frame(store), screen(store, path.at(-1) ?? from));
+    drawing.release(frame(store), screen(store, path.at(-1) ?? from));
   }
 
   test('a drag is one step, and a click is none', () => {
@@ -275,8 +275,8 @@ describe('pulling', () => {
     pull({ kind: 'box', x: 1, y: 1 }, [200, 300]);
     expect(drawing.edit?.sticky).toBe(true);
     move(store, [310, 420]);
-    drawing.pressSticky(screen(store, [320, 430]));
-    drawing.letGo(frame(store), screen(store, [320, 430]));
+    drawing.pressWhileFollowing(screen(store, [320, 430]));
+    drawing.release(frame(store), screen(store, [320, 430]));
     expectNear(pointsOf(store), [[100, 100], [320, 430]]);
   });
 

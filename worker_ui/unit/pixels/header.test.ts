@@ -1,7 +1,7 @@
 // @vitest-environment node
 import { describe, expect, it } from 'vitest';
 
-import { greyOf } from '../../shared/pixels/grayscale';
+import { grayscaleOf } from '../../shared/pixels/grayscale';
 import { parse, type Header } from '../../shared/pixels/header';
 import { nativeValues } from '../../shared/pixels/stored';
 
@@ -57,7 +57,7 @@ function file(pixels: number[], signed: boolean, more: Uint8Array[], before: Uin
 /** What the page displays, from 0 (black) to 1 (white). */
 async function displayed(bytes: Uint8Array<ArrayBuffer>): Promise<number[]> {
   const { header, pixels } = await parse(bytes);
-  const { values, initial } = greyOf(nativeValues(pixels!, header), header);
+  const { values, initial } = grayscaleOf(nativeValues(pixels!, header), header);
   return [...values].map((value) => Math.min(Math.max((value - initial.center) / initial.width + 0.5, 0), 1));
 }
 

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
-import { handleAt, handlesOf, lowerRight, pulled } from '../../shared/drawing/handles';
+import { handleAt, handlesOf, lowerRight, dragged } from '../../shared/drawing/handles';
 import { measured, measuredText } from '../../shared/shapes/measure';
 import {
   area, bounds, distanceToSegment, inside, resized, simplified, snapped, squareCorner, stretchedPolygon, translated, under,
   withoutVertex, withVertexAfter, type Side,
 } from '../../shared/shapes/geometry';
-import { overlap, placeTags } from '../../shared/drawing/mark-labels';
+import { overlap, placeLabels } from '../../shared/drawing/mark-labels';
 import type { Point } from '../../shared/shapes/geometry';
 import type { View } from '../../shared/state/view';
 import { apply, toScreen } from '../../shared/state/view';
@@ -38,7 +38,7 @@ describe('moving', () => {
   test('by nothing, it is the same object', () => {
     fc.assert(fc.property(polygon, (points) => {
       expect(translated(points, [0, 0], EXTENT)).toBe(points);
-      expect(pulled(points, { kind: 'vertex', index: 0 }, [0, 0], EXTENT)).toBe(points);
+      expect(dragged(points, { kind: 'vertex', index: 0 }, [0, 0], EXTENT)).toBe(points);
     }));
   });
 
@@ -118,8 +118,8 @@ describe('handles', () => {
 
   test('pulling the middle of an edge makes a vertex there', () => {
     const points: Point[] = [[0, 0], [100, 0], [100, 100]];
-    expect(pulled(points, { kind: 'edge', index: 2 }, [-3, 4], EXTENT)).toEqual([...points, [47, 54]]);
-    expect(pulled(points, { kind: 'edge', index: 0 }, [0, 7], EXTENT)).toEqual([[0, 0], [50, 7], [100, 0], [100, 100]]);
+    expect(dragged(points, { kind: 'edge', index: 2 }, [-3, 4], EXTENT)).toEqual([...points, [47, 54]]);
+    expect(dragged(points, { kind: 'edge', index: 0 }, [0, 7], EXTENT)).toEqual([[0, 0], [50, 7], [100, 0], [100, 100]]);
   });
 });
 
@@ -226,7 +226,7 @@ describe('name tags', () => {
     const box = { left: 100, top: 100, right: 160, bottom: 150 };
     const taken = [{ left: 92, top: 92, right: 108, bottom: 108 }];
     const wishes = ['a', 'b', 'c'].map((id) => ({ id, text: 'Pleural Effusion', box }));
-    const tags = placeTags(wishes, taken, size, width);
+    const tags = placeLabels(wishes, taken, size, width);
     tags.forEach((one, index) => {
       for (const other of [...taken, ...tags.slice(0, index).map((tag) => tag.box)]) expect(overlap(one.box, other)).toBe(false);
     });
@@ -234,7 +234,7 @@ describe('name tags', () => {
 
   test('of marks out of sight are not shown; at the upper edge they go below', () => {
     const wishes = [{ id: 'a', text: 'x', box: { left: -90, top: 0, right: -20, bottom: 9 } }, { id: 'b', text: 'y', box: { left: 90, top: 0, right: 120, bottom: 9 } }];
-    const tags = placeTags(wishes, [], size, width);
+    const tags = placeLabels(wishes, [], size, width);
     expect(tags.map(({ id }) => id)).toEqual(['b']);
     expect(tags[0]!.box.top).toBeGreaterThan(9);
   });

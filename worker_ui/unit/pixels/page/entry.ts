@@ -7,8 +7,8 @@ import { ImageError, type RadiographImage } from '../../../shared/pixels/radiogr
 function displayed({ values, initial, inverted }: RadiographImage): Float32Array {
   const shown = new Float32Array(values.length);
   for (let at = 0; at < shown.length; at += 1) {
-    const grey = Math.min(Math.max((values[at]! - initial.center) / initial.width + 0.5, 0), 1);
-    shown[at] = inverted ? 1 - grey : grey;
+    const gray = Math.min(Math.max((values[at]! - initial.center) / initial.width + 0.5, 0), 1);
+    shown[at] = inverted ? 1 - gray : gray;
   }
   return shown;
 }
