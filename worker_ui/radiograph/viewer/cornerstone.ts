@@ -1,6 +1,16 @@
 /** Renderer with cornerstone3D (WebGL): pixels are uploaded once, window and view are set by camera and properties. */
 
-import { cache, Enums, eventTarget, imageLoader, init, metaData, RenderingEngine, type StackViewport, type Types } from '@cornerstonejs/core';
+import {
+  cache,
+  Enums,
+  eventTarget,
+  imageLoader,
+  init,
+  metaData,
+  RenderingEngine,
+  type StackViewport,
+  type Types,
+} from '@cornerstonejs/core';
 
 import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import type { Renderer, Scene } from './scene';
@@ -15,7 +25,8 @@ function start(): RenderingEngine {
   init({ rendering: { webGlContextCount: 2 } } as Parameters<typeof init>[0]); // two viewports at most
   // Without a series module cornerstone fails silently; it only checks that the modality is not PET.
   metaData.addProvider((type: string, imageId: string) =>
-    type === 'generalSeriesModule' && String(imageId).endsWith(':image') ? { modality: 'DX' } : undefined);
+    type === 'generalSeriesModule' && String(imageId).endsWith(':image') ? { modality: 'DX' } : undefined,
+  );
   return new RenderingEngine('radiographs');
 }
 
@@ -30,7 +41,10 @@ export class CornerstoneRenderer implements Renderer {
   private size = '';
 
   /** `onFailure` is called when the image cannot be drawn, or when the WebGL context is lost. */
-  constructor(element: HTMLElement, private readonly onFailure: () => void) {
+  constructor(
+    element: HTMLElement,
+    private readonly onFailure: () => void,
+  ) {
     engine ??= start();
     engine.enableElement({
       viewportId: this.id,
@@ -49,7 +63,9 @@ export class CornerstoneRenderer implements Renderer {
       return;
     }
     this.requested = scene.image;
-    this.load(scene.image).then(() => this.apply()).catch(this.onFailure);
+    this.load(scene.image)
+      .then(() => this.apply())
+      .catch(this.onFailure);
   }
 
   destroy(): void {
@@ -88,7 +104,8 @@ export class CornerstoneRenderer implements Renderer {
       engine?.resize(true, false);
       this.applied = null; // a resize resets the camera
     }
-    const { image, view, window } = scene, before = this.applied;
+    const { image, view, window } = scene,
+      before = this.applied;
     // Both calls are expensive, and a drag changes only one of them.
     if (!before || before.window !== window || before.inverted !== scene.inverted) {
       const [lower, upper] = [window.center - window.width / 2, window.center + window.width / 2];

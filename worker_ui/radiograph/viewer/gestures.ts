@@ -53,7 +53,11 @@ export function listenToGestures(element: HTMLElement, store: Store, index: numb
 
   const menu = (event: Event): void => event.preventDefault();
   const listening: [string, (event: never) => void][] = [
-    ['pointerdown', down], ['pointermove', move], ['pointerup', up], ['pointercancel', up], ['contextmenu', menu],
+    ['pointerdown', down],
+    ['pointermove', move],
+    ['pointerup', up],
+    ['pointercancel', up],
+    ['contextmenu', menu],
   ];
   for (const [kind, listener] of listening) element.addEventListener(kind, listener as EventListener);
   element.addEventListener('wheel', wheel, { passive: false });

@@ -52,7 +52,10 @@ export class ImageRenderer implements Renderer {
     try {
       return new CanvasRenderer(this.element);
     } catch {
-      throw new ImageError('webgl', 'This browser can draw no pictures here. Use another browser, or report the image as not displayed.');
+      throw new ImageError(
+        'webgl',
+        'This browser can draw no pictures here. Use another browser, or report the image as not displayed.',
+      );
     }
   }
 

@@ -49,8 +49,14 @@ export function ImageViewport({ store, index, name, source, onShown, children }:
 
   return (
     <div
-      class={`viewport${store.task.second && store.ui.activeViewport === index ? ' front' : ''}`} ref={frame} tabIndex={0} role="application"
-      aria-label={name} data-tool={store.ui.tool} data-index={index} onFocus={() => store.set({ activeViewport: index })}
+      class={`viewport${store.task.second && store.ui.activeViewport === index ? ' front' : ''}`}
+      ref={frame}
+      tabIndex={0}
+      role="application"
+      aria-label={name}
+      data-tool={store.ui.tool}
+      data-index={index}
+      onFocus={() => store.set({ activeViewport: index })}
       aria-describedby={state.error ? `image-message-${index}` : undefined}
     >
       <div class="picture" ref={picture} aria-hidden="true" />
@@ -65,15 +71,20 @@ function Corners({ state, name, second }: { state: ViewportState; name: string; 
   const { image, window, view } = state;
   if (!image) return null;
   const percent = Math.round(view.zoom * devicePixelRatio * 100);
+  const inverted = state.inverted !== image.inverted ? ' · inverted' : '';
   return (
     <>
-      {image.standIn && <p class="stand-in" role="status">{image.standIn}</p>}
+      {image.standIn && (
+        <p class="stand-in" role="status">
+          {image.standIn}
+        </p>
+      )}
       <div class="corner top">
         {second ? `${name} · ${image.caption}` : image.caption}
         {orientation(view) && <b class="turned">{orientation(view)}</b>}
       </div>
       <div class="corner bottom" aria-hidden="true">
-        {`L ${shown(window.center)}  W ${shown(window.width)}${state.inverted !== image.inverted ? ' · inverted' : ''} · ${percent} %`}
+        {`L ${shown(window.center)}  W ${shown(window.width)}${inverted} · ${percent} %`}
       </div>
       <div class="corner right" aria-hidden="true">{`${image.columns} × ${image.rows} pixels`}</div>
     </>
@@ -100,12 +111,18 @@ function Message({ store, index, state }: { store: Store; index: number; state: 
   const main = index === 0;
   return (
     <div class="message">
-      <p role="alert" id={`image-message-${index}`}>{state.error.message}</p>
+      <p role="alert" id={`image-message-${index}`}>
+        {state.error.message}
+      </p>
       {main && store.reading.unusable !== 'not-displayed' && (
-        <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: 'not-displayed' })}>Report as not displayed</button>
+        <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: 'not-displayed' })}>
+          Report as not displayed
+        </button>
       )}
       {main && store.reading.unusable === 'not-displayed' && <p>Reported as not displayed. Submit to go on.</p>}
-      <button type="button" onClick={() => location.reload()}>Load the page again</button>
+      <button type="button" onClick={() => location.reload()}>
+        Load the page again
+      </button>
     </div>
   );
 }
@@ -144,7 +161,8 @@ function watchSize(frame: HTMLElement, store: Store, index: number): () => void 
     const state = store.ui.viewports[index] as ViewportState;
     if (width === 0 || (width === state.size.width && height === state.size.height)) return;
     const size = { width, height };
-    const wasFitted = state.image !== null && Math.abs(fitted(state.view, state.image, state.size).zoom / state.view.zoom - 1) < 1e-9;
+    const wasFitted =
+      state.image !== null && Math.abs(fitted(state.view, state.image, state.size).zoom / state.view.zoom - 1) < 1e-9;
     const first = state.size.width === 0;
     const view = state.image && (wasFitted || first) ? fitted(state.view, state.image, size) : state.view;
     store.setViewport(index, { size, view });

@@ -1,10 +1,8 @@
-/** Reads answers of earlier readers, and an answer to start from. The pre-annotation function writes all of them as answer/2. */
+/** Reads answers of earlier readers and an answer to start from; the pre-annotation function writes them as answer/2. */
 
 import { isObject, own, describe, text } from '../json';
 import type { Reading, Region } from '../state/types';
-import {
-  ANSWER_SCHEMA, FormError, list, LIMITS, readLabels, readMeasurement, readRegion, readUnusable,
-} from './form';
+import { ANSWER_SCHEMA, FormError, list, LIMITS, readLabels, readMeasurement, readRegion, readUnusable } from './form';
 
 export type ReadAnswer =
   | { readonly reading: Reading; readonly reason: '' }
@@ -30,7 +28,8 @@ function read(value: unknown, prefix: string): Reading {
   const schema = own(value, 'schema');
   if (schema !== undefined && schema !== ANSWER_SCHEMA)
     throw new FormError(`The answer has the schema ${describe(schema)}; this page reads ${ANSWER_SCHEMA}.`);
-  const regions = list(own(value, 'regions'), 'regions'), measurements = list(own(value, 'measurements'), 'measurements');
+  const regions = list(own(value, 'regions'), 'regions'),
+    measurements = list(own(value, 'measurements'), 'measurements');
   if (regions.length > LIMITS.marks || measurements.length > LIMITS.marks)
     throw new FormError(`The answer has more than ${LIMITS.marks} marks.`);
   return {

@@ -46,7 +46,12 @@ function labelsAndRegions(reading: Reading): { labels: Json; regions: Json[] } {
 }
 
 function regionJson({ label, shape, points, comment }: Region): Json {
-  return { label, shape, points_px: points.map(([x, y]) => [x, y]), ...(comment === '' ? {} : { comment: wellFormed(comment) }) };
+  return {
+    label,
+    shape,
+    points_px: points.map(([x, y]) => [x, y]),
+    ...(comment === '' ? {} : { comment: wellFormed(comment) }),
+  };
 }
 
 function measurementJson(measurement: Measurement, image: RadiographImage | null): Json {

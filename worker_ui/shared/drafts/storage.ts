@@ -58,7 +58,7 @@ export class DraftStorage {
     return [...names];
   }
 
-  /** Call back when another tab changes an entry: with its text, or null when the entry (or, with `all`, everything) was removed. */
+  /** Call back when another tab changes an entry: with its text, or null when it was removed; `all` when everything was. */
   watch(name: string, changed: (text: string | null, all: boolean) => void): () => void {
     const listener = (event: StorageEvent) => {
       if (event.key === null) changed(null, true);

@@ -77,7 +77,10 @@ export function syncDrafts(store: Store, session: Session, host: Window = window
   }
 
   if (drafts.found) bringBack(drafts.found);
-  store.set({ draftPlace: lastingPlace(drafts.draftPlace, host), notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice });
+  store.set({
+    draftPlace: lastingPlace(drafts.draftPlace, host),
+    notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice,
+  });
   const unsubscribe = store.subscribe(() => {
     if (phase !== 'sent elsewhere' && (store.reading !== saved.reading || store.ui.first !== saved.first)) save();
   });

@@ -111,7 +111,8 @@ export class Drawing implements Unfinished {
       this.changed();
       return;
     }
-    const where = apply(frame.map, at), last = apply(frame.map, pending.points.at(-1)!);
+    const where = apply(frame.map, at),
+      last = apply(frame.map, pending.points.at(-1)!);
     const again = distance(where, last) < CLICK;
     if (isPolygon(pending)) this.placeVertex(frame, pending, at, again);
     else if (!again) {
@@ -210,8 +211,14 @@ export class Drawing implements Unfinished {
     this.pointer = at;
     this.press = at ? { at, first: true, moved: false } : null;
     this.edit = {
-      id, handle, shape: mark.shape, start: mark.points, from: at ? apply(frame.back, at) : [0, 0], by: [0, 0],
-      sticky: at === null, tool: this.store.ui.tool,
+      id,
+      handle,
+      shape: mark.shape,
+      start: mark.points,
+      from: at ? apply(frame.back, at) : [0, 0],
+      by: [0, 0],
+      sticky: at === null,
+      tool: this.store.ui.tool,
     };
     this.changed();
   }
@@ -223,14 +230,18 @@ export class Drawing implements Unfinished {
 
   private drag(frame: Frame): void {
     if (!this.edit || !this.pointer || (!this.edit.sticky && !this.press?.moved)) return;
-    const [x, y] = apply(frame.back, this.pointer), [fromX, fromY] = this.edit.from;
+    const [x, y] = apply(frame.back, this.pointer),
+      [fromX, fromY] = this.edit.from;
     this.edit = { ...this.edit, by: [x - fromX, y - fromY] };
   }
 
   /** Drag by keyboard. */
   dragBy([dx, dy]: Point): void {
     if (!this.edit) return;
-    const { by: [x, y], from: [fromX, fromY] } = this.edit;
+    const {
+      by: [x, y],
+      from: [fromX, fromY],
+    } = this.edit;
     // A later pointer movement continues from here.
     this.edit = { ...this.edit, by: [x + dx, y + dy], from: [fromX - dx, fromY - dy] };
     this.changed();
@@ -277,7 +288,8 @@ export class Drawing implements Unfinished {
 
   /** Finish a polygon with enough vertices and discard anything else; return whether a mark was made. */
   settle(): boolean {
-    const frame = frameOf(this.store), pending = this.pending;
+    const frame = frameOf(this.store),
+      pending = this.pending;
     this.edit = null;
     this.pending = null;
     this.press = null;

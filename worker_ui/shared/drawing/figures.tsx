@@ -1,4 +1,4 @@
-/** Marks as SVG in screen pixels. Each line is drawn twice, dark and wide below the color, to be visible on black and on white. */
+/** Marks as SVG in screen pixels. Each line has a dark, wider line below it, to be visible on black and on white. */
 
 import type { Point } from '../shapes/geometry';
 import type { MarkShape, PlacedHandle } from './handles';
@@ -36,12 +36,13 @@ interface OutlineProps {
 }
 
 function Outline({ shape, points, name, dash, open }: OutlineProps) {
-  const common = { class: name, 'stroke-dasharray': dash };
+  const common = { 'class': name, 'stroke-dasharray': dash };
   if (shape === 'polygon' && !open) return <polygon {...common} points={path(points)} />;
   if (shape === 'polygon' || shape === 'line') return <polyline {...common} points={path(points)} />;
   if (shape === 'point') return <Cross at={points[0] ?? [0, 0]} name={name} size={8} />;
   const { left, top, right, bottom } = bounds(points);
-  const width = right - left, height = bottom - top;
+  const width = right - left,
+    height = bottom - top;
   if (shape === 'rectangle') return <rect {...common} x={left} y={top} width={width} height={height} />;
   return <ellipse {...common} cx={left + width / 2} cy={top + height / 2} rx={width / 2} ry={height / 2} />;
 }
@@ -59,7 +60,8 @@ export function Ends({ points, kind }: { points: readonly Point[]; kind: string 
   const [from, to] = points;
   if (!from || !to) return null;
   const long = Math.hypot(to[0] - from[0], to[1] - from[1]) || 1;
-  const x = (-(to[1] - from[1]) / long) * 6, y = ((to[0] - from[0]) / long) * 6;
+  const x = (-(to[1] - from[1]) / long) * 6,
+    y = ((to[0] - from[0]) / long) * 6;
   const d = [from, to].map(([px, py]) => `M${px - x},${py - y}L${px + x},${py + y}`).join('');
   return (
     <g class={`mark ${kind}`}>
@@ -95,7 +97,9 @@ export function MarkLabel({ label: { text, box, id }, kind }: { label: PlacedLab
   return (
     <g class={`tag ${kind}`} data-tag={id}>
       <rect x={box.left} y={box.top} width={box.right - box.left} height={box.bottom - box.top} rx={3} />
-      <text x={box.left + 6} y={box.top + 13}>{text}</text>
+      <text x={box.left + 6} y={box.top + 13}>
+        {text}
+      </text>
     </g>
   );
 }

@@ -37,6 +37,7 @@ export function imageOnScreen({ image, map }: Frame): Box {
 export function visibleMiddle(frame: Frame): Point {
   const { left, top, right, bottom } = imageOnScreen(frame);
   const { width, height } = frame.size;
-  const x = (clamp(left, 0, width) + clamp(right, 0, width)) / 2, y = (clamp(top, 0, height) + clamp(bottom, 0, height)) / 2;
+  const x = (clamp(left, 0, width) + clamp(right, 0, width)) / 2,
+    y = (clamp(top, 0, height) + clamp(bottom, 0, height)) / 2;
   return inside(apply(frame.back, [x, y]), frame.image);
 }

@@ -3,7 +3,16 @@
 import type { Point, Shape } from '../shapes/geometry';
 import { apply, type Affine } from '../state/view';
 import {
-  bounds, distance, inside, middle, resized, translated, withVertex, withVertexAfter, type Extent, type Side,
+  bounds,
+  distance,
+  inside,
+  middle,
+  resized,
+  translated,
+  withVertex,
+  withVertexAfter,
+  type Extent,
+  type Side,
 } from '../shapes/geometry';
 
 export type Handle =
@@ -38,16 +47,20 @@ export function handlesOf(shape: MarkShape, points: readonly Point[], map: Affin
 }
 
 function boxHandles(points: readonly Point[], onScreen: readonly Point[], map: Affine): PlacedHandle[] {
-  const box = bounds(points), screen = bounds(onScreen);
-  const width = screen.right - screen.left, height = screen.bottom - screen.top;
+  const box = bounds(points),
+    screen = bounds(onScreen);
+  const width = screen.right - screen.left,
+    height = screen.bottom - screen.top;
   // The handles of a small box are moved away from it, so that each can be hit and the box stays visible.
-  const offX = Math.max(0, (2 * APART - width) / 4), offY = Math.max(0, (2 * APART - height) / 4);
+  const offX = Math.max(0, (2 * APART - width) / 4),
+    offY = Math.max(0, (2 * APART - height) / 4);
   const handles: PlacedHandle[] = [];
   for (const y of [-1, 0, 1] as const) {
     for (const x of [-1, 0, 1] as const) {
       if (x === 0 && y === 0) continue;
       const [px, py] = apply(map, [side(x, box.left, box.right), side(y, box.top, box.bottom)]);
-      const dx = Math.sign(map.a * x + map.c * y), dy = Math.sign(map.b * x + map.d * y); // direction from the center, on the screen
+      const dx = Math.sign(map.a * x + map.c * y),
+        dy = Math.sign(map.b * x + map.d * y); // direction from the center, on the screen
       const crowded = (dx === 0 && width < 2 * APART) || (dy === 0 && height < 2 * APART);
       if ((x === 0 || y === 0) && crowded) continue;
       handles.push({ handle: { kind: 'box', x, y }, at: [px + dx * offX, py + dy * offY] });
@@ -62,7 +75,8 @@ function side(which: Side, low: number, high: number): number {
 
 /** Return the handle nearest to a point of the screen, within reach; vertices go before edges. */
 export function handleAt(handles: readonly PlacedHandle[], at: Point, reach: number): PlacedHandle | null {
-  let nearest: PlacedHandle | null = null, least = reach;
+  let nearest: PlacedHandle | null = null,
+    least = reach;
   for (const one of handles) {
     const off = distance(one.at, at);
     if (off < least || (off === least && nearest?.handle.kind === 'edge')) [nearest, least] = [one, off];
@@ -94,7 +108,8 @@ export function lowerRight(map: Affine): { readonly x: Side; readonly y: Side } 
 export function cursorFor(handle: Handle, map: Affine): string {
   if (handle.kind === 'edge') return 'copy';
   if (handle.kind === 'vertex') return 'move';
-  const dx = map.a * handle.x + map.c * handle.y, dy = map.b * handle.x + map.d * handle.y;
+  const dx = map.a * handle.x + map.c * handle.y,
+    dy = map.b * handle.x + map.d * handle.y;
   if (handle.x === 0 || handle.y === 0) return Math.abs(dx) > Math.abs(dy) ? 'ew-resize' : 'ns-resize';
   return dx * dy > 0 ? 'nwse-resize' : 'nesw-resize';
 }

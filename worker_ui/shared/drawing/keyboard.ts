@@ -90,9 +90,11 @@ function escape(store: Store, drawing: Drawing): boolean {
 
 function moveCrosshair(store: Store, drawing: Drawing, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const step = event.shiftKey ? STEP.shift : event.altKey ? STEP.alt : STEP.plain;
-  const [x, y] = crosshairOf(drawing, frame), [byX, byY] = stepInImage(frame, [dx * step, dy * step]);
+  const [x, y] = crosshairOf(drawing, frame),
+    [byX, byY] = stepInImage(frame, [dx * step, dy * step]);
   const at = inside([x + byX, y + byY], frame.image);
-  const [left, top] = apply(frame.map, at), { width, height } = frame.size;
+  const [left, top] = apply(frame.map, at),
+    { width, height } = frame.size;
   drawing.crosshair = at;
   drawing.changed();
   // Pan when the crosshair leaves the viewport.
@@ -129,7 +131,8 @@ function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boo
 // ---- Changing -----------------------------------------------------------------------------------------------------------
 
 /** Nudges in quick succession share a number, and are one undo step. */
-let row = 0, nudgedAt = -Infinity;
+let row = 0,
+  nudgedAt = -Infinity;
 
 function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const mark = markOf(store, store.ui.selected);
@@ -139,8 +142,12 @@ function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean
   const now = performance.now();
   if (now - nudgedAt > TOGETHER_MS) row += 1;
   nudgedAt = now;
-  movePoints(store, mark.id, event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : dragged(mark.points, null, by, frame.image),
-    `nudge-${mark.id}-${row}`);
+  movePoints(
+    store,
+    mark.id,
+    event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : dragged(mark.points, null, by, frame.image),
+    `nudge-${mark.id}-${row}`,
+  );
   return true;
 }
 

@@ -26,12 +26,20 @@ const LONGEST = 28;
 
 export function shortened(text: string): string {
   const letters = [...text];
-  return letters.length <= LONGEST ? text : `${letters.slice(0, LONGEST - 1).join('').trimEnd()}…`;
+  return letters.length <= LONGEST
+    ? text
+    : `${letters
+        .slice(0, LONGEST - 1)
+        .join('')
+        .trimEnd()}…`;
 }
 
 /** Return a position for the label of every visible mark; `taken` are screen boxes to keep free. */
 export function placeLabels(
-  requests: readonly LabelRequest[], taken: readonly Box[], size: Size, widthOf: (text: string) => number = textWidth,
+  requests: readonly LabelRequest[],
+  taken: readonly Box[],
+  size: Size,
+  widthOf: (text: string) => number = textWidth,
 ): PlacedLabel[] {
   const full: Box[] = [...taken];
   const placed: PlacedLabel[] = [];
@@ -61,16 +69,26 @@ function textWidth(text: string): number {
 }
 
 function candidates(box: Box, width: number): Point[] {
-  const above = box.top - GAP - HEIGHT, below = box.bottom + GAP;
+  const above = box.top - GAP - HEIGHT,
+    below = box.bottom + GAP;
   return [
-    [box.left, above], [box.right - width, above], [box.left, below], [box.right - width, below],
-    [box.right + GAP, box.top], [box.left - GAP - width, box.top], [box.left, above - HEIGHT], [box.left, below + HEIGHT],
-    [box.left + GAP, box.top + GAP], [box.left, above - 2 * HEIGHT], [box.left, below + 2 * HEIGHT],
+    [box.left, above],
+    [box.right - width, above],
+    [box.left, below],
+    [box.right - width, below],
+    [box.right + GAP, box.top],
+    [box.left - GAP - width, box.top],
+    [box.left, above - HEIGHT],
+    [box.left, below + HEIGHT],
+    [box.left + GAP, box.top + GAP],
+    [box.left, above - 2 * HEIGHT],
+    [box.left, below + 2 * HEIGHT],
   ];
 }
 
 function within([x, y]: Point, width: number, size: Size): Box {
-  const left = clamp(x, 2, Math.max(2, size.width - width - 2)), top = clamp(y, 2, Math.max(2, size.height - HEIGHT - 2));
+  const left = clamp(x, 2, Math.max(2, size.width - width - 2)),
+    top = clamp(y, 2, Math.max(2, size.height - HEIGHT - 2));
   return { left, top, right: left + width, bottom: top + HEIGHT };
 }
 

@@ -46,7 +46,8 @@ export function markOf(store: Store, id: string | null): Mark | null {
 
 /** Return the smallest mark under a screen point; of equal ones the topmost. */
 export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
-  let best: Mark | null = null, least = Infinity;
+  let best: Mark | null = null,
+    least = Infinity;
   for (const mark of shownMarks(store)) {
     const points = mark.points.map((point) => apply(frame.map, point));
     if (!under(mark.shape, points, at, REACH)) continue;
@@ -59,7 +60,8 @@ export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
 /** Return a simplified freehand path, without its last point when it meets the first. */
 export function simplifiedPath(frame: Frame, path: readonly Point[]): readonly Point[] {
   const onScreen = path.map((point) => apply(frame.map, point));
-  let tolerance = TOLERANCE, kept = simplified(onScreen, tolerance);
+  let tolerance = TOLERANCE,
+    kept = simplified(onScreen, tolerance);
   while (kept.length > LIMITS.points) kept = simplified(onScreen, (tolerance *= 2));
   const left = new Set(kept);
   const thin = path.filter((_, index) => left.has(onScreen[index]!));
@@ -68,7 +70,8 @@ export function simplifiedPath(frame: Frame, path: readonly Point[]): readonly P
 }
 
 export function tooSmall(tool: DrawTool, points: readonly Point[]): boolean {
-  if (tool === 'length' || tool === 'angle') return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
+  if (tool === 'length' || tool === 'angle')
+    return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
   return !largeEnough(points);
 }
 
@@ -84,7 +87,10 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   const label = labelFor(store);
   const box = bounds(points);
   const shape = tool === 'freehand' ? 'polygon' : tool;
-  const corners: readonly Point[] = [[box.left, box.top], [box.right, box.bottom]];
+  const corners: readonly Point[] = [
+    [box.left, box.top],
+    [box.right, box.bottom],
+  ];
   const region: Region = { id, label, shape, points: shape === 'polygon' ? points : corners, comment: '' };
   store.dispatch({ kind: 'add-region', region });
   store.set({ selected: id, regionsShown: true, spoken: `${named(region)} placed: ${placeOf(region.points)}` });

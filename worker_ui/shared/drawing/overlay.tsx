@@ -44,7 +44,17 @@ export function Overlay({ store }: { readonly store: Store }) {
 /** Everything that the layer depends on. The window is left out: it changes many times a second during a drag. */
 function watched({ reading, ui }: Store): readonly unknown[] {
   const viewport = ui.viewports[0];
-  return [reading, viewport?.image, viewport?.view, viewport?.size, ui.tool, ui.selected, ui.hiddenRegions, ui.regionsShown, ui.first];
+  return [
+    reading,
+    viewport?.image,
+    viewport?.view,
+    viewport?.size,
+    ui.tool,
+    ui.selected,
+    ui.hiddenRegions,
+    ui.regionsShown,
+    ui.first,
+  ];
 }
 
 interface Drawn {
@@ -66,14 +76,21 @@ function Marks({ store, drawing, frame }: { store: Store; drawing: Drawing; fram
   const taken = handles.map(({ at: [x, y] }): Box => ({ left: x - 8, top: y - 8, right: x + 8, bottom: y + 8 }));
   // The label of the selected mark is placed first.
   const first = (one: Drawn): number => (one === selected ? 0 : 1);
-  const requests = [...own].sort((a, b) => first(a) - first(b)).concat(others).map(labelRequest);
+  const requests = [...own]
+    .sort((a, b) => first(a) - first(b))
+    .concat(others)
+    .map(labelRequest);
   const kinds = new Map(drawn.map(({ id, kind }) => [id, kind]));
   const tool = store.ui.tool;
   return (
     <>
-      {drawn.map((one) => <Figure key={one.id} {...one} />)}
+      {drawn.map((one) => (
+        <Figure key={one.id} {...one} />
+      ))}
       {own.map((one) => one.kind.includes('length') && <Ends key={`${one.id} ends`} points={one.points} kind={one.kind} />)}
-      {placeLabels(requests, taken, frame.size).map((label) => <MarkLabel key={label.id} label={label} kind={kinds.get(label.id) ?? ''} />)}
+      {placeLabels(requests, taken, frame.size).map((label) => (
+        <MarkLabel key={label.id} label={label} kind={kinds.get(label.id) ?? ''} />
+      ))}
       {(tool === 'select' || isDrawTool(tool)) && <Handles handles={handles} held={drawing.edit?.handle ?? null} />}
     </>
   );
@@ -89,17 +106,26 @@ function onScreen(frame: Frame, points: readonly Point[]): Point[] {
 
 function ownMarks(store: Store, drawing: Drawing, frame: Frame): Drawn[] {
   const shown = new Set(shownMarks(store).map(({ id }) => id));
-  const regions = store.reading.regions.map((region, index): Drawn => ({
-    id: region.id,
-    shape: region.shape,
-    points: onScreen(frame, drawing.pointsOf(region.id, region.points, frame)),
-    ...styleOf(store, region),
-    text: `${index + 1} ${region.label === '' ? 'no finding yet' : shortened(region.label)}${stateSuffix(store, region)}`,
-  }));
+  const regions = store.reading.regions.map(
+    (region, index): Drawn => ({
+      id: region.id,
+      shape: region.shape,
+      points: onScreen(frame, drawing.pointsOf(region.id, region.points, frame)),
+      ...styleOf(store, region),
+      text: `${index + 1} ${region.label === '' ? 'no finding yet' : shortened(region.label)}${stateSuffix(store, region)}`,
+    }),
+  );
   const lines = store.reading.measurements.map((line): Drawn => {
     const points = drawing.pointsOf(line.id, line.points, frame);
     const kind = `${line.kind} measure${selectedClass(store, line.id)}`;
-    return { id: line.id, shape: 'line', points: onScreen(frame, points), kind, dash: undefined, text: measuredText({ ...line, points }, frame.image) };
+    return {
+      id: line.id,
+      shape: 'line',
+      points: onScreen(frame, points),
+      kind,
+      dash: undefined,
+      text: measuredText({ ...line, points }, frame.image),
+    };
   });
   return [...regions, ...lines].filter(({ id }) => shown.has(id));
 }
@@ -107,7 +133,13 @@ function ownMarks(store: Store, drawing: Drawing, frame: Frame): Drawn[] {
 /** Return a suffix where the finding of a region is no longer called present. */
 function stateSuffix(store: Store, { label }: Region): string {
   const state = store.reading.labels[label];
-  return state === 'uncertain' ? ' ?' : state === 'negative' ? ' (called absent)' : state === 'unknown' ? ' (not assessed)' : '';
+  return state === 'uncertain'
+    ? ' ?'
+    : state === 'negative'
+      ? ' (called absent)'
+      : state === 'unknown'
+        ? ' (not assessed)'
+        : '';
 }
 
 function styleOf(store: Store, { id, label }: Region): { kind: string; dash: string | undefined } {
@@ -125,28 +157,32 @@ function selectedClass(store: Store, id: string): string {
 function earlierMarks(store: Store, frame: Frame): Drawn[] {
   if (!adjudicates(store.task)) return []; // a single earlier reading would only bias the reader
   return store.task.earlier.flatMap(({ name, reading }, index) =>
-    reading.regions.map((region, at): Drawn => ({
-      id: `reader:${name}:${at}`,
-      shape: region.shape,
-      points: onScreen(frame, region.points),
-      kind: `other ${readerClass(index)}`,
-      dash: readerDash(index),
-      text: `${name} · ${shortened(region.label)}`,
-    })),
+    reading.regions.map(
+      (region, at): Drawn => ({
+        id: `reader:${name}:${at}`,
+        shape: region.shape,
+        points: onScreen(frame, region.points),
+        kind: `other ${readerClass(index)}`,
+        dash: readerDash(index),
+        text: `${name} · ${shortened(region.label)}`,
+      }),
+    ),
   );
 }
 
 /** Return the regions of the model, once they may be shown. */
 function modelMarks(store: Store, frame: Frame): Drawn[] {
   const regions = shownSuggestions(store)?.regions ?? [];
-  return regions.map((region, at): Drawn => ({
-    id: `model:${at}`,
-    shape: region.shape,
-    points: onScreen(frame, region.points),
-    kind: 'other mark-model',
-    dash: MODEL_DASH,
-    text: `model · ${shortened(region.label)}`,
-  }));
+  return regions.map(
+    (region, at): Drawn => ({
+      id: `model:${at}`,
+      shape: region.shape,
+      points: onScreen(frame, region.points),
+      kind: 'other mark-model',
+      dash: MODEL_DASH,
+      text: `model · ${shortened(region.label)}`,
+    }),
+  );
 }
 
 // ---- In progress --------------------------------------------------------------------------------------------------------
@@ -173,7 +209,8 @@ function PendingFigure({ drawing, frame, points }: { drawing: Drawing; frame: Fr
   const tool = drawing.pending?.tool ?? 'polygon';
   const shown = onScreen(frame, points);
   if (tool === 'rectangle' || tool === 'ellipse') return <Figure shape={tool} points={shown} kind="region draft" />;
-  if (!drawing.pending || !isMeasure(drawing.pending)) return <Figure shape="polygon" points={shown} kind="region draft" open />;
+  if (!drawing.pending || !isMeasure(drawing.pending))
+    return <Figure shape="polygon" points={shown} kind="region draft" open />;
   const kind = tool as Measurement['kind'];
   const complete = points.length === (kind === 'angle' ? 3 : 2) && distance(points.at(-1)!, points.at(-2)!) > 0;
   const text = complete ? measuredText({ kind, points }, frame.image) : '';
@@ -181,7 +218,9 @@ function PendingFigure({ drawing, frame, points }: { drawing: Drawing; frame: Fr
   return (
     <>
       <Figure shape="line" points={shown} kind="measure draft" />
-      {labels.map((label) => <MarkLabel key={label.id} label={label} kind="measure" />)}
+      {labels.map((label) => (
+        <MarkLabel key={label.id} label={label} kind="measure" />
+      ))}
     </>
   );
 }

@@ -60,7 +60,8 @@ export function regular(pending: PendingShape, at: Point, frame: Frame): Point {
   const clamped = inside(at, frame.image);
   const anchor = pending.points.at(-1);
   if (!anchor || isPolygon(pending)) return clamped;
-  const from = apply(frame.map, anchor), to = apply(frame.map, clamped);
+  const from = apply(frame.map, anchor),
+    to = apply(frame.map, clamped);
   const made = isMeasure(pending) ? snapped(from, to) : squareCorner(from, to, imageOnScreen(frame));
   return inside(apply(frame.back, made), frame.image);
 }

@@ -24,7 +24,9 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
       if (!event.isPrimary && held !== null) drawing.abortPress();
       return;
     }
-    const started = isDrawTool(store.ui.tool) ? pressDrawing(store, drawing, frame, svg, event) : pressSelect(store, drawing, frame, svg, event);
+    const started = isDrawTool(store.ui.tool)
+      ? pressDrawing(store, drawing, frame, svg, event)
+      : pressSelect(store, drawing, frame, svg, event);
     if (!started) return;
     held = event.pointerId;
     svg.setPointerCapture(event.pointerId);
@@ -61,7 +63,10 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   };
 
   const listening: [string, (event: PointerEvent) => void][] = [
-    ['pointerdown', down], ['pointermove', move], ['pointerup', up], ['pointercancel', stop],
+    ['pointerdown', down],
+    ['pointermove', move],
+    ['pointerup', up],
+    ['pointercancel', stop],
   ];
   for (const [kind, listener] of listening) svg.addEventListener(kind, listener as EventListener);
   return () => {

@@ -88,7 +88,10 @@ function parsed(json: string | undefined, report: Report): Record<string, unknow
 }
 
 function readFindings(
-  input: Record<string, unknown>, otherwise: string | undefined, labelSet: LabelSet, report: Report,
+  input: Record<string, unknown>,
+  otherwise: string | undefined,
+  labelSet: LabelSet,
+  report: Report,
 ): Finding[] {
   const definitions = own(input, 'definitions'),
     regions = own(own(input, 'rules'), 'regions');
@@ -99,7 +102,8 @@ function readFindings(
   return labels.map((label) => ({
     label,
     definition:
-      readText(own(definitions, label), `definition of “${label}”`, LIMITS.definition, report) || (labelSet.definitions.get(label) ?? ''),
+      readText(own(definitions, label), `definition of “${label}”`, LIMITS.definition, report) ||
+      (labelSet.definitions.get(label) ?? ''),
     region: regionRule(label, regions, labelSet, report),
   }));
 }
@@ -112,7 +116,8 @@ function readLabelList(value: unknown, report: Report): string[] {
   for (const one of given) {
     const label = typeof one === 'string' ? truncate(one.trim(), LIMITS.label + 1) : '';
     if (label === '') report('A label that is empty or no text was left out.');
-    else if (label.length > LIMITS.label) report(`A label of more than ${LIMITS.label} characters was left out: ${describe(label)}.`);
+    else if (label.length > LIMITS.label)
+      report(`A label of more than ${LIMITS.label} characters was left out: ${describe(label)}.`);
     else if (labels.has(label)) report(`The label ${describe(label)} is there more than once.`);
     else if (labels.size === LIMITS.labels) {
       report(`Only the first ${LIMITS.labels} labels are asked.`);

@@ -5,7 +5,18 @@
  * German one has "/" on Shift+7 and "[" on AltGr+8, and no key of a Greek one prints "P".
  */
 
-import { everyViewport, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from '../state/viewport-commands';
+import {
+  everyViewport,
+  fit,
+  flip,
+  invert,
+  oneToOne,
+  panBy,
+  resetView,
+  rotate,
+  windowBy,
+  zoomBy,
+} from '../state/viewport-commands';
 import { DRAWING_KEYS, drawingKey } from '../drawing/keyboard';
 import { focusViewport, focusOn, goToFinding, PLACES, stepFinding } from './focus';
 import { answerActive, noFinding, othersAbsent } from '../state/finding-actions';

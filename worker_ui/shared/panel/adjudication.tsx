@@ -126,9 +126,7 @@ function ReaderRegions({ store, reader, index }: { store: Store; reader: Earlier
         {comment && ', a comment'}
         {unusable && ', not readable'}
       </summary>
-      {unusable !== '' && (
-        <p class="note">Could not read it: {store.task.labelSet.unusableReasons[unusable as ReasonCode]}</p>
-      )}
+      {unusable !== '' && <p class="note">Could not read it: {store.task.labelSet.unusableReasons[unusable as ReasonCode]}</p>}
       {comment !== '' && <blockquote>{comment}</blockquote>}
       <TakeList store={store} from={reader.name} regions={regions} />
     </details>

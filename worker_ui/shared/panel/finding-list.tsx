@@ -19,7 +19,8 @@ export function Findings({ store }: { store: Store }) {
   const [column, setColumn] = useState(0);
   const list = useRef<HTMLDivElement>(null);
   const shown = visibleFindings(store);
-  const { activeLabel } = store.ui, { noFinding } = store.task.labelSet;
+  const { activeLabel } = store.ui,
+    { noFinding } = store.task.labelSet;
   const stop = shown.find(({ label }) => label === activeLabel) ?? shown[0];
   const clashing = conflicts(store.reading, store.task.labelSet);
   const inList = list.current?.contains(document.activeElement) ?? false;
@@ -147,7 +148,7 @@ const LETTERS = 70;
 function Definition({ store, label }: { store: Store; label: string | null }) {
   const longest = Math.max(
     0,
-    ...store.task.findings.map(({ label: name, definition }) => (name.length + (definition ? 1 + definition.length : 0))),
+    ...store.task.findings.map(({ label: name, definition }) => name.length + (definition ? 1 + definition.length : 0)),
   );
   const lines = Math.min(Math.max(1, Math.ceil(longest / LETTERS)), 4);
   const finding = store.task.findings.find((one) => one.label === label);

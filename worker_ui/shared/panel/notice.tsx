@@ -19,8 +19,12 @@ export function Notice({ store }: { store: Store }) {
   }, [notice]);
   return (
     <>
-      <div class="notice" role="status">{notice !== '' && <p key={notice}>{notice}</p>}</div>
-      <div class="unseen" role="status">{spoken !== '' && <p key={spoken}>{spoken}</p>}</div>
+      <div class="notice" role="status">
+        {notice !== '' && <p key={notice}>{notice}</p>}
+      </div>
+      <div class="unseen" role="status">
+        {spoken !== '' && <p key={spoken}>{spoken}</p>}
+      </div>
     </>
   );
 }

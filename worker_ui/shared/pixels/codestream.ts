@@ -15,7 +15,8 @@ export interface CodeStream {
   readonly signed: boolean;
 }
 
-const LOSSLESS_FRAMES = [0xc3, 0xc7, 0xcb, 0xcf], JPEG_LS_FRAME = 0xf7;
+const LOSSLESS_FRAMES = [0xc3, 0xc7, 0xcb, 0xcf],
+  JPEG_LS_FRAME = 0xf7;
 const NO_FRAMES = [0xc4, 0xc8, 0xcc];
 
 /** Return whether a JPEG stream has its end marker; a padding byte may follow. */
@@ -40,8 +41,12 @@ function jpeg2000(view: DataView, at: number): CodeStream {
   const side = (end: number) => view.getUint32(at + end) - view.getUint32(at + end + 8); // minus its offset
   const depth = view.getUint8(at + 42);
   return {
-    kind: 'jpeg-2000', rows: side(12), columns: side(8), components: view.getUint16(at + 40),
-    precision: (depth & 0x7f) + 1, signed: depth > 0x7f,
+    kind: 'jpeg-2000',
+    rows: side(12),
+    columns: side(8),
+    components: view.getUint16(at + 40),
+    precision: (depth & 0x7f) + 1,
+    signed: depth > 0x7f,
   };
 }
 
@@ -67,8 +72,11 @@ function jpeg(view: DataView): CodeStream | null {
     if ((marker >= 0xc0 && marker <= 0xcf && !NO_FRAMES.includes(marker)) || marker === JPEG_LS_FRAME) {
       return {
         kind: marker === JPEG_LS_FRAME ? 'jpeg-ls' : LOSSLESS_FRAMES.includes(marker) ? 'jpeg-lossless' : 'jpeg',
-        precision: view.getUint8(at + 4), rows: view.getUint16(at + 5), columns: view.getUint16(at + 7),
-        components: view.getUint8(at + 9), signed: false,
+        precision: view.getUint8(at + 4),
+        rows: view.getUint16(at + 5),
+        columns: view.getUint16(at + 7),
+        components: view.getUint8(at + 9),
+        signed: false,
       };
     }
     at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2); // FF is a fill byte

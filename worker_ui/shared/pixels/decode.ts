@@ -8,7 +8,8 @@ import type { Header } from './header';
 import { errors } from './messages';
 import { storedValues, type Stored } from './stored';
 
-const RLE = '1.2.840.10008.1.2.5', JPEG_2000 = ['1.2.840.10008.1.2.4.90', '1.2.840.10008.1.2.4.91'];
+const RLE = '1.2.840.10008.1.2.5',
+  JPEG_2000 = ['1.2.840.10008.1.2.4.90', '1.2.840.10008.1.2.4.91'];
 const JPEG = ['50', '51', '57', '70', '80', '81'].map((number) => `1.2.840.10008.1.2.4.${number}`);
 
 export interface Limits {
@@ -25,7 +26,10 @@ export function isDecodable(syntax: string): boolean {
 
 /** Return the stored values of a compressed frame. */
 export async function decodedValues(
-  frame: Uint8Array<ArrayBuffer>, header: Header, signal?: AbortSignal, limits: Limits = LIMITS,
+  frame: Uint8Array<ArrayBuffer>,
+  header: Header,
+  signal?: AbortSignal,
+  limits: Limits = LIMITS,
 ): Promise<Stored> {
   const { rows, columns, syntax } = header;
   const stream = syntax === RLE ? null : codeStream(frame);
@@ -63,7 +67,9 @@ function enqueue(task: NonNullable<Request['task']>, limits: Limits, signal?: Ab
 }
 
 async function decodedPatterns(
-  task: NonNullable<Request['task']>, limits: Limits, signal?: AbortSignal,
+  task: NonNullable<Request['task']>,
+  limits: Limits,
+  signal?: AbortSignal,
 ): Promise<Uint8Array | Uint16Array> {
   if (signal?.aborted) throw errors.stopped();
   const running = await started(limits);

@@ -1,28 +1,58 @@
 /** Reads the elements of a data set. Invalid values do not throw. */
 
 import {
-  bigEndianByteArrayParser, ByteStream, DataSet, littleEndianByteArrayParser, parseDicomDataSetExplicit, parseDicomDataSetImplicit,
+  bigEndianByteArrayParser,
+  ByteStream,
+  DataSet,
+  littleEndianByteArrayParser,
+  parseDicomDataSetExplicit,
+  parseDicomDataSetImplicit,
   type Element,
 } from 'dicom-parser';
 
-export const IMPLICIT = '1.2.840.10008.1.2', BIG_ENDIAN = '1.2.840.10008.1.2.2';
+export const IMPLICIT = '1.2.840.10008.1.2',
+  BIG_ENDIAN = '1.2.840.10008.1.2.2';
 
 /** Tags by the keywords of PS3.6. */
 export const TAGS = {
-  SpecificCharacterSet: 'x00080005', SOPInstanceUID: 'x00080018', Modality: 'x00080060', PresentationLUTShape: 'x20500020',
-  ViewPosition: 'x00185101', ImageLaterality: 'x00200062', Laterality: 'x00200060',
-  ImagerPixelSpacing: 'x00181164', NominalScannedPixelSpacing: 'x00182010', PixelSpacing: 'x00280030',
-  PixelSpacingCalibrationType: 'x00280a02', PixelAspectRatio: 'x00280034',
-  SamplesPerPixel: 'x00280002', PhotometricInterpretation: 'x00280004', NumberOfFrames: 'x00280008',
-  Rows: 'x00280010', Columns: 'x00280011', BitsAllocated: 'x00280100', BitsStored: 'x00280101', HighBit: 'x00280102',
-  PixelRepresentation: 'x00280103', PixelPaddingValue: 'x00280120', PixelPaddingRangeLimit: 'x00280121',
-  WindowCenter: 'x00281050', WindowWidth: 'x00281051', RescaleIntercept: 'x00281052', RescaleSlope: 'x00281053',
-  WindowCenterWidthExplanation: 'x00281055', VOILUTFunction: 'x00281056',
-  ModalityLUTSequence: 'x00283000', LUTDescriptor: 'x00283002', LUTExplanation: 'x00283003', LUTData: 'x00283006',
-  VOILUTSequence: 'x00283010', PixelData: 'x7fe00010',
+  SpecificCharacterSet: 'x00080005',
+  SOPInstanceUID: 'x00080018',
+  Modality: 'x00080060',
+  PresentationLUTShape: 'x20500020',
+  ViewPosition: 'x00185101',
+  ImageLaterality: 'x00200062',
+  Laterality: 'x00200060',
+  ImagerPixelSpacing: 'x00181164',
+  NominalScannedPixelSpacing: 'x00182010',
+  PixelSpacing: 'x00280030',
+  PixelSpacingCalibrationType: 'x00280a02',
+  PixelAspectRatio: 'x00280034',
+  SamplesPerPixel: 'x00280002',
+  PhotometricInterpretation: 'x00280004',
+  NumberOfFrames: 'x00280008',
+  Rows: 'x00280010',
+  Columns: 'x00280011',
+  BitsAllocated: 'x00280100',
+  BitsStored: 'x00280101',
+  HighBit: 'x00280102',
+  PixelRepresentation: 'x00280103',
+  PixelPaddingValue: 'x00280120',
+  PixelPaddingRangeLimit: 'x00280121',
+  WindowCenter: 'x00281050',
+  WindowWidth: 'x00281051',
+  RescaleIntercept: 'x00281052',
+  RescaleSlope: 'x00281053',
+  WindowCenterWidthExplanation: 'x00281055',
+  VOILUTFunction: 'x00281056',
+  ModalityLUTSequence: 'x00283000',
+  LUTDescriptor: 'x00283002',
+  LUTExplanation: 'x00283003',
+  LUTData: 'x00283006',
+  VOILUTSequence: 'x00283010',
+  PixelData: 'x7fe00010',
 } as const;
 
-/** Value representations with a 16-bit length; every other one, and any that is added later, has 32 bits (PS3.5 7.1.2, 6.2.2). */
+/** Value representations with a 16-bit length; all others, also future ones, have a 32-bit length (PS3.5 7.1.2, 6.2.2). */
 const SHORT_VRS = 'AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US';
 
 /** The parser knows ten of the long value representations; the others, such as OV, SV and UV, are laid out alike. */
@@ -68,18 +98,20 @@ export function integer(data: DataSet, tag: string): number | null {
   if (!element || element.items) return null;
   if (element.length === 2) return data.uint16(tag) ?? null;
   // Four bytes are one 32-bit integer or, with the usual VR, two values.
-  return element.length === 4 && (element.vr === 'SL' || element.vr === 'UL') ? data.int32(tag) ?? null : null;
+  return element.length === 4 && (element.vr === 'SL' || element.vr === 'UL') ? (data.int32(tag) ?? null) : null;
 }
 
 /** Return the numbers of an element, in whatever value representation they are written; text that is no number is NaN. */
 export function numbers(data: DataSet, tag: string): number[] {
-  const element = elementOf(data, tag), binary = element ? BINARY[vrOf(data, element)] : undefined;
+  const element = elementOf(data, tag),
+    binary = element ? BINARY[vrOf(data, element)] : undefined;
   if (!element || !binary) {
     const value = text(data, tag);
     return value ? value.split('\\').map(decimal) : [];
   }
   const view = new DataView(data.byteArray.buffer, data.byteArray.byteOffset + element.dataOffset, element.length);
-  const isLittle = data.byteArrayParser !== bigEndianByteArrayParser, count = Math.min(element.length / binary.bytes, 64);
+  const isLittle = data.byteArrayParser !== bigEndianByteArrayParser,
+    count = Math.min(element.length / binary.bytes, 64);
   return Array.from({ length: Math.floor(count) }, (_, at) => binary.read(view, at * binary.bytes, isLittle));
 }
 

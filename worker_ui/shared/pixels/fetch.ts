@@ -25,10 +25,14 @@ export async function fetchBytes(url: string, options: FetchOptions = {}): Promi
   const stall_ms = options.stall_ms ?? 20_000;
   const own = new AbortController();
   const stop = () => own.abort();
-  let stalled = false, timer: ReturnType<typeof setTimeout> | undefined;
+  let stalled = false,
+    timer: ReturnType<typeof setTimeout> | undefined;
   const alive = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => { stalled = true; own.abort(); }, stall_ms);
+    timer = setTimeout(() => {
+      stalled = true;
+      own.abort();
+    }, stall_ms);
   };
   options.signal?.addEventListener('abort', stop);
   if (options.signal?.aborted) stop();
@@ -56,12 +60,16 @@ function check(status: number): void {
 }
 
 async function body(
-  response: Response, signal: AbortSignal, alive: () => void, onProgress: FetchOptions['onProgress'],
+  response: Response,
+  signal: AbortSignal,
+  alive: () => void,
+  onProgress: FetchOptions['onProgress'],
 ): Promise<Uint8Array<ArrayBuffer>> {
   const announced = Number(response.headers.get('Content-Length') ?? Number.NaN);
   if (announced > MAX_BYTES) throw errors.tooLarge();
   if (!response.body) return new Uint8Array(await abortable(signal, response.arrayBuffer()));
-  const reader = response.body.getReader(), chunks: Uint8Array[] = [];
+  const reader = response.body.getReader(),
+    chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
     const { done, value } = await abortable(signal, reader.read());

@@ -35,7 +35,15 @@ export interface Grayscale {
 /** The parts of a header that the pipeline uses. */
 export type PipelineInput = Pick<
   Header,
-  'modalityLut' | 'voiLut' | 'slope' | 'intercept' | 'windows' | 'voiFunction' | 'inverted' | 'padding' | 'bitsStored'
+  | 'modalityLut'
+  | 'voiLut'
+  | 'slope'
+  | 'intercept'
+  | 'windows'
+  | 'voiFunction'
+  | 'inverted'
+  | 'padding'
+  | 'bitsStored'
   | 'signed'
 >;
 
@@ -53,7 +61,8 @@ const PADDING_DISTANCE = 7;
 
 /** Return the image's values, and the window that shows what the header asks for. */
 export function grayscaleOf(stored: Stored, header: PipelineInput): Grayscale {
-  const patterns = patternsOf(stored), counts = histogram(patterns);
+  const patterns = patternsOf(stored),
+    counts = histogram(patterns);
   const size = counts.length;
   const levels = occurringValues(counts, header.signed);
   const window = header.voiLut ? undefined : header.windows[0];
@@ -61,11 +70,17 @@ export function grayscaleOf(stored: Stored, header: PipelineInput): Grayscale {
   const shown = filled(levels.length, (at) => pipeline(levels[at]!));
   const padded = levels.map(isPadding(header.padding, size, header.signed));
   const distribution = distributionOf(levels, shown, padded, counts);
-  const lowest = distribution.values[0] ?? 0, highest = distribution.values.at(-1) ?? lowest;
+  const lowest = distribution.values[0] ?? 0,
+    highest = distribution.values.at(-1) ?? lowest;
   const padding = paddingValue(lowest, highest, header.inverted);
-  padded.forEach((is, at) => { if (is) shown[at] = padding; });
+  padded.forEach((is, at) => {
+    if (is) shown[at] = padding;
+  });
   return {
-    values: mapPixels(stored, patterns, levels, shown, size), distribution, lowest, highest,
+    values: mapPixels(stored, patterns, levels, shown, size),
+    distribution,
+    lowest,
+    highest,
     ...initialOf(header, window, distribution, pipeline, size),
   };
 }
@@ -85,7 +100,9 @@ function histogram(patterns: Uint8Array | Uint16Array): Uint32Array {
 
 /** Return the stored values that occur, ascending. */
 function occurringValues(counts: Uint32Array, signed: boolean): Int32Array {
-  const size = counts.length, least = signed ? -size / 2 : 0, found = new Int32Array(size);
+  const size = counts.length,
+    least = signed ? -size / 2 : 0,
+    found = new Int32Array(size);
   let number = 0;
   for (let level = least; level < least + size; level += 1) {
     if (counts[level & (size - 1)]) found[number++] = level;
@@ -100,7 +117,8 @@ function isPadding(padding: PipelineInput['padding'], size: number, signed: bool
     const pattern = ((end % size) + size) % size;
     return signed && pattern >= size / 2 ? pattern - size : pattern;
   });
-  const low = Math.min(...ends), high = Math.max(...ends);
+  const low = Math.min(...ends),
+    high = Math.max(...ends);
   return (level) => (level >= low && level <= high ? 1 : 0);
 }
 
@@ -119,7 +137,8 @@ function lookUp({ table, first }: Lut, value: number): number {
 
 /** Round half to even, as NumPy does. */
 function roundHalfEven(value: number): number {
-  const down = Math.floor(value), part = value - down;
+  const down = Math.floor(value),
+    part = value - down;
   if (part !== 0.5) return Math.round(value);
   return down % 2 === 0 ? down : down + 1;
 }
@@ -153,11 +172,19 @@ function paddingValue(lowest: number, highest: number, inverted: boolean): numbe
 
 /** Return the image with every stored value mapped, in the smallest sufficient type. */
 function mapPixels(
-  stored: Stored, patterns: Uint8Array | Uint16Array, levels: Int32Array, shown: Float64Array, size: number,
+  stored: Stored,
+  patterns: Uint8Array | Uint16Array,
+  levels: Int32Array,
+  shown: Float64Array,
+  size: number,
 ): Values {
   if (!(stored instanceof Int8Array) && shown.every((value, at) => value === levels[at])) return stored;
-  const make = smallestType(shown), table = new make(size), values = new make(patterns.length);
-  levels.forEach((level, at) => { table[level & (size - 1)] = shown[at]!; });
+  const make = smallestType(shown),
+    table = new make(size),
+    values = new make(patterns.length);
+  levels.forEach((level, at) => {
+    table[level & (size - 1)] = shown[at]!;
+  });
   for (let at = 0; at < patterns.length; at += 1) values[at] = table[patterns[at]!]!;
   return values;
 }
@@ -171,7 +198,11 @@ function smallestType(values: Float64Array) {
 }
 
 function initialOf(
-  header: PipelineInput, window: HeaderWindow | undefined, distribution: Distribution, pipeline: (level: number) => number, size: number,
+  header: PipelineInput,
+  window: HeaderWindow | undefined,
+  distribution: Distribution,
+  pipeline: (level: number) => number,
+  size: number,
 ): Pick<Grayscale, 'initial' | 'initialFrom'> {
   if (header.voiLut) return { initial: windowBetween(0, 2 ** header.voiLut.bits - 1), initialFrom: 'table' };
   if (window && header.voiFunction === 'SIGMOID') return { initial: windowBetween(0, SIGMOID_TOP), initialFrom: 'sigmoid' };
@@ -179,7 +210,10 @@ function initialOf(
   if (header.bitsStored <= 8) {
     const half = 2 ** (header.bitsStored - 1);
     const ends = header.signed ? [-half, half - 1] : [0, 2 * half - 1];
-    const [low, high] = ends.map((end) => pipeline(Math.max(end, -size / 2))).sort((one, other) => one - other) as [number, number];
+    const [low, high] = ends.map((end) => pipeline(Math.max(end, -size / 2))).sort((one, other) => one - other) as [
+      number,
+      number,
+    ];
     return { initial: windowFromRange(low, high, distribution), initialFrom: 'bits' };
   }
   const [low, high] = PERCENTILES.map((percent) => percentile(distribution, percent) ?? 0) as [number, number];
@@ -192,7 +226,8 @@ export function exactWindow({ center, width }: VoiWindow, voiFunction: string, d
   if (voiFunction === 'LINEAR_EXACT' || width < 1) return { center, width };
   if (width > 1) return { center: center - 0.5, width: width - 1 };
   // Width 1 is a step above center - 0.5: it must end before the next value that occurs.
-  const foot = center - 0.5, next = distribution.values.find((value) => value > foot) ?? foot + 1;
+  const foot = center - 0.5,
+    next = distribution.values.find((value) => value > foot) ?? foot + 1;
   const rise = Math.min(1, next - foot);
   return { center: foot + rise / 2, width: rise };
 }

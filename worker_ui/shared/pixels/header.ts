@@ -105,7 +105,8 @@ function dataSetOf(bytes: Uint8Array, start: number, syntax: string): DataSet {
 async function inflate(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   const { readable, writable } = new DecompressionStream('deflate-raw');
   void feed(writable.getWriter(), deflated);
-  const reader = readable.getReader(), chunks: Uint8Array[] = [];
+  const reader = readable.getReader(),
+    chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
     const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }));
@@ -136,7 +137,8 @@ function headerOf(data: DataSet, syntax: string): Header {
   const signed = integer(data, TAGS.PixelRepresentation) === 1;
   const photometric = text(data, TAGS.PhotometricInterpretation);
   const padding = integer(data, TAGS.PixelPaddingValue);
-  const slope = oneNumber(data, TAGS.RescaleSlope, 1) || 1, intercept = oneNumber(data, TAGS.RescaleIntercept, 0);
+  const slope = oneNumber(data, TAGS.RescaleSlope, 1) || 1,
+    intercept = oneNumber(data, TAGS.RescaleIntercept, 0);
   const modalityLut = lutOf(data, TAGS.ModalityLUTSequence, signed);
   const spacing = spacingOf(data);
   const frames = Number(text(data, TAGS.NumberOfFrames) || 1);
@@ -173,7 +175,8 @@ function canBeNegative(bitsStored: number, signed: boolean, slope: number, inter
 }
 
 function windowsOf(data: DataSet): HeaderWindow[] {
-  const centers = numbers(data, TAGS.WindowCenter), widths = numbers(data, TAGS.WindowWidth);
+  const centers = numbers(data, TAGS.WindowCenter),
+    widths = numbers(data, TAGS.WindowWidth);
   const names = text(data, TAGS.WindowCenterWidthExplanation).split('\\');
   const characterSet = text(data, TAGS.SpecificCharacterSet);
   return centers
@@ -195,7 +198,8 @@ function pixelsOf(data: DataSet, bytes: Uint8Array<ArrayBuffer>, syntax: string)
   if (element.fragments) return { bytes: fragmentsOf(element, bytes), compressed: true, wordsSwapped: false };
   const { dataOffset, length } = element;
   return {
-    bytes: bytes.subarray(dataOffset, dataOffset + length), compressed: false,
+    bytes: bytes.subarray(dataOffset, dataOffset + length),
+    compressed: false,
     wordsSwapped: syntax === BIG_ENDIAN && element.vr === 'OW',
   };
 }
@@ -203,5 +207,10 @@ function pixelsOf(data: DataSet, bytes: Uint8Array<ArrayBuffer>, syntax: string)
 /** One frame may lie in any number of fragments. */
 function fragmentsOf(element: Element, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const parts = element.fragments!.map(({ position, length }) => bytes.subarray(position, position + length));
-  return parts.length === 1 ? parts[0]! : joined(parts, parts.reduce((size, part) => size + part.length, 0));
+  return parts.length === 1
+    ? parts[0]!
+    : joined(
+        parts,
+        parts.reduce((size, part) => size + part.length, 0),
+      );
 }

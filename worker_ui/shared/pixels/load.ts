@@ -27,7 +27,11 @@ export async function loadImage(source: ImageSource, options: FetchOptions = {})
 }
 
 /** Return the image in a file's bytes, or the rendered picture where its pixels cannot be decoded here. */
-export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<RadiographImage> {
+export async function decodeImage(
+  bytes: Uint8Array<ArrayBuffer>,
+  renderedUrl = '',
+  options: FetchOptions = {},
+): Promise<RadiographImage> {
   if (!isDicom(bytes)) {
     if (isPicture(bytes)) return fromPicture(await pictureOf(bytes));
     throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
@@ -63,8 +67,14 @@ async function fromPixels({ header, pixels }: Parsed, signal?: AbortSignal): Pro
   const stored = pixels.compressed ? await decodedValues(pixels.bytes, header, signal) : nativeValues(pixels, header);
   const grayscale = grayscaleOf(stored, header);
   return {
-    ...geometryOf(header), values: grayscale.values, lowest: grayscale.lowest, highest: grayscale.highest, inverted: header.inverted,
-    initial: grayscale.initial, presets: presetsOf(grayscale, header), standIn: '',
+    ...geometryOf(header),
+    values: grayscale.values,
+    lowest: grayscale.lowest,
+    highest: grayscale.highest,
+    inverted: header.inverted,
+    initial: grayscale.initial,
+    presets: presetsOf(grayscale, header),
+    standIn: '',
   };
 }
 
@@ -81,7 +91,10 @@ function checkSupported(header: Header, compressed: boolean): void {
   }
 }
 
-type Geometry = Pick<RadiographImage, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
+type Geometry = Pick<
+  RadiographImage,
+  'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'
+>;
 
 function geometryOf(header: Header): Geometry {
   const { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption } = header;
@@ -96,24 +109,39 @@ function fromPicture({ rows, columns, values }: Picture): RadiographImage {
 /** Regions use the pixels of the DICOM image, so the picture is resampled to its size. */
 async function standIn(header: Header, url: string, options: FetchOptions): Promise<RadiographImage> {
   const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
-  const shape = picture.columns / picture.rows, own = header.columns / header.rows;
+  const shape = picture.columns / picture.rows,
+    own = header.columns / header.rows;
   const same = [own, own * header.pixelAspect].some((one) => Math.abs(shape / one - 1) <= SAME_SHAPE);
   if (!same) throw errors.unsupported('the picture in its place has another shape');
   const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
   return {
-    ...geometryOf(header), ...fullRange(resampled(picture, header.rows, header.columns)), inverted: false,
+    ...geometryOf(header),
+    ...fullRange(resampled(picture, header.rows, header.columns)),
+    inverted: false,
     standIn:
-      `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer gray levels.`,
+      'The pixels of this image could not be decoded here. ' +
+      `A reduced picture of it is shown${frames}, with fewer gray levels.`,
   };
 }
 
 /** A picture is made for display: its whole range is the initial window. */
-function fullRange(values: Uint8Array<ArrayBuffer>): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
+function fullRange(
+  values: Uint8Array<ArrayBuffer>,
+): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
   const plain: PipelineInput = {
-    modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
-    bitsStored: 8, signed: false,
+    modalityLut: null,
+    voiLut: null,
+    slope: 1,
+    intercept: 0,
+    windows: [],
+    voiFunction: 'LINEAR',
+    inverted: false,
+    padding: null,
+    bitsStored: 8,
+    signed: false,
   };
-  const grayscale = grayscaleOf(values, plain), initial = windowBetween(0, 255);
+  const grayscale = grayscaleOf(values, plain),
+    initial = windowBetween(0, 255);
   const presets = presetsOf({ ...grayscale, initial }, plain);
   return { values: grayscale.values, lowest: grayscale.lowest, highest: grayscale.highest, initial, presets };
 }

@@ -43,7 +43,8 @@ function tableOf(item: DataSet, count: number, depth: number): Uint8Array | Uint
   const bytes = item.byteArray.slice(element.dataOffset, element.dataOffset + element.length);
   const words = element.vr === 'US' || element.vr === 'SS';
   // Entries of 8 bits may be packed two to a word; fewer bytes of a deeper table are a table that is cut short.
-  if (depth <= 8 && bytes.length < 2 * count && (!words || bytes.length >= count)) return new Uint8Array(bytes).subarray(0, count);
+  if (depth <= 8 && bytes.length < 2 * count && (!words || bytes.length >= count))
+    return new Uint8Array(bytes).subarray(0, count);
   const table = new Uint16Array(Math.min(count, bytes.length >> 1));
   for (let at = 0; at < table.length; at += 1) table[at] = item.uint16(TAGS.LUTData, at) ?? 0;
   if (!table.length) throw errors.unsupported('its grayscale table is empty');

@@ -16,7 +16,10 @@ export const errors = {
   unreachable: message('unreachable', `The image cannot be reached; the network or its server may be down. ${RELOAD}`),
   stopped: message('unreachable', `Loading was stopped. ${RELOAD}`),
   slow: (seconds: number) =>
-    new ImageError('slow', `Nothing of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. ${RELOAD}`),
+    new ImageError(
+      'slow',
+      `Nothing of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. ${RELOAD}`,
+    ),
   tooLarge: message('unsupported', `The image is larger than this page can show. ${REPORT}`),
   truncated: message('truncated', `The image file is incomplete or damaged. ${RELOAD}`),
   webPage: message('not-dicom', `A web page came instead of the image; your access may have expired. ${RELOAD}`),

@@ -23,8 +23,11 @@ export async function pictureOf(bytes: Uint8Array<ArrayBuffer>): Promise<Picture
   if (!size) throw errors.truncated();
   if (!(size.rows * size.columns > 0 && size.rows * size.columns <= MAX_PIXELS)) throw errors.tooLarge();
   const kind = isPng(bytes) ? 'image/png' : 'image/jpeg';
-  const bitmap = await createImageBitmap(new Blob([bytes], { type: kind }), { colorSpaceConversion: 'none' })
-    .catch((): never => { throw errors.truncated(); });
+  const bitmap = await createImageBitmap(new Blob([bytes], { type: kind }), { colorSpaceConversion: 'none' }).catch(
+    (): never => {
+      throw errors.truncated();
+    },
+  );
   try {
     return grayLevels(bitmap);
   } finally {
@@ -72,12 +75,17 @@ function sizeOf(bytes: Uint8Array): { rows: number; columns: number } | null {
 /** Return the picture resampled linearly between pixel centers, so that positions are preserved. */
 export function resampled({ rows, columns, values }: Picture, newRows: number, newColumns: number): Uint8Array<ArrayBuffer> {
   if (rows === newRows && columns === newColumns) return values;
-  const across = stops(columns, newColumns), down = stops(rows, newRows);
+  const across = stops(columns, newColumns),
+    down = stops(rows, newRows);
   const made = new Uint8Array(newRows * newColumns);
   for (let row = 0; row < newRows; row += 1) {
-    const top = down.from[row]! * columns, bottom = Math.min(down.from[row]! + 1, rows - 1) * columns, y = down.part[row]!;
+    const top = down.from[row]! * columns,
+      bottom = Math.min(down.from[row]! + 1, rows - 1) * columns,
+      y = down.part[row]!;
     for (let column = 0; column < newColumns; column += 1) {
-      const left = across.from[column]!, right = left + 1 < columns ? left + 1 : left, x = across.part[column]!;
+      const left = across.from[column]!,
+        right = left + 1 < columns ? left + 1 : left,
+        x = across.part[column]!;
       const above = values[top + left]! * (1 - x) + values[top + right]! * x;
       const below = values[bottom + left]! * (1 - x) + values[bottom + right]! * x;
       made[row * newColumns + column] = above * (1 - y) + below * y + 0.5;
@@ -87,7 +95,8 @@ export function resampled({ rows, columns, values }: Picture, newRows: number, n
 }
 
 function stops(old: number, wanted: number): { from: Int32Array; part: Float64Array } {
-  const from = new Int32Array(wanted), part = new Float64Array(wanted);
+  const from = new Int32Array(wanted),
+    part = new Float64Array(wanted);
   for (let at = 0; at < wanted; at += 1) {
     const place = Math.min(Math.max(((at + 0.5) * old) / wanted - 0.5, 0), old - 1);
     from[at] = Math.floor(place);
@@ -95,4 +104,3 @@ function stops(old: number, wanted: number): { from: Int32Array; part: Float64Ar
   }
   return { from, part };
 }
-

@@ -12,29 +12,47 @@ const CHEST: readonly (readonly [name: string, black: number, white: number])[] 
 ];
 
 const INITIAL_NAMES = {
-  table: 'Header', sigmoid: 'Header', window: 'Header 1', bits: 'As stored', percentiles: 'Default',
+  table: 'Header',
+  sigmoid: 'Header',
+  window: 'Header 1',
+  bits: 'As stored',
+  percentiles: 'Default',
 } as const;
 
 /** Return the presets; the first is the image's initial window. */
-export function presetsOf(grayscale: Grayscale, header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>): Preset[] {
+export function presetsOf(
+  grayscale: Grayscale,
+  header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>,
+): Preset[] {
   const made: Preset[] = [{ name: initialName(grayscale, header), window: grayscale.initial }];
   if (grayscale.initialFrom === 'window') {
     header.windows.slice(1).forEach((window, at) => {
-      made.push({ name: window.name || `Header ${at + 2}`, window: exactWindow(window, header.voiFunction, grayscale.distribution) });
+      made.push({
+        name: window.name || `Header ${at + 2}`,
+        window: exactWindow(window, header.voiFunction, grayscale.distribution),
+      });
     });
   }
-  const low = percentile(grayscale.distribution, 1), high = percentile(grayscale.distribution, 99);
+  const low = percentile(grayscale.distribution, 1),
+    high = percentile(grayscale.distribution, 99);
   if (low !== null && high !== null && high > low) {
     made.push({ name: 'Auto 1–99 %', window: windowBetween(low, high) });
-    made.push(...CHEST.map(([name, black, white]) => ({ name, window: partOfRange(low, high, black, white, header.inverted) })));
+    made.push(
+      ...CHEST.map(([name, black, white]) => ({ name, window: partOfRange(low, high, black, white, header.inverted) })),
+    );
   }
-  if (grayscale.highest > grayscale.lowest) made.push({ name: 'Full range', window: windowBetween(grayscale.lowest, grayscale.highest) });
+  if (grayscale.highest > grayscale.lowest)
+    made.push({ name: 'Full range', window: windowBetween(grayscale.lowest, grayscale.highest) });
   return withoutRepeats(made);
 }
 
 function initialName(grayscale: Grayscale, header: Pick<Header, 'windows' | 'voiLut'>): string {
-  const own = grayscale.initialFrom === 'table' ? header.voiLut?.name
-    : grayscale.initialFrom === 'window' || grayscale.initialFrom === 'sigmoid' ? header.windows[0]?.name : '';
+  const own =
+    grayscale.initialFrom === 'table'
+      ? header.voiLut?.name
+      : grayscale.initialFrom === 'window' || grayscale.initialFrom === 'sigmoid'
+        ? header.windows[0]?.name
+        : '';
   return own || INITIAL_NAMES[grayscale.initialFrom];
 }
 

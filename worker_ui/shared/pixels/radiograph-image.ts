@@ -48,7 +48,16 @@ export interface RadiographImage {
 /** Why an image cannot be shown, as a message to the reader. */
 export class ImageError extends Error {
   constructor(
-    readonly code: 'missing' | 'refused' | 'unreachable' | 'slow' | 'truncated' | 'not-dicom' | 'unsupported' | 'worker' | 'webgl',
+    readonly code:
+      | 'missing'
+      | 'refused'
+      | 'unreachable'
+      | 'slow'
+      | 'truncated'
+      | 'not-dicom'
+      | 'unsupported'
+      | 'worker'
+      | 'webgl',
     message: string,
   ) {
     super(message);

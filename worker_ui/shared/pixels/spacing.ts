@@ -11,7 +11,8 @@ export interface Spacing {
 }
 
 /** Spacings outside of this range are errors. */
-const LEAST_MM = 1e-3, MOST_MM = 100;
+const LEAST_MM = 1e-3,
+  MOST_MM = 100;
 const MOST_ASPECT = 20;
 
 /**

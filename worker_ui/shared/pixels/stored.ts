@@ -8,7 +8,8 @@ export type Stored = Uint8Array | Int8Array | Uint16Array | Int16Array;
 
 /** Return the stored values of pixels that are not compressed. */
 export function nativeValues(pixels: PixelBytes, header: Header): Stored {
-  const count = header.rows * header.columns, size = header.bitsAllocated / 8;
+  const count = header.rows * header.columns,
+    size = header.bitsAllocated / 8;
   const needed = pixels.wordsSwapped ? 2 * Math.ceil((count * size) / 2) : count * size;
   if (pixels.bytes.length < needed) throw errors.truncated();
   const { buffer, byteOffset } = pixels.bytes;
@@ -18,8 +19,10 @@ export function nativeValues(pixels: PixelBytes, header: Header): Stored {
     return storedValues(bytes.subarray(0, count), header, low);
   }
   // A Uint16Array must begin at an even byte; where the pixels do, nothing is copied.
-  const words = byteOffset % 2 === 0 ? new Uint16Array(buffer, byteOffset, count)
-    : new Uint16Array(buffer.slice(byteOffset, byteOffset + needed));
+  const words =
+    byteOffset % 2 === 0
+      ? new Uint16Array(buffer, byteOffset, count)
+      : new Uint16Array(buffer.slice(byteOffset, byteOffset + needed));
   return storedValues(header.syntax === BIG_ENDIAN ? swapBytes16(words) : words, header, low);
 }
 
@@ -28,10 +31,17 @@ export function nativeValues(pixels: PixelBytes, header: Header): Stored {
  *
  * The `low` bits below the stored ones and all bits above them are dropped.
  */
-export function storedValues(patterns: Uint8Array | Uint16Array, header: Pick<Header, 'bitsStored' | 'signed'>, low = 0): Stored {
-  const size = patterns.BYTES_PER_ELEMENT * 8, high = Math.max(0, size - header.bitsStored - low);
+export function storedValues(
+  patterns: Uint8Array | Uint16Array,
+  header: Pick<Header, 'bitsStored' | 'signed'>,
+  low = 0,
+): Stored {
+  const size = patterns.BYTES_PER_ELEMENT * 8,
+    high = Math.max(0, size - header.bitsStored - low);
   if (high === 0 && low === 0) return header.signed ? asSigned(patterns) : patterns;
-  const count = patterns.length, up = high + (32 - size), down = Math.min(31, low + high + (32 - size));
+  const count = patterns.length,
+    up = high + (32 - size),
+    down = Math.min(31, low + high + (32 - size));
   if (!header.signed) {
     const values = size === 8 ? new Uint8Array(count) : new Uint16Array(count);
     for (let at = 0; at < count; at += 1) values[at] = (patterns[at]! << up) >>> down;

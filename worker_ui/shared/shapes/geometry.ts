@@ -23,7 +23,10 @@ export type Side = -1 | 0 | 1;
 const LEAST_SIDE = 1;
 
 export function bounds(points: readonly Point[]): Box {
-  let left = Infinity, top = Infinity, right = -Infinity, bottom = -Infinity;
+  let left = Infinity,
+    top = Infinity,
+    right = -Infinity,
+    bottom = -Infinity;
   for (const [x, y] of points) {
     left = Math.min(left, x);
     right = Math.max(right, x);
@@ -72,7 +75,10 @@ export function resized(points: readonly Point[], x: Side, y: Side, [dx, dy]: Po
   const [left, right] = stretched(box.left, box.right, x, dx, extent.columns);
   const [top, bottom] = stretched(box.top, box.bottom, y, dy, extent.rows);
   if (left === box.left && right === box.right && top === box.top && bottom === box.bottom) return points;
-  return [[left, top], [right, bottom]];
+  return [
+    [left, top],
+    [right, bottom],
+  ];
 }
 
 function stretched(low: number, high: number, side: Side, by: number, limit: number): readonly [number, number] {
@@ -89,11 +95,15 @@ function stretched(low: number, high: number, side: Side, by: number, limit: num
 /** Return a polygon stretched with its bounding box. */
 export function stretchedPolygon(points: readonly Point[], x: Side, y: Side, by: Point, extent: Extent): readonly Point[] {
   const from = bounds(points);
-  const corners: readonly Point[] = [[from.left, from.top], [from.right, from.bottom]];
+  const corners: readonly Point[] = [
+    [from.left, from.top],
+    [from.right, from.bottom],
+  ];
   const stretchedCorners = resized(corners, x, y, by, extent);
   if (stretchedCorners === corners) return points;
   const to = bounds(stretchedCorners);
-  const along = scale(from.left, from.right, to.left, to.right), down = scale(from.top, from.bottom, to.top, to.bottom);
+  const along = scale(from.left, from.right, to.left, to.right),
+    down = scale(from.top, from.bottom, to.top, to.bottom);
   return points.map(([px, py]): Point => inside([along(px), down(py)], extent));
 }
 
@@ -120,7 +130,8 @@ export function withoutVertex(points: readonly Point[], index: number): readonly
 
 /** Return the corner that makes a square with the opposite one, as large as the drag and the limits allow. */
 export function squareCorner([ax, ay]: Point, [x, y]: Point, limits: Box): Point {
-  const right = x >= ax, down = y >= ay;
+  const right = x >= ax,
+    down = y >= ay;
   const available = Math.min(right ? limits.right - ax : ax - limits.left, down ? limits.bottom - ay : ay - limits.top);
   const side = Math.min(Math.max(Math.abs(x - ax), Math.abs(y - ay)), available);
   return [ax + (right ? side : -side), ay + (down ? side : -side)];
@@ -147,7 +158,8 @@ export function simplified(points: readonly Point[], tolerance: number): readonl
   const spans: [number, number][] = [[0, points.length - 1]];
   for (let span = spans.pop(); span !== undefined; span = spans.pop()) {
     const [first, last] = span;
-    let farthest = -1, most = tolerance;
+    let farthest = -1,
+      most = tolerance;
     for (let index = first + 1; index < last; index += 1) {
       const off = distanceToSegment(points[index]!, points[first]!, points[last]!);
       if (off > most) [farthest, most] = [index, off];
@@ -160,7 +172,8 @@ export function simplified(points: readonly Point[], tolerance: number): readonl
 }
 
 export function distanceToSegment(at: Point, from: Point, to: Point): number {
-  const dx = to[0] - from[0], dy = to[1] - from[1];
+  const dx = to[0] - from[0],
+    dy = to[1] - from[1];
   const square = dx * dx + dy * dy;
   const along = square === 0 ? 0 : clamp(((at[0] - from[0]) * dx + (at[1] - from[1]) * dy) / square, 0, 1);
   return distance(at, [from[0] + along * dx, from[1] + along * dy]);
@@ -172,7 +185,8 @@ export function under(shape: Shape | 'line', points: readonly Point[], at: Point
   if (shape === 'polygon') return inPolygon(points, at) || distanceToPath(points, at, true) <= reach;
   if (shape === 'line') return distanceToPath(points, at, false) <= reach;
   const { left, top, right, bottom } = bounds(points);
-  if (shape === 'rectangle') return at[0] >= left - reach && at[0] <= right + reach && at[1] >= top - reach && at[1] <= bottom + reach;
+  if (shape === 'rectangle')
+    return at[0] >= left - reach && at[0] <= right + reach && at[1] >= top - reach && at[1] <= bottom + reach;
   const x = (at[0] - (left + right) / 2) / ((right - left) / 2 + reach);
   const y = (at[1] - (top + bottom) / 2) / ((bottom - top) / 2 + reach);
   return x * x + y * y <= 1;
@@ -189,7 +203,8 @@ function distanceToPath(points: readonly Point[], at: Point, closed: boolean): n
 function inPolygon(points: readonly Point[], [x, y]: Point): boolean {
   let within = false;
   for (let index = 0; index < points.length; index += 1) {
-    const [ax, ay] = points.at(index - 1)!, [bx, by] = points[index]!;
+    const [ax, ay] = points.at(index - 1)!,
+      [bx, by] = points[index]!;
     if (ay > y !== by > y && x < ax + ((y - ay) / (by - ay)) * (bx - ax)) within = !within;
   }
   return within;

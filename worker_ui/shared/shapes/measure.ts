@@ -14,13 +14,15 @@ type Scale = Pick<RadiographImage, 'spacing_mm' | 'spacingAt' | 'pixelAspect'>;
 /** Return the value of a measurement; lengths in image pixels where there is no spacing. */
 export function measured(measurement: Pick<Measurement, 'kind' | 'points'>, image: Scale): Measured {
   const [first, second, third] = measurement.points;
-  if (first === undefined || second === undefined) return { value: 0, unit: measurement.kind === 'angle' ? 'deg' : unitOf(image) };
+  if (first === undefined || second === undefined)
+    return { value: 0, unit: measurement.kind === 'angle' ? 'deg' : unitOf(image) };
   if (measurement.kind === 'length') {
     const [x, y] = image.spacing_mm ? physical(second, first, image) : [second[0] - first[0], second[1] - first[1]];
     return { value: Math.hypot(x, y), unit: unitOf(image) };
   }
   if (third === undefined) return { value: 0, unit: 'deg' };
-  const [ax, ay] = physical(first, second, image), [bx, by] = physical(third, second, image);
+  const [ax, ay] = physical(first, second, image),
+    [bx, by] = physical(third, second, image);
   // Unlike the arc cosine of a dot product, atan2 is precise near 0 and 180 degrees.
   return { value: (Math.abs(Math.atan2(ax * by - ay * bx, ax * bx + ay * by)) * 180) / Math.PI, unit: 'deg' };
 }

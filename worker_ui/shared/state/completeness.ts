@@ -65,7 +65,9 @@ function requiredFindings(task: Task): Finding[] {
 
 function checkConflict({ labelSet }: Task, reading: Reading): Complaint[] {
   const called = conflicts(reading, labelSet);
-  return called.length > 0 ? [{ text: `“${labelSet.noFinding}” is present together with ${listed(called)}.`, at: labelSet.noFinding }] : [];
+  return called.length > 0
+    ? [{ text: `“${labelSet.noFinding}” is present together with ${listed(called)}.`, at: labelSet.noFinding }]
+    : [];
 }
 
 /** Findings that the earlier readers agree on need no region: their answers have them. */

@@ -1,14 +1,6 @@
 /** Reducer of the reading: every change is an action that returns a new reading. */
 
-import type {
-  Finding,
-  LabelState,
-  Measurement,
-  Reading,
-  Region,
-  LabelSet,
-  Task,
-} from './types';
+import type { Finding, LabelState, Measurement, Reading, Region, LabelSet, Task } from './types';
 import type { Point } from '../shapes/geometry';
 
 type LabeledTask = Pick<Task, 'findings' | 'labelSet'>;
@@ -115,21 +107,25 @@ function withLabels(reading: Reading, labels: Record<string, LabelState>): Readi
 
 function othersAbsent(reading: Reading, { findings, labelSet }: LabeledTask): Record<string, LabelState> {
   const labels: Record<string, LabelState> = { __proto__: null as never, ...reading.labels };
-  for (const { label } of findings) if (label !== labelSet.noFinding && !Object.hasOwn(labels, label)) labels[label] = 'negative';
+  for (const { label } of findings)
+    if (label !== labelSet.noFinding && !Object.hasOwn(labels, label)) labels[label] = 'negative';
   return labels;
 }
 
 function withNoFinding(labels: Record<string, LabelState>, { findings, labelSet }: LabeledTask): Record<string, LabelState> {
   const { noFinding, besideNoFinding } = labelSet;
   if (!findings.some((finding) => finding.label === noFinding) || Object.hasOwn(labels, noFinding)) return labels;
-  const states = Object.keys(labels).filter((label) => !besideNoFinding.includes(label)).map((label) => labels[label]);
+  const states = Object.keys(labels)
+    .filter((label) => !besideNoFinding.includes(label))
+    .map((label) => labels[label]);
   const allAbsent = states.every((state) => state === 'negative');
   labels[noFinding] = states.includes('positive') ? 'negative' : allAbsent ? 'positive' : 'uncertain';
   return labels;
 }
 
 function withRegion(reading: Reading, id: string, change: (region: Region) => Region): Reading {
-  const before = reading.regions.find((region) => region.id === id), after = before && change(before);
+  const before = reading.regions.find((region) => region.id === id),
+    after = before && change(before);
   if (before === undefined || after === undefined || after === before) return reading;
   return { ...reading, regions: reading.regions.map((region) => (region === before ? after : region)) };
 }

@@ -8,8 +8,7 @@ import type { RadiographImage, ImageError, VoiWindow } from '../pixels/radiograp
 import type { View } from './view';
 import type { Size } from './view';
 
-export type Tool =
-  | 'window' | 'pan' | 'select' | 'rectangle' | 'ellipse' | 'polygon' | 'freehand' | 'length' | 'angle';
+export type Tool = 'window' | 'pan' | 'select' | 'rectangle' | 'ellipse' | 'polygon' | 'freehand' | 'length' | 'angle';
 
 /** The image in one viewport, and how it is shown. */
 export interface ViewportState {
@@ -61,7 +60,11 @@ export interface Complaint {
 }
 
 const EMPTY_VIEWPORT: ViewportState = {
-  image: null, error: null, progress: null, window: { center: 0.5, width: 1 }, inverted: false,
+  image: null,
+  error: null,
+  progress: null,
+  window: { center: 0.5, width: 1 },
+  inverted: false,
   view: { center: [0, 0], zoom: 1, rotation_deg: 0, mirrored: false },
   size: { width: 0, height: 0 },
 };
@@ -82,12 +85,29 @@ export class Store {
   readonly counts = { changes: 0, undone: 0, byKind: {} as Record<string, number> };
   private readonly listeners = new Set<() => void>();
 
-  constructor(readonly task: Task, start: Reading = task.start ?? EMPTY_READING) {
+  constructor(
+    readonly task: Task,
+    start: Reading = task.start ?? EMPTY_READING,
+  ) {
     this.history = begin(start);
     this.ui = {
-      tool: 'window', activeLabel: disagreements(task)[0]?.label ?? null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
-      help: false, complaints: [], first: null, viewports: task.second ? [EMPTY_VIEWPORT, EMPTY_VIEWPORT] : [EMPTY_VIEWPORT], activeViewport: 0,
-      draftPlace: 'device', notice: '', spoken: '', sending: false, sent: false,
+      tool: 'window',
+      activeLabel: disagreements(task)[0]?.label ?? null,
+      search: '',
+      selected: null,
+      hiddenRegions: new Set(),
+      regionsShown: true,
+      shortcuts: true,
+      help: false,
+      complaints: [],
+      first: null,
+      viewports: task.second ? [EMPTY_VIEWPORT, EMPTY_VIEWPORT] : [EMPTY_VIEWPORT],
+      activeViewport: 0,
+      draftPlace: 'device',
+      notice: '',
+      spoken: '',
+      sending: false,
+      sent: false,
     };
   }
 

@@ -42,7 +42,13 @@ export interface Reading {
 }
 
 /** Label objects have no prototype: a label may have any name, even "constructor". */
-export const EMPTY_READING: Reading = { labels: Object.freeze(Object.create(null)), regions: [], measurements: [], comment: '', unusable: '' };
+export const EMPTY_READING: Reading = {
+  labels: Object.freeze(Object.create(null)),
+  regions: [],
+  measurements: [],
+  comment: '',
+  unusable: '',
+};
 
 // ---- What a task brings -------------------------------------------------------------------------------------------------
 
@@ -96,8 +102,16 @@ export interface Task {
 
 /** Codes of the answer's schema for why an image cannot be read. */
 export const REASON_CODES = [
-  'not-displayed', 'poor-quality', 'motion', 'rotation', 'wrong-view', 'wrong-body-part', 'incomplete', 'foreign-object',
-  'identity-visible', 'other',
+  'not-displayed',
+  'poor-quality',
+  'motion',
+  'rotation',
+  'wrong-view',
+  'wrong-body-part',
+  'incomplete',
+  'foreign-object',
+  'identity-visible',
+  'other',
 ] as const;
 export type ReasonCode = (typeof REASON_CODES)[number];
 

@@ -40,9 +40,13 @@ export function flip(store: Store, direction: 'horizontal' | 'vertical', index =
 export function centerOn(store: Store, region: Region, index = 0): void {
   changeView(store, index, (state, image) => {
     const { left, right, top, bottom } = bounds(region.points);
-    const wide = (right - left) * image.pixelAspect, high = bottom - top;
+    const wide = (right - left) * image.pixelAspect,
+      high = bottom - top;
     const sideways = state.view.rotation_deg % 180 !== 0;
-    const available = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
+    const available = Math.min(
+      state.size.width / Math.max(1, sideways ? high : wide),
+      state.size.height / Math.max(1, sideways ? wide : high),
+    );
     const fitting = Math.min(Math.max(state.view.zoom, available / 6), available / 1.2, ZOOM_LIMITS.most);
     const zoom = region.shape === 'point' ? state.view.zoom : fitting; // a point has no size
     return { ...state.view, zoom, center: [(left + right) / 2, (top + bottom) / 2] };
@@ -56,7 +60,8 @@ export function invert(store: Store, index = 0): void {
 /** Change window width and center by fractions of the initial width; a higher center is darker, also when inverted. */
 export function windowBy(store: Store, wider: number, higher: number, index = 0): void {
   change(store, index, (state, image) => {
-    const unit = image.initial.width, sign = state.inverted ? -1 : 1;
+    const unit = image.initial.width,
+      sign = state.inverted ? -1 : 1;
     const width = Math.max(state.window.width + wider * unit, unit / 1000);
     return { window: { width, center: state.window.center + sign * higher * unit } };
   });
@@ -84,7 +89,11 @@ function changeView(store: Store, index: number, view: (state: ViewportState, im
   change(store, index, (state, image) => ({ view: view(state, image) }));
 }
 
-function change(store: Store, index: number, by: (state: ViewportState, image: RadiographImage) => Partial<ViewportState>): void {
+function change(
+  store: Store,
+  index: number,
+  by: (state: ViewportState, image: RadiographImage) => Partial<ViewportState>,
+): void {
   const state = store.ui.viewports[index];
   if (state?.image) store.setViewport(index, by(state, state.image));
 }

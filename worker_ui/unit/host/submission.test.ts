@@ -161,7 +161,7 @@ describe('the gate', () => {
     open({
       start: {
         ...NORMAL,
-        labels: { ...NORMAL.labels, Edema: 'positive', 'No Finding': 'negative' },
+        labels: { ...NORMAL.labels, 'Edema': 'positive', 'No Finding': 'negative' },
         regions: [
           box('a', 'Edema', {
             points: [

@@ -10,8 +10,16 @@ import { decodeRle } from '../../shared/pixels/rle';
 import { storedValues } from '../../shared/pixels/stored';
 
 const PLAIN = {
-  modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
-  bitsStored: 16, signed: false,
+  modalityLut: null,
+  voiLut: null,
+  slope: 1,
+  intercept: 0,
+  windows: [],
+  voiFunction: 'LINEAR',
+  inverted: false,
+  padding: null,
+  bitsStored: 16,
+  signed: false,
 } as const;
 
 const between = (min: number, max: number) => fc.integer({ min, max });
@@ -29,11 +37,13 @@ describe('stored values', () => {
   });
 
   it('are the same for every pattern, whichever way they are made', () => {
-    fc.assert(fc.property(between(0, 65_535), between(1, 16), fc.boolean(), (word, bitsStored, signed) => {
-      const low = BigInt(word) & ((1n << BigInt(bitsStored)) - 1n);
-      const wanted = Number(signed ? BigInt.asIntN(bitsStored, low) : low);
-      expect(storedValues(Uint16Array.of(word), { bitsStored, signed })[0]).toBe(wanted);
-    }));
+    fc.assert(
+      fc.property(between(0, 65_535), between(1, 16), fc.boolean(), (word, bitsStored, signed) => {
+        const low = BigInt(word) & ((1n << BigInt(bitsStored)) - 1n);
+        const wanted = Number(signed ? BigInt.asIntN(bitsStored, low) : low);
+        expect(storedValues(Uint16Array.of(word), { bitsStored, signed })[0]).toBe(wanted);
+      }),
+    );
   });
 });
 
@@ -47,19 +57,23 @@ describe('the grayscale pipeline', () => {
 
   it('finds every percentile that sorting finds', () => {
     const images = fc.array(between(0, 500), { minLength: 1, maxLength: 300 });
-    fc.assert(fc.property(images, between(1, 100), (all, percent) => {
-      const { distribution } = grayscaleOf(Uint16Array.from(all), PLAIN);
-      const sorted = [...all].sort((one, other) => one - other);
-      expect(percentile(distribution, percent)).toBe(sorted[Math.max(0, Math.ceil((percent / 100) * all.length) - 1)]);
-    }));
+    fc.assert(
+      fc.property(images, between(1, 100), (all, percent) => {
+        const { distribution } = grayscaleOf(Uint16Array.from(all), PLAIN);
+        const sorted = [...all].sort((one, other) => one - other);
+        expect(percentile(distribution, percent)).toBe(sorted[Math.max(0, Math.ceil((percent / 100) * all.length) - 1)]);
+      }),
+    );
   });
 
   it('shows a window of the header as the standard says, in the exact form', () => {
-    fc.assert(fc.property(between(-2000, 2000), between(2, 4000), between(-4000, 4000), (center, width, value) => {
-      const standard = Math.min(Math.max((value - (center - 0.5)) / (width - 1) + 0.5, 0), 1);
-      const { distribution } = grayscaleOf(Int16Array.of(value), { ...PLAIN, signed: true });
-      expect(shown(value, exactWindow({ center, width }, 'LINEAR', distribution))).toBeCloseTo(standard, 9);
-    }));
+    fc.assert(
+      fc.property(between(-2000, 2000), between(2, 4000), between(-4000, 4000), (center, width, value) => {
+        const standard = Math.min(Math.max((value - (center - 0.5)) / (width - 1) + 0.5, 0), 1);
+        const { distribution } = grayscaleOf(Int16Array.of(value), { ...PLAIN, signed: true });
+        expect(shown(value, exactWindow({ center, width }, 'LINEAR', distribution))).toBeCloseTo(standard, 9);
+      }),
+    );
   });
 
   it('puts padding out of reach of every window a reader could want', () => {
@@ -73,9 +87,22 @@ describe('the grayscale pipeline', () => {
   it('offers no window twice and no name twice', () => {
     const windows = [1, 2, 3].map((center) => ({ center, width: 9, name: 'NORMAL' }));
     const header = { ...PLAIN, windows: [...windows, windows[0]!] };
-    const presets = presetsOf(grayscaleOf(Uint16Array.from({ length: 900 }, (_, at) => at), header), header);
+    const presets = presetsOf(
+      grayscaleOf(
+        Uint16Array.from({ length: 900 }, (_, at) => at),
+        header,
+      ),
+      header,
+    );
     expect(presets.map(({ name }) => name)).toEqual([
-      'NORMAL', 'NORMAL (2)', 'NORMAL (3)', 'Auto 1–99 %', 'Lungs', 'Soft tissue', 'Bone', 'Full range',
+      'NORMAL',
+      'NORMAL (2)',
+      'NORMAL (3)',
+      'Auto 1–99 %',
+      'Lungs',
+      'Soft tissue',
+      'Bone',
+      'Full range',
     ]);
   });
 });
@@ -92,10 +119,12 @@ describe('code streams', () => {
 
   it('may be anything without harm', () => {
     const starts = fc.constantFrom([0xff, 0xd8], [0xff, 0x4f, 0xff, 0x51], [0, 0, 0, 12, 0x6a, 0x50, 0x20, 0x20]);
-    fc.assert(fc.property(fc.uint8Array({ maxLength: 60 }), starts, (bytes, start) => {
-      codeStream(Uint8Array.from([...start, ...bytes]));
-      isEnded(bytes);
-    }));
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), starts, (bytes, start) => {
+        codeStream(Uint8Array.from([...start, ...bytes]));
+        isEnded(bytes);
+      }),
+    );
   });
 });
 
@@ -103,12 +132,21 @@ describe('RLE', () => {
   const frame = (segments: readonly (readonly number[])[]) => {
     const header = new Uint32Array(16);
     header[0] = segments.length;
-    segments.reduce((at, segment, number) => (header[number + 1] = at, at + segment.length), 64);
+    segments.reduce((at, segment, number) => ((header[number + 1] = at), at + segment.length), 64);
     return Uint8Array.from([...new Uint8Array(header.buffer), ...segments.flat()]);
   };
 
   it('is unpacked, the high byte first', () => {
-    expect([...decodeRle(frame([[254, 1], [2, 7, 8, 9]]), 3, 2)]).toEqual([0x107, 0x108, 0x109]);
+    expect([
+      ...decodeRle(
+        frame([
+          [254, 1],
+          [2, 7, 8, 9],
+        ]),
+        3,
+        2,
+      ),
+    ]).toEqual([0x107, 0x108, 0x109]);
     expect([...decodeRle(frame([[128, 1, 4, 5, 255, 6, 0]]), 4, 1)]).toEqual([4, 5, 6, 6]);
   });
 
