@@ -121,7 +121,7 @@ def make_app(
     app.state.engine, app.state.store = engine, store
     app.add_api_route("/", Api(settings, store, access, engine, accounts).handle, methods=["POST"], response_model=None)
     app.add_api_route("/health", health, methods=["GET"], response_model=None)
-    Portal(store, accounts, engine, ImageCache(settings, access)).add_to(app)
+    Portal(store, access, accounts, engine, ImageCache(settings, access)).add_to(app)
     if hosts:
         app.add_middleware(_KnownHosts, hosts=hosts)
     app.add_middleware(_SecurityHeaders)

@@ -16,6 +16,7 @@ from typing import Any
 
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
 from dicom_workflow.formats import manifests
+from dicom_workflow.formats.object_reference import FILE_SCHEMES
 from dicom_workflow.formats.splits import MAX_JOB_OBJECTS
 from dicom_workflow.groundtruth import output
 from dicom_workflow.groundtruth.access import Access
@@ -118,6 +119,8 @@ class Engine:
                 self._retries.pop(job.name, None)
             except JobFailure as error:
                 self._end(job.name, "Failed", str(error))
+            except RecordError as error:  # its task is unknown to this version
+                self._end(job.name, "Failed", f"ClientError: {error}")
             except JobDatabaseUnavailableError:
                 raise  # not the fault of this job, and nothing can be recorded about it either
             except StorageError as error:
@@ -171,15 +174,10 @@ class Engine:
     def _lines(self, job: Job, uri: str) -> Iterator[tuple[Mapping[str, Any], str]]:
         for count, (number, line) in enumerate(manifests.read(self._access.check(uri), storage=self._access.storage), start=1):
             if count > MAX_JOB_OBJECTS:
-                raise ManifestError(
-                    uri, number, f"more than {MAX_JOB_OBJECTS:,} objects. Split the manifest with split_for_jobs()."
-                )
-            second = line.get("second_image")
-            references = [part.get("source-ref") for part in (line, second) if isinstance(part, Mapping)]
+                raise ManifestError(uri, number, f"more than {MAX_JOB_OBJECTS:,} objects. Use split_for_jobs().")
             try:
-                for reference in references:
-                    if isinstance(reference, str) and reference:
-                        self._access.check(reference)
+                for frame_uri in _file_uris(job, line):
+                    self._access.check(frame_uri)
             except StorageError as error:
                 raise ManifestError(uri, number, str(error)) from None
             yield line, "present" if line.get(job.attribute) is not None else "pending"
@@ -228,16 +226,12 @@ class Engine:
         if arn:
             event = {"version": EVENT_VERSION, "labelingJobArn": job.request["LabelingJobArn"], "dataObject": found.line}
             try:
-                response: Mapping[str, Any] = lambda_handlers.pre_annotation(event, None, images_s3_prefix="")
+                response: Mapping[str, Any] = lambda_handlers.pre_annotation(event, None, images_s3_prefix="", task=job.task)
             except WorkflowError as error:
                 return "failed", None, f"{_lambda_failure(job, arn)} {error}"
             task_input, wanted = response.get("taskInput"), response.get("isHumanAnnotationRequired", True)
             if "humanAnnotationRequired" in response:
-                _log.warning(
-                    "job %s: the pre-annotation function returned humanAnnotationRequired, which Ground Truth ignores; "
-                    "return isHumanAnnotationRequired",
-                    job.name,
-                )
+                _log.warning("job %s: humanAnnotationRequired is ignored; the name is isHumanAnnotationRequired", job.name)
             if wanted is False or str(wanted).lower() == "false":
                 # Ground Truth has no field for a reason; when the function returns one, the object has failed.
                 reason = str(response.get("reason") or "")
@@ -307,7 +301,7 @@ class Engine:
         payload = self._access.write_text(output.consolidation_uri(job, batch, "request"), json.dumps(request))
         event = output.post_event(job, payload, EVENT_VERSION)
         try:
-            response: object = lambda_handlers.post_annotation(event, None, read=self._access.read_text)
+            response: object = lambda_handlers.post_annotation(event, None, read=self._access.read_text, task=job.task)
         except RecordError as error:
             raise JobFailure(f"{_lambda_failure(job, arn)} {error}") from None
         self._access.write_text(output.consolidation_uri(job, batch, "response"), json.dumps(response))
@@ -334,6 +328,17 @@ class Engine:
                 raise
             reason = f"{reason} The output manifest could not be written: {error}"
         self._store.set_status(name, status, failure_reason=reason)
+
+
+def _file_uris(job: Job, line: Mapping[str, Any]) -> list[str]:
+    """Return the URIs of the files that the frames of a manifest line come from; those of the archive need no check."""
+    task_input = None
+    if job.human.get("PreHumanTaskLambdaArn"):
+        try:
+            task_input = job.task.task_input(line).data
+        except RecordError:  # the line is never shown: its object fails with this error
+            return []
+    return [frame.uri for frame in job.task.frames(line, task_input) if frame.uri.startswith(FILE_SCHEMES)]
 
 
 def _lambda_failure(job: Job, arn: str) -> str:

@@ -9,13 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 from dicom_workflow.errors import JobParametersError, LabelingError, ServiceError, SettingsError
+from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.settings import Secret, Settings
 
 SELF_HOSTED_ACCOUNT_ID = "000000000000"
 """AWS account in the ARNs of a self-hosted labeling service."""
-PRE_FUNCTION = "SageMaker-dicom-workflow-pre"
-POST_FUNCTION = "SageMaker-dicom-workflow-post"
-"""Names under which the self-hosted service runs this package's two annotation functions."""
 
 _CREDENTIAL_CODES = ("AccessDenied", "UnrecognizedClient", "InvalidClientToken", "InvalidSignature", "SignatureDoes")
 
@@ -104,13 +102,22 @@ class JobArns(TypedDict):
     post_annotation_arn: str
 
 
-def job_arns(settings: Settings, *, role: str = "", pre_annotation: str = "", post_annotation: str = "") -> JobArns:
+def job_arns(
+    settings: Settings,
+    *,
+    task: str = registry.DEFAULT_TASK,
+    role: str = "",
+    pre_annotation: str = "",
+    post_annotation: str = "",
+) -> JobArns:
     """Return the role and the two functions of a labeling job, as keyword arguments of `jobs.LabelingJob`.
 
     Parameters
     ----------
     settings : Settings
         `groundtruth_url` says which service is meant.
+    task : str
+        Name of the labeling task, whose functions a self-hosted service uses.
     role, pre_annotation, post_annotation : str
         ARNs. On AWS all three are needed. A self-hosted service needs no role and has the two functions of this package, so
         each may be empty.
@@ -120,8 +127,8 @@ def job_arns(settings: Settings, *, role: str = "", pre_annotation: str = "", po
     functions = f"arn:aws:lambda:{settings.region}:{SELF_HOSTED_ACCOUNT_ID}:function"
     return {
         "role_arn": role or f"arn:aws:iam::{SELF_HOSTED_ACCOUNT_ID}:role/dicom-workflow",
-        "pre_annotation_arn": pre_annotation or f"{functions}:{PRE_FUNCTION}",
-        "post_annotation_arn": post_annotation or f"{functions}:{POST_FUNCTION}",
+        "pre_annotation_arn": pre_annotation or f"{functions}:{registry.function_name(task, registry.PRE_ANNOTATION)}",
+        "post_annotation_arn": post_annotation or f"{functions}:{registry.function_name(task, registry.POST_ANNOTATION)}",
     }
 
 

@@ -313,9 +313,9 @@ def test_a_failed_line_is_labeled_when_it_is_chained(bench: Bench) -> None:
 def test_label_categories_reach_the_post_annotation_function(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def post(event: dict[str, Any], context: object, *, read: Any) -> list[dict[str, Any]]:
+    def post(event: dict[str, Any], context: object, *, read: Any, **options: Any) -> list[dict[str, Any]]:
         seen.append((event, json.loads(read(event["payload"]["s3Uri"]))))
-        return real(event, context, read=read)
+        return real(event, context, read=read, **options)
 
     real = lambda_handlers.post_annotation
     monkeypatch.setattr(lambda_handlers, "post_annotation", post)

@@ -1,2 +1,1 @@
-export default {};
-export const create = undefined;
+export default {}; export const create = undefined;

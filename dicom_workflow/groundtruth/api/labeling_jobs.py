@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from dicom_workflow.errors import RecordError
 from dicom_workflow.groundtruth import output
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.api import workteams
 from dicom_workflow.groundtruth.api.requests import ApiError, page
 from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.tables import Job
-from dicom_workflow.labeling.client import POST_FUNCTION, PRE_FUNCTION, SELF_HOSTED_ACCOUNT_ID
+from dicom_workflow.labeling.client import SELF_HOSTED_ACCOUNT_ID
+from dicom_workflow.labeling.tasks import registry
 
 MAX_TASK_SECONDS = 28_800
 MAX_LIFETIME_SECONDS = 2_592_000
@@ -151,7 +153,10 @@ class LabelingJobOperations:
             problems.append(f"TaskTimeLimitInSeconds: expected at most {MAX_TASK_SECONDS} for a custom task")
         if human.get("TaskAvailabilityLifetimeInSeconds", 60) > MAX_LIFETIME_SECONDS:
             problems.append(f"TaskAvailabilityLifetimeInSeconds: expected at most {MAX_LIFETIME_SECONDS} (30 days)")
-        problems.extend(_function_problems(human))
+        try:
+            registry.of_request(request)
+        except RecordError as error:
+            problems.append(f"HumanTaskConfig: {str(error).removesuffix('.')}")
         if problems:
             raise ApiError("ValidationException", f"{'; '.join(problems)}.")
         self._check_team(human["WorkteamArn"])
@@ -165,23 +170,6 @@ class LabelingJobOperations:
         name = arn.rsplit("/", 1)[1]
         if arn.lower() != workteams.arn_of(name, self._region).lower() or workteams.find(self._store, name) is None:
             raise ApiError("ValidationException", f"The work team {arn!r} does not exist here. Make it with create_workteam.")
-
-
-def _function_problems(human: Mapping[str, Any]) -> list[str]:
-    pre = human.get("PreHumanTaskLambdaArn")
-    post = (human.get("AnnotationConsolidationConfig") or {}).get("AnnotationConsolidationLambdaArn")
-    problems = []
-    for parameter, arn, expected in (
-        ("PreHumanTaskLambdaArn", pre, PRE_FUNCTION),
-        ("AnnotationConsolidationLambdaArn", post, POST_FUNCTION),
-    ):
-        name = arn.partition(":function:")[2].partition(":")[0] if arn else expected
-        if name != expected:
-            problems.append(
-                f"{parameter}: the functions here are {PRE_FUNCTION} (pre-annotation) and {POST_FUNCTION} (consolidation), "
-                f"expected …:function:{expected}, got {arn!r}"
-            )
-    return problems
 
 
 def _matches(job: Job, request: Mapping[str, Any]) -> bool:

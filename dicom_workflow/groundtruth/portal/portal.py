@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, StreamingResponse
 
 from dicom_workflow.errors import ArchiveError, DicomError, ServiceError, SettingsError, StorageError, TemplateError
 from dicom_workflow.formats.object_reference import ARCHIVE_SCHEMES
+from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import SESSION_SECONDS, Accounts, Session
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.portal import pages
@@ -31,12 +32,13 @@ from dicom_workflow.groundtruth.portal.http import (
     posted,
     refuse,
 )
-from dicom_workflow.groundtruth.portal.image_cache import ImageCache, image_uri, is_missing, second_image_uri
+from dicom_workflow.groundtruth.portal.image_cache import ImageCache, StoredObject, is_missing
 from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
 from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.leases import Leases
 from dicom_workflow.groundtruth.store.tables import Job, Object, Task
 from dicom_workflow.labeling import page_assets
+from dicom_workflow.labeling.tasks.protocol import Frame
 
 COOKIE = "groundtruth_session"
 MAX_FORM_BYTES = 16_384
@@ -52,6 +54,8 @@ class Portal:
     ----------
     store : JobStore
         The job database.
+    access : Access
+        Decides which URIs a template may name.
     accounts : Accounts
         Of the workers.
     engine : Engine
@@ -60,12 +64,13 @@ class Portal:
         Reads the images of tasks.
     """
 
-    def __init__(self, store: JobStore, accounts: Accounts, engine: Engine, images: ImageCache) -> None:
+    def __init__(self, store: JobStore, access: Access, accounts: Accounts, engine: Engine, images: ImageCache) -> None:
         self._store = store
         self._leases = Leases(store)
         self._accounts = accounts
         self._engine = engine
         self._images = images
+        self._access = access
         self._link_key = bytes.fromhex(store.meta("key"))
 
     def add_to(self, app: FastAPI) -> None:
@@ -77,11 +82,8 @@ class Portal:
             ("/", self.jobs),
             ("/sign-in", self.sign_in_page),
             ("/tasks/{task}", self.task),
-            ("/tasks/{task}/image", self.image),
-            ("/tasks/{task}/rendered.png", self.rendered),
-            ("/tasks/{task}/second", self.second),
-            ("/tasks/{task}/second-rendered.png", self.second_rendered),
             ("/tasks/{task}/granted", self.granted),
+            ("/tasks/{task}/{route:path}", self.frame),  # the kind of task declares them
             ("/static/{name}", self.static),
         ):
             app.add_api_route(path, method, methods=["GET"], response_model=None)
@@ -178,16 +180,15 @@ class Portal:
         """Show the page of one task: the job's template rendered with this object."""
         session = self._session(request)
         held, job, found = self._held(session, task)
-        task_input = {**(found.task_input or {}), "renderedImage": f"/tasks/{held.task}/rendered.png"}
-        if second_image_uri(found.task_input):
-            task_input["renderedSecond"] = f"/tasks/{held.task}/second-rendered.png"
+        frames = job.task.frames(found.line, found.task_input)
+        addresses = {frame.input_key: f"/tasks/{held.task}/{frame.route}" for frame in frames if frame.input_key}
         bar = {"task": held.task, "title": job.human["TaskTitle"], "csrf": session.csrf}
         bar.update(number=found.number + 1, total=job.objects)
         try:
             html, policy = pages.task_page(
                 job.template or "",
-                task_input,
-                grant_read_access=lambda uri: self._grant(held, found, uri),
+                {**(found.task_input or {}), **addresses},
+                grant_read_access=lambda uri: self._grant(held, frames, uri),
                 answer_url=f"/tasks/{held.task}/answer",
                 csrf=session.csrf,
                 draft_key=self._keyed(f"draft/{session.worker_id}/{job.reference}/{found.number}"),
@@ -234,34 +235,15 @@ class Portal:
         self._leases.release(self._mine(session, task)[0], declined=False)
         return RedirectResponse("/", 303)
 
-    # Images
+    # Frames
 
-    def image(self, request: Request, task: str) -> Response:
-        """The image of a task as it is stored."""
-        _, _, found = self._held(self._session(request), task)
-        return self._bytes(lambda: self._images.original(image_uri(found.line, found.task_input)))
-
-    def rendered(self, request: Request, task: str) -> Response:
-        """The image of a task as PNG."""
-        _, _, found = self._held(self._session(request), task)
-        return self._bytes(lambda: self._images.rendered(image_uri(found.line, found.task_input)))
-
-    def second(self, request: Request, task: str) -> Response:
-        """The second image of a task as it is stored."""
-        uri = self._second(request, task)
-        return self._bytes(lambda: self._images.original(uri))
-
-    def second_rendered(self, request: Request, task: str) -> Response:
-        """The second image of a task as PNG."""
-        uri = self._second(request, task)
-        return self._bytes(lambda: self._images.rendered(uri))
-
-    def _second(self, request: Request, task: str) -> str:
-        _, _, found = self._held(self._session(request), task)
-        uri = second_image_uri(found.task_input)
-        if not uri:
-            raise Refusal(404, "No image", "This task has one image only.")
-        return uri
+    def frame(self, request: Request, task: str, route: str) -> Response:
+        """Return a frame of a task by the route that its kind of task declares: the stored bytes, or a PNG of it."""
+        _, job, found = self._held(self._session(request), task)
+        frame = next((frame for frame in job.task.frames(found.line, found.task_input) if frame.route == route), None)
+        if frame is None:
+            raise Refusal(404, "Not found", "This task has no such image.")
+        return self._image(lambda: self._images.rendered(frame) if frame.rendered else self._images.stored(frame.uri))
 
     def granted(self, request: Request, task: str) -> Response:
         """Return another object that the template of this task refers to: an image, or a script or style of the page."""
@@ -270,16 +252,15 @@ class Portal:
         if not hmac.compare_digest(self._signature(held, uri).encode(), signature.encode()):
             raise Refusal(403, "Not granted", "This address does not belong to this task.")
         name = uri.rpartition("/")[2]
-        return self._bytes(lambda: self._images.asset(uri, name) if page_assets.is_name(name) else self._images.original(uri))
+        return self._image(lambda: self._images.asset(uri, name) if page_assets.is_name(name) else self._images.stored(uri))
 
-    def _grant(self, task: Task, found: Object, uri: str) -> str:
-        if uri == image_uri(found.line, found.task_input):
-            return f"/tasks/{task.task}/image"
-        if uri == second_image_uri(found.task_input):
-            return f"/tasks/{task.task}/second"
+    def _grant(self, task: Task, frames: Iterable[Frame], uri: str) -> str:
+        for frame in frames:
+            if frame.uri == uri and not frame.rendered:
+                return f"/tasks/{task.task}/{frame.route}"
         if uri.startswith(ARCHIVE_SCHEMES):
             raise TemplateError("grant_read_access: an archive URI must be that of the manifest line.")
-        self._images.check(uri)
+        self._access.check_granted(uri)
         return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
 
     def _signature(self, task: Task, uri: str) -> str:
@@ -288,9 +269,9 @@ class Portal:
     def _keyed(self, text: str) -> str:
         return hmac.new(self._link_key, text.encode("utf-8", "replace"), "sha256").hexdigest()
 
-    def _bytes(self, fetch: Callable[[], tuple[bytes, str]]) -> Response:
+    def _image(self, read: Callable[[], tuple[bytes, str] | StoredObject]) -> Response:
         try:
-            data, kind = fetch()
+            image = read()
         except (ArchiveError, SettingsError, StorageError) as error:
             if is_missing(error):
                 raise Refusal(404, "No image", "The image of this task does not exist. Skip it and report it.") from None
@@ -299,7 +280,10 @@ class Portal:
         except DicomError:
             raise Refusal(415, "Not displayable", "The image of this task cannot be displayed. Skip it.") from None
         headers = {"content-security-policy": IMAGE_POLICY, "cache-control": "private, no-store"}
-        return Response(data, media_type=kind, headers=headers)
+        if isinstance(image, StoredObject):
+            headers["content-length"] = str(image.size_bytes)
+            return StreamingResponse(image.blocks(), media_type=image.media_type, headers=headers)
+        return Response(image[0], media_type=image[1], headers=headers)
 
     def static(self, request: Request, name: str) -> Response:
         """Return a style sheet or script of the portal or of a task page."""

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dicom_workflow.labeling.tasks import registry
+from dicom_workflow.labeling.tasks.protocol import Task as TaskKind
+
 SCHEMA_VERSION = 1
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,6 +71,17 @@ class Job:
     def attribute(self) -> str:
         """The label attribute name."""
         return self.request["LabelAttributeName"]
+
+    @property
+    def task(self) -> TaskKind:
+        """The kind of labeling task, named by the two functions of the request.
+
+        Raises
+        ------
+        RecordError
+            This version has no such task.
+        """
+        return registry.of_request(self.request)
 
     @property
     def workers_per_object(self) -> int:

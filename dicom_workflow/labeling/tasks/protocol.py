@@ -49,6 +49,10 @@ class Frame:
     """Of the object: s3://, file:// or an archive's (`ObjectReference.to_uri`)."""
     rendered: bool = False
     """A PNG as the image is to be seen is served instead of the stored bytes."""
+    index: int = 0
+    """Which frame of a multi-frame object is rendered, from 0."""
+    color: bool = False
+    """Whether a color image may be rendered; otherwise it is refused."""
     input_key: str = ""
     """Key of ``task.input`` that gets the address. Without one, ``grant_read_access`` of the `uri` gives it."""
 

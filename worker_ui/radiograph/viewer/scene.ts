@@ -1,4 +1,4 @@
-/** The interface of the renderers. */
+/** What a renderer is given to draw, and what every renderer can do. */
 
 import type { RadiographImage, VoiWindow } from '../../shared/pixels/radiograph-image';
 import type { Size, View } from '../../shared/state/view';
@@ -13,7 +13,7 @@ export interface Scene {
 
 export interface Renderer {
   readonly kind: 'webgl' | 'canvas';
-  /** Draw the scene now or before the next frame. */
+  /** Draw, or arrange for it before the next frame. */
   draw(scene: Scene): void;
   destroy(): void;
 }

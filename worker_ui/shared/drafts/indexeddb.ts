@@ -1,10 +1,10 @@
 /**
- * A second copy of drafts in IndexedDB, for a browser that is killed: Chromium writes local storage to disk seconds after a
- * change, IndexedDB at once. IndexedDB opens only after the page has started, so local storage is read first.
+ * A second copy of drafts, for a browser that is killed: Chromium writes local storage to the disk seconds after a change, and
+ * this database when a change is made. It is read later than the page begins, so it only comes second.
  */
 
-export interface DraftDatabase {
-  /** Return every stored text by name; empty where IndexedDB is denied. */
+export interface Journal {
+  /** Return every text by its name; none where there is no database. */
   all(): Promise<ReadonlyMap<string, string>>;
   write(name: string, text: string): void;
   remove(name: string): void;
@@ -13,9 +13,9 @@ export interface DraftDatabase {
 const DATABASE = 'dicom-workflow-drafts',
   TEXTS = 'texts';
 
-export function openDatabase(host: Window): DraftDatabase {
+export function openJournal(host: Window): Journal {
   const database = opened(host);
-  /** Pending writes: the newest text of each name, null for a removal. */
+  /** What is still to be written: of each name the newest, null for what goes. */
   const waiting = new Map<string, string | null>();
   let writing = false;
 
@@ -74,7 +74,7 @@ function read(base: IDBDatabase): Promise<ReadonlyMap<string, string>> {
       };
       transaction.oncomplete = transaction.onabort = () => resolve(texts);
     } catch {
-      resolve(texts); // the connection was closed, for example because the site's data was cleared
+      resolve(texts); // the connection was closed, as when somebody clears the site's data
     }
   });
 }
@@ -89,7 +89,7 @@ function written(base: IDBDatabase, changes: readonly (readonly [string, string 
         else store.put(text, name);
       }
       transaction.oncomplete = transaction.onabort = () => resolve();
-      transaction.commit?.(); // the page may be closing
+      transaction.commit?.(); // the page may be on its way out
     } catch {
       resolve();
     }

@@ -1,6 +1,6 @@
-/** Regions and measurements of the reading, as the drawing tools write and find them. */
+/** Marks in the reading: what the drawing tools write there, and how they find it again. */
 
-import { LIMITS } from '../answer/form';
+import { MOST } from '../answer/form';
 import type { Store, Tool } from '../state/store';
 import type { Measurement, Region } from '../state/types';
 import type { Point } from '../shapes/geometry';
@@ -12,9 +12,9 @@ import { area, bounds, distance, largeEnough, simplified, under, withoutVertex }
 const DRAW_TOOLS = ['rectangle', 'ellipse', 'polygon', 'freehand', 'length', 'angle'] as const;
 export type DrawTool = (typeof DRAW_TOOLS)[number];
 
-/** A press that moved fewer CSS pixels is a click. */
+/** CSS pixels: a press that moved less was a click. */
 export const CLICK = 3;
-/** Tolerance of the simplification of a freehand path, in CSS pixels. */
+/** CSS pixels by which a simplified path may differ from the pointer's. */
 const TOLERANCE = 0.5;
 /** CSS pixels by which a click may miss an outline. */
 const REACH = 6;
@@ -29,7 +29,7 @@ export function isDrawTool(tool: Tool): tool is DrawTool {
   return (DRAW_TOOLS as readonly string[]).includes(tool);
 }
 
-/** Return the visible marks of the reading, from bottom to top. */
+/** Marks of the reading that are shown, from the lowest to the topmost. */
 export function shownMarks(store: Store): Mark[] {
   if (!store.ui.regionsShown) return [];
   const lines = store.reading.measurements.map(({ id, points }): Mark => ({ id, shape: 'line', points }));
@@ -44,10 +44,9 @@ export function markOf(store: Store, id: string | null): Mark | null {
   return line ? { id, shape: 'line', points: line.points } : null;
 }
 
-/** Return the smallest mark under a screen point; of equal ones the topmost. */
+/** Return the smallest mark under a point of the screen, the topmost among equals. */
 export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
-  let best: Mark | null = null,
-    least = Infinity;
+  let best: Mark | null = null, least = Infinity;
   for (const mark of shownMarks(store)) {
     const points = mark.points.map((point) => apply(frame.map, point));
     if (!under(mark.shape, points, at, REACH)) continue;
@@ -57,12 +56,11 @@ export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
   return best;
 }
 
-/** Return a simplified freehand path, without its last point when it meets the first. */
-export function simplifiedPath(frame: Frame, path: readonly Point[]): readonly Point[] {
+/** Return a freehand path without the points that add nothing to be seen, and without its end when it closes. */
+export function thinned(frame: Frame, path: readonly Point[]): readonly Point[] {
   const onScreen = path.map((point) => apply(frame.map, point));
-  let tolerance = TOLERANCE,
-    kept = simplified(onScreen, tolerance);
-  while (kept.length > LIMITS.points) kept = simplified(onScreen, (tolerance *= 2));
+  let tolerance = TOLERANCE, kept = simplified(onScreen, tolerance);
+  while (kept.length > MOST.points) kept = simplified(onScreen, (tolerance *= 2));
   const left = new Set(kept);
   const thin = path.filter((_, index) => left.has(onScreen[index]!));
   const closes = kept.length > 3 && distance(kept[0]!, kept.at(-1)!) < CLICK;
@@ -70,8 +68,7 @@ export function simplifiedPath(frame: Frame, path: readonly Point[]): readonly P
 }
 
 export function tooSmall(tool: DrawTool, points: readonly Point[]): boolean {
-  if (tool === 'length' || tool === 'angle')
-    return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
+  if (tool === 'length' || tool === 'angle') return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
   return !largeEnough(points);
 }
 
@@ -87,10 +84,7 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   const label = labelFor(store);
   const box = bounds(points);
   const shape = tool === 'freehand' ? 'polygon' : tool;
-  const corners: readonly Point[] = [
-    [box.left, box.top],
-    [box.right, box.bottom],
-  ];
+  const corners: readonly Point[] = [[box.left, box.top], [box.right, box.bottom]];
   const region: Region = { id, label, shape, points: shape === 'polygon' ? points : corners, comment: '' };
   store.dispatch({ kind: 'add-region', region });
   store.set({ selected: id, regionsShown: true, spoken: `${named(region)} placed: ${placeOf(region.points)}` });
@@ -98,7 +92,7 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   return id;
 }
 
-/** Return the active finding, unless it cannot have a region. */
+/** The active finding, unless a place would contradict it. */
 function labelFor(store: Store): string {
   const label = store.ui.activeLabel ?? '';
   const finding = store.task.findings.find((one) => one.label === label);
@@ -110,7 +104,7 @@ export function named(region: Region): string {
   return region.label === '' ? `${shape} without a finding` : `${shape} for ${region.label}`;
 }
 
-/** Describe size and position in whole image pixels. */
+/** Size and place in words, in whole image pixels. */
 export function placeOf(points: readonly Point[]): string {
   const { left, top, right, bottom } = bounds(points);
   return `${Math.round(right - left)} by ${Math.round(bottom - top)} pixels at ${Math.round(left)}, ${Math.round(top)}`;
@@ -118,7 +112,7 @@ export function placeOf(points: readonly Point[]): string {
 
 let count = 0;
 
-/** Ids must also differ from those in a restored draft, which another page made. */
+/** Ids have to differ from those of a draft as well, which another page wrote. */
 function newId(store: Store, kind: 'r' | 'm'): string {
   count += 1;
   const [random] = crypto.getRandomValues(new Uint32Array(1));
@@ -133,7 +127,7 @@ export function movePoints(store: Store, id: string, points: readonly Point[], t
   if (line && line.points !== points) store.dispatch({ kind: 'move-measurement', id, points }, tag);
 }
 
-/** Remove a vertex of a polygon; return false when the handle is not a vertex. */
+/** Remove a corner of a polygon; false when the handle is none. */
 export function removeVertex(store: Store, id: string, handle: Handle): boolean {
   const mark = markOf(store, id);
   if (handle.kind !== 'vertex' || mark?.shape !== 'polygon') return false;

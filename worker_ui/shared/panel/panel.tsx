@@ -1,15 +1,15 @@
-/** The panel: the reading of the image. */
+/** The right-hand side: what the reader says of the image. */
 
 import { adjudicates } from '../state/disagreements';
 import type { Store } from '../state/store';
 import { Adjudication } from './adjudication';
 import { Assistance } from './assistance';
 import { Findings } from './finding-list';
-import { Footer } from './footer';
-import { Header } from './header';
+import { Foot } from './footer';
+import { Head } from './header';
 import { Help } from './help';
 import { Regions } from './regions';
-import { CommentAndReason, NotReadable } from './comment';
+import { Remarks, SetAside } from './comment';
 import { useStore } from '../state/use-store';
 
 interface Props {
@@ -24,23 +24,23 @@ export function Panel({ store, onSubmit }: Props) {
   return (
     <section class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
       <div class="body" inert={store.closed}>
-        <Header store={store} />
-        <NotReadable store={store} />
+        <Head store={store} />
+        <SetAside store={store} />
         <Adjudication store={store} />
         <Findings store={store} />
         <div class="rest">
           <Assistance store={store} />
           <Regions store={store} />
-          <CommentAndReason store={store} />
+          <Remarks store={store} />
         </div>
       </div>
-      <Footer store={store} onSubmit={onSubmit} />
+      <Foot store={store} onSubmit={onSubmit} />
       <Help store={store} />
     </section>
   );
 }
 
-/** Everything that the panel depends on; windows, views and notices are left out, because they change during every drag. */
+/** All the panel shows; windows and views change with every move of a drag, and are none of it, nor are passing words. */
 function shown({ history, ui }: Store): readonly unknown[] {
   const { viewports, notice, spoken, ...rest } = ui;
   return [history, viewports[0]?.image, ...Object.values(rest)];

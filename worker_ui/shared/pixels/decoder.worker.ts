@@ -1,17 +1,17 @@
-/** The decoder worker: a malformed code stream cannot block or crash the page. */
+/** Decodes beside the page, so that the page stays alive whatever a code stream does. */
 
 import { decode, type DecodeTask } from './codecs';
 
 export interface Request {
   readonly id: number;
-  /** Null only checks that the worker runs. */
+  /** Null asks for a sign of life. */
   readonly task: DecodeTask | null;
 }
 
 export interface Reply {
   readonly id: number;
   readonly patterns: Uint8Array | Uint16Array | null;
-  /** Set where decoding failed; "wasm" where the browser forbids WebAssembly. */
+  /** Set where decoding failed; "wasm" where the browser forbids the decoder itself. */
   readonly failed: '' | 'frame' | 'wasm';
 }
 

@@ -1,4 +1,4 @@
-/** Types that the packages do not declare. */
+/** What the packages do not say of themselves. */
 
 declare module 'dicom-parser' {
   export function readPart10Header(bytes: Uint8Array): DataSet & { readonly position: number };
@@ -13,7 +13,7 @@ interface FrameInfo {
   readonly isSigned?: boolean;
 }
 
-/** The interface of the three WebAssembly decoders. */
+/** The three decoders in WebAssembly have one face. */
 interface WasmDecoder {
   getEncodedBuffer(length: number): Uint8Array;
   getDecodedBuffer(): Uint8Array;

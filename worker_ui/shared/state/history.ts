@@ -1,4 +1,4 @@
-/** One undo stack for labels, regions, measurements and comments. */
+/** One stack for everything a reader says: labels, regions, measurements and comments are undone in the order they were made. */
 
 import type { Reading } from './types';
 
@@ -6,11 +6,11 @@ export interface History {
   readonly past: readonly Reading[];
   readonly present: Reading;
   readonly future: readonly Reading[];
-  /** Consecutive changes with the same tag are one undo step, such as the letters of a comment. */
+  /** Changes with the same tag, one after the other, are one step: the letters of a comment, the moves of one drag. */
   readonly tag: string;
 }
 
-/** Undo steps kept; readings share their unchanged parts. */
+/** Steps kept; a reading is a few kilobytes and shares what did not change. */
 const LIMIT = 1000;
 
 export function begin(reading: Reading): History {

@@ -2,15 +2,15 @@
 
 import type { LabelState } from './types';
 
-export interface StateNames {
+export interface StateWords {
   readonly name: string;
-  /** Text of the narrow button. */
+  /** What the narrow button says; the key as well, but for "not assessed". */
   readonly letter: string;
   readonly key: string;
   readonly meaning: string;
 }
 
-export const STATES: Readonly<Record<LabelState, StateNames>> = {
+export const STATES: Readonly<Record<LabelState, StateWords>> = {
   positive: { name: 'Present', letter: 'P', key: 'P', meaning: 'it is there' },
   uncertain: { name: 'Uncertain', letter: 'U', key: 'U', meaning: 'it may be there; the image does not decide' },
   negative: { name: 'Absent', letter: 'A', key: 'A', meaning: 'looked for and not there' },

@@ -1,9 +1,9 @@
-/** Active time, clicks and keys of a reading: counted while the page is open, saved with the draft. */
+/** How long the work took and how much of it there was: counted while the page is open, kept with the draft. */
 
 import { isObject, own } from '../json';
 import type { Store } from './store';
 
-/** The part of a session that is saved with the draft; later sessions on the same draft add to it. */
+/** What is kept of a session with a draft; further sessions on the same draft add to it. */
 export interface SessionRecord {
   readonly openedAt: string;
   readonly activeMs: number;
@@ -15,18 +15,18 @@ export interface SessionRecord {
   readonly byKind: Readonly<Record<string, number>>;
 }
 
-/** Without input for this long, the reader counts as absent. */
+/** After so long without a key, a click or a movement nobody is taken to be there. */
 const IDLE_MS = 30_000;
-/** Minimum interval between two updates by pointer movements. */
-const INTERVAL_MS = 200;
+/** Movements come a hundred times a second; looking at the clock this often is enough. */
+const GRAIN_MS = 200;
 const MODIFIERS = new Set(['Shift', 'Control', 'Alt', 'AltGraph', 'Meta', 'CapsLock']);
 
 export class Session {
   private own = { activeMs: 0, clicks: 0, keys: 0 };
   private before: SessionRecord;
-  /** Time of the last input, or null while the page is hidden. */
-  private lastInput: number | null;
-  /** The part of the time since `seen` that is counted already. */
+  /** When somebody was last there, or null while the page is hidden. */
+  private seen: number | null;
+  /** Of the time since `seen`, what has been added already. */
   private credited = 0;
   private firstImageMs: number | null = null;
   private firstReadMs: number | null = null;
@@ -47,23 +47,23 @@ export class Session {
       undone: 0,
       byKind: Object.create(null),
     };
-    this.lastInput = host.document.hidden ? null : 0; // since the start of the navigation
+    this.seen = host.document.hidden ? null : 0; // from the start of the navigation
     this.listen();
   }
 
-  /** Record that the first image is displayed; later calls change nothing. */
+  /** The first image stands on the screen; later calls change nothing. */
   imageShown(): void {
     this.firstImageMs ??= Math.round(this.host.performance.now());
   }
 
-  /** Record that the first reading is locked; later calls change nothing. */
+  /** The first reading is locked; later calls change nothing. */
   firstRead(): void {
     this.firstReadMs ??= this.before.firstReadMs ?? this.record().activeMs;
   }
 
-  /** Return the totals, earlier sessions included. */
+  /** Return everything so far, with what earlier sessions had. */
   record(): SessionRecord {
-    this.updateActive();
+    this.attend();
     const { counts } = this.store;
     return {
       openedAt: this.before.openedAt,
@@ -77,13 +77,13 @@ export class Session {
     };
   }
 
-  /** Continue from the record of an earlier session. */
-  continueFrom(record: SessionRecord): void {
+  /** Go on from the record of an earlier session. */
+  goOnFrom(record: SessionRecord): void {
     this.before = record;
   }
 
-  /** Take over the higher counts of another tab with the same reading. */
-  raiseTo(other: SessionRecord): void {
+  /** Take over the higher figures of another tab with the same reading. */
+  atLeast(other: SessionRecord): void {
     const all = this.record();
     const more = (key: 'activeMs' | 'clicks' | 'keys' | 'changes' | 'undone') =>
       this.before[key] + Math.max(0, other[key] - all[key]);
@@ -124,40 +124,40 @@ export class Session {
   private listen(): void {
     const options = { capture: true, passive: true, signal: this.listening.signal };
     const on = (name: string, listener: (event: Event) => void) => this.host.document.addEventListener(name, listener, options);
-    on('pointerdown', () => this.countInput('clicks'));
+    on('pointerdown', () => this.counted('clicks'));
     on('keydown', (event) => {
       const { key, repeat } = event as KeyboardEvent;
-      if (!repeat && !MODIFIERS.has(key)) this.countInput('keys');
-      else this.updateActive(true);
+      if (!repeat && !MODIFIERS.has(key)) this.counted('keys');
+      else this.attend(true);
     });
-    for (const name of ['pointermove', 'wheel', 'scroll', 'input']) on(name, () => this.updateActive(true));
+    for (const name of ['pointermove', 'wheel', 'scroll', 'input']) on(name, () => this.attend(true));
     on('visibilitychange', () => {
-      this.updateActive();
-      this.lastInput = this.host.document.hidden ? null : this.host.performance.now();
+      this.attend();
+      this.seen = this.host.document.hidden ? null : this.host.performance.now();
       this.credited = 0;
     });
   }
 
-  private countInput(what: 'clicks' | 'keys'): void {
+  private counted(what: 'clicks' | 'keys'): void {
     this.own[what] += 1;
-    this.updateActive(true);
+    this.attend(true);
   }
 
-  /** Count the time since the last input; `present` says that there is input now. */
-  private updateActive(present = false): void {
+  /** Add the time since somebody was last there; `present` says that somebody is there now. */
+  private attend(present = false): void {
     const now = this.host.performance.now();
-    if (this.lastInput === null) {
-      if (present && !this.host.document.hidden) this.lastInput = now;
+    if (this.seen === null) {
+      if (present && !this.host.document.hidden) this.seen = now;
       return;
     }
-    if (present ? now - this.lastInput < INTERVAL_MS : now <= this.lastInput) return;
-    const active = Math.min(now - this.lastInput, IDLE_MS);
+    if (present ? now - this.seen < GRAIN_MS : now <= this.seen) return;
+    const active = Math.min(now - this.seen, IDLE_MS);
     if (present) {
       this.own.activeMs += Math.max(0, active - this.credited);
-      this.lastInput = now;
+      this.seen = now;
       this.credited = 0;
     } else {
-      // No input: count the time once; the idle limit still runs from the last input.
+      // Looked at without anybody there: the time counts once, and the thirty seconds go on from when somebody was.
       this.own.activeMs += Math.max(0, active - this.credited);
       this.credited = Math.max(this.credited, active);
     }
@@ -187,7 +187,7 @@ export function readSessionRecord(value: unknown): SessionRecord | null {
   };
 }
 
-/** Return the page's version, which is in the name of its script: 1f2e3d in "radiograph.1f2e3d.js". */
+/** The version of this page, from the name of its script: "radiograph.1f2e3d.js" is 1f2e3d. */
 export function pageVersion(document: Document): string {
   for (const { src } of document.querySelectorAll('script')) {
     const found = /(?:^|\/)radiograph[.-]([\w-]{1,40})\.js(?:[?#]|$)/.exec(src ?? '');

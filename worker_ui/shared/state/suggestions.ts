@@ -1,4 +1,4 @@
-/** The model's suggestions, as far as the reader may see them. */
+/** What the model says, as far as the reader may see it yet. */
 
 import type { Store } from './store';
 import type { Region, Suggestions } from './types';
