@@ -27,7 +27,10 @@ const sha256 = (data) => createHash('sha256').update(data).digest('hex');
 function files(name) {
   const full = path.join(here, name);
   if (fs.statSync(full).isFile()) return [name];
-  return fs.readdirSync(full).sort().flatMap((child) => files(`${name}/${child}`));
+  return fs
+    .readdirSync(full)
+    .sort()
+    .flatMap((child) => files(`${name}/${child}`));
 }
 
 /** One digest for everything that the build is made from: "<sha256 of a file>  <name>" for each, one a line. */
@@ -46,15 +49,17 @@ async function page() {
       if (folder) folders.add(folder);
     },
   });
-  const { output } = [await build({
-    ...config,
-    configFile: false,
-    root: here,
-    logLevel: 'error',
-    plugins: [collect()],
-    worker: { ...config.worker, plugins: () => [collect()] },
-    build: { ...config.build, write: false },
-  })].flat()[0];
+  const { output } = [
+    await build({
+      ...config,
+      configFile: false,
+      root: here,
+      logLevel: 'error',
+      plugins: [collect()],
+      worker: { ...config.worker, plugins: () => [collect()] },
+      build: { ...config.build, write: false },
+    }),
+  ].flat()[0];
   const text = { script: '', style: '' };
   for (const file of output) {
     if (file.type === 'chunk') text.script += file.code;
@@ -66,7 +71,10 @@ async function page() {
 
 async function main(out) {
   const { script, style, folders } = await page();
-  const names = { script: `radiograph.${sha256(script).slice(0, 12)}.js`, style: `radiograph.${sha256(style).slice(0, 12)}.css` };
+  const names = {
+    script: `radiograph.${sha256(script).slice(0, 12)}.js`,
+    style: `radiograph.${sha256(style).slice(0, 12)}.css`,
+  };
   const packages = bundled(folders);
   const made = { [names.script]: script, [names.style]: style, 'THIRD-PARTY.txt': thirdParty(packages) };
   for (const name of COPIED) made[path.basename(name)] = fs.readFileSync(path.join(here, name), 'utf8');
@@ -75,12 +83,20 @@ async function main(out) {
   const sizes = { script_bytes: Buffer.byteLength(script), gzip_bytes: gzipSync(script + style, { level: 9 }).length };
   const about = {
     about: 'Made by `npm run build` in worker_ui; change the sources there, never the files here.',
-    ...names, sources_sha256: sourcesSha256(), ...sizes,
-    files_sha256: Object.fromEntries(Object.keys(made).sort().map((name) => [name, sha256(made[name])])),
+    ...names,
+    sources_sha256: sourcesSha256(),
+    ...sizes,
+    files_sha256: Object.fromEntries(
+      Object.keys(made)
+        .sort()
+        .map((name) => [name, sha256(made[name])]),
+    ),
     packages: packages.map(({ name, version }) => `${name} ${version}`),
   };
   fs.writeFileSync(path.join(out, 'build.json'), `${JSON.stringify(about, null, 2)}\n`);
-  console.log(`${names.script}: ${(sizes.script_bytes / 1e6).toFixed(2)} MB, ${(sizes.gzip_bytes / 1e6).toFixed(2)} MB as it travels`);
+  console.log(
+    `${names.script}: ${(sizes.script_bytes / 1e6).toFixed(2)} MB, ${(sizes.gzip_bytes / 1e6).toFixed(2)} MB as it travels`,
+  );
 }
 
 const at = process.argv.indexOf('--out');

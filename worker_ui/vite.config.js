@@ -27,7 +27,13 @@ export default defineConfig({
     outDir: 'dist',
     assetsInlineLimit: 1e8,
     chunkSizeWarningLimit: 5000,
-    lib: { entry: here('./radiograph/main.tsx'), formats: ['iife'], name: 'RadiographPage', fileName: () => 'radiograph.js', cssFileName: 'radiograph' },
+    lib: {
+      entry: here('./radiograph/main.tsx'),
+      formats: ['iife'],
+      name: 'RadiographPage',
+      fileName: () => 'radiograph.js',
+      cssFileName: 'radiograph',
+    },
   },
   test: { environment: 'happy-dom', include: ['unit/**/*.test.{ts,js}'] },
 });

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from dicom_workflow.dicom.decoding import stored_values
+from dicom_workflow.dicom.jpeg2000 import reduced_values
 from dicom_workflow.dicom.letterbox import Framing, fitted
 from dicom_workflow.dicom.lut import PERCENTILES, is_padding, levels_of, modality, stretched, voi
-from dicom_workflow.dicom.reading import read_dataset, stored_values
-from dicom_workflow.dicom.reduced import reduced_values
+from dicom_workflow.dicom.reading import errors_named, name_of, read_dataset
 from dicom_workflow.errors import DicomError
 
 __all__ = [
@@ -47,6 +48,8 @@ REDUCED_VERSION = f"{PREPROCESSING_VERSION}-reduced"
 
 PREPROCESSING_VERSIONS = (PREPROCESSING_VERSION, REDUCED_VERSION)
 
+_UNREADABLE = "the elements of its modality and VOI transformations cannot be read"
+
 
 def rescaled(dataset: Dataset) -> NDArray[np.float32]:
     """Return the values after the Modality LUT Sequence or after Rescale Slope and Intercept.
@@ -55,10 +58,15 @@ def rescaled(dataset: Dataset) -> NDArray[np.float32]:
     -------
     ndarray, shape (rows, columns), float32
         In the unit of Rescale Type; unspecified for most radiographs. Padding is not masked here.
+
+    Raises
+    ------
+    DicomError
+        As `stored_values`; a Modality LUT that breaks C.11.1.1, or an element that cannot be read.
     """
     stored = stored_values(dataset)
-    levels = levels_of(stored)
-    return _looked_up(modality(dataset, levels), stored)
+    with errors_named(name_of(dataset), _UNREADABLE):
+        return _looked_up(modality(dataset, levels_of(stored)), stored)
 
 
 def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] | None = None) -> NDArray[np.float32]:
@@ -104,13 +112,14 @@ def _displayed(
 ) -> NDArray[np.float32]:
     levels = levels_of(stored)
     padding = is_padding(dataset, levels)
-    curve = modality(dataset, levels)
-    shown = voi(dataset, curve, index, window)
-    if shown is None:
-        shown = stretched(dataset, curve, stored, padding)
-    # One inversion for either reason: a DX image of MONOCHROME1 must also say INVERSE, and means it once.
-    if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
-        shown = 1.0 - shown
+    with errors_named(name_of(dataset), _UNREADABLE):
+        curve = modality(dataset, levels)
+        shown = voi(dataset, curve, index, window)
+        if shown is None:
+            shown = stretched(dataset, curve, stored, padding)
+        # One inversion for either reason: a DX image of MONOCHROME1 must also say INVERSE, and means it once.
+        if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
+            shown = 1.0 - shown
     shown[padding] = 0.0
     return _looked_up(shown, stored)
 

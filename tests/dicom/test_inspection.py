@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 from support.archive import dataset, dicom, to_bytes
 
-from dicom_workflow.dicom import inspection
+from dicom_workflow.dicom import element_walker
 from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
 
@@ -159,7 +159,7 @@ def test_an_absurd_size_is_refused_before_anybody_makes_room_for_it() -> None:
 def test_a_missing_uid_is_named(name: str) -> None:
     made = dataset()
     value = str(made[name].value).encode()
-    with pytest.raises(DicomError, match=r"expected a \w+ instance UID of digits and dots, got none"):
+    with pytest.raises(DicomError, match=r"(Study|Series|SOP) Instance UID \(00\d\d,00\w\w\) is missing"):
         inspect(to_bytes(made).replace(value, b" " * len(value)))
 
 
@@ -168,9 +168,9 @@ def test_a_missing_uid_is_named(name: str) -> None:
 def test_sequences_nested_deeper_than_32_are_refused(tag: tuple[int, int], vr: bytes, undefined: bool) -> None:
     """Two hundred of them end the process of Orthanc 1.10."""
     assert inspect(with_element(nested(32, tag=tag, vr=vr, undefined=undefined))).rows == 16
-    with pytest.raises(DicomError, match="at most 32 deep"):
+    with pytest.raises(DicomError, match="nested more than 32 deep"):
         inspect(with_element(nested(33, tag=tag, vr=vr, undefined=undefined)))
-    with pytest.raises(DicomError, match="at most 32 deep"):
+    with pytest.raises(DicomError, match="nested more than 32 deep"):
         inspect(with_element(nested(2_000 if undefined else 200, tag=tag, vr=vr, undefined=undefined)))
 
 
@@ -180,25 +180,26 @@ def test_bytes_that_only_look_like_a_sequence_are_left_alone() -> None:
 
 
 def test_a_deflate_bomb_is_not_inflated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspection, "MAX_INFLATED_BYTES", 100_000)
+    monkeypatch.setattr(element_walker, "MAX_INFLATED_BYTES", 100_000)
     data = to_bytes(dataset(), DeflatedExplicitVRLittleEndian)
-    start = inspection._read_meta(data)[1]
+    start = 144 + struct.unpack_from("<L", data, 140)[0]  # as the group length of the file meta information says
     squeeze = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bomb = data[:start] + squeeze.compress(bytes(10_000_000)) + squeeze.flush()
-    with pytest.raises(UnsupportedPixelsError, match="at most 100,000 bytes"):
+    with pytest.raises(UnsupportedPixelsError, match="grows above 100,000 bytes"):
         inspect(bomb)
 
 
 @pytest.mark.parametrize("padding", [b"", b"\0\0"])
-def test_measuring_a_deflated_file_of_several_pieces_has_an_end_whatever_pads_it(
+def test_inflating_a_file_of_several_pieces_has_an_end_whatever_pads_it(
     monkeypatch: pytest.MonkeyPatch, padding: bytes
 ) -> None:
-    monkeypatch.setattr(inspection, "_INFLATED_PIECE_BYTES", 100)
+    monkeypatch.setattr(element_walker, "_INFLATED_PIECE_BYTES", 100)
     data = to_bytes(dataset(), DeflatedExplicitVRLittleEndian) + padding
-    measuring = threading.Thread(target=inspection.check_deflated, args=[data], daemon=True)
-    measuring.start()
-    measuring.join(10)
-    assert not measuring.is_alive()
+    found: list[int] = []
+    inspecting = threading.Thread(target=lambda: found.append(inspect(data).rows), daemon=True)
+    inspecting.start()
+    inspecting.join(10)
+    assert found == [16]
 
 
 def test_damaged_files_are_accepted_or_refused_and_never_anything_else() -> None:
@@ -212,7 +213,7 @@ def test_damaged_files_are_accepted_or_refused_and_never_anything_else() -> None
         try:
             inspect(bytes(data))
         except DicomError as error:
-            assert "expected" in str(error)
+            assert len(str(error)) > 20
     assert time.perf_counter() - started < 20
 
 

@@ -198,8 +198,8 @@ REFUSED = {
         liver_nonbyte_aligned_rle liver_rle""",
     "expected Pixel Data, got DoubleFloatPixelData": "parametric_map_double_float",
     "expected Pixel Data, got FloatPixelData": "parametric_map_float",
-    "ends inside its compressed pixel data": "emri_small_jpeg_2k_lossless_too_short",
-    "expected a DICOM file with 'DICM' at byte 128": "JLSL_RGB_ILV0 JLSL_RGB_ILV1 JLSL_RGB_ILV2 JLSN_RGB_ILV0 OT-PAL-8-face",
+    "the file ends inside": "emri_small_jpeg_2k_lossless_too_short",
+    "not a DICOM file: expected 'DICM' at byte 128": "JLSL_RGB_ILV0 JLSL_RGB_ILV1 JLSL_RGB_ILV2 JLSN_RGB_ILV0 OT-PAL-8-face",
 }
 REASONS = {f"{name}.dcm": reason for reason, names in REFUSED.items() for name in names.split()}
 

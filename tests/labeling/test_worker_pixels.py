@@ -457,7 +457,7 @@ def test_a_code_stream_of_another_size_than_the_header_is_refused(page: Films) -
 @pytest.mark.parametrize(
     ("tags", "words"),
     [
-        ({"bits": 8, "photometric": "RGB", "SamplesPerPixel": 3, "Columns": 8}, "it is in colour"),
+        ({"bits": 8, "photometric": "RGB", "SamplesPerPixel": 3, "Columns": 8}, "it is in color"),
         ({"NumberOfFrames": 2, "Rows": 10}, "more than one frame"),
         ({"BitsAllocated": 32}, "depth"),
     ],

@@ -28,9 +28,7 @@ def files(part: str) -> list[str]:
 
 def test_the_built_page_is_the_one_its_sources_make() -> None:
     built = json.loads((TEMPLATES / "build.json").read_text("utf-8"))
-    lines = [
-        f"{hashlib.sha256((SOURCES / name).read_bytes()).hexdigest()}  {name}\n" for part in PARTS for name in files(part)
-    ]
+    lines = [f"{hashlib.sha256((SOURCES / name).read_bytes()).hexdigest()}  {name}\n" for part in PARTS for name in files(part)]
     made_from = hashlib.sha256("".join(lines).encode()).hexdigest()
     assert built["sources_sha256"] == made_from, "The worker page has changed since it was built: run `make ui`."
 
@@ -60,7 +58,21 @@ def test_the_page_needs_nobody_else() -> None:
     assert "@import" not in (TEMPLATES / built["style"]).read_text("utf-8")
 
 
-def test_the_licences_of_what_is_inside_come_along() -> None:
+def test_the_package_holds_built_files_only_and_none_was_changed_by_hand() -> None:
+    built = json.loads((TEMPLATES / "build.json").read_text("utf-8"))
+    there = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in TEMPLATES.iterdir() if path.name != "build.json"
+    }
+    assert there == built["files_sha256"], "Change the sources in worker_ui and run `make ui`."
+
+
+def test_every_bundled_package_comes_with_its_license() -> None:
+    packages = json.loads((TEMPLATES / "build.json").read_text("utf-8"))["packages"]
     text = (TEMPLATES / "THIRD-PARTY.txt").read_text("utf-8")
-    for name in ("@cornerstonejs/core 5.14.0", "@cornerstonejs/codec-openjpeg", "@kitware/vtk.js", "dicom-parser", "preact"):
-        assert name in text
+    title, _, rest = text.partition("\n\n")
+    sections = {section.strip().split("\n", 1)[0]: section for section in rest.split(f"\n\n{'-' * 80}\n\n")}
+    assert title == "Software inside the worker pages, with its licenses."
+    assert list(sections) == packages
+    assert min(map(len, sections.values())) > 400  # the text, not only its name
+    for name in ("@cornerstonejs/core", "@kitware/vtk.js", "dicom-parser", "preact", "CharLS", "OpenJPEG", "libjpeg-turbo"):
+        assert any(package.startswith(f"{name} ") for package in packages), name

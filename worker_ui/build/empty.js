@@ -1,1 +1,2 @@
-export default {}; export const create = undefined;
+export default {};
+export const create = undefined;

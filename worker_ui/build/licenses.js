@@ -27,10 +27,17 @@ const INSIDE = [
   { name: 'CharLS', inside: '@cornerstonejs/codec-charls', license: 'BSD-3-Clause', text: () => supplied('charls') },
   { name: 'OpenJPEG', inside: '@cornerstonejs/codec-openjpeg', license: 'BSD-2-Clause', text: () => supplied('openjpeg') },
   {
-    name: 'libjpeg-turbo', inside: '@cornerstonejs/codec-libjpeg-turbo-8bit', license: 'IJG AND BSD-3-Clause AND Zlib',
+    name: 'libjpeg-turbo',
+    inside: '@cornerstonejs/codec-libjpeg-turbo-8bit',
+    license: 'IJG AND BSD-3-Clause AND Zlib',
     text: () => supplied('libjpeg-turbo'),
   },
-  { name: 'Emscripten runtime and musl', inside: '@cornerstonejs/codec-openjpeg', license: 'MIT', text: () => supplied('emscripten') },
+  {
+    name: 'Emscripten runtime and musl',
+    inside: '@cornerstonejs/codec-openjpeg',
+    license: 'MIT',
+    text: () => supplied('emscripten'),
+  },
   { name: 'jpgjs', inside: '@cornerstonejs/dicom-image-loader', license: 'Apache-2.0', text: jpgjsNotice },
 ];
 
@@ -62,7 +69,8 @@ export function bundled(folders) {
   const packages = [...all].map((folder) => {
     const { name, version, license } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
     const text = textOf(folder, name);
-    if (!text) throw new Error(`${name} ${version} has no license file. Put its text into build/licenses and name it in WITHOUT_FILE.`);
+    if (!text)
+      throw new Error(`${name} ${version} has no license file. Put its text into build/licenses and name it in WITHOUT_FILE.`);
     return { name, version, license, text };
   });
   const names = new Set(packages.map(({ name }) => name));
@@ -85,6 +93,8 @@ function textOf(folder, name) {
 
 /** Return the text of THIRD-PARTY.txt. */
 export function thirdParty(entries) {
-  const texts = entries.map(({ name, version, license, text }) => `${name} ${version}\n${license}\n\n${text.replace(/\r\n?/g, '\n')}`);
+  const texts = entries.map(
+    ({ name, version, license, text }) => `${name} ${version}\n${license}\n\n${text.replace(/\r\n?/g, '\n')}`,
+  );
   return `Software inside the worker pages, with its licenses.\n\n${texts.join(`\n\n${'-'.repeat(80)}\n\n`)}\n`;
 }

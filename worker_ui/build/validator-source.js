@@ -8,7 +8,9 @@ const COUNTER = /require\("ajv\/dist\/runtime\/ucs2length"\)\.default/g;
 /** Return the source of an ES module whose default export says whether an answer has the form of the schema. */
 export function validatorSource(schema) {
   const ajv = new Ajv({ code: { source: true, esm: true, lines: true }, strictTypes: false });
-  const code = standalone(ajv, ajv.compile(withoutWords(schema))).replace(COUNTER, '(text) => [...text].length').replace(/^"use strict";\s*/, '');
+  const code = standalone(ajv, ajv.compile(withoutWords(schema)))
+    .replace(COUNTER, '(text) => [...text].length')
+    .replace(/^"use strict";\s*/, '');
   const left = /\brequire\(|\beval\(|\bnew Function\b|^import /m.exec(code);
   if (left) throw new Error(`The validator would need ${left[0]} at run time.`);
   return `// Made from answer.schema.json by build/validator.js.\n${code.trimEnd()}\n`;
@@ -16,5 +18,7 @@ export function validatorSource(schema) {
 
 /** The generated code carries the schema along; its descriptions are for readers of the schema. */
 function withoutWords(schema) {
-  return JSON.parse(JSON.stringify(schema), (key, value) => (key === 'description' && typeof value === 'string' ? undefined : value));
+  return JSON.parse(JSON.stringify(schema), (key, value) =>
+    key === 'description' && typeof value === 'string' ? undefined : value,
+  );
 }

@@ -1,4 +1,4 @@
-/** The page: images on the left, the reading on the right. */
+/** The radiograph page: images on the left, panel on the right. */
 
 import { Overlay } from '../shared/drawing/overlay';
 import { Notice } from '../shared/panel/notice';

@@ -1,4 +1,4 @@
-/** Where the page begins: the task out of the document, the draft out of its store, and everything on the screen. */
+/** Entry point of the radiograph page: reads the task, restores the draft, renders the page. */
 
 import '../shared/styles/base.css';
 import './viewer/viewer.css';
@@ -9,7 +9,7 @@ import { render } from 'preact';
 
 import { App } from './app';
 import { CHEST_RADIOGRAPH } from './findings';
-import { keepDrafts } from '../shared/drafts/sync';
+import { syncDrafts } from '../shared/drafts/sync';
 import { Session } from '../shared/state/session';
 import { listenKeys } from '../shared/input/shortcuts';
 import { Store } from '../shared/state/store';
@@ -19,7 +19,7 @@ import { readTask } from '../shared/host/task';
 function begin(element: HTMLElement): void {
   const store = new Store(readTask(element, CHEST_RADIOGRAPH));
   const session = new Session(store);
-  const submission = new Submission(store, session, keepDrafts(store, session));
+  const submission = new Submission(store, session, syncDrafts(store, session));
   const onSubmit = (): void => submission.submit();
   listenKeys(store, onSubmit);
   element.replaceChildren();
@@ -32,6 +32,6 @@ function start(): void {
   if (element) begin(element);
 }
 
-// After the crowd elements: theirs is an earlier script, and sets up its form when the document has been read.
+// The crowd elements' script comes first and sets up its form when the document is parsed.
 if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', start, { once: true });
 else start();

@@ -1,34 +1,34 @@
-/** Reading values from JSON that may come from anybody. */
+/** Reading values from untrusted JSON. */
 
 const SURROGATES = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
-/** Return the text with each half of a character replaced: the other half was cut off, and no UTF-8 can hold it. */
-export function whole(text: string): string {
+/** Return the text with unpaired surrogates replaced, which UTF-8 cannot encode. */
+export function wellFormed(text: string): string {
   return text.replace(SURROGATES, '\ufffd');
 }
 
-/** Return the start of a text, at most so many characters, none of them cut in half. */
-export function cut(text: string, most: number): string {
-  return whole(text.length > most ? text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '') + '…' : text);
+/** Return at most the given number of characters of a text, without splitting a surrogate pair. */
+export function truncate(text: string, most: number): string {
+  return wellFormed(text.length > most ? text.slice(0, most - 1).replace(/[\ud800-\udbff]$/, '') + '…' : text);
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Return an own value of an object; a key such as "constructor" finds nothing that is not there. */
+/** Return an own property of an object, never an inherited one such as "constructor". */
 export function own(value: unknown, key: string): unknown {
   return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 }
 
-/** Return a text, or an empty one for what is absent or something else. */
+/** Return a text, or an empty one for any other value. */
 export function text(value: unknown): string {
-  return typeof value === 'string' ? whole(value) : '';
+  return typeof value === 'string' ? wellFormed(value) : '';
 }
 
-/** A short sight of something, never the whole of it. */
-export function shown(value: unknown): string {
+/** Return a short form of a value for a message. */
+export function describe(value: unknown): string {
   if (typeof value !== 'string')
     return value === undefined ? 'nothing' : Array.isArray(value) ? 'a list' : `a ${value === null ? 'null' : typeof value}`;
-  return `“${cut(value, 40)}”`;
+  return `“${truncate(value, 40)}”`;
 }

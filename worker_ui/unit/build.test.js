@@ -32,6 +32,18 @@ it('every bundled package stands in THIRD-PARTY.txt with the text of its license
   const texts = new Map(sections.map((section) => [section.replace(/^Software inside.*\n\n/, '').split('\n', 1)[0], section]));
   expect([...texts.keys()]).toEqual(packages);
   for (const [name, text] of texts) expect(text.length, name).toBeGreaterThan(450);
-  for (const name of ['CharLS', 'OpenJPEG', 'libjpeg-turbo', 'Emscripten', 'jpgjs', '@cornerstonejs/core', 'dicom-parser', 'ajv'])
-    expect(packages.some((one) => one.startsWith(`${name} `)), name).toBe(true);
+  for (const name of [
+    'CharLS',
+    'OpenJPEG',
+    'libjpeg-turbo',
+    'Emscripten',
+    'jpgjs',
+    '@cornerstonejs/core',
+    'dicom-parser',
+    'ajv',
+  ])
+    expect(
+      packages.some((one) => one.startsWith(`${name} `)),
+      name,
+    ).toBe(true);
 });

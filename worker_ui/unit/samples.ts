@@ -72,7 +72,11 @@ export function box(id: string, label: string, part: Partial<Region> = {}): Regi
 export function store(given: Task = task(), image: RadiographImage | null = IMAGE): Store {
   const made = new Store(given);
   if (image)
-    made.setViewport(0, { image, window: image.initial, view: { center: [30, 40], zoom: 2, rotation_deg: 0, mirrored: false } });
+    made.setViewport(0, {
+      image,
+      window: image.initial,
+      view: { center: [30, 40], zoom: 2, rotation_deg: 0, mirrored: false },
+    });
   return made;
 }
 

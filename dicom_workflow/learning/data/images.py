@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dicom_workflow.errors import CacheError, DicomError, WorkflowError
+from dicom_workflow.errors import CacheError, DicomError
 from dicom_workflow.learning.data.channel import Channel, Sample, read_channel
 from dicom_workflow.learning.data.decoder_pool import described
 from dicom_workflow.learning.data.targets import MODES, UncertainPolicy, has_one_label, to_targets
@@ -74,14 +74,8 @@ def decode(source: Any, size_px: int, version: str = "") -> np.ndarray:
     """
     from dicom_workflow.dicom import pixels  # pydicom and its decoders are only needed here
 
-    try:
-        dataset = pixels.read_dataset(source) if isinstance(source, str | Path | bytes) else source
-        return pixels.to_model_input(dataset, size_px=size_px, version=version or preprocessing_version()).astype(np.float16)
-    except (WorkflowError, OSError, MemoryError):
-        raise
-    except Exception as error:  # pydicom reads each element when it is asked for, and lets through whatever its parsers raise
-        where = source if isinstance(source, str | Path) else "this DICOM file"
-        raise DicomError(f"{where}: expected elements that can be read, got what cannot: {type(error).__name__}.") from error
+    dataset = pixels.read_dataset(source) if isinstance(source, str | Path | bytes) else source
+    return pixels.to_model_input(dataset, size_px=size_px, version=version or preprocessing_version()).astype(np.float16)
 
 
 def preprocessing_version(*, reduced: bool = False) -> str:

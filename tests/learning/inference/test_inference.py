@@ -130,7 +130,7 @@ def test_images_of_another_size_are_refused(trained):
 
 
 def test_predict_raises_for_a_file_that_is_not_dicom(trained):
-    with pytest.raises(DicomError, match="expected a DICOM file"):
+    with pytest.raises(DicomError, match="not a DICOM file"):
         predict.predict(trained, [b"not DICOM" * 50])
 
 
@@ -148,7 +148,7 @@ def test_the_endpoint_handlers_answer_as_the_notebook_does(trained, files, tmp_p
     body = json.dumps({"instances": [base64.b64encode(content).decode() for content in contents]})
     answers = handlers.predict_fn(handlers.input_fn(body, "application/json; charset=utf-8"), model)
     assert answers[0]["probabilities"] == expected[0]
-    assert "expected a DICOM file" in answers[1]["error"]
+    assert "not a DICOM file" in answers[1]["error"]
     assert answers[2]["probabilities"] == expected[2]
     assert json.loads(handlers.output_fn(answers, "application/json")) == {"predictions": answers}
     assert [json.loads(line) for line in handlers.output_fn(answers, "application/jsonlines").splitlines()] == answers
@@ -171,7 +171,7 @@ def test_a_request_that_cannot_be_read_says_why(body, content_type, message):
 
 
 def test_a_request_without_any_usable_file_or_another_accept_is_refused(trained):
-    with pytest.raises(LearningError, match=r"at least one usable DICOM file of 1: .*expected a DICOM file"):
+    with pytest.raises(LearningError, match=r"at least one usable DICOM file of 1: .*not a DICOM file"):
         predict.predict_fn([b"no"], trained)
     with pytest.raises(LearningError, match="was asked for 'text/html'"):
         predict.output_fn([], "text/html")

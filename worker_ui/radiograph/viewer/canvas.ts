@@ -1,4 +1,4 @@
-/** Images drawn without WebGL, as on remote desktops: slower, the same picture. */
+/** Renderer without WebGL, as on many remote desktops: slower, with the same result. */
 
 import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import { toScreen } from '../../shared/state/view';
@@ -41,8 +41,9 @@ export class CanvasRenderer implements Renderer {
     const ratio = devicePixelRatio;
     this.canvas.width = Math.round(size.width * ratio);
     this.canvas.height = Math.round(size.height * ratio);
-    // A canvas has whole pixels and is stretched over a viewport that may not: the marks above it are not.
-    const across = this.canvas.width / size.width, down = this.canvas.height / size.height;
+    // The canvas has whole pixels and is stretched over the viewport, whose size may be fractional; the drawing layer is not.
+    const across = this.canvas.width / size.width,
+      down = this.canvas.height / size.height;
     const map = toScreen(scene.view, size, image.pixelAspect);
     this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
     this.context.setTransform(map.a * across, map.b * down, map.c * across, map.d * down, map.e * across, map.f * down);
@@ -58,7 +59,8 @@ export class CanvasRenderer implements Renderer {
     if (!context) return;
     const pixels = context.createImageData(image.columns, image.rows);
     const rgba = new Uint32Array(pixels.data.buffer);
-    const slope = 255 / window.width, offset = 127.5 - window.center * slope;
+    const slope = 255 / window.width,
+      offset = 127.5 - window.center * slope;
     for (let at = 0; at < rgba.length; at += 1) {
       const level = Math.min(255, Math.max(0, (image.values[at] as number) * slope + offset + 0.5)) | 0;
       rgba[at] = 0xff000000 | ((inverted ? 255 - level : level) * 0x010101);

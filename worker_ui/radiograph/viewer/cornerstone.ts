@@ -1,6 +1,16 @@
-/** Images drawn by cornerstone3D: pixels go to the graphics card once, window and place are a camera and two numbers. */
+/** Renderer with cornerstone3D (WebGL): pixels are uploaded once, window and view are set by camera and properties. */
 
-import { cache, Enums, eventTarget, imageLoader, init, metaData, RenderingEngine, type StackViewport, type Types } from '@cornerstonejs/core';
+import {
+  cache,
+  Enums,
+  eventTarget,
+  imageLoader,
+  init,
+  metaData,
+  RenderingEngine,
+  type StackViewport,
+  type Types,
+} from '@cornerstonejs/core';
 
 import type { RadiographImage } from '../../shared/pixels/radiograph-image';
 import type { Renderer, Scene } from './scene';
@@ -8,14 +18,15 @@ import type { Renderer, Scene } from './scene';
 let engine: RenderingEngine | null = null;
 let count = 0;
 
-/** Slabs are flat: any distance in front of the image will do. */
+/** Any distance works, because the image is flat. */
 const DISTANCE = 100;
 
 function start(): RenderingEngine {
   init({ rendering: { webGlContextCount: 2 } } as Parameters<typeof init>[0]); // two viewports at most
-  // Without a series the renderer gives up, silently; of the modality it only wants to know that it is not PET.
+  // Without a series module cornerstone fails silently; it only checks that the modality is not PET.
   metaData.addProvider((type: string, imageId: string) =>
-    type === 'generalSeriesModule' && String(imageId).endsWith(':image') ? { modality: 'DX' } : undefined);
+    type === 'generalSeriesModule' && String(imageId).endsWith(':image') ? { modality: 'DX' } : undefined,
+  );
   return new RenderingEngine('radiographs');
 }
 
@@ -29,8 +40,11 @@ export class CornerstoneRenderer implements Renderer {
   private applied: Scene | null = null;
   private size = '';
 
-  /** `onFailure` is told when the image cannot be drawn after all, or when the graphics card goes away. */
-  constructor(element: HTMLElement, private readonly onFailure: () => void) {
+  /** `onFailure` is called when the image cannot be drawn, or when the WebGL context is lost. */
+  constructor(
+    element: HTMLElement,
+    private readonly onFailure: () => void,
+  ) {
     engine ??= start();
     engine.enableElement({
       viewportId: this.id,
@@ -49,7 +63,9 @@ export class CornerstoneRenderer implements Renderer {
       return;
     }
     this.requested = scene.image;
-    this.load(scene.image).then(() => this.apply()).catch(this.onFailure);
+    this.load(scene.image)
+      .then(() => this.apply())
+      .catch(this.onFailure);
   }
 
   destroy(): void {
@@ -59,7 +75,7 @@ export class CornerstoneRenderer implements Renderer {
 
   private async load(image: RadiographImage): Promise<void> {
     const imageId = `${this.id}-${(count += 1)}:image`;
-    // World millimetres are image pixels, the aspect of a pixel aside: what is exact in pixels stays exact on the screen.
+    // One world unit is one image row, so that pixel coordinates stay exact on the screen.
     const local = imageLoader.createAndCacheLocalImage(imageId, {
       scalarData: image.values as Types.PixelDataTypedArray,
       dimensions: [image.columns, image.rows],
@@ -68,12 +84,12 @@ export class CornerstoneRenderer implements Renderer {
       direction: [1, 0, 0, 0, 1, 0, 0, 0, 1] as unknown as Types.Mat3,
       frameOfReferenceUID: imageId,
     });
-    // Left at zero, the first window has its ends swapped, and the image stays inverted whatever is said later.
+    // With the default of zero the ends of the first window are swapped, and the image stays inverted.
     Object.assign(local, { windowCenter: image.initial.center, windowWidth: image.initial.width });
     await this.viewport.setStack([imageId]);
-    // It resolves after a failure too; then there is nothing to draw.
+    // setStack resolves after a failure too; then there is no actor.
     if (!this.viewport.getDefaultActor()) throw new Error('the renderer did not take the image');
-    // The image is held by whoever shows it; a cache of images seen once would only fill memory.
+    // The viewport holds the image; every image is shown once, so a cache would only fill memory.
     cache.removeImageLoadObject(imageId, { force: true });
     this.loaded = image;
     this.applied = null;
@@ -86,10 +102,11 @@ export class CornerstoneRenderer implements Renderer {
     if (size !== this.size) {
       this.size = size;
       engine?.resize(true, false);
-      this.applied = null; // it has forgotten where the image lay
+      this.applied = null; // a resize resets the camera
     }
-    const { image, view, window } = scene, before = this.applied;
-    // Each of these makes the renderer work out much; a drag changes one of them.
+    const { image, view, window } = scene,
+      before = this.applied;
+    // Both calls are expensive, and a drag changes only one of them.
     if (!before || before.window !== window || before.inverted !== scene.inverted) {
       const [lower, upper] = [window.center - window.width / 2, window.center + window.width / 2];
       this.viewport.setProperties({ voiRange: { lower, upper }, invert: scene.inverted });
@@ -100,7 +117,7 @@ export class CornerstoneRenderer implements Renderer {
   }
 
   private moveCamera({ image, view, size }: Scene): void {
-    // Corner origin: the middle of the first pixel is at (0.5, 0.5) for us and at 0 for the renderer.
+    // The center of the first pixel is (0.5, 0.5) in image coordinates and 0 in cornerstone's.
     const focalPoint: Types.Point3 = [(view.center[0] - 0.5) * image.pixelAspect, view.center[1] - 0.5, 0];
     const turn = (view.rotation_deg * Math.PI) / 180;
     const up: Types.Point3 = [-Math.round(Math.sin(turn)), -Math.round(Math.cos(turn)), 0];

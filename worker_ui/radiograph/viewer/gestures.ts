@@ -1,11 +1,11 @@
-/** Pointer and wheel on an image: contrast, moving, zooming. Drawing has its own layer above and lets these through. */
+/** Pointer and wheel on a viewport: contrast, pan, zoom. The drawing layer above passes these events on. */
 
 import { isDrawTool } from '../../shared/drawing/marks';
 import { panBy, windowBy, zoomBy } from '../../shared/state/viewport-commands';
 import type { Store } from '../../shared/state/store';
 import type { Point } from '../../shared/shapes/geometry';
 
-/** A drag across this many CSS pixels changes the window by its whole width. */
+/** A drag over this many CSS pixels changes the window by its full width. */
 const WINDOW_DRAG = 500;
 
 export function listenToGestures(element: HTMLElement, store: Store, index: number): () => void {
@@ -53,7 +53,11 @@ export function listenToGestures(element: HTMLElement, store: Store, index: numb
 
   const menu = (event: Event): void => event.preventDefault();
   const listening: [string, (event: never) => void][] = [
-    ['pointerdown', down], ['pointermove', move], ['pointerup', up], ['pointercancel', up], ['contextmenu', menu],
+    ['pointerdown', down],
+    ['pointermove', move],
+    ['pointerup', up],
+    ['pointercancel', up],
+    ['contextmenu', menu],
   ];
   for (const [kind, listener] of listening) element.addEventListener(kind, listener as EventListener);
   element.addEventListener('wheel', wheel, { passive: false });
@@ -63,7 +67,7 @@ export function listenToGestures(element: HTMLElement, store: Store, index: numb
   };
 }
 
-/** Middle button or Alt: move. Right button: contrast. Left button: as the tool says. */
+/** Middle button or Alt: pan. Right button: contrast. Left button: by the active tool. */
 function gestureOf(event: PointerEvent, tool: string): 'window' | 'pan' | null {
   if (event.button === 1 || (event.button === 0 && event.altKey && tool !== 'select')) return 'pan';
   if (event.button === 2) return 'window';

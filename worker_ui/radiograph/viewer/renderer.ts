@@ -1,4 +1,4 @@
-/** Whatever puts an image on the screen. */
+/** Chooses the renderer: WebGL, or canvas where WebGL is missing or fails. */
 
 import { ImageError } from '../../shared/pixels/radiograph-image';
 import { CanvasRenderer } from './canvas';
@@ -8,14 +8,14 @@ import type { Renderer, Scene } from './scene';
 function hasWebGl(): boolean {
   try {
     const context = document.createElement('canvas').getContext('webgl2');
-    context?.getExtension('WEBGL_lose_context')?.loseContext(); // browsers allow a few; this one was a question
+    context?.getExtension('WEBGL_lose_context')?.loseContext(); // browsers limit the number of contexts
     return context !== null;
   } catch {
     return false;
   }
 }
 
-/** WebGL where it works, and the slower canvas, which shows the same picture, where it does not or stops to. */
+/** Renders with WebGL, and with the canvas from the moment that WebGL fails. */
 export class ImageRenderer implements Renderer {
   private inner: Renderer;
   private last: Scene | null = null;
@@ -43,7 +43,7 @@ export class ImageRenderer implements Renderer {
     try {
       return new CornerstoneRenderer(this.element, () => this.fallBack());
     } catch {
-      return this.plain(); // a driver may offer WebGL and then refuse it; the image matters more than how it is drawn
+      return this.plain(); // a driver may report WebGL and then refuse it
     }
   }
 
@@ -52,7 +52,10 @@ export class ImageRenderer implements Renderer {
     try {
       return new CanvasRenderer(this.element);
     } catch {
-      throw new ImageError('webgl', 'This browser can draw no pictures here. Use another browser, or report the image as not displayed.');
+      throw new ImageError(
+        'webgl',
+        'This browser can draw no pictures here. Use another browser, or report the image as not displayed.',
+      );
     }
   }
 
@@ -61,7 +64,7 @@ export class ImageRenderer implements Renderer {
     try {
       this.inner.destroy();
     } catch {
-      // Its context is gone already; what matters is that nothing of it listens any more.
+      // The context is lost already; only the listeners had to be removed.
     }
     this.inner = this.plain();
     if (this.last) this.inner.draw(this.last);

@@ -1,4 +1,4 @@
-/** What a renderer is given to draw, and what every renderer can do. */
+/** The interface of the renderers. */
 
 import type { RadiographImage, VoiWindow } from '../../shared/pixels/radiograph-image';
 import type { Size, View } from '../../shared/state/view';
@@ -13,7 +13,7 @@ export interface Scene {
 
 export interface Renderer {
   readonly kind: 'webgl' | 'canvas';
-  /** Draw, or arrange for it before the next frame. */
+  /** Draw the scene now or before the next frame. */
   draw(scene: Scene): void;
   destroy(): void;
 }

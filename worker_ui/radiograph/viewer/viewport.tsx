@@ -1,4 +1,4 @@
-/** One image: the picture, what is drawn on it, a few words in its corners, and a way on when it cannot be shown. */
+/** A viewport: the image with drawing layer and corner texts, or what to do when it cannot be shown. */
 
 import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
@@ -39,7 +39,7 @@ export function ImageViewport({ store, index, name, source, onShown, children }:
       renderer.current ??= new ImageRenderer(picture.current);
       renderer.current.draw({ image, view, window, inverted, size });
     } catch (error) {
-      store.setViewport(index, { image: null, error: told(error) });
+      store.setViewport(index, { image: null, error: asImageError(error) });
       return;
     }
     onShown?.();
@@ -49,8 +49,14 @@ export function ImageViewport({ store, index, name, source, onShown, children }:
 
   return (
     <div
-      class={`viewport${store.task.second && store.ui.activeViewport === index ? ' front' : ''}`} ref={frame} tabIndex={0} role="application"
-      aria-label={name} data-tool={store.ui.tool} data-index={index} onFocus={() => store.set({ activeViewport: index })}
+      class={`viewport${store.task.second && store.ui.activeViewport === index ? ' front' : ''}`}
+      ref={frame}
+      tabIndex={0}
+      role="application"
+      aria-label={name}
+      data-tool={store.ui.tool}
+      data-index={index}
+      onFocus={() => store.set({ activeViewport: index })}
       aria-describedby={state.error ? `image-message-${index}` : undefined}
     >
       <div class="picture" ref={picture} aria-hidden="true" />
@@ -65,24 +71,29 @@ function Corners({ state, name, second }: { state: ViewportState; name: string; 
   const { image, window, view } = state;
   if (!image) return null;
   const percent = Math.round(view.zoom * devicePixelRatio * 100);
+  const inverted = state.inverted !== image.inverted ? ' · inverted' : '';
   return (
     <>
-      {image.standIn && <p class="stand-in" role="status">{image.standIn}</p>}
+      {image.standIn && (
+        <p class="stand-in" role="status">
+          {image.standIn}
+        </p>
+      )}
       <div class="corner top">
         {second ? `${name} · ${image.caption}` : image.caption}
         {orientation(view) && <b class="turned">{orientation(view)}</b>}
       </div>
       <div class="corner bottom" aria-hidden="true">
-        {`L ${shown(window.center)}  W ${shown(window.width)}${state.inverted !== image.inverted ? ' · inverted' : ''} · ${percent} %`}
+        {`L ${shown(window.center)}  W ${shown(window.width)}${inverted} · ${percent} %`}
       </div>
       <div class="corner right" aria-hidden="true">{`${image.columns} × ${image.rows} pixels`}</div>
     </>
   );
 }
 
-/** An image that does not lie as it was stored says so: a heart on the right may be only a flip. */
+/** Describe the orientation where it differs from the stored one: a heart on the right may be only a flip. */
 function orientation({ rotation_deg, mirrored }: View): string {
-  const left = (rotation_deg === 270) !== mirrored; // a quarter is counted before the mirror
+  const left = (rotation_deg === 270) !== mirrored; // the rotation is applied before mirroring
   const turn = rotation_deg === 0 ? '' : `rotated ${rotation_deg === 180 ? '180°' : left ? '90° left' : '90° right'}`;
   return [mirrored ? 'mirrored' : '', turn].filter(Boolean).join(', ');
 }
@@ -100,23 +111,29 @@ function Message({ store, index, state }: { store: Store; index: number; state: 
   const main = index === 0;
   return (
     <div class="message">
-      <p role="alert" id={`image-message-${index}`}>{state.error.message}</p>
+      <p role="alert" id={`image-message-${index}`}>
+        {state.error.message}
+      </p>
       {main && store.reading.unusable !== 'not-displayed' && (
-        <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: 'not-displayed' })}>Report as not displayed</button>
+        <button type="button" onClick={() => store.dispatch({ kind: 'unusable', code: 'not-displayed' })}>
+          Report as not displayed
+        </button>
       )}
       {main && store.reading.unusable === 'not-displayed' && <p>Reported as not displayed. Submit to go on.</p>}
-      <button type="button" onClick={() => location.reload()}>Load the page again</button>
+      <button type="button" onClick={() => location.reload()}>
+        Load the page again
+      </button>
     </div>
   );
 }
 
-/** Whatever went wrong, with what to do now. */
-function told(error: unknown): ImageError {
+/** Return any error as an ImageError, with what to do. */
+function asImageError(error: unknown): ImageError {
   if (error instanceof ImageError) return error;
   return new ImageError('unsupported', `The image cannot be shown: ${String(error)}. Report it as not displayed.`);
 }
 
-/** Fetch and decode; return what stops it. */
+/** Fetch and decode the image; returns a function that stops it. */
 function load(store: Store, index: number, source: ImageSource): () => void {
   const stop = new AbortController();
   const onProgress = (progress: number | null): void => {
@@ -131,27 +148,28 @@ function load(store: Store, index: number, source: ImageSource): () => void {
     },
     (error: unknown) => {
       if (stop.signal.aborted) return;
-      store.setViewport(index, { image: null, error: told(error) });
+      store.setViewport(index, { image: null, error: asImageError(error) });
     },
   );
   return () => stop.abort();
 }
 
-/** Keep the size in the store; an image that was fitted stays so. */
+/** Keep the viewport's size in the store; a fitted image stays fitted. */
 function watchSize(frame: HTMLElement, store: Store, index: number): () => void {
   const measure = (): void => {
     const { width, height } = frame.getBoundingClientRect();
     const state = store.ui.viewports[index] as ViewportState;
     if (width === 0 || (width === state.size.width && height === state.size.height)) return;
     const size = { width, height };
-    const wasFitted = state.image !== null && Math.abs(fitted(state.view, state.image, state.size).zoom / state.view.zoom - 1) < 1e-9;
+    const wasFitted =
+      state.image !== null && Math.abs(fitted(state.view, state.image, state.size).zoom / state.view.zoom - 1) < 1e-9;
     const first = state.size.width === 0;
     const view = state.image && (wasFitted || first) ? fitted(state.view, state.image, size) : state.view;
     store.setViewport(index, { size, view });
   };
   const observer = new ResizeObserver(measure);
   observer.observe(frame);
-  addEventListener('resize', measure); // another device pixel ratio
+  addEventListener('resize', measure); // the device pixel ratio may have changed
   measure();
   return () => {
     observer.disconnect();

@@ -1,16 +1,16 @@
-/** Readings from JSON that anybody may have written: a task, a draft on the disk, an answer. Throws `FormError` only. */
+/** Reads the parts of a reading from untrusted JSON: a task, a stored draft, an answer. Throws `FormError` only. */
 
 import { LABEL_STATES, REASON_CODES, type LabelState, type Measurement, type Reading, type Region } from '../state/types';
 import type { Point, Shape } from '../shapes/geometry';
-import { isObject, own, shown, text } from '../json';
+import { isObject, own, describe, text } from '../json';
 
-/** Of the answer this page writes; drafts of another form are not mixed with it. */
+/** Schema of the answers that this page writes; part of the draft key, so that drafts of another schema are not restored. */
 export const ANSWER_SCHEMA = 'dicom-workflow/answer/2';
 
-/** What answer.schema.json takes at most. */
-export const MOST = { marks: 500, points: 5000, comment: 4000, regionComment: 1000 } as const;
+/** Limits of answer.schema.json. */
+export const LIMITS = { marks: 500, points: 5000, comment: 4000, regionComment: 1000 } as const;
 
-/** What was expected and what came, in words. */
+/** A value that does not have the expected form; the message says which. */
 export class FormError extends Error {}
 
 export const SHAPES: readonly Shape[] = ['rectangle', 'ellipse', 'polygon', 'point'];
@@ -23,11 +23,11 @@ export function readLabels(value: unknown): Record<string, LabelState> {
   return labels;
 }
 
-/** Points are under `points_px` in an answer and under `points` in a reading. */
+/** Read a region; its points are in `points_px` in an answer and in `points` in a draft. */
 export function readRegion(value: unknown, id: string, key: 'points_px' | 'points' = 'points_px'): Region {
   const shape = own(value, 'shape');
   if (!SHAPES.includes(shape as Shape))
-    throw new FormError(`A region has the shape ${shown(shape)}; it may be ${SHAPES.join(', ')}.`);
+    throw new FormError(`A region has the shape ${describe(shape)}; it may be ${SHAPES.join(', ')}.`);
   const points = readPoints(own(value, key));
   const [least, most] = shape === 'polygon' ? [3, Infinity] : shape === 'point' ? [1, 1] : [2, 2];
   if (points.length < least || points.length > most) throw new FormError(`A ${shape} has ${points.length} points.`);
@@ -37,7 +37,7 @@ export function readRegion(value: unknown, id: string, key: 'points_px' | 'point
 export function readMeasurement(value: unknown, id: string, key: 'points_px' | 'points' = 'points_px'): Measurement {
   const kind = own(value, 'kind');
   if (kind !== 'length' && kind !== 'angle')
-    throw new FormError(`A measurement has the kind ${shown(kind)}; it may be length or angle.`);
+    throw new FormError(`A measurement has the kind ${describe(kind)}; it may be length or angle.`);
   const points = readPoints(own(value, key));
   if (points.length !== (kind === 'length' ? 2 : 3)) throw new FormError(`A measured ${kind} has ${points.length} points.`);
   return { id, kind, points };
@@ -45,18 +45,18 @@ export function readMeasurement(value: unknown, id: string, key: 'points_px' | '
 
 export function readUnusable(value: unknown): string {
   const code = text(value);
-  if (code !== '' && !REASON_CODES.some((known) => known === code)) throw new FormError(`${shown(code)} is no reason code.`);
+  if (code !== '' && !REASON_CODES.some((known) => known === code)) throw new FormError(`${describe(code)} is no reason code.`);
   return code;
 }
 
-/** Return a list, or nothing for what is absent. */
+/** Return a list, or an empty one for an absent value. */
 export function list(value: unknown, what: string): unknown[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value)) throw new FormError(`The ${what} are not a list.`);
   return value;
 }
 
-/** Return the reading of what `JSON.stringify` made of one. */
+/** Return the reading in a draft. */
 export function readReading(value: unknown): Reading {
   if (!isObject(value)) throw new FormError('The reading is not an object.');
   const reading = {
@@ -75,7 +75,7 @@ export function readReading(value: unknown): Reading {
 
 function readState(value: unknown): LabelState {
   if (!LABEL_STATES.includes(value as LabelState))
-    throw new FormError(`A label has the state ${shown(value)}; it may be ${LABEL_STATES.join(', ')}.`);
+    throw new FormError(`A label has the state ${describe(value)}; it may be ${LABEL_STATES.join(', ')}.`);
   return value as LabelState;
 }
 

@@ -1,10 +1,8 @@
-/** An answer as a reading: those of earlier readers, and one to start from. The pre-annotation function gives all of them this form. */
+/** Reads answers of earlier readers and an answer to start from; the pre-annotation function writes them as answer/2. */
 
-import { isObject, own, shown, text } from '../json';
+import { isObject, own, describe, text } from '../json';
 import type { Reading, Region } from '../state/types';
-import {
-  ANSWER_SCHEMA, FormError, list, MOST, readLabels, readMeasurement, readRegion, readUnusable,
-} from './form';
+import { ANSWER_SCHEMA, FormError, list, LIMITS, readLabels, readMeasurement, readRegion, readUnusable } from './form';
 
 export type ReadAnswer =
   | { readonly reading: Reading; readonly reason: '' }
@@ -13,7 +11,7 @@ export type ReadAnswer =
 /**
  * Return the reading of an answer, or the reason why there is none; never throws.
  *
- * Answers have no ids of regions and measurements: they are made here, with `prefix` in front.
+ * Answers have no ids of regions and measurements; ids are made here and begin with `prefix`.
  */
 export function readAnswer(value: unknown, prefix = 'read'): ReadAnswer {
   try {
@@ -24,15 +22,16 @@ export function readAnswer(value: unknown, prefix = 'read'): ReadAnswer {
 }
 
 function read(value: unknown, prefix: string): Reading {
-  if (!isObject(value)) throw new FormError(`The answer is ${shown(value)}, not a JSON object.`);
+  if (!isObject(value)) throw new FormError(`The answer is ${describe(value)}, not a JSON object.`);
   if (!Object.hasOwn(value, 'labels') && !Object.hasOwn(value, 'unusable'))
     throw new FormError('The answer has neither labels nor a reason why there are none.');
   const schema = own(value, 'schema');
   if (schema !== undefined && schema !== ANSWER_SCHEMA)
-    throw new FormError(`The answer has the schema ${shown(schema)}; this page reads ${ANSWER_SCHEMA}.`);
-  const regions = list(own(value, 'regions'), 'regions'), measurements = list(own(value, 'measurements'), 'measurements');
-  if (regions.length > MOST.marks || measurements.length > MOST.marks)
-    throw new FormError(`The answer has more than ${MOST.marks} marks.`);
+    throw new FormError(`The answer has the schema ${describe(schema)}; this page reads ${ANSWER_SCHEMA}.`);
+  const regions = list(own(value, 'regions'), 'regions'),
+    measurements = list(own(value, 'measurements'), 'measurements');
+  if (regions.length > LIMITS.marks || measurements.length > LIMITS.marks)
+    throw new FormError(`The answer has more than ${LIMITS.marks} marks.`);
   return {
     labels: readLabels(own(value, 'labels') ?? {}),
     regions: regions.map((one, index) => checkedSize(readRegion(one, `${prefix}-${index + 1}`))),
@@ -43,6 +42,6 @@ function read(value: unknown, prefix: string): Reading {
 }
 
 function checkedSize(region: Region): Region {
-  if (region.points.length > MOST.points) throw new FormError(`A region has more than ${MOST.points} points.`);
+  if (region.points.length > LIMITS.points) throw new FormError(`A region has more than ${LIMITS.points} points.`);
   return region;
 }

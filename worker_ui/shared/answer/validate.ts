@@ -1,4 +1,4 @@
-/** Whether an answer has the form of answer.schema.json. */
+/** Validation of an answer against answer.schema.json. */
 
 import type { Complaint } from '../state/store';
 import type { Reading } from '../state/types';
@@ -17,7 +17,7 @@ export function faultOf(answer: unknown): Fault | null {
   return { path: error?.instancePath ?? '', text: error?.message ?? 'is not valid' };
 }
 
-/** Say it to the reader, with the place where it is mended. */
+/** Return the error as a message to the reader, with the place where it can be resolved. */
 export function complaintOf(fault: Fault, reading: Reading): Complaint {
   const [, part, index] = fault.path.split('/');
   if (part === 'comment') return { text: `The comment ${fault.text}.`, at: 'comment' };

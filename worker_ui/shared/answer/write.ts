@@ -1,4 +1,4 @@
-/** A reading as the answer that is sent: dicom-workflow/answer/2, see answer.schema.json. */
+/** Writes a reading as the answer that is sent (dicom-workflow/answer/2, see answer.schema.json). */
 
 import { adjudicates, agreed, disagreements } from '../state/disagreements';
 import { measured } from '../shapes/measure';
@@ -9,11 +9,11 @@ import { takenId } from '../state/suggestions';
 import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Measurement, Reading, Region, Suggestions, Task } from '../state/types';
 import { ANSWER_SCHEMA } from './form';
-import { whole } from '../json';
+import { wellFormed } from '../json';
 
 type Json = Record<string, unknown>;
 
-/** Return the answer of what the store holds now. Numbers stay as they are: read back, it is the same reading. */
+/** Return the answer for the current state of the store. Numbers are not rounded: read back, it is the same reading. */
 export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, session: Session, now: Date = new Date()): Json {
   const { task, reading, ui } = store;
   const [shown] = ui.viewports;
@@ -22,34 +22,39 @@ export function writeAnswer(store: Pick<Store, 'task' | 'reading' | 'ui'>, sessi
   return {
     schema: ANSWER_SCHEMA,
     pixel_origin: 'corner',
-    ...said(reading),
-    ...(reading.comment === '' ? {} : { comment: whole(reading.comment) }),
+    ...labelsAndRegions(reading),
+    ...(reading.comment === '' ? {} : { comment: wellFormed(reading.comment) }),
     ...(reading.unusable === '' ? {} : { unusable: reading.unusable }),
     ...(reading.unusable === '' && reading.measurements.length > 0
-      ? { measurements: reading.measurements.map((one) => ofMeasurement(one, image)) }
+      ? { measurements: reading.measurements.map((one) => measurementJson(one, image)) }
       : {}),
-    ...(image ? { image: ofImage(image) } : {}),
-    ...(image && shown ? { viewport: ofViewport(shown) } : {}),
+    ...(image ? { image: imageJson(image) } : {}),
+    ...(image && shown ? { viewport: viewportJson(shown) } : {}),
     timings: session.timings(now),
     actions: session.actions(),
-    ...(task.suggestions ? { assistance: ofAssistance(task.suggestions, reading, ui.first) } : {}),
-    ...(adjudicates(task) ? { adjudication: ofAdjudication(task, reading) } : {}),
+    ...(task.suggestions ? { assistance: assistanceJson(task.suggestions, reading, ui.first) } : {}),
+    ...(adjudicates(task) ? { adjudication: adjudicationJson(task, reading) } : {}),
     ...(page === '' ? {} : { page }),
   };
 }
 
-/** Labels and regions; none of them of an image that cannot be read. */
-function said(reading: Reading): { labels: Json; regions: Json[] } {
+/** Return labels and regions; both are empty for an image that cannot be read. */
+function labelsAndRegions(reading: Reading): { labels: Json; regions: Json[] } {
   if (reading.unusable !== '') return { labels: {}, regions: [] };
-  // With a prototype, as JSON.parse makes them; entries of any name, "__proto__" too, are its own.
-  return { labels: Object.fromEntries(Object.entries(reading.labels)), regions: reading.regions.map(ofRegion) };
+  // Object.fromEntries makes every entry an own property, even "__proto__".
+  return { labels: Object.fromEntries(Object.entries(reading.labels)), regions: reading.regions.map(regionJson) };
 }
 
-function ofRegion({ label, shape, points, comment }: Region): Json {
-  return { label, shape, points_px: points.map(([x, y]) => [x, y]), ...(comment === '' ? {} : { comment: whole(comment) }) };
+function regionJson({ label, shape, points, comment }: Region): Json {
+  return {
+    label,
+    shape,
+    points_px: points.map(([x, y]) => [x, y]),
+    ...(comment === '' ? {} : { comment: wellFormed(comment) }),
+  };
 }
 
-function ofMeasurement(measurement: Measurement, image: RadiographImage | null): Json {
+function measurementJson(measurement: Measurement, image: RadiographImage | null): Json {
   return {
     kind: measurement.kind,
     points_px: measurement.points.map(([x, y]) => [x, y]),
@@ -57,7 +62,7 @@ function ofMeasurement(measurement: Measurement, image: RadiographImage | null):
   };
 }
 
-function ofImage(image: RadiographImage): Json {
+function imageJson(image: RadiographImage): Json {
   return {
     ...(image.sopInstanceUid === '' ? {} : { sop_instance_uid: image.sopInstanceUid.slice(0, 64) }),
     rows: image.rows,
@@ -66,7 +71,7 @@ function ofImage(image: RadiographImage): Json {
   };
 }
 
-function ofViewport({ window, inverted, view }: ViewportState): Json {
+function viewportJson({ window, inverted, view }: ViewportState): Json {
   return {
     window_center: window.center,
     window_width: window.width,
@@ -78,8 +83,8 @@ function ofViewport({ window, inverted, view }: ViewportState): Json {
   };
 }
 
-/** The first reading of an assistance that was never shown, because the image could not be read, is the final one. */
-function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
+/** If the suggestions were never shown because the image cannot be read, the first reading is the final one. */
+function assistanceJson(suggestions: Suggestions, final: Reading, locked: Reading | null): Json {
   const first = suggestions.mode === 'after-first-read' ? (locked ?? final) : null;
   const taken =
     final.unusable === ''
@@ -89,12 +94,12 @@ function ofAssistance(suggestions: Suggestions, final: Reading, locked: Reading 
     mode: suggestions.mode,
     model: suggestions.model,
     probabilities: Object.fromEntries(Object.entries(suggestions.probabilities)),
-    ...(first ? { first: { ...said(first), ...(first.unusable === '' ? {} : { unusable: first.unusable }) } } : {}),
+    ...(first ? { first: { ...labelsAndRegions(first), ...(first.unusable === '' ? {} : { unusable: first.unusable }) } } : {}),
     taken_regions: taken.length,
   };
 }
 
-function ofAdjudication(task: Task, reading: Reading): Json {
+function adjudicationJson(task: Task, reading: Reading): Json {
   const decided = disagreements(task).flatMap(({ label, states }): [string, string[]][] => {
     const state = reading.unusable === '' ? stateOf(reading, label) : null;
     return state ? [[label, states.filter((one) => one.state === state).map((one) => one.reader)]] : [];

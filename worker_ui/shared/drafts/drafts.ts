@@ -1,10 +1,10 @@
-/** Drafts of one task: put away after every change, found again after a reload, shared between tabs. */
+/** Drafts of one task: saved after every change, restored after a reload, shared between tabs. */
 
 import { isObject, own } from '../json';
 import { readReading } from '../answer/form';
-import { openJournal, type Journal } from './indexeddb';
+import { openDatabase, type DraftDatabase } from './indexeddb';
 import { readSessionRecord, type SessionRecord } from '../state/session';
-import { DraftStorage, type Kept } from './storage';
+import { DraftStorage, type DraftPlace } from './storage';
 import type { Reading } from '../state/types';
 
 export interface Draft {
@@ -14,118 +14,118 @@ export interface Draft {
   readonly session: SessionRecord | null;
 }
 
-/** What was there when the page was opened. */
+/** The draft that was stored when the page was opened. */
 export interface Found {
   readonly draft: Draft;
   readonly savedAt: Date;
-  /** The draft was on its way when it was put away, and nobody has said that it arrived. */
+  /** The draft was being sent when it was saved, and the host has not confirmed it. */
   readonly sent: boolean;
 }
 
-export type Foreign =
+export type ExternalChange =
   | { readonly kind: 'changed'; readonly draft: Draft }
-  /** A newer draft than the one that was found; the browser had no time to put it where it is found at once. */
+  /** IndexedDB holds a newer draft than local storage: the browser was killed before it wrote local storage. */
   | { readonly kind: 'recovered'; readonly found: Found }
   /** Another tab has sent this reading. */
   | { readonly kind: 'sent' }
-  /** The draft is gone: as one that had been sent, because the answer has arrived. */
+  /** Another tab removed the draft, which it does when the host has confirmed the answer. */
   | { readonly kind: 'removed' }
-  /** Somebody has emptied the storage. */
+  /** The site's storage was cleared. */
   | { readonly kind: 'erased' };
 
 export interface Drafts {
   readonly found: Found | null;
-  /** A draft of another version of this page, or a damaged one, is there; it stays, and is not shown. */
+  /** A draft of another version of this page, or a damaged one, is stored; it is kept, but not shown. */
   readonly unreadable: boolean;
-  /** Where drafts are kept at the moment. */
-  readonly kept: Kept;
-  /** Put a draft away, at once. `sent` says that it is on its way to the host. */
-  save(draft: Draft, sent?: boolean): Kept;
-  /** Look whether another tab was at it while this one could not hear: a page that comes back from the browser's cache. */
+  /** Where drafts are stored now. */
+  readonly draftPlace: DraftPlace;
+  /** Save a draft at once. `sent` says that it is being sent to the host. */
+  save(draft: Draft, sent?: boolean): DraftPlace;
+  /** Check for changes by other tabs that this page missed, for example while it was in the back/forward cache. */
   check(): void;
-  /** The host has the answer: the draft goes, and none comes after it. */
+  /** Delete the draft after the host has confirmed the answer, and save none after it. */
   clear(): void;
   close(): void;
 }
 
 const VERSION = 1;
 const DAY_MS = 86_400_000;
-/** Untouched drafts go after a month. A draft that was sent and did not come back within a day has arrived. */
+/** Unchanged drafts are deleted after a month, those that were sent after a day: by then the answer has arrived. */
 const KEPT_MS = { open: 30 * DAY_MS, sent: DAY_MS } as const;
 
 interface Envelope {
   readonly version: number;
   readonly savedAt: number;
   readonly state: 'open' | 'sent';
-  /** The page that saved it: a tab must know its own. */
+  /** Id of the page that saved it, by which a tab recognizes its own drafts. */
   readonly page: string;
 }
 
 interface Options {
-  /** Hears what other tabs with the same task do, and what comes to light late. */
-  readonly onForeign: (event: Foreign) => void;
+  /** Called when another tab changes the draft, or when a newer copy is found in IndexedDB. */
+  readonly onExternalChange: (event: ExternalChange) => void;
   readonly host?: Window;
-  readonly journal?: Journal;
+  readonly database?: DraftDatabase;
 }
 
 /** Return the drafts of one task. */
-export function openDrafts(key: string, { onForeign, host = window, journal = openJournal(host) }: Options): Drafts {
+export function openDrafts(key: string, { onExternalChange, host = window, database = openDatabase(host) }: Options): Drafts {
   const storage = new DraftStorage(host);
   const page = crypto.getRandomValues(new Uint32Array(2)).join('-');
   const name = `${VERSION}/${key}`;
   prune(storage, name);
   const { found, damaged } = find(storage, name);
   setAside(storage, name, key, damaged, found === null);
-  /** The newest moment of a draft of ours, and of one that came from elsewhere: found, or heard of. */
+  /** Time of the newest draft, and of the newest one that this page did not write itself. */
   let latest = found?.savedAt.getTime() ?? 0,
-    heardOf = latest;
-  let kept = storage.place,
+    latestExternal = latest;
+  let draftPlace = storage.place,
     open = true;
 
-  // Nothing is written to the journal before it has been read.
-  const journalRead = journal.all().then((texts) => {
-    pruneJournal(journal, texts, name);
+  // Nothing is written to IndexedDB before it has been read.
+  const databaseRead = database.all().then((texts) => {
+    pruneDatabase(database, texts, name);
     const late = foundOf(texts.get(name) ?? '');
-    if (!open || !late || late.savedAt.getTime() <= heardOf) return;
+    if (!open || !late || late.savedAt.getTime() <= latestExternal) return;
     latest = Math.max(latest, late.savedAt.getTime());
-    onForeign({ kind: 'recovered', found: late });
+    onExternalChange({ kind: 'recovered', found: late });
   });
 
-  const heard = (text: string) => {
+  const received = (text: string) => {
     const envelope = envelopeOf(text),
       draft = draftOf(text);
     if (envelope === null || envelope.page === page || envelope.savedAt <= latest) return;
-    latest = heardOf = envelope.savedAt;
-    if (envelope.state === 'sent') onForeign({ kind: 'sent' });
-    else if (draft) onForeign({ kind: 'changed', draft });
+    latest = latestExternal = envelope.savedAt;
+    if (envelope.state === 'sent') onExternalChange({ kind: 'sent' });
+    else if (draft) onExternalChange({ kind: 'changed', draft });
   };
   const unwatch = storage.watch(name, (text, all) =>
-    text === null ? onForeign({ kind: all ? 'erased' : 'removed' }) : heard(text),
+    text === null ? onExternalChange({ kind: all ? 'erased' : 'removed' }) : received(text),
   );
 
   return {
     found,
     unreadable: damaged.length > 0 || otherVersions(storage, key),
-    get kept() {
-      return kept;
+    get draftPlace() {
+      return draftPlace;
     },
     save(draft, sent = false) {
-      if (!open) return kept;
-      latest = Math.max(Date.now(), latest + 1); // newer than what it replaces, whatever the clock did
+      if (!open) return draftPlace;
+      latest = Math.max(Date.now(), latest + 1); // newer than what it replaces, even if the clock was set back
       const envelope: Envelope = { version: VERSION, savedAt: latest, state: sent ? 'sent' : 'open', page };
       const text = JSON.stringify({ ...envelope, draft });
-      kept = storage.write(name, text);
-      if (kept !== 'device' && prune(storage, name, true)) kept = storage.write(name, text);
-      void journalRead.then(() => open && journal.write(name, text));
-      return kept;
+      draftPlace = storage.write(name, text);
+      if (draftPlace !== 'device' && prune(storage, name, true)) draftPlace = storage.write(name, text);
+      void databaseRead.then(() => open && database.write(name, text));
+      return draftPlace;
     },
     check() {
-      if (open) storage.read(name).forEach(heard);
+      if (open) storage.read(name).forEach(received);
     },
     clear() {
       open = false;
       storage.remove(name);
-      void journalRead.then(() => journal.remove(name));
+      void databaseRead.then(() => database.remove(name));
     },
     close() {
       open = false;
@@ -134,7 +134,7 @@ export function openDrafts(key: string, { onForeign, host = window, journal = op
   };
 }
 
-/** The newest draft that can be read, and the texts that cannot. */
+/** Return the newest readable draft, and the texts that cannot be read. */
 function find(storage: DraftStorage, name: string): { found: Found | null; damaged: string[] } {
   const texts = storage.read(name);
   const readable = texts.map(foundOf).filter((one): one is Found => one !== null);
@@ -148,7 +148,7 @@ function foundOf(text: string): Found | null {
   return envelope && draft && { draft, savedAt: new Date(envelope.savedAt), sent: envelope.state === 'sent' };
 }
 
-/** Return the draft of a text from the storage; null for another version, or when any part of it is not what it should be. */
+/** Return the draft in a stored text, or null for another version or an invalid draft. */
 function draftOf(text: string): Draft | null {
   try {
     const value: unknown = JSON.parse(text);
@@ -178,7 +178,7 @@ function envelopeOf(text: string): Envelope | null {
   }
 }
 
-/** The next draft would replace what cannot be read: it gets a place of its own. */
+/** Move unreadable drafts to names of their own, so that the next draft does not replace them. */
 function setAside(storage: DraftStorage, name: string, key: string, damaged: readonly string[], alone: boolean): void {
   if (damaged.length === 0) return;
   const places = damaged.map((text, index) => storage.write(`kept-${VERSION}/${key}/${Date.now() + index}`, text));
@@ -189,7 +189,7 @@ function otherVersions(storage: DraftStorage, key: string): boolean {
   return storage.names().some((name) => /^\d+\//.test(name) && name.endsWith(`/${key}`) && name !== `${VERSION}/${key}`);
 }
 
-/** Remove what is too old, or with `hard` all that was sent, but never this task's; say whether anything went. */
+/** Remove old drafts of other tasks, with `hard` every sent one; return whether any was removed. */
 function prune(storage: DraftStorage, except: string, hard = false): boolean {
   const old = storage.names().filter((name) => {
     if (name === except) return false;
@@ -203,10 +203,10 @@ function prune(storage: DraftStorage, except: string, hard = false): boolean {
   return old.length > 0;
 }
 
-function pruneJournal(journal: Journal, texts: ReadonlyMap<string, string>, except: string): void {
+function pruneDatabase(database: DraftDatabase, texts: ReadonlyMap<string, string>, except: string): void {
   for (const [name, text] of texts) {
     const envelope = envelopeOf(text);
-    if (name !== except && (envelope === null || isOld(envelope))) journal.remove(name);
+    if (name !== except && (envelope === null || isOld(envelope))) database.remove(name);
   }
 }
 
@@ -214,7 +214,7 @@ function isOld({ savedAt, state }: Envelope): boolean {
   return Date.now() - savedAt > KEPT_MS[state];
 }
 
-/** A damaged text says nothing of its age; the name it was set aside under does. */
+/** A damaged draft has no date; the name it was moved to has one. */
 function setAsideLongAgo(name: string): boolean {
   const at = /^kept-\d+\/.*\/(\d+)$/.exec(name)?.[1];
   return at !== undefined && Date.now() - Number(at) > KEPT_MS.open;

@@ -1,10 +1,10 @@
 /**
- * A second copy of drafts, for a browser that is killed: Chromium writes local storage to the disk seconds after a change, and
- * this database when a change is made. It is read later than the page begins, so it only comes second.
+ * A second copy of drafts in IndexedDB, for a browser that is killed: Chromium writes local storage to disk seconds after a
+ * change, IndexedDB at once. IndexedDB opens only after the page has started, so local storage is read first.
  */
 
-export interface Journal {
-  /** Return every text by its name; none where there is no database. */
+export interface DraftDatabase {
+  /** Return every stored text by name; empty where IndexedDB is denied. */
   all(): Promise<ReadonlyMap<string, string>>;
   write(name: string, text: string): void;
   remove(name: string): void;
@@ -13,9 +13,9 @@ export interface Journal {
 const DATABASE = 'dicom-workflow-drafts',
   TEXTS = 'texts';
 
-export function openJournal(host: Window): Journal {
+export function openDatabase(host: Window): DraftDatabase {
   const database = opened(host);
-  /** What is still to be written: of each name the newest, null for what goes. */
+  /** Pending writes: the newest text of each name, null for a removal. */
   const waiting = new Map<string, string | null>();
   let writing = false;
 
@@ -74,7 +74,7 @@ function read(base: IDBDatabase): Promise<ReadonlyMap<string, string>> {
       };
       transaction.oncomplete = transaction.onabort = () => resolve(texts);
     } catch {
-      resolve(texts); // the connection was closed, as when somebody clears the site's data
+      resolve(texts); // the connection was closed, for example because the site's data was cleared
     }
   });
 }
@@ -89,7 +89,7 @@ function written(base: IDBDatabase, changes: readonly (readonly [string, string 
         else store.put(text, name);
       }
       transaction.oncomplete = transaction.onabort = () => resolve();
-      transaction.commit?.(); // the page may be on its way out
+      transaction.commit?.(); // the page may be closing
     } catch {
       resolve();
     }

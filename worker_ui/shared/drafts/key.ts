@@ -1,9 +1,9 @@
-/** Under which name drafts of a task are kept. */
+/** The key under which the drafts of a task are stored. */
 
 import { ANSWER_SCHEMA } from '../answer/form';
 import { own } from '../json';
 
-/** The host's own key, or one that is the same whenever these images are asked about in this way, however they are signed. */
+/** Return the host's key, or a digest of the task's content that does not depend on how the image addresses are signed. */
 export function draftKey(
   input: Record<string, unknown>,
   urls: readonly string[],
@@ -17,12 +17,12 @@ export function draftKey(
   return digest(JSON.stringify([ANSWER_SCHEMA, image, image === '' ? urls.map(unsigned) : [], labels, mode, adjudicates]));
 }
 
-/** An address without what changes from visit to visit. */
+/** Return an address without its query, which holds the signature. */
 function unsigned(url: string): string {
   return url.split(/[?#]/, 1)[0] ?? '';
 }
 
-/** 128 bits of a text, in hexadecimal; where the page is not served over TLS the browser's own digest is not there. */
+/** Return a 128-bit hash in hexadecimal. crypto.subtle is missing where the page is not served over TLS. */
 export function digest(text: string): string {
   const lanes = [0x9e3779b9, 0x243f6a88, 0xb7e15162, 0x85ebca6b];
   const factors = [0x01000193, 0x5bd1e995, 0xcc9e2d51, 0x1b873593];

@@ -1,18 +1,18 @@
-/** Where drafts can be put: on the device; where that is denied, in the tab; else nowhere. Nothing here throws. */
+/** Storage of drafts: local storage, else the name of the window, else none. Nothing here throws. */
 
-export type Kept = 'device' | 'tab' | 'nowhere';
+export type DraftPlace = 'device' | 'tab' | 'nowhere';
 
-/** Entries of other pages of the same origin are never touched. */
+/** Separates our entries from those of other pages of the same origin. */
 const PREFIX = 'dicom-workflow/draft/';
-/** A window's name outlives a reload of its page, in a frame without an origin as well. */
+/** A window keeps its name when its page is reloaded, also in a sandboxed frame without an origin. */
 const NAME_MARK = 'dicom-workflow/drafts:';
 const MOST_IN_TAB = 20;
 
 export class DraftStorage {
   constructor(private readonly host: Window) {}
 
-  /** Return where something put away now would be. */
-  get place(): Kept {
+  /** Return where a draft saved now would be stored. */
+  get place(): DraftPlace {
     const probe = `${PREFIX}probe`;
     if (this.onDevice((device) => device.setItem(probe, '1'))) {
       this.onDevice((device) => device.removeItem(probe));
@@ -21,7 +21,7 @@ export class DraftStorage {
     return this.inTab((texts) => texts) ? 'tab' : 'nowhere';
   }
 
-  /** Return what is kept under a name: at most one text from each place. */
+  /** Return what is stored under a name: at most one text from each storage. */
   read(name: string): string[] {
     const texts: string[] = [];
     this.onDevice((device) => {
@@ -32,7 +32,7 @@ export class DraftStorage {
     return inTab === undefined ? texts : [...texts, inTab];
   }
 
-  write(name: string, text: string): Kept {
+  write(name: string, text: string): DraftPlace {
     if (this.onDevice((device) => device.setItem(PREFIX + name, text))) {
       if (this.tab()?.has(name)) this.inTab((texts) => without(texts, name));
       return 'device';
@@ -58,7 +58,7 @@ export class DraftStorage {
     return [...names];
   }
 
-  /** Call back when another tab changes what is under a name: with the text, or with what became of it. */
+  /** Call back when another tab changes an entry: with its text, or null when it was removed; `all` when everything was. */
   watch(name: string, changed: (text: string | null, all: boolean) => void): () => void {
     const listener = (event: StorageEvent) => {
       if (event.key === null) changed(null, true);
@@ -68,7 +68,7 @@ export class DraftStorage {
     return () => this.host.removeEventListener('storage', listener);
   }
 
-  /** Say whether it worked: a denied, full or missing storage throws, even when it is only looked at. */
+  /** Return whether it worked; a denied, full or missing storage throws even on read access. */
   private onDevice(use: (device: globalThis.Storage) => void): boolean {
     try {
       use(this.host.localStorage);
@@ -91,7 +91,7 @@ export class DraftStorage {
     }
   }
 
-  /** The texts in this window's name, or null when the name is somebody else's: links aim at it. */
+  /** Return the texts in the window's name, or null when the host uses the name, for example as a link target. */
   private tab(): Map<string, string> | null {
     try {
       const { name } = this.host;
@@ -100,7 +100,7 @@ export class DraftStorage {
       const entries: unknown = JSON.parse(name.slice(NAME_MARK.length));
       return new Map((Array.isArray(entries) ? entries : []).filter(isEntry));
     } catch {
-      return new Map(); // our mark and a damaged rest
+      return new Map(); // our prefix with damaged content
     }
   }
 }

@@ -1,42 +1,42 @@
-/** Between the page and its drafts: what was kept comes back, every change is kept, tabs stay the same. */
+/** Restores the draft when the page opens, saves it after every change, and follows other tabs with the same task. */
 
-import { openDrafts, type Draft, type Foreign, type Found } from './drafts';
-import { openJournal } from './indexeddb';
+import { openDrafts, type Draft, type ExternalChange, type Found } from './drafts';
+import { openDatabase } from './indexeddb';
 import type { Session } from '../state/session';
-import type { Kept } from './storage';
+import type { DraftPlace } from './storage';
 import type { Store } from '../state/store';
 import { fittedTo } from '../state/reading';
 import type { Reading } from '../state/types';
 
-/** How the submission goes, for the draft: it is given up only when the host has said that the answer arrived. */
-export interface Keeper {
+/** What a submission reports: the draft is deleted only after the host has confirmed the answer. */
+export interface DraftSync {
   sending(): void;
   failed(): void;
   accepted(): void;
   close(): void;
 }
 
-/** A tab that follows another says so, but not with every letter typed there. */
+/** A tab that follows another shows a notice at most this often. */
 const TOLD_AGAIN_MS = 60_000;
 
-/** Bring back the draft of the store's task, and keep what becomes of it; call once, before the page is shown. */
-export function keepDrafts(store: Store, session: Session, host: Window = window, journal = openJournal(host)): Keeper {
+/** Restore the draft of the store's task and save every later change; call once, before the page is rendered. */
+export function syncDrafts(store: Store, session: Session, host: Window = window, database = openDatabase(host)): DraftSync {
   const start = store.reading;
   let saved: Pick<Draft, 'reading' | 'first'> = { reading: start, first: store.ui.first };
   let phase: 'open' | 'sending' | 'sent' | 'sent elsewhere' = 'open';
   let toldAt = -Infinity;
-  /** What was found had been sent, and nothing has become of it since. */
+  /** The restored draft had been sent, and has not been changed since. */
   let underway = false;
-  /** This page has put a draft away: it lies where one that comes to light late would be looked for. */
+  /** This page has saved a draft, so that a copy found later in IndexedDB is not the newest. */
   let written = false;
-  const drafts = openDrafts(store.task.key, { onForeign, host, journal });
+  const drafts = openDrafts(store.task.key, { onExternalChange, host, database });
 
   function save(): void {
     saved = { reading: store.reading, first: store.ui.first };
     underway = false;
     written = true;
-    const kept = lasting(drafts.save({ ...saved, session: session.record() }, phase === 'sending'), host);
-    if (kept !== store.ui.kept) store.set({ kept });
+    const draftPlace = lastingPlace(drafts.save({ ...saved, session: session.record() }, phase === 'sending'), host);
+    if (draftPlace !== store.ui.draftPlace) store.set({ draftPlace });
   }
 
   function show(draft: Draft): void {
@@ -48,10 +48,10 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
     store.set({ first, selected: null });
   }
 
-  function onForeign(event: Foreign): void {
+  function onExternalChange(event: ExternalChange): void {
     if (phase === 'sent') return;
     if (event.kind === 'recovered') {
-      if (phase !== 'open') return; // an answer is on its way already
+      if (phase !== 'open') return; // an answer is being sent already
       bringBack(event.found);
       if (written) save();
       store.set({ notice: noticeOf(event.found, drafts.unreadable) });
@@ -61,23 +61,26 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
     } else if (event.kind === 'changed') {
       if (phase === 'sent elsewhere') store.set({ sent: false });
       phase = 'open';
-      if (event.draft.session) session.atLeast(event.draft.session);
+      if (event.draft.session) session.raiseTo(event.draft.session);
       show(event.draft);
       if (Date.now() - toldAt > TOLD_AGAIN_MS) store.set({ notice: 'Also open in another tab: both show the same.' });
       toldAt = Date.now();
-    } else if (phase !== 'sent elsewhere' && touched()) save();
+    } else if (phase !== 'sent elsewhere' && isChanged()) save();
   }
 
-  const touched = () => drafts.found !== null || store.reading !== start;
+  const isChanged = () => drafts.found !== null || store.reading !== start;
 
   function bringBack(found: Found): void {
-    if (found.draft.session) session.goOnFrom(found.draft.session);
+    if (found.draft.session) session.continueFrom(found.draft.session);
     underway = found.sent;
     show(found.draft);
   }
 
   if (drafts.found) bringBack(drafts.found);
-  store.set({ kept: lasting(drafts.kept, host), notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice });
+  store.set({
+    draftPlace: lastingPlace(drafts.draftPlace, host),
+    notice: noticeOf(drafts.found, drafts.unreadable) || store.ui.notice,
+  });
   const unsubscribe = store.subscribe(() => {
     if (phase !== 'sent elsewhere' && (store.reading !== saved.reading || store.ui.first !== saved.first)) save();
   });
@@ -87,12 +90,12 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
     target.addEventListener(name, listener, { signal: listening.signal });
   on(host.document, 'visibilitychange', () => {
     drafts.check();
-    if (host.document.hidden && (phase === 'open' || phase === 'sending') && touched()) save(); // for the time spent
+    if (host.document.hidden && (phase === 'open' || phase === 'sending') && isChanged()) save(); // saves the active time
   });
   on(host, 'pageshow', () => drafts.check());
   on(host, 'focus', () => drafts.check());
   on(host, 'beforeunload', (event) => {
-    if (phase === 'open' && store.reading !== start && store.ui.kept === 'nowhere') event.preventDefault();
+    if (phase === 'open' && store.reading !== start && store.ui.draftPlace === 'nowhere') event.preventDefault();
   });
 
   return {
@@ -117,22 +120,22 @@ export function keepDrafts(store: Store, session: Session, host: Window = window
   };
 }
 
-/** What to promise: a frame's name outlives a reload of the frame, but not of the page around it. */
-function lasting(kept: Kept, host: Window): Kept {
-  return kept === 'tab' && host.parent !== host ? 'nowhere' : kept;
+/** Return where the draft survives: a frame's name survives a reload of the frame, but not of the page around it. */
+function lastingPlace(draftPlace: DraftPlace, host: Window): DraftPlace {
+  return draftPlace === 'tab' && host.parent !== host ? 'nowhere' : draftPlace;
 }
 
 function noticeOf(found: Found | null, unreadable: boolean): string {
   const other = unreadable ? 'A draft of another version of this page is kept, but cannot be shown here.' : '';
   if (found === null) return other;
-  const when = moment(found.savedAt);
+  const when = timeText(found.savedAt);
   const text = found.sent
     ? `Sent ${when}, but nothing said that it arrived: your marks are back. Submit again, or Undo to start afresh.`
     : `Your marks of ${when} are back. Undo starts afresh.`;
   return other ? `${text} ${other}` : text;
 }
 
-function moment(date: Date): string {
+function timeText(date: Date): string {
   const today = date.toDateString() === new Date().toDateString();
   return date.toLocaleString([], today ? { hour: '2-digit', minute: '2-digit' } : { dateStyle: 'medium', timeStyle: 'short' });
 }
@@ -141,7 +144,7 @@ function same(one: Reading, other: Reading): boolean {
   return one === other || canonical(one) === canonical(other);
 }
 
-/** The order in which findings were answered makes no difference. */
+/** Return a text that does not depend on the order in which findings were answered. */
 function canonical(reading: Reading): string {
   return JSON.stringify([
     Object.entries(reading.labels).sort(([one], [other]) => (one < other ? -1 : 1)),

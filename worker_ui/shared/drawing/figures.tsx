@@ -1,11 +1,11 @@
-/** Marks as SVG, in screen pixels: each line twice, dark and wide below, coloured above, to be read on black and on white. */
+/** Marks as SVG in screen pixels. Each line has a dark, wider line below it, to be visible on black and on white. */
 
 import type { Point } from '../shapes/geometry';
 import type { MarkShape, PlacedHandle } from './handles';
 import { bounds, distance } from '../shapes/geometry';
-import type { PlacedTag } from './mark-labels';
+import type { PlacedLabel } from './mark-labels';
 
-/** CSS pixels between corners, on average. */
+/** Average distance of vertices in CSS pixels below which they are drawn small. */
 const DENSE = 22;
 
 interface FigureProps {
@@ -36,12 +36,13 @@ interface OutlineProps {
 }
 
 function Outline({ shape, points, name, dash, open }: OutlineProps) {
-  const common = { class: name, 'stroke-dasharray': dash };
+  const common = { 'class': name, 'stroke-dasharray': dash };
   if (shape === 'polygon' && !open) return <polygon {...common} points={path(points)} />;
   if (shape === 'polygon' || shape === 'line') return <polyline {...common} points={path(points)} />;
   if (shape === 'point') return <Cross at={points[0] ?? [0, 0]} name={name} size={8} />;
   const { left, top, right, bottom } = bounds(points);
-  const width = right - left, height = bottom - top;
+  const width = right - left,
+    height = bottom - top;
   if (shape === 'rectangle') return <rect {...common} x={left} y={top} width={width} height={height} />;
   return <ellipse {...common} cx={left + width / 2} cy={top + height / 2} rx={width / 2} ry={height / 2} />;
 }
@@ -59,7 +60,8 @@ export function Ends({ points, kind }: { points: readonly Point[]; kind: string 
   const [from, to] = points;
   if (!from || !to) return null;
   const long = Math.hypot(to[0] - from[0], to[1] - from[1]) || 1;
-  const x = (-(to[1] - from[1]) / long) * 6, y = ((to[0] - from[0]) / long) * 6;
+  const x = (-(to[1] - from[1]) / long) * 6,
+    y = ((to[0] - from[0]) / long) * 6;
   const d = [from, to].map(([px, py]) => `M${px - x},${py - y}L${px + x},${py + y}`).join('');
   return (
     <g class={`mark ${kind}`}>
@@ -69,7 +71,7 @@ export function Ends({ points, kind }: { points: readonly Point[]; kind: string 
   );
 }
 
-/** Corners as dense as those of a freehand outline are small: the outline is to be seen, not a string of beads. */
+/** Return the radius of vertex handles: small where vertices are as dense as on a freehand outline. */
 function vertexRadius(handles: readonly PlacedHandle[]): number {
   const corners = handles.filter(({ handle }) => handle.kind === 'vertex').map(({ at }) => at);
   const long = corners.reduce((sum, at, index) => sum + distance(at, corners[(index + 1) % corners.length]!), 0);
@@ -91,16 +93,18 @@ export function Handles({ handles, held }: { handles: readonly PlacedHandle[]; h
   );
 }
 
-export function Tag({ tag: { text, box, id }, kind }: { tag: PlacedTag; kind: string }) {
+export function MarkLabel({ label: { text, box, id }, kind }: { label: PlacedLabel; kind: string }) {
   return (
     <g class={`tag ${kind}`} data-tag={id}>
       <rect x={box.left} y={box.top} width={box.right - box.left} height={box.bottom - box.top} rx={3} />
-      <text x={box.left + 6} y={box.top + 13}>{text}</text>
+      <text x={box.left + 6} y={box.top + 13}>
+        {text}
+      </text>
     </g>
   );
 }
 
-/** The keyboard's cursor: a cross with a hole, so that what is under it can be seen. */
+/** The keyboard crosshair, open in the center. */
 export function Crosshair({ at: [x, y] }: { at: Point }) {
   const d = `M${x - 26},${y}H${x - 5}M${x + 5},${y}H${x + 26}M${x},${y - 26}V${y - 5}M${x},${y + 5}V${y + 26}`;
   return (

@@ -1,4 +1,4 @@
-/** How the main image lies on the screen at the moment: the one place where points cross between image and screen. */
+/** The current mapping between the main image and the screen. */
 
 import type { Store } from '../state/store';
 import type { RadiographImage } from '../pixels/radiograph-image';
@@ -14,7 +14,7 @@ export interface Frame {
   readonly back: Affine;
 }
 
-/** Return the frame of the main image, or null while there is none to draw on. */
+/** Return the mapping of the main image, or null while there is no image. */
 export function frameOf(store: Store): Frame | null {
   const state = store.ui.viewports[0];
   if (!state?.image || state.size.width === 0 || state.size.height === 0) return null;
@@ -22,21 +22,22 @@ export function frameOf(store: Store): Frame | null {
   return { image: state.image, size: state.size, map, back: inverse(map) };
 }
 
-/** Return how far a step on the screen goes in the image. */
+/** Return a screen vector as an image vector. */
 export function stepInImage(frame: Frame, [dx, dy]: Point): Point {
   const { a, b, c, d } = frame.back;
   return [a * dx + c * dy, b * dx + d * dy];
 }
 
-/** Where the image's edges are on the screen. */
+/** Return the image's bounding box on the screen. */
 export function imageOnScreen({ image, map }: Frame): Box {
   return bounds([apply(map, [0, 0]), apply(map, [image.columns, image.rows])]);
 }
 
-/** Return the image point in the middle of what can be seen of the image. */
+/** Return the image point in the center of the visible part. */
 export function visibleMiddle(frame: Frame): Point {
   const { left, top, right, bottom } = imageOnScreen(frame);
   const { width, height } = frame.size;
-  const x = (clamp(left, 0, width) + clamp(right, 0, width)) / 2, y = (clamp(top, 0, height) + clamp(bottom, 0, height)) / 2;
+  const x = (clamp(left, 0, width) + clamp(right, 0, width)) / 2,
+    y = (clamp(top, 0, height) + clamp(bottom, 0, height)) / 2;
   return inside(apply(frame.back, [x, y]), frame.image);
 }

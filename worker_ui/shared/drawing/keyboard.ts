@@ -1,12 +1,12 @@
-/** Drawing and changing marks by keys alone, while the image has the focus. Arrows go by the screen, however the image lies. */
+/** Drawing and editing marks by keyboard while the image is focused. Arrow keys act in screen directions in every view. */
 
 import { panBy } from '../state/viewport-commands';
-import { mayChange } from '../state/marks';
+import { canEdit } from '../state/marks';
 import type { Store } from '../state/store';
 import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import { frameOf, stepInImage, visibleMiddle, type Frame } from './frame';
-import { handlesOf, lowerRight, pulled, type MarkShape } from './handles';
+import { handlesOf, lowerRight, dragged, type MarkShape } from './handles';
 import { isDrawTool, markOf, movePoints, named, placeOf, removeVertex, shownMarks } from './marks';
 import { select } from '../state/marks';
 import { drawingOf, type Drawing } from './drawing';
@@ -35,12 +35,12 @@ export const DRAWING_KEYS: readonly KeyHelp[] = [
 type Key = Pick<KeyboardEvent, 'key' | 'shiftKey' | 'altKey' | 'ctrlKey' | 'metaKey' | 'preventDefault'>;
 
 const ARROWS: Readonly<Record<string, Point>> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-/** CSS pixels of one step of the cross. */
+/** CSS pixels of one step of the crosshair. */
 const STEP = { plain: 4, shift: 40, alt: 1 } as const;
 /** Nudges that follow each other within this time are undone together. */
 const TOGETHER_MS = 1000;
 
-/** Handle a key on the image; false when it means nothing to drawing. */
+/** Handle a key on the image; return false when drawing does not use it. */
 export function drawingKey(store: Store, event: Key): boolean {
   const frame = frameOf(store);
   if (!frame || store.ui.sending || store.ui.sent) return false;
@@ -54,9 +54,9 @@ function handle(store: Store, drawing: Drawing, frame: Frame, event: Key): boole
   if (drawing.edit) return editKey(store, drawing, frame, event, arrow);
   if (event.key === 'Escape') return escape(store, drawing);
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && !event.shiftKey) return drawing.stepBack();
-  if (event.key === 'Backspace' && drawing.draft) return drawing.stepBack();
-  const marked = !drawing.draft && markOf(store, store.ui.selected) !== null;
-  const nudges = marked && (store.ui.tool === 'select' || drawing.fresh === store.ui.selected);
+  if (event.key === 'Backspace' && drawing.pending) return drawing.stepBack();
+  const marked = !drawing.pending && markOf(store, store.ui.selected) !== null;
+  const nudges = marked && (store.ui.tool === 'select' || drawing.lastDrawn === store.ui.selected);
   if (arrow && nudges && !event.altKey) return nudge(store, frame, arrow, event);
   if (event.ctrlKey || event.metaKey) return false;
   if (isDrawTool(store.ui.tool)) {
@@ -90,70 +90,77 @@ function escape(store: Store, drawing: Drawing): boolean {
 
 function moveCrosshair(store: Store, drawing: Drawing, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const step = event.shiftKey ? STEP.shift : event.altKey ? STEP.alt : STEP.plain;
-  const [x, y] = crosshairOf(drawing, frame), [byX, byY] = stepInImage(frame, [dx * step, dy * step]);
+  const [x, y] = crosshairOf(drawing, frame),
+    [byX, byY] = stepInImage(frame, [dx * step, dy * step]);
   const at = inside([x + byX, y + byY], frame.image);
-  const [left, top] = apply(frame.map, at), { width, height } = frame.size;
+  const [left, top] = apply(frame.map, at),
+    { width, height } = frame.size;
   drawing.crosshair = at;
   drawing.changed();
-  // The image follows the cross out of the picture.
+  // Pan when the crosshair leaves the viewport.
   const outX = left < 0 ? left - STEP.shift : left > width ? left - width + STEP.shift : 0;
   const outY = top < 0 ? top - STEP.shift : top > height ? top - height + STEP.shift : 0;
   if (outX !== 0 || outY !== 0) panBy(store, -outX, -outY);
   return true;
 }
 
-/** From here on the keys draw: the pointer has no say until it moves again. */
+/** Switch from pointer to keyboard drawing, until the pointer moves again. */
 function crosshairOf(drawing: Drawing, frame: Frame): Point {
-  if (drawing.pointer && drawing.draft) drawing.crosshair = drawing.next(frame);
+  if (drawing.pointer && drawing.pending) drawing.crosshair = drawing.next(frame);
   drawing.pointer = null;
   drawing.regular = false;
   return drawing.crosshair ?? visibleMiddle(frame);
 }
 
 function putPoint(store: Store, drawing: Drawing, frame: Frame, event: Key): boolean {
-  if (!mayChange(store)) return true;
-  const polygon = drawing.draft?.tool === 'polygon' || drawing.draft?.tool === 'freehand';
-  // Who draws with the mouse closes with Enter, wherever the pointer is.
+  if (!canEdit(store)) return true;
+  const polygon = drawing.pending?.tool === 'polygon' || drawing.pending?.tool === 'freehand';
+  // While drawing with the mouse, Enter closes the polygon wherever the pointer is.
   if (polygon && drawing.pointer && event.key === 'Enter') return drawing.closePolygon(frame);
   if (polygon && event.key === 'Enter' && event.shiftKey) return drawing.closePolygon(frame);
   drawing.crosshair = crosshairOf(drawing, frame);
-  const before = drawing.draft;
-  drawing.put(frame);
-  if (drawing.draft && drawing.draft !== before) {
+  const before = drawing.pending;
+  drawing.placePoint(frame);
+  if (drawing.pending && drawing.pending !== before) {
     const [x, y] = drawing.crosshair;
-    store.set({ spoken: `Point ${drawing.draft.points.length} at ${Math.round(x)}, ${Math.round(y)}` });
+    store.set({ spoken: `Point ${drawing.pending.points.length} at ${Math.round(x)}, ${Math.round(y)}` });
   }
   return true;
 }
 
 // ---- Changing -----------------------------------------------------------------------------------------------------------
 
-/** Nudges in a row are numbered, and undone by the number. */
-let row = 0, nudgedAt = -Infinity;
+/** Nudges in quick succession share a number, and are one undo step. */
+let row = 0,
+  nudgedAt = -Infinity;
 
 function nudge(store: Store, frame: Frame, [dx, dy]: Point, event: Key): boolean {
   const mark = markOf(store, store.ui.selected);
-  if (!mark || !mayChange(store)) return false;
+  if (!mark || !canEdit(store)) return false;
   const step = event.shiftKey ? 10 : 1;
   const by = stepInImage(frame, [dx * step, dy * step]);
   const now = performance.now();
   if (now - nudgedAt > TOGETHER_MS) row += 1;
   nudgedAt = now;
-  movePoints(store, mark.id, event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : pulled(mark.points, null, by, frame.image),
-    `nudge-${mark.id}-${row}`);
+  movePoints(
+    store,
+    mark.id,
+    event.ctrlKey || event.metaKey ? grown(mark.shape, mark.points, by, frame) : dragged(mark.points, null, by, frame.image),
+    `nudge-${mark.id}-${row}`,
+  );
   return true;
 }
 
-/** Pull what is at the lower right of the screen; the opposite corner stays. */
+/** Move the lower right corner on the screen; the opposite corner stays. */
 function grown(shape: MarkShape, points: readonly Point[], by: Point, frame: Frame): readonly Point[] {
   const { x, y } = lowerRight(frame.map);
   if (shape === 'polygon') return stretchedPolygon(points, x, y, by, frame.image);
-  if (shape === 'line') return pulled(points, { kind: 'vertex', index: points.length - 1 }, by, frame.image);
-  return shape === 'point' ? points : pulled(points, { kind: 'box', x, y }, by, frame.image);
+  if (shape === 'line') return dragged(points, { kind: 'vertex', index: points.length - 1 }, by, frame.image);
+  return shape === 'point' ? points : dragged(points, { kind: 'box', x, y }, by, frame.image);
 }
 
 function takeHandle(store: Store, drawing: Drawing, frame: Frame, index: number): boolean {
-  if (!mayChange(store)) return true;
+  if (!canEdit(store)) return true;
   const mark = markOf(store, store.ui.selected);
   const handles = mark ? handlesOf(mark.shape, mark.points, frame.map) : [];
   const taken = handles.at(index % Math.max(1, handles.length));
@@ -170,7 +177,7 @@ function editKey(store: Store, drawing: Drawing, frame: Frame, event: Key, arrow
   if (!edit.sticky) return false;
   if (arrow) {
     const step = event.shiftKey ? 10 : 1;
-    drawing.pullBy(stepInImage(frame, [arrow[0] * step, arrow[1] * step]));
+    drawing.dragBy(stepInImage(frame, [arrow[0] * step, arrow[1] * step]));
     return true;
   }
   if (event.key === 'Enter') {

@@ -1,6 +1,6 @@
-/** Marks in the reading: what the drawing tools write there, and how they find it again. */
+/** Regions and measurements of the reading, as the drawing tools write and find them. */
 
-import { MOST } from '../answer/form';
+import { LIMITS } from '../answer/form';
 import type { Store, Tool } from '../state/store';
 import type { Measurement, Region } from '../state/types';
 import type { Point } from '../shapes/geometry';
@@ -12,9 +12,9 @@ import { area, bounds, distance, largeEnough, simplified, under, withoutVertex }
 const DRAW_TOOLS = ['rectangle', 'ellipse', 'polygon', 'freehand', 'length', 'angle'] as const;
 export type DrawTool = (typeof DRAW_TOOLS)[number];
 
-/** CSS pixels: a press that moved less was a click. */
+/** A press that moved fewer CSS pixels is a click. */
 export const CLICK = 3;
-/** CSS pixels by which a simplified path may differ from the pointer's. */
+/** Tolerance of the simplification of a freehand path, in CSS pixels. */
 const TOLERANCE = 0.5;
 /** CSS pixels by which a click may miss an outline. */
 const REACH = 6;
@@ -29,7 +29,7 @@ export function isDrawTool(tool: Tool): tool is DrawTool {
   return (DRAW_TOOLS as readonly string[]).includes(tool);
 }
 
-/** Marks of the reading that are shown, from the lowest to the topmost. */
+/** Return the visible marks of the reading, from bottom to top. */
 export function shownMarks(store: Store): Mark[] {
   if (!store.ui.regionsShown) return [];
   const lines = store.reading.measurements.map(({ id, points }): Mark => ({ id, shape: 'line', points }));
@@ -44,9 +44,10 @@ export function markOf(store: Store, id: string | null): Mark | null {
   return line ? { id, shape: 'line', points: line.points } : null;
 }
 
-/** Return the smallest mark under a point of the screen, the topmost among equals. */
+/** Return the smallest mark under a screen point; of equal ones the topmost. */
 export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
-  let best: Mark | null = null, least = Infinity;
+  let best: Mark | null = null,
+    least = Infinity;
   for (const mark of shownMarks(store)) {
     const points = mark.points.map((point) => apply(frame.map, point));
     if (!under(mark.shape, points, at, REACH)) continue;
@@ -56,11 +57,12 @@ export function markAt(store: Store, frame: Frame, at: Point): Mark | null {
   return best;
 }
 
-/** Return a freehand path without the points that add nothing to be seen, and without its end when it closes. */
-export function thinned(frame: Frame, path: readonly Point[]): readonly Point[] {
+/** Return a simplified freehand path, without its last point when it meets the first. */
+export function simplifiedPath(frame: Frame, path: readonly Point[]): readonly Point[] {
   const onScreen = path.map((point) => apply(frame.map, point));
-  let tolerance = TOLERANCE, kept = simplified(onScreen, tolerance);
-  while (kept.length > MOST.points) kept = simplified(onScreen, (tolerance *= 2));
+  let tolerance = TOLERANCE,
+    kept = simplified(onScreen, tolerance);
+  while (kept.length > LIMITS.points) kept = simplified(onScreen, (tolerance *= 2));
   const left = new Set(kept);
   const thin = path.filter((_, index) => left.has(onScreen[index]!));
   const closes = kept.length > 3 && distance(kept[0]!, kept.at(-1)!) < CLICK;
@@ -68,7 +70,8 @@ export function thinned(frame: Frame, path: readonly Point[]): readonly Point[] 
 }
 
 export function tooSmall(tool: DrawTool, points: readonly Point[]): boolean {
-  if (tool === 'length' || tool === 'angle') return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
+  if (tool === 'length' || tool === 'angle')
+    return points.some((point, index) => index > 0 && distance(point, points[index - 1]!) === 0);
   return !largeEnough(points);
 }
 
@@ -84,7 +87,10 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   const label = labelFor(store);
   const box = bounds(points);
   const shape = tool === 'freehand' ? 'polygon' : tool;
-  const corners: readonly Point[] = [[box.left, box.top], [box.right, box.bottom]];
+  const corners: readonly Point[] = [
+    [box.left, box.top],
+    [box.right, box.bottom],
+  ];
   const region: Region = { id, label, shape, points: shape === 'polygon' ? points : corners, comment: '' };
   store.dispatch({ kind: 'add-region', region });
   store.set({ selected: id, regionsShown: true, spoken: `${named(region)} placed: ${placeOf(region.points)}` });
@@ -92,7 +98,7 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   return id;
 }
 
-/** The active finding, unless a place would contradict it. */
+/** Return the active finding, unless it cannot have a region. */
 function labelFor(store: Store): string {
   const label = store.ui.activeLabel ?? '';
   const finding = store.task.findings.find((one) => one.label === label);
@@ -104,7 +110,7 @@ export function named(region: Region): string {
   return region.label === '' ? `${shape} without a finding` : `${shape} for ${region.label}`;
 }
 
-/** Size and place in words, in whole image pixels. */
+/** Describe size and position in whole image pixels. */
 export function placeOf(points: readonly Point[]): string {
   const { left, top, right, bottom } = bounds(points);
   return `${Math.round(right - left)} by ${Math.round(bottom - top)} pixels at ${Math.round(left)}, ${Math.round(top)}`;
@@ -112,7 +118,7 @@ export function placeOf(points: readonly Point[]): string {
 
 let count = 0;
 
-/** Ids have to differ from those of a draft as well, which another page wrote. */
+/** Ids must also differ from those in a restored draft, which another page made. */
 function newId(store: Store, kind: 'r' | 'm'): string {
   count += 1;
   const [random] = crypto.getRandomValues(new Uint32Array(1));
@@ -127,7 +133,7 @@ export function movePoints(store: Store, id: string, points: readonly Point[], t
   if (line && line.points !== points) store.dispatch({ kind: 'move-measurement', id, points }, tag);
 }
 
-/** Remove a corner of a polygon; false when the handle is none. */
+/** Remove a vertex of a polygon; return false when the handle is not a vertex. */
 export function removeVertex(store: Store, id: string, handle: Handle): boolean {
   const mark = markOf(store, id);
   if (handle.kind !== 'vertex' || mark?.shape !== 'polygon') return false;

@@ -1,4 +1,4 @@
-/** The drawing layer over the main image: what was marked, by whomever, and what is being marked. */
+/** The drawing layer over the main image: all marks, and the shape in progress. */
 
 import { useLayoutEffect, useReducer, useRef } from 'preact/hooks';
 
@@ -10,7 +10,7 @@ import type { Measurement, Region } from '../state/types';
 import type { Point } from '../shapes/geometry';
 import { apply } from '../state/view';
 import { closes, CLOSING, isMeasure } from './pending-shape';
-import { Crosshair, Ends, Figure, Handles, Tag } from './figures';
+import { Crosshair, Ends, Figure, Handles, MarkLabel } from './figures';
 import { frameOf, type Frame } from './frame';
 import { handlesOf, type MarkShape } from './handles';
 import { isDrawTool, markOf, shownMarks } from './marks';
@@ -19,7 +19,7 @@ import { listenToPointer } from './pointer';
 import { MODEL_DASH, readerClass, readerDash } from '../shapes/mark-style';
 import { drawingOf, type Drawing } from './drawing';
 import { bounds, distance, type Box } from '../shapes/geometry';
-import { placeTags, shortened, type TagWish } from './mark-labels';
+import { placeLabels, shortened, type LabelRequest } from './mark-labels';
 
 export function Overlay({ store }: { readonly store: Store }) {
   const layer = useRef<SVGSVGElement>(null);
@@ -27,7 +27,7 @@ export function Overlay({ store }: { readonly store: Store }) {
   const [, again] = useReducer((count: number) => count + 1, 0);
   useStore(store, watched);
   useLayoutEffect(() => drawing.subscribe(() => again(undefined)), [drawing]);
-  // Before the image is painted: the first press on it counts.
+  // A layout effect, so that the first press after the first paint is handled.
   useLayoutEffect(() => listenToPointer(layer.current as SVGSVGElement, store), [store]);
   const frame = frameOf(store);
   const { tool } = store.ui;
@@ -41,10 +41,20 @@ export function Overlay({ store }: { readonly store: Store }) {
   );
 }
 
-/** Contrast changes many times a second while a reader drags: nothing here depends on it. */
+/** Everything that the layer depends on. The window is left out: it changes many times a second during a drag. */
 function watched({ reading, ui }: Store): readonly unknown[] {
   const viewport = ui.viewports[0];
-  return [reading, viewport?.image, viewport?.view, viewport?.size, ui.tool, ui.selected, ui.hiddenRegions, ui.regionsShown, ui.first];
+  return [
+    reading,
+    viewport?.image,
+    viewport?.view,
+    viewport?.size,
+    ui.tool,
+    ui.selected,
+    ui.hiddenRegions,
+    ui.regionsShown,
+    ui.first,
+  ];
 }
 
 interface Drawn {
@@ -60,26 +70,33 @@ function Marks({ store, drawing, frame }: { store: Store; drawing: Drawing; fram
   const others = [...earlierMarks(store, frame), ...modelMarks(store, frame)];
   const own = ownMarks(store, drawing, frame);
   const drawn = [...others, ...own];
-  const selected = drawing.draft ? null : own.find(({ id }) => id === store.ui.selected);
+  const selected = drawing.pending ? null : own.find(({ id }) => id === store.ui.selected);
   const pulledPoints = selected && drawing.pointsOf(selected.id, markOf(store, selected.id)?.points ?? [], frame);
   const handles = selected && pulledPoints ? handlesOf(selected.shape, pulledPoints, frame.map) : [];
   const taken = handles.map(({ at: [x, y] }): Box => ({ left: x - 8, top: y - 8, right: x + 8, bottom: y + 8 }));
-  // The selected mark's tag has the first choice of places.
+  // The label of the selected mark is placed first.
   const first = (one: Drawn): number => (one === selected ? 0 : 1);
-  const wishes = [...own].sort((a, b) => first(a) - first(b)).concat(others).map(wishOf);
+  const requests = [...own]
+    .sort((a, b) => first(a) - first(b))
+    .concat(others)
+    .map(labelRequest);
   const kinds = new Map(drawn.map(({ id, kind }) => [id, kind]));
   const tool = store.ui.tool;
   return (
     <>
-      {drawn.map((one) => <Figure key={one.id} {...one} />)}
+      {drawn.map((one) => (
+        <Figure key={one.id} {...one} />
+      ))}
       {own.map((one) => one.kind.includes('length') && <Ends key={`${one.id} ends`} points={one.points} kind={one.kind} />)}
-      {placeTags(wishes, taken, frame.size).map((tag) => <Tag key={tag.id} tag={tag} kind={kinds.get(tag.id) ?? ''} />)}
+      {placeLabels(requests, taken, frame.size).map((label) => (
+        <MarkLabel key={label.id} label={label} kind={kinds.get(label.id) ?? ''} />
+      ))}
       {(tool === 'select' || isDrawTool(tool)) && <Handles handles={handles} held={drawing.edit?.handle ?? null} />}
     </>
   );
 }
 
-function wishOf({ id, text, points }: Drawn): TagWish {
+function labelRequest({ id, text, points }: Drawn): LabelRequest {
   return { id, text, box: bounds(points) };
 }
 
@@ -89,108 +106,130 @@ function onScreen(frame: Frame, points: readonly Point[]): Point[] {
 
 function ownMarks(store: Store, drawing: Drawing, frame: Frame): Drawn[] {
   const shown = new Set(shownMarks(store).map(({ id }) => id));
-  const regions = store.reading.regions.map((region, index): Drawn => ({
-    id: region.id,
-    shape: region.shape,
-    points: onScreen(frame, drawing.pointsOf(region.id, region.points, frame)),
-    ...lookOf(store, region),
-    text: `${index + 1} ${region.label === '' ? 'no finding yet' : shortened(region.label)}${doubt(store, region)}`,
-  }));
+  const regions = store.reading.regions.map(
+    (region, index): Drawn => ({
+      id: region.id,
+      shape: region.shape,
+      points: onScreen(frame, drawing.pointsOf(region.id, region.points, frame)),
+      ...styleOf(store, region),
+      text: `${index + 1} ${region.label === '' ? 'no finding yet' : shortened(region.label)}${stateSuffix(store, region)}`,
+    }),
+  );
   const lines = store.reading.measurements.map((line): Drawn => {
     const points = drawing.pointsOf(line.id, line.points, frame);
-    const kind = `${line.kind} measure${chosen(store, line.id)}`;
-    return { id: line.id, shape: 'line', points: onScreen(frame, points), kind, dash: undefined, text: measuredText({ ...line, points }, frame.image) };
+    const kind = `${line.kind} measure${selectedClass(store, line.id)}`;
+    return {
+      id: line.id,
+      shape: 'line',
+      points: onScreen(frame, points),
+      kind,
+      dash: undefined,
+      text: measuredText({ ...line, points }, frame.image),
+    };
   });
   return [...regions, ...lines].filter(({ id }) => shown.has(id));
 }
 
-/** A region stands for a finding; what was called otherwise since then is said. */
-function doubt(store: Store, { label }: Region): string {
+/** Return a suffix where the finding of a region is no longer called present. */
+function stateSuffix(store: Store, { label }: Region): string {
   const state = store.reading.labels[label];
-  return state === 'uncertain' ? ' ?' : state === 'negative' ? ' (called absent)' : state === 'unknown' ? ' (not assessed)' : '';
+  return state === 'uncertain'
+    ? ' ?'
+    : state === 'negative'
+      ? ' (called absent)'
+      : state === 'unknown'
+        ? ' (not assessed)'
+        : '';
 }
 
-function lookOf(store: Store, { id, label }: Region): { kind: string; dash: string | undefined } {
+function styleOf(store: Store, { id, label }: Region): { kind: string; dash: string | undefined } {
   const state = store.reading.labels[label];
   const open = label === '' || state === undefined || state === 'negative' || state === 'unknown';
   const kind = open ? 'open' : state === 'uncertain' ? 'doubtful' : 'certain';
-  return { kind: `region ${kind}${chosen(store, id)}`, dash: open ? '2 5' : state === 'uncertain' ? '8 5' : undefined };
+  return { kind: `region ${kind}${selectedClass(store, id)}`, dash: open ? '2 5' : state === 'uncertain' ? '8 5' : undefined };
 }
 
-function chosen(store: Store, id: string): string {
+function selectedClass(store: Store, id: string): string {
   return store.ui.selected === id ? ' selected' : '';
 }
 
-/** Regions of the readers before, each with a colour, dashes and a letter. */
+/** Return the regions of earlier readers, each with a color, dash pattern and letter. */
 function earlierMarks(store: Store, frame: Frame): Drawn[] {
-  if (!adjudicates(store.task)) return []; // one reader alone is nobody to judge between, only somebody to repeat
+  if (!adjudicates(store.task)) return []; // a single earlier reading would only bias the reader
   return store.task.earlier.flatMap(({ name, reading }, index) =>
-    reading.regions.map((region, at): Drawn => ({
-      id: `reader:${name}:${at}`,
-      shape: region.shape,
-      points: onScreen(frame, region.points),
-      kind: `other ${readerClass(index)}`,
-      dash: readerDash(index),
-      text: `${name} · ${shortened(region.label)}`,
-    })),
+    reading.regions.map(
+      (region, at): Drawn => ({
+        id: `reader:${name}:${at}`,
+        shape: region.shape,
+        points: onScreen(frame, region.points),
+        kind: `other ${readerClass(index)}`,
+        dash: readerDash(index),
+        text: `${name} · ${shortened(region.label)}`,
+      }),
+    ),
   );
 }
 
-/** Regions of the model, once they may be seen. */
+/** Return the regions of the model, once they may be shown. */
 function modelMarks(store: Store, frame: Frame): Drawn[] {
   const regions = shownSuggestions(store)?.regions ?? [];
-  return regions.map((region, at): Drawn => ({
-    id: `model:${at}`,
-    shape: region.shape,
-    points: onScreen(frame, region.points),
-    kind: 'other mark-model',
-    dash: MODEL_DASH,
-    text: `model · ${shortened(region.label)}`,
-  }));
+  return regions.map(
+    (region, at): Drawn => ({
+      id: `model:${at}`,
+      shape: region.shape,
+      points: onScreen(frame, region.points),
+      kind: 'other mark-model',
+      dash: MODEL_DASH,
+      text: `model · ${shortened(region.label)}`,
+    }),
+  );
 }
 
 // ---- In progress --------------------------------------------------------------------------------------------------------
 
 function InProgress({ drawing, frame }: { drawing: Drawing; frame: Frame }) {
-  const { draft, crosshair } = drawing;
+  const { pending, crosshair } = drawing;
   const at = drawing.next(frame);
   const aiming = crosshair && !drawing.pointer ? crosshair : null;
   return (
     <>
-      {draft && <DraftFigure drawing={drawing} frame={frame} points={preview(drawing, at)} />}
-      {draft && draft.points.length >= 3 && <FirstVertex drawing={drawing} frame={frame} at={at} />}
+      {pending && <PendingFigure drawing={drawing} frame={frame} points={preview(drawing, at)} />}
+      {pending && pending.points.length >= 3 && <FirstVertex drawing={drawing} frame={frame} at={at} />}
       {aiming && <Crosshair at={apply(frame.map, aiming)} />}
     </>
   );
 }
 
 function preview(drawing: Drawing, at: Point): readonly Point[] {
-  const placed = drawing.draft?.points ?? [];
-  return drawing.draft?.tool === 'freehand' && drawing.press?.moved ? placed : [...placed, at];
+  const placed = drawing.pending?.points ?? [];
+  return drawing.pending?.tool === 'freehand' && drawing.press?.moved ? placed : [...placed, at];
 }
 
-function DraftFigure({ drawing, frame, points }: { drawing: Drawing; frame: Frame; points: readonly Point[] }) {
-  const tool = drawing.draft?.tool ?? 'polygon';
+function PendingFigure({ drawing, frame, points }: { drawing: Drawing; frame: Frame; points: readonly Point[] }) {
+  const tool = drawing.pending?.tool ?? 'polygon';
   const shown = onScreen(frame, points);
   if (tool === 'rectangle' || tool === 'ellipse') return <Figure shape={tool} points={shown} kind="region draft" />;
-  if (!drawing.draft || !isMeasure(drawing.draft)) return <Figure shape="polygon" points={shown} kind="region draft" open />;
+  if (!drawing.pending || !isMeasure(drawing.pending))
+    return <Figure shape="polygon" points={shown} kind="region draft" open />;
   const kind = tool as Measurement['kind'];
   const complete = points.length === (kind === 'angle' ? 3 : 2) && distance(points.at(-1)!, points.at(-2)!) > 0;
   const text = complete ? measuredText({ kind, points }, frame.image) : '';
-  const tags = text === '' ? [] : placeTags([{ id: 'draft', text, box: bounds(shown) }], [], frame.size);
+  const labels = text === '' ? [] : placeLabels([{ id: 'draft', text, box: bounds(shown) }], [], frame.size);
   return (
     <>
       <Figure shape="line" points={shown} kind="measure draft" />
-      {tags.map((tag) => <Tag key={tag.id} tag={tag} kind="measure" />)}
+      {labels.map((label) => (
+        <MarkLabel key={label.id} label={label} kind="measure" />
+      ))}
     </>
   );
 }
 
-/** Where a click closes the polygon. */
+/** The first vertex, where a click closes the polygon. */
 function FirstVertex({ drawing, frame, at }: { drawing: Drawing; frame: Frame; at: Point }) {
-  const { draft } = drawing;
-  if (!draft || isMeasure(draft) || (draft.tool === 'freehand' && drawing.press?.moved)) return null;
-  const [x, y] = apply(frame.map, draft.points[0]!);
-  const near = closes(draft, at, frame);
+  const { pending } = drawing;
+  if (!pending || isMeasure(pending) || (pending.tool === 'freehand' && drawing.press?.moved)) return null;
+  const [x, y] = apply(frame.map, pending.points[0]!);
+  const near = closes(pending, at, frame);
   return <circle class={`closing${near ? ' near' : ''}`} cx={x} cy={y} r={near ? CLOSING : 5} />;
 }

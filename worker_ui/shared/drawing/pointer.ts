@@ -1,6 +1,6 @@
-/** Mouse, pen and touch on the drawing layer. Whatever is not for drawing goes on to the image beneath. */
+/** Mouse, pen and touch input on the drawing layer. Events that are not for drawing reach the viewport below. */
 
-import { mayChange } from '../state/marks';
+import { canEdit } from '../state/marks';
 import type { Store } from '../state/store';
 import type { Point } from '../shapes/geometry';
 import { frameOf, type Frame } from './frame';
@@ -9,10 +9,10 @@ import { isDrawTool, markAt, markOf, removeVertex } from './marks';
 import { select } from '../state/marks';
 import { drawingOf, type Drawing } from './drawing';
 
-/** Radius of a handle's target in CSS pixels; with a drawing tool a new mark may begin close by. */
+/** Radius of a handle's hit target in CSS pixels; smaller with a drawing tool, so that a new mark can begin close by. */
 const REACH = { mouse: 12, touch: 22, drawing: 7 } as const;
 
-/** Listen on the layer; return what stops it. */
+/** Listen for pointer events on the layer; returns a function that stops listening. */
 export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   const drawing = drawingOf(store);
   let held: number | null = null;
@@ -20,11 +20,13 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   const down = (event: PointerEvent): void => {
     const frame = frameOf(store);
     if (!frame || event.button !== 0 || !event.isPrimary) {
-      // A second finger is about to zoom: what the first one began was no mark.
+      // A second finger starts a zoom: discard what the first one began.
       if (!event.isPrimary && held !== null) drawing.abortPress();
       return;
     }
-    const started = isDrawTool(store.ui.tool) ? pressDrawing(store, drawing, frame, svg, event) : pressSelect(store, drawing, frame, svg, event);
+    const started = isDrawTool(store.ui.tool)
+      ? pressDrawing(store, drawing, frame, svg, event)
+      : pressSelect(store, drawing, frame, svg, event);
     if (!started) return;
     held = event.pointerId;
     svg.setPointerCapture(event.pointerId);
@@ -38,7 +40,7 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
       return;
     }
     drawing.regular = event.shiftKey;
-    const together = drawing.draft?.tool === 'freehand' ? (event.getCoalescedEvents?.() ?? []) : [];
+    const together = drawing.pending?.tool === 'freehand' ? (event.getCoalescedEvents?.() ?? []) : [];
     drawing.moveTo(frame, [...together.map((one) => placeIn(svg, one)), placeIn(svg, event)]);
   };
 
@@ -49,7 +51,7 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
     if (!frame) return;
     drawing.regular = event.shiftKey;
     const at = placeIn(svg, event);
-    if (drawing.draft) drawing.pressUp(frame, at);
+    if (drawing.pending) drawing.pressUp(frame, at);
     else if (drawing.edit) releaseEdit(store, drawing, frame, at);
     hover(store, frame, svg, event);
   };
@@ -61,7 +63,10 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   };
 
   const listening: [string, (event: PointerEvent) => void][] = [
-    ['pointerdown', down], ['pointermove', move], ['pointerup', up], ['pointercancel', stop],
+    ['pointerdown', down],
+    ['pointermove', move],
+    ['pointerup', up],
+    ['pointercancel', stop],
   ];
   for (const [kind, listener] of listening) svg.addEventListener(kind, listener as EventListener);
   return () => {
@@ -69,14 +74,14 @@ export function listenToPointer(svg: SVGSVGElement, store: Store): () => void {
   };
 }
 
-/** Place of an event on the layer; fractions of a pixel are kept. */
+/** Return the position of an event on the layer, with fractions of a pixel. */
 function placeIn(svg: SVGSVGElement, event: MouseEvent): Point {
   const rect = svg.getBoundingClientRect();
   return [event.clientX - rect.left, event.clientY - rect.top];
 }
 
 function pressDrawing(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGElement, event: PointerEvent): boolean {
-  if (event.altKey || !mayChange(store)) return false; // with Alt the image is moved
+  if (event.altKey || !canEdit(store)) return false; // Alt pans the image
   const at = placeIn(svg, event);
   drawing.regular = event.shiftKey;
   drawing.crosshair = null;
@@ -90,20 +95,20 @@ function pressSelect(store: Store, drawing: Drawing, frame: Frame, svg: SVGSVGEl
   if (store.ui.tool !== 'select') return false;
   const at = placeIn(svg, event);
   if (drawing.edit?.sticky) {
-    drawing.pressSticky(at);
+    drawing.pressWhileFollowing(at);
     return true;
   }
   const { selected } = store.ui;
   const handle = underPointer(store, frame, at, event.pointerType, false);
   if (handle && selected) {
-    if (!mayChange(store)) return false;
+    if (!canEdit(store)) return false;
     if (event.altKey) removeVertex(store, selected, handle.handle);
     else drawing.take(selected, handle.handle, frame, at);
     return !event.altKey;
   }
   const mark = markAt(store, frame, at);
   if ((mark?.id ?? null) !== selected) select(store, mark?.id ?? null);
-  if (!mark || !mayChange(store)) return false;
+  if (!mark || !canEdit(store)) return false;
   drawing.take(mark.id, null, frame, at);
   return true;
 }
@@ -112,10 +117,10 @@ function releaseEdit(store: Store, drawing: Drawing, frame: Frame, at: Point): v
   const clicked = drawing.press?.first === true && !drawing.press.moved;
   const pressed = drawing.press?.at;
   if (!clicked || !pressed || !isDrawTool(store.ui.tool)) {
-    drawing.letGo(frame, at);
+    drawing.release(frame, at);
     return;
   }
-  // With a drawing tool handles are for pulling: a click on one begins the next mark.
+  // With a drawing tool handles can only be dragged: a click on one begins the next mark.
   drawing.cancel();
   drawing.pressDown(frame, pressed);
   drawing.pressUp(frame, at);
@@ -128,7 +133,7 @@ function underPointer(store: Store, frame: Frame, at: Point, kind: string, drawi
   return handleAt(handlesOf(mark.shape, mark.points, frame.map), at, reach);
 }
 
-/** Show what a press would do. */
+/** Show by the cursor what a press would do. */
 function hover(store: Store, frame: Frame, svg: SVGSVGElement, event: PointerEvent): void {
   const at = placeIn(svg, event);
   const drawing = isDrawTool(store.ui.tool);

@@ -78,7 +78,8 @@
         if (!name || element.disabled || element.closest('[data-crowd-part]')) return;
         if (kind === 'crowd-checkbox' || kind === 'crowd-toggle-button' || kind === 'crowd-radio-button' ||
             (kind === 'input' && (type === 'checkbox' || type === 'radio'))) {
-          var group = Object.prototype.hasOwnProperty.call(answer, name) && typeof answer[name] === 'object' ? answer[name] : {};
+          var started = Object.prototype.hasOwnProperty.call(answer, name) && typeof answer[name] === 'object';
+          var group = started ? answer[name] : {};
           group[element.getAttribute('value') || 'on'] = Boolean(element.checked);
           put(name, group);
         } else if ((kind === 'input' && type === 'hidden') || kind === 'select') {
@@ -123,9 +124,11 @@
         });
       }).then((result) => {
         if (result.status === 200 && result.body.accepted === true) { this._goOn(result.body.next); return; }
-        var reason = typeof result.body.error === 'string' ? result.body.error : typeof result.body.detail === 'string' ? result.body.detail : '';
+        var reason = [result.body.error, result.body.detail].find(function (text) { return typeof text === 'string'; });
         this._failed(reason || 'The server answered ' + result.status + '.',
-          result.status === 401 || result.status === 403 ? ' Sign in again in another tab, then submit here once more.' : ' Submit again in a moment.');
+          result.status === 401 || result.status === 403
+            ? ' Sign in again in another tab, then submit here once more.'
+            : ' Submit again in a moment.');
       }, () => this._failed('The answer could not be sent.', ' Check the connection and submit again.'));
     }
 
@@ -193,7 +196,10 @@
       label.appendChild(this._control);
     }
 
-    get value() { return this._control ? this._control.value : this._early === undefined ? this.getAttribute('value') || '' : this._early; }
+    get value() {
+      if (this._control) return this._control.value;
+      return this._early === undefined ? this.getAttribute('value') || '' : this._early;
+    }
 
     set value(text) {
       if (this._control) this._control.value = text;
@@ -217,7 +223,7 @@
     setUp() {
       var label = make('label', {}), words = make('span', {});
       words.append(...this.childNodes);
-      this._control = make('input', { type: this.kind, checked: this._early === undefined ? this.hasAttribute('checked') : this._early }, label);
+      this._control = make('input', { type: this.kind, checked: this.checked }, label);
       this._control.disabled = this.hasAttribute('disabled');
       this._control.required = this.hasAttribute('required');
       if (this.kind === 'radio') this._control.name = 'crowd-part-' + (this.getAttribute('name') || '');
@@ -226,7 +232,10 @@
       this.appendChild(label);
     }
 
-    get checked() { return this._control ? this._control.checked : this._early === undefined ? this.hasAttribute('checked') : this._early; }
+    get checked() {
+      if (this._control) return this._control.checked;
+      return this._early === undefined ? this.hasAttribute('checked') : this._early;
+    }
 
     set checked(on) {
       if (this._control) this._control.checked = Boolean(on);
@@ -266,15 +275,19 @@
   sheet.replaceSync(
     'crowd-form { display: block; }' +
     'crowd-button { display: inline-block; }' +
-    'crowd-button > button { font: inherit; padding: 8px 18px; border: 1px solid #8d99a5; border-radius: 6px; background: #fff; color: #17202a; cursor: pointer; }' +
-    'crowd-button[variant="primary"] > button, crowd-button[form-action="submit"] > button { background: #1a5a96; border-color: #1a5a96; color: #fff; font-weight: 600; }' +
+    'crowd-button > button { font: inherit; padding: 8px 18px; border: 1px solid #8d99a5; border-radius: 6px;' +
+    ' background: #fff; color: #17202a; cursor: pointer; }' +
+    'crowd-button[variant="primary"] > button, crowd-button[form-action="submit"] > button {' +
+    ' background: #1a5a96; border-color: #1a5a96; color: #fff; font-weight: 600; }' +
     'crowd-button > button:focus-visible { outline: 3px solid #3f8fdc; outline-offset: 2px; }' +
     'crowd-button > button:disabled { opacity: .55; cursor: default; }' +
     'crowd-input, crowd-text-area, crowd-checkbox, crowd-radio-button { display: block; margin: 6px 0; }' +
     'crowd-input span, crowd-text-area span { display: block; }' +
     'crowd-input input, crowd-text-area textarea { font: inherit; width: 100%; max-width: 60ch; padding: 6px 8px; }' +
-    '.crowd-problem { position: fixed; left: 50%; bottom: 76px; transform: translateX(-50%); z-index: 9; max-width: min(60ch, 92vw); margin: 0;' +
-    ' padding: 10px 14px; background: #fff; color: #7d1710; border: 1px solid #b3261e; border-radius: 6px; box-shadow: 0 4px 18px rgba(0,0,0,.25);' +
+    '.crowd-problem { position: fixed; left: 50%; bottom: 76px; transform: translateX(-50%); z-index: 9;' +
+    ' max-width: min(60ch, 92vw); margin: 0;' +
+    ' padding: 10px 14px; background: #fff; color: #7d1710; border: 1px solid #b3261e; border-radius: 6px;' +
+    ' box-shadow: 0 4px 18px rgba(0,0,0,.25);' +
     ' font: 15px/1.45 system-ui, sans-serif; }' +
     '.crowd-problem[hidden] { display: none; }'
   );
@@ -282,8 +295,10 @@
 
   var ELEMENTS = {
     'crowd-form': CrowdForm, 'crowd-button': CrowdButton, 'crowd-input': CrowdInput, 'crowd-text-area': CrowdTextArea,
-    'crowd-checkbox': CrowdCheckbox, 'crowd-toggle-button': class extends CrowdCheckbox {}, 'crowd-radio-button': CrowdRadioButton,
-    'crowd-radio-group': CrowdRadioGroup, 'short-instructions': CrowdInstructions, 'full-instructions': class extends CrowdInstructions {}
+    'crowd-checkbox': CrowdCheckbox, 'crowd-toggle-button': class extends CrowdCheckbox {},
+    'crowd-radio-button': CrowdRadioButton,
+    'crowd-radio-group': CrowdRadioGroup, 'short-instructions': CrowdInstructions,
+    'full-instructions': class extends CrowdInstructions {}
   };
   Object.keys(ELEMENTS).forEach(function (name) { customElements.define(name, ELEMENTS[name]); });
 

@@ -1,8 +1,8 @@
-/** From "Submit" to the host: what is missing is said, what is complete goes out once, what fails can go out again. */
+/** Submitting a reading: checks it, sends it once, and allows another attempt after a failure. */
 
 import { writeAnswer } from '../answer/write';
 import { complaintOf, faultOf } from '../answer/validate';
-import type { Keeper } from '../drafts/sync';
+import type { DraftSync } from '../drafts/sync';
 import { complaints } from '../state/completeness';
 import type { Session } from '../state/session';
 import type { Store } from '../state/store';
@@ -12,15 +12,15 @@ interface CrowdForm extends HTMLElement {
   submit?(): void;
 }
 
-/** A host that shows no sign of sending for so long has refused, or its own check holds the form. */
+/** If the host does not start sending within this time, it refused the form or its own validation stopped it. */
 const NO_SIGN_MS = 15_000;
-/** The second click of a double click that locked the first reading is not meant to send it. */
+/** Ignore a submit this soon after the first reading was locked: it is the second click of a double click. */
 const LOCK_HOLDS_MS = 1000;
 const OPEN_POLYGON = 'A polygon was still open and has been closed: look at it, then submit again.';
 const FIRST_LOCKED =
   'Your first reading is recorded. The model’s suggestions are shown now: change what you want to change, then submit.';
 
-/** Sending one reading; made once for a page. */
+/** Sends one reading; a page has one. */
 export class Submission {
   private released = false;
   private lockedAt = -Infinity;
@@ -31,13 +31,13 @@ export class Submission {
   constructor(
     private readonly store: Store,
     private readonly session: Session,
-    private readonly drafts: Keeper,
+    private readonly drafts: DraftSync,
     private readonly form: CrowdForm | null = document.querySelector<CrowdForm>('crowd-form'),
   ) {
     const on = { signal: this.listening.signal };
-    // Whoever else submits the form, a button of the host or the Enter key, passes the same gate.
-    form?.addEventListener('submit', (event) => this.gate(event), { ...on, capture: true });
-    form?.addEventListener('keydown', keepEnter, on);
+    // A button of the host or the Enter key may submit the form too: the same checks apply.
+    form?.addEventListener('submit', (event) => this.onFormSubmit(event), { ...on, capture: true });
+    form?.addEventListener('keydown', preventEnter, on);
     form?.addEventListener('crowd-answer-accepted', () => this.accepted(), on);
     window.addEventListener(
       'pageshow',
@@ -48,10 +48,10 @@ export class Submission {
     if (form) this.busy.observe(form, { attributes: true, attributeFilter: ['aria-busy'] });
   }
 
-  /** The reader wants to send. */
+  /** Send the reading if it is complete. */
   submit(): void {
-    if (!this.ready()) return;
-    this.release();
+    if (!this.prepare()) return;
+    this.send();
     if (typeof this.form?.submit === 'function') this.form.submit();
     else this.failed('This page stands outside a labeling service: there is nowhere to send the answer.');
   }
@@ -62,14 +62,14 @@ export class Submission {
     clearTimeout(this.watching);
   }
 
-  private gate(event: Event): void {
-    if (this.released) return; // our own submission comes by
-    if (this.ready()) this.release();
+  private onFormSubmit(event: Event): void {
+    if (this.released) return; // this is our own submission
+    if (this.prepare()) this.send();
     else event.preventDefault();
   }
 
-  /** Whether the answer may go out now; if not, the reader has been told why. On success it stands in the form. */
-  private ready(): boolean {
+  /** Return whether the answer may be sent, and write it into the form; if not, show the reader why. */
+  private prepare(): boolean {
     const { store } = this;
     if (store.ui.sending || store.ui.sent) return false;
     if (store.unfinished?.settle()) {
@@ -81,19 +81,19 @@ export class Submission {
       store.set({ complaints: missing });
       return false;
     }
-    if (this.holdsBack()) return false;
+    if (this.locksFirstReading()) return false;
     const answer = writeAnswer(store, this.session),
       fault = faultOf(answer);
     if (fault) {
       store.set({ complaints: [complaintOf(fault, store.reading)] });
       return false;
     }
-    this.fill(JSON.stringify(answer));
+    this.writeInput(JSON.stringify(answer));
     return true;
   }
 
-  /** With assistance after the first read, the first time locks the reading and shows the suggestions. */
-  private holdsBack(): boolean {
+  /** With assistance after the first read, the first submit locks the reading and shows the suggestions. */
+  private locksFirstReading(): boolean {
     const { store } = this;
     if (!locksFirst(store)) return performance.now() - this.lockedAt < LOCK_HOLDS_MS;
     this.lockedAt = performance.now();
@@ -102,7 +102,7 @@ export class Submission {
     return true;
   }
 
-  private fill(json: string): void {
+  private writeInput(json: string): void {
     if (!this.form) return;
     let input = this.form.querySelector<HTMLInputElement>('input[name="annotation"]');
     if (!input) {
@@ -114,9 +114,9 @@ export class Submission {
     input.value = json;
   }
 
-  private release(): void {
+  private send(): void {
     this.released = true;
-    this.drafts.sending(); // before anything leaves: the page may be gone at once
+    this.drafts.sending(); // before sending: the host may unload the page at once
     this.store.set({ sending: true, complaints: [] });
     clearTimeout(this.watching);
     this.watching = setTimeout(() => {
@@ -141,8 +141,8 @@ export class Submission {
   }
 }
 
-/** Enter in a field submits a form by itself; here it never does. Buttons keep it, and whoever listens has heard it before. */
-function keepEnter(event: KeyboardEvent): void {
+/** Keep Enter in a field from submitting the form. Enter on a button still works. */
+function preventEnter(event: KeyboardEvent): void {
   const { target } = event;
   const submits =
     target instanceof HTMLSelectElement ||

@@ -1,4 +1,4 @@
-/** Where the keyboard goes: elements are found by an id made of a place in a list, never of a label's text. */
+/** Moves the keyboard focus. Element ids are made of list positions, never of label texts. */
 
 import type { Store } from '../state/store';
 import { LABEL_STATES } from '../state/types';
@@ -26,12 +26,12 @@ export function focusOn(id: string): boolean {
   return element !== null && document.activeElement === element;
 }
 
-/** Move the keyboard to the first image. */
+/** Focus the first image. */
 export function focusViewport(): void {
   document.querySelector<HTMLElement>('[role="application"]')?.focus({ preventScroll: true });
 }
 
-/** Move the keyboard to a finding: to the answer it has, or to one of its columns. */
+/** Focus a finding: its chosen answer, or the answer in a given column. */
 export function focusFinding(store: Store, label: string, column = checkedColumn(store, label)): boolean {
   activate(store, label);
   return focusOn(radioId(store, label, column));
@@ -42,14 +42,14 @@ export function checkedColumn(store: Store, label: string): number {
   return state === undefined ? 0 : LABEL_STATES.indexOf(state);
 }
 
-/** The column of the finding the keyboard is on, or null when it is elsewhere. */
+/** Return the column of the focused answer, or null when the focus is not in the list of findings. */
 function focusedColumn(): number | null {
   const id = document.activeElement?.id ?? '';
   const match = /^panel-finding-\d+-(\d)$/.exec(id);
   return match ? Number(match[1]) : null;
 }
 
-/** Make a finding active by its key; the keyboard goes along when it is in the list already. */
+/** Make a finding active by its key; the focus follows if it is in the list already. */
 export function goToFinding(store: Store, label: string): void {
   const column = focusedColumn();
   choose(store, label);
@@ -63,13 +63,13 @@ export function stepFinding(store: Store, by: number): void {
   if (label !== null && column !== null) focusOn(radioId(store, label, column));
 }
 
-/** Show all findings again, with the keyboard on one of them. */
+/** Clear the search and focus one of the findings. */
 export function leaveSearch(store: Store, label: string): void {
   store.set({ search: '' });
   setTimeout(() => focusFinding(store, label));
 }
 
-/** Move the keyboard to where a complaint can be mended; `at` is a label, the id of a mark, "comment" or "unusable". */
+/** Focus the place where a complaint can be resolved; `at` is a label, the id of a mark, "comment" or "unusable". */
 export function focusPlace(store: Store, at: string): void {
   if (store.task.findings.some(({ label }) => label === at)) {
     if (!focusFinding(store, at)) leaveSearch(store, at); // the search hides it

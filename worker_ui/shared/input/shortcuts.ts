@@ -1,11 +1,22 @@
 /**
- * Every key of the page, in one table: the listener acts by it and the help shows it.
+ * All keyboard shortcuts of the page in one table, which the key listener and the help dialog both use.
  *
- * Letters and signs are taken by what they print, digits by where they are: on a French keyboard the digits need Shift, on a
- * German one "/" is Shift+7 and "[" AltGr+8, on a Greek one no key prints "P".
+ * Letters and symbols are matched by the printed character, digits by key position: a French keyboard needs Shift for digits, a
+ * German one has "/" on Shift+7 and "[" on AltGr+8, and no key of a Greek one prints "P".
  */
 
-import { everyViewport, fit, flip, invert, oneToOne, panBy, resetView, rotate, windowBy, zoomBy } from '../state/viewport-commands';
+import {
+  everyViewport,
+  fit,
+  flip,
+  invert,
+  oneToOne,
+  panBy,
+  resetView,
+  rotate,
+  windowBy,
+  zoomBy,
+} from '../state/viewport-commands';
 import { DRAWING_KEYS, drawingKey } from '../drawing/keyboard';
 import { focusViewport, focusOn, goToFinding, PLACES, stepFinding } from './focus';
 import { answerActive, noFinding, othersAbsent } from '../state/finding-actions';
@@ -14,15 +25,15 @@ import { acceptActive } from '../state/accept-reader';
 import type { Store, Tool } from '../state/store';
 
 export interface Shortcut {
-  /** As the help shows them; alternatives are set apart by " / ". */
+  /** As shown in the help; alternatives are separated by " / ". */
   readonly keys: string;
   readonly text: string;
   readonly group: 'Findings' | 'Answer' | 'Tools' | 'Image' | 'Image, when it has the focus' | 'Page';
-  /** Chords it listens to; none for those that other parts of the page listen to. */
+  /** Key combinations that trigger it; empty where another part of the page handles them. */
   readonly chords: readonly string[];
-  /** Whether a key held down acts again and again. */
+  /** Whether holding the key down repeats the action. */
   readonly repeats?: boolean;
-  /** Returns false for a chord it has no use for at the moment. `viewport` is the index of the one that has the focus, or had it last. */
+  /** Returns false when the combination does nothing now. `viewport` is the index of the viewport focused last. */
   readonly run: (store: Store, chord: string, viewport: number) => void | boolean;
 }
 
@@ -106,7 +117,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
 
 const BY_CHORD: ReadonlyMap<string, Shortcut> = new Map(SHORTCUTS.flatMap((one) => one.chords.map((chord) => [chord, one])));
 
-/** Listen on the whole document; returns how to stop. */
+/** Listen for keys on the whole document; returns a function that stops listening. */
 export function listenKeys(store: Store, onSubmit: () => void): () => void {
   if (remembered() === 'off') store.set({ shortcuts: false });
   const onKey = (event: KeyboardEvent): void => {
@@ -118,9 +129,9 @@ export function listenKeys(store: Store, onSubmit: () => void): () => void {
   return () => document.removeEventListener('keydown', onKey);
 }
 
-/** Return the chords an event may mean, the likeliest first. */
+/** Return the key combinations that an event may stand for, the most likely first. */
 export function chordsOf(event: KeyboardEvent): string[] {
-  // Windows sets Ctrl and Alt for AltGr; Alt alone is Alt, even where a browser calls the Option key of a Mac AltGr.
+  // Windows reports AltGr as Ctrl and Alt. Alt alone is Alt, even where a browser reports the Option key of a Mac as AltGr.
   const printed = event.getModifierState('AltGraph') && event.ctrlKey === event.altKey;
   const ctrl = (event.ctrlKey || event.metaKey) && !printed,
     alt = event.altKey && !printed,
@@ -137,12 +148,12 @@ export function chordsOf(event: KeyboardEvent): string[] {
 
 const REMEMBERED = 'radiograph-single-keys';
 
-/** For this session of the browser; a sandboxed page may keep nothing, then for this page. */
+/** Remember the choice for the browser session, or only for this page where a sandbox denies storage. */
 export function rememberShortcuts(on: boolean): void {
   try {
     sessionStorage.setItem(REMEMBERED, on ? 'on' : 'off');
   } catch {
-    // Storage is denied: the switch holds until the page is left.
+    // Storage is denied: the choice lasts until the page is closed.
   }
 }
 
@@ -168,7 +179,7 @@ function handle(store: Store, event: KeyboardEvent): boolean {
   return false;
 }
 
-/** With the contrast tool arrows are contrast, as a drag is; otherwise they move the image. */
+/** With the contrast tool arrow keys change window width and level, as a drag does; with others they pan. */
 function arrows(store: Store, event: KeyboardEvent, viewport: number): boolean {
   if (event.ctrlKey || event.altKey || event.metaKey) return false;
   const way = (
@@ -196,7 +207,7 @@ function isTextField(target: EventTarget | null): boolean {
   return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement || target.isContentEditable;
 }
 
-/** Out of a field and back to the image, where the next key is most often meant. */
+/** Leave a text field and focus the image, which the next shortcut is most often for. */
 function leave(element: HTMLElement): true {
   element.blur();
   focusViewport();
@@ -227,7 +238,7 @@ function pick(store: Store, digit: string, from: number): boolean {
   return finding !== undefined;
 }
 
-/** A tool chosen by key is one to be used by key: the image takes the focus; to draw on, it is the first. */
+/** Choosing a tool by key focuses the image, so that keys can use it; drawing tools work on the first image only. */
 function tool(name: Tool): Shortcut['run'] {
   return (store) => {
     store.set({ tool: name });

@@ -1,4 +1,4 @@
-/** Where earlier readers disagree, side by side, to be settled one by one; where they agree, folded. */
+/** Adjudication: a table of the readers' disagreements, and a collapsed list of what they agree on. */
 
 import { adjudicates, agreed, disagreements } from '../state/disagreements';
 import { readerDash } from '../shapes/mark-style';
@@ -8,7 +8,7 @@ import type { EarlierReading, ReasonCode } from '../state/types';
 import { TakeList } from './assistance';
 import { activate } from '../state/finding-actions';
 import { accept } from '../state/accept-reader';
-import { Sign, StateWord } from './label-state';
+import { Sign, StateName } from './label-state';
 import { STATES } from '../state/label-states';
 
 export function Adjudication({ store }: { store: Store }) {
@@ -31,7 +31,7 @@ export function Adjudication({ store }: { store: Store }) {
           <ul class="agreed">
             {common.map(([label, state]) => (
               <li key={label}>
-                {label} <StateWord state={state} />
+                {label} <StateName state={state} />
               </li>
             ))}
           </ul>
@@ -95,7 +95,7 @@ interface CellProps {
 
 function Cell({ store, reader, index, label, row }: CellProps) {
   const state = stateOf(reader.reading, label);
-  if (state === null) return <StateWord state={null} />;
+  if (state === null) return <StateName state={null} />;
   const same = store.reading.labels[label] === state;
   const { name } = STATES[state];
   return (
@@ -122,24 +122,22 @@ function ReaderRegions({ store, reader, index }: { store: Store; reader: Earlier
     <details class="reader">
       <summary>
         <Swatch index={index} />
-        Reader {reader.name}: {words(regions.length)}
+        Reader {reader.name}: {regionCount(regions.length)}
         {comment && ', a comment'}
         {unusable && ', not readable'}
       </summary>
-      {unusable !== '' && (
-        <p class="note">Could not read it: {store.task.labelSet.unusableReasons[unusable as ReasonCode]}</p>
-      )}
+      {unusable !== '' && <p class="note">Could not read it: {store.task.labelSet.unusableReasons[unusable as ReasonCode]}</p>}
       {comment !== '' && <blockquote>{comment}</blockquote>}
       <TakeList store={store} from={reader.name} regions={regions} />
     </details>
   );
 }
 
-function words(count: number): string {
+function regionCount(count: number): string {
   return count === 1 ? '1 region' : `${count} regions`;
 }
 
-/** The line a reader's regions are drawn with on the image. */
+/** The line style of a reader's regions. */
 function Swatch({ index }: { index: number }) {
   return (
     <svg class={`swatch reader-${(index % 6) + 1}`} viewBox="0 0 26 10" aria-hidden="true">

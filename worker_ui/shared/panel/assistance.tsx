@@ -1,4 +1,4 @@
-/** What the model says: a word on when it is shown, and its regions for the taking. */
+/** The model's suggestions: when they are shown, and its regions, which the reader can accept. */
 
 import { centerOn } from '../state/viewport-commands';
 import type { Store } from '../state/store';
@@ -44,7 +44,7 @@ interface TakeProps {
   readonly regions: readonly Region[];
 }
 
-/** Regions of somebody else, each with a button that puts a copy into this reading. */
+/** Regions of the model or of a reader, each with a button that copies it into the reading. */
 export function TakeList({ store, from, regions }: TakeProps) {
   if (regions.length === 0) return null;
   const by = from === 'model' ? 'the model' : `reader ${from}`;

@@ -1,11 +1,11 @@
-/** The comment on the whole image, and why it cannot be read. */
+/** The comment on the image, and the reason why it cannot be read. */
 
-import { MOST } from '../answer/form';
+import { LIMITS } from '../answer/form';
 import type { Store } from '../state/store';
 import { REASON_CODES, type ReasonCode } from '../state/types';
 import { focusOn, PLACES } from '../input/focus';
 
-export function Remarks({ store }: { store: Store }) {
+export function CommentAndReason({ store }: { store: Store }) {
   const { comment, unusable } = store.reading;
   const missing = (place: string): boolean => store.ui.complaints.some(({ at }) => at === place);
   return (
@@ -17,7 +17,7 @@ export function Remarks({ store }: { store: Store }) {
         aria-keyshortcuts="C"
         rows={comment.length > 60 ? 3 : 1}
         placeholder="Comment on the image"
-        maxLength={MOST.comment}
+        maxLength={LIMITS.comment}
         value={comment}
         aria-invalid={missing('comment')}
         onInput={(event) => store.dispatch({ kind: 'comment', comment: event.currentTarget.value }, 'comment')}
@@ -47,8 +47,8 @@ export function Remarks({ store }: { store: Store }) {
   );
 }
 
-/** Said where the findings are: they are kept, and not part of the answer. */
-export function SetAside({ store }: { store: Store }) {
+/** Says that findings are kept but not sent while the image is reported as not readable. */
+export function NotReadable({ store }: { store: Store }) {
   const { unusable } = store.reading;
   if (unusable === '') return null;
   const reason = store.task.labelSet.unusableReasons[unusable as ReasonCode];

@@ -1,6 +1,6 @@
 /**
- * The findings: one stop for Tab, arrows inside. As in radio groups of a toolbar, arrows only move; Space or Enter chooses,
- * so that passing over an answer never gives it.
+ * The list of findings: one tab stop, with arrow keys inside. As for radio buttons in a toolbar, arrow keys only move the
+ * focus; Space or Enter chooses an answer.
  */
 
 import { useEffect, useRef, useState } from 'preact/hooks';
@@ -19,7 +19,8 @@ export function Findings({ store }: { store: Store }) {
   const [column, setColumn] = useState(0);
   const list = useRef<HTMLDivElement>(null);
   const shown = visibleFindings(store);
-  const { activeLabel } = store.ui, { noFinding } = store.task.labelSet;
+  const { activeLabel } = store.ui,
+    { noFinding } = store.task.labelSet;
   const stop = shown.find(({ label }) => label === activeLabel) ?? shown[0];
   const clashing = conflicts(store.reading, store.task.labelSet);
   const inList = list.current?.contains(document.activeElement) ?? false;
@@ -35,7 +36,7 @@ export function Findings({ store }: { store: Store }) {
 
   return (
     <section class="findings" aria-label="Findings">
-      <Quick store={store} found={shown.length} />
+      <QuickAnswers store={store} found={shown.length} />
       <div
         class="list"
         ref={list}
@@ -69,12 +70,12 @@ export function Findings({ store }: { store: Store }) {
         Arrow keys move between findings and answers, Space chooses, Space again takes back.
       </p>
       <Definition store={store} label={hovered ?? activeLabel} />
-      <Spoken store={store} silent={inList} />
+      <Announcement store={store} silent={inList} />
     </section>
   );
 }
 
-function Quick({ store, found }: { store: Store; found: number }) {
+function QuickAnswers({ store, found }: { store: Store; found: number }) {
   const off = store.reading.unusable !== '';
   return (
     <div class="quick">
@@ -113,7 +114,7 @@ function Search({ store, found }: { store: Store; found: number }) {
     else if ((event.key === 'Enter' || event.key === 'ArrowDown') && !event.ctrlKey && !event.metaKey) {
       if (first && event.key === 'Enter') choose(store, first.label);
       if (first) focusFinding(store, first.label);
-      // Who has chosen is done with searching; who walks down the list is not.
+      // Enter ends the search; the down arrow does not.
       if (first && event.key === 'Enter') leaveSearch(store, first.label);
     } else return;
     event.preventDefault();
@@ -140,14 +141,14 @@ function Search({ store, found }: { store: Store; found: number }) {
   );
 }
 
-/** In one line of the definition, about. */
+/** Approximate number of letters in one line of the definition. */
 const LETTERS = 70;
 
-/** A line that is always there, so that nothing moves when it fills. */
+/** Always rendered, so that the layout does not shift. */
 function Definition({ store, label }: { store: Store; label: string | null }) {
   const longest = Math.max(
     0,
-    ...store.task.findings.map(({ label: name, definition }) => (name.length + (definition ? 1 + definition.length : 0))),
+    ...store.task.findings.map(({ label: name, definition }) => name.length + (definition ? 1 + definition.length : 0)),
   );
   const lines = Math.min(Math.max(1, Math.ceil(longest / LETTERS)), 4);
   const finding = store.task.findings.find((one) => one.label === label);
@@ -169,8 +170,8 @@ function Definition({ store, label }: { store: Store; label: string | null }) {
   );
 }
 
-/** Says what a key did to the active finding while the keyboard is on the image. */
-function Spoken({ store, silent }: { store: Store; silent: boolean }) {
+/** Announces the state of the active finding while the image is focused. */
+function Announcement({ store, silent }: { store: Store; silent: boolean }) {
   const label = store.ui.activeLabel;
   const state = label === null ? undefined : store.reading.labels[label];
   return (

@@ -1,4 +1,4 @@
-/** One finding: its name, what belongs to it, and its four answers side by side. */
+/** One finding: its name, its marks and its four answers. */
 
 import { agreed } from '../state/disagreements';
 import type { Store } from '../state/store';
@@ -11,9 +11,9 @@ import { STATES } from '../state/label-states';
 interface Props {
   readonly store: Store;
   readonly finding: Finding;
-  /** Place in the task's list, from 0; gives the key. */
+  /** Position in the task's list, from 0; determines its key. */
   readonly index: number;
-  /** Column of this row that Tab reaches, or null when Tab reaches another row. */
+  /** Column of this row that is the tab stop, or null when another row has it. */
   readonly tabColumn: number | null;
   readonly conflicting: boolean;
   readonly onFocus: (label: string, column: number) => void;
@@ -78,7 +78,7 @@ export function FindingRow({ store, finding, index, tabColumn, conflicting, onFo
             onFocus={() => onFocus(label, column)}
             onClick={(event) => {
               onFocus(label, column);
-              if (event.detail < 2) answer(store, label, one); // a double click is one answer, not one given and taken back
+              if (event.detail < 2) answer(store, label, one); // a double click must not clear the answer again
             }}
           >
             <span class="letter">{STATES[one].letter}</span>
@@ -93,7 +93,7 @@ export function FindingRow({ store, finding, index, tabColumn, conflicting, onFo
   );
 }
 
-/** The key that makes the n-th finding active: 1 to 9 and 0, then with Shift. */
+/** Return the key that makes the n-th finding active: 1 to 9 and 0, then with Shift. */
 export function digitOf(index: number): string {
   if (index >= 20) return '';
   return `${index >= 10 ? '⇧' : ''}${(index + 1) % 10}`;
@@ -144,7 +144,7 @@ function probabilityText(store: Store, label: string): string {
   return value === null ? '' : `Model: ${percent(value)} % present`;
 }
 
-/** Never "0" or "100" for a value that is neither. */
+/** Return a percentage, "0" and "100" only for exactly 0 and 1. */
 export function percent(value: number): string {
   if (value > 0 && value < 0.005) return '<1';
   if (value < 1 && value > 0.995) return '>99';

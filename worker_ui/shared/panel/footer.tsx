@@ -1,21 +1,21 @@
-/** What keeps the answer from being sent, and sending it; always in sight. */
+/** Footer of the panel: what is missing, and the submit button. */
 
 import { useEffect, useRef } from 'preact/hooks';
 
 import { conflicts, unanswered } from '../state/reading';
-import { due } from '../state/completeness';
+import { missingAnswers } from '../state/completeness';
 import type { Store } from '../state/store';
 import { focusPlace } from '../input/focus';
 import { answer, visibleFindings } from '../state/finding-actions';
 import { locksFirst } from '../state/suggestions';
 
-export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
+export function Footer({ store, onSubmit }: { store: Store; onSubmit: () => void }) {
   const { sending, sent } = store.ui;
   const lock = locksFirst(store);
   const button = useRef<HTMLButtonElement>(null);
   const wasSending = useRef(false);
   useEffect(() => {
-    // What is inert or disabled while the answer is on its way has lost the focus: after a failure one goes on from here.
+    // Disabling the page while sending takes the focus away: return it to the button after a failure.
     if (wasSending.current && !sending && document.activeElement === document.body) button.current?.focus();
     wasSending.current = sending;
   }, [sending]);
@@ -26,10 +26,10 @@ export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }
       <div class="send">
         <div>
           <span class="remaining" role="status">
-            {sent ? 'Sent. Thank you.' : <Left store={store} />}
+            {sent ? 'Sent. Thank you.' : <Remaining store={store} />}
           </span>
           <span class="kept device" title="Every change is kept on this device until the answer is sent.">
-            {kept(store) && 'Draft saved'}
+            {isDraftSaved(store) && 'Draft saved'}
           </span>
         </div>
         <button
@@ -49,13 +49,13 @@ export function Foot({ store, onSubmit }: { store: Store; onSubmit: () => void }
   );
 }
 
-function kept({ ui, counts, history }: Store): boolean {
-  return ui.kept === 'device' && !ui.sent && (counts.changes > 0 || history.past.length > 0);
+function isDraftSaved({ ui, counts, history }: Store): boolean {
+  return ui.draftPlace === 'device' && !ui.sent && (counts.changes > 0 || history.past.length > 0);
 }
 
-/** How much there is to answer; a click goes to the next of it. */
-function Left({ store }: { store: Store }) {
-  const open = due(store.task, store.reading);
+/** Number of findings to answer; a click goes to the next one. */
+function Remaining({ store }: { store: Store }) {
+  const open = missingAnswers(store.task, store.reading);
   if (store.reading.unusable !== '') return <>Will be sent as not readable</>;
   if (open.length === 0) return <>{unanswered(store.reading, store.task.findings).length === 0 && 'All answered'}</>;
   return (
@@ -65,18 +65,18 @@ function Left({ store }: { store: Store }) {
   );
 }
 
-/** The first of some findings below the active one, or from the top again. */
+/** Return the next of the given findings after the active one, or the first of all. */
 function next(store: Store, open: readonly string[]): string {
   const order = visibleFindings(store).map(({ label }) => label);
   const after = order.slice(order.indexOf(store.ui.activeLabel ?? '') + 1).find((label) => open.includes(label));
   return after ?? order.find((label) => open.includes(label)) ?? (open[0] as string);
 }
 
-/** Shown as soon as it is there, not only when somebody tries to send it. */
+/** Conflicts are shown at once, not only when the reader submits. */
 function Conflicts({ store }: { store: Store }) {
   const { noFinding } = store.task.labelSet;
-  const told = store.ui.complaints.length > 0; // the complaints say it too
-  const clashing = store.reading.unusable !== '' || told ? [] : conflicts(store.reading, store.task.labelSet);
+  const isShown = store.ui.complaints.length > 0; // the complaints repeat it
+  const clashing = store.reading.unusable !== '' || isShown ? [] : conflicts(store.reading, store.task.labelSet);
   return (
     <div role="status" class="conflicts">
       {clashing.length > 0 && (

@@ -1,14 +1,14 @@
-/** What the task is, how the draft stands, and the way back. */
+/** Header of the panel: title, instructions, state of the draft, undo and redo. */
 
 import { adjudicates } from '../state/disagreements';
 import type { Store } from '../state/store';
 import { Icon } from './icon';
 import { locksFirst, shownSuggestions } from '../state/suggestions';
 
-/** Longer instructions are folded: they are read once and then cost the height of four findings. */
+/** Longer instructions are collapsed, because they take the height of four findings. */
 const SHORT_INSTRUCTIONS = 110;
 
-export function Head({ store }: { store: Store }) {
+export function Header({ store }: { store: Store }) {
   return (
     <header class="head">
       <div class="title">
@@ -47,7 +47,7 @@ export function Head({ store }: { store: Store }) {
           </button>
         </div>
       </div>
-      <NotKept store={store} />
+      <NotSaved store={store} />
       <Instructions text={store.task.instructions} />
       <Problems problems={store.task.problems} />
     </header>
@@ -63,7 +63,7 @@ function Stage({ store }: { store: Store }) {
   return null;
 }
 
-const NOT_KEPT = {
+const NOT_SAVED = {
   tab: {
     text: 'Not saved on this device: kept in this tab only',
     title: 'This browser denies storage here. Closing the tab loses the answer; reloading does not.',
@@ -74,11 +74,11 @@ const NOT_KEPT = {
   },
 } as const;
 
-function NotKept({ store }: { store: Store }) {
-  const { kept } = store.ui;
-  return kept === 'device' ? null : (
-    <p class={`kept ${kept}`} role="status" title={NOT_KEPT[kept].title}>
-      {NOT_KEPT[kept].text}
+function NotSaved({ store }: { store: Store }) {
+  const { draftPlace } = store.ui;
+  return draftPlace === 'device' ? null : (
+    <p class={`kept ${draftPlace}`} role="status" title={NOT_SAVED[draftPlace].title}>
+      {NOT_SAVED[draftPlace].text}
     </p>
   );
 }

@@ -1,4 +1,4 @@
-/** Every key, taken from the table that listens to them, and what the mouse does. */
+/** Help dialog: keyboard shortcuts, from the table that the listener uses, and mouse actions. */
 
 import { useLayoutEffect, useRef } from 'preact/hooks';
 
@@ -17,7 +17,7 @@ const MOUSE: readonly (readonly [what: string, does: string])[] = [
 export function Help({ store }: { store: Store }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const { help } = store.ui;
-  // Before the next key: Escape pressed at once must find the dialog open.
+  // A layout effect, so that Escape pressed at once finds the dialog open.
   useLayoutEffect(() => {
     const element = dialog.current;
     if (!element || element.open === help) return;

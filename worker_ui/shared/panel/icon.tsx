@@ -1,5 +1,9 @@
-/** Line drawings of 20 by 20, in the colour of the text. */
+/** Line icons of 20 by 20, in the text color. */
 
 export function Icon({ path }: { path: string }) {
-  return <svg class="icon" viewBox="0 0 20 20" aria-hidden="true"><path d={path} /></svg>;
+  return (
+    <svg class="icon" viewBox="0 0 20 20" aria-hidden="true">
+      <path d={path} />
+    </svg>
+  );
 }

@@ -3,7 +3,7 @@
 import { STATES } from '../state/label-states';
 import type { LabelState } from '../state/types';
 
-/** Signs that differ in shape, so that no colour is needed to tell them apart. */
+/** Icons that differ in shape, not only in color. */
 const SIGNS: Readonly<Record<LabelState, string>> = {
   positive: 'M8 1.500a6.500 6.500 0 1 0 0 13 6.500 6.500 0 1 0 0-13zM4.700 8h6.600M8 4.700v6.600',
   uncertain: 'M8 1l7 7-7 7-7-7zM6.300 6.600a1.800 1.800 0 1 1 2.400 1.700c-.5.2-.7.5-.7 1M8 11.200v.1',
@@ -19,7 +19,7 @@ export function Sign({ state }: { state: LabelState }) {
   );
 }
 
-export function StateWord({ state }: { state: LabelState | null }) {
+export function StateName({ state }: { state: LabelState | null }) {
   if (state === null) return <span class="state none">No answer</span>;
   return (
     <span class={`state ${state}`}>

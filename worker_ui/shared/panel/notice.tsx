@@ -1,4 +1,4 @@
-/** Words that go away by themselves: at the foot of the image, where nothing is worked with; clicks go through them. */
+/** Messages at the bottom of the image that disappear by themselves; clicks pass through them. */
 
 import { useEffect } from 'preact/hooks';
 
@@ -6,7 +6,7 @@ import type { Store } from '../state/store';
 import { useStore } from '../state/use-store';
 
 const LEAST_MS = 4000;
-/** A slow reader's time for one letter. */
+/** Display time for each letter. */
 const LETTER_MS = 60;
 
 export function Notice({ store }: { store: Store }) {
@@ -19,8 +19,12 @@ export function Notice({ store }: { store: Store }) {
   }, [notice]);
   return (
     <>
-      <div class="notice" role="status">{notice !== '' && <p key={notice}>{notice}</p>}</div>
-      <div class="unseen" role="status">{spoken !== '' && <p key={spoken}>{spoken}</p>}</div>
+      <div class="notice" role="status">
+        {notice !== '' && <p key={notice}>{notice}</p>}
+      </div>
+      <div class="unseen" role="status">
+        {spoken !== '' && <p key={spoken}>{spoken}</p>}
+      </div>
     </>
   );
 }

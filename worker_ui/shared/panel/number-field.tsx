@@ -1,4 +1,4 @@
-/** A number that can be typed without the half-typed ones being taken for real. */
+/** A number field that ignores incomplete input. */
 
 import { useState } from 'preact/hooks';
 
@@ -24,7 +24,7 @@ export function NumberField({ sign, name, value, least, onValue }: Props) {
         step="any"
         inputMode="decimal"
         autocomplete="off"
-        onKeyDown={notEnter}
+        onKeyDown={preventEnter}
         onInput={(event) => {
           const text = event.currentTarget.value;
           setTyped(text);
@@ -36,7 +36,7 @@ export function NumberField({ sign, name, value, least, onValue }: Props) {
   );
 }
 
-/** Enter in a text field would send the form around it. */
-export function notEnter(event: KeyboardEvent): void {
+/** Keep Enter from submitting the surrounding form. */
+export function preventEnter(event: KeyboardEvent): void {
   if (event.key === 'Enter' && !event.ctrlKey && !event.metaKey) event.preventDefault();
 }

@@ -1,15 +1,15 @@
-/** The right-hand side: what the reader says of the image. */
+/** The panel: the reading of the image. */
 
 import { adjudicates } from '../state/disagreements';
 import type { Store } from '../state/store';
 import { Adjudication } from './adjudication';
 import { Assistance } from './assistance';
 import { Findings } from './finding-list';
-import { Foot } from './footer';
-import { Head } from './header';
+import { Footer } from './footer';
+import { Header } from './header';
 import { Help } from './help';
 import { Regions } from './regions';
-import { Remarks, SetAside } from './comment';
+import { CommentAndReason, NotReadable } from './comment';
 import { useStore } from '../state/use-store';
 
 interface Props {
@@ -24,23 +24,23 @@ export function Panel({ store, onSubmit }: Props) {
   return (
     <section class={`panel${aside ? ' aside' : ''}${kind}`} aria-label="Reading">
       <div class="body" inert={store.closed}>
-        <Head store={store} />
-        <SetAside store={store} />
+        <Header store={store} />
+        <NotReadable store={store} />
         <Adjudication store={store} />
         <Findings store={store} />
         <div class="rest">
           <Assistance store={store} />
           <Regions store={store} />
-          <Remarks store={store} />
+          <CommentAndReason store={store} />
         </div>
       </div>
-      <Foot store={store} onSubmit={onSubmit} />
+      <Footer store={store} onSubmit={onSubmit} />
       <Help store={store} />
     </section>
   );
 }
 
-/** All the panel shows; windows and views change with every move of a drag, and are none of it, nor are passing words. */
+/** Everything that the panel depends on; windows, views and notices are left out, because they change during every drag. */
 function shown({ history, ui }: Store): readonly unknown[] {
   const { viewports, notice, spoken, ...rest } = ui;
   return [history, viewports[0]?.image, ...Object.values(rest)];

@@ -1,4 +1,4 @@
-/** Sizes of regions in words: pixels always, millimetres where the header says how large a pixel is. */
+/** Sizes of regions as text, in pixels and, where the spacing is known, in millimeters. */
 
 import { unitOf } from '../shapes/measure';
 import { bounds } from '../shapes/geometry';
@@ -19,13 +19,24 @@ export function boxOf(points: readonly Point[]): Box {
 }
 
 /** Return the two corners of a box with one of its numbers changed, kept inside the image; null when it would be empty. */
-export function edited(region: Region, field: keyof Box, value: number, image: RadiographImage | null): readonly Point[] | null {
+export function edited(
+  region: Region,
+  field: keyof Box,
+  value: number,
+  image: RadiographImage | null,
+): readonly Point[] | null {
   const box = boxOf(region.points);
-  const columns = image?.columns ?? Infinity, rows = image?.rows ?? Infinity;
+  const columns = image?.columns ?? Infinity,
+    rows = image?.rows ?? Infinity;
   const most: Box = { x: columns - box.width, y: rows - box.height, width: columns - box.x, height: rows - box.y };
   const changed: Box = { ...box, [field]: Math.max(0, Math.min(value, most[field])) };
   const { x, y, width, height } = changed;
-  return width > 0 && height > 0 ? [[x, y], [x + width, y + height]] : null;
+  return width > 0 && height > 0
+    ? [
+        [x, y],
+        [x + width, y + height],
+      ]
+    : null;
 }
 
 /** "412 × 318 px", and in mm where known. */

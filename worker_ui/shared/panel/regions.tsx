@@ -1,8 +1,8 @@
-/** Everything marked on the image, as a list: what it belongs to, how large it is, and what can be done to it without a drag. */
+/** List of regions and measurements, with their finding, size and actions. */
 
 import { useEffect, useRef } from 'preact/hooks';
 
-import { MOST } from '../answer/form';
+import { LIMITS } from '../answer/form';
 import { centerOn } from '../state/viewport-commands';
 import { select } from '../state/marks';
 import { measuredText } from '../shapes/measure';
@@ -14,7 +14,7 @@ import { PLACES } from '../input/focus';
 import { Icon } from './icon';
 import { removeSelected, toggleHidden } from '../state/marks';
 import { boxOf, edited, sizeText, type Box } from './region-size';
-import { notEnter, NumberField } from './number-field';
+import { preventEnter, NumberField } from './number-field';
 
 const SHAPES: Readonly<Record<Shape, string>> = {
   rectangle: 'M3 5h14v10H3z',
@@ -26,7 +26,7 @@ const EYE = 'M2 10s3-5 8-5 8 5 8 5-3 5-8 5-8-5-8-5zM10 7.800a2.200 2.200 0 1 0 0
 const BIN = 'M4 6h12M8 6V4h4v2M5.500 6l.7 10h7.600l.7-10M8.500 9v4.500M11.500 9v4.500';
 const TARGET = 'M10 2v4M10 14v4M2 10h4M14 10h4M10 6a4 4 0 1 0 0 8 4 4 0 1 0 0-8z';
 
-/** Before the image is there. */
+/** Used until the image is loaded. */
 const NO_SCALE = { spacing_mm: null, spacingAt: null, pixelAspect: 1 } as const;
 
 export function Regions({ store }: { store: Store }) {
@@ -178,10 +178,10 @@ function RegionComment({ store, region, index }: RowProps) {
       class="region-comment"
       aria-label={`Comment on region ${index + 1}`}
       placeholder="Comment on this region"
-      maxLength={MOST.regionComment}
+      maxLength={LIMITS.regionComment}
       value={region.comment}
       autocomplete="off"
-      onKeyDown={notEnter}
+      onKeyDown={preventEnter}
       onInput={(event) =>
         store.dispatch({ kind: 'comment-region', id: region.id, comment: event.currentTarget.value }, `comment:${region.id}`)
       }
@@ -271,7 +271,7 @@ function goTo(store: Store, region: Region): void {
   centerOn(store, region);
 }
 
-/** The button is gone with its row; the keyboard goes to the findings rather than to the top of the page. */
+/** The focused button disappears with its row: focus the findings rather than the top of the page. */
 function remove(store: Store, id: string): void {
   store.set({ selected: id });
   removeSelected(store);

@@ -1,4 +1,4 @@
-/** The decoders, each loaded when it is first needed. They run in a worker alone. */
+/** The decoders, each loaded on first use. They run in a worker only. */
 
 import charlsUrl from '@cornerstonejs/codec-charls/decodewasm?url';
 import createCharls from '@cornerstonejs/codec-charls/decodewasmjs';
@@ -12,7 +12,7 @@ import decodeJpeg12 from 'decoders/decodeJPEGBaseline12Bit-js';
 import type { CodeStream } from './codestream';
 import { decodeRle } from './rle';
 
-/** A compressed frame; `stream` is null for RLE, which says nothing of itself. */
+/** A compressed frame; `stream` is null for RLE, which has no header of its own. */
 export interface DecodeTask {
   readonly frame: Uint8Array<ArrayBuffer>;
   readonly stream: CodeStream | null;
@@ -42,7 +42,7 @@ const load = {
 
 const loaded: { -readonly [Name in keyof typeof load]?: ReturnType<(typeof load)[Name]> } = {};
 
-/** The programs are inside the script as data: addresses. They are read here, not fetched: a page may forbid that. */
+/** The WebAssembly modules are data: URLs in the script. They are decoded here, because a policy may forbid fetching them. */
 function binary(url: string): { wasmBinary: Uint8Array } {
   const text = atob(url.slice(url.indexOf(',') + 1));
   return { wasmBinary: Uint8Array.from(text, (character) => character.charCodeAt(0)) };
@@ -55,7 +55,7 @@ function run(Decoder: new () => WasmDecoder, { frame, rows, columns }: DecodeTas
     decoder.decode();
     const { width, height, bitsPerSample, componentCount } = decoder.getFrameInfo();
     if (width !== columns || height !== rows || componentCount !== 1) throw new RangeError('another size than the header says');
-    const { buffer } = new Uint8Array(decoder.getDecodedBuffer()); // the decoder's own memory may move
+    const { buffer } = new Uint8Array(decoder.getDecodedBuffer()); // copied, because the decoder's memory may move
     return bitsPerSample <= 8 ? new Uint8Array(buffer) : new Uint16Array(buffer);
   } finally {
     decoder.delete();

@@ -1,6 +1,6 @@
 /**
- * What a compressed frame says of itself. Decoders take memory for the size in it, and a kilobyte can ask for many gigabytes:
- * so it is read before they are.
+ * Reads the header of a compressed frame before it is decoded: decoders allocate memory for the size it states, and a
+ * kilobyte can claim many gigabytes.
  *
  * References: ISO/IEC 10918-1 B.2.2 (SOF), 14495-1 C.2.2 (SOF55), 15444-1 A.5.1 (SIZ).
  */
@@ -11,20 +11,21 @@ export interface CodeStream {
   readonly columns: number;
   readonly components: number;
   readonly precision: number;
-  /** Only JPEG 2000 knows signs. */
+  /** Only JPEG 2000 has signed samples. */
   readonly signed: boolean;
 }
 
-const LOSSLESS_FRAMES = [0xc3, 0xc7, 0xcb, 0xcf], JPEG_LS_FRAME = 0xf7;
+const LOSSLESS_FRAMES = [0xc3, 0xc7, 0xcb, 0xcf],
+  JPEG_LS_FRAME = 0xf7;
 const NO_FRAMES = [0xc4, 0xc8, 0xcc];
 
-/** Say whether a JPEG stream has its end marker; a byte may follow that makes the length even. */
+/** Return whether a JPEG stream has its end marker; a padding byte may follow. */
 export function isEnded(bytes: Uint8Array): boolean {
   const end = bytes.at(-1) === 0 ? bytes.length - 1 : bytes.length;
   return bytes[end - 2] === 0xff && bytes[end - 1] === 0xd9;
 }
 
-/** Return what the code stream says, or null for anything else. */
+/** Return the header of a code stream, or null for anything else. */
 export function codeStream(bytes: Uint8Array): CodeStream | null {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   try {
@@ -32,20 +33,24 @@ export function codeStream(bytes: Uint8Array): CodeStream | null {
     if (view.getUint32(0) === 12 && view.getUint32(4) === 0x6a502020) return largestInside(bytes, view);
     return view.getUint16(0) === 0xffd8 ? jpeg(view) : null;
   } catch {
-    return null; // it ends too early
+    return null; // truncated
   }
 }
 
 function jpeg2000(view: DataView, at: number): CodeStream {
-  const side = (end: number) => view.getUint32(at + end) - view.getUint32(at + end + 8); // less its offset
+  const side = (end: number) => view.getUint32(at + end) - view.getUint32(at + end + 8); // minus its offset
   const depth = view.getUint8(at + 42);
   return {
-    kind: 'jpeg-2000', rows: side(12), columns: side(8), components: view.getUint16(at + 40),
-    precision: (depth & 0x7f) + 1, signed: depth > 0x7f,
+    kind: 'jpeg-2000',
+    rows: side(12),
+    columns: side(8),
+    components: view.getUint16(at + 40),
+    precision: (depth & 0x7f) + 1,
+    signed: depth > 0x7f,
   };
 }
 
-/** In a JP2 file boxes come first, and one of them may hold what only looks like a code stream: the largest counts. */
+/** In a JP2 file boxes come first, and one may contain bytes that look like a code stream: return the largest. */
 function largestInside(bytes: Uint8Array, view: DataView): CodeStream | null {
   let largest: CodeStream | null = null;
   for (let at = bytes.indexOf(0xff); at >= 0 && at + 43 <= bytes.length; at = bytes.indexOf(0xff, at + 1)) {
@@ -67,11 +72,14 @@ function jpeg(view: DataView): CodeStream | null {
     if ((marker >= 0xc0 && marker <= 0xcf && !NO_FRAMES.includes(marker)) || marker === JPEG_LS_FRAME) {
       return {
         kind: marker === JPEG_LS_FRAME ? 'jpeg-ls' : LOSSLESS_FRAMES.includes(marker) ? 'jpeg-lossless' : 'jpeg',
-        precision: view.getUint8(at + 4), rows: view.getUint16(at + 5), columns: view.getUint16(at + 7),
-        components: view.getUint8(at + 9), signed: false,
+        precision: view.getUint8(at + 4),
+        rows: view.getUint16(at + 5),
+        columns: view.getUint16(at + 7),
+        components: view.getUint8(at + 9),
+        signed: false,
       };
     }
-    at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2); // FF may fill
+    at += marker === 0xff ? 1 : 2 + view.getUint16(at + 2); // FF is a fill byte
   }
   return null;
 }

@@ -1,17 +1,17 @@
-/** Decodes beside the page, so that the page stays alive whatever a code stream does. */
+/** The decoder worker: a malformed code stream cannot block or crash the page. */
 
 import { decode, type DecodeTask } from './codecs';
 
 export interface Request {
   readonly id: number;
-  /** Null asks for a sign of life. */
+  /** Null only checks that the worker runs. */
   readonly task: DecodeTask | null;
 }
 
 export interface Reply {
   readonly id: number;
   readonly patterns: Uint8Array | Uint16Array | null;
-  /** Set where decoding failed; "wasm" where the browser forbids the decoder itself. */
+  /** Set where decoding failed; "wasm" where the browser forbids WebAssembly. */
   readonly failed: '' | 'frame' | 'wasm';
 }
 

@@ -1,4 +1,4 @@
-/** Fetching an image whole, and never waiting for ever. */
+/** Fetches an image completely, with a timeout when no data arrives. */
 
 import { ImageError } from './radiograph-image';
 import { errors } from './messages';
@@ -8,38 +8,42 @@ export const MAX_BYTES = 2 ** 28 + 2 ** 24;
 
 export interface FetchOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Called with the fraction fetched, or null while the length is not known. */
+  /** Called with the fraction fetched, or null when the length is not known. */
   readonly onProgress?: ((fraction: number | null) => void) | undefined;
-  /** For how long nothing may arrive; 20 seconds unless said otherwise. */
+  /** Timeout without data, in milliseconds; 20 seconds by default. */
   readonly stall_ms?: number;
 }
 
 /**
  * Return the bytes at an address.
  *
- * Cookies go to the page's own origin alone: a presigned address of another one needs none, and a store that allows every
- * origin may not be sent any. Fails with an ImageError and nothing else.
+ * Cookies are sent to the page's own origin only: presigned addresses need none, and a server that allows every origin must
+ * not receive any. Fails with an ImageError only.
  */
 export async function fetchBytes(url: string, options: FetchOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
   if (!url.trim()) throw errors.noAddress();
   const stall_ms = options.stall_ms ?? 20_000;
   const own = new AbortController();
   const stop = () => own.abort();
-  let stalled = false, timer: ReturnType<typeof setTimeout> | undefined;
+  let stalled = false,
+    timer: ReturnType<typeof setTimeout> | undefined;
   const alive = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => { stalled = true; own.abort(); }, stall_ms);
+    timer = setTimeout(() => {
+      stalled = true;
+      own.abort();
+    }, stall_ms);
   };
   options.signal?.addEventListener('abort', stop);
   if (options.signal?.aborted) stop();
   alive();
   try {
     const request = fetch(url, { credentials: 'same-origin', referrerPolicy: 'no-referrer', signal: own.signal });
-    const response = await raced(own.signal, request);
+    const response = await abortable(own.signal, request);
     check(response.status);
     return await body(response, own.signal, alive, options.onProgress);
   } catch (error) {
-    own.abort(); // nobody reads the rest
+    own.abort(); // the rest is not needed
     if (error instanceof ImageError) throw error;
     if (stalled) throw errors.slow(Math.round(stall_ms / 1000));
     throw options.signal?.aborted ? errors.stopped() : errors.unreachable();
@@ -56,21 +60,25 @@ function check(status: number): void {
 }
 
 async function body(
-  response: Response, signal: AbortSignal, alive: () => void, onProgress: FetchOptions['onProgress'],
+  response: Response,
+  signal: AbortSignal,
+  alive: () => void,
+  onProgress: FetchOptions['onProgress'],
 ): Promise<Uint8Array<ArrayBuffer>> {
   const announced = Number(response.headers.get('Content-Length') ?? Number.NaN);
   if (announced > MAX_BYTES) throw errors.tooLarge();
-  if (!response.body) return new Uint8Array(await raced(signal, response.arrayBuffer()));
-  const reader = response.body.getReader(), chunks: Uint8Array[] = [];
+  if (!response.body) return new Uint8Array(await abortable(signal, response.arrayBuffer()));
+  const reader = response.body.getReader(),
+    chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
-    const { done, value } = await raced(signal, reader.read());
+    const { done, value } = await abortable(signal, reader.read());
     if (done) break;
     alive();
     chunks.push(value);
     size += value.length;
     if (size > MAX_BYTES) throw errors.tooLarge();
-    // The length is that of the compressed form where the transport compresses; then more arrives than was announced.
+    // With transport compression Content-Length is the compressed length, and more bytes arrive.
     onProgress?.(announced > 0 && size <= announced ? size / announced : null);
   }
   return joined(chunks, size);
@@ -86,8 +94,8 @@ export function joined(chunks: readonly Uint8Array[], size: number): Uint8Array<
   return whole;
 }
 
-/** What a promise gives, unless the signal is raised first: not everything that can be aborted says so by itself. */
-function raced<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
+/** Settle like the promise, or reject when the signal aborts first: not every operation reacts to its signal. */
+function abortable<T>(signal: AbortSignal, promise: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const stop = () => reject(new DOMException('stopped', 'AbortError'));
     if (signal.aborted) stop();

@@ -1,11 +1,11 @@
 /**
- * The grey-scale pipeline, the same as `dicom_workflow.dicom.pixels.to_display`:
+ * The grayscale pipeline, the same as `dicom_workflow.dicom.pixels.to_display`:
  *
  * stored value -> padding mask -> Modality LUT or rescale -> VOI LUT or window -> inversion -> display.
  *
- * An image stops before the linear window and the inversion, which the viewer applies: its values are after everything else.
- * Each step is a function of one stored value, and there are at most 65,536 of those: the chain is worked out for the values
- * that occur, and the image is looked up in the result.
+ * The values of an image are those before the linear window and the inversion, which the viewer applies.
+ * Each step maps one stored value, of which there are at most 65,536: the pipeline is computed for the values that occur,
+ * and every pixel is looked up in the result.
  *
  * References: PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2 (padding), C.11.1 (Modality LUT), C.11.2 (VOI LUT).
  */
@@ -15,14 +15,14 @@ import type { Header, HeaderWindow } from './header';
 import type { Lut } from './lut';
 import { patternsOf, type Stored } from './stored';
 
-/** What occurs in an image, padding apart: values in rising order, each with its number of pixels. */
+/** Values that occur in an image, without padding, in ascending order, each with its number of pixels. */
 export interface Distribution {
   readonly values: Float64Array;
   readonly counts: Float64Array;
   readonly pixels: number;
 }
 
-export interface Grey {
+export interface Grayscale {
   readonly values: Values;
   readonly distribution: Distribution;
   readonly lowest: number;
@@ -32,46 +32,61 @@ export interface Grey {
   readonly initialFrom: 'window' | 'table' | 'sigmoid' | 'bits' | 'percentiles';
 }
 
-/** What of a header the pipeline works with. */
-export type Recipe = Pick<
+/** The parts of a header that the pipeline uses. */
+export type PipelineInput = Pick<
   Header,
-  'modalityLut' | 'voiLut' | 'slope' | 'intercept' | 'windows' | 'voiFunction' | 'inverted' | 'padding' | 'bitsStored'
+  | 'modalityLut'
+  | 'voiLut'
+  | 'slope'
+  | 'intercept'
+  | 'windows'
+  | 'voiFunction'
+  | 'inverted'
+  | 'padding'
+  | 'bitsStored'
   | 'signed'
 >;
 
-/** Range shown of an image of more than 8 bits that brings neither window nor VOI LUT; of the archive's pipeline. */
+/** Range shown of an image of more than 8 bits without window or VOI LUT, as in the Python package. */
 const PERCENTILES = [0.5, 99.5] as const;
 
-/** A sigmoid's result in 16 bits is far finer than any screen, and small. */
+/** Output range of a sigmoid: 16 bits are finer than any screen. */
 const SIGMOID_TOP = 65_535;
 
 /**
- * How far padding lies outside the range of the image, in ranges: it is black in every window that a reader could want, and yet
- * near enough for a renderer that works with 32 bits.
+ * Distance of padding from the range of the image, in multiples of the range: black in every useful window, yet small enough
+ * for a renderer with 32-bit floats.
  */
 const PADDING_DISTANCE = 7;
 
 /** Return the image's values, and the window that shows what the header asks for. */
-export function greyOf(stored: Stored, header: Recipe): Grey {
-  const patterns = patternsOf(stored), counts = histogram(patterns);
+export function grayscaleOf(stored: Stored, header: PipelineInput): Grayscale {
+  const patterns = patternsOf(stored),
+    counts = histogram(patterns);
   const size = counts.length;
-  const levels = present(counts, header.signed);
+  const levels = occurringValues(counts, header.signed);
   const window = header.voiLut ? undefined : header.windows[0];
-  const step = steps(header, window);
-  const shown = made(levels.length, (at) => step(levels[at]!));
-  const padded = levels.map(paddingTest(header.padding, size, header.signed));
-  const distribution = distributed(levels, shown, padded, counts);
-  const lowest = distribution.values[0] ?? 0, highest = distribution.values.at(-1) ?? lowest;
-  const padding = padValue(lowest, highest, header.inverted);
-  padded.forEach((is, at) => { if (is) shown[at] = padding; });
+  const pipeline = pipelineOf(header, window);
+  const shown = filled(levels.length, (at) => pipeline(levels[at]!));
+  const padded = levels.map(isPadding(header.padding, size, header.signed));
+  const distribution = distributionOf(levels, shown, padded, counts);
+  const lowest = distribution.values[0] ?? 0,
+    highest = distribution.values.at(-1) ?? lowest;
+  const padding = paddingValue(lowest, highest, header.inverted);
+  padded.forEach((is, at) => {
+    if (is) shown[at] = padding;
+  });
   return {
-    values: looked(stored, patterns, levels, shown, size), distribution, lowest, highest,
-    ...initialOf(header, window, distribution, step, size),
+    values: mapPixels(stored, patterns, levels, shown, size),
+    distribution,
+    lowest,
+    highest,
+    ...initialOf(header, window, distribution, pipeline, size),
   };
 }
 
-/** Many times as quick as Float64Array.from with a function. */
-function made(length: number, value: (at: number) => number): Float64Array {
+/** Much faster than Float64Array.from with a function. */
+function filled(length: number, value: (at: number) => number): Float64Array {
   const values = new Float64Array(length);
   for (let at = 0; at < length; at += 1) values[at] = value(at);
   return values;
@@ -83,9 +98,11 @@ function histogram(patterns: Uint8Array | Uint16Array): Uint32Array {
   return counts;
 }
 
-/** Return the stored values that occur, rising. */
-function present(counts: Uint32Array, signed: boolean): Int32Array {
-  const size = counts.length, least = signed ? -size / 2 : 0, found = new Int32Array(size);
+/** Return the stored values that occur, ascending. */
+function occurringValues(counts: Uint32Array, signed: boolean): Int32Array {
+  const size = counts.length,
+    least = signed ? -size / 2 : 0,
+    found = new Int32Array(size);
   let number = 0;
   for (let level = least; level < least + size; level += 1) {
     if (counts[level & (size - 1)]) found[number++] = level;
@@ -94,43 +111,45 @@ function present(counts: Uint32Array, signed: boolean): Int32Array {
 }
 
 /** A padding value written with the wrong sign is read by its bit pattern. */
-function paddingTest(padding: Recipe['padding'], size: number, signed: boolean): (level: number) => 0 | 1 {
+function isPadding(padding: PipelineInput['padding'], size: number, signed: boolean): (level: number) => 0 | 1 {
   if (!padding) return () => 0;
   const ends = padding.map((end) => {
     const pattern = ((end % size) + size) % size;
     return signed && pattern >= size / 2 ? pattern - size : pattern;
   });
-  const low = Math.min(...ends), high = Math.max(...ends);
+  const low = Math.min(...ends),
+    high = Math.max(...ends);
   return (level) => (level >= low && level <= high ? 1 : 0);
 }
 
-/** Return the steps between a stored value and the linear window, as one function. */
-function steps(header: Recipe, window: HeaderWindow | undefined): (level: number) => number {
+/** Return the function from a stored value to the input of the linear window. */
+function pipelineOf(header: PipelineInput, window: HeaderWindow | undefined): (level: number) => number {
   const { slope, intercept, modalityLut, voiLut } = header;
-  const modality = modalityLut ? (level: number) => mapped(modalityLut, level) : (level: number) => level * slope + intercept;
-  if (voiLut) return (level) => mapped(voiLut, rint(modality(level)));
+  const modality = modalityLut ? (level: number) => lookUp(modalityLut, level) : (level: number) => level * slope + intercept;
+  if (voiLut) return (level) => lookUp(voiLut, roundHalfEven(modality(level)));
   if (!window || header.voiFunction !== 'SIGMOID') return modality;
   return (level) => Math.round(SIGMOID_TOP * (0.5 + 0.5 * Math.tanh((2 * (modality(level) - window.center)) / window.width)));
 }
 
-function mapped({ table, first }: Lut, value: number): number {
+function lookUp({ table, first }: Lut, value: number): number {
   return table[Math.trunc(Math.min(Math.max(value - first, 0), table.length - 1))]!;
 }
 
-/** Halves go to the even neighbour, as everywhere in the project. */
-function rint(value: number): number {
-  const down = Math.floor(value), part = value - down;
+/** Round half to even, as NumPy does. */
+function roundHalfEven(value: number): number {
+  const down = Math.floor(value),
+    part = value - down;
   if (part !== 0.5) return Math.round(value);
   return down % 2 === 0 ? down : down + 1;
 }
 
-function distributed(levels: Int32Array, shown: Float64Array, padded: Int32Array, counts: Uint32Array): Distribution {
+function distributionOf(levels: Int32Array, shown: Float64Array, padded: Int32Array, counts: Uint32Array): Distribution {
   const rising = levels.map((_, at) => at).filter((at) => !padded[at]);
   if (rising.some((at, number) => number > 0 && shown[at]! < shown[rising[number - 1]!]!)) {
     rising.sort((one, other) => shown[one]! - shown[other]!);
   }
-  const values = made(rising.length, (at) => shown[rising[at]!]!);
-  const pixels = made(rising.length, (at) => counts[levels[rising[at]!]! & (counts.length - 1)]!);
+  const values = filled(rising.length, (at) => shown[rising[at]!]!);
+  const pixels = filled(rising.length, (at) => counts[levels[rising[at]!]! & (counts.length - 1)]!);
   return { values, counts: pixels, pixels: pixels.reduce((sum, count) => sum + count, 0) };
 }
 
@@ -145,19 +164,27 @@ export function percentile({ values, counts, pixels }: Distribution, percent: nu
   return values.at(-1) ?? null;
 }
 
-/** Padding is black before the inversion, or white before it and black after. */
-function padValue(lowest: number, highest: number, inverted: boolean): number {
+/** Return the value of padding, which is black after the inversion. */
+function paddingValue(lowest: number, highest: number, inverted: boolean): number {
   const distance = PADDING_DISTANCE * Math.max(1, highest - lowest);
   return inverted ? highest + distance : lowest - distance;
 }
 
-/** Return the image with each stored value replaced, in the smallest type that holds all of the new ones. */
-function looked(
-  stored: Stored, patterns: Uint8Array | Uint16Array, levels: Int32Array, shown: Float64Array, size: number,
+/** Return the image with every stored value mapped, in the smallest sufficient type. */
+function mapPixels(
+  stored: Stored,
+  patterns: Uint8Array | Uint16Array,
+  levels: Int32Array,
+  shown: Float64Array,
+  size: number,
 ): Values {
   if (!(stored instanceof Int8Array) && shown.every((value, at) => value === levels[at])) return stored;
-  const make = smallestType(shown), table = new make(size), values = new make(patterns.length);
-  levels.forEach((level, at) => { table[level & (size - 1)] = shown[at]!; });
+  const make = smallestType(shown),
+    table = new make(size),
+    values = new make(patterns.length);
+  levels.forEach((level, at) => {
+    table[level & (size - 1)] = shown[at]!;
+  });
   for (let at = 0; at < patterns.length; at += 1) values[at] = table[patterns[at]!]!;
   return values;
 }
@@ -171,38 +198,46 @@ function smallestType(values: Float64Array) {
 }
 
 function initialOf(
-  header: Recipe, window: HeaderWindow | undefined, distribution: Distribution, step: (level: number) => number, size: number,
-): Pick<Grey, 'initial' | 'initialFrom'> {
-  if (header.voiLut) return { initial: between(0, 2 ** header.voiLut.bits - 1), initialFrom: 'table' };
-  if (window && header.voiFunction === 'SIGMOID') return { initial: between(0, SIGMOID_TOP), initialFrom: 'sigmoid' };
-  if (window) return { initial: exact(window, header.voiFunction, distribution), initialFrom: 'window' };
+  header: PipelineInput,
+  window: HeaderWindow | undefined,
+  distribution: Distribution,
+  pipeline: (level: number) => number,
+  size: number,
+): Pick<Grayscale, 'initial' | 'initialFrom'> {
+  if (header.voiLut) return { initial: windowBetween(0, 2 ** header.voiLut.bits - 1), initialFrom: 'table' };
+  if (window && header.voiFunction === 'SIGMOID') return { initial: windowBetween(0, SIGMOID_TOP), initialFrom: 'sigmoid' };
+  if (window) return { initial: exactWindow(window, header.voiFunction, distribution), initialFrom: 'window' };
   if (header.bitsStored <= 8) {
     const half = 2 ** (header.bitsStored - 1);
     const ends = header.signed ? [-half, half - 1] : [0, 2 * half - 1];
-    const [low, high] = ends.map((end) => step(Math.max(end, -size / 2))).sort((one, other) => one - other) as [number, number];
-    return { initial: shownBetween(low, high, distribution), initialFrom: 'bits' };
+    const [low, high] = ends.map((end) => pipeline(Math.max(end, -size / 2))).sort((one, other) => one - other) as [
+      number,
+      number,
+    ];
+    return { initial: windowFromRange(low, high, distribution), initialFrom: 'bits' };
   }
   const [low, high] = PERCENTILES.map((percent) => percentile(distribution, percent) ?? 0) as [number, number];
-  return { initial: shownBetween(low, high, distribution), initialFrom: 'percentiles' };
+  return { initial: windowFromRange(low, high, distribution), initialFrom: 'percentiles' };
 }
 
-/** Return a header's window in the exact form of images. */
-export function exact({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
+/** Return a header's window in the form of LINEAR_EXACT, which all images use. */
+export function exactWindow({ center, width }: VoiWindow, voiFunction: string, distribution: Distribution): VoiWindow {
   // LINEAR with a width below 1, which is forbidden, is read as LINEAR_EXACT.
   if (voiFunction === 'LINEAR_EXACT' || width < 1) return { center, width };
   if (width > 1) return { center: center - 0.5, width: width - 1 };
-  // Width 1 is a step above center - 0.5: it must be over before the next value that occurs.
-  const foot = center - 0.5, next = distribution.values.find((value) => value > foot) ?? foot + 1;
+  // Width 1 is a step above center - 0.5: it must end before the next value that occurs.
+  const foot = center - 0.5,
+    next = distribution.values.find((value) => value > foot) ?? foot + 1;
   const rise = Math.min(1, next - foot);
   return { center: foot + rise / 2, width: rise };
 }
 
 /** Return the window whose black and white are these values. */
-export function between(low: number, high: number): VoiWindow {
+export function windowBetween(low: number, high: number): VoiWindow {
   return { center: (low + high) / 2, width: high - low };
 }
 
-/** Where the two are one, everything is black: an image without contrast has none made up. */
-function shownBetween(low: number, high: number, { values }: Distribution): VoiWindow {
-  return high > low ? between(low, high) : { center: (values.at(-1) ?? 0) + 0.5, width: 1 };
+/** Where both are equal everything is black: an image without contrast stays without contrast. */
+function windowFromRange(low: number, high: number, { values }: Distribution): VoiWindow {
+  return high > low ? windowBetween(low, high) : { center: (values.at(-1) ?? 0) + 0.5, width: 1 };
 }

@@ -1,25 +1,25 @@
-/** What an image needs of a DICOM file's header. Files come from anywhere: nothing in them is believed before it is checked. */
+/** Reads and checks the header of a DICOM file from any source. */
 
 import { readPart10Header, type DataSet, type Element } from 'dicom-parser';
 
-import { BIG_ENDIAN, code, elementOf, integer, numbers, oneNumber, parseDataSet, readable, TAGS, text } from './elements';
+import { BIG_ENDIAN, code, elementOf, integer, numbers, oneNumber, parseDataSet, readableLine, TAGS, text } from './elements';
 import { joined, MAX_BYTES } from './fetch';
 import { lutOf, type Lut } from './lut';
 import { errors } from './messages';
 import { aspectOf, spacingOf, type Spacing } from './spacing';
 
-/** The same limit as everywhere in the project: a header may promise any size in a few bytes. */
+/** The same limit as in the Python package: a header can claim any size in a few bytes. */
 export const MAX_PIXELS = 2 ** 27;
 
-/** As many bytes may lie behind a deflated data set. */
+/** Trailing bytes that may follow a deflated data set. */
 const TAIL_BYTES = 64;
 
-/** A piece may grow a thousandfold before anyone can stop it. */
+/** A chunk may inflate to a thousand times its size before inflation can be stopped. */
 const PIECE_BYTES = 2 ** 16;
 
 const DEFLATED = '1.2.840.10008.1.2.1.99';
 
-/** One window of the header, in the words of the header. */
+/** A window as the header gives it. */
 export interface HeaderWindow {
   readonly center: number;
   readonly width: number;
@@ -51,7 +51,7 @@ export interface Header extends Spacing {
   readonly caption: string;
 }
 
-/** Pixels as they lie in the file: `wordsSwapped` where 8-bit pixels were written as big-endian words. */
+/** Pixel bytes of the file; `wordsSwapped` where 8-bit pixels were written as big-endian words. */
 export interface PixelBytes {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly compressed: boolean;
@@ -60,7 +60,7 @@ export interface PixelBytes {
 
 export interface Parsed {
   readonly header: Header;
-  /** Null where the instance has none. */
+  /** Null where the instance has no pixels. */
   readonly pixels: PixelBytes | null;
 }
 
@@ -73,13 +73,13 @@ export async function parse(bytes: Uint8Array<ArrayBuffer>): Promise<Parsed> {
   return { header, pixels: guarded(() => pixelsOf(data, inflated ?? bytes, syntax)) };
 }
 
-/** Any parser error in a file that begins as DICOM means that its content is not what it was. */
+/** In a file that begins as DICOM, any parser error means that it is damaged. */
 function guarded<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
     if (error instanceof Error && error.name === 'ImageError') throw error;
-    throw errors.truncated(); // also a RangeError of sequences nested too deeply
+    throw errors.truncated(); // also for a RangeError of deeply nested sequences
   }
 }
 
@@ -97,15 +97,16 @@ function dataSetOf(bytes: Uint8Array, start: number, syntax: string): DataSet {
 }
 
 /**
- * Return the data set of the deflated syntax, as far as it can be inflated; the parser says whether it is whole.
+ * Inflate a deflated data set as far as possible; the parser finds out whether it is complete.
  *
- * Some writers put a byte behind it to make the length even, or a check sum. Inflating stops there with an error that takes
- * with it whatever has not been read: so the last bytes go in one by one.
+ * Some writers append a padding byte or a checksum. Inflation fails there and loses what was written but not yet read,
+ * so the last bytes are written one by one.
  */
 async function inflate(deflated: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
   const { readable, writable } = new DecompressionStream('deflate-raw');
   void feed(writable.getWriter(), deflated);
-  const reader = readable.getReader(), chunks: Uint8Array[] = [];
+  const reader = readable.getReader(),
+    chunks: Uint8Array[] = [];
   let size = 0;
   for (;;) {
     const { done, value } = await reader.read().catch(() => ({ done: true, value: undefined }));
@@ -127,7 +128,7 @@ async function feed(writer: WritableStreamDefaultWriter<BufferSource>, bytes: Ui
     }
     await writer.close();
   } catch {
-    writer.closed.catch(() => undefined); // the reading side hears of it
+    writer.closed.catch(() => undefined); // the reading side gets the error
   }
 }
 
@@ -136,7 +137,8 @@ function headerOf(data: DataSet, syntax: string): Header {
   const signed = integer(data, TAGS.PixelRepresentation) === 1;
   const photometric = text(data, TAGS.PhotometricInterpretation);
   const padding = integer(data, TAGS.PixelPaddingValue);
-  const slope = oneNumber(data, TAGS.RescaleSlope, 1) || 1, intercept = oneNumber(data, TAGS.RescaleIntercept, 0);
+  const slope = oneNumber(data, TAGS.RescaleSlope, 1) || 1,
+    intercept = oneNumber(data, TAGS.RescaleIntercept, 0);
   const modalityLut = lutOf(data, TAGS.ModalityLUTSequence, signed);
   const spacing = spacingOf(data);
   const frames = Number(text(data, TAGS.NumberOfFrames) || 1);
@@ -173,16 +175,17 @@ function canBeNegative(bitsStored: number, signed: boolean, slope: number, inter
 }
 
 function windowsOf(data: DataSet): HeaderWindow[] {
-  const centers = numbers(data, TAGS.WindowCenter), widths = numbers(data, TAGS.WindowWidth);
+  const centers = numbers(data, TAGS.WindowCenter),
+    widths = numbers(data, TAGS.WindowWidth);
   const names = text(data, TAGS.WindowCenterWidthExplanation).split('\\');
   const characterSet = text(data, TAGS.SpecificCharacterSet);
   return centers
     .slice(0, Math.min(widths.length, 16))
-    .map((center, at) => ({ center, width: widths[at]!, name: readable(names[at] ?? '', characterSet) }))
+    .map((center, at) => ({ center, width: widths[at]!, name: readableLine(names[at] ?? '', characterSet) }))
     .filter(({ center, width }) => Number.isFinite(center) && Number.isFinite(width) && width > 0);
 }
 
-/** Modality, view and side, in code strings: nothing that names a person can be in them. */
+/** Modality, view and side are code strings: they cannot contain a name. */
 function captionOf(data: DataSet): string {
   const side = code(data, TAGS.ImageLaterality) || code(data, TAGS.Laterality);
   const words = [code(data, TAGS.Modality), code(data, TAGS.ViewPosition), side === 'L' || side === 'R' ? side : ''];
@@ -195,7 +198,8 @@ function pixelsOf(data: DataSet, bytes: Uint8Array<ArrayBuffer>, syntax: string)
   if (element.fragments) return { bytes: fragmentsOf(element, bytes), compressed: true, wordsSwapped: false };
   const { dataOffset, length } = element;
   return {
-    bytes: bytes.subarray(dataOffset, dataOffset + length), compressed: false,
+    bytes: bytes.subarray(dataOffset, dataOffset + length),
+    compressed: false,
     wordsSwapped: syntax === BIG_ENDIAN && element.vr === 'OW',
   };
 }
@@ -203,5 +207,10 @@ function pixelsOf(data: DataSet, bytes: Uint8Array<ArrayBuffer>, syntax: string)
 /** One frame may lie in any number of fragments. */
 function fragmentsOf(element: Element, bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   const parts = element.fragments!.map(({ position, length }) => bytes.subarray(position, position + length));
-  return parts.length === 1 ? parts[0]! : joined(parts, parts.reduce((size, part) => size + part.length, 0));
+  return parts.length === 1
+    ? parts[0]!
+    : joined(
+        parts,
+        parts.reduce((size, part) => size + part.length, 0),
+      );
 }

@@ -1,9 +1,9 @@
-/** From an image's address to an image. */
+/** Loads an image from its address. */
 
 import { ImageError, type RadiographImage, type ImageSource } from './radiograph-image';
 import { decodedValues, isDecodable } from './decode';
 import { fetchBytes, type FetchOptions } from './fetch';
-import { between, greyOf, type Recipe } from './grayscale';
+import { windowBetween, grayscaleOf, type PipelineInput } from './grayscale';
 import { BIG_ENDIAN, IMPLICIT } from './elements';
 import { MAX_PIXELS, parse, type Header, type Parsed } from './header';
 import { errors } from './messages';
@@ -12,34 +12,38 @@ import { presetsOf } from './presets';
 import { nativeValues } from './stored';
 
 const UNCOMPRESSED = [IMPLICIT, '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
-/** How much the shape of a rendered picture may differ from that of the image it stands for. */
+/** Relative difference allowed between the aspect ratios of the image and of the picture that replaces it. */
 const SAME_SHAPE = 0.02;
 
-/** Return the image of a DICOM file, a PNG or a JPEG. Fails with an ImageError and nothing else. */
+/** Return the image of a DICOM file, a PNG or a JPEG. Fails with an ImageError only. */
 export async function loadImage(source: ImageSource, options: FetchOptions = {}): Promise<RadiographImage> {
   try {
     const bytes = await fetchBytes(source.url, options);
     return await decodeImage(bytes, source.renderedUrl, options);
   } catch (error) {
     if (error instanceof ImageError) throw error;
-    throw errors.truncated(); // nothing but the content of the file leads here
+    throw errors.truncated(); // only a damaged file leads here
   }
 }
 
-/** Return the image in a file's bytes; the rendered picture stands in where its pixels cannot be decoded here. */
-export async function decodeImage(bytes: Uint8Array<ArrayBuffer>, renderedUrl = '', options: FetchOptions = {}): Promise<RadiographImage> {
+/** Return the image in a file's bytes, or the rendered picture where its pixels cannot be decoded here. */
+export async function decodeImage(
+  bytes: Uint8Array<ArrayBuffer>,
+  renderedUrl = '',
+  options: FetchOptions = {},
+): Promise<RadiographImage> {
   if (!isDicom(bytes)) {
-    if (isPicture(bytes)) return ofPicture(await pictureOf(bytes));
+    if (isPicture(bytes)) return fromPicture(await pictureOf(bytes));
     throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
   }
   const parsed = await parse(bytes);
   try {
-    return await ofPixels(parsed, options.signal);
+    return await fromPixels(parsed, options.signal);
   } catch (error) {
     const other = error instanceof ImageError && (error.code === 'unsupported' || error.code === 'worker');
     if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
     return await standIn(parsed.header, renderedUrl, options).catch((second: unknown) => {
-      throw options.signal?.aborted ? second : error; // what is wrong with the image itself says more
+      throw options.signal?.aborted ? second : error; // the error of the image itself is more helpful
     });
   }
 }
@@ -57,21 +61,27 @@ function saneSize({ rows, columns }: Header): boolean {
   return rows * columns > 0 && rows * columns <= MAX_PIXELS;
 }
 
-async function ofPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<RadiographImage> {
+async function fromPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<RadiographImage> {
   if (!pixels) throw errors.unsupported('the file holds no image');
   checkSupported(header, pixels.compressed);
   const stored = pixels.compressed ? await decodedValues(pixels.bytes, header, signal) : nativeValues(pixels, header);
-  const grey = greyOf(stored, header);
+  const grayscale = grayscaleOf(stored, header);
   return {
-    ...placed(header), values: grey.values, lowest: grey.lowest, highest: grey.highest, inverted: header.inverted,
-    initial: grey.initial, presets: presetsOf(grey, header), standIn: '',
+    ...geometryOf(header),
+    values: grayscale.values,
+    lowest: grayscale.lowest,
+    highest: grayscale.highest,
+    inverted: header.inverted,
+    initial: grayscale.initial,
+    presets: presetsOf(grayscale, header),
+    standIn: '',
   };
 }
 
 function checkSupported(header: Header, compressed: boolean): void {
   const { photometric, samples, frames, bitsAllocated, bitsStored, syntax } = header;
   if (!saneSize(header)) throw errors.unsupported('its size is none that an image can have');
-  if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in colour');
+  if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in color');
   if (frames !== 1) throw errors.unsupported('it has more than one frame');
   if (![8, 16].includes(bitsAllocated) || bitsStored < 1 || bitsStored > bitsAllocated) {
     throw errors.unsupported('its pixels have a depth that is not known here');
@@ -81,39 +91,57 @@ function checkSupported(header: Header, compressed: boolean): void {
   }
 }
 
-type Placed = Pick<RadiographImage, 'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'>;
+type Geometry = Pick<
+  RadiographImage,
+  'rows' | 'columns' | 'spacing_mm' | 'spacingAt' | 'pixelAspect' | 'sopInstanceUid' | 'caption'
+>;
 
-function placed(header: Header): Placed {
+function geometryOf(header: Header): Geometry {
   const { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption } = header;
   return { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption };
 }
 
-function ofPicture({ rows, columns, values }: Picture): RadiographImage {
+function fromPicture({ rows, columns, values }: Picture): RadiographImage {
   const unknown = { spacing_mm: null, spacingAt: null, pixelAspect: 1, sopInstanceUid: '', caption: '' } as const;
-  return { rows, columns, ...unknown, ...shown(values), inverted: false, standIn: '' };
+  return { rows, columns, ...unknown, ...fullRange(values), inverted: false, standIn: '' };
 }
 
-/** Regions are in the pixels of the DICOM image, so the picture is brought to its size. */
+/** Regions use the pixels of the DICOM image, so the picture is resampled to its size. */
 async function standIn(header: Header, url: string, options: FetchOptions): Promise<RadiographImage> {
   const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
-  const shape = picture.columns / picture.rows, own = header.columns / header.rows;
+  const shape = picture.columns / picture.rows,
+    own = header.columns / header.rows;
   const same = [own, own * header.pixelAspect].some((one) => Math.abs(shape / one - 1) <= SAME_SHAPE);
   if (!same) throw errors.unsupported('the picture in its place has another shape');
   const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
   return {
-    ...placed(header), ...shown(resampled(picture, header.rows, header.columns)), inverted: false,
+    ...geometryOf(header),
+    ...fullRange(resampled(picture, header.rows, header.columns)),
+    inverted: false,
     standIn:
-      `The pixels of this image could not be decoded here. A reduced picture of it is shown${frames}, with fewer grey levels.`,
+      'The pixels of this image could not be decoded here. ' +
+      `A reduced picture of it is shown${frames}, with fewer gray levels.`,
   };
 }
 
-/** A picture is made for display: its whole range is shown, and its histogram offers the rest. */
-function shown(values: Uint8Array<ArrayBuffer>): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
-  const plain: Recipe = {
-    modalityLut: null, voiLut: null, slope: 1, intercept: 0, windows: [], voiFunction: 'LINEAR', inverted: false, padding: null,
-    bitsStored: 8, signed: false,
+/** A picture is made for display: its whole range is the initial window. */
+function fullRange(
+  values: Uint8Array<ArrayBuffer>,
+): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
+  const plain: PipelineInput = {
+    modalityLut: null,
+    voiLut: null,
+    slope: 1,
+    intercept: 0,
+    windows: [],
+    voiFunction: 'LINEAR',
+    inverted: false,
+    padding: null,
+    bitsStored: 8,
+    signed: false,
   };
-  const grey = greyOf(values, plain), initial = between(0, 255);
-  const presets = presetsOf({ ...grey, initial }, plain);
-  return { values: grey.values, lowest: grey.lowest, highest: grey.highest, initial, presets };
+  const grayscale = grayscaleOf(values, plain),
+    initial = windowBetween(0, 255);
+  const presets = presetsOf({ ...grayscale, initial }, plain);
+  return { values: grayscale.values, lowest: grayscale.lowest, highest: grayscale.highest, initial, presets };
 }

@@ -2,14 +2,14 @@
 
 import type { DataSet } from 'dicom-parser';
 
-import { elementOf, readable, TAGS, text } from './elements';
+import { elementOf, readableLine, TAGS, text } from './elements';
 import { errors } from './messages';
 
 export interface Lut {
   readonly table: Uint8Array | Uint16Array;
   /** The first value mapped; those below get the first entry, those above the last. */
   readonly first: number;
-  /** Bits of its output. */
+  /** Number of output bits. */
   readonly bits: number;
   readonly name: string;
 }
@@ -25,7 +25,7 @@ export function lutOf(data: DataSet, sequence: string, signedInput: boolean): Lu
   if (!items?.length) return null;
   const item = items[0]?.dataSet;
   const descriptor = item && elementOf(item, TAGS.LUTDescriptor);
-  if (!item || descriptor?.length !== 6) throw errors.unsupported('its grey-scale table is not described');
+  if (!item || descriptor?.length !== 6) throw errors.unsupported('its grayscale table is not described');
   const count = (item.uint16(TAGS.LUTDescriptor, 0) ?? 0) || 65_536;
   const first = (signedInput ? item.int16(TAGS.LUTDescriptor, 1) : item.uint16(TAGS.LUTDescriptor, 1)) ?? 0;
   const depth = item.uint16(TAGS.LUTDescriptor, 2) ?? 0;
@@ -33,19 +33,20 @@ export function lutOf(data: DataSet, sequence: string, signedInput: boolean): Lu
   let highest = 0;
   for (const entry of table) highest = Math.max(highest, entry);
   const bits = Math.max(depth, highest.toString(2).length, 1);
-  const name = readable(text(item, TAGS.LUTExplanation), text(data, TAGS.SpecificCharacterSet));
+  const name = readableLine(text(item, TAGS.LUTExplanation), text(data, TAGS.SpecificCharacterSet));
   return { table, first, bits: Math.min(bits, 32), name };
 }
 
 function tableOf(item: DataSet, count: number, depth: number): Uint8Array | Uint16Array {
   const element = elementOf(item, TAGS.LUTData);
-  if (!element) throw errors.unsupported('its grey-scale table is empty');
+  if (!element) throw errors.unsupported('its grayscale table is empty');
   const bytes = item.byteArray.slice(element.dataOffset, element.dataOffset + element.length);
   const words = element.vr === 'US' || element.vr === 'SS';
   // Entries of 8 bits may be packed two to a word; fewer bytes of a deeper table are a table that is cut short.
-  if (depth <= 8 && bytes.length < 2 * count && (!words || bytes.length >= count)) return new Uint8Array(bytes).subarray(0, count);
+  if (depth <= 8 && bytes.length < 2 * count && (!words || bytes.length >= count))
+    return new Uint8Array(bytes).subarray(0, count);
   const table = new Uint16Array(Math.min(count, bytes.length >> 1));
   for (let at = 0; at < table.length; at += 1) table[at] = item.uint16(TAGS.LUTData, at) ?? 0;
-  if (!table.length) throw errors.unsupported('its grey-scale table is empty');
+  if (!table.length) throw errors.unsupported('its grayscale table is empty');
   return table;
 }

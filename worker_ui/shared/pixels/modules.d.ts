@@ -1,4 +1,4 @@
-/** What the packages do not say of themselves. */
+/** Types that the packages do not declare. */
 
 declare module 'dicom-parser' {
   export function readPart10Header(bytes: Uint8Array): DataSet & { readonly position: number };
@@ -13,7 +13,7 @@ interface FrameInfo {
   readonly isSigned?: boolean;
 }
 
-/** The three decoders in WebAssembly have one face. */
+/** The interface of the three WebAssembly decoders. */
 interface WasmDecoder {
   getEncodedBuffer(length: number): Uint8Array;
   getDecodedBuffer(): Uint8Array;

@@ -1,51 +1,69 @@
-/** The windows a reader can choose: those of the header, those of the histogram. Never fixed ones: a radiograph has no unit. */
+/** Window presets from the header and the histogram. There are no fixed ones, because radiographs have no unit. */
 
 import type { Preset, VoiWindow } from './radiograph-image';
-import { between, exact, percentile, type Grey } from './grayscale';
+import { windowBetween, exactWindow, percentile, type Grayscale } from './grayscale';
 import type { Header } from './header';
 
-/** Parts of a chest image's robust range, from black (0) to white (1) as displayed: lungs are dark, bones bright. */
+/** Parts of the range between the 1st and 99th percentile of a chest radiograph, from black (0) to white (1). */
 const CHEST: readonly (readonly [name: string, black: number, white: number])[] = [
-  ['Lungs', 0, 0.85], // less, and what lies behind heart and diaphragm is white
+  ['Lungs', 0, 0.85], // with less, lung behind heart and diaphragm is white
   ['Soft tissue', 0.25, 0.9],
   ['Bone', 0.45, 1.05],
 ];
 
 const INITIAL_NAMES = {
-  table: 'Header', sigmoid: 'Header', window: 'Header 1', bits: 'As stored', percentiles: 'Default',
+  table: 'Header',
+  sigmoid: 'Header',
+  window: 'Header 1',
+  bits: 'As stored',
+  percentiles: 'Default',
 } as const;
 
 /** Return the presets; the first is the image's initial window. */
-export function presetsOf(grey: Grey, header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>): Preset[] {
-  const made: Preset[] = [{ name: initialName(grey, header), window: grey.initial }];
-  if (grey.initialFrom === 'window') {
+export function presetsOf(
+  grayscale: Grayscale,
+  header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>,
+): Preset[] {
+  const made: Preset[] = [{ name: initialName(grayscale, header), window: grayscale.initial }];
+  if (grayscale.initialFrom === 'window') {
     header.windows.slice(1).forEach((window, at) => {
-      made.push({ name: window.name || `Header ${at + 2}`, window: exact(window, header.voiFunction, grey.distribution) });
+      made.push({
+        name: window.name || `Header ${at + 2}`,
+        window: exactWindow(window, header.voiFunction, grayscale.distribution),
+      });
     });
   }
-  const low = percentile(grey.distribution, 1), high = percentile(grey.distribution, 99);
+  const low = percentile(grayscale.distribution, 1),
+    high = percentile(grayscale.distribution, 99);
   if (low !== null && high !== null && high > low) {
-    made.push({ name: 'Auto 1–99 %', window: between(low, high) });
-    made.push(...CHEST.map(([name, black, white]) => ({ name, window: part(low, high, black, white, header.inverted) })));
+    made.push({ name: 'Auto 1–99 %', window: windowBetween(low, high) });
+    made.push(
+      ...CHEST.map(([name, black, white]) => ({ name, window: partOfRange(low, high, black, white, header.inverted) })),
+    );
   }
-  if (grey.highest > grey.lowest) made.push({ name: 'Full range', window: between(grey.lowest, grey.highest) });
-  return unique(made);
+  if (grayscale.highest > grayscale.lowest)
+    made.push({ name: 'Full range', window: windowBetween(grayscale.lowest, grayscale.highest) });
+  return withoutRepeats(made);
 }
 
-function initialName(grey: Grey, header: Pick<Header, 'windows' | 'voiLut'>): string {
-  const own = grey.initialFrom === 'table' ? header.voiLut?.name
-    : grey.initialFrom === 'window' || grey.initialFrom === 'sigmoid' ? header.windows[0]?.name : '';
-  return own || INITIAL_NAMES[grey.initialFrom];
+function initialName(grayscale: Grayscale, header: Pick<Header, 'windows' | 'voiLut'>): string {
+  const own =
+    grayscale.initialFrom === 'table'
+      ? header.voiLut?.name
+      : grayscale.initialFrom === 'window' || grayscale.initialFrom === 'sigmoid'
+        ? header.windows[0]?.name
+        : '';
+  return own || INITIAL_NAMES[grayscale.initialFrom];
 }
 
 /** On an inverted image the highest values are the dark ones. */
-function part(low: number, high: number, black: number, white: number, inverted: boolean): VoiWindow {
+function partOfRange(low: number, high: number, black: number, white: number, inverted: boolean): VoiWindow {
   const at = (fraction: number) => (inverted ? high - fraction * (high - low) : low + fraction * (high - low));
-  return inverted ? between(at(white), at(black)) : between(at(black), at(white));
+  return inverted ? windowBetween(at(white), at(black)) : windowBetween(at(black), at(white));
 }
 
-/** A name that comes twice is numbered, and a window that comes twice is left out. */
-function unique(presets: readonly Preset[]): Preset[] {
+/** Number repeated names and leave out repeated windows. */
+function withoutRepeats(presets: readonly Preset[]): Preset[] {
   const kept: Preset[] = [];
   for (const { name, window } of presets) {
     if (kept.some((other) => other.window.center === window.center && other.window.width === window.width)) continue;

@@ -1,8 +1,8 @@
-/** A decoded radiograph, where it comes from, and why there may be none. */
+/** A decoded radiograph, its source, and the error when it cannot be shown. */
 
 export interface ImageSource {
   readonly url: string;
-  /** Address of a picture the host rendered, for pixels this page cannot decode; may be empty. */
+  /** Address of a picture that the host rendered, for pixels that this page cannot decode; may be empty. */
   readonly renderedUrl: string;
 }
 
@@ -19,7 +19,7 @@ export interface Preset {
 export type Values = Uint8Array | Int16Array | Uint16Array | Float32Array;
 
 /**
- * A decoded grey-scale image, ready to be windowed: displayed = clamp((value - center) / width + 0.5), then inverted if
+ * A decoded grayscale image before windowing: displayed = clamp((value - center) / width + 0.5), then inverted if
  * `inverted`. Values are after the Modality LUT or rescale, and after the VOI LUT where there is one; windows are in the same
  * values and in the exact form above whatever function the header names (a SIGMOID is applied to the values beforehand).
  */
@@ -29,26 +29,35 @@ export interface RadiographImage {
   readonly values: Values;
   readonly lowest: number;
   readonly highest: number;
-  /** Millimetres between rows and between columns, or null where the header does not say. */
+  /** Millimeters between rows and between columns, or null where the header does not give them. */
   readonly spacing_mm: { readonly row: number; readonly column: number } | null;
-  /** "detector" for Imager Pixel Spacing: lengths are those on the detector, larger than in the patient. */
+  /** "detector" for Imager Pixel Spacing: lengths on the detector are larger than in the patient. */
   readonly spacingAt: 'patient' | 'detector' | null;
-  /** Width over height of one pixel as it is to be shown; 1 where nothing says otherwise. */
+  /** Displayed width of a pixel over its height; 1 by default. */
   readonly pixelAspect: number;
   readonly inverted: boolean;
   readonly initial: VoiWindow;
   readonly presets: readonly Preset[];
   readonly sopInstanceUid: string;
-  /** For the corner of the image, from the header: modality, view position, laterality. Never a name or a date of birth. */
+  /** Text for the corner of the image: modality, view position, laterality. Never a name or a date of birth. */
   readonly caption: string;
-  /** Set when a rendered picture stands in for the pixels; says so to the reader. Its size may be that of the picture. */
+  /** Message to the reader when a rendered picture replaces the pixels, else empty. */
   readonly standIn: string;
 }
 
-/** Whatever kept an image from the screen, in a reader's words. */
+/** Why an image cannot be shown, as a message to the reader. */
 export class ImageError extends Error {
   constructor(
-    readonly code: 'missing' | 'refused' | 'unreachable' | 'slow' | 'truncated' | 'not-dicom' | 'unsupported' | 'worker' | 'webgl',
+    readonly code:
+      | 'missing'
+      | 'refused'
+      | 'unreachable'
+      | 'slow'
+      | 'truncated'
+      | 'not-dicom'
+      | 'unsupported'
+      | 'worker'
+      | 'webgl',
     message: string,
   ) {
     super(message);

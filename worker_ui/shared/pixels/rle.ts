@@ -1,4 +1,4 @@
-/** RLE Lossless of one grey-scale frame (PS3.5 annex G): packed bits for each byte of a pixel, the high byte first. */
+/** RLE Lossless of one grayscale frame (PS3.5 annex G): PackBits for each byte of a pixel, the high byte first. */
 
 /** Return the bit patterns, or throw where the frame ends too early. */
 export function decodeRle(frame: Uint8Array, pixels: number, bytesPerPixel: 1 | 2): Uint8Array | Uint16Array {
@@ -15,7 +15,8 @@ export function decodeRle(frame: Uint8Array, pixels: number, bytesPerPixel: 1 | 
 }
 
 function unpack(packed: Uint8Array, bytes: Uint8Array, first: number, step: number): void {
-  let from = 0, to = first;
+  let from = 0,
+    to = first;
   while (to < bytes.length) {
     if (from >= packed.length) throw new RangeError('the segment ends before the image does');
     const control = packed[from]!;
@@ -25,7 +26,8 @@ function unpack(packed: Uint8Array, bytes: Uint8Array, first: number, step: numb
       if (from + control >= packed.length && stop < bytes.length) throw new RangeError('the segment ends inside a run');
       for (; to < stop; to += step, from += 1) bytes[to] = packed[from]!;
     } else if (control > 128) {
-      const stop = Math.min(bytes.length, to + (257 - control) * step), value = packed[from]!;
+      const stop = Math.min(bytes.length, to + (257 - control) * step),
+        value = packed[from]!;
       for (; to < stop; to += step) bytes[to] = value;
       from += 1;
     }

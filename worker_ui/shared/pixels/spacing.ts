@@ -1,24 +1,25 @@
-/** How large a pixel is, and of what: of the patient, or of the detector (PS3.3 10.7.1.3). */
+/** Pixel spacing, in the patient or on the detector (PS3.3 10.7.1.3). */
 
 import type { DataSet } from 'dicom-parser';
 
 import { numbers, TAGS, text } from './elements';
 
 export interface Spacing {
-  /** Millimetres between rows and between columns. */
+  /** Millimeters between rows and between columns. */
   readonly spacing_mm: { readonly row: number; readonly column: number } | null;
   readonly spacingAt: 'patient' | 'detector' | null;
 }
 
-/** No pixel of a radiograph is smaller or larger than this; what says so is a mistake. */
-const LEAST_MM = 1e-3, MOST_MM = 100;
+/** Spacings outside of this range are errors. */
+const LEAST_MM = 1e-3,
+  MOST_MM = 100;
 const MOST_ASPECT = 20;
 
 /**
  * Return the spacing of a projection.
  *
- * Pixel Spacing that repeats Imager Pixel Spacing or Nominal Scanned Pixel Spacing, with no calibration type, has not been
- * corrected for magnification: it is that of the detector. The correction makes the two differ.
+ * Pixel Spacing equal to Imager Pixel Spacing or Nominal Scanned Pixel Spacing, without a calibration type, is not
+ * corrected for magnification: it is the spacing on the detector.
  */
 export function spacingOf(data: DataSet): Spacing {
   const own = pair(data, TAGS.PixelSpacing);

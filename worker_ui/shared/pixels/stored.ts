@@ -1,4 +1,4 @@
-/** From bytes to stored values: words put in order, unused bits gone, the sign extended (PS3.5 8.1). */
+/** Stored values from pixel bytes: byte order, unused bits, sign extension (PS3.5 8.1). */
 
 import type { Header, PixelBytes } from './header';
 import { BIG_ENDIAN } from './elements';
@@ -8,30 +8,40 @@ export type Stored = Uint8Array | Int8Array | Uint16Array | Int16Array;
 
 /** Return the stored values of pixels that are not compressed. */
 export function nativeValues(pixels: PixelBytes, header: Header): Stored {
-  const count = header.rows * header.columns, size = header.bitsAllocated / 8;
+  const count = header.rows * header.columns,
+    size = header.bitsAllocated / 8;
   const needed = pixels.wordsSwapped ? 2 * Math.ceil((count * size) / 2) : count * size;
   if (pixels.bytes.length < needed) throw errors.truncated();
   const { buffer, byteOffset } = pixels.bytes;
   const low = Math.max(0, header.highBit + 1 - header.bitsStored);
   if (size === 1) {
-    const bytes = pixels.wordsSwapped ? swapped8(pixels.bytes.subarray(0, needed)) : pixels.bytes;
-    return cleaned(bytes.subarray(0, count), header, low);
+    const bytes = pixels.wordsSwapped ? swapBytes8(pixels.bytes.subarray(0, needed)) : pixels.bytes;
+    return storedValues(bytes.subarray(0, count), header, low);
   }
-  // A typed array of words must begin at an even byte; most files see to that, and then nothing is copied.
-  const words = byteOffset % 2 === 0 ? new Uint16Array(buffer, byteOffset, count)
-    : new Uint16Array(buffer.slice(byteOffset, byteOffset + needed));
-  return cleaned(header.syntax === BIG_ENDIAN ? swapped16(words) : words, header, low);
+  // A Uint16Array must begin at an even byte; where the pixels do, nothing is copied.
+  const words =
+    byteOffset % 2 === 0
+      ? new Uint16Array(buffer, byteOffset, count)
+      : new Uint16Array(buffer.slice(byteOffset, byteOffset + needed));
+  return storedValues(header.syntax === BIG_ENDIAN ? swapBytes16(words) : words, header, low);
 }
 
 /**
  * Return bit patterns as stored values.
  *
- * `low` bits below the stored ones fall away, and so does what lies above them.
+ * The `low` bits below the stored ones and all bits above them are dropped.
  */
-export function cleaned(patterns: Uint8Array | Uint16Array, header: Pick<Header, 'bitsStored' | 'signed'>, low = 0): Stored {
-  const size = patterns.BYTES_PER_ELEMENT * 8, high = Math.max(0, size - header.bitsStored - low);
+export function storedValues(
+  patterns: Uint8Array | Uint16Array,
+  header: Pick<Header, 'bitsStored' | 'signed'>,
+  low = 0,
+): Stored {
+  const size = patterns.BYTES_PER_ELEMENT * 8,
+    high = Math.max(0, size - header.bitsStored - low);
   if (high === 0 && low === 0) return header.signed ? asSigned(patterns) : patterns;
-  const count = patterns.length, up = high + (32 - size), down = Math.min(31, low + high + (32 - size));
+  const count = patterns.length,
+    up = high + (32 - size),
+    down = Math.min(31, low + high + (32 - size));
   if (!header.signed) {
     const values = size === 8 ? new Uint8Array(count) : new Uint16Array(count);
     for (let at = 0; at < count; at += 1) values[at] = (patterns[at]! << up) >>> down;
@@ -42,7 +52,7 @@ export function cleaned(patterns: Uint8Array | Uint16Array, header: Pick<Header,
   return values;
 }
 
-/** Return the same bytes read without a sign. */
+/** Return the same bytes as unsigned values. */
 export function patternsOf(values: Stored): Uint8Array | Uint16Array {
   const { buffer, byteOffset, length } = values;
   if (values.BYTES_PER_ELEMENT === 1) return new Uint8Array(buffer, byteOffset, length);
@@ -55,10 +65,10 @@ function asSigned(patterns: Uint8Array | Uint16Array): Stored {
   return new Int16Array(buffer, byteOffset, length);
 }
 
-function swapped16(words: Uint16Array): Uint16Array {
+function swapBytes16(words: Uint16Array): Uint16Array {
   return words.map((word) => (word << 8) | (word >> 8));
 }
 
-function swapped8(bytes: Uint8Array): Uint8Array {
+function swapBytes8(bytes: Uint8Array): Uint8Array {
   return bytes.map((_, at) => bytes[at ^ 1]!);
 }

@@ -1,6 +1,6 @@
-/** How marks of others are told apart: by colour, by dashes and by a letter. */
+/** How the marks of readers and model are distinguished: by color, dash pattern and letter. */
 
-/** SVG dash patterns by reader, from the first on; they repeat like the colours --reader-1 … --reader-6. */
+/** SVG dash patterns by reader; they repeat as the colors --reader-1 … --reader-6 do. */
 const READER_DASHES: readonly string[] = ['10 4', '3 3', '14 4 3 4', '6 6', '14 4 3 4 3 4', '2 6'];
 
 /** Dash pattern of the model's marks. */
@@ -10,7 +10,7 @@ export function readerDash(index: number): string {
   return READER_DASHES[index % READER_DASHES.length]!;
 }
 
-/** Class that gives a mark the reader's colour. */
+/** Return the CSS class that gives a mark the reader's color. */
 export function readerClass(index: number): string {
   return `mark-reader-${(index % READER_DASHES.length) + 1}`;
 }

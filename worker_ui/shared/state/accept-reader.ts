@@ -1,21 +1,21 @@
-/** Several readers of one image: where they agree, where they do not, and taking the answer of one of them. */
+/** Accepting the answer of an earlier reader in adjudication. */
 
 import { adjudicates } from './disagreements';
 import { stateOf } from './reading';
-import { due } from './completeness';
+import { missingAnswers } from './completeness';
 import type { Store } from './store';
 import type { EarlierReading } from './types';
-import { mayChange } from './marks';
+import { canEdit } from './marks';
 import { isTaken, takeRegion } from './suggestions';
 
 /**
- * Take a reader's answer for one finding: the state and the regions, as one step to undo.
+ * Accept a reader's answer to one finding, state and regions, as one undo step.
  *
- * Regions of that finding taken from others before go, those the adjudicator drew stay.
+ * Regions accepted from other readers before are removed; those that the adjudicator drew stay.
  */
 export function accept(store: Store, reader: EarlierReading, label: string): void {
   const state = stateOf(reader.reading, label);
-  if (state === null || !mayChange(store)) return;
+  if (state === null || !canEdit(store)) return;
   const tag = `accept:${reader.name}:${label}:${store.counts.changes}`;
   for (const { id, label: of } of store.reading.regions) {
     if (of === label && id.startsWith('taken:') && !id.startsWith(`taken:${reader.name}:`))
@@ -38,8 +38,8 @@ export function acceptActive(store: Store, index: number): boolean {
   else if (stateOf(reader.reading, label) === null) store.set({ notice: `Reader ${reader.name} has no answer for ${label}.` });
   else {
     accept(store, reader, label);
-    const next = due(store.task, store.reading).at(0);
-    if (next !== undefined) store.set({ activeLabel: next }); // on to what is still disputed
+    const next = missingAnswers(store.task, store.reading).at(0);
+    if (next !== undefined) store.set({ activeLabel: next }); // continue with the next open disagreement
   }
   return true;
 }

@@ -3,7 +3,7 @@
 import { stateOf } from './reading';
 import { EMPTY_READING, type EarlierReading, type Finding, type LabelState, type Reading, type Task } from './types';
 
-/** One finding and what each reader said of it; null where nothing was said. `states` has the order of `task.earlier`. */
+/** One finding with the state that each reader gave, null for none. `states` has the order of `task.earlier`. */
 export interface Disagreement {
   readonly label: string;
   readonly states: readonly { readonly reader: string; readonly state: LabelState | null }[];
@@ -26,7 +26,7 @@ export function disagreements(task: Told): Disagreement[] {
     .filter(({ states }) => states.some(({ state }) => state !== states[0]?.state));
 }
 
-/** Findings on which all readers said the same, and what. */
+/** Return the findings on which all readers agree, with their state. */
 export function agreed(task: Told): Record<string, LabelState> {
   const labels: Record<string, LabelState> = Object.create(null);
   if (!adjudicates(task)) return labels;
@@ -37,7 +37,7 @@ export function agreed(task: Told): Record<string, LabelState> {
   return labels;
 }
 
-/** Return where adjudication starts: with what all agree on. */
+/** Return the reading that an adjudicator starts from: what all readers agree on. */
 export function agreedReading(findings: readonly Finding[], earlier: readonly EarlierReading[]): Reading {
   const codes = new Set(earlier.map(({ reading }) => reading.unusable));
   const [code = ''] = codes.size === 1 ? codes : [];

@@ -1,12 +1,12 @@
-/** The list of findings as the reader walks through it: which are shown, which is active, what a key does to it. */
+/** Actions on the list of findings: filter, activate, answer. */
 
 import { adjudicates, disagreements } from './disagreements';
 import type { Store } from './store';
 import type { Finding, LabelState, Task } from './types';
 import { STATES } from './label-states';
-import { mayChange } from './marks';
+import { canEdit } from './marks';
 
-/** Return the task's findings, those disputed first; with a search those that match by name, then those by definition. */
+/** Return the findings, disagreements first; with a search those that match by name, then those that match by definition. */
 export function visibleFindings(store: Store): readonly Finding[] {
   const words = store.ui.search.toLowerCase().split(/\s+/).filter(Boolean);
   const inOrder = disputedFirst(store.task);
@@ -17,7 +17,7 @@ export function visibleFindings(store: Store): readonly Finding[] {
     : [...byName, ...inOrder.filter((one) => !byName.includes(one) && matching(`${one.label} ${one.definition}`))];
 }
 
-/** In adjudication what the readers disagree on comes first: it is what there is to do. */
+/** In adjudication disagreements come first, because only they must be answered. */
 function disputedFirst(task: Task): readonly Finding[] {
   if (!adjudicates(task)) return task.findings;
   const disputed = new Set(disagreements(task).map(({ label }) => label));
@@ -31,13 +31,13 @@ export function activate(store: Store, label: string): void {
   if (store.ui.activeLabel !== label) store.set({ activeLabel: label });
 }
 
-/** Make a finding active by naming it; a region that was just drawn without one gets it. */
+/** Make a finding active, and assign it to the selected region if that has none. */
 export function choose(store: Store, label: string): void {
   activate(store, label);
   if (store.reading.unusable === '' && !store.ui.sending && !store.ui.sent) bind(store, label);
 }
 
-/** Give the selected region a finding if it has none yet. */
+/** Assign a finding to the selected region if it has none. */
 function bind(store: Store, label: string, tag = ''): void {
   const region = store.reading.regions.find(({ id }) => id === store.ui.selected);
   const finding = store.task.findings.find((one) => one.label === label);
@@ -57,11 +57,11 @@ export function step(store: Store, by: number): string | null {
   return label;
 }
 
-/** Set a finding's state; the state it has already is taken back. */
+/** Set the state of a finding; setting its current state again clears it. */
 export function answer(store: Store, label: string, state: LabelState): void {
-  if (!mayChange(store)) return;
+  if (!canEdit(store)) return;
   const back = store.reading.labels[label] === state;
-  const tag = `answer:${store.counts.changes}`; // the answer and the region it is for are one step
+  const tag = `answer:${store.counts.changes}`; // the answer and the region's label are one undo step
   store.dispatch({ kind: 'label', label, state: back ? null : state }, tag);
   if (!back && (state === 'positive' || state === 'uncertain')) bind(store, label, tag);
 }
@@ -80,14 +80,14 @@ export function hasNoFinding(store: Store): boolean {
   return store.task.findings.some(({ label }) => label === store.task.labelSet.noFinding);
 }
 
-/** "No Finding" as an explicit act; a second time takes it back and leaves the other answers. */
+/** Set "No Finding" to present; a second time clears it and leaves the other answers. */
 export function noFinding(store: Store): void {
-  if (!hasNoFinding(store) || !mayChange(store)) return;
+  if (!hasNoFinding(store) || !canEdit(store)) return;
   const label = store.task.labelSet.noFinding;
   if (store.reading.labels[label] === 'positive') store.dispatch({ kind: 'label', label, state: null });
   else store.dispatch({ kind: 'no-finding' });
 }
 
 export function othersAbsent(store: Store): void {
-  if (mayChange(store)) store.dispatch({ kind: 'others-absent' });
+  if (canEdit(store)) store.dispatch({ kind: 'others-absent' });
 }

@@ -1,4 +1,4 @@
-/** One stack for everything a reader says: labels, regions, measurements and comments are undone in the order they were made. */
+/** One undo stack for labels, regions, measurements and comments. */
 
 import type { Reading } from './types';
 
@@ -6,11 +6,11 @@ export interface History {
   readonly past: readonly Reading[];
   readonly present: Reading;
   readonly future: readonly Reading[];
-  /** Changes with the same tag, one after the other, are one step: the letters of a comment, the moves of one drag. */
+  /** Consecutive changes with the same tag are one undo step, such as the letters of a comment. */
   readonly tag: string;
 }
 
-/** Steps kept; a reading is a few kilobytes and shares what did not change. */
+/** Undo steps kept; readings share their unchanged parts. */
 const LIMIT = 1000;
 
 export function begin(reading: Reading): History {

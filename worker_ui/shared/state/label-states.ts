@@ -2,15 +2,15 @@
 
 import type { LabelState } from './types';
 
-export interface StateWords {
+export interface StateNames {
   readonly name: string;
-  /** What the narrow button says; the key as well, but for "not assessed". */
+  /** Text of the narrow button. */
   readonly letter: string;
   readonly key: string;
   readonly meaning: string;
 }
 
-export const STATES: Readonly<Record<LabelState, StateWords>> = {
+export const STATES: Readonly<Record<LabelState, StateNames>> = {
   positive: { name: 'Present', letter: 'P', key: 'P', meaning: 'it is there' },
   uncertain: { name: 'Uncertain', letter: 'U', key: 'U', meaning: 'it may be there; the image does not decide' },
   negative: { name: 'Absent', letter: 'A', key: 'A', meaning: 'looked for and not there' },

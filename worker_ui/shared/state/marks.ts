@@ -2,22 +2,22 @@
 
 import type { Store } from './store';
 
-/** Whether answers can be changed now; says why not. */
-export function mayChange(store: Store): boolean {
+/** Return whether answers can be changed now; if not, show why. */
+export function canEdit(store: Store): boolean {
   if (store.closed) return false;
   if (store.reading.unusable === '') return true;
   store.set({ notice: 'The findings are set aside while the image is reported as not readable.' });
   return false;
 }
 
-/** Select a mark; the finding of a region becomes the active one, so that a key answers what is looked at. */
+/** Select a mark and make the finding of a region active, so that the answer keys apply to it. */
 export function select(store: Store, id: string | null): void {
   const label = store.reading.regions.find((region) => region.id === id)?.label;
   const known = store.task.findings.some((finding) => finding.label === label);
   store.set({ selected: id, ...(label && known ? { activeLabel: label } : {}) });
 }
 
-/** Remove what is selected on the image; undo brings it back. */
+/** Remove the selected mark; undo restores it. */
 export function removeSelected(store: Store): boolean {
   const id = store.ui.selected;
   if (id === null || store.closed) return false;

@@ -1,25 +1,17 @@
-/** The reader's answer as it grows: every change is an action, every action makes a new reading. */
+/** Reducer of the reading: every change is an action that returns a new reading. */
 
-import type {
-  Finding,
-  LabelState,
-  Measurement,
-  Reading,
-  Region,
-  LabelSet,
-  Task,
-} from './types';
+import type { Finding, LabelState, Measurement, Reading, Region, LabelSet, Task } from './types';
 import type { Point } from '../shapes/geometry';
 
 type LabeledTask = Pick<Task, 'findings' | 'labelSet'>;
 
 export type Action =
   | { readonly kind: 'label'; readonly label: string; readonly state: LabelState | null }
-  /** "No Finding" present, and absent what has not been answered yet; findings that were called stay, and conflict. */
+  /** Set "No Finding" to present and unanswered findings to absent; present findings stay, as conflicts. */
   | { readonly kind: 'no-finding' }
-  /** Absent what has not been answered yet; "No Finding" follows from what was called. */
+  /** Set unanswered findings to absent, and derive "No Finding" from the answers. */
   | { readonly kind: 'others-absent' }
-  /** A new region makes its finding present, unless it was called uncertain. */
+  /** Add a region, which sets its finding to present unless it is uncertain. */
   | { readonly kind: 'add-region'; readonly region: Region }
   | { readonly kind: 'move-region'; readonly id: string; readonly points: readonly Point[] }
   | { readonly kind: 'relabel-region'; readonly id: string; readonly label: string }
@@ -30,7 +22,7 @@ export type Action =
   | { readonly kind: 'remove-measurement'; readonly id: string }
   | { readonly kind: 'comment'; readonly comment: string }
   | { readonly kind: 'unusable'; readonly code: string }
-  /** A whole reading from elsewhere: a draft, another tab, an earlier reader. */
+  /** Replace the reading by that of a draft or another tab. */
   | { readonly kind: 'replace'; readonly reading: Reading };
 
 /** Return the reading after an action; the same object when nothing changed. */
@@ -90,7 +82,7 @@ export function conflicts(reading: Reading, { noFinding, besideNoFinding }: Labe
   );
 }
 
-/** Return what a reading says of a finding, or null where it says nothing. */
+/** Return the state of a finding, or null where it is not answered. */
 export function stateOf(reading: Reading, label: string): LabelState | null {
   return Object.hasOwn(reading.labels, label) ? reading.labels[label]! : null;
 }
@@ -108,28 +100,32 @@ function withLabel(reading: Reading, label: string, state: LabelState | null): R
   return { ...reading, labels };
 }
 
-/** Labels are only ever added by what calls this: as many as before are the same. */
+/** Callers only add labels: an equal number means that nothing changed. */
 function withLabels(reading: Reading, labels: Record<string, LabelState>): Reading {
   return Object.keys(labels).length === Object.keys(reading.labels).length ? reading : { ...reading, labels };
 }
 
 function othersAbsent(reading: Reading, { findings, labelSet }: LabeledTask): Record<string, LabelState> {
   const labels: Record<string, LabelState> = { __proto__: null as never, ...reading.labels };
-  for (const { label } of findings) if (label !== labelSet.noFinding && !Object.hasOwn(labels, label)) labels[label] = 'negative';
+  for (const { label } of findings)
+    if (label !== labelSet.noFinding && !Object.hasOwn(labels, label)) labels[label] = 'negative';
   return labels;
 }
 
 function withNoFinding(labels: Record<string, LabelState>, { findings, labelSet }: LabeledTask): Record<string, LabelState> {
   const { noFinding, besideNoFinding } = labelSet;
   if (!findings.some((finding) => finding.label === noFinding) || Object.hasOwn(labels, noFinding)) return labels;
-  const states = Object.keys(labels).filter((label) => !besideNoFinding.includes(label)).map((label) => labels[label]);
+  const states = Object.keys(labels)
+    .filter((label) => !besideNoFinding.includes(label))
+    .map((label) => labels[label]);
   const allAbsent = states.every((state) => state === 'negative');
   labels[noFinding] = states.includes('positive') ? 'negative' : allAbsent ? 'positive' : 'uncertain';
   return labels;
 }
 
 function withRegion(reading: Reading, id: string, change: (region: Region) => Region): Reading {
-  const before = reading.regions.find((region) => region.id === id), after = before && change(before);
+  const before = reading.regions.find((region) => region.id === id),
+    after = before && change(before);
   if (before === undefined || after === undefined || after === before) return reading;
   return { ...reading, regions: reading.regions.map((region) => (region === before ? after : region)) };
 }
@@ -139,7 +135,7 @@ function without(reading: Reading, what: 'regions' | 'measurements', id: string)
   return left.length === reading[what].length ? reading : { ...reading, [what]: left };
 }
 
-/** Return a reading with answers to this task's findings only; a region of another asks for its finding. */
+/** Return a reading with this task's findings only; regions of other findings lose their label. */
 export function fittedTo(findings: readonly Finding[], reading: Reading): Reading {
   const asked = new Set(findings.map((finding) => finding.label));
   if (

@@ -1,9 +1,9 @@
-/** How long the work took and how much of it there was: counted while the page is open, kept with the draft. */
+/** Active time, clicks and keys of a reading: counted while the page is open, saved with the draft. */
 
 import { isObject, own } from '../json';
 import type { Store } from './store';
 
-/** What is kept of a session with a draft; further sessions on the same draft add to it. */
+/** The part of a session that is saved with the draft; later sessions on the same draft add to it. */
 export interface SessionRecord {
   readonly openedAt: string;
   readonly activeMs: number;
@@ -15,18 +15,18 @@ export interface SessionRecord {
   readonly byKind: Readonly<Record<string, number>>;
 }
 
-/** After so long without a key, a click or a movement nobody is taken to be there. */
+/** Without input for this long, the reader counts as absent. */
 const IDLE_MS = 30_000;
-/** Movements come a hundred times a second; looking at the clock this often is enough. */
-const GRAIN_MS = 200;
+/** Minimum interval between two updates by pointer movements. */
+const INTERVAL_MS = 200;
 const MODIFIERS = new Set(['Shift', 'Control', 'Alt', 'AltGraph', 'Meta', 'CapsLock']);
 
 export class Session {
   private own = { activeMs: 0, clicks: 0, keys: 0 };
   private before: SessionRecord;
-  /** When somebody was last there, or null while the page is hidden. */
-  private seen: number | null;
-  /** Of the time since `seen`, what has been added already. */
+  /** Time of the last input, or null while the page is hidden. */
+  private lastInput: number | null;
+  /** The part of the time since `seen` that is counted already. */
   private credited = 0;
   private firstImageMs: number | null = null;
   private firstReadMs: number | null = null;
@@ -47,23 +47,23 @@ export class Session {
       undone: 0,
       byKind: Object.create(null),
     };
-    this.seen = host.document.hidden ? null : 0; // from the start of the navigation
+    this.lastInput = host.document.hidden ? null : 0; // since the start of the navigation
     this.listen();
   }
 
-  /** The first image stands on the screen; later calls change nothing. */
+  /** Record that the first image is displayed; later calls change nothing. */
   imageShown(): void {
     this.firstImageMs ??= Math.round(this.host.performance.now());
   }
 
-  /** The first reading is locked; later calls change nothing. */
+  /** Record that the first reading is locked; later calls change nothing. */
   firstRead(): void {
     this.firstReadMs ??= this.before.firstReadMs ?? this.record().activeMs;
   }
 
-  /** Return everything so far, with what earlier sessions had. */
+  /** Return the totals, earlier sessions included. */
   record(): SessionRecord {
-    this.attend();
+    this.updateActive();
     const { counts } = this.store;
     return {
       openedAt: this.before.openedAt,
@@ -77,13 +77,13 @@ export class Session {
     };
   }
 
-  /** Go on from the record of an earlier session. */
-  goOnFrom(record: SessionRecord): void {
+  /** Continue from the record of an earlier session. */
+  continueFrom(record: SessionRecord): void {
     this.before = record;
   }
 
-  /** Take over the higher figures of another tab with the same reading. */
-  atLeast(other: SessionRecord): void {
+  /** Take over the higher counts of another tab with the same reading. */
+  raiseTo(other: SessionRecord): void {
     const all = this.record();
     const more = (key: 'activeMs' | 'clicks' | 'keys' | 'changes' | 'undone') =>
       this.before[key] + Math.max(0, other[key] - all[key]);
@@ -124,40 +124,40 @@ export class Session {
   private listen(): void {
     const options = { capture: true, passive: true, signal: this.listening.signal };
     const on = (name: string, listener: (event: Event) => void) => this.host.document.addEventListener(name, listener, options);
-    on('pointerdown', () => this.counted('clicks'));
+    on('pointerdown', () => this.countInput('clicks'));
     on('keydown', (event) => {
       const { key, repeat } = event as KeyboardEvent;
-      if (!repeat && !MODIFIERS.has(key)) this.counted('keys');
-      else this.attend(true);
+      if (!repeat && !MODIFIERS.has(key)) this.countInput('keys');
+      else this.updateActive(true);
     });
-    for (const name of ['pointermove', 'wheel', 'scroll', 'input']) on(name, () => this.attend(true));
+    for (const name of ['pointermove', 'wheel', 'scroll', 'input']) on(name, () => this.updateActive(true));
     on('visibilitychange', () => {
-      this.attend();
-      this.seen = this.host.document.hidden ? null : this.host.performance.now();
+      this.updateActive();
+      this.lastInput = this.host.document.hidden ? null : this.host.performance.now();
       this.credited = 0;
     });
   }
 
-  private counted(what: 'clicks' | 'keys'): void {
+  private countInput(what: 'clicks' | 'keys'): void {
     this.own[what] += 1;
-    this.attend(true);
+    this.updateActive(true);
   }
 
-  /** Add the time since somebody was last there; `present` says that somebody is there now. */
-  private attend(present = false): void {
+  /** Count the time since the last input; `present` says that there is input now. */
+  private updateActive(present = false): void {
     const now = this.host.performance.now();
-    if (this.seen === null) {
-      if (present && !this.host.document.hidden) this.seen = now;
+    if (this.lastInput === null) {
+      if (present && !this.host.document.hidden) this.lastInput = now;
       return;
     }
-    if (present ? now - this.seen < GRAIN_MS : now <= this.seen) return;
-    const active = Math.min(now - this.seen, IDLE_MS);
+    if (present ? now - this.lastInput < INTERVAL_MS : now <= this.lastInput) return;
+    const active = Math.min(now - this.lastInput, IDLE_MS);
     if (present) {
       this.own.activeMs += Math.max(0, active - this.credited);
-      this.seen = now;
+      this.lastInput = now;
       this.credited = 0;
     } else {
-      // Looked at without anybody there: the time counts once, and the thirty seconds go on from when somebody was.
+      // No input: count the time once; the idle limit still runs from the last input.
       this.own.activeMs += Math.max(0, active - this.credited);
       this.credited = Math.max(this.credited, active);
     }
@@ -187,7 +187,7 @@ export function readSessionRecord(value: unknown): SessionRecord | null {
   };
 }
 
-/** The version of this page, from the name of its script: "radiograph.1f2e3d.js" is 1f2e3d. */
+/** Return the page's version, which is in the name of its script: 1f2e3d in "radiograph.1f2e3d.js". */
 export function pageVersion(document: Document): string {
   for (const { src } of document.querySelectorAll('script')) {
     const found = /(?:^|\/)radiograph[.-]([\w-]{1,40})\.js(?:[?#]|$)/.exec(src ?? '');

@@ -1,4 +1,4 @@
-/** The one place that holds what the page knows; whoever wants to hear of changes subscribes. */
+/** The state of the page, with subscriptions to its changes. */
 
 import { disagreements } from './disagreements';
 import { begin, record, redo, undo, type History } from './history';
@@ -8,28 +8,27 @@ import type { RadiographImage, ImageError, VoiWindow } from '../pixels/radiograp
 import type { View } from './view';
 import type { Size } from './view';
 
-export type Tool =
-  | 'window' | 'pan' | 'select' | 'rectangle' | 'ellipse' | 'polygon' | 'freehand' | 'length' | 'angle';
+export type Tool = 'window' | 'pan' | 'select' | 'rectangle' | 'ellipse' | 'polygon' | 'freehand' | 'length' | 'angle';
 
-/** One viewport: what it shows, and how. */
+/** The image in one viewport, and how it is shown. */
 export interface ViewportState {
   readonly image: RadiographImage | null;
   readonly error: ImageError | null;
-  /** 0 to 1, or null when the length is not known. */
+  /** Fraction loaded, or null when the length is not known. */
   readonly progress: number | null;
   readonly window: VoiWindow;
   readonly inverted: boolean;
   readonly view: View;
-  /** Of the viewport, in CSS pixels. */
+  /** Size of the viewport in CSS pixels. */
   readonly size: Size;
 }
 
-/** What is neither undone nor kept: how the page stands at the moment. */
+/** State of the user interface: neither undone nor saved. */
 export interface Ui {
   readonly tool: Tool;
-  /** The finding that the next region belongs to and that the state keys set. */
+  /** The finding that the next region belongs to and that the answer keys change. */
   readonly activeLabel: string | null;
-  /** What the list of findings is narrowed to. */
+  /** Text that the list of findings is filtered by. */
   readonly search: string;
   /** Id of the selected region or measurement. */
   readonly selected: string | null;
@@ -42,35 +41,39 @@ export interface Ui {
   /** The first reading, once it is locked and the model's suggestions are shown. */
   readonly first: Reading | null;
   readonly viewports: readonly ViewportState[];
-  /** Which image the toolbar and the keys are for: the one touched last. */
+  /** Index of the viewport focused last, which toolbar and keys act on. */
   readonly activeViewport: number;
-  /** Where the reading is kept. */
-  readonly kept: 'device' | 'tab' | 'nowhere';
-  /** A word to the reader that goes away by itself; announced to screen readers. */
+  /** Where drafts are stored. */
+  readonly draftPlace: 'device' | 'tab' | 'nowhere';
+  /** A message that disappears by itself; announced by screen readers. */
   readonly notice: string;
-  /** What a screen reader says of a thing that the eye has seen already. */
+  /** A message for screen readers only. */
   readonly spoken: string;
   readonly sending: boolean;
   readonly sent: boolean;
 }
 
-/** Something missing, and where it is to be mended: `at` is a label, the id of a mark, "comment" or "unusable". */
+/** Something that prevents sending, and where to resolve it: `at` is a label, the id of a mark, "comment" or "unusable". */
 export interface Complaint {
   readonly text: string;
   readonly at: string;
 }
 
 const EMPTY_VIEWPORT: ViewportState = {
-  image: null, error: null, progress: null, window: { center: 0.5, width: 1 }, inverted: false,
+  image: null,
+  error: null,
+  progress: null,
+  window: { center: 0.5, width: 1 },
+  inverted: false,
   view: { center: [0, 0], zoom: 1, rotation_deg: 0, mirrored: false },
   size: { width: 0, height: 0 },
 };
 
-/** What is begun and no part of the reading yet: a polygon half drawn, a region that is being pulled. */
+/** A shape in progress, which is not part of the reading yet. */
 export interface Unfinished {
-  /** Take back its last step; false when nothing is begun. */
+  /** Undo its last step; return false when nothing is in progress. */
   stepBack(): boolean;
-  /** Finish what can be finished and let go of the rest; whether the reading has one mark more now. */
+  /** Finish or discard it; return whether a mark was added to the reading. */
   settle(): boolean;
 }
 
@@ -78,16 +81,33 @@ export class Store {
   history: History;
   unfinished: Unfinished | null = null;
   ui: Ui;
-  /** How often readings changed, and what changed them, for the answer. */
+  /** Numbers of changes, which the answer reports. */
   readonly counts = { changes: 0, undone: 0, byKind: {} as Record<string, number> };
   private readonly listeners = new Set<() => void>();
 
-  constructor(readonly task: Task, start: Reading = task.start ?? EMPTY_READING) {
+  constructor(
+    readonly task: Task,
+    start: Reading = task.start ?? EMPTY_READING,
+  ) {
     this.history = begin(start);
     this.ui = {
-      tool: 'window', activeLabel: disagreements(task)[0]?.label ?? null, search: '', selected: null, hiddenRegions: new Set(), regionsShown: true, shortcuts: true,
-      help: false, complaints: [], first: null, viewports: task.second ? [EMPTY_VIEWPORT, EMPTY_VIEWPORT] : [EMPTY_VIEWPORT], activeViewport: 0,
-      kept: 'device', notice: '', spoken: '', sending: false, sent: false,
+      tool: 'window',
+      activeLabel: disagreements(task)[0]?.label ?? null,
+      search: '',
+      selected: null,
+      hiddenRegions: new Set(),
+      regionsShown: true,
+      shortcuts: true,
+      help: false,
+      complaints: [],
+      first: null,
+      viewports: task.second ? [EMPTY_VIEWPORT, EMPTY_VIEWPORT] : [EMPTY_VIEWPORT],
+      activeViewport: 0,
+      draftPlace: 'device',
+      notice: '',
+      spoken: '',
+      sending: false,
+      sent: false,
     };
   }
 
@@ -95,12 +115,12 @@ export class Store {
     return this.history.present;
   }
 
-  /** Whether the reading stands: its answer is on its way, or has arrived. */
+  /** Whether the reading can no longer be changed: its answer is being sent or was sent. */
   get closed(): boolean {
     return this.ui.sending || this.ui.sent;
   }
 
-  /** Change the reading, unless it is closed. Changes with the same tag, one after the other, are undone together. */
+  /** Change the reading, unless it is closed. Consecutive changes with the same tag are undone together. */
   dispatch(action: Action, tag = ''): void {
     if (this.closed) return;
     const history = record(this.history, reduce(this.reading, action, this.task), tag);
@@ -139,7 +159,7 @@ export class Store {
     if (this.closed || history === this.history) return;
     this.history = history;
     this.counts.undone += 1;
-    // What was said of the step undone is no longer so.
+    // Messages about the undone step no longer apply.
     this.ui = { ...this.ui, complaints: [], selected: null, notice: '', spoken: '' };
     this.changed();
   }

@@ -1,4 +1,4 @@
-/** What the model says, as far as the reader may see it yet. */
+/** The model's suggestions, as far as the reader may see them. */
 
 import type { Store } from './store';
 import type { Region, Suggestions } from './types';

@@ -42,14 +42,20 @@ export interface Reading {
 }
 
 /** Label objects have no prototype: a label may have any name, even "constructor". */
-export const EMPTY_READING: Reading = { labels: Object.freeze(Object.create(null)), regions: [], measurements: [], comment: '', unusable: '' };
+export const EMPTY_READING: Reading = {
+  labels: Object.freeze(Object.create(null)),
+  regions: [],
+  measurements: [],
+  comment: '',
+  unusable: '',
+};
 
 // ---- What a task brings -------------------------------------------------------------------------------------------------
 
 export interface Finding {
   readonly label: string;
   readonly definition: string;
-  /** Whether a present finding needs a region, may have one, or has none by nature. */
+  /** Whether a present finding needs a region, may have one, or cannot have one. */
   readonly region: 'required' | 'optional' | 'none';
 }
 
@@ -77,7 +83,7 @@ export interface SecondImage extends ImageSource {
 
 export interface Task {
   readonly labelSet: LabelSet;
-  /** Stands for job, object and worker; drafts are kept under it. */
+  /** Identifies job, object and worker; drafts are stored under it. */
   readonly key: string;
   readonly image: ImageSource;
   readonly second: SecondImage | null;
@@ -86,22 +92,30 @@ export interface Task {
   /** Whether every finding must be answered before the reading can be sent. */
   readonly answerAll: boolean;
   readonly suggestions: Suggestions | null;
-  /** Two or more: the page adjudicates between them. */
+  /** With two or more, the page is in adjudication. */
   readonly earlier: readonly EarlierReading[];
-  /** An answer to start from, read from any form `answer.read` knows. */
+  /** A reading to start from. */
   readonly start: Reading | null;
-  /** What was wrong with the task input, in words for the job's owner; the page goes on without it. */
+  /** Invalid parts of the task input, which were ignored; shown for the owner of the job. */
   readonly problems: readonly string[];
 }
 
 /** Codes of the answer's schema for why an image cannot be read. */
 export const REASON_CODES = [
-  'not-displayed', 'poor-quality', 'motion', 'rotation', 'wrong-view', 'wrong-body-part', 'incomplete', 'foreign-object',
-  'identity-visible', 'other',
+  'not-displayed',
+  'poor-quality',
+  'motion',
+  'rotation',
+  'wrong-view',
+  'wrong-body-part',
+  'incomplete',
+  'foreign-object',
+  'identity-visible',
+  'other',
 ] as const;
 export type ReasonCode = (typeof REASON_CODES)[number];
 
-/** What a page brings for its kind of image, whatever the task. */
+/** What a page defines for its kind of image, independent of the task. */
 export interface LabelSet {
   /** Names the kind of image, as a heading. */
   readonly title: string;

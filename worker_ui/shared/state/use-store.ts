@@ -1,13 +1,13 @@
-/** Let a component follow the store. */
+/** A hook that renders a component again when the store changes. */
 
 import { useLayoutEffect, useReducer } from 'preact/hooks';
 
 import type { Store } from './store';
 
 /**
- * Render again when the store changes; with `watch`, only when one of the values it returns does.
+ * Render again when the store changes; with `watch`, only when one of its values changes.
  *
- * A drag changes window or view many times a second: parts that show neither should not be rendered for it.
+ * A drag changes window or view many times a second: parts that show neither should not be rendered again.
  */
 export function useStore(store: Store, watch?: (store: Store) => readonly unknown[]): void {
   const [, again] = useReducer((count: number) => count + 1, 0);

@@ -35,9 +35,15 @@ export const ZOOM_LIMITS = { least: 0.02, most: 64 } as const;
 /** Return the map from image pixels (corner origin) to CSS pixels of a viewport of that size. */
 export function toScreen(view: View, size: Size, pixelAspect: number): Affine {
   const turn = (view.rotation_deg * Math.PI) / 180;
-  const cos = Math.round(Math.cos(turn)), sin = Math.round(Math.sin(turn)); // multiples of 90 degrees: exact
-  const along = view.zoom * pixelAspect, down = view.zoom, mirror = view.mirrored ? -1 : 1;
-  const a = mirror * cos * along, b = sin * along, c = -mirror * sin * down, d = cos * down;
+  const cos = Math.round(Math.cos(turn)),
+    sin = Math.round(Math.sin(turn)); // multiples of 90 degrees: exact
+  const along = view.zoom * pixelAspect,
+    down = view.zoom,
+    mirror = view.mirrored ? -1 : 1;
+  const a = mirror * cos * along,
+    b = sin * along,
+    c = -mirror * sin * down,
+    d = cos * down;
   const [x, y] = view.center;
   return { a, b, c, d, e: size.width / 2 - (a * x + c * y), f: size.height / 2 - (b * x + d * y) };
 }
@@ -48,13 +54,17 @@ export function apply(map: Affine, [x, y]: Point): Point {
 
 export function inverse(map: Affine): Affine {
   const det = map.a * map.d - map.b * map.c;
-  const a = map.d / det, b = -map.b / det, c = -map.c / det, d = map.a / det;
+  const a = map.d / det,
+    b = -map.b / det,
+    c = -map.c / det,
+    d = map.a / det;
   return { a, b, c, d, e: -(a * map.e + c * map.f), f: -(b * map.e + d * map.f) };
 }
 
 /** Return the view that shows the whole image, with its rotation and mirroring kept. */
 export function fitted(view: View, image: Pick<RadiographImage, 'rows' | 'columns' | 'pixelAspect'>, size: Size): View {
-  const width = image.columns * image.pixelAspect, height = image.rows;
+  const width = image.columns * image.pixelAspect,
+    height = image.rows;
   const sideways = view.rotation_deg % 180 !== 0;
   const zoom = Math.min(size.width / (sideways ? height : width), size.height / (sideways ? width : height));
   return { ...view, center: [image.columns / 2, image.rows / 2], zoom: bounded(zoom) };
@@ -64,7 +74,7 @@ export function fitted(view: View, image: Pick<RadiographImage, 'rows' | 'column
 export function zoomedAt(view: View, factor: number, at: Point, size: Size, pixelAspect: number): View {
   const zoom = bounded(view.zoom * factor);
   const [x, y] = apply(inverse(toScreen(view, size, pixelAspect)), at);
-  const keep = view.zoom / zoom; // the centre moves towards the point as far as the zoom changes
+  const keep = view.zoom / zoom; // the center moves towards the point in proportion to the zoom
   return { ...view, zoom, center: [x + (view.center[0] - x) * keep, y + (view.center[1] - y) * keep] };
 }
 
@@ -74,7 +84,7 @@ export function panned(view: View, dx: number, dy: number, pixelAspect: number):
   return { ...view, center: [view.center[0] - (a * dx + c * dy), view.center[1] - (b * dx + d * dy)] };
 }
 
-/** Return the view turned by a quarter on the screen, whether mirrored or not. */
+/** Return the view rotated by 90 degrees on the screen, mirrored or not. */
 export function turned(view: View, clockwise: boolean): View {
   const by = clockwise !== view.mirrored ? 90 : 270;
   return { ...view, rotation_deg: ((view.rotation_deg + by) % 360) as View['rotation_deg'] };

@@ -1,4 +1,4 @@
-/** What a reader can do to an image, by button, key or wheel; each works on one viewport. */
+/** Commands on one viewport, for buttons, keys and the mouse wheel. */
 
 import { bounds } from '../shapes/geometry';
 import type { ViewportState, Store } from './store';
@@ -9,42 +9,46 @@ import type { View } from './view';
 import { fitted, flipped, panned, turned, zoomedAt, ZOOM_LIMITS } from './view';
 
 export function fit(store: Store, index = 0): void {
-  look(store, index, (state, image) => fitted(state.view, image, state.size));
+  changeView(store, index, (state, image) => fitted(state.view, image, state.size));
 }
 
-/** One image row on one pixel of the screen. */
+/** Show one image row on one device pixel. */
 export function oneToOne(store: Store, index = 0): void {
-  look(store, index, (state) => ({ ...state.view, zoom: 1 / devicePixelRatio }));
+  changeView(store, index, (state) => ({ ...state.view, zoom: 1 / devicePixelRatio }));
 }
 
 export function zoomBy(store: Store, factor: number, index = 0, at?: Point): void {
-  look(store, index, (state, image) => {
+  changeView(store, index, (state, image) => {
     const middle: Point = [state.size.width / 2, state.size.height / 2];
     return zoomedAt(state.view, factor, at ?? middle, state.size, image.pixelAspect);
   });
 }
 
 export function panBy(store: Store, dx: number, dy: number, index = 0): void {
-  look(store, index, (state, image) => panned(state.view, dx, dy, image.pixelAspect));
+  changeView(store, index, (state, image) => panned(state.view, dx, dy, image.pixelAspect));
 }
 
 export function rotate(store: Store, clockwise: boolean, index = 0): void {
-  look(store, index, (state) => turned(state.view, clockwise));
+  changeView(store, index, (state) => turned(state.view, clockwise));
 }
 
 export function flip(store: Store, direction: 'horizontal' | 'vertical', index = 0): void {
-  look(store, index, (state) => flipped(state.view, direction));
+  changeView(store, index, (state) => flipped(state.view, direction));
 }
 
-/** Bring a region into the middle, large enough to be judged. */
+/** Center a region and zoom so that it can be assessed. */
 export function centerOn(store: Store, region: Region, index = 0): void {
-  look(store, index, (state, image) => {
+  changeView(store, index, (state, image) => {
     const { left, right, top, bottom } = bounds(region.points);
-    const wide = (right - left) * image.pixelAspect, high = bottom - top;
+    const wide = (right - left) * image.pixelAspect,
+      high = bottom - top;
     const sideways = state.view.rotation_deg % 180 !== 0;
-    const room = Math.min(state.size.width / Math.max(1, sideways ? high : wide), state.size.height / Math.max(1, sideways ? wide : high));
-    const large = Math.min(Math.max(state.view.zoom, room / 6), room / 1.2, ZOOM_LIMITS.most);
-    const zoom = region.shape === 'point' ? state.view.zoom : large; // a point is as large as any other
+    const available = Math.min(
+      state.size.width / Math.max(1, sideways ? high : wide),
+      state.size.height / Math.max(1, sideways ? wide : high),
+    );
+    const fitting = Math.min(Math.max(state.view.zoom, available / 6), available / 1.2, ZOOM_LIMITS.most);
+    const zoom = region.shape === 'point' ? state.view.zoom : fitting; // a point has no size
     return { ...state.view, zoom, center: [(left + right) / 2, (top + bottom) / 2] };
   });
 }
@@ -53,10 +57,11 @@ export function invert(store: Store, index = 0): void {
   change(store, index, (state) => ({ inverted: !state.inverted }));
 }
 
-/** Change window width and center by fractions of the image's first window; higher is darker, inverted or not. */
+/** Change window width and center by fractions of the initial width; a higher center is darker, also when inverted. */
 export function windowBy(store: Store, wider: number, higher: number, index = 0): void {
   change(store, index, (state, image) => {
-    const unit = image.initial.width, sign = state.inverted ? -1 : 1;
+    const unit = image.initial.width,
+      sign = state.inverted ? -1 : 1;
     const width = Math.max(state.window.width + wider * unit, unit / 1000);
     return { window: { width, center: state.window.center + sign * higher * unit } };
   });
@@ -66,7 +71,7 @@ export function applyWindow(store: Store, window: VoiWindow, index = 0): void {
   change(store, index, () => ({ window }));
 }
 
-/** Window, place and orientation as when the image came. */
+/** Reset window, position and orientation to their initial values. */
 export function resetView(store: Store, index = 0): void {
   change(store, index, (state, image) => ({
     window: image.initial,
@@ -75,16 +80,20 @@ export function resetView(store: Store, index = 0): void {
   }));
 }
 
-/** Do it to all images. */
+/** Run a command on every viewport. */
 export function everyViewport(store: Store, run: (store: Store, index: number) => void): void {
   store.ui.viewports.forEach((_, index) => run(store, index));
 }
 
-function look(store: Store, index: number, view: (state: ViewportState, image: RadiographImage) => View): void {
+function changeView(store: Store, index: number, view: (state: ViewportState, image: RadiographImage) => View): void {
   change(store, index, (state, image) => ({ view: view(state, image) }));
 }
 
-function change(store: Store, index: number, by: (state: ViewportState, image: RadiographImage) => Partial<ViewportState>): void {
+function change(
+  store: Store,
+  index: number,
+  by: (state: ViewportState, image: RadiographImage) => Partial<ViewportState>,
+): void {
   const state = store.ui.viewports[index];
   if (state?.image) store.setViewport(index, by(state, state.image));
 }

@@ -46,16 +46,14 @@ describe('an answer', () => {
     (one): fc.Arbitrary<Region> =>
       fc.record({ id: fc.uuid(), label: name, shape: fc.constant(one), points: points(one), comment: note }),
   );
-  const measurement = fc
-    .constantFrom('length' as const, 'angle' as const)
-    .chain(
-      (kind): fc.Arbitrary<Measurement> =>
-        fc.record({
-          id: fc.uuid(),
-          kind: fc.constant(kind),
-          points: fc.array(point, kind === 'length' ? { minLength: 2, maxLength: 2 } : { minLength: 3, maxLength: 3 }),
-        }),
-    );
+  const measurement = fc.constantFrom('length' as const, 'angle' as const).chain(
+    (kind): fc.Arbitrary<Measurement> =>
+      fc.record({
+        id: fc.uuid(),
+        kind: fc.constant(kind),
+        points: fc.array(point, kind === 'length' ? { minLength: 2, maxLength: 2 } : { minLength: 3, maxLength: 3 }),
+      }),
+  );
   const said = fc.array(fc.tuple(name, fc.constantFrom(...LABEL_STATES)), { maxLength: 8 }).map((pairs) => {
     const made = labels({});
     for (const [label, state] of pairs) made[label] = state;

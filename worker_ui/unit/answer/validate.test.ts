@@ -45,7 +45,7 @@ describe('the validator of answers', () => {
     expect(faultOf({ ...least, regions: [long] })?.path).toBe('/regions/0/points_px');
   });
 
-  it('points to where it is mended', () => {
+  it('points to where it can be resolved', () => {
     const marked = reading({ regions: [box('a', 'Edema')], measurements: [{ id: 'm', kind: 'length', points: [] }] });
     const at = (path: string) => complaintOf({ path, text: 'is wrong' }, marked).at;
     expect(['/comment', '/regions/0/points_px/3', '/measurements/0', '/regions', '/measurements', ''].map(at)).toEqual([

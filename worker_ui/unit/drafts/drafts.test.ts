@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { openDrafts, type Draft, type Foreign } from '../../shared/drafts/drafts';
+import { openDrafts, type Draft, type ExternalChange } from '../../shared/drafts/drafts';
 import { box, labels, reading } from '../samples';
 import { Device, type Tab } from './tabs';
 
@@ -16,8 +16,8 @@ const draft = (comment: string): Draft => ({
   first: null,
   session: null,
 });
-const heard: Foreign[] = [];
-const open = (tab: Tab, key = KEY) => openDrafts(key, { onForeign: (event) => heard.push(event), host: tab.window });
+const heard: ExternalChange[] = [];
+const open = (tab: Tab, key = KEY) => openDrafts(key, { onExternalChange: (event) => heard.push(event), host: tab.window });
 
 let device: Device;
 beforeEach(() => {
@@ -31,23 +31,23 @@ describe('a draft', () => {
   it('is there again after a reload, to the last bit', () => {
     const tab = device.tab();
     expect(open(tab).save({ ...draft('x'), first: reading({ comment: 'first' }) })).toBe('device');
-    const { found, unreadable, kept } = open(tab.reload());
+    const { found, unreadable, draftPlace } = open(tab.reload());
     expect(found?.draft).toMatchObject({
       reading: { comment: 'x', regions: [box('a', 'Edema')] },
       first: { comment: 'first' },
     });
     expect(Object.entries(found?.draft.reading.labels ?? {})).toEqual(Object.entries(draft('x').reading.labels));
-    expect([found?.sent, unreadable, kept]).toEqual([false, false, 'device']);
+    expect([found?.sent, unreadable, draftPlace]).toEqual([false, false, 'device']);
   });
 
   it('is the newest of what is found, and replaces the one before', () => {
     const tab = device.tab();
     open(tab).save(draft('old'));
-    device.room = 0;
+    device.quota = 0;
     expect(open(tab).save(draft('new'))).toBe('tab'); // the storage has become full
     const again = open(tab.reload());
     expect(again.found?.draft.reading.comment).toBe('new');
-    device.room = Infinity;
+    device.quota = Infinity;
     expect(again.save(draft('newest'))).toBe('device');
     expect(device.tabs.at(-1)?.name).toBe('');
   });
@@ -56,7 +56,7 @@ describe('a draft', () => {
     const tab = device.tab();
     open(tab).save(draft('before'));
     vi.setSystemTime(new Date('2020-01-01'));
-    device.room = 0;
+    device.quota = 0;
     open(tab).save(draft('after'));
     expect(open(tab.reload()).found?.draft.reading.comment).toBe('after');
   });
@@ -85,7 +85,7 @@ describe('where nothing may be stored', () => {
     device.denied = true;
     const tab = device.tab(),
       drafts = open(tab);
-    expect(drafts.kept).toBe('tab');
+    expect(drafts.draftPlace).toBe('tab');
     drafts.save(draft('x'));
     open(tab, 'other').save(draft('y'));
     expect(open(tab.reload()).found?.draft.reading.comment).toBe('x');
@@ -98,7 +98,7 @@ describe('where nothing may be stored', () => {
     device.denied = true;
     const tab = device.tab('viewer'),
       drafts = open(tab);
-    expect([drafts.kept, drafts.save(draft('x')), tab.name]).toEqual(['nowhere', 'nowhere', 'viewer']);
+    expect([drafts.draftPlace, drafts.save(draft('x')), tab.name]).toEqual(['nowhere', 'nowhere', 'viewer']);
   });
 
   it('a damaged name of our own is started afresh', () => {
@@ -190,10 +190,10 @@ describe('what is on the disk', () => {
     expect(open(device.tab()).found?.draft.reading.comment).toBe('x');
   });
 
-  it('makes room by what was sent, not by what is open', () => {
+  it('frees space by removing sent drafts, not open ones', () => {
     open(device.tab(), 'open').save(draft('x'));
     open(device.tab(), 'sent').save(draft('x'), true);
-    device.room = [...device.texts].join().length + 50;
+    device.quota = [...device.texts].join().length + 50;
     expect(open(device.tab()).save(draft('y'))).toBe('device');
     expect([...device.texts.keys()].map((key) => key.split('/').at(-1))).toEqual(['open', 'worker']);
   });

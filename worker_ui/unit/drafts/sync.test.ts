@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { keepDrafts, type Keeper } from '../../shared/drafts/sync';
+import { syncDrafts, type DraftSync } from '../../shared/drafts/sync';
 import { Session } from '../../shared/state/session';
 import { Store } from '../../shared/state/store';
 import type { Task } from '../../shared/state/types';
@@ -11,7 +11,7 @@ interface Page {
   readonly tab: Tab;
   readonly store: Store;
   readonly session: Session;
-  readonly drafts: Keeper;
+  readonly drafts: DraftSync;
 }
 
 let device: Device, copies: Copies;
@@ -23,7 +23,7 @@ beforeEach(() => {
 function page(tab: Tab = device.tab(), part: Partial<Task> = {}): Page {
   const store = new Store(task(part)),
     session = new Session(store, tab.window);
-  return { tab, store, session, drafts: keepDrafts(store, session, tab.window, copies) };
+  return { tab, store, session, drafts: syncDrafts(store, session, tab.window, copies) };
 }
 const present = (store: Store, label = 'Edema') => store.dispatch({ kind: 'label', label, state: 'positive' });
 
@@ -34,7 +34,7 @@ describe('a page', () => {
     store.dispatch({ kind: 'comment', comment: 'left' });
     const again = page(tab.reload()).store;
     expect(again.reading).toEqual(store.reading);
-    expect(again.ui).toMatchObject({ kept: 'device', notice: expect.stringMatching(/^Your marks of .* are back/) });
+    expect(again.ui).toMatchObject({ draftPlace: 'device', notice: expect.stringMatching(/^Your marks of .* are back/) });
     again.undo();
     expect(again.reading.regions).toEqual([]);
     again.redo();
@@ -101,7 +101,7 @@ describe('where nothing may be stored', () => {
   it('says so, and asks before it leaves', () => {
     device.denied = true;
     const { tab, store } = page(device.tab('frame'));
-    expect([store.ui.kept, tab.asks()]).toEqual(['nowhere', false]);
+    expect([store.ui.draftPlace, tab.asks()]).toEqual(['nowhere', false]);
     present(store);
     expect(tab.asks()).toBe(true);
   });
@@ -110,22 +110,22 @@ describe('where nothing may be stored', () => {
     device.denied = true;
     const alone = page();
     present(alone.store);
-    expect([alone.store.ui.kept, alone.tab.asks()]).toEqual(['tab', false]);
+    expect([alone.store.ui.draftPlace, alone.tab.asks()]).toEqual(['tab', false]);
     expect(page(alone.tab.reload()).store.reading).toEqual(alone.store.reading);
     const framed = device.tab();
     framed.parent = {};
     const { store } = page(framed);
     present(store);
-    expect([store.ui.kept, framed.asks()]).toEqual(['nowhere', true]);
+    expect([store.ui.draftPlace, framed.asks()]).toEqual(['nowhere', true]);
     expect(page(framed.reload()).store.reading).toEqual(store.reading);
   });
 
   it('changes the badge when the storage becomes full', () => {
     const { tab, store } = page();
     present(store);
-    device.room = 0;
+    device.quota = 0;
     store.dispatch({ kind: 'comment', comment: 'more' });
-    expect(store.ui.kept).toBe('tab');
+    expect(store.ui.draftPlace).toBe('tab');
     expect(tab.asks()).toBe(false);
     expect(page(tab.reload()).store.reading.comment).toBe('more');
   });

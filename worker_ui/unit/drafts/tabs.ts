@@ -1,7 +1,7 @@
-import type { Journal } from '../../shared/drafts/indexeddb';
+import type { DraftDatabase } from '../../shared/drafts/indexeddb';
 
 /** The second copy of a browser's drafts. */
-export class Copies implements Journal {
+export class Copies implements DraftDatabase {
   readonly texts = new Map<string, string>();
 
   all(): Promise<ReadonlyMap<string, string>> {
@@ -23,7 +23,7 @@ export class Device {
   readonly texts = new Map<string, string>();
   readonly tabs: Tab[] = [];
   /** Characters that fit; a real browser takes five million. */
-  room = Infinity;
+  quota = Infinity;
   denied = false;
 
   tab(name = ''): Tab {
@@ -65,7 +65,7 @@ export class Tab extends EventTarget {
           (sum, [other, value]) => sum + (other === key ? 0 : other.length + value.length),
           0,
         );
-        if (used + key.length + text.length > device.room) throw new DOMException('It is full.', 'QuotaExceededError');
+        if (used + key.length + text.length > device.quota) throw new DOMException('It is full.', 'QuotaExceededError');
         const before = device.texts.get(key);
         device.texts.set(key, text);
         if (before !== text) device.tell(this, key, text);

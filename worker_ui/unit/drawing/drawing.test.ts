@@ -15,15 +15,35 @@ import type { View } from '../../shared/state/view';
 import { apply } from '../../shared/state/view';
 
 const IMAGE: RadiographImage = {
-  rows: 1000, columns: 800, values: new Uint8Array(1), lowest: 0, highest: 1, spacing_mm: null, spacingAt: null, pixelAspect: 1,
-  inverted: false, initial: { center: 0, width: 1 }, presets: [], sopInstanceUid: '', caption: '', standIn: '',
+  rows: 1000,
+  columns: 800,
+  values: new Uint8Array(1),
+  lowest: 0,
+  highest: 1,
+  spacing_mm: null,
+  spacingAt: null,
+  pixelAspect: 1,
+  inverted: false,
+  initial: { center: 0, width: 1 },
+  presets: [],
+  sopInstanceUid: '',
+  caption: '',
+  standIn: '',
 };
 const TASK: Task = {
   labelSet: CHEST_RADIOGRAPH,
-  key: 'k', image: { url: '', renderedUrl: '' }, second: null, instructions: '', answerAll: false, suggestions: null, earlier: [],
-  start: null, problems: [],
+  key: 'k',
+  image: { url: '', renderedUrl: '' },
+  second: null,
+  instructions: '',
+  answerAll: false,
+  suggestions: null,
+  earlier: [],
+  start: null,
+  problems: [],
   findings: [
-    { label: 'No Finding', definition: '', region: 'none' }, { label: 'Pneumonia', definition: '', region: 'optional' },
+    { label: 'No Finding', definition: '', region: 'none' },
+    { label: 'Pneumonia', definition: '', region: 'optional' },
   ],
 };
 const VIEW: View = { center: [400, 500], zoom: 0.5, rotation_deg: 0, mirrored: false };
@@ -55,27 +75,48 @@ function expectNear(points: readonly Point[], wanted: readonly Point[]): void {
 }
 
 function key(store: Store, name: string, held: Partial<Record<'shiftKey' | 'altKey' | 'ctrlKey', boolean>> = {}): boolean {
-  return drawingKey(store, { key: name, shiftKey: false, altKey: false, ctrlKey: false, metaKey: false, preventDefault: () => undefined, ...held });
+  return drawingKey(store, {
+    key: name,
+    shiftKey: false,
+    altKey: false,
+    ctrlKey: false,
+    metaKey: false,
+    preventDefault: () => undefined,
+    ...held,
+  });
 }
 
 describe('drawing by pointer', () => {
   test('a drag and two clicks draw the same box, however the image lies', () => {
-    const at = fc.tuple(fc.double({ min: 0, max: 800, noNaN: true }), fc.double({ min: 0, max: 1000, noNaN: true })) as fc.Arbitrary<Point>;
+    const at = fc.tuple(
+      fc.double({ min: 0, max: 800, noNaN: true }),
+      fc.double({ min: 0, max: 1000, noNaN: true }),
+    ) as fc.Arbitrary<Point>;
     const views = fc.record({
-      center: at, zoom: fc.double({ min: 0.1, max: 20, noNaN: true }),
-      rotation_deg: fc.constantFrom<View['rotation_deg']>(0, 90, 180, 270), mirrored: fc.boolean(),
+      center: at,
+      zoom: fc.double({ min: 0.1, max: 20, noNaN: true }),
+      rotation_deg: fc.constantFrom<View['rotation_deg']>(0, 90, 180, 270),
+      mirrored: fc.boolean(),
     });
-    fc.assert(fc.property(at, at, views, fc.constantFrom<Tool>('rectangle', 'ellipse'), (a, b, view, tool) => {
-      fc.pre(Math.abs(a[0] - b[0]) > 1.01 && Math.abs(a[1] - b[1]) > 1.01 && Math.hypot(a[0] - b[0], a[1] - b[1]) * view.zoom > 4);
-      const store = page(tool, view);
-      drag(store, a, b);
-      click(store, a);
-      move(store, b);
-      click(store, b);
-      const wanted: Point[] = [[Math.min(a[0], b[0]), Math.min(a[1], b[1])], [Math.max(a[0], b[0]), Math.max(a[1], b[1])]];
-      expectNear(pointsOf(store, 0), wanted);
-      expectNear(pointsOf(store, 1), wanted);
-    }), { numRuns: 200 });
+    fc.assert(
+      fc.property(at, at, views, fc.constantFrom<Tool>('rectangle', 'ellipse'), (a, b, view, tool) => {
+        fc.pre(
+          Math.abs(a[0] - b[0]) > 1.01 && Math.abs(a[1] - b[1]) > 1.01 && Math.hypot(a[0] - b[0], a[1] - b[1]) * view.zoom > 4,
+        );
+        const store = page(tool, view);
+        drag(store, a, b);
+        click(store, a);
+        move(store, b);
+        click(store, b);
+        const wanted: Point[] = [
+          [Math.min(a[0], b[0]), Math.min(a[1], b[1])],
+          [Math.max(a[0], b[0]), Math.max(a[1], b[1])],
+        ];
+        expectNear(pointsOf(store, 0), wanted);
+        expectNear(pointsOf(store, 1), wanted);
+      }),
+      { numRuns: 200 },
+    );
   });
 
   test('a region belongs to the active finding and is one step with it', () => {
@@ -103,8 +144,14 @@ describe('drawing by pointer', () => {
     const store = page('rectangle');
     drag(store, [-300, -20], [200, 300]);
     drag(store, [700, 900], [4000, 4000]);
-    expectNear(pointsOf(store, 0), [[0, 0], [200, 300]]);
-    expectNear(pointsOf(store, 1), [[700, 900], [800, 1000]]);
+    expectNear(pointsOf(store, 0), [
+      [0, 0],
+      [200, 300],
+    ]);
+    expectNear(pointsOf(store, 1), [
+      [700, 900],
+      [800, 1000],
+    ]);
   });
 
   test('what has no size is not drawn', () => {
@@ -122,14 +169,24 @@ describe('drawing by pointer', () => {
     store.setViewport(0, { view: { ...VIEW, zoom: 3, center: [200, 200], rotation_deg: 90 } });
     drawing.moveTo(frame(store), [screen(store, [250, 300])]);
     drawing.pressUp(frame(store), screen(store, [250, 300]));
-    expectNear(pointsOf(store), [[123.25, 77.5], [250, 300]]);
+    expectNear(pointsOf(store), [
+      [123.25, 77.5],
+      [250, 300],
+    ]);
   });
 
   test('a polygon is closed by its first vertex, by a double click and by Enter, without doubles', () => {
-    const corners: Point[] = [[100, 100], [300, 120], [250, 400]];
+    const corners: Point[] = [
+      [100, 100],
+      [300, 120],
+      [250, 400],
+    ];
     const ways: ((store: Store) => unknown)[] = [
-      (store) => click(store, [102, 101]), (store) => click(store, [250, 400]), (store) => key(store, 'Enter'),
-      (store) => store.set({ tool: 'select' }), (store) => store.unfinished?.settle(),
+      (store) => click(store, [102, 101]),
+      (store) => click(store, [250, 400]),
+      (store) => key(store, 'Enter'),
+      (store) => store.set({ tool: 'select' }),
+      (store) => store.unfinished?.settle(),
     ];
     for (const close of ways) {
       const store = page('polygon');
@@ -137,18 +194,23 @@ describe('drawing by pointer', () => {
       expect(store.reading.regions.length).toBe(0);
       close(store);
       expectNear(pointsOf(store), corners);
-      expect(drawingOf(store).draft).toBe(null);
+      expect(drawingOf(store).pending).toBe(null);
     }
   });
 
   test('undo takes the last vertex first, and Escape all of them', () => {
     const store = page('polygon');
     store.dispatch({ kind: 'comment', comment: 'before' });
-    for (const corner of [[100, 100], [300, 120], [250, 400]] as Point[]) click(store, corner);
+    for (const corner of [
+      [100, 100],
+      [300, 120],
+      [250, 400],
+    ] as Point[])
+      click(store, corner);
     store.undo();
-    expect(drawingOf(store).draft!.points.length).toBe(2);
+    expect(drawingOf(store).pending!.points.length).toBe(2);
     expect(key(store, 'Backspace')).toBe(true);
-    expect(drawingOf(store).draft!.points.length).toBe(1);
+    expect(drawingOf(store).pending!.points.length).toBe(1);
     expect(key(store, 'Escape')).toBe(true);
     expect(store.reading.comment).toBe('before');
     store.undo();
@@ -157,15 +219,19 @@ describe('drawing by pointer', () => {
 
   test('undo brings back what Escape gave up, until something else is done', () => {
     const store = page('polygon');
-    const corners: Point[] = [[100, 100], [300, 120], [250, 400]];
+    const corners: Point[] = [
+      [100, 100],
+      [300, 120],
+      [250, 400],
+    ];
     for (const corner of corners) click(store, corner);
     key(store, 'Escape');
     store.undo();
-    expectNear(drawingOf(store).draft!.points, corners);
+    expectNear(drawingOf(store).pending!.points, corners);
     key(store, 'Escape');
     store.dispatch({ kind: 'comment', comment: 'later' });
     store.undo();
-    expect([drawingOf(store).draft, store.reading.comment]).toEqual([null, '']);
+    expect([drawingOf(store).pending, store.reading.comment]).toEqual([null, '']);
   });
 
   test('a region drawn before its finding gets the one named next, as one step', () => {
@@ -192,7 +258,11 @@ describe('drawing by pointer', () => {
 
   test('a polygon in progress outlives a look with another contrast', () => {
     const store = page('polygon');
-    for (const corner of [[100, 100], [300, 120]] as Point[]) click(store, corner);
+    for (const corner of [
+      [100, 100],
+      [300, 120],
+    ] as Point[])
+      click(store, corner);
     store.set({ tool: 'window' });
     store.set({ tool: 'polygon' });
     click(store, [250, 400]);
@@ -205,17 +275,20 @@ describe('drawing by pointer', () => {
     click(store, [100, 100]);
     drawingOf(store).pressDown(frame(store), screen(store, [300, 300]));
     drawingOf(store).abortPress();
-    expect(drawingOf(store).draft!.points.length).toBe(1);
+    expect(drawingOf(store).pending!.points.length).toBe(1);
     store.set({ tool: 'rectangle' });
     drawingOf(store).pressDown(frame(store), screen(store, [300, 300]));
     drawingOf(store).abortPress();
-    expect(drawingOf(store).draft).toBe(null);
+    expect(drawingOf(store).pending).toBe(null);
   });
 
   test('freehand follows the pointer to half a pixel of the screen', () => {
     const store = page('freehand');
     const drawing = drawingOf(store);
-    const circle = Array.from({ length: 200 }, (_, at): Point => [400 + 150 * Math.cos(at / 31.8), 500 + 150 * Math.sin(at / 31.8)]);
+    const circle = Array.from(
+      { length: 200 },
+      (_, at): Point => [400 + 150 * Math.cos(at / 31.8), 500 + 150 * Math.sin(at / 31.8)],
+    );
     drawing.pressDown(frame(store), screen(store, circle[0]!));
     for (const at of circle) drawing.moveTo(frame(store), [screen(store, at)]);
     drawing.pressUp(frame(store), screen(store, circle.at(-1)!));
@@ -230,8 +303,16 @@ describe('drawing by pointer', () => {
     const store = page('length');
     drag(store, [100, 100], [400, 100]);
     store.set({ tool: 'angle' });
-    for (const at of [[100, 200], [200, 300], [300, 200]] as Point[]) click(store, at);
-    expect(store.reading.measurements.map(({ kind, points }) => [kind, points.length])).toEqual([['length', 2], ['angle', 3]]);
+    for (const at of [
+      [100, 200],
+      [200, 300],
+      [300, 200],
+    ] as Point[])
+      click(store, at);
+    expect(store.reading.measurements.map(({ kind, points }) => [kind, points.length])).toEqual([
+      ['length', 2],
+      ['angle', 3],
+    ]);
     expect(store.ui.selected).toBe(store.reading.measurements[1]!.id);
   });
 });
@@ -248,23 +329,28 @@ describe('pulling', () => {
     const drawing = drawingOf(store);
     drawing.take(store.ui.selected!, handle, frame(store), screen(store, from));
     for (const at of path) drawing.moveTo(frame(store), [screen(store, at)]);
-    drawing.letGo(frame(store), screen(store, path.at(-1) ?? from));
+    drawing.release(frame(store), screen(store, path.at(-1) ?? from));
   }
 
   test('a drag is one step, and a click is none', () => {
-    const steps = store.history.past.length, before = pointsOf(store);
+    const steps = store.history.past.length,
+      before = pointsOf(store);
     pull(null, [150, 150]);
     expect(store.history.past.length).toBe(steps);
     expect(pointsOf(store)).toBe(before);
     pull(null, [150, 150], [160, 160], [190, 130]);
     expect(store.history.past.length).toBe(steps + 1);
-    expectNear(pointsOf(store), [[140, 80], [240, 280]]);
+    expectNear(pointsOf(store), [
+      [140, 80],
+      [240, 280],
+    ]);
     store.undo();
     expect(pointsOf(store)).toBe(before);
   });
 
   test('there and back leaves the very same points', () => {
-    const before = pointsOf(store), steps = store.history.past.length;
+    const before = pointsOf(store),
+      steps = store.history.past.length;
     pull({ kind: 'box', x: 1, y: 1 }, [200, 300], [300, 400], [200, 300]);
     expectNear(pointsOf(store), before);
     expect(store.history.past.length).toBeLessThanOrEqual(steps + 1);
@@ -275,9 +361,12 @@ describe('pulling', () => {
     pull({ kind: 'box', x: 1, y: 1 }, [200, 300]);
     expect(drawing.edit?.sticky).toBe(true);
     move(store, [310, 420]);
-    drawing.pressSticky(screen(store, [320, 430]));
-    drawing.letGo(frame(store), screen(store, [320, 430]));
-    expectNear(pointsOf(store), [[100, 100], [320, 430]]);
+    drawing.pressWhileFollowing(screen(store, [320, 430]));
+    drawing.release(frame(store), screen(store, [320, 430]));
+    expectNear(pointsOf(store), [
+      [100, 100],
+      [320, 430],
+    ]);
   });
 
   test('Escape puts it back', () => {
@@ -297,7 +386,10 @@ describe('drawing by keys', () => {
     for (let times = 0; times < 5; times += 1) key(store, 'ArrowDown');
     key(store, 'ArrowDown', { altKey: true });
     key(store, ' ');
-    expectNear(pointsOf(store), [[400, 500], [640, 542]]);
+    expectNear(pointsOf(store), [
+      [400, 500],
+      [640, 542],
+    ]);
   });
 
   test('arrows go by the screen on a turned and mirrored image', () => {
@@ -319,7 +411,11 @@ describe('drawing by keys', () => {
       key(store, 'ArrowDown', { shiftKey: true });
       key(store, 'Enter');
       key(store, 'Enter', { shiftKey });
-      expectNear(pointsOf(store), [[400, 500], [480, 500], [480, 580]]);
+      expectNear(pointsOf(store), [
+        [400, 500],
+        [480, 500],
+        [480, 580],
+      ]);
     }
   });
 
@@ -339,13 +435,19 @@ describe('drawing by keys', () => {
     key(store, 'ArrowUp', { shiftKey: true });
     key(store, 'ArrowRight', { ctrlKey: true });
     key(store, 'ArrowDown', { ctrlKey: true, shiftKey: true });
-    expectNear(pointsOf(store), [[98, 80], [200, 300]]);
+    expectNear(pointsOf(store), [
+      [98, 80],
+      [200, 300],
+    ]);
     expect(store.history.past.length).toBe(steps + 1);
     key(store, 'Escape');
     expect(store.ui.selected).toBe(null);
     key(store, 'ArrowLeft');
     expect(drawingOf(store).crosshair).not.toBe(null);
-    expectNear(pointsOf(store), [[98, 80], [200, 300]]);
+    expectNear(pointsOf(store), [
+      [98, 80],
+      [200, 300],
+    ]);
   });
 
   test('regions are selected in turn, handles of the selected one too', () => {
@@ -363,18 +465,31 @@ describe('drawing by keys', () => {
     key(store, '.');
     key(store, 'ArrowUp');
     key(store, 'Enter');
-    expectNear(pointsOf(store), [[80, 98], [200, 300]]);
+    expectNear(pointsOf(store), [
+      [80, 98],
+      [200, 300],
+    ]);
   });
 
   test('Delete removes the corner that was taken', () => {
     const store = page('polygon');
-    for (const corner of [[100, 100], [500, 120], [450, 600], [90, 500]] as Point[]) click(store, corner);
+    for (const corner of [
+      [100, 100],
+      [500, 120],
+      [450, 600],
+      [90, 500],
+    ] as Point[])
+      click(store, corner);
     key(store, 'Enter');
     store.set({ tool: 'select' });
     key(store, 'Enter');
     key(store, ','); // from the first edge back to the last corner
     expect(key(store, 'Delete')).toBe(true);
-    expectNear(pointsOf(store), [[100, 100], [500, 120], [450, 600]]);
+    expectNear(pointsOf(store), [
+      [100, 100],
+      [500, 120],
+      [450, 600],
+    ]);
   });
 
   test('keys that mean nothing to drawing are left alone', () => {

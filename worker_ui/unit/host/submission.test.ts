@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { readAnswer } from '../../shared/answer/read';
 import { faultOf } from '../../shared/answer/validate';
-import type { Keeper } from '../../shared/drafts/sync';
+import type { DraftSync } from '../../shared/drafts/sync';
 import type { Session } from '../../shared/state/session';
 import type { Store } from '../../shared/state/store';
 import { Submission } from '../../shared/host/submission';
@@ -33,7 +33,7 @@ class Form extends HTMLElement {
 }
 customElements.define('crowd-form', Form);
 
-const drafts = { sending: vi.fn(), failed: vi.fn(), accepted: vi.fn(), close: vi.fn() } satisfies Keeper;
+const drafts = { sending: vi.fn(), failed: vi.fn(), accepted: vi.fn(), close: vi.fn() } satisfies DraftSync;
 let form: Form, store: Store, session: Session, submission: Submission;
 
 function open(part: Partial<Task> = {}, image: typeof IMAGE | null = IMAGE): void {
@@ -161,7 +161,7 @@ describe('the gate', () => {
     open({
       start: {
         ...NORMAL,
-        labels: { ...NORMAL.labels, Edema: 'positive', 'No Finding': 'negative' },
+        labels: { ...NORMAL.labels, 'Edema': 'positive', 'No Finding': 'negative' },
         regions: [
           box('a', 'Edema', {
             points: [

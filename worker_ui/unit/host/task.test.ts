@@ -24,7 +24,7 @@ describe('a task', () => {
         labels: ['Edema', 'Nodule'],
         instructions: 'Look twice.',
         definitions: { Nodule: 'Small and round.' },
-        rules: { answer_all: false, regions: { Nodule: 'required', '*': 'none' } },
+        rules: { answer_all: false, regions: { 'Nodule': 'required', '*': 'none' } },
         second_image: { image: 's3://b/2.dcm', role: 'lateral', caption: 'Lateral' },
         renderedImage: '/1.jpg',
         renderedSecond: '/2.jpg',
@@ -193,7 +193,11 @@ describe('a task that is wrong', () => {
   });
 
   it('goes on without any task at all', () => {
-    expect(readTask(document.createElement('main'), CHEST_RADIOGRAPH)).toMatchObject({ findings: [], image: { url: '' }, answerAll: true });
+    expect(readTask(document.createElement('main'), CHEST_RADIOGRAPH)).toMatchObject({
+      findings: [],
+      image: { url: '' },
+      answerAll: true,
+    });
   });
 });
 
@@ -206,8 +210,8 @@ describe('the key of drafts', () => {
     expect(key({}, { image: 'https://i.test/1.dcm?X=1' })).toBe(key({}, { image: 'https://i.test/1.dcm?X=2' }));
     const others = [
       { 'source-ref': 's3://b/2.dcm' },
-      { 'source-ref': 's3://b/1.dcm', labels: ['B'] },
-      { 'source-ref': 's3://b/1.dcm', suggestions: { mode: 'shown' } },
+      { 'source-ref': 's3://b/1.dcm', 'labels': ['B'] },
+      { 'source-ref': 's3://b/1.dcm', 'suggestions': { mode: 'shown' } },
     ];
     expect(new Set([one, ...others.map((other) => key(other))]).size).toBe(4);
   });

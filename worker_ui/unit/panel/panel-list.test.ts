@@ -61,7 +61,9 @@ describe('findings', () => {
     click(page.answer('Edema', 'Present'));
     click(page.find('.no-finding'));
     expect(page.state('Edema')).toBe('Present');
-    expect(page.find('.conflicts').textContent).toBe('No Finding is present, and so is Edema. Change one of them. Call No Finding absent');
+    expect(page.find('.conflicts').textContent).toBe(
+      'No Finding is present, and so is Edema. Change one of them. Call No Finding absent',
+    );
     click(page.answer('Edema', 'Absent'));
     expect(page.find('.conflicts').textContent).toBe('');
   });

@@ -12,11 +12,13 @@ import { task as taskOf } from '../samples';
 export const LABELS = ['Atelectasis', 'Edema', 'Pneumothorax', '<b>"Odd" & label</b>', 'constructor', 'No Finding'];
 
 export function task(changes: Partial<Task> = {}): Task {
-  const findings = LABELS.map((label): Finding => ({
-    label,
-    definition: `What ${label} is`,
-    region: label === 'No Finding' ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
-  }));
+  const findings = LABELS.map(
+    (label): Finding => ({
+      label,
+      definition: `What ${label} is`,
+      region: label === 'No Finding' ? 'none' : label === 'Pneumothorax' ? 'required' : 'optional',
+    }),
+  );
   return taskOf({ findings, ...changes });
 }
 

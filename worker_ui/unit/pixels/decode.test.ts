@@ -41,7 +41,8 @@ const SOON = { start_ms: 30, decode_ms: 30 };
 async function decoded(): Promise<number[] | string> {
   const { decodedValues } = await import('../../shared/pixels/decode');
   return decodedValues(new Uint8Array(64), HEADER, undefined, SOON).then(
-    (values) => [...values], (error: { code: string }) => error.code,
+    (values) => [...values],
+    (error: { code: string }) => error.code,
   );
 }
 

@@ -17,11 +17,17 @@ function body(pieces: readonly Uint8Array[], ends = true): ReadableStream<Uint8A
 }
 
 function answers(response: Response | Promise<Response>): void {
-  vi.stubGlobal('fetch', vi.fn(() => Promise.resolve(response)));
+  vi.stubGlobal(
+    'fetch',
+    vi.fn(() => Promise.resolve(response)),
+  );
 }
 
 async function failure(promise: Promise<unknown>): Promise<ImageError> {
-  const error = await promise.then(() => null, (reason: unknown) => reason);
+  const error = await promise.then(
+    () => null,
+    (reason: unknown) => reason,
+  );
   expect(error).toBeInstanceOf(ImageError);
   return error as ImageError;
 }
@@ -53,14 +59,19 @@ describe('fetching an image', () => {
     expect(vi.mocked(fetch).mock.calls[0]?.[1]).toMatchObject({ credentials: 'same-origin', referrerPolicy: 'no-referrer' });
   });
 
-  it.each([[404, 'missing'], [410, 'missing'], [401, 'refused'], [403, 'refused'], [500, 'unreachable'], [304, 'unreachable']])(
-    'has words for status %i', async (status, code) => {
-      answers(new Response(null, { status }));
-      const error = await failure(fetchBytes('http://x/'));
-      expect(error.code).toBe(code);
-      expect(error.message).toMatch(/[Rr]eport it as not displayed/);
-    },
-  );
+  it.each([
+    [404, 'missing'],
+    [410, 'missing'],
+    [401, 'refused'],
+    [403, 'refused'],
+    [500, 'unreachable'],
+    [304, 'unreachable'],
+  ])('has words for status %i', async (status, code) => {
+    answers(new Response(null, { status }));
+    const error = await failure(fetchBytes('http://x/'));
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(/[Rr]eport it as not displayed/);
+  });
 
   it('has words for a network that fails, at once or on the way', async () => {
     answers(Promise.reject(new TypeError('Failed to fetch')));
@@ -81,7 +92,9 @@ describe('fetching an image', () => {
     let sent = 0;
     const trickle = new ReadableStream<Uint8Array>({
       async pull(controller) {
-        await new Promise((resolve) => { setTimeout(resolve, 20); });
+        await new Promise((resolve) => {
+          setTimeout(resolve, 20);
+        });
         sent += 1;
         if (sent > 6) controller.close();
         else controller.enqueue(bytes(1));

@@ -1,7 +1,7 @@
 // @vitest-environment node
 import { describe, expect, it } from 'vitest';
 
-import { greyOf } from '../../shared/pixels/grayscale';
+import { grayscaleOf } from '../../shared/pixels/grayscale';
 import { parse, type Header } from '../../shared/pixels/header';
 import { nativeValues } from '../../shared/pixels/stored';
 
@@ -9,7 +9,8 @@ const LONG = ['OB', 'OW', 'OV', 'SQ', 'SV', 'UN', 'UT', 'UV'];
 
 /** One element in Explicit VR Little Endian. */
 function element(tag: number, vr: string, value: Uint8Array): Uint8Array {
-  const head = new Uint8Array(LONG.includes(vr) ? 12 : 8), view = new DataView(head.buffer);
+  const head = new Uint8Array(LONG.includes(vr) ? 12 : 8),
+    view = new DataView(head.buffer);
   view.setUint16(0, tag >>> 16, true);
   view.setUint16(2, tag & 0xffff, true);
   head.set([vr.charCodeAt(0), vr.charCodeAt(1)], 4);
@@ -28,7 +29,8 @@ const doubles = (...values: number[]) => new Uint8Array(Float64Array.from(values
 const longs = (...values: number[]) => new Uint8Array(BigInt64Array.from(values.map(BigInt)).buffer);
 
 const item = (...elements: Uint8Array[]) => {
-  const content = joined(...elements), head = new Uint8Array(8);
+  const content = joined(...elements),
+    head = new Uint8Array(8);
   head.set([0xfe, 0xff, 0x00, 0xe0]);
   new DataView(head.buffer).setUint32(4, content.length, true);
   return joined(head, content);
@@ -38,7 +40,10 @@ const item = (...elements: Uint8Array[]) => {
 const lut = (descriptor: number[], data: Uint8Array, vr = 'US') =>
   item(element(0x00283002, vr, words(...descriptor)), element(0x00283006, 'OW', data));
 
-const MODALITY_LUT = 0x00283000, VOI_LUT = 0x00283010, WINDOW_CENTER = 0x00281050, WINDOW_WIDTH = 0x00281051;
+const MODALITY_LUT = 0x00283000,
+  VOI_LUT = 0x00283010,
+  WINDOW_CENTER = 0x00281050,
+  WINDOW_WIDTH = 0x00281051;
 
 /** A file of one row with 12-bit pixels in 16 bits; `more` are elements between Pixel Representation and Pixel Data. */
 function file(pixels: number[], signed: boolean, more: Uint8Array[], before: Uint8Array[] = []): Uint8Array<ArrayBuffer> {
@@ -46,18 +51,28 @@ function file(pixels: number[], signed: boolean, more: Uint8Array[], before: Uin
   const length = new Uint8Array(4);
   new DataView(length.buffer).setUint32(0, syntax.length, true);
   return joined(
-    new Uint8Array(128), new TextEncoder().encode('DICM'), element(0x00020000, 'UL', length), syntax, ...before,
-    element(0x00280002, 'US', words(1)), element(0x00280004, 'CS', text('MONOCHROME2')),
-    element(0x00280010, 'US', words(1)), element(0x00280011, 'US', words(pixels.length)),
-    element(0x00280100, 'US', words(16)), element(0x00280101, 'US', words(12)), element(0x00280102, 'US', words(11)),
-    element(0x00280103, 'US', words(signed ? 1 : 0)), ...more, element(0x7fe00010, 'OW', words(...pixels)),
+    new Uint8Array(128),
+    new TextEncoder().encode('DICM'),
+    element(0x00020000, 'UL', length),
+    syntax,
+    ...before,
+    element(0x00280002, 'US', words(1)),
+    element(0x00280004, 'CS', text('MONOCHROME2')),
+    element(0x00280010, 'US', words(1)),
+    element(0x00280011, 'US', words(pixels.length)),
+    element(0x00280100, 'US', words(16)),
+    element(0x00280101, 'US', words(12)),
+    element(0x00280102, 'US', words(11)),
+    element(0x00280103, 'US', words(signed ? 1 : 0)),
+    ...more,
+    element(0x7fe00010, 'OW', words(...pixels)),
   );
 }
 
 /** What the page displays, from 0 (black) to 1 (white). */
 async function displayed(bytes: Uint8Array<ArrayBuffer>): Promise<number[]> {
   const { header, pixels } = await parse(bytes);
-  const { values, initial } = greyOf(nativeValues(pixels!, header), header);
+  const { values, initial } = grayscaleOf(nativeValues(pixels!, header), header);
   return [...values].map((value) => Math.min(Math.max((value - initial.center) / initial.width + 0.5, 0), 1));
 }
 
@@ -138,8 +153,14 @@ describe('the window', () => {
   });
 
   it('may have several values of a binary type', async () => {
-    const { windows } = await headerOf(element(WINDOW_CENTER, 'US', words(100, 200)), element(WINDOW_WIDTH, 'FD', doubles(10.5, 20)));
-    expect(windows.map(({ center, width }) => [center, width])).toEqual([[100, 10.5], [200, 20]]);
+    const { windows } = await headerOf(
+      element(WINDOW_CENTER, 'US', words(100, 200)),
+      element(WINDOW_WIDTH, 'FD', doubles(10.5, 20)),
+    );
+    expect(windows.map(({ center, width }) => [center, width])).toEqual([
+      [100, 10.5],
+      [200, 20],
+    ]);
   });
 
   it('that is no number is left out', async () => {

@@ -27,8 +27,8 @@ describe('actions', () => {
   it('"No finding" answers what is open and leaves what was called, so that the conflict shows', () => {
     const reading = after({ kind: 'label', label: 'Edema', state: 'positive' }, { kind: 'no-finding' });
     expect({ ...reading.labels }).toEqual({
-      Edema: 'positive',
-      Fracture: 'negative',
+      'Edema': 'positive',
+      'Fracture': 'negative',
       'Support Devices': 'negative',
       'No Finding': 'positive',
     });

@@ -87,7 +87,7 @@ describe('work', () => {
 
   it('goes on from a draft, and takes the higher of two tabs', () => {
     const one = session();
-    one.goOnFrom(
+    one.continueFrom(
       readSessionRecord({
         openedAt: '2026-11-20T10:00:00.000Z',
         activeMs: 60_000,
@@ -109,7 +109,7 @@ describe('work', () => {
       undone: 1,
       firstReadMs: 40_000,
     });
-    one.atLeast({
+    one.raiseTo({
       ...one.record(),
       openedAt: '2026-11-19T10:00:00.000Z',
       clicks: 9,

@@ -12,7 +12,12 @@ describe('a region brought into the middle', () => {
     const page = store();
     const view: View = { center: [0, 0], zoom: 20, rotation_deg, mirrored: false };
     page.setViewport(0, { size: SIZE, view });
-    const region = box('a', 'Edema', { points: [[0, 10], [40, 14]] });
+    const region = box('a', 'Edema', {
+      points: [
+        [0, 10],
+        [40, 14],
+      ],
+    });
     centerOn(page, region);
     const map = toScreen(page.ui.viewports[0]!.view, SIZE, page.ui.viewports[0]!.image!.pixelAspect);
     for (const [x, y] of region.points.map((point) => apply(map, point))) {

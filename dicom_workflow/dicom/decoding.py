@@ -1,0 +1,342 @@
+"""The stored values of the frames of a DICOM image, decoded by the quickest decoder that is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import as_pixel_options, get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from dicom_workflow.dicom.element_values import name_of_tag, numbers_of
+from dicom_workflow.dicom.element_walker import DEFLATED, PIXEL_DATA, walk
+from dicom_workflow.dicom.reading import errors_named, is_file_error, located, name_of, read_dataset, reason_of
+from dicom_workflow.errors import DicomError, TruncatedDicomError, UnsupportedPixelsError
+
+MAX_PIXELS = 2**27
+"""Pixels of a frame. A header may promise any size in a few bytes; more than this is refused before memory is taken for it."""
+
+# The quickest decoder of each compression. pydicom would otherwise take GDCM first wherever it happens to be installed.
+_DECODERS = {
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    RLELossless: "pylibjpeg",
+}
+_JPEG2000_START, _JP2_START = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
+_JPEG_FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}  # SOF markers; tables lie between them
+_REQUIRED = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+_AGAIN = "Fetch or copy the file again."
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a DICOM image as it is stored."""
+
+    values: NDArray[Any]
+    """Shape (rows, columns), or (rows, columns, samples) for more than one sample per pixel; integers of 8, 16 or 32 bits,
+    unsigned or signed as Pixel Representation says. Unused bits are cleared."""
+    photometric_interpretation: str
+    """What the values stand for, after decoding: RGB where a JPEG 2000 decoder has undone YBR_RCT or YBR_ICT."""
+
+
+def read_frame(path: str | Path, index: int = 0) -> Frame:
+    """Return the stored values of one frame of a file, grey or color; no other frame is read or decoded.
+
+    Parameters
+    ----------
+    path : str or Path
+        DICOM Part 10 file.
+    index : int
+        0 for the first frame.
+
+    Returns
+    -------
+    Frame
+        Values of shape (rows, columns) or (rows, columns, samples), and their photometric interpretation.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        No such frame, no pixel data, more than `MAX_PIXELS` pixels, or a transfer syntax without a decoder.
+    TruncatedDicomError
+        A frame that cannot be decoded to its end.
+    DicomError
+        As `read_dataset`; a required attribute is missing.
+
+    References
+    ----------
+    PS3.3 C.7.6.3 (image pixel), C.7.6.6 (multi-frame); PS3.5 A.4 (fragments, offset tables).
+    """
+    where = str(path)
+    with located(where):
+        found = walk(path)
+        if found.pixel_position < 0:
+            raise UnsupportedPixelsError("expected Pixel Data, got an instance without pixels.")
+        if found.transfer_syntax_uid == DEFLATED:  # a frame of it has no place in the file
+            dataset = read_dataset(path)
+            return _decoded_frame(dataset, dataset.PixelData, where, index)
+        with errors_named(where, "its elements cannot be read"):
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+        with Path(path).open("rb") as file:
+            file.seek(found.pixel_position)
+            return _decoded_frame(header, file, where, index)
+
+
+def _decoded_frame(header: Dataset, source: Any, name: str, index: int) -> Frame:
+    decoder = _decoder_of(header, name)
+    bits = _check_image_pixel(header, name)
+    with errors_named(name, "its elements cannot be read"):
+        options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr="OB" if header.BitsAllocated <= 8 else "OW")
+    count = int(options["number_of_frames"])
+    if not 0 <= index < count:
+        raise UnsupportedPixelsError(f"{name}: expected a frame index from 0 to {count - 1}, got {index}.")
+    if decoder.UID.is_encapsulated:
+        with errors_named(name, f"frame {index} cannot be found in the pixel data"):
+            frame = get_frame(source, index, number_of_frames=count, extended_offsets=options.pop("extended_offsets", None))
+        _check_code_stream(frame, header, name)
+        source, index, options["number_of_frames"] = encapsulate([frame]), 0, 1
+    elif isinstance(source, bytes):
+        source = io.BytesIO(source)
+    values, photometric = _decode(decoder, source, options, name, index)
+    return Frame(_cleaned(values, header, bits, decoder.UID), photometric)
+
+
+def stored_values(dataset: Dataset) -> NDArray[Any]:
+    """Return the stored values of one single-frame grey-scale instance, cleaned of unused bits.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        CR/DX or another instance of one frame with one sample per pixel.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns), unsigned or signed integers of 8 or 16 bits
+        Bits above High Bit or below the stored ones are gone, the sign is extended.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        No pixel data, color, more than one frame, floating point, more than 16 bits, or a transfer syntax without decoder.
+    TruncatedDicomError
+        Fewer pixels than rows × columns, or a code stream that cannot be decoded to its end.
+    DicomError
+        An element cannot be read, or a required attribute is missing.
+
+    References
+    ----------
+    PS3.3 C.7.6.3 (image pixel), PS3.5 8.1 (bits allocated, stored, high bit).
+    """
+    name = name_of(dataset)
+    bits = check_supported(dataset, name)
+    decoder = _decoder_of(dataset, name)
+    if decoder.UID.is_encapsulated:
+        frame = b""
+        with contextlib.suppress(Exception):  # where there is no frame, the decoder says why
+            frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        _check_code_stream(frame, dataset, name)
+    with errors_named(name, "its elements cannot be read"):
+        options = as_pixel_options(dataset)
+    values, _ = _decode(decoder, dataset, options, name, None)
+    if values.shape != (dataset.Rows, dataset.Columns):
+        raise UnsupportedPixelsError(f"{name}: expected one grey-scale plane, got an array of shape {values.shape}.")
+    if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
+        raise UnsupportedPixelsError(f"{name}: expected integers of at most 16 bits, got {values.dtype}.")
+    return _cleaned(values, dataset, bits, decoder.UID)
+
+
+def _decode(decoder: Decoder, source: Any, options: dict[str, Any], name: str, index: int | None) -> tuple[NDArray[Any], str]:
+    """Return the values as the decoder leaves them, and their photometric interpretation."""
+    syntax = decoder.UID
+    try:
+        if syntax == JPEGExtended12Bit and options["bits_stored"] > 8:
+            pixel_data = source.PixelData if isinstance(source, Dataset) else source
+            values = _decode_12_bits(get_frame(pixel_data, 0, number_of_frames=1), options)
+            return values, str(options["photometric_interpretation"])
+        if not syntax.is_encapsulated:
+            # pydicom clears the high bits only where High Bit is the usual one: take all bits, `_cleaned` clears them.
+            options = {**options, "bits_stored": options["bits_allocated"]}
+        values, found = decoder.as_array(source, index=index, raw=True, decoding_plugin=plugin_of(syntax), **options)
+        return values, str(found["photometric_interpretation"])
+    except BaseException as error:
+        if not is_file_error(error):
+            raise
+        raise TruncatedDicomError(
+            f"{name}: expected {options['rows']} rows × {options['columns']} columns of {syntax.name}, could not decode them: "
+            f"{reason_of(error)}. {_AGAIN}"
+        ) from error
+
+
+def _decode_12_bits(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
+    """Decode JPEG Extended of 12 bits, for which pydicom asks no decoder: GDCM has read it rightly since 3.0.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns) or (rows, columns, samples), uint16
+    """
+    import gdcm  # type: ignore[import-untyped]
+
+    rows, columns, samples = (int(options[key]) for key in ("rows", "columns", "samples_per_pixel"))
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(frame)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType(str(options["photometric_interpretation"]))
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str.__str__(JPEGExtended12Bit))))
+    image.SetPixelFormat(gdcm.PixelFormat(samples, 16, 12, 11, 0))
+    text = image.GetBuffer()  # GDCM returns char* as text
+    if text is None:
+        raise ValueError("GDCM returns no pixels")
+    shape = (rows, columns, samples) if samples > 1 else (rows, columns)
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), "<u2").reshape(shape)
+
+
+def _cleaned(values: NDArray[Any], dataset: Dataset, bits: int, syntax: UID) -> NDArray[Any]:
+    """Return values in native byte order without unused bits, the sign extended (PS3.5 8.1.1)."""
+    if values.dtype.kind not in "iu":
+        return values
+    if values.dtype.byteorder not in "=|":
+        values = values.astype(values.dtype.newbyteorder("="))
+    high_bit = numbers_of(dataset, "HighBit") or [bits - 1]
+    spare_low = 0 if syntax.is_encapsulated else max(0, int(high_bit[0]) + 1 - bits)
+    spare_high = values.dtype.itemsize * 8 - bits - spare_low
+    if spare_high > 0 or spare_low > 0:
+        values = (values << max(0, spare_high)) >> (spare_low + max(0, spare_high))
+    return values
+
+
+def check_supported(dataset: Dataset, name: str) -> int:
+    """Return Bits Stored of an instance that `stored_values` reads.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        No pixel data, color, more than one frame or more than 16 bits.
+    DicomError
+        A required attribute is missing or cannot be read; the message names it.
+    """
+    with errors_named(name, "its elements cannot be read"):
+        if "PixelData" not in dataset:
+            kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
+            raise UnsupportedPixelsError(f"{name}: expected Pixel Data, got {kind or 'an instance without pixels'}.")
+        photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
+        samples = dataset.get("SamplesPerPixel", 1)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
+        raise UnsupportedPixelsError(
+            f"{name}: expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, got {photometric} with {samples}."
+        )
+    if frames != 1:
+        raise UnsupportedPixelsError(f"{name}: expected one frame, got {frames}.")
+    bits = _check_image_pixel(dataset, name)
+    if not 1 <= bits <= 16:
+        raise UnsupportedPixelsError(f"{name}: expected 1 to 16 bits stored, got {bits}.")
+    return bits
+
+
+def _check_image_pixel(dataset: Dataset, name: str) -> int:
+    """Return Bits Stored, once the attributes of type 1 of the Image Pixel module are there (PS3.3 C.7.6.3)."""
+    values = {}
+    for keyword in _REQUIRED:
+        label = name_of_tag(tag_for_keyword(keyword) or 0)
+        if keyword not in dataset:
+            raise DicomError(f"{name}: {label} is missing, without which the pixels cannot be read.")
+        with errors_named(name, f"{label} cannot be read"):
+            values[keyword] = int(dataset[keyword].value)
+    rows, columns = values["Rows"], values["Columns"]
+    if not 0 < rows * columns <= MAX_PIXELS:
+        raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")
+    return values["BitsStored"]
+
+
+def _check_code_stream(frame: bytes, dataset: Dataset, name: str) -> None:
+    """A code stream names its own size, and decoders take memory for that one: a kilobyte can ask for many gigabytes."""
+    try:
+        found = code_stream_size(frame)
+    except (IndexError, ValueError, struct.error):
+        return  # broken: the decoder says how
+    rows, columns, samples = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
+    if found and found != (rows, columns, samples):
+        components = "one component" if samples == 1 else f"{samples} components"
+        raise UnsupportedPixelsError(
+            f"{name}: expected a code stream of {rows} rows × {columns} columns with {components}, as its "
+            f"header says, got one of {found[0]} × {found[1]} with {found[2]}. {_AGAIN}"
+        )
+
+
+def _decoder_of(dataset: Dataset, name: str) -> Decoder:
+    """Return pydicom's decoder of the transfer syntax; a message about one that nothing decodes names the syntax."""
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if not syntax:
+        raise UnsupportedPixelsError(f"{name}: expected a Transfer Syntax UID in the file meta information, got none.")
+    uid = UID(str(syntax), config.IGNORE)
+    kind = "unknown here" if uid.startswith("1.2.840.10008.") else "private"
+    label = f"{uid.name} ({uid})" if uid.type == "Transfer Syntax" else f"{uid} ({kind})"
+    advice = "ask the archive to transcode it to Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+    try:
+        decoder = get_decoder(uid)
+    except (NotImplementedError, ValueError):
+        raise UnsupportedPixelsError(f"{name}: no installed decoder reads the transfer syntax {label}; {advice}.") from None
+    if uid.is_encapsulated and not decoder.is_available:
+        raise UnsupportedPixelsError(
+            f"{name}: no installed decoder reads {label}. `pip install python-gdcm pylibjpeg[openjpeg]`, or {advice}."
+        )
+    return decoder
+
+
+def plugin_of(syntax: UID) -> str:
+    """Return the name of the decoder to use of those that are installed, or nothing for pydicom's choice."""
+    wanted = _DECODERS.get(syntax, "")
+    return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""
+
+
+def code_stream_size(frame: bytes) -> tuple[int, int, int] | None:
+    """Return rows, columns and components of a JPEG, JPEG-LS or JPEG 2000 code stream, None for anything else.
+
+    References
+    ----------
+    ISO/IEC 10918-1 B.2.2 (SOF), 14495-1 C.2.2 (SOF55); ISO/IEC 15444-1 A.5.1 (SIZ).
+    """
+    if frame.startswith((_JPEG2000_START, _JP2_START)):
+        # In a JP2 file boxes come first, and one of them may hold what only looks like a code stream: the largest counts.
+        starts = [found.start() for found in re.finditer(_JPEG2000_START, frame)] if frame.startswith(_JP2_START) else [0]
+        sizes = [struct.unpack_from(">4L16xH", frame, start + 8) for start in starts]
+        sizes = [(bottom - top, right - left, components) for right, bottom, left, top, components in sizes]
+        return max(sizes, key=lambda size: size[0] * size[1] * size[2], default=None)
+    at = 2
+    while frame[:2] == b"\xff\xd8" and frame[at] == 0xFF:
+        if frame[at + 1] in _JPEG_FRAMES:
+            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
+            return rows, columns, components
+        at += 1 if frame[at + 1] == 0xFF else 2 + int(struct.unpack_from(">H", frame, at + 2)[0])  # FF may fill
+    return None
