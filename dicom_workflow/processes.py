@@ -6,11 +6,13 @@ import base64
 import contextlib
 import http.client
 import os
+import queue
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -163,6 +165,51 @@ def stop(process: subprocess.Popen[Any], *, timeout_seconds: float = 30.0) -> in
         process.kill()
         process.communicate()
     return process.returncode
+
+
+def output_lines(commands: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Run commands side by side, and yield the lines of their standard output as they come, until all have ended.
+
+    Whenever the iteration ends, no process is left.
+
+    Parameters
+    ----------
+    commands : sequence of sequences of str
+        Program and arguments of each process; its standard error is this process's own.
+
+    Raises
+    ------
+    ServiceError
+        One of them ended with an exit code other than 0.
+    """
+    lines: queue.SimpleQueue[str | int] = queue.SimpleQueue()
+    children = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) for command in commands]
+
+    def listen(child: subprocess.Popen[str]) -> None:
+        for line in child.stdout or ():
+            lines.put(line)
+        lines.put(child.wait())
+
+    listeners = [threading.Thread(target=listen, args=(child,), daemon=True) for child in children]
+    try:
+        for listener in listeners:
+            listener.start()
+        running = len(children)
+        while running:
+            line = lines.get()
+            if isinstance(line, str):
+                yield line
+                continue
+            running -= 1
+            if line:
+                raise ServiceError(f"{commands[0][0]} ended with exit code {line}; its message is on standard error.")
+    finally:
+        for child in children:
+            child.kill()
+        for child, listener in zip(children, listeners, strict=True):
+            listener.join()
+            if child.stdout:
+                child.stdout.close()
 
 
 def is_running(pid: int) -> bool:

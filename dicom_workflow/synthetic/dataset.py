@@ -1,21 +1,20 @@
-"""A folder of chest phantoms as valid DICOM, with the truth beside it: data that anybody may have, to try everything on."""
+"""A folder of synthetic chest radiographs as valid DICOM, with the reference standard beside it."""
 
 from __future__ import annotations
 
 import csv
 import json
-import queue
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from dicom_workflow.errors import WorkflowError
+from dicom_workflow.errors import NotDicomError
 from dicom_workflow.formats.answers import Region
+from dicom_workflow.processes import output_lines
+from dicom_workflow.storage import to_path, to_uri
 from dicom_workflow.synthetic import chest as phantom
 from dicom_workflow.synthetic.chest.conditions import LABELS
 from dicom_workflow.synthetic.chest.instance import to_dataset
@@ -30,7 +29,7 @@ _WORTH_A_PROCESS = 24  # images; below that a second process costs more than it 
 
 @dataclass(frozen=True)
 class Phantoms:
-    """What `make_dataset` wrote."""
+    """The files that `make_dataset` wrote, and what is planted in each."""
 
     labels: tuple[str, ...]
     positive: dict[str, frozenset[str]]
@@ -66,7 +65,7 @@ def make_dataset(
     size_px : int
         Rows and columns.
     labels : sequence of str
-        The columns of the truth, a part of the fourteen; only these are planted.
+        The columns of the truth, a part of the chest label set; only these are planted.
     transfer_syntaxes : sequence of str
         UIDs, used by turns.
     processes : int, optional
@@ -78,6 +77,8 @@ def make_dataset(
     ------
     ValueError
         No patient, a label or transfer syntax that cannot be made, or an image too small to show anything.
+    ServiceError
+        A helper process failed.
     """
     _check(patients, size_px, labels, transfer_syntaxes)
     root = Path(folder)
@@ -100,6 +101,44 @@ def make_dataset(
     return made
 
 
+def images_from(
+    source_folder: str, phantoms_folder: Path, *, patients: int, size_px: int, seed: int
+) -> tuple[Path, dict[str, str]]:
+    """Return a folder of DICOM files, and the URIs of its reference standard where they are phantoms.
+
+    Parameters
+    ----------
+    source_folder : str
+        Path or file:// URI of a folder; when empty, synthetic chest phantoms are made.
+    phantoms_folder : Path
+        Gets a folder for each set of phantoms; one that is complete is used again.
+    patients, size_px, seed : int
+        Of the phantoms: how many patients, rows and columns of an image, and the seed.
+
+    Returns
+    -------
+    Path, dict of str to str
+        For phantoms the URIs are ``truth`` (CSV table) and ``regions`` (JSON); for a given folder there are none.
+
+    Raises
+    ------
+    NotDicomError
+        There is no such folder.
+    """
+    if source_folder:
+        folder = to_path(source_folder).expanduser()
+        if not folder.is_dir():
+            raise NotDicomError(f"There is no folder {folder}. Give the full path of a folder of DICOM files.")
+        return folder.resolve(), {}
+    folder = phantoms_folder / f"seed-{seed}-{patients}-patients-{size_px}px"
+    if not (folder / REGIONS_FILE).is_file():  # it is written last
+        make_dataset(folder, patients=patients, seed=seed, size_px=size_px)
+    return folder / "images", {
+        "truth": to_uri(folder / TRUTH_FILE),
+        "regions": to_uri(folder / REGIONS_FILE),
+    }
+
+
 def _check(patients: int, size_px: int, labels: Sequence[str], transfer_syntaxes: Sequence[str]) -> None:
     if patients < 1:
         raise ValueError(f"expected at least one patient, got {patients}.")
@@ -115,7 +154,7 @@ def _check(patients: int, size_px: int, labels: Sequence[str], transfer_syntaxes
 
 @dataclass(frozen=True)
 class _Share:
-    """What a helper process is told: enough to make the same plan again, and which part of it is its own."""
+    """The part of a data set that one helper process draws: enough to make the same plan again."""
 
     folder: str
     patients: int
@@ -128,46 +167,15 @@ class _Share:
 
 
 def _drawn_elsewhere(share: _Share) -> Iterator[tuple[str, tuple[Region, ...]]]:
-    """Draw in `share.parts` processes of the interpreter and yield what each has written, as it comes.
+    """Draw in `share.parts` processes and yield what each has written, as it comes.
 
     Not `multiprocessing`: a fork may hang beside threads, and a spawn imports the caller's main module once more.
     """
-    code = "from dicom_workflow.synthetic import dataset; dataset.draw_share()"
-    said: queue.SimpleQueue[str | int] = queue.SimpleQueue()
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, json.dumps(asdict(replace(share, part=part)))], stdout=subprocess.PIPE, text=True
-        )
-        for part in range(share.parts)
-    ]
-
-    def listen(child: subprocess.Popen[str]) -> None:
-        for line in child.stdout or ():
-            said.put(line)
-        said.put(child.wait())
-
-    listeners = [threading.Thread(target=listen, args=(child,), daemon=True) for child in children]
-    try:
-        for listener in listeners:
-            listener.start()
-        running = len(children)
-        while running:
-            line = said.get()
-            if isinstance(line, int):
-                running -= 1
-                if line:
-                    raise WorkflowError(f"a process that draws phantoms ended with {line}; its message is on standard error. "
-                                        "Try again with processes=1.")  # fmt: skip
-                continue
-            uid, marked = json.loads(line)
-            yield uid, tuple(Region.parse(region) for region in marked)
-    finally:
-        for child in children:
-            child.kill()
-        for child, listener in zip(children, listeners, strict=True):
-            listener.join()
-            if child.stdout:
-                child.stdout.close()
+    code = f"from {__name__} import draw_share; draw_share()"
+    shares = [json.dumps(asdict(replace(share, part=part))) for part in range(share.parts)]
+    for line in output_lines([[sys.executable, "-c", code, text] for text in shares]):
+        uid, marked = json.loads(line)
+        yield uid, tuple(Region.parse(region) for region in marked)
 
 
 def draw_share() -> None:

@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_bytes_with_one_process_or_two(tmp_path: Pa
 
 def test_a_helper_process_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthetic.sys, "executable", shutil.which("false"))
-    with pytest.raises(WorkflowError, match="ended with 1"):
+    with pytest.raises(WorkflowError, match="ended with exit code 1"):
         synthetic.make_dataset(tmp_path, patients=1, seed=1, size_px=64, processes=2, progress=False)
 
 

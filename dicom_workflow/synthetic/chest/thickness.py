@@ -172,6 +172,17 @@ def along(points: Sequence[Point], at: Array | float) -> Array:
     return value.astype(np.float32)
 
 
+def spline(points: list[Point]) -> list[Point]:
+    """Return a smooth curve through the points (Catmull-Rom), eight points from each to the next."""
+    p = np.array([points[0], *points, points[-1]], np.float64)
+    t = np.linspace(0, 1, 9)[:-1, None]
+    pieces = [
+        0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+        for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False)
+    ]
+    return [(float(x), float(y)) for x, y in [*np.concatenate(pieces), p[-1]]]
+
+
 def rounded(t: Array) -> Array:
     """Thickness of a rounded edge: steep at the rim, flat inside; 0 at t <= 0, 1 at t >= 1."""
     rest = 1.0 - np.clip(t, 0.0, 1.0)
