@@ -36,6 +36,14 @@ A message says what was expected, what came, where, and what to do next.
 
 from __future__ import annotations
 
+import re
+
+
+def printable(text: object) -> str:
+    """Return a text, or a path, that can be printed and encoded: bytes of a file name that are no UTF-8 become ``\\xNN``."""
+    escaped = re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", str(text))
+    return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 class WorkflowError(Exception):
     """Base of all errors of this package.
@@ -47,6 +55,9 @@ class WorkflowError(Exception):
         except WorkflowError as error:
             refused.append((path, str(error)))
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class SettingsError(WorkflowError):

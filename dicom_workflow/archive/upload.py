@@ -297,7 +297,7 @@ def retrieve(
         for instance, outcome in zip(wanted, outcomes, strict=True)
     )
     refused = {item.sop_instance_uid: out.reason for item, out in zip(wanted, finished, strict=True) if not out.instance}
-    paths = {out.instance.sop_instance_uid: Path(out.path) for out in finished if out.instance}
+    paths = {out.instance.sop_instance_uid: root / Path(out.path).name for out in finished if out.instance}
     return RetrieveReport(finished, paths, refused, time.monotonic() - started)
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_workflow.errors import printable
 from dicom_workflow.formats.instances import Instance
 
 if TYPE_CHECKING:
@@ -41,13 +42,17 @@ ARRIVED = (*VERIFIED, Outcome.DUPLICATE)
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """One file of a batch. `instance` is set when the archive's copy was verified, `archive_md5` when it is another."""
+    """One file of a batch; a name that is not UTF-8 is escaped in `path`. `instance` is set when the archive's copy was verified, `archive_md5` when it is another."""
 
     path: str
     outcome: Outcome
     reason: str = ""
     instance: Instance | None = None
     archive_md5: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", printable(self.path))
+        object.__setattr__(self, "reason", printable(self.reason))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object without the empty fields."""

@@ -22,7 +22,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from dicom_workflow.errors import DicomError, LearningError
+from dicom_workflow.errors import DicomError, LearningError, printable
 
 Decode = Callable[[Path, int, str], np.ndarray]
 """``decode(path, size_px, version)``: shape (1, size_px, size_px), float16; DicomError or OSError for a bad file."""
@@ -67,8 +67,8 @@ def checksum(key: bytes, data: bytes | memoryview) -> int:
 def described(path: Path, error: DicomError | OSError) -> str:
     """Return why a file cannot be used, with its path."""
     if isinstance(error, DicomError):
-        return str(error) if str(path) in str(error) else f"{path}: {error}"
-    return f"{path}: cannot be read: {error.strerror or error}."
+        return str(error) if printable(path) in str(error) else printable(f"{path}: {error}")
+    return printable(f"{path}: cannot be read: {error.strerror or error}.")
 
 
 def decode_all(
