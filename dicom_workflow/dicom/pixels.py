@@ -12,25 +12,30 @@ C.11.4 and C.8.11.3.1.2 (presentation LUT shape).
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.pixels import convert_color_space
+from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_workflow.dicom.decoding import stored_values
+from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.jpeg2000 import reduced_values
 from dicom_workflow.dicom.letterbox import Framing, fitted
 from dicom_workflow.dicom.lut import PERCENTILES, is_padding, levels_of, modality, stretched, voi
 from dicom_workflow.dicom.reading import errors_named, name_of, read_dataset
-from dicom_workflow.errors import DicomError
+from dicom_workflow.errors import DicomError, UnsupportedPixelsError
 
 __all__ = [
     "PERCENTILES",
     "PREPROCESSING_VERSION",
     "PREPROCESSING_VERSIONS",
     "REDUCED_VERSION",
+    "frame_to_png",
     "framing_of",
     "read_dataset",
     "rescaled",
@@ -178,8 +183,71 @@ def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, 
     image = to_display(dataset, window=window)
     if max_px is not None and max(image.shape) > max_px:
         image = _resized(image, max_px)
+    return _png(Image.fromarray(np.rint(image * 255.0).astype(np.uint8)))
+
+
+def frame_to_png(path: Path, *, index: int = 0, color: bool = False, max_px: int | None = None) -> bytes:
+    """Return one frame of a file as an 8-bit PNG, as it is to be displayed; of a multi-frame file no other frame is read.
+
+    Parameters
+    ----------
+    path : Path
+        DICOM Part 10 file.
+    index : int
+        0 for the first frame.
+    color : bool
+        Whether a color image may be returned; it is RGB then.
+    max_px : int, optional
+        Longer side of the picture; a larger image is reduced.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        A color image without `color`, or one of more than 8 bits.
+    DicomError
+        As `to_png` and `decoding.read_frame`.
+
+    References
+    ----------
+    PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10 (window and rescale of one frame).
+    """
+    with errors_named(str(path), _UNREADABLE):
+        header = dcmread(path, stop_before_pixels=True)
+        is_single = int(header.get("NumberOfFrames") or 1) == 1
+        is_gray = int(header.get("SamplesPerPixel") or 1) == 1
+    if is_single and is_gray and index == 0:
+        return to_png(read_dataset(path), max_px=max_px)
+    if not (is_gray or color):
+        raise UnsupportedPixelsError(f"{path}: the image is in color, and gray images only can be shown here.")
+    frame = read_frame(path, index)
+    if is_gray:
+        return to_png(_as_single_frame(header, frame.values, index), max_px=max_px)
+    if frame.values.dtype != np.uint8:
+        raise UnsupportedPixelsError(f"{path}: a color image of {frame.values.dtype.itemsize * 8} bits cannot be shown.")
+    with errors_named(str(path), _UNREADABLE):
+        shown = Image.fromarray(convert_color_space(frame.values, frame.photometric_interpretation, "RGB"))
+    if max_px is not None:
+        shown.thumbnail((max_px, max_px), Image.Resampling.HAMMING)
+    return _png(shown)
+
+
+def _as_single_frame(header: Dataset, values: NDArray[Any], index: int) -> Dataset:
+    """Return an uncompressed instance of one frame, with that frame's window and rescale where an enhanced image has them."""
+    shared = list(header.get("SharedFunctionalGroupsSequence") or ())
+    groups = [*shared[:1], *list(header.get("PerFrameFunctionalGroupsSequence") or ())[index : index + 1]]
+    for group in groups:
+        for name in ("FrameVOILUTSequence", "PixelValueTransformationSequence"):
+            for item in list(group.get(name) or ())[:1]:
+                header.update(item)
+    header.NumberOfFrames = 1
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.add_new("PixelData", "OB" if values.dtype.itemsize == 1 else "OW", values.tobytes() + b"\0" * (values.nbytes % 2))
+    return header
+
+
+def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(image * 255.0).astype(np.uint8)).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -142,12 +142,12 @@ class ImageCache:
                 kind = _media_type(stream, frame.uri)
                 if kind != DICOM:
                     return stream.read(), kind
-            from dicom_workflow.dicom.pixels import read_dataset, to_png
+            from dicom_workflow.dicom.pixels import frame_to_png
 
             with self._rendering:  # one at a time: decoding takes much memory, and a waiting request may find it done
                 data = self._remembered(key) or self._remember(
                     key,
-                    to_png(read_dataset(file.path), max_px=RENDERED_MAX_PX),
+                    frame_to_png(file.path, index=_index_of(frame), color=frame.color, max_px=RENDERED_MAX_PX),
                 )
         return data, "image/png"
 
