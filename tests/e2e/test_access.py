@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.browser import shoot
-from support.worker_page import PageHost, answered, chest_film
+from support.worker_page import PageHost, answered, chest_radiograph
 from test_reading import ABSENT, EARLIER
 
 pytestmark = pytest.mark.browser
@@ -33,8 +33,8 @@ SUGGESTIONS = {
 
 
 def states_of(host: PageHost) -> dict[str, str]:
-    film = chest_film(PixelSpacing=[0.7, 0.7])
-    image = host.image("access.dcm", film)
+    radiograph = chest_radiograph(PixelSpacing=[0.7, 0.7])
+    image = host.image("access.dcm", radiograph)
     gone = host.image("gone.dcm", b"", status=404)
     return {
         "normal": host.page("access-normal", {"image": image, "instructions": "Read it as in clinic. " * 9}),
@@ -46,7 +46,7 @@ def states_of(host: PageHost) -> dict[str, str]:
 
 def prepare(reader: Any, state: str) -> None:
     if state == "failure":
-        reader.film.get_by_role("alert").wait_for()
+        reader.viewport.get_by_role("alert").wait_for()
     if state == "regions":
         reader.click("button", "Go to region 1")
         reader.click("button", "Fit")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.browser import ARGUMENTS, chromium_path, shoot
 from support.browser_reader import Reader
-from support.worker_page import PageHost, chest_film
+from support.worker_page import PageHost, chest_radiograph
 from test_reading import act
 
 pytestmark = pytest.mark.browser
@@ -72,7 +72,7 @@ def processes_with(argument: str) -> list[int]:
 
 @pytest.fixture
 def survivor(playwright: Any, host: PageHost, tmp_path: Path) -> Iterator[Survivor]:
-    one = Survivor(playwright, host, tmp_path / "profile", host.film("survivor", chest_film()))
+    one = Survivor(playwright, host, tmp_path / "profile", host.radiograph("survivor", chest_radiograph()))
     yield one
     assert one.reader.errors == []
     one.context.close()
@@ -131,7 +131,7 @@ def test_a_browser_killed_in_the_moment_of_a_change_loses_that_change_at_most(
 
 
 def test_a_draft_goes_when_the_answer_has_been_accepted_and_stays_when_it_was_not(reader: Any, host: PageHost) -> None:
-    url = host.film("sent", chest_film())
+    url = host.radiograph("sent", chest_radiograph())
     reader.open(url)
     reader.answer("Edema", "Present")
     host.refuses = True
@@ -158,13 +158,13 @@ def test_a_browser_that_denies_storage_is_told_of_and_a_reload_keeps_the_marks(
     }
     reader = make_reader()
     reader.page.add_init_script(denied[what])
-    url = host.film(f"denied-{what}", chest_film())
+    url = host.radiograph(f"denied-{what}", chest_radiograph())
     reader.open(url)
     reader.answer("Edema", "Uncertain")
     reader.root.get_by_role("status").get_by_text("Not saved on this device").wait_for()
     shoot(reader.page, f"page-storage-{what}")
     reader.page.reload()
-    reader.wait_for_film()
+    reader.wait_for_image()
     assert reader.state("Edema") == "Uncertain"
     reader.press("o")
     assert reader.submit()["labels"]["Edema"] == "uncertain"
@@ -174,14 +174,14 @@ def test_a_frame_without_an_origin_says_that_nothing_is_kept_and_keeps_its_marks
     make_reader: Callable[..., Any], host: PageHost
 ) -> None:
     reader = make_reader()
-    reader.open(host.film("opaque-draft", chest_film(), host={"sandbox": "allow-scripts allow-forms"}))
+    reader.open(host.radiograph("opaque-draft", chest_radiograph(), host={"sandbox": "allow-scripts allow-forms"}))
     reader.answer("Edema", "Uncertain")
     reader.root.get_by_role("status").get_by_text("Not saved").wait_for()
     shoot(reader.page, "page-frame")
     frame = reader.page.frames[-1]
     frame.evaluate("() => { setTimeout(() => location.reload(), 0); }")
     reader.page.wait_for_timeout(500)
-    reader.wait_for_film()
+    reader.wait_for_image()
     assert reader.state("Edema") == "Uncertain"
     reader.press("o")
     assert reader.submit()["labels"]["Edema"] == "uncertain"

@@ -1,4 +1,4 @@
-"""Whatever keeps a film from the screen ends in words that a reader understands, and in an answer that can be sent."""
+"""Whatever keeps a radiograph from the screen ends in words that a reader understands, and in an answer that can be sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import JPEGLSLossless
 from support.browser import ARGUMENTS, chromium_path, shoot
 from support.browser_reader import NO_WEBGL, Reader
-from support.worker_page import CROSS_ORIGIN_POLICY, PageHost, chest_film
+from support.worker_page import CROSS_ORIGIN_POLICY, PageHost, chest_radiograph
 
 pytestmark = pytest.mark.browser
 
@@ -33,11 +33,11 @@ FAILURES: dict[str, dict[str, Any]] = {
     "missing": {"file": {"status": 404}, "says": "not where the task says"},
     "refused": {"file": {"status": 401}, "says": "Access to the image was refused"},
     "broken off": {"file": {"behaviour": "cut"}, "says": "cannot be reached|incomplete"},
-    "truncated": {"data": lambda film: film[: len(film) // 2], "says": "incomplete or damaged"},
-    "only a header": {"data": lambda film: film[:300], "says": "incomplete or damaged"},
-    "a sign-in page": {"data": lambda film: b"<!DOCTYPE html><h1>Sign in</h1>" * 20, "says": "A web page came"},
-    "a text": {"data": lambda film: b"It was here yesterday. " * 40, "says": "not a radiograph"},
-    "nothing": {"data": lambda film: b"", "says": "incomplete or damaged"},
+    "truncated": {"data": lambda radiograph: radiograph[: len(radiograph) // 2], "says": "incomplete or damaged"},
+    "only a header": {"data": lambda radiograph: radiograph[:300], "says": "incomplete or damaged"},
+    "a sign-in page": {"data": lambda radiograph: b"<!DOCTYPE html><h1>Sign in</h1>" * 20, "says": "A web page came"},
+    "a text": {"data": lambda radiograph: b"It was here yesterday. " * 40, "says": "not a radiograph"},
+    "nothing": {"data": lambda radiograph: b"", "says": "incomplete or damaged"},
     "no workers": {"policy": NO_WORKERS, "syntax": JPEGLSLossless, "says": "does not let the page decode"},
     "no WebAssembly": {"policy": NO_WASM, "syntax": JPEGLSLossless, "says": "does not let the page decode"},
     "no pictures": {"script": NO_PICTURES, "says": "can draw no pictures"},
@@ -55,9 +55,9 @@ def is_shown(reader: Any) -> bool:
 
 
 def begin(reader: Any, host: PageHost, name: str, failure: dict[str, Any]) -> None:
-    film = chest_film(256, 256, **({"syntax": failure["syntax"]} if "syntax" in failure else {}))
+    radiograph = chest_radiograph(256, 256, **({"syntax": failure["syntax"]} if "syntax" in failure else {}))
     name = name.replace(" ", "-")
-    uri = host.image(f"{name}.dcm", failure.get("data", bytes)(film), **failure.get("file", {}))
+    uri = host.image(f"{name}.dcm", failure.get("data", bytes)(radiograph), **failure.get("file", {}))
     if "script" in failure:
         reader.page.add_init_script(failure["script"])
     url = host.page(f"failure-{name}", {"image": uri}, policy=failure.get("policy", ""))
@@ -65,8 +65,8 @@ def begin(reader: Any, host: PageHost, name: str, failure: dict[str, Any]) -> No
 
 
 def end(reader: Any, host: PageHost, name: str, failure: dict[str, Any]) -> None:
-    """The reader is told, cannot send a reading of nothing, and reports the film."""
-    message = reader.film.get_by_role("alert")
+    """The reader is told, cannot send a reading of nothing, and reports the radiograph."""
+    message = reader.viewport.get_by_role("alert")
     message.wait_for(timeout=40_000)
     text = message.inner_text()
     assert re.search(failure["says"], text), text
@@ -87,7 +87,7 @@ SHORT = ("missing", "truncated", "no workers", "no pictures")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in SHORT else pytest.mark.e2e) for name in FAILURES])
-def test_a_film_that_cannot_be_shown_is_reported_in_two_clicks(
+def test_a_radiograph_that_cannot_be_shown_is_reported_in_two_clicks(
     reader: Any, host: PageHost, name: str, figures: dict[str, Any]
 ) -> None:
     begin(reader, host, name, FAILURES[name])
@@ -96,7 +96,7 @@ def test_a_film_that_cannot_be_shown_is_reported_in_two_clicks(
 
 
 @pytest.mark.e2e
-def test_films_that_do_not_arrive_are_given_up(
+def test_radiographs_that_do_not_arrive_are_given_up(
     make_reader: Callable[..., Any], host: PageHost, figures: dict[str, Any]
 ) -> None:
     readers = {name: make_reader() for name in SLOW}
@@ -108,11 +108,13 @@ def test_films_that_do_not_arrive_are_given_up(
 
 
 @pytest.mark.e2e
-def test_without_a_graphics_card_the_film_is_still_shown(playwright: Any, host: PageHost) -> None:
+def test_without_a_graphics_card_the_radiograph_is_still_shown(playwright: Any, host: PageHost) -> None:
     started = playwright.chromium.launch(
         executable_path=chromium_path(), args=[*ARGUMENTS, "--disable-gpu", "--disable-software-rasterizer"]
     )
-    reader = Reader(started.new_page(viewport={"width": 1280, "height": 720}), host).open(host.film("no-card", chest_film()))
+    reader = Reader(started.new_page(viewport={"width": 1280, "height": 720}), host).open(
+        host.radiograph("no-card", chest_radiograph())
+    )
     assert reader.page.evaluate("() => document.createElement('canvas').getContext('webgl2')") is None
     assert is_shown(reader)
     reader.press("n")
@@ -122,13 +124,13 @@ def test_without_a_graphics_card_the_film_is_still_shown(playwright: Any, host: 
 
 
 @pytest.mark.parametrize("how", ["refused", pytest.param("lost", marks=pytest.mark.e2e)])
-def test_without_webgl_the_film_is_still_shown(make_reader: Callable[..., Any], host: PageHost, how: str) -> None:
+def test_without_webgl_the_radiograph_is_still_shown(make_reader: Callable[..., Any], host: PageHost, how: str) -> None:
     reader = make_reader()
     if how == "refused":
         reader.page.add_init_script(NO_WEBGL)
     else:
         reader.page.add_init_script(KEEP_CONTEXTS)
-    reader.open(host.film(f"canvas-{how}", chest_film()))
+    reader.open(host.radiograph(f"canvas-{how}", chest_radiograph()))
     if how == "lost":
         reader.page.evaluate("() => window.contexts.forEach((one) => one.getExtension('WEBGL_lose_context')?.loseContext())")
         reader.page.wait_for_timeout(500)
@@ -142,9 +144,9 @@ def test_without_webgl_the_film_is_still_shown(make_reader: Callable[..., Any], 
     assert reader.submit()["labels"]["No Finding"] == "positive"
 
 
-def test_a_second_film_that_fails_does_not_keep_the_first_from_being_read(reader: Any, host: PageHost) -> None:
+def test_a_second_radiograph_that_fails_does_not_keep_the_first_from_being_read(reader: Any, host: PageHost) -> None:
     second = {"image": host.image("gone.dcm", b"", status=404), "role": "prior"}
-    reader.open(host.film("second-gone", chest_film(), second_image=second))
+    reader.open(host.radiograph("second-gone", chest_radiograph(), second_image=second))
     reader.root.get_by_role("application", name="Prior image").get_by_role("alert").wait_for()
     reader.press("n")
     assert reader.submit()["labels"]["No Finding"] == "positive"

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 from support.browser_reader import NO_WEBGL
-from support.worker_page import Fiducial, PageHost, answered, fiducial_film
+from support.worker_page import Fiducial, PageHost, answered, fiducial_image
 
 from dicom_workflow.formats.labels import load_label_set
 
@@ -22,7 +22,7 @@ BOX = Fiducial(58, 37, 97, 66)
 """Off the middle, and of three different sides: no rotation or reflection of it is the same."""
 ALLOWED_PX = 0.05
 
-FILMS: dict[str, dict[str, Any]] = {
+RADIOGRAPHS: dict[str, dict[str, Any]] = {
     "square": {"PixelSpacing": [0.2, 0.2]},
     "tall pixels": {"PixelSpacing": [0.4, 0.25]},
     "wide pixels": {"ImagerPixelSpacing": [0.15, 0.2]},
@@ -51,18 +51,18 @@ class Surveyor:
         reader.page.add_style_tag(content=".viewport .corner { display: none; }")
 
     def edges(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of the box in CSS pixels, where the grey is half of the way between its two sides."""
+        """Left, top, right and bottom of the box in CSS pixels, where the gray is half of the way between its two sides."""
         self.reader.settle()
         screen = self.reader.screen()
         left, top, width, height = (round(side * self.ratio) for side in self.reader.box())
-        film = screen[top : top + height, left : left + width]
-        bright, around = (float(np.median(film[np.abs(film - level) < 20])) for level in self.levels)
-        parts, _ = ndimage.label(np.abs(film - bright) < 4)
+        radiograph = screen[top : top + height, left : left + width]
+        bright, around = (float(np.median(radiograph[np.abs(radiograph - level) < 20])) for level in self.levels)
+        parts, _ = ndimage.label(np.abs(radiograph - bright) < 4)
         inside = parts == np.bincount(parts.ravel())[1:].argmax() + 1
         rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
         middle = (bright + around) / 2
-        across = film[_central(rows), :].mean(0)
-        down = film[:, _central(columns)].mean(1)
+        across = radiograph[_central(rows), :].mean(0)
+        down = radiograph[:, _central(columns)].mean(1)
         x = _crossings(across, (columns[0] + columns[-1]) // 2, middle)
         y = _crossings(down, (rows[0] + rows[-1]) // 2, middle)
         (x0, x1), (y0, y1) = ([(start + at) / self.ratio for at in found] for start, found in ((left, x), (top, y)))
@@ -105,11 +105,11 @@ def _crossings(profile: NDArray[Any], start: int, level: float) -> tuple[float, 
     return found[0], found[1]
 
 
-def survey(reader: Any, host: PageHost, film: str, views: Sequence[str], ratio: float) -> float:
+def survey(reader: Any, host: PageHost, radiograph: str, views: Sequence[str], ratio: float) -> float:
     """Mark the fiducial in each of the views, submit, and return the largest error of any coordinate."""
-    name = f"geometry-{film}-{ratio}".replace(" ", "-")
-    reader.open(host.film(name, fiducial_film(BOX, **FILMS[film])))
-    surveyor = Surveyor(reader, ratio=ratio, inverted=film == "MONOCHROME1")
+    name = f"geometry-{radiograph}-{ratio}".replace(" ", "-")
+    reader.open(host.radiograph(name, fiducial_image(BOX, **RADIOGRAPHS[radiograph])))
+    surveyor = Surveyor(reader, ratio=ratio, inverted=radiograph == "MONOCHROME1")
     reader.press("1")
     for view in views:
         reader.press("Home")
@@ -129,26 +129,27 @@ def survey(reader: Any, host: PageHost, film: str, views: Sequence[str], ratio: 
 
 
 @pytest.mark.parametrize(
-    ("film", "view", "ratio"), [("tall pixels", "upside down, turned, zoomed", 1.5), ("MONOCHROME1", "rotated left, zoomed", 2)]
+    ("radiograph", "view", "ratio"),
+    [("tall pixels", "upside down, turned, zoomed", 1.5), ("MONOCHROME1", "rotated left, zoomed", 2)],
 )
 def test_a_rectangle_drawn_on_a_fiducial_is_where_the_fiducial_is(
-    make_reader: Callable[..., Any], host: PageHost, film: str, view: str, ratio: float
+    make_reader: Callable[..., Any], host: PageHost, radiograph: str, view: str, ratio: float
 ) -> None:
-    survey(make_reader(device_scale_factor=ratio), host, film, ["fit", view], ratio)
+    survey(make_reader(device_scale_factor=ratio), host, radiograph, ["fit", view], ratio)
 
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("ratio", [1, 1.5, 2])
-@pytest.mark.parametrize("film", FILMS)
-def test_every_view_of_every_film(
-    make_reader: Callable[..., Any], host: PageHost, figures: dict[str, Any], film: str, ratio: float
+@pytest.mark.parametrize("radiograph", RADIOGRAPHS)
+def test_every_view_of_every_radiograph(
+    make_reader: Callable[..., Any], host: PageHost, figures: dict[str, Any], radiograph: str, ratio: float
 ) -> None:
-    error = survey(make_reader(device_scale_factor=ratio), host, film, list(VIEWS), ratio)
+    error = survey(make_reader(device_scale_factor=ratio), host, radiograph, list(VIEWS), ratio)
     figures["geometry_px_error"] = max(figures.get("geometry_px_error", 0.0), round(error, 4))
 
 
 @pytest.mark.e2e
-def test_films_drawn_without_webgl_lie_where_the_others_do(
+def test_radiographs_drawn_without_webgl_lie_where_the_others_do(
     make_reader: Callable[..., Any], host: PageHost, figures: dict[str, Any]
 ) -> None:
     reader = make_reader(device_scale_factor=1.5)
@@ -159,7 +160,7 @@ def test_films_drawn_without_webgl_lie_where_the_others_do(
 
 def test_ellipse_polygon_and_length_are_where_they_were_drawn(make_reader: Callable[..., Any], host: PageHost) -> None:
     reader = make_reader()
-    reader.open(host.film("shapes", fiducial_film(BOX, **FILMS["tall pixels"])))
+    reader.open(host.radiograph("shapes", fiducial_image(BOX, **RADIOGRAPHS["tall pixels"])))
     surveyor = Surveyor(reader, ratio=1, inverted=False)
     reader.press("1", "h")
     x0, y0, x1, y1 = surveyor.edges()
@@ -200,7 +201,7 @@ def test_regions_to_start_from_are_drawn_on_the_fiducial_and_come_back_bit_for_b
     ]
     start = answered(dict.fromkeys(LABELS, "negative") | {LABELS[1]: "positive"}, regions)
     reader = make_reader(device_scale_factor=1.5)
-    reader.open(host.film("start", fiducial_film(BOX, **FILMS["wide pixels"]), start_answer=start))
+    reader.open(host.radiograph("start", fiducial_image(BOX, **RADIOGRAPHS["wide pixels"]), start_answer=start))
     surveyor = Surveyor(reader, ratio=1.5, inverted=False)
     worst = 0.0
     for view in ("fit", "upside down, turned, zoomed"):

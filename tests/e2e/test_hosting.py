@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from support.browser import shoot
-from support.worker_page import CROSS_ORIGIN_POLICY, PageHost, chest_film
+from support.worker_page import CROSS_ORIGIN_POLICY, PageHost, chest_radiograph
 
 pytestmark = pytest.mark.browser
 
@@ -32,7 +32,9 @@ SHORT = [("other origins", "RLE"), ("strict policy", "JPEG 2000"), ("frame witho
 )
 def test_the_page_works_wherever_it_is_hosted(reader: Any, host: PageHost, kind: str, syntax: str) -> None:
     host.asked.clear()
-    reader.open(host.film("hosted", chest_film(300, 260, syntax=SYNTAXES[syntax]), host={**HOSTS[kind], "hook": False}))
+    reader.open(
+        host.radiograph("hosted", chest_radiograph(300, 260, syntax=SYNTAXES[syntax]), host={**HOSTS[kind], "hook": False})
+    )
     left, top, width, height = (round(side) for side in reader.box())
     assert reader.screen()[top + 60 : top + height - 60, left + 60 : left + width - 60].std() > 20
     reader.answer("Edema", "Present")
@@ -58,7 +60,7 @@ def test_a_task_of_which_half_is_wrong_can_still_be_done(reader: Any, host: Page
         "second_image": 5,
         "start_answer": {"labels": 5},
     }
-    reader.open(host.page("wrong", {"image": host.image("wrong.dcm", chest_film()), **task}))
+    reader.open(host.page("wrong", {"image": host.image("wrong.dcm", chest_radiograph()), **task}))
     reader.root.get_by_text("in this task, for the owner of the job").click()
     shoot(reader.page, "page-problems")
     reader.answer("__proto__", "Present")
@@ -79,7 +81,7 @@ def test_nothing_of_the_page_is_asked_of_anybody_else(make_reader: Callable[...,
     reader = make_reader()
     asked: list[str] = []
     reader.page.on("request", lambda request: asked.append(request.url))
-    reader.open(host.film("alone", chest_film()))
+    reader.open(host.radiograph("alone", chest_radiograph()))
     reader.press("n", "?", "Escape")
     reader.submit()
     others = {url for url in asked if not url.startswith((host.page_url, host.assets_url, "data:", "blob:"))}

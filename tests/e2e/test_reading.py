@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from support.browser import shoot
-from support.worker_page import PageHost, answered, chest_film
+from support.worker_page import PageHost, answered, chest_radiograph
 
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.labels import load_label_set
@@ -24,19 +24,19 @@ ABSENT = dict.fromkeys(LABELS, "negative")
 
 
 @pytest.fixture(scope="module")
-def film() -> bytes:
-    return chest_film()
+def radiograph() -> bytes:
+    return chest_radiograph()
 
 
-def test_a_normal_film_takes_two_clicks_or_two_keys(
-    make_reader: Callable[..., Any], host: PageHost, film: bytes, figures: dict[str, Any]
+def test_a_normal_radiograph_takes_two_clicks_or_two_keys(
+    make_reader: Callable[..., Any], host: PageHost, radiograph: bytes, figures: dict[str, Any]
 ) -> None:
-    hand = make_reader().open(host.film("normal", film))
+    hand = make_reader().open(host.radiograph("normal", radiograph))
     hand.click("button", "No finding")
     answer = hand.submit()
     assert answer["labels"] == ABSENT | {"No Finding": "positive"}
     assert answer["regions"] == []
-    keys = make_reader().open(host.film("normal", film))
+    keys = make_reader().open(host.radiograph("normal", radiograph))
     before = len(host.answers)
     keys.press("n", "Control+Enter")
     assert keys.sent(before)["labels"] == answer["labels"]
@@ -45,8 +45,10 @@ def test_a_normal_film_takes_two_clicks_or_two_keys(
     figures["clicks_normal"], figures["keys_normal"] = hand.clicks, keys.keys
 
 
-def test_two_findings_with_a_region_each_by_mouse(reader: Any, host: PageHost, film: bytes, figures: dict[str, Any]) -> None:
-    reader.open(host.film("two", film))
+def test_two_findings_with_a_region_each_by_mouse(
+    reader: Any, host: PageHost, radiograph: bytes, figures: dict[str, Any]
+) -> None:
+    reader.open(host.radiograph("two", radiograph))
     x, y = reader.middle()
     reader.click("button", "Rectangle")
     reader.answer("Cardiomegaly", "Present")
@@ -67,8 +69,10 @@ def test_two_findings_with_a_region_each_by_mouse(reader: Any, host: PageHost, f
     figures["clicks_two_findings"] = reader.clicks
 
 
-def test_two_findings_with_a_region_each_by_keys(reader: Any, host: PageHost, film: bytes, figures: dict[str, Any]) -> None:
-    reader.open(host.film("two-keys", film))
+def test_two_findings_with_a_region_each_by_keys(
+    reader: Any, host: PageHost, radiograph: bytes, figures: dict[str, Any]
+) -> None:
+    reader.open(host.radiograph("two-keys", radiograph))
     before = len(host.answers)
     reader.press("2", "r", "Enter", "Shift+ArrowRight", "Shift+ArrowDown", "Enter", "Escape")
     reader.press("9", "u", *["Shift+ArrowLeft"] * 3, "Enter", "Shift+ArrowLeft", "Shift+ArrowDown", "Enter")
@@ -82,9 +86,9 @@ def test_two_findings_with_a_region_each_by_keys(reader: Any, host: PageHost, fi
     figures["keys_two_findings"] = reader.keys
 
 
-def test_a_whole_task_by_keyboard_alone(reader: Any, host: PageHost, film: bytes) -> None:
+def test_a_whole_task_by_keyboard_alone(reader: Any, host: PageHost, radiograph: bytes) -> None:
     rules = {"regions": {"Pneumonia": "required"}}
-    reader.open(host.film("keyboard", film, rules=rules, instructions="Mark what you call."))
+    reader.open(host.radiograph("keyboard", radiograph, rules=rules, instructions="Mark what you call."))
     before = len(host.answers)
     reader.press("/")
     reader.write("pneumonia")
@@ -95,7 +99,7 @@ def test_a_whole_task_by_keyboard_alone(reader: Any, host: PageHost, film: bytes
     reader.press("/", "Escape", "Escape")
     while reader.page.evaluate("() => document.activeElement.getAttribute('aria-label')") != "Radiograph":
         reader.press("Shift+Tab")
-        assert reader.keys < 150, "the film cannot be reached with Tab"
+        assert reader.keys < 150, "the radiograph cannot be reached with Tab"
     reader.press("1", "0", "r", "Enter", "Shift+ArrowLeft", "ArrowUp", "Enter")
     (drawn,) = reader.reading()["regions"]
     assert drawn["label"] == "Pneumonia"
@@ -121,10 +125,12 @@ def test_a_whole_task_by_keyboard_alone(reader: Any, host: PageHost, film: bytes
     assert reader.clicks == answer["actions"]["clicks"] == 0
 
 
-def test_enter_in_a_text_field_sends_nothing_and_a_double_submit_sends_once(reader: Any, host: PageHost, film: bytes) -> None:
+def test_enter_in_a_text_field_sends_nothing_and_a_double_submit_sends_once(
+    reader: Any, host: PageHost, radiograph: bytes
+) -> None:
     marked = [{"label": "Edema", "shape": "rectangle", "points_px": [[10, 10], [90, 90]]}]
     start = answered(ABSENT | {"Edema": "positive"}, marked)
-    reader.open(host.film("enter", film, start_answer=start))
+    reader.open(host.radiograph("enter", radiograph, start_answer=start))
     before = len(host.answers)
     reader.click("button", "Go to region 1")
     for role, name in (
@@ -145,8 +151,8 @@ def test_enter_in_a_text_field_sends_nothing_and_a_double_submit_sends_once(read
     assert len(host.answers) == before + 1
 
 
-def test_a_refused_answer_keeps_the_reading_and_may_be_sent_again(reader: Any, host: PageHost, film: bytes) -> None:
-    reader.open(host.film("refused", film))
+def test_a_refused_answer_keeps_the_reading_and_may_be_sent_again(reader: Any, host: PageHost, radiograph: bytes) -> None:
+    reader.open(host.radiograph("refused", radiograph))
     host.refuses = True
     try:
         reader.press("n", "Control+Enter")
@@ -157,8 +163,8 @@ def test_a_refused_answer_keeps_the_reading_and_may_be_sent_again(reader: Any, h
     assert reader.submit()["labels"]["No Finding"] == "positive"
 
 
-def test_no_finding_beside_a_finding_is_shown_and_not_sent(reader: Any, host: PageHost, film: bytes) -> None:
-    reader.open(host.film("conflict", film))
+def test_no_finding_beside_a_finding_is_shown_and_not_sent(reader: Any, host: PageHost, radiograph: bytes) -> None:
+    reader.open(host.radiograph("conflict", radiograph))
     before = len(host.answers)
     reader.answer("Edema", "Present")
     reader.click("button", "No finding")
@@ -171,14 +177,14 @@ def test_no_finding_beside_a_finding_is_shown_and_not_sent(reader: Any, host: Pa
     assert len(host.answers) == before + 1
 
 
-def test_the_model_is_shown_after_the_first_reading_and_both_are_kept(reader: Any, host: PageHost, film: bytes) -> None:
+def test_the_model_is_shown_after_the_first_reading_and_both_are_kept(reader: Any, host: PageHost, radiograph: bytes) -> None:
     suggestions = {
         "mode": "after-first-read",
         "model": "densenet121 of the tests",
         "probabilities": {"Edema": 0.83, "Fracture": 0.04},
         "regions": [{"label": "Edema", "shape": "rectangle", "points_px": [[50, 60], [150, 220]]}],
     }
-    reader.open(host.film("assisted", film, suggestions=suggestions))
+    reader.open(host.radiograph("assisted", radiograph, suggestions=suggestions))
     assert "83" not in reader.page.locator("body").inner_text()
     assert "densenet121" not in reader.page.locator("body").inner_text()
     before = len(host.answers)
@@ -198,9 +204,9 @@ def test_the_model_is_shown_after_the_first_reading_and_both_are_kept(reader: An
     assert [region["points_px"] for region in answer["regions"]] == [[[50, 60], [150, 220]]]
 
 
-def test_a_first_reading_stays_locked_over_a_reload(reader: Any, host: PageHost, film: bytes) -> None:
+def test_a_first_reading_stays_locked_over_a_reload(reader: Any, host: PageHost, radiograph: bytes) -> None:
     suggestions = {"mode": "after-first-read", "model": "m", "probabilities": {"Edema": 0.83}}
-    url = host.film("locked", film, suggestions=suggestions)
+    url = host.radiograph("locked", radiograph, suggestions=suggestions)
     reader.open(url)
     reader.press("n", "Control+Enter")
     reader.root.get_by_role("button", name="Submit").wait_for()
@@ -231,8 +237,8 @@ EARLIER = [
 ]
 
 
-def test_an_adjudicator_answers_what_readers_disagree_on(reader: Any, host: PageHost, film: bytes) -> None:
-    reader.open(host.film("adjudicated", film, earlier_answers=EARLIER))
+def test_an_adjudicator_answers_what_readers_disagree_on(reader: Any, host: PageHost, radiograph: bytes) -> None:
+    reader.open(host.radiograph("adjudicated", radiograph, earlier_answers=EARLIER))
     table = reader.root.get_by_role("region", name="Table of disagreements")
     assert table.get_by_role("rowheader").count() == 2
     shoot(reader.page, "page-adjudication")
@@ -252,11 +258,11 @@ def test_an_adjudicator_answers_what_readers_disagree_on(reader: Any, host: Page
 @pytest.mark.parametrize(
     ("role", "name"), [("lateral", "Lateral view"), pytest.param("prior", "Prior image", marks=pytest.mark.e2e)]
 )
-def test_a_second_film_is_beside_the_first_and_moves_on_its_own(
-    reader: Any, host: PageHost, film: bytes, role: str, name: str
+def test_a_second_radiograph_is_beside_the_first_and_moves_on_its_own(
+    reader: Any, host: PageHost, radiograph: bytes, role: str, name: str
 ) -> None:
-    second = {"image": host.image("second.dcm", chest_film(420, 300, seed=2, ViewPosition="LL")), "role": role}
-    reader.open(host.film(f"second-{role}", film, second_image=second))
+    second = {"image": host.image("second.dcm", chest_radiograph(420, 300, seed=2, ViewPosition="LL")), "role": role}
+    reader.open(host.radiograph(f"second-{role}", radiograph, second_image=second))
     other = reader.root.get_by_role("application", name=name)
     other.get_by_text("300 × 420").wait_for()
     first, beside = reader.box(), other.bounding_box()
@@ -275,10 +281,10 @@ def test_a_second_film_is_beside_the_first_and_moves_on_its_own(
 
 
 def test_two_tabs_with_one_task_do_not_lose_each_others_marks(
-    make_reader: Callable[..., Any], host: PageHost, film: bytes
+    make_reader: Callable[..., Any], host: PageHost, radiograph: bytes
 ) -> None:
     first = make_reader()
-    url = host.film("tabs", film)
+    url = host.radiograph("tabs", radiograph)
     first.open(url)
     first.answer("Edema", "Present")
     second = type(first)(first.page.context.new_page(), host)
@@ -304,11 +310,11 @@ def test_two_tabs_with_one_task_do_not_lose_each_others_marks(
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, marks=[] if seed < 1 else pytest.mark.e2e) for seed in range(20)])
 def test_undoing_all_of_a_random_sequence_leads_back_to_the_start(
-    reader: Any, host: PageHost, film: bytes, seed: int, figures: dict[str, Any]
+    reader: Any, host: PageHost, radiograph: bytes, seed: int, figures: dict[str, Any]
 ) -> None:
     rng = random.Random(seed)
     start = answered({"Edema": "uncertain"}, [{"label": "Edema", "shape": "rectangle", "points_px": [[10.5, 20.25], [90, 99]]}])
-    reader.open(host.film(f"undo-{seed}", film, start_answer=start))
+    reader.open(host.radiograph(f"undo-{seed}", radiograph, start_answer=start))
     states = [reader.reading()]
     for _ in range(25):
         act(reader, rng)

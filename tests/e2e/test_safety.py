@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.groundtruth import PASSWORDS, job_request, make_images, output_lines, running
-from support.worker_page import PageHost, answered, chest_film
+from support.worker_page import PageHost, answered, chest_radiograph
 
 from dicom_workflow.formats import manifests
 
@@ -51,16 +51,18 @@ def task_of(text: str, host: PageHost) -> dict[str, Any]:
     box = {"label": edema, "shape": "rectangle", "points_px": [[40, 50], [200, 220]], "comment": text}
     said = answered({edema: "positive", other: "negative"}, [box], comment=text)
     disagreed = answered({edema: "negative", other: "positive"}, [], comment=text)
-    film = chest_film(ViewPosition=text[:16], Laterality="L", WindowCenter=["2000", "1500"], WindowWidth=["3000", "900"],
-                      WindowCenterWidthExplanation=[text.replace("\\", "/")[:64], "B"], SeriesDescription=text[:64],
-                      PatientName=text[:60].replace("=", "").replace("\\", "/"), BodyPartExamined=text[:16])  # fmt: skip
+    radiograph = chest_radiograph(
+        ViewPosition=text[:16], Laterality="L", WindowCenter=["2000", "1500"], WindowWidth=["3000", "900"],
+        WindowCenterWidthExplanation=[text.replace("\\", "/")[:64], "B"], SeriesDescription=text[:64],
+        PatientName=text[:60].replace("=", "").replace("\\", "/"), BodyPartExamined=text[:16],
+    )  # fmt: skip
     return {
         "labels": [edema, other, "No Finding"],
         "definitions": {edema: text, other: text},
         "rules": {"regions": {edema: text}},
         "instructions": text,
-        "image": host.image("payload.dcm", film),
-        "second_image": {"image": host.image("payload-2.dcm", film), "role": "prior", "caption": text},
+        "image": host.image("payload.dcm", radiograph),
+        "second_image": {"image": host.image("payload-2.dcm", radiograph), "role": "prior", "caption": text},
         "suggestions": {"mode": "shown", "model": text, "probabilities": {edema: 0.5}, "regions": [box]},
         "earlier_answers": [{"reader": text, "answer": said}, {"reader": text, "answer": disagreed}],
         "start_answer": answered({edema: "positive"}, [box], comment=text),
@@ -143,7 +145,7 @@ def test_payloads_of_a_job_add_nothing_to_the_pages_of_the_labeling_service(
     bad: list[str] = []
     with running(workspace) as service:
         service.make_team()
-        words = {"TaskTitle": "<img src=x onerror=pwned()> & films", "TaskDescription": "</p><script>pwned()</script>"}
+        words = {"TaskTitle": "<img src=x onerror=pwned()> & radiographs", "TaskDescription": "</p><script>pwned()</script>"}
         service.client().create_labeling_job(**job_request(workspace, workers=1, **words))
         service.wait_for("reading", "InProgress")
         page.goto(service.url)
@@ -155,7 +157,7 @@ def test_payloads_of_a_job_add_nothing_to_the_pages_of_the_labeling_service(
         page.get_by_role("button", name="Start").click()
         for number in range(len(PAYLOADS)):
             page.get_by_text(f"image {number + 1} of {len(PAYLOADS)}").wait_for()
-            reader.wait_for_film()
+            reader.wait_for_image()
             reader.press("c")
             reader.write(PAYLOADS[number])
             reader.press("Escape", "n")

@@ -1,4 +1,4 @@
-"""The films of the worker page look as `archive.pixels.to_display` says, in a real browser: every case of the standard, every
+"""The images of the worker page look as `dicom.pixels.to_display` says, in a real browser: every case of the standard, every
 compression, and the real radiographs. What is wrong with a file is said in words that a reader can use."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
-from support.worker_pixels import Films, films
+from support.worker_pixels import PixelPage, pixel_page
 from test_pixels import compressed, dataset_of, file_bytes, lut
 
 from dicom_workflow.dicom import pixels
@@ -36,7 +36,7 @@ from dicom_workflow.dicom import pixels
 pytestmark = pytest.mark.browser
 
 TOLERANCE = 1 / 512
-"""Half a grey level of 8 bits, the least a screen shows."""
+"""Half a gray level of 8 bits, the least a screen shows."""
 LOSSY = 0.03
 
 COLUMN, ROW = np.meshgrid(np.arange(24), np.arange(20))
@@ -49,8 +49,8 @@ def ramp(bits: int, *, signed: bool = False) -> Any:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Films]:
-    with films(tmp_path_factory.mktemp("page")) as made:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PixelPage]:
+    with pixel_page(tmp_path_factory.mktemp("page")) as made:
         yield made
 
 
@@ -239,11 +239,11 @@ CASES: dict[str, Callable[[], Dataset]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_film_looks_as_the_archive_displays_it(page: Films, name: str) -> None:
+def test_a_image_looks_as_the_archive_displays_it(page: PixelPage, name: str) -> None:
     data = file_bytes(CASES[name]())
-    film = page.load(data, display_bytes(pixels.read_dataset(data)))
-    assert "code" not in film, film
-    assert film["worst"] <= TOLERANCE
+    image = page.load(data, display_bytes(pixels.read_dataset(data)))
+    assert "code" not in image, image
+    assert image["worst"] <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -258,17 +258,17 @@ def test_a_film_looks_as_the_archive_displays_it(page: Films, name: str) -> None
         ("baseline 8", 8, JPEGExtended12Bit),
     ],
 )
-def test_a_jpeg_film_looks_as_what_was_compressed(page: Films, name: str, bits: int, syntax: str) -> None:
+def test_a_jpeg_image_looks_as_what_was_compressed(page: PixelPage, name: str, bits: int, syntax: str) -> None:
     window = {"VOILUTFunction": "LINEAR_EXACT", "WindowCenter": 2 ** (bits - 1), "WindowWidth": 2**bits}
     original, made = case(bits=bits, **window), in_syntax(case(bits=bits, **window), syntax)
     made.PixelData = encapsulate([base64.b64decode(FRAMES[name])])
     made["PixelData"].VR = "OB"
-    film = page.load(file_bytes(made), display_bytes(original))
-    assert "code" not in film, film
-    assert film["worst"] <= (0.0001 if "lossless" in name else LOSSY)
+    image = page.load(file_bytes(made), display_bytes(original))
+    assert "code" not in image, image
+    assert image["worst"] <= (0.0001 if "lossless" in name else LOSSY)
 
 
-def test_a_frame_in_several_fragments_is_whole(page: Films) -> None:
+def test_a_frame_in_several_fragments_is_whole(page: PixelPage) -> None:
     made = compressed(large(12), JPEG2000Lossless)
     expected = display_bytes(made)
     made.PixelData = encapsulate([frame_of(made)], fragments_per_frame=3, has_bot=False)
@@ -276,35 +276,35 @@ def test_a_frame_in_several_fragments_is_whole(page: Films) -> None:
 
 
 @pytest.mark.real_data
-def test_every_real_radiograph_looks_as_the_archive_displays_it(page: Films, sample_data: Path) -> None:
+def test_every_real_radiograph_looks_as_the_archive_displays_it(page: PixelPage, sample_data: Path) -> None:
     files = sorted((sample_data / "radiographs").glob("*.dcm")) + sorted((sample_data / "rsna").glob("*.dcm"))
     assert len(files) >= 169
     wrong = {}
     for path in files:
         dataset = pixels.read_dataset(path)
-        film = page.load(path.read_bytes(), display_bytes(dataset))
+        image = page.load(path.read_bytes(), display_bytes(dataset))
         # JPEG decoders may round the cosine transform each in its own way, by one level.
         lossy = dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
-        if not film.get("worst", 1) <= (1.5 / 255 if lossy else TOLERANCE):
-            wrong[path.name] = film
+        if not image.get("worst", 1) <= (1.5 / 255 if lossy else TOLERANCE):
+            wrong[path.name] = image
     assert wrong == {}
 
 
-# what else a film says
+# what else a image says
 
 
-def test_a_film_names_what_it_is_and_nobody(page: Films) -> None:
-    film = page.load(file_bytes(case(
+def test_a_image_names_what_it_is_and_nobody(page: PixelPage) -> None:
+    image = page.load(file_bytes(case(
         Modality="DX", ViewPosition="PA", ImageLaterality="L", PatientName="Doe^Jane", PatientBirthDate="19700101",
         PixelSpacing=[0.2, 0.1], SOPInstanceUID="1.2.3",
     )))  # fmt: skip
-    assert film["caption"] == "DX PA L"
-    assert film["sopInstanceUid"] == "1.2.3"
-    assert film["spacing_mm"] == {"row": 0.2, "column": 0.1}
-    assert film["spacingAt"] == "patient"
-    assert film["pixelAspect"] == 0.5
-    assert film["standIn"] == ""
-    assert "Doe" not in str(film)
+    assert image["caption"] == "DX PA L"
+    assert image["sopInstanceUid"] == "1.2.3"
+    assert image["spacing_mm"] == {"row": 0.2, "column": 0.1}
+    assert image["spacingAt"] == "patient"
+    assert image["pixelAspect"] == 0.5
+    assert image["standIn"] == ""
+    assert "Doe" not in str(image)
 
 
 @pytest.mark.parametrize(
@@ -325,36 +325,36 @@ def test_a_film_names_what_it_is_and_nobody(page: Films) -> None:
     ],
 )  # fmt: skip
 def test_a_spacing_is_that_of_the_patient_or_of_the_detector(
-    page: Films, tags: dict[str, Any], spacing: float | None, place: str | None, aspect: float
+    page: PixelPage, tags: dict[str, Any], spacing: float | None, place: str | None, aspect: float
 ) -> None:
-    film = page.load(file_bytes(case(**tags)))
-    assert film["spacing_mm"] == (None if spacing is None else {"row": spacing, "column": spacing})
-    assert (film["spacingAt"], film["pixelAspect"]) == (place, aspect)
+    image = page.load(file_bytes(case(**tags)))
+    assert image["spacing_mm"] == (None if spacing is None else {"row": spacing, "column": spacing})
+    assert (image["spacingAt"], image["pixelAspect"]) == (place, aspect)
 
 
-def test_presets_come_from_the_header_and_the_histogram(page: Films) -> None:
+def test_presets_come_from_the_header_and_the_histogram(page: PixelPage) -> None:
     made = case(
         WindowCenter=[2048, 1000, 1500], WindowWidth=[4096, 500, 700],
         WindowCenterWidthExplanation=["<b>NORMAL</b>", "", "x" * 64],
     )  # fmt: skip
-    film = page.load(file_bytes(made))
-    names = [preset["name"] for preset in film["presets"]]
+    image = page.load(file_bytes(made))
+    names = [preset["name"] for preset in image["presets"]]
     assert names == ["<b>NORMAL</b>", "Header 2", "x" * 31 + "…", "Auto 1–99 %", "Lungs", "Soft tissue", "Bone", "Full range"]
-    assert film["presets"][0]["window"] == film["initial"] == {"center": 2047.5, "width": 4095}
+    assert image["presets"][0]["window"] == image["initial"] == {"center": 2047.5, "width": 4095}
     low, high = np.sort(ramp(12).ravel())[[4, 475]]  # the least with 1 % and with 99 % of 480 pixels at or below it
-    assert film["presets"][3]["window"] == {"center": (low + high) / 2, "width": high - low}
-    lungs, bone = film["presets"][4]["window"], film["presets"][6]["window"]
+    assert image["presets"][3]["window"] == {"center": (low + high) / 2, "width": high - low}
+    lungs, bone = image["presets"][4]["window"], image["presets"][6]["window"]
     assert lungs["center"] < bone["center"]
 
 
-def test_on_an_inverted_film_lungs_have_the_high_values(page: Films) -> None:
-    film = page.load(file_bytes(case(photometric="MONOCHROME1")))
-    windows = {preset["name"]: preset["window"] for preset in film["presets"]}
-    assert film["inverted"] is True
+def test_on_an_inverted_image_lungs_have_the_high_values(page: PixelPage) -> None:
+    image = page.load(file_bytes(case(photometric="MONOCHROME1")))
+    windows = {preset["name"]: preset["window"] for preset in image["presets"]}
+    assert image["inverted"] is True
     assert windows["Lungs"]["center"] > windows["Bone"]["center"]
 
 
-def test_values_keep_the_smallest_type(page: Films) -> None:
+def test_values_keep_the_smallest_type(page: PixelPage) -> None:
     types = {
         "8 bits": "Uint8Array", "8 signed bits": "Int16Array", "12 bits": "Uint16Array", "12 signed bits": "Int16Array",
         "rescale": "Int16Array", "rescale, in fractions": "Float32Array", "padding": "Int16Array", "VOI LUT": "Uint16Array",
@@ -363,30 +363,30 @@ def test_values_keep_the_smallest_type(page: Films) -> None:
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_padding_is_black_in_the_widest_window_too(page: Films, photometric: str) -> None:
-    film = page.load(file_bytes(case(BORDERED, PixelPaddingValue=0, photometric=photometric)))
-    middle, reach = (film["highest"] + film["lowest"]) / 2, film["highest"] - film["lowest"]
-    shown = np.clip((film["first"][0] - middle) / (10 * reach) + 0.5, 0, 1)
-    assert (1 - shown if film["inverted"] else shown) == 0
-    assert film["lowest"] > 0
+def test_padding_is_black_in_the_widest_window_too(page: PixelPage, photometric: str) -> None:
+    image = page.load(file_bytes(case(BORDERED, PixelPaddingValue=0, photometric=photometric)))
+    middle, reach = (image["highest"] + image["lowest"]) / 2, image["highest"] - image["lowest"]
+    shown = np.clip((image["first"][0] - middle) / (10 * reach) + 0.5, 0, 1)
+    assert (1 - shown if image["inverted"] else shown) == 0
+    assert image["lowest"] > 0
 
 
-def test_a_large_film_is_there_at_once(page: Films) -> None:
+def test_a_large_image_is_there_at_once(page: PixelPage) -> None:
     y, x = np.mgrid[0:2828, 0:2320]
     values = (x * 11 + y * 5 + NOISE.integers(0, 400, x.shape)) % 65_536
     data = file_bytes(case(values, bits=16))
-    films_ = [page.load(data) for _ in range(3)]
-    assert films_[0]["type"] == "Uint16Array"
-    assert min(film["ms"] for film in films_) < 1500  # a tenth of it is usual, fetching included
+    loads = [page.load(data) for _ in range(3)]
+    assert loads[0]["type"] == "Uint16Array"
+    assert min(image["ms"] for image in loads) < 1500  # a tenth of it is usual, fetching included
 
 
 # what can go wrong
 
 
-def test_an_image_that_is_not_there_is_missing(page: Films) -> None:
-    film = page.at(f"{page.images.url}/nowhere")
-    assert film["code"] == "missing"
-    assert "eport it as not displayed" in film["message"]
+def test_an_image_that_is_not_there_is_missing(page: PixelPage) -> None:
+    image = page.at(f"{page.images.url}/nowhere")
+    assert image["code"] == "missing"
+    assert "eport it as not displayed" in image["message"]
     assert page.at("")["code"] == "missing"
 
 
@@ -394,27 +394,27 @@ def test_an_image_that_is_not_there_is_missing(page: Films) -> None:
     ("status", "code"),
     [(401, "refused"), (403, "refused"), (410, "missing"), (500, "unreachable"), (503, "unreachable")],
 )
-def test_a_status_has_its_own_words(page: Films, status: int, code: str) -> None:
+def test_a_status_has_its_own_words(page: PixelPage, status: int, code: str) -> None:
     page.images.statuses[f"/{status}"] = status
-    film = page.at(f"{page.images.url}/{status}")
-    assert film["code"] == code
-    assert "eport it as not displayed" in film["message"]
+    image = page.at(f"{page.images.url}/{status}")
+    assert image["code"] == code
+    assert "eport it as not displayed" in image["message"]
 
 
-def test_a_server_that_does_not_answer_is_unreachable(page: Films) -> None:
+def test_a_server_that_does_not_answer_is_unreachable(page: PixelPage) -> None:
     assert page.at("http://127.0.0.1:9/none")["code"] == "unreachable"
 
 
-def test_no_cookie_goes_to_another_origin(page: Films) -> None:
+def test_no_cookie_goes_to_another_origin(page: PixelPage) -> None:
     page.images.seen.clear()
     page.load(file_bytes(case()))
     assert [cookie for _, cookie in page.images.seen] == [""]
 
 
-def test_a_web_page_instead_of_an_image_is_named(page: Films) -> None:
-    film = page.load(b"<!doctype html><title>Please sign in</title>" + b" " * 300)
-    assert film["code"] == "not-dicom"
-    assert film["message"].startswith("A web page came instead of the image")
+def test_a_web_page_instead_of_an_image_is_named(page: PixelPage) -> None:
+    image = page.load(b"<!doctype html><title>Please sign in</title>" + b" " * 300)
+    assert image["code"] == "not-dicom"
+    assert image["message"].startswith("A web page came instead of the image")
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_a_web_page_instead_of_an_image_is_named(page: Films) -> None:
     [(b"", "truncated"), (b"hello", "truncated"), (bytes(1000), "not-dicom"), (bytes(128) + b"DICM", "truncated"),
      (bytes(128) + b"DICM" + b"\xff" * 5000, "truncated")],
 )  # fmt: skip
-def test_what_is_no_film_is_told_from_what_is_cut(page: Films, data: bytes, code: str) -> None:
+def test_what_is_no_image_is_told_from_what_is_cut(page: PixelPage, data: bytes, code: str) -> None:
     assert page.load(data)["code"] == code
 
 
@@ -430,25 +430,25 @@ def test_what_is_no_film_is_told_from_what_is_cut(page: Films, data: bytes, code
     "name",
     ["12 bits", "implicit, VOI LUT", "big endian", "deflated", "RLE, 12 bits", "JPEG-LS, 12 bits", "JPEG 2000, 12 bits"],
 )
-def test_a_film_cut_anywhere_is_an_error(page: Films, name: str) -> None:
+def test_a_image_cut_anywhere_is_an_error(page: PixelPage, name: str) -> None:
     whole = file_bytes(CASES[name]())
     for end in np.linspace(133, len(whole) - 9, 12).astype(int):
         assert page.load(whole[:end])["code"] in ("truncated", "unsupported"), end
 
 
 @pytest.mark.parametrize("name", ["RLE, 12 bits", "JPEG-LS, 12 bits", "JPEG 2000, 12 bits"])
-def test_a_cut_code_stream_is_truncated(page: Films, name: str) -> None:
+def test_a_cut_code_stream_is_truncated(page: PixelPage, name: str) -> None:
     made = CASES[name]()
     frame = frame_of(made)
     made.PixelData = encapsulate([frame[: len(frame) // 3]])
     assert page.load(file_bytes(made))["code"] == "truncated"
 
 
-def test_a_promise_of_four_gigapixels_is_refused(page: Films) -> None:
+def test_a_promise_of_four_gigapixels_is_refused(page: PixelPage) -> None:
     assert page.load(file_bytes(case(Rows=65_535, Columns=65_535)))["code"] == "unsupported"
 
 
-def test_a_code_stream_of_another_size_than_the_header_is_refused(page: Films) -> None:
+def test_a_code_stream_of_another_size_than_the_header_is_refused(page: PixelPage) -> None:
     made = compressed(large(12), JPEG2000Lossless)
     made.Rows += 1
     assert page.load(file_bytes(made))["code"] == "unsupported"
@@ -462,20 +462,20 @@ def test_a_code_stream_of_another_size_than_the_header_is_refused(page: Films) -
         ({"BitsAllocated": 32}, "depth"),
     ],
 )
-def test_what_is_not_shown_says_why(page: Films, tags: dict[str, Any], words: str) -> None:
-    film = page.load(file_bytes(case(**tags)))
-    assert film["code"] == "unsupported"
-    assert words in film["message"]
+def test_what_is_not_shown_says_why(page: PixelPage, tags: dict[str, Any], words: str) -> None:
+    image = page.load(file_bytes(case(**tags)))
+    assert image["code"] == "unsupported"
+    assert words in image["message"]
 
 
-def test_sequences_nested_without_end_are_an_error(page: Films) -> None:
+def test_sequences_nested_without_end_are_an_error(page: PixelPage) -> None:
     item, delimiters = b"\xfe\xff\x00\xe0\xff\xff\xff\xff", b""
     sequence = b"\x08\x00\x40\x11SQ\x00\x00\xff\xff\xff\xff" + item
     meta = file_bytes(case())[: file_bytes(case()).index(b"\x08\x00\x16\x00")]
     assert page.load(meta + sequence * 100_000 + delimiters)["code"] == "truncated"
 
 
-def test_an_inflated_bomb_is_refused(page: Films) -> None:
+def test_an_inflated_bomb_is_refused(page: PixelPage) -> None:
     meta = file_bytes(in_syntax(case(), DeflatedExplicitVRLittleEndian))
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     start = 132 + 12 + int.from_bytes(meta[140:144], "little")
@@ -484,27 +484,27 @@ def test_an_inflated_bomb_is_refused(page: Films) -> None:
 
 
 @pytest.mark.parametrize("behind", [b"\0", b"N\xd0XE\x1a\x02\x04\0"])
-def test_what_lies_behind_a_deflated_film_does_no_harm(page: Films, behind: bytes) -> None:
+def test_what_lies_behind_a_deflated_image_does_no_harm(page: PixelPage, behind: bytes) -> None:
     data = file_bytes(CASES["deflated"]()) + behind
     assert page.load(data, display_bytes(pixels.read_dataset(data)))["worst"] <= TOLERANCE
 
 
-def test_random_bytes_behind_a_preamble_end_in_words(page: Films) -> None:
+def test_random_bytes_behind_a_preamble_end_in_words(page: PixelPage) -> None:
     generator = np.random.default_rng(3)
     whole = file_bytes(compressed(case(VOILUTSequence=lut(0, 12, CURVE.tolist())), JPEGLSLossless))
     for number in range(40):
         data = bytearray(whole)
         for at in generator.integers(132, len(data), 6):
             data[at] = generator.integers(0, 256)
-        film = page.load(bytes(data) if number % 4 else bytes(128) + b"DICM" + generator.bytes(600))
-        assert film.get("code", "shown") in ("shown", "truncated", "unsupported"), film
+        image = page.load(bytes(data) if number % 4 else bytes(128) + b"DICM" + generator.bytes(600))
+        assert image.get("code", "shown") in ("shown", "truncated", "unsupported"), image
 
 
-def test_an_image_that_stops_coming_is_slow(page: Films) -> None:
+def test_an_image_that_stops_coming_is_slow(page: PixelPage) -> None:
     page.images.files["/stuck"], page.images.pauses_s["/stuck"] = file_bytes(case()), 3.0
-    film = page.at(f"{page.images.url}/stuck", stall_ms=1000)
-    assert film["code"] == "slow"
-    assert film["message"].startswith("Nothing of the image has arrived for 1 second.")
+    image = page.at(f"{page.images.url}/stuck", stall_ms=1000)
+    assert image["code"] == "slow"
+    assert image["message"].startswith("Nothing of the image has arrived for 1 second.")
 
 
 # pictures, and what stands in
@@ -517,14 +517,14 @@ def png(values: Any, mode: str = "L") -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_png_is_a_film_without_spacing(page: Films, mode: str) -> None:
-    film = page.load(png(ramp(8), mode), np.ascontiguousarray(ramp(8) / 255, np.float32).tobytes())
-    assert film["worst"] <= 0.0001
-    assert (film["rows"], film["columns"], film["spacing_mm"], film["type"]) == (20, 24, None, "Uint8Array")
-    assert film["standIn"] == ""
+def test_a_png_is_a_image_without_spacing(page: PixelPage, mode: str) -> None:
+    image = page.load(png(ramp(8), mode), np.ascontiguousarray(ramp(8) / 255, np.float32).tobytes())
+    assert image["worst"] <= 0.0001
+    assert (image["rows"], image["columns"], image["spacing_mm"], image["type"]) == (20, 24, None, "Uint8Array")
+    assert image["standIn"] == ""
 
 
-def test_a_cut_png_is_truncated(page: Films) -> None:
+def test_a_cut_png_is_truncated(page: PixelPage) -> None:
     assert page.load(png(ramp(8))[:60])["code"] == "truncated"
 
 
@@ -533,27 +533,27 @@ def unknown_compression() -> Dataset:
     return in_syntax(made, HTJ2KLossless)
 
 
-def test_a_rendered_picture_stands_in_for_an_unknown_compression(page: Films) -> None:
-    film = page.load(file_bytes(unknown_compression()), rendered=png(ramp(8)[::2, ::2]))
-    assert (film["rows"], film["columns"], film["spacing_mm"]) == (20, 24, {"row": 0.2, "column": 0.2})
-    assert film["standIn"].startswith("The pixels of this image could not be decoded here.")
+def test_a_rendered_picture_stands_in_for_an_unknown_compression(page: PixelPage) -> None:
+    image = page.load(file_bytes(unknown_compression()), rendered=png(ramp(8)[::2, ::2]))
+    assert (image["rows"], image["columns"], image["spacing_mm"]) == (20, 24, {"row": 0.2, "column": 0.2})
+    assert image["standIn"].startswith("The pixels of this image could not be decoded here.")
     assert page.load(file_bytes(unknown_compression()))["code"] == "unsupported"
 
 
-def test_places_on_a_picture_that_stands_in_are_places_on_the_image(page: Films) -> None:
+def test_places_on_a_picture_that_stands_in_are_places_on_the_image(page: PixelPage) -> None:
     half = np.where(np.arange(12) < 6, 0, 255) * np.ones((10, 1))  # an edge between columns 11 and 12 of the image
-    film = page.load(file_bytes(unknown_compression()), rendered=png(half))
-    row = np.array(film["first"][:24])
+    image = page.load(file_bytes(unknown_compression()), rendered=png(half))
+    row = np.array(image["first"][:24])
     assert np.all(row[:11] == 0)
     assert np.all(row[13:] == 255)
     assert row[11] + row[12] == pytest.approx(255, abs=1)
 
 
-def test_a_picture_of_another_shape_stands_in_for_nothing(page: Films) -> None:
+def test_a_picture_of_another_shape_stands_in_for_nothing(page: PixelPage) -> None:
     assert page.load(file_bytes(unknown_compression()), rendered=png(ramp(8)[:10]))["code"] == "unsupported"
 
 
-def test_a_broken_picture_leaves_the_first_error(page: Films) -> None:
+def test_a_broken_picture_leaves_the_first_error(page: PixelPage) -> None:
     assert page.load(file_bytes(unknown_compression()), rendered=b"no picture")["code"] == "unsupported"
 
 
@@ -564,19 +564,19 @@ def test_a_broken_picture_leaves_the_first_error(page: Films) -> None:
         "default-src 'none'; script-src 'self'; worker-src blob:; connect-src *",
     ],
 )
-def test_where_the_decoder_may_not_run_the_page_says_so_or_shows_the_picture(page: Films, policy: str) -> None:
+def test_where_the_decoder_may_not_run_the_page_says_so_or_shows_the_picture(page: PixelPage, policy: str) -> None:
     data = file_bytes(compressed(large(12), JPEG2000Lossless))
-    film = page.load(data, policy=policy)
-    assert film["code"] == "worker"
-    assert "Try another browser" in film["message"]
+    image = page.load(data, policy=policy)
+    assert image["code"] == "worker"
+    assert "Try another browser" in image["message"]
     assert page.load(data, rendered=png(np.tile(ramp(8), (4, 3))), policy=policy)["standIn"]
     # what needs no decoder is shown all the same
     plain = file_bytes(case())
     assert page.load(plain, display_bytes(case()), policy=policy)["worst"] <= TOLERANCE
 
 
-def test_films_are_decoded_in_a_sandbox_of_no_origin(page: Films) -> None:
+def test_images_are_decoded_in_a_sandbox_of_no_origin(page: PixelPage) -> None:
     policy = "sandbox allow-scripts; default-src 'none'; script-src * 'wasm-unsafe-eval'; worker-src blob:; connect-src *"
     data = file_bytes(compressed(large(12), JPEG2000Lossless))
-    film = page.load(data, display_bytes(pixels.read_dataset(data)), policy=policy)
-    assert film.get("worst", film) <= TOLERANCE
+    image = page.load(data, display_bytes(pixels.read_dataset(data)), policy=policy)
+    assert image.get("worst", image) <= TOLERANCE

@@ -49,30 +49,30 @@ class Reader:
         self.root = self.page.frame_locator("iframe") if "/frames/" in url else self.page
         self.root.get_by_role("button", name="Submit").or_(self.root.get_by_role("button", name="Lock first read")).wait_for()
         if shown:
-            self.wait_for_film()
+            self.wait_for_image()
         return self
 
     @property
-    def film(self) -> Any:
+    def viewport(self) -> Any:
         return self.root.get_by_role("application").first
 
-    def wait_for_film(self) -> None:
-        self.film.get_by_text(" pixels", exact=False).first.wait_for()
+    def wait_for_image(self) -> None:
+        self.viewport.get_by_text(" pixels", exact=False).first.wait_for()
         self.settle()
 
     def settle(self) -> None:
         """Wait until what was asked for has been drawn."""
-        self.film.evaluate(
+        self.viewport.evaluate(
             "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30))))"
         )
 
     def screen(self) -> NDArray[np.float32]:
-        """Return the grey levels of the viewport, one for each device pixel."""
-        return grey(self.page.screenshot())
+        """Return the gray levels of the viewport, one for each device pixel."""
+        return gray(self.page.screenshot())
 
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, width and height of the film's viewport, in CSS pixels."""
-        box = self.film.bounding_box()
+        """Left, top, width and height of the radiograph's viewport, in CSS pixels."""
+        box = self.viewport.bounding_box()
         return box["x"], box["y"], box["width"], box["height"]
 
     def middle(self) -> tuple[float, float]:
@@ -152,5 +152,5 @@ class Reader:
         raise AssertionError(f"no answer within {seconds} s; the page says {self.root.get_by_role('alert').all_inner_texts()}")
 
 
-def grey(png: bytes) -> NDArray[np.float32]:
+def gray(png: bytes) -> NDArray[np.float32]:
     return np.asarray(Image.open(io.BytesIO(png)).convert("L"), np.float32)

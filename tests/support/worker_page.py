@@ -85,8 +85,8 @@ class Fiducial:
         return [[self.left, self.top], [self.right, self.bottom]]
 
 
-def fiducial_film(box: Fiducial, *, rows: int = 120, columns: int = 150, **elements: Any) -> bytes:
-    """A flat film with one box; both levels lie well inside of the window, so that nothing between them is clipped."""
+def fiducial_image(box: Fiducial, *, rows: int = 120, columns: int = 150, **elements: Any) -> bytes:
+    """A flat radiograph with one box; both levels lie well inside of the window, so that nothing between them is clipped."""
     pixels = np.full((rows, columns), 1500, np.uint16)
     pixels[box.top : box.bottom, box.left : box.right] = 3000
     return dicom(pixels, **{"BitsStored": 12, "WindowCenter": "2250", "WindowWidth": "3000", **elements})
@@ -107,7 +107,7 @@ def chest(rows: int, columns: int, *, seed: int = 1) -> NDArray[np.uint16]:
     return (np.clip(light, 0, 1) * 4000).astype(np.uint16)
 
 
-def chest_film(rows: int = 560, columns: int = 480, *, seed: int = 1, **elements: Any) -> bytes:
+def chest_radiograph(rows: int = 560, columns: int = 480, *, seed: int = 1, **elements: Any) -> bytes:
     return dicom(chest(rows, columns, seed=seed), **{"BitsStored": 12, **elements})
 
 
@@ -162,7 +162,7 @@ class PageHost:
         page = self.pages[f"/tasks/{name}"] = Page({"labels": list(LABELS), **task}, **options)
         return f"{self.page_url}/{'frames' if page.sandbox else 'tasks'}/{name}"
 
-    def film(self, name: str, data: bytes, *, host: Mapping[str, Any] | None = None, **task: Any) -> str:
+    def radiograph(self, name: str, data: bytes, *, host: Mapping[str, Any] | None = None, **task: Any) -> str:
         """Return the address of a page that shows the file, with the fourteen labels."""
         return self.page(name, {"image": self.image(f"{name}.dcm", data), **task}, **(host or {}))
 

@@ -1,4 +1,4 @@
-"""A page that loads films as the worker page does, and the server with images it loads them from."""
+"""A page that loads radiographs as the worker page does, and the server with images it loads them from."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORKER_UI = Path(__file__).parents[2] / "worker_ui"
 STRICT = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src blob:; connect-src *"
 """No inline script, no eval, and nothing fetched from data: addresses."""
 
-PAGE = b"<!doctype html><meta charset=utf-8><title>Films</title><script src=pixels.js></script>"
+PAGE = b"<!doctype html><meta charset=utf-8><title>Radiographs</title><script src=pixels.js></script>"
 
 
 class Site:
@@ -67,8 +67,8 @@ class Site:
         self._thread.join()
 
 
-class Films:
-    """A page on one origin that loads films from another one."""
+class PixelPage:
+    """A page on one origin that loads radiographs from another one."""
 
     def __init__(self, browser: Any, pages: Site, images: Site) -> None:
         self.browser, self.pages, self.images = browser, pages, images
@@ -88,7 +88,7 @@ class Films:
         return self._open[policy]
 
     def load(self, data: bytes, expected: bytes | None = None, rendered: bytes | None = None, *, policy: str = STRICT) -> Any:
-        """What the page says of the film in these bytes: its properties and how far it is from `expected`, or its error."""
+        """Return what the page says of these bytes: the image and its distance from `expected`, or the error."""
         names = {"image": data, "expected": expected, "rendered": rendered}
         urls = []
         for name, content in names.items():
@@ -106,7 +106,7 @@ class Films:
 
 
 @contextlib.contextmanager
-def films(folder: Path) -> Iterator[Films]:
+def pixel_page(folder: Path) -> Iterator[PixelPage]:
     """Build the page, serve it and open a browser; the test is skipped where one of the programs is missing."""
     playwright = pytest.importorskip("playwright.sync_api")
     vite = WORKER_UI / "node_modules" / ".bin" / "vite"
@@ -124,7 +124,7 @@ def films(folder: Path) -> Iterator[Films]:
     try:
         with playwright.sync_playwright() as started:
             chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-            made = Films(chromium, pages, images)
+            made = PixelPage(chromium, pages, images)
             yield made
             chromium.close()
             assert made.problems == []

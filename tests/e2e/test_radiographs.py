@@ -1,4 +1,4 @@
-"""Every real film, through the real portal: seen with the right polarity, labeled, and the answer read back."""
+"""Every real radiograph, through the real portal: seen with the right polarity, labeled, and the answer read back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from support.browser_reader import Reader
 from support.groundtruth import PASSWORDS, Service, job_request, make_images, output_lines, running
-from support.worker_page import PageHost, chest_film
+from support.worker_page import PageHost, chest_radiograph
 
 from dicom_workflow.dicom.pixels import read_dataset, to_display
 from dicom_workflow.formats import manifests
@@ -28,12 +28,14 @@ pytestmark = pytest.mark.browser
 
 CORRELATION, DIFFERENCE = 0.99, 0.03
 BLUR = 4
-"""Side of the blocks that are compared: how a film is made smaller is the browser's own."""
+"""Side of the blocks that are compared: how a radiograph is made smaller is the browser's own."""
 
 
 def likeness(reader: Any, display: NDArray[np.float32], aspect: float = 1.0) -> tuple[float, float]:
     """Return correlation and mean difference between what is on the screen and the display image, fitted into the viewport."""
-    reader.film.evaluate("(film) => film.querySelectorAll('.corner').forEach((one) => { one.style.visibility = 'hidden'; })")
+    reader.viewport.evaluate(
+        "(root) => root.querySelectorAll('.corner').forEach((one) => { one.style.visibility = 'hidden'; })"
+    )
     reader.settle()
     left, top, width, height = reader.box()
     rows, columns = display.shape
@@ -66,9 +68,9 @@ VIEWS: dict[str, tuple[tuple[str, ...], Callable[[NDArray[Any]], NDArray[Any]]]]
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
 def test_views_turn_the_way_they_say(make_reader: Callable[..., Any], host: PageHost, photometric: str) -> None:
-    data = chest_film(300, 220, PhotometricInterpretation=photometric, WindowCenter="2000", WindowWidth="4500")
+    data = chest_radiograph(300, 220, PhotometricInterpretation=photometric, WindowCenter="2000", WindowWidth="4500")
     display = to_display(read_dataset(data))
-    reader = make_reader().open(host.film("views", data))
+    reader = make_reader().open(host.radiograph("views", data))
     for name, (keys, turned) in VIEWS.items():
         reader.press("Home", *keys)
         correlation, difference = likeness(reader, np.ascontiguousarray(turned(display)))
@@ -77,28 +79,30 @@ def test_views_turn_the_way_they_say(make_reader: Callable[..., Any], host: Page
 
 
 @pytest.mark.real_data
-def test_the_two_polarities_of_real_films_are_shown_as_they_are_meant(reader: Any, host: PageHost, sample_data: Path) -> None:
+def test_the_two_polarities_of_real_radiographs_are_shown_as_they_are_meant(
+    reader: Any, host: PageHost, sample_data: Path
+) -> None:
     for path in sorted((sample_data / "rsna").glob("*.dcm")):
         data = path.read_bytes()
-        reader.open(host.film(path.stem, data))
+        reader.open(host.radiograph(path.stem, data))
         correlation, difference = likeness(reader, to_display(read_dataset(data)))
         assert correlation > CORRELATION, (path.name, correlation, difference)
         assert difference < DIFFERENCE, (path.name, correlation, difference)
 
 
 @pytest.fixture
-def films(sample_data: Path) -> dict[str, Path]:
-    """Real films by the digest of their bytes."""
+def radiographs(sample_data: Path) -> dict[str, Path]:
+    """Real radiographs by the digest of their bytes."""
     paths = sorted((sample_data / "radiographs").glob("*.dcm")) + sorted((sample_data / "rsna").glob("*.dcm"))
     return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in paths}
 
 
 @pytest.fixture
-def service(tmp_path: Path, films: dict[str, Path]) -> Iterator[Service]:
+def service(tmp_path: Path, radiographs: dict[str, Path]) -> Iterator[Service]:
     workspace = tmp_path / "workspace"
     make_images(workspace, 1)
     entries = []
-    for digest, path in films.items():
+    for digest, path in radiographs.items():
         copy = workspace / "images" / f"{digest}.dcm"
         copy.write_bytes(path.read_bytes())
         entries.append({"source-ref": to_uri(copy), "labels": list(LABELS)})
@@ -113,8 +117,8 @@ def service(tmp_path: Path, films: dict[str, Path]) -> Iterator[Service]:
 @pytest.mark.e2e
 @pytest.mark.real_data
 @pytest.mark.timeout(900)
-def test_every_real_film_is_displayed_and_labeled_on_the_labeling_service(
-    make_reader: Callable[..., Any], host: PageHost, service: Service, films: dict[str, Path], figures: dict[str, Any]
+def test_every_real_radiograph_is_displayed_and_labeled_on_the_labeling_service(
+    make_reader: Callable[..., Any], host: PageHost, service: Service, radiographs: dict[str, Path], figures: dict[str, Any]
 ) -> None:
     reader: Reader = make_reader()
     page, images = reader.page, []
@@ -129,21 +133,21 @@ def test_every_real_film_is_displayed_and_labeled_on_the_labeling_service(
     page.get_by_role("button", name="Start").click()
     called: dict[str, str] = {}
     unlike: dict[str, tuple[float, float]] = {}
-    for number in range(len(films)):
-        page.get_by_text(f"image {number + 1} of {len(films)}").wait_for()
-        reader.wait_for_film()
+    for number in range(len(radiographs)):
+        page.get_by_text(f"image {number + 1} of {len(radiographs)}").wait_for()
+        reader.wait_for_image()
         data = page.context.request.get(images.pop()).body()  # the same bytes once more
         digest = hashlib.sha256(data).hexdigest()
-        name = films[digest].name
+        name = radiographs[digest].name
         found = likeness(reader, to_display(read_dataset(data)))
         if found[0] < CORRELATION or found[1] > DIFFERENCE:
             unlike[name] = found
         called[digest] = LABELS[number % 12]
         reader.answer(called[digest], "Present")
         reader.press("o", "Control+Enter")
-        page.get_by_text("Thank you.").or_(page.get_by_text(f"image {number + 2} of {len(films)}")).first.wait_for()
+        page.get_by_text("Thank you.").or_(page.get_by_text(f"image {number + 2} of {len(radiographs)}")).first.wait_for()
     service.wait_for("reading", "Completed", seconds=60)
-    figures["films_displayed"] = f"{len(called) - len(unlike)}/{len(films)}"
+    figures["radiographs_displayed"] = f"{len(called) - len(unlike)}/{len(radiographs)}"
     labeled = 0
     for line in output_lines(service.workspace):
         digest = Path(line["source-ref"]).stem
@@ -151,6 +155,6 @@ def test_every_real_film_is_displayed_and_labeled_on_the_labeling_service(
             states = {label: said["state"] for label, said in line["finding"]["labels"].items()}
             positive = [label for label, state in states.items() if state == LabelState.POSITIVE]
             labeled += positive == [called[digest]] and set(states) == set(LABELS)
-    figures["films_labeled"] = f"{labeled}/{len(films)}"
+    figures["radiographs_labeled"] = f"{labeled}/{len(radiographs)}"
     assert unlike == {}
-    assert (len(called), labeled) == (len(films), len(films))
+    assert (len(called), labeled) == (len(radiographs), len(radiographs))
