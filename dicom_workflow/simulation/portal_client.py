@@ -1,4 +1,4 @@
-"""A reader's visit to the portal: sign in, open tasks, look, answer, come again when the portal was away."""
+"""A client of the labeling portal that acts as a browser: sign in, open tasks, load images, answer, and retry."""
 
 from __future__ import annotations
 
@@ -29,60 +29,76 @@ RETRY_SECONDS = 120.0
 
 
 @dataclass
-class Reading:
-    """What one reader did."""
+class ReaderSummary:
+    """Counts of one reader's work."""
 
     reader: str
     answered: int = 0
     repeated: int = 0
-    """Answers the portal had already, sent again because its reply was lost."""
+    """Answers that the portal already had; they were sent again because the response was lost."""
     not_displayed: int = 0
-    """Images that could not be fetched or read, answered as such."""
+    """Images that could not be loaded, answered with the reason code `NOT_DISPLAYED`."""
     without_truth: int = 0
-    """Images the truth table does not name, read as having nothing."""
+    """Images that are not in the reference standard, read as having none of its labels."""
+    unanswered_labels: set[str] = field(default_factory=set)
+    """Labels of the tasks that the reference standard does not have; they stay unknown."""
     retries: int = 0
-    """Requests sent again because the portal did not answer."""
+    """Requests that were repeated because the portal did not answer."""
     problems: list[str] = field(default_factory=list)
 
 
-class Activity:
-    """When somebody last had something to do."""
+class IdleTimeout:
+    """Ends the work of several readers when none of them has had a task for some time."""
 
-    def __init__(self, patience_seconds: float) -> None:
-        self._patience_seconds = patience_seconds
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._last = time.monotonic()
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End all visits at their next request."""
+        """End all sessions at their next request."""
         self._stopped.set()
 
     def check(self) -> None:
-        """Raise when the visits are to end."""
+        """Raise when the sessions are to end.
+
+        Raises
+        ------
+        ServiceError
+            `stop` was called.
+        """
         if self._stopped.is_set():
-            raise ServiceError("reading was stopped.")
+            raise ServiceError("The simulated readers were stopped.")
 
     def touch(self) -> None:
-        """Say that somebody had something to do."""
+        """Restart the timeout: a reader had a task."""
         self._last = time.monotonic()
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody had anything to do for longer than patience lasts."""
-        return time.monotonic() - self._last > self._patience_seconds
+        """Whether no reader had a task within the timeout."""
+        return time.monotonic() - self._last > self._seconds
 
 
-class Visit:
-    """One reader's session, with the portal as a browser sees it.
+class PortalSession:
+    """One reader's session with the portal.
 
     Parameters
     ----------
+    portal_url : str
+        Base URL of the labeling service.
+    name, password : str, Secret
+        The reader's account.
     read : callable
-        What the reader says of an image: its SOP Instance UID and the labels of the task → Answer.
+        Returns the reader's answer for an image: its SOP Instance UID and the labels of the task → Answer.
     known : container of str
-        SOP Instance UIDs there is a truth for; the others are counted.
+        SOP Instance UIDs in the reference standard; other images are counted.
+    idle : IdleTimeout
+        Shared by the readers of one call.
     bar : tqdm
-        Moves with every answer.
+        Advances with every answer.
+    timeout_seconds : float
+        Of each request.
     """
 
     def __init__(
@@ -93,18 +109,24 @@ class Visit:
         *,
         read: Callable[[str, Sequence[str]], Answer],
         known: Container[str],
-        activity: Activity,
+        idle: IdleTimeout,
         bar: Any,
         timeout_seconds: float,
     ) -> None:
         self._url = portal_url.rstrip("/") + "/"
-        self._name, self._password, self._say, self._known = name, password, read, known
-        self._activity, self._bar, self._timeout_seconds = activity, bar, timeout_seconds
+        self._name, self._password, self._answer_for, self._known = name, password, read, known
+        self._idle, self._bar, self._timeout_seconds = idle, bar, timeout_seconds
         self._session = requests.Session()
-        self.reading = Reading(name)
+        self.summary = ReaderSummary(name)
 
-    def work(self) -> Reading:
-        """Answer until there is nothing left."""
+    def work(self) -> ReaderSummary:
+        """Answer tasks until none is left, and return the counts.
+
+        Raises
+        ------
+        ServiceError
+            The reader cannot sign in, or the portal does not answer for `RETRY_SECONDS`.
+        """
         with self._session:
             for round_number in itertools.count():
                 jobs = Page.parse(self._get("")).jobs
@@ -115,8 +137,8 @@ class Visit:
                 if free:
                     for name in free:
                         self._work_on(name)
-                elif not waiting or self._activity.is_over:
-                    return self.reading
+                elif not waiting or self._idle.is_over:
+                    return self.summary
                 else:
                     time.sleep(POLL_SECONDS)
         raise AssertionError("unreachable: the rounds do not end by themselves")
@@ -128,11 +150,11 @@ class Visit:
     def _work_on(self, job: str) -> None:
         response = self._request("POST", f"jobs/{job}/next", data={"csrf": Page.parse(self._get("")).csrf})
         while "/tasks/" in response.url:
-            self._activity.touch()
-            if response.status_code == 410:  # the task went away between two requests, or the reply to its answer was lost
+            self._idle.touch()
+            if response.status_code == 410:  # the task was closed between two requests, or the response to its answer was lost
                 return
             if response.status_code != 200:
-                raise ServiceError(f"{response.url}: expected the page of a task, got {response.status_code}.")
+                raise ServiceError(f"{response.url}: the task page was answered with status {response.status_code}.")
             following = self._answer(Page.parse(response.text))
             if not following.startswith("/tasks/"):
                 return
@@ -143,15 +165,15 @@ class Visit:
         body = {"answerContent": {"annotation": json.dumps(answer.to_json())}}
         response = self._request("POST", page.answer_url, json=body, headers={"X-CSRF-Token": page.csrf})
         if response.status_code == 409:  # the job closed this object in the meantime
-            self.reading.problems.append(str(response.json().get("error")))
+            self.summary.problems.append(str(response.json().get("error")))
             return ""
         if response.status_code != 200:
-            raise ServiceError(f"{self._url}: an answer was refused with {response.status_code}: {response.text[:200]}")
-        said = response.json()
-        self.reading.answered += 1
-        self.reading.repeated += bool(said.get("repeated"))
+            raise ServiceError(f"{self._url}: an answer was refused with status {response.status_code}: {response.text[:200]}")
+        reply = response.json()
+        self.summary.answered += 1
+        self.summary.repeated += bool(reply.get("repeated"))
         self._bar.update()
-        return str(said.get("next", ""))
+        return str(reply.get("next", ""))
 
     def _read(self, page: Page) -> Answer:
         from pydicom import dcmread
@@ -165,19 +187,21 @@ class Visit:
             header = dcmread(io.BytesIO(response.content), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
             uid = str(header.SOPInstanceUID)
         except (InvalidDicomError, AttributeError, EOFError, ValueError) as error:
-            self.reading.not_displayed += 1
-            self.reading.problems.append(f"an image could not be read: {error}")
+            self.summary.not_displayed += 1
+            self.summary.problems.append(f"an image could not be read: {error}")
             return Answer(unusable=NOT_DISPLAYED)
         if uid not in self._known:
-            self.reading.without_truth += 1
-        return self._say(uid, page.labels)
+            self.summary.without_truth += 1
+        answer = self._answer_for(uid, page.labels)
+        self.summary.unanswered_labels.update(label for label in page.labels if label not in answer.labels)
+        return answer
 
-    # Like a browser: cookies, redirects; and like a patient person: again when nothing answers.
+    # Cookies and redirects as in a browser; requests are repeated while the portal does not answer.
 
     def _get(self, path: str) -> str:
         response = self._request("GET", path)
         if response.status_code != 200:
-            raise ServiceError(f"{response.url}: expected a page, got {response.status_code}.")
+            raise ServiceError(f"{response.url}: the page was answered with status {response.status_code}.")
         return response.text
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -185,10 +209,10 @@ class Visit:
         headers = {"Accept": "text/html" if "json" not in options else "application/json", **options.pop("headers", {})}
         url = urljoin(self._url, path)
         while True:
-            self._activity.check()
+            self._idle.check()
             try:
                 response = self._session.request(method, url, headers=headers, timeout=self._timeout_seconds, **options)
-                problem = f"it answers {response.status_code}"
+                problem = f"status {response.status_code}"
                 if response.status_code < 500:
                     if response.status_code == 401 or "/sign-in" in response.url:
                         self._sign_in()
@@ -196,11 +220,11 @@ class Visit:
                         continue
                     return response
             except requests.RequestException as error:
-                problem = f"nothing answers ({type(error).__name__})"
-            self._activity.touch()
-            self.reading.retries += 1
+                problem = type(error).__name__
+            self._idle.touch()
+            self.summary.retries += 1
             if time.monotonic() > deadline:
-                raise ServiceError(f"{url}: the portal stayed away for {RETRY_SECONDS:.0f} seconds: {problem}.")
+                raise ServiceError(f"{url}: the portal did not answer for {RETRY_SECONDS:.0f} seconds ({problem}).")
             time.sleep(pause)
             pause = min(pause * 1.5, 1.0)
 
@@ -216,12 +240,12 @@ class Visit:
         if response.status_code != 303 and response.status_code < 500:
             raise ServiceError(
                 f"{self._url}: reader {self._name!r} cannot sign in ({response.status_code}). "
-                "Make the account with groundtruth.accounts.put_workers."
+                "Create the account with labeling.client.put_workers."
             )
 
 
 class Page(HTMLParser):
-    """What a reader takes from a page: where to answer, the labels, the image; or the list of jobs."""
+    """The parts of a portal page that a reader needs: answer address, labels and image of a task, or the list of jobs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -231,12 +255,14 @@ class Page(HTMLParser):
 
     @classmethod
     def parse(cls, html: str) -> Self:
+        """Return the parts of a page."""
         page = cls()
-        # The scripts of a task page are most of it and hold no markup of interest.
+        # Scripts make up most of a task page and contain no markup of interest.
         page.feed(re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL | re.IGNORECASE))
         return page
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Collect jobs, addresses and labels from the attributes of one element."""
         given = {name: value or "" for name, value in attrs}
         if "data-job" in given:
             self.jobs.append(given)

@@ -1,14 +1,14 @@
-"""Simulated readers: workers of known skill who label through the portal's pages, as a browser would.
+"""Simulated readers: workers of known skill who label through the pages of the portal.
 
-A reader knows the truth and errs at a set rate. Whether it errs on a label of an image follows from the seed, the reader's
-name, the SOP Instance UID and the label alone, so neither the order of the images nor a retry changes what is said.
+A reader knows the reference standard and errs at a set rate. Whether it errs on a label of an image depends only on the seed,
+the reader's name, the SOP Instance UID and the label, so neither the order of the images nor a retry changes an answer.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from dicom_workflow.errors import ServiceError
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.labels import LabelSet, default_label_set
 from dicom_workflow.settings import Secret
-from dicom_workflow.simulation.portal_client import Activity, Reading, Visit
+from dicom_workflow.simulation.portal_client import IdleTimeout, PortalSession, ReaderSummary
 
 Rate = float | Mapping[str, float]
 Truth = Mapping[str, Mapping[str, bool]]
@@ -27,8 +27,13 @@ Regions = Mapping[str, Mapping[str, Sequence[Region]]]
 class SimulatedReader:
     """A reader of known skill.
 
-    `sensitivity`, `specificity` and `uncertain_rate` are probabilities, one for all labels or one per label (a label that is
-    not named has the value under the empty text, else 0.9, 0.9 and 0).
+    `sensitivity`, `specificity` and `uncertain_rate` are probabilities: one for all labels, or one per label. A label without
+    its own has the value of the key ``""``, else 0.9, 0.9 and 0.
+
+    Raises
+    ------
+    ServiceError
+        A rate is not between 0 and 1.
     """
 
     name: str
@@ -44,8 +49,9 @@ class SimulatedReader:
         truth: Mapping[str, bool],
         regions: Mapping[str, Sequence[Region]] | None = None,
         label_set: LabelSet | None = None,
+        unknown: Collection[str] = (),
     ) -> Answer:
-        """Return what this reader says of one image.
+        """Return this reader's answer for one image.
 
         Parameters
         ----------
@@ -56,14 +62,17 @@ class SimulatedReader:
         truth : mapping of str to bool
             Label → present; a label that is missing is absent.
         regions : mapping, optional
-            True places of the labels, marked by a reader who finds the label, off by up to a twentieth of the size.
+            True regions of the labels. A reader who finds the label marks them, shifted by up to 1/20 of their size.
         label_set : LabelSet, optional
             Rules of the labels; those of the chest label set when not given.
+        unknown : collection of str
+            Labels that the reference standard does not have. They get no answer, and neither does a label that excludes one
+            of them, unless another finding contradicts it.
         """
         rules = label_set or default_label_set(labels)
         states: dict[str, LabelState] = {}
         for label in labels:
-            if label in rules.exclusive:
+            if label in unknown or label in rules.exclusive:
                 continue
             error, doubt = self._draws(sop_instance_uid, label)
             present = bool(truth.get(label, False))
@@ -72,6 +81,9 @@ class SimulatedReader:
             states[label] = LabelState.UNCERTAIN if doubt < _rate(self.uncertain_rate, label, 0.0) else state
         for exclusive in rules.exclusive:
             said = {state for label, state in states.items() if rules.excludes(exclusive, label)}
+            open_question = any(rules.excludes(exclusive, label) for label in unknown if label in labels)
+            if open_question and LabelState.POSITIVE not in said:
+                continue
             states[exclusive] = (
                 LabelState.NEGATIVE
                 if LabelState.POSITIVE in said
@@ -82,20 +94,20 @@ class SimulatedReader:
         marked = [
             self._marked(sop_instance_uid, region)
             for label in labels
-            if states[label] is LabelState.POSITIVE
+            if states.get(label) is LabelState.POSITIVE
             for region in (regions or {}).get(label, ())
         ]
-        return Answer(labels={label: states[label] for label in labels}, regions=tuple(marked))
+        return Answer(labels={label: states[label] for label in labels if label in states}, regions=tuple(marked))
 
     def __post_init__(self) -> None:
         for name in ("sensitivity", "specificity", "uncertain_rate"):
             rate = getattr(self, name)
             for value in rate.values() if isinstance(rate, Mapping) else (rate,):
                 if not 0.0 <= value <= 1.0:
-                    raise ServiceError(f"expected {name} of reader {self.name!r} between 0 and 1, got {value}.")
+                    raise ServiceError(f"{name} of reader {self.name!r}: expected a number from 0 to 1, got {value}.")
 
     def _draws(self, sop_instance_uid: str, label: str) -> tuple[float, float]:
-        """Two uniform numbers in [0, 1)."""
+        """Return two uniform numbers in [0, 1)."""
         text = json.dumps([self.seed, self.name, sop_instance_uid, label])
         digest = hashlib.sha256(text.encode()).digest()
         return tuple(int.from_bytes(digest[i : i + 7], "big") / 2**56 for i in (0, 8))  # type: ignore[return-value]
@@ -117,10 +129,11 @@ def read_all(
     *,
     regions: Regions | None = None,
     progress: bool = True,
-    patience_seconds: float = 15.0,
+    idle_timeout_seconds: float = 15.0,
     timeout_seconds: float = 60.0,
-) -> list[Reading]:
-    """Let readers label everything the portal has for them, each in a thread, and return what each did.
+    label_set: LabelSet | None = None,
+) -> list[ReaderSummary]:
+    """Let readers answer all their tasks, each in its own thread, and return the counts of each.
 
     Parameters
     ----------
@@ -129,49 +142,58 @@ def read_all(
     readers : iterable of (SimulatedReader, Secret)
         Readers and the passwords of their accounts.
     truth : mapping
-        SOP Instance UID → label → present.
+        Reference standard: SOP Instance UID → label → present. Labels that it has for no image stay unknown.
     regions : mapping, optional
-        SOP Instance UID → label → true places.
+        SOP Instance UID → label → true regions.
     progress : bool
-        Show a bar.
-    patience_seconds : float
-        End when no reader of this call has had anything to do for so long, though a job is not over.
+        Show a progress bar.
+    idle_timeout_seconds : float
+        End when no reader of this call has had a task for so long, although a job is not finished.
     timeout_seconds : float
         Of each request.
+    label_set : LabelSet, optional
+        Rules of the labels; those of the chest label set when not given.
 
     Raises
     ------
     ServiceError
-        A reader cannot sign in, or the portal stays away for two minutes.
+        A reader cannot sign in, or the portal does not answer for two minutes.
     """
     from tqdm.auto import tqdm
 
     pairs = list(readers)
-    activity = Activity(patience_seconds)
+    idle = IdleTimeout(idle_timeout_seconds)
     with tqdm(desc="reading", unit="answer", disable=not progress) as bar, ThreadPoolExecutor(max(1, len(pairs))) as pool:
-        visits = [
-            Visit(
+        sessions = [
+            PortalSession(
                 portal_url,
                 reader.name,
                 password,
-                read=_sight(reader, truth, regions or {}),
+                read=_answer_function(reader, truth, regions or {}, label_set),
                 known=truth,
-                activity=activity,
+                idle=idle,
                 bar=bar,
                 timeout_seconds=timeout_seconds,
             )
             for reader, password in pairs
         ]
-        running = [pool.submit(visit.work) for visit in visits]
+        running = [pool.submit(session.work) for session in sessions]
         try:
             return [future.result() for future in running]
-        except BaseException:  # also Ctrl-C: the other readers must not read on
-            activity.stop()
+        except BaseException:  # also Ctrl-C: the other readers must stop too
+            idle.stop()
             raise
 
 
-def _sight(reader: SimulatedReader, truth: Truth, regions: Regions) -> Callable[[str, Sequence[str]], Answer]:
-    return lambda uid, labels: reader.read(uid, labels, truth.get(uid, {}), regions.get(uid))
+def _answer_function(
+    reader: SimulatedReader, truth: Truth, regions: Regions, label_set: LabelSet | None
+) -> Callable[[str, Sequence[str]], Answer]:
+    known = {label for labels in truth.values() for label in labels}
+
+    def answer(uid: str, labels: Sequence[str]) -> Answer:
+        return reader.read(uid, labels, truth.get(uid, {}), regions.get(uid), label_set, unknown=set(labels) - known)
+
+    return answer
 
 
 def _rate(rate: Rate, label: str, default: float) -> float:

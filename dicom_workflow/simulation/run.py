@@ -14,7 +14,7 @@ from dicom_workflow.errors import LabelingError
 from dicom_workflow.labeling import jobs, workteams
 from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.settings import Secret, Settings
-from dicom_workflow.simulation.readers import Reading, Regions, SimulatedReader, read_all
+from dicom_workflow.simulation.readers import ReaderSummary, Regions, SimulatedReader, read_all
 
 SIMULATED_TEAM = "simulated-readers"
 IDLE_SECONDS = 60.0
@@ -116,7 +116,7 @@ def label(
     on_poll: Callable[[jobs.JobState], None] | None = None,
     poll_seconds: float = 1.0,
     progress: bool = True,
-) -> tuple[jobs.JobState, list[Reading]]:
+) -> tuple[jobs.JobState, list[ReaderSummary]]:
     """Wait until a team has labeled a job; return the job's state and a summary of each simulated reader.
 
     Parameters

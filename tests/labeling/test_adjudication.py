@@ -154,7 +154,7 @@ def label_all(service: Service, name: str, readers: dict[str, float], truth: Any
     request = job_request(service.workspace, name, workers=len(pairs))
     request["InputConfig"]["DataSource"]["S3DataSource"]["ManifestS3Uri"] = manifest_uri
     service.client().create_labeling_job(**request)
-    read_all(service.url, pairs, truth, progress=False, patience_seconds=20)
+    read_all(service.url, pairs, truth, progress=False, idle_timeout_seconds=20)
     done = service.wait_for(name, "Completed")
     return list(output.read_output(done["LabelingJobOutput"]["OutputDatasetS3Uri"], attribute="finding"))
 

@@ -43,6 +43,16 @@ def test_a_reader_without_faults_says_the_truth_and_a_missing_label_is_absent() 
     assert dict(answer.labels) == {"Edema": NEGATIVE, "Pneumonia": POSITIVE}
 
 
+def test_a_label_that_the_reference_standard_does_not_have_gets_no_answer() -> None:
+    """Its state stays unknown; that nothing excludes it cannot be said either, unless another finding is there."""
+    reader = SimulatedReader("reader", 1.0, 1.0)
+    labels = ["Edema", "Fracture", NO_FINDING]
+    assert dict(reader.read("1.2.3", labels, {"Edema": False}, unknown=["Fracture"]).labels) == {"Edema": NEGATIVE}
+    found = reader.read("1.2.3", labels, {"Edema": True}, unknown=["Fracture"])
+    assert dict(found.labels) == {"Edema": POSITIVE, NO_FINDING: NEGATIVE}
+    assert reader.read("1.2.3", labels, {}, unknown=labels).labels == {}
+
+
 def test_what_is_said_follows_from_seed_name_image_and_label_alone() -> None:
     def said(name: str, seed: int, uids: list[str], labels: list[str]) -> dict[tuple[str, str], LabelState]:
         reader = SimulatedReader(name, 0.5, 0.5, 0.2, seed)
@@ -89,7 +99,7 @@ def test_a_region_is_marked_near_its_true_place_when_the_label_was_found() -> No
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_a_rate_is_a_probability(value: float) -> None:
-    with pytest.raises(ServiceError, match="expected sensitivity of reader 'r' between 0 and 1"):
+    with pytest.raises(ServiceError, match="sensitivity of reader 'r': expected a number from 0 to 1"):
         SimulatedReader("r", sensitivity={"Edema": value})
 
 

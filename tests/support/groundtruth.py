@@ -39,7 +39,8 @@ from dicom_workflow.groundtruth.store.tables import Task
 from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.settings import Secret, Settings
-from dicom_workflow.simulation.readers import Reading, SimulatedReader, read_all
+from dicom_workflow.simulation.portal_client import ReaderSummary
+from dicom_workflow.simulation.readers import SimulatedReader, read_all
 from dicom_workflow.storage import Storage, to_uri
 
 KEY, SECRET = "AKIATESTKEY", "the secret of the tests"
@@ -343,7 +344,7 @@ def without_times(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def label(
     service: Service, objects: int, *, at_once: int, disturbance: threading.Thread | None = None
-) -> list[Reading]:
+) -> list[ReaderSummary]:
     """Have a job of so many images labeled by simulated readers to its end, whatever disturbs them; return what they read."""
     images = make_images(service.workspace, objects)
     service.make_team()
