@@ -1,4 +1,4 @@
-"""The command line: the nouns of the notebooks, and the same functions underneath.
+"""The command line: every command calls the same function as its notebook.
 
 Exit code 0 when everything went through, 1 when something did not (the message says what), 2 for a wrong command line.
 """
@@ -10,10 +10,11 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from dicom_workflow import __version__
-from dicom_workflow.cli import evaluation, images, labeling, notebooks, prediction, serving, stacks, training
-from dicom_workflow.cli.common import Run
+from dicom_workflow.cli import images, labeling, models, notebooks, serving, stacks, training
+from dicom_workflow.cli.common import Run, say
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.settings import Settings
 
@@ -22,7 +23,8 @@ examples:
   dicom-workflow upload ~/images
   dicom-workflow manifest --labels "Pneumonia,COVID-19,Fracture"
   dicom-workflow label input.manifest --job-name chest-1 --truth truth.csv --simulated-readers 3
-  dicom-workflow parse output.manifest --instances instances.jsonl
+  dicom-workflow parse output.manifest
+  dicom-workflow adjudicate output.manifest
   dicom-workflow train training.manifest --epochs 15
   dicom-workflow train training.manifest --train-on sagemaker --channel-uri s3://b/channel --model-uri s3://b/m --role-arn ARN
   dicom-workflow predict model image.dcm
@@ -38,9 +40,9 @@ examples:
   dicom-workflow demo
   dicom-workflow demo --data ~/images --truth ~/truth.csv
 
-Where the archive and the labeling service are comes from the environment or a .env file (ORTHANC_URL, ORTHANC_USER,
-ORTHANC_PASSWORD, GROUNDTRUTH_URL, S3_URL, …); where they name none, local ones are started in the workspace
-(DICOM_WORKFLOW_WORKSPACE, ~/dicom-workflow).
+The addresses of the archive and of the labeling service come from the environment or a .env file (ORTHANC_URL, ORTHANC_USER,
+ORTHANC_PASSWORD, GROUNDTRUTH_URL, S3_URL, …). Where none is given, local services are started in the workspace
+(DICOM_WORKFLOW_WORKSPACE, default: ~/dicom-workflow).
 """
 
 
@@ -53,14 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = options.run(Settings.from_env(), options)
     except WorkflowError as error:
-        print(f"dicom-workflow {options.command}: {error}", file=sys.stderr)
+        say(f"dicom-workflow {options.command}: {error}")
         return 1
     except KeyboardInterrupt:
-        print(f"dicom-workflow {options.command}: interrupted. Run it again to go on.", file=sys.stderr)
+        say(f"\ndicom-workflow {options.command}: interrupted. {options.after_interrupt}")
         return 130
     if options.json:
-        print(json.dumps(result, ensure_ascii=False))
+        print(_json_line(result))
     return 0 if result.get("ok", True) else 1
+
+
+def _json_line(result: dict[str, Any]) -> str:
+    """Return the result as one line of JSON, in escapes where the output's encoding cannot hold a name."""
+    text = json.dumps(result, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(result)
+    return text
 
 
 def _interrupt(*_: object) -> None:
@@ -77,12 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dicom-workflow {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, run: Run, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Run, text: str, *, after_interrupt: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         sub.add_argument("--json", action="store_true", help="print the result as one JSON object on the last line")
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, after_interrupt=after_interrupt)
         return sub
 
-    for room in (images, labeling, training, prediction, evaluation, serving, notebooks, stacks):
-        room.add(command)
+    for module in (images, labeling, training, models, serving, notebooks, stacks):
+        module.add(command)
     return parser

@@ -1,17 +1,34 @@
-"""What the rooms of the command line share: how a command is added, and where words for a person go."""
+"""What the command modules share: the types of a command, values from the command line, and output for people."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from dicom_workflow.settings import Settings
 
 Run = Callable[[Settings, argparse.Namespace], dict[str, Any]]
-Command = Callable[[str, Run, str], argparse.ArgumentParser]
-"""Adds a command by its name, the function that runs it and its help; returns its parser, for its own arguments."""
+"""Runs a command; the result has ``ok`` and is printed with --json."""
+
+
+class Command(Protocol):
+    """Adds a command and returns its parser, for its own arguments."""
+
+    def __call__(self, name: str, run: Run, text: str, *, after_interrupt: str) -> argparse.ArgumentParser:
+        """Add a command.
+
+        Parameters
+        ----------
+        name : str
+        run : callable
+        text : str
+            One line of help.
+        after_interrupt : str
+            What running the command again does, for the message after Ctrl-C.
+        """
+        ...
 
 
 def values_of(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -22,5 +39,9 @@ def values_of(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """Write what a person reads to standard error, so that --json leaves standard output to programs."""
-    print(text, file=sys.stderr, flush=True)
+    """Write text for a person to standard error, so that standard output holds the JSON alone.
+
+    A file name that is not text in the terminal's encoding is written with escapes.
+    """
+    encoding = sys.stderr.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)

@@ -6,47 +6,91 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.cli.common import Command, say, values_of
-from dicom_workflow.errors import SettingsError
-from dicom_workflow.settings import Settings
+from dicom_workflow.cli.common import Command, say
+from dicom_workflow.errors import SettingsError, UnknownParameterError
+from dicom_workflow.settings import ARCHIVE_KINDS, Settings
 
 
 def add(command: Command) -> None:
-    """Add the commands of this room."""
-    run = command("run", _run, "run notebooks, each reading what the one before left in the workspace")
+    """Add the commands of this module."""
+    run = command(
+        "run",
+        _run,
+        "run notebooks, each reading what the one before left in the workspace",
+        after_interrupt="Run it again to go on with the first unfinished notebook.",
+    )
     run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names such as 02_create_manifest (default: all seven)")
     run.add_argument("--parameters", type=Path, help="YAML file of parameters, by notebook")
     run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter")
 
-    demo = command("demo", _demo, "run all seven notebooks, from DICOM files to a trained model")
+    demo = command(
+        "demo",
+        _demo,
+        "run all seven notebooks, from DICOM files to a trained model",
+        after_interrupt="The finished notebooks are kept in the run's folder; running it again starts a new run.",
+    )
     demo.add_argument("--data", type=Path, help="folder of DICOM files (default: synthetic phantoms)")
-    demo.add_argument("--truth", type=Path, help="CSV table the simulated readers answer from")
-    demo.add_argument("--archive", choices=("orthanc", "folder"), default="", help="which archive to use")
-    demo.add_argument("--seed", type=int, default=7)
+    demo.add_argument("--truth", type=Path, help="CSV table that the simulated readers answer from")
+    demo.add_argument("--archive", choices=ARCHIVE_KINDS, default="", help="kind of archive (default: orthanc)")
+    demo.add_argument("--seed", type=int, default=7, help="of phantoms, readers, splits and training (default: 7)")
     demo.add_argument("--drill", default="", help="kill-portal: kill the labeling portal in the middle of the labeling")
     demo.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the run's own folder (default: runs)")
 
-    command("up", _up, "start Orthanc and the labeling portal, and leave them running")
-    command("down", _down, "stop what `up` started")
-    command("lab", _lab, "open JupyterLab on the notebooks, with the local services running")
+    again = "Run `dicom-workflow down` to stop what was started."
+    command("up", _up, "start Orthanc and the labeling portal, and leave them running", after_interrupt=again)
+    command("down", _down, "stop what `up` started", after_interrupt="Run it again.")
+    command(
+        "lab",
+        _lab,
+        "open JupyterLab on copies of the notebooks, with the local services running",
+        after_interrupt="Your copies of the notebooks are kept in the workspace.",
+    )
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.pipeline import notebooks
 
-    by_notebook = _read_parameters(options.parameters) if options.parameters else {}
-    given = values_of(options.p)
+    def on_step(step: str, output: Path, done: bool) -> None:
+        say(f"{step}: finished by the interrupted run" if done else f"{step} → {output}")
+
     steps = [Path(name).stem for name in options.notebooks] or list(notebooks.STEPS)
-    records = {}
-    for step in steps:
-        output = settings.workspace / "notebooks" / f"{step}.ipynb"
-        say(f"{step} → {output}")
-        source = notebooks.folder() / f"{step}.ipynb"
-        records[step] = notebooks.run(source, output, {**by_notebook.get(step, {}), **given}, progress=True)[-1].to_json()
-    return {"ok": True, "records": records}
+    by_notebook = _read_parameters(options.parameters) if options.parameters else {}
+    values = {step: {**by_notebook.get(step, {}), **_typed(options.p, step)} for step in steps}
+    records = notebooks.run_steps(settings, steps, values, on_step=on_step)
+    return {"ok": True, "records": {step: record.to_json() for step, record in records.items()}}
+
+
+def _typed(pairs: Sequence[Sequence[str]], step: str) -> dict[str, Any]:
+    """Return the values of ``-p`` by the types of the notebook's parameters: a ``str`` takes the text as it was typed."""
+    from dicom_workflow.pipeline import notebooks
+
+    types = notebooks.parameters_of(notebooks.folder() / f"{step}.ipynb") if pairs else {}
+    return {name: _value(name, text, types, step) for name, text in pairs}
+
+
+def _value(name: str, text: str, types: Mapping[str, str], step: str) -> Any:
+    import yaml
+
+    kind = types.get(name)
+    if kind is None:
+        raise UnknownParameterError(f"{step} has no parameter {name}. Its parameters are {', '.join(sorted(types))}.")
+    if kind == "str":
+        return text
+    try:
+        if kind in ("int", "float"):
+            return int(text) if kind == "int" else float(text)
+        value = yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        value = None
+    wanted: Any = {"bool": bool}.get(kind, list if kind.startswith("list") else object)
+    if not isinstance(value, wanted) or value is None:
+        example = {"int": "12", "float": "0.5", "bool": "true or false"}.get(kind, "[a, b]")
+        raise SettingsError(f"-p {name}: expected a value of type {kind}, such as {example}, got {text!r}.")
+    return value
 
 
 def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
@@ -55,7 +99,7 @@ def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SettingsError(f"{path}: expected a YAML file of parameters by notebook: {error}") from None
+        raise SettingsError(f"{path}: cannot be read as a YAML file of parameters by notebook: {error}") from None
     if not isinstance(values, dict) or not all(isinstance(value, dict) for value in values.values()):
         raise SettingsError(f"{path}: expected notebook names with parameters below each, got {type(values).__name__}.")
     return values
@@ -66,6 +110,7 @@ def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     if options.archive:
         settings = settings.with_(archive=options.archive)
+    Demo(settings, data=options.data, truth=options.truth, drill=options.drill)  # a wrong flag leaves no folder
     folder = new_run_folder(options.runs.resolve())
     demo = Demo(
         settings.with_(workspace=folder), data=options.data, truth=options.truth, seed=options.seed, drill=options.drill
@@ -84,7 +129,7 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     settings = local_services.up(settings).apply_to(settings)
     team = teams.assemble(settings, jobs.client(settings))
     if settings.archive == "folder":
-        say("Archive: the embedded folder archive (Orthanc is not installed here, or ARCHIVE=folder)")
+        say("Archive: a folder of the workspace (Orthanc is not installed here, or ARCHIVE=folder)")
     else:
         password_in = local_services.state_path(settings.workspace)
         say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
@@ -104,8 +149,10 @@ def _down(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 def _lab(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.pipeline import local_services, notebooks
 
+    folder = notebooks.copy_to_workspace(settings)
+    say(f"Your copies of the notebooks: {folder}")
     local_services.attach(settings)
-    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(notebooks.folder())]
+    command = [sys.executable, "-m", "jupyterlab", "--notebook-dir", str(folder)]
     if os.geteuid() == 0:
         command.append("--allow-root")  # else it refuses; a container has no other user
     try:

@@ -1,4 +1,4 @@
-"""A trained model where it is asked: `serve image`, `local`, `endpoint`, `batch` and `delete`."""
+"""Serving a trained model, here or on SageMaker: `serve local`, `image`, `endpoint`, `batch` and `delete`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from dicom_workflow.settings import Settings
 
 
 def add(command: Command) -> None:
-    """Add the commands of this room."""
-    kinds = command("serve", _local, "put a trained model where it can be asked: here, or on SageMaker").add_subparsers(
-        dest="what", required=True, metavar="WHAT"
-    )
+    """Add the commands of this module."""
+    kinds = command(
+        "serve",
+        _local,
+        "serve a trained model locally or on SageMaker",
+        after_interrupt="What SageMaker has begun goes on; endpoints are listed in its console.",
+    ).add_subparsers(dest="what", required=True, metavar="WHAT")
 
     def kind(name: str, run: Run, text: str) -> argparse.ArgumentParser:
         sub = kinds.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
@@ -25,12 +28,12 @@ def add(command: Command) -> None:
 
     local = kind("local", _local, "serve a model on this machine until Ctrl-C")
     local.add_argument("model", help="model bundle folder, or model.tar.gz as a path or URI")
-    local.add_argument("--port", type=int, default=8080, help="on this machine's own address (default: 8080)")
+    local.add_argument("--port", type=int, default=8080, help="port on 127.0.0.1 (default: 8080)")
 
-    image = kind("image", _image, "fill a folder with what `docker build` makes the inference container of")
+    image = kind("image", _image, "write the build context of the inference container to a folder")
     image.add_argument("folder", type=Path, help="empty or new folder")
 
-    endpoint = kind("endpoint", _endpoint, "put a model behind a SageMaker endpoint and wait until it answers")
+    endpoint = kind("endpoint", _endpoint, "deploy a model to a SageMaker endpoint and wait until it answers")
     _add_model(endpoint, "EndpointRequest", "--set serverless_memory_mb 4096")
 
     batch = kind("batch", _batch, "start a batch transform over the DICOM files of an S3 folder or manifest")
@@ -38,7 +41,7 @@ def add(command: Command) -> None:
     batch.add_argument("input_uri", help="s3:// folder of DICOM files, or a manifest with s3:// 'source-ref' lines")
     batch.add_argument("output_uri", help="s3:// folder for the answers")
 
-    delete = kind("delete", _delete, "take away an endpoint with its configuration and model")
+    delete = kind("delete", _delete, "delete an endpoint with its configuration and model")
     delete.add_argument("name", help="name of the endpoint")
 
 
@@ -52,7 +55,7 @@ def _add_model(parser: argparse.ArgumentParser, fields_of: str, example: str) ->
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        help=f"one more field of deploy.{fields_of}, such as {example}",
+        help=f"one more field of {fields_of}, such as {example}",
     )
 
 
@@ -68,7 +71,7 @@ def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     with aws.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
         say(f"{server.url}/invocations answers POST with Content-Type application/dicom. Ctrl-C ends it.")
         try:
-            raise DeployError(f"expected a server that answers until Ctrl-C, it ended by itself with code {server.wait()}.")
+            raise DeployError(f"The server ended by itself with exit code {server.wait()}.")
         except KeyboardInterrupt:
             say("stopped")
     return {"ok": True, "url": server.url}

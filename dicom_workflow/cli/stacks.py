@@ -1,4 +1,4 @@
-"""The AWS home of the workflow: `deploy`, `status` and `destroy` of its CloudFormation stacks."""
+"""The CloudFormation stacks of a deployment on AWS: `deploy`, `status` and `destroy`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from dicom_workflow.settings import Settings
 
 
 def add(command: Command) -> None:
-    """Add the commands of this room."""
-    deploy = command("deploy", _deploy, "make or change the stacks of a deployment on AWS, each change shown first")
+    """Add the commands of this module."""
+    again = "CloudFormation finishes what it has begun; see the message above for how to go on."
+    deploy = command(
+        "deploy", _deploy, "create or update the stacks of a deployment, showing each change first", after_interrupt=again
+    )
     deploy.add_argument("stacks", nargs="*", metavar="STACK", help="foundation, network, archive, … (default: all, in order)")
     _add_place(deploy)
     deploy.add_argument("--parameters", type=Path, metavar="FILE", help="YAML file of stack parameters")
     deploy.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one stack parameter")
-    deploy.add_argument("--dry-run", action="store_true", help="show what would be made and what it costs; needs no account")
+    deploy.add_argument("--dry-run", action="store_true", help="show the resources and their costs; needs no account")
     deploy.add_argument("--yes", action="store_true", help="agree to every change that loses no data")
     deploy.add_argument(
         "--allow-replacement",
@@ -35,23 +38,33 @@ def add(command: Command) -> None:
     deploy.add_argument("--dependencies", type=Path, metavar="FOLDER", help="wheels for notebooks that reach no package index")
     deploy.add_argument("--no-images", action="store_true", help="build no container images; what needs one is left out")
 
-    status = command("status", _status, "show the stacks of a deployment; exit code 1 when one is half deployed")
+    status = command(
+        "status",
+        _status,
+        "show the stacks of a deployment; exit code 1 when one is half deployed",
+        after_interrupt="Nothing was changed.",
+    )
     _add_place(status)
-    status.add_argument("--drift", action="store_true", help="compare each stack with what is really there")
+    status.add_argument("--drift", action="store_true", help="compare each stack with its actual resources")
     status.add_argument("--write", type=Path, metavar="FILE", help="write the parameters of the notebooks, as YAML")
 
-    destroy = command("destroy", _destroy, "remove the stacks of a deployment; data stay unless that is asked for twice")
+    destroy = command(
+        "destroy",
+        _destroy,
+        "delete the stacks of a deployment; data are kept unless their deletion is confirmed twice",
+        after_interrupt=again,
+    )
     _add_place(destroy)
     destroy.add_argument("--delete-data", action="store_true", help="delete data too; the deployment's name must be typed")
     destroy.add_argument("--yes", action="store_true", help="agree to removing the stacks, not to deleting data")
-    destroy.add_argument("--yes-delete-data-of", default="", metavar="NAME", help="the name, where nobody is there to type it")
+    destroy.add_argument("--yes-delete-data-of", default="", metavar="NAME", help="the name, where nobody can type it")
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of the deployment (default: %(default)s)")
     parser.add_argument("--region", default="", help="region of AWS (default: that of the environment)")
     parser.add_argument("--templates", type=Path, metavar="FOLDER", help="templates of your own (default: cfn/)")
-    parser.add_argument("--poll-seconds", type=float, default=5.0, help="between two looks at a stack (default: 5)")
+    parser.add_argument("--poll-seconds", type=float, default=5.0, help="seconds between status polls (default: 5)")
 
 
 def _deployment(settings: Settings, options: argparse.Namespace) -> Any:

@@ -22,10 +22,15 @@ _FURTHER_NAMES = {"size_px": "--image-size-px"}
 
 
 def add(command: Command) -> None:
-    """Add the commands of this room."""
-    train = command("train", _train, "train a DenseNet on an augmented manifest and write a model bundle")
+    """Add the commands of this module."""
+    train = command(
+        "train",
+        _train,
+        "train a DenseNet on an augmented manifest and write a model bundle",
+        after_interrupt="Run it again with --resume true to go on from the last checkpoint, without it to begin anew.",
+    )
     train.add_argument("manifest", help="augmented manifest, as `parse` writes it")
-    train.add_argument("--instances", default="", help="instances.jsonl (default: everything the archive holds)")
+    train.add_argument("--instances", default="", help="instances.jsonl (default: that of `upload`, else the whole archive)")
     train.add_argument("--output", type=Path, help="folder for the run (default: model in the workspace)")
     train.add_argument("--train-on", choices=("local", "sagemaker"), default="local", help="this machine or a training job")
     aws = train.add_argument_group("with --train-on sagemaker")
@@ -39,7 +44,7 @@ def add(command: Command) -> None:
         action="append",
         default=[],
         metavar=("NAME", "VALUE"),
-        help="one more field of deploy.TrainingRequest, such as --set instance_count 2 or --set spot false",
+        help="one more field of TrainingRequest, such as --set instance_count 2 or --set spot false",
     )
     _add_flags(train)
 
@@ -82,7 +87,7 @@ def _script() -> ModuleType | None:
 def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.archive import open_archive
     from dicom_workflow.formats import manifests
-    from dicom_workflow.pipeline import local_services, training, training_channel
+    from dicom_workflow.pipeline import local_services, records, training, training_channel
     from dicom_workflow.storage import Storage, to_uri
 
     flags = {name.removeprefix(_FLAG): value for name, value in vars(options).items() if name.startswith(_FLAG)}
@@ -92,11 +97,10 @@ def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     settings = local_services.attach(settings)
     archive, storage = open_archive(settings), Storage(settings)
     folder = (options.output or settings.workspace / "model").resolve()
-    if options.instances:
-        instances = manifests.read_instances(to_uri(options.instances), storage=storage)
-    else:
-        instances = list(archive.search_for_instances())
-    staged = training_channel.stage(to_uri(options.manifest), instances, archive, folder / "channel", storage=storage)
+    manifest_uri = to_uri(options.manifest)
+    instances_uri = to_uri(options.instances) if options.instances else records.find_instances(settings, make=False)
+    instances = manifests.read_instances(instances_uri, storage=storage)
+    staged = training_channel.stage(manifest_uri, instances, archive, folder / "channel", storage=storage)
     for source, reason in staged.refused.items():
         say(f"  {source}: {reason}")
     result = training.train(
@@ -112,6 +116,7 @@ def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         model_uri=options.model_uri,
         job=values_of(options.set),
     )
+    records.keep(training.record(result, staged, folder, manifest_uri, instances_uri), settings)
     say(f"model bundle: {result.model_uri}")
     return {
         "ok": not staged.refused,

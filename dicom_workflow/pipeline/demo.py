@@ -1,4 +1,4 @@
-"""The whole workflow in one run: seven notebooks, each reading the record of the one before, and a page of what they found."""
+"""The whole workflow in one run: seven notebooks, each reading the record of the one before, and an HTML report of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from dicom_workflow.errors import SettingsError
 from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling import jobs
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
-from dicom_workflow.pipeline import html_report, local_services, notebooks
-from dicom_workflow.pipeline.notebooks import Record
+from dicom_workflow.pipeline import local_services, notebooks
+from dicom_workflow.pipeline.records import STEPS, Record
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
 
@@ -69,12 +70,12 @@ class Demo:
 
     def __post_init__(self) -> None:
         if self.drill and self.drill not in DRILLS:
-            raise SettingsError(f"expected a drill of {', '.join(DRILLS)}, got {self.drill!r}.")
+            raise SettingsError(f"DRILL: expected one of {', '.join(DRILLS)}, got {self.drill!r}.")
         if self.data is not None and self.truth is None:
-            raise SettingsError("expected a truth table beside the data, for the simulated readers: TRUTH=table.csv.")
+            raise SettingsError("DATA was given without TRUTH, the table that simulated readers answer from: TRUTH=table.csv.")
         for name, path in (("DATA", self.data), ("TRUTH", self.truth)):
             if path is not None and not path.exists():
-                raise SettingsError(f"{name}: expected an existing path, got {path}.")
+                raise SettingsError(f"{name}: there is no {path}. Check the path.")
 
     def run(self) -> dict[str, Any]:
         """Run all notebooks and return the summary, which is also written to ``summary.json``.
@@ -82,7 +83,7 @@ class Demo:
         Services that had to be started are stopped at the end, also when a step fails or the run is interrupted.
         """
         started = time.monotonic()
-        settings = self.run_steps(notebooks.STEPS)
+        settings = self.run_steps(STEPS)
         summary = self._summary(settings, time.monotonic() - started)
         folder = self.settings.workspace
         (folder / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -202,7 +203,7 @@ class Demo:
         steps = [
             (self.settings.workspace / f"{step}.ipynb", record, self._seconds[step]) for step, record in self._records.items()
         ]
-        html_report.write(
+        write_report(
             self.settings.workspace / "report.html",
             title="From DICOM files to a trained classifier",
             subtitle=f"{summary['data']} · archive: {summary['archive']} · {summary['seconds']['total']:.0f} seconds in all",
@@ -231,7 +232,7 @@ def new_run_folder(parent: Path) -> Path:
 
 def _archive_line(settings: Settings) -> str:
     if settings.archive == "folder":
-        return "the embedded folder archive (no Orthanc here, or ARCHIVE=folder)"
+        return "a folder of the workspace (no Orthanc here, or ARCHIVE=folder)"
     return f"Orthanc at {settings.orthanc_url}"
 
 
@@ -259,3 +260,79 @@ def _one_line(step: str, record: Record) -> str:
         "07_evaluate_and_predict": ("mean_sensitivity", "mean_specificity", "images_predicted"),
     }[step]
     return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    key: Mapping[str, Any],
+    steps: Sequence[tuple[Path, Record, float]],
+) -> Path:
+    """Write the report of a run and return its path.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file.
+    title, subtitle : str
+        What was run, and on what.
+    key : mapping
+        The figures to read first, in order.
+    steps : sequence of (executed notebook, its record, seconds)
+        In the order they ran. The pictures are those the notebook shows.
+    """
+    from liquid import Environment
+
+    template = resources.files("dicom_workflow.pipeline").joinpath("report.liquid.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True).from_string(template)
+    rendered = page.render(
+        title=title,
+        subtitle=subtitle,
+        key=[{"name": name.replace("_", " "), "value": _shown(value)} for name, value in key.items()],
+        steps=[
+            {
+                "title": _title(executed),
+                "notebook": executed.name,
+                "seconds": f"{seconds:.0f}",
+                "images": _images(executed),
+                "rows": [
+                    {"name": name.replace("_", " "), "value": _shown(value)}
+                    for name, value in record.metrics.items()
+                    if not isinstance(value, dict | list)
+                ],
+            }
+            for executed, record, seconds in steps
+        ],
+    )
+    path.write_text(rendered, encoding="utf-8")
+    return path
+
+
+def _images(executed: Path) -> list[str]:
+    """The PNG pictures of an executed notebook, as base64 text, in order; a picture drawn live is kept once."""
+    import nbformat
+
+    images = [
+        output["data"]["image/png"].strip()
+        for cell in nbformat.read(str(executed), as_version=4).cells
+        for output in cell.get("outputs", ())
+        if "image/png" in output.get("data", {})
+    ]
+    return list(dict.fromkeys(images))
+
+
+def _title(executed: Path) -> str:
+    import nbformat
+
+    first = nbformat.read(str(executed), as_version=4).cells[0].source
+    return str(first).splitlines()[0].lstrip("# ")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

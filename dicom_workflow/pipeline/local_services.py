@@ -155,9 +155,7 @@ def detach(settings: Settings) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     while processes.is_running(state.supervisor):
         if time.monotonic() > deadline:
-            raise ServiceError(
-                f"The local services did not stop within {STOP_SECONDS:.0f} seconds. Run `make down`."
-            )
+            raise ServiceError(f"The local services did not stop within {STOP_SECONDS:.0f} seconds. Run `make down`.")
         time.sleep(0.05)
 
 

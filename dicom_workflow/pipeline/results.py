@@ -177,4 +177,3 @@ def _copy(uri: str, folder: Path, storage: Storage) -> Path:
     with storage.open(uri) as source, path.open("wb") as target:
         shutil.copyfileobj(source, target)
     return path
-

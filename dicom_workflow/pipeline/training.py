@@ -16,6 +16,9 @@ from typing import Any
 from dicom_workflow import aws
 from dicom_workflow.errors import LearningError, SettingsError
 from dicom_workflow.learning.training.script_run import run_training
+from dicom_workflow.pipeline import records
+from dicom_workflow.pipeline.records import Record
+from dicom_workflow.pipeline.training_channel import Staged
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, join, to_uri
 
@@ -198,6 +201,24 @@ def read_output(uri: str, storage: Storage) -> tuple[dict[str, Any], list[dict[s
         return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
     except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
         raise LearningError(f"{uri}: expected the output.tar.gz of a training job, got: {str(error)[:200]}.") from None
+
+
+def record(result: Trained, staged: Staged, folder: Path, training_manifest_uri: str, instances_uri: str) -> Record:
+    """Return the record of a training run, for `records.keep`.
+
+    Parameters
+    ----------
+    result : Trained
+    staged : Staged
+        The channel that it was trained on.
+    folder : Path
+        Of the run, with ``channel/`` and, on this machine, everything it left.
+    training_manifest_uri, instances_uri : str
+        What the channel was made of.
+    """
+    metrics = {"images": staged.images, "images_refused": len(staged.refused), **result.metrics()}
+    inputs = {"training_manifest": training_manifest_uri, "instances": instances_uri}
+    return Record(records.TRAIN, result.model_uri, metrics, inputs, {"output": to_uri(folder)})
 
 
 def _rounded(value: Any) -> float | None:

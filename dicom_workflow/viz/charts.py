@@ -187,6 +187,7 @@ def auroc_figure(
     macro : float, optional
         Mean over labels; computed from the labels when not given.
     macro_interval : (low, high), optional
+        Empty where too few patients were measured for one.
     measured_on : str
         What it was measured on, for the axis.
     """
@@ -194,7 +195,7 @@ def auroc_figure(
     values = [per_label[label]["auroc"] for label in labels if is_number(per_label[label].get("auroc"))]
     mean = macro if is_number(macro) else sum(values) / len(values) if values else None
     headline = "AUROC is not defined for any label" if mean is None else f"Macro AUROC {mean:.3f}"
-    if macro_interval is not None and mean is not None:
+    if macro_interval and mean is not None:  # too few patients leave no interval
         headline += f" (95 % interval {macro_interval[0]:.3f} to {macro_interval[1]:.3f})"
     figure = Picture(10.0, max(2.8, 0.29 * len(labels) + 1.2), headline)
     axes = figure.subplots()

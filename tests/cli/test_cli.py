@@ -95,7 +95,7 @@ def test_orthanc_that_does_not_answer_is_named_with_the_next_step(
 
 def test_unknown_parameter_of_a_notebook_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "02_create_manifest", "-p", "lables", "[Edema]"]) == 1
-    assert "02_create_manifest.ipynb: expected some of its parameters" in capsys.readouterr().err
+    assert "02_create_manifest has no parameter lables. Its parameters are by" in capsys.readouterr().err
 
 
 def test_every_flag_of_the_training_script_is_one_of_train(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +137,7 @@ def test_serve_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixture
 
 
 COMMANDS = (
-    *("upload", "manifest", "label", "parse", "train", "predict", "serve", "run", "demo", "up", "down", "lab"),
+    *("upload", "manifest", "label", "parse", "adjudicate", "train", "predict", "serve", "run", "demo", "up", "down", "lab"),
     *("deploy", "status", "destroy"),
 )
 

@@ -39,9 +39,7 @@ def test_a_bundle_is_judged_on_a_channel(work, capsys, tmp_path):
     assert cli.main(list(map(str, arguments))) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out.splitlines()[-1])["evaluation"]
-    expected = run.assess_bundle(
-        bundle.load(work / "model"), work / "channel", specificity=0.9, resamples=30, progress=False
-    )
+    expected = run.assess_bundle(bundle.load(work / "model"), work / "channel", specificity=0.9, resamples=30, progress=False)
     assert found["macro_auroc"] == expected["macro_auroc"]
     assert json.loads((tmp_path / "report.json").read_text()) == found
     assert all(label in captured.err for label in LABELS)

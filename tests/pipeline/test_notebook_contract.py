@@ -13,10 +13,11 @@ import pytest
 import yaml
 
 from dicom_workflow.pipeline import notebooks
+from dicom_workflow.pipeline.records import STEPS
 
 FOLDER = notebooks.folder()
-NAMES = [f"{step}.ipynb" for step in notebooks.STEPS]
-LONGEST_CELL = 18
+NAMES = [f"{step}.ipynb" for step in STEPS]
+LONGEST_CELL = 15
 
 
 @pytest.fixture(params=NAMES)
@@ -49,7 +50,7 @@ def test_opens_with_a_title_a_question_what_it_needs_and_what_it_leaves(book: An
 def test_parameters_come_first_and_the_result_last(book: Any) -> None:
     assert tagged(book, "parameters") == [0]
     assert tagged(book, "result") == [len(code_cells(book)) - 1]
-    assert "notebook.record(" in code_cells(book)[-1].source
+    assert "records.show(" in code_cells(book)[-1].source
 
 
 def test_ends_in_a_picture_and_says_what_you_should_now_have(book: Any) -> None:
@@ -94,7 +95,7 @@ def test_every_parameter_has_a_type_and_help_and_papermill_sees_it(name: str) ->
 
 def test_parameters_for_aws_exist() -> None:
     values = yaml.safe_load(Path(FOLDER / "parameters" / "aws.yaml").read_text())
-    assert list(values) == list(notebooks.STEPS)
+    assert list(values) == list(STEPS)
     for step, parameters in values.items():
         known = papermill.inspect_notebook(str(FOLDER / f"{step}.ipynb"))
         assert set(parameters) <= set(known), step

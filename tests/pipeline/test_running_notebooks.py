@@ -11,14 +11,16 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dicom_workflow.errors import NotebookError, UnknownParameterError
-from dicom_workflow.pipeline import notebooks
+from dicom_workflow.pipeline import notebooks, records
+from dicom_workflow.pipeline.records import Record
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
 
 RECORDING = """\
-from dicom_workflow import notebook
+from dicom_workflow.pipeline import records
 from dicom_workflow.settings import Settings
-notebook.record("01_upload_to_orthanc", artifact_uri=output_uri, settings=Settings.from_env(), metrics={"count": count})
+made = records.Record("01_upload_to_orthanc", output_uri, {"count": count})
+records.show(records.keep(made, Settings.from_env()))
 """
 
 
@@ -43,12 +45,12 @@ def test_record_survives_the_notebook_and_stands_beside_its_artifact(tmp_path: P
     assert record.artifact_uri == artifact
     assert notebooks.read_records(tmp_path / "out.ipynb") == [record]
     assert json.loads((tmp_path / "instances.jsonl.record.json").read_text()) == record.to_json()
-    assert notebooks.latest(settings, "01_upload_to_orthanc") == record
+    assert records.latest(settings, "01_upload_to_orthanc") == record
 
 
 def test_unknown_parameter_is_refused_before_anything_runs(tmp_path: Path) -> None:
     book = write_notebook(tmp_path / "in.ipynb", "raise SystemExit")
-    with pytest.raises(UnknownParameterError, match=r"in\.ipynb: expected some of its parameters count, got cuont"):
+    with pytest.raises(UnknownParameterError, match=r"in\.ipynb has no parameter cuont\. Its parameters are count\."):
         notebooks.run(book, tmp_path / "out.ipynb", {"cuont": 3})
     assert not (tmp_path / "out.ipynb").exists()
 
@@ -63,23 +65,22 @@ def test_failing_cell_is_named_and_the_run_is_kept(tmp_path: Path) -> None:
 def test_record_holds_the_hash_of_what_was_read(tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     read = tmp_path / "input.manifest"
     read.write_text('{"source": "x"}\n')
-    result = notebooks.record(
-        "02_create_manifest", artifact_uri=to_uri(tmp_path / "a"), settings=settings, inputs={"instances": to_uri(read)}
-    )
+    made = Record("02_create_manifest", to_uri(tmp_path / "a"), inputs={"instances": to_uri(read)})
+    result = records.keep(made, settings)
     assert result.made_by["input_sha256"] == {"instances": hashlib.sha256(read.read_bytes()).hexdigest()}
     assert result.made_by["dicom_workflow"]
 
 
 def test_given_input_wins_over_the_record(tmp_path: Path, settings: Settings) -> None:
     given = tmp_path / "mine.jsonl"
-    assert notebooks.find_input(settings, "01_upload_to_orthanc", str(given)) == to_uri(given)
+    assert records.find_input(settings, "01_upload_to_orthanc", str(given)) == to_uri(given)
 
 
 def test_input_is_what_the_earlier_step_left(tmp_path: Path, settings: Settings) -> None:
     left, truth = to_uri(tmp_path / "instances.jsonl"), to_uri(tmp_path / "truth.csv")
-    notebooks.record("01_upload_to_orthanc", artifact_uri=left, settings=settings, uris={"truth": truth})
-    assert notebooks.find_input(settings, "01_upload_to_orthanc") == left
-    assert notebooks.find_input(settings, "01_upload_to_orthanc", name="truth") == truth
-    with pytest.raises(NotebookError, match="expected 01_upload_to_orthanc to leave 'regions', it left truth"):
-        notebooks.find_input(settings, "01_upload_to_orthanc", name="regions")
-    assert notebooks.find_input(settings, "01_upload_to_orthanc", name="regions", required=False) == ""
+    records.keep(Record("01_upload_to_orthanc", left, uris={"truth": truth}), settings)
+    assert records.find_input(settings, "01_upload_to_orthanc") == left
+    assert records.find_input(settings, "01_upload_to_orthanc", name="truth") == truth
+    with pytest.raises(NotebookError, match=r"01_upload_to_orthanc left no 'regions' in .*, only truth"):
+        records.find_input(settings, "01_upload_to_orthanc", name="regions")
+    assert records.find_input(settings, "01_upload_to_orthanc", name="regions", required=False) == ""

@@ -1,8 +1,9 @@
-"""Using a model: `predict`."""
+"""Trained models: `predict`, `evaluate`, `compare`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -10,18 +11,43 @@ from typing import Any
 
 from dicom_workflow.cli.common import Command, say
 from dicom_workflow.errors import SettingsError, WorkflowError
+from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.settings import Settings
 
 
 def add(command: Command) -> None:
-    """Add the commands of this room."""
-    about = "give the probability of each label for DICOM files; + is called positive at its threshold"
-    predict = command("predict", _predict, about)
+    """Add the commands of this module."""
+    predict = command(
+        "predict",
+        _predict,
+        "give the probability of each label for DICOM files; + is positive at the label's threshold",
+        after_interrupt="Run it again; it begins with the first file.",
+    )
     predict.add_argument("bundle", type=Path, help="model bundle folder")
     predict.add_argument("files", type=Path, nargs="*", help="DICOM files")
-    predict.add_argument("--manifest", default="", help="manifest whose images are predicted, out of the archive or from URIs")
-    predict.add_argument("--sr", type=Path, metavar="FOLDER", help="write a DICOM Structured Report for each image here")
+    predict.add_argument("--manifest", default="", help="manifest whose images are predicted, from the archive or from URIs")
+    predict.add_argument("--sr", type=Path, metavar="FOLDER", help="write a DICOM Structured Report of each image here")
     predict.add_argument("--onnx", type=Path, metavar="FILE", help="write the model as an ONNX file, checked against it")
+
+    again = "Nothing was written. Run it again."
+    evaluate = command("evaluate", _evaluate, "evaluate a model on the images of a training channel", after_interrupt=again)
+    evaluate.add_argument("bundle", type=Path, help="model bundle folder")
+    evaluate.add_argument("channel", type=Path, help="folder with manifests and the images they name")
+    evaluate.add_argument("--split", choices=SPLITS, default="test", help="which of its images (default: test)")
+    evaluate.add_argument("--specificity", type=float, default=0.9, help="at which sensitivity is reported (default: 0.9)")
+    evaluate.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of patients (default: 1000)")
+    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write all figures here, as JSON")
+
+    compare = command("compare", _compare, "compare two models on the images that both predicted", after_interrupt=again)
+    compare.add_argument("first", type=Path, help="predictions.jsonl of a model")
+    compare.add_argument("second", type=Path, help="predictions.jsonl of another model")
+    compare.add_argument(
+        "--against",
+        choices=("truth", "states"),
+        default="",
+        help="the reference: a truth table, or the readers' consolidated answers (default: truth where both have it)",
+    )
+    compare.add_argument("--resamples", type=int, default=2000, help="bootstrap resamples of patients (default: 2000)")
 
 
 def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
@@ -36,7 +62,7 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     if options.onnx:
         say(f"{onnx_export.export(model, options.onnx)}: as torch to {onnx_export.TOLERANCE}")
     elif not options.files and not options.manifest:
-        raise SettingsError("predict: expected DICOM files, --manifest or --onnx, got none of them.")
+        raise SettingsError("There is nothing to predict. Give DICOM files, --manifest or --onnx.")
     predictions: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     run_uid = generate_uid()
@@ -85,3 +111,32 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
             continue
         archive = archive or open_archive(local_services.attach(settings))
         yield source, partial(archive.retrieve_instance, reference)
+
+
+def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.learning.evaluation import model_card, run
+    from dicom_workflow.learning.model import bundle
+    from dicom_workflow.learning.training import log_lines
+
+    if not 0 < options.specificity < 1:
+        raise SettingsError(f"--specificity: expected a value above 0 and below 1, as 0.95, got {options.specificity:g}.")
+    model = bundle.load(options.bundle)
+    report = run.assess_bundle(
+        model, options.channel, split=options.split, specificity=options.specificity, resamples=options.resamples
+    )
+    say(model_card.figures_to_markdown(report))
+    for caution in report["cautions"]:
+        say(caution)
+    say(log_lines.outcome_line(report))
+    if options.report:
+        options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return {"ok": True, "evaluation": report}
+
+
+def _compare(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.learning import evaluation
+    from dicom_workflow.learning.evaluation import model_card
+
+    found = evaluation.compare_predictions(options.first, options.second, against=options.against, resamples=options.resamples)
+    say(model_card.comparison_to_markdown(found))
+    return {"ok": True, "comparison": found}

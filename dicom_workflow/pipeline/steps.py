@@ -1,0 +1,320 @@
+"""The steps from DICOM files to a training manifest: each is one function under both its notebook and its command.
+
+A step reads URIs, writes its artifact, and leaves a record in the workspace, whoever calls it. Labeling has a module of its own
+(`labeling_step`), and so has training (`training`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_workflow.archive import mirror, open_archive
+from dicom_workflow.archive.upload import upload as upload_files
+from dicom_workflow.archive.upload_report import UploadReport
+from dicom_workflow.errors import ArchiveError, DicomError, LabelingError, StorageError, WorkflowError
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.instances import Instance, instances_by_source
+from dicom_workflow.formats.labels import default_label_set
+from dicom_workflow.formats.manifests import Validation
+from dicom_workflow.labeling import agreement, output, summary
+from dicom_workflow.labeling.output import LabeledObject
+from dicom_workflow.labeling.reference_standard import ReferenceStandard
+from dicom_workflow.pipeline import local_services, records
+from dicom_workflow.pipeline.records import Record
+from dicom_workflow.settings import Settings
+from dicom_workflow.storage import Storage, to_uri
+
+LoadImage = Callable[[LabeledObject], NDArray[np.float32]]
+
+# PS3.16 CID 32, non-acquisition modalities: objects without an image to read.
+NO_IMAGE = frozenset(
+    """ANN ASMT AU CFM DMS DOC ECG EPS FID HD IOL KER KO LEN M3D OAM OPM OPR OPV OSS PLAN POS PR REG RESP RTINTENT RTPLAN RTRAD
+    RTRECORD RTSEGANN RTSTRUCT RWV SEG SMR SR SRF STAIN TEXTUREMAP VA""".split()  # noqa: SIM905 - a table of 40 codes
+)
+
+
+class NothingStoredError(ArchiveError):
+    """No file of an upload reached the archive; `report` says why, file by file."""
+
+    def __init__(self, report: UploadReport) -> None:
+        self.report = report
+        reasons = Counter(str(row.reason) for row in report.problems().itertuples())
+        listed = "".join(f"\n- {reason} ({count} files)" for reason, count in reasons.most_common(5))
+        super().__init__(f"None of {report.metrics()['files']} files is in the archive:{listed}")
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """An upload: what became of each file, and the list of instances that it was added to."""
+
+    report: UploadReport
+    copies_refused: Mapping[str, str]
+    """Instances that could not be copied to object storage → reason."""
+    instances_uri: str
+    record: Record
+
+
+@dataclass(frozen=True)
+class ManifestWritten:
+    """An input manifest: what `manifests.validate` says of it, and the objects that it leaves out."""
+
+    uri: str
+    validation: Validation
+    left_out: Mapping[str, int]
+    """Modality of objects that are no images → their number."""
+    instances: tuple[Instance, ...]
+    record: Record
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a labeling job said, and the training manifest made of it."""
+
+    uri: str
+    objects: tuple[LabeledObject, ...]
+    labeled: tuple[LabeledObject, ...]
+    """Those with a label and a known patient."""
+    failed: tuple[tuple[int, str], ...]
+    """Line and reason of every object without a label or without a patient."""
+    refused: tuple[tuple[int, Mapping[str, str]], ...]
+    """Line, and worker and reason, of every answer that could not be read."""
+    summary: summary.Summary
+    lines: tuple[Mapping[str, Any], ...]
+    """The lines of the training manifest."""
+    record: Record
+
+
+def upload(
+    source: str | Path,
+    output_uri: str,
+    settings: Settings,
+    *,
+    workers: int = 16,
+    resume_log: Path | None = None,
+    copies_uri: str = "",
+    known_uris: Mapping[str, str] | None = None,
+) -> Uploaded:
+    """Store a folder of DICOM files in the archive, read every one back, and add the verified instances to a list.
+
+    Parameters
+    ----------
+    source : str or Path
+        Folder, searched to its last subfolder.
+    output_uri : str
+        ``instances.jsonl``. Instances that an earlier upload listed there stay; one of the same SOP Instance UID is updated.
+    settings : Settings
+        As `local_services.attach` returns them.
+    workers : int
+        Files sent at once.
+    resume_log : Path, optional
+        File to go on from after an interruption.
+    copies_uri : str
+        s3:// or file:// folder for copies of the images; empty makes none.
+    known_uris : mapping of str to str, optional
+        Further URIs for the record, as `source_images` returns them.
+
+    Raises
+    ------
+    NothingStoredError
+        Not one file is in the archive.
+    """
+    archive, storage = open_archive(settings), Storage(settings)
+    report = upload_files(source, archive, workers=workers, journal_path=resume_log)
+    copies = mirror.copy_to(copies_uri, report.instances, archive, storage)
+    if not copies.instances:
+        raise NothingStoredError(report)
+    earlier = records.latest(settings, records.UPLOAD)
+    # Phantoms give way: another set of them, or images of real patients, is no addition to the list.
+    kept = [] if earlier and records.is_of_phantoms(earlier, settings) else _instances_at(output_uri, storage)
+    listed = _merged(kept, copies.instances)
+    manifests.write(output_uri, (instance.to_json() for instance in listed), storage=storage, check=False)
+    metrics = {**report.metrics(), "outcomes": report.counts, "copies_refused": len(copies.refused), "listed": len(listed)}
+    record = Record(records.UPLOAD, output_uri, metrics, {"folder": to_uri(source)}, dict(known_uris or {}))
+    return Uploaded(report, copies.refused, output_uri, records.keep(record, settings))
+
+
+def create_manifest(
+    instances_uri: str,
+    output_uri: str,
+    settings: Settings,
+    *,
+    labels: Sequence[str] = (),
+    by: str = "source",
+) -> ManifestWritten:
+    """Write the input manifest of a labeling job: one line per image, checked against the limits of Ground Truth.
+
+    Parameters
+    ----------
+    instances_uri : str
+        ``instances.jsonl``. Objects without an image (structured reports, presentation states, …) are counted and left out.
+    output_uri : str
+        The manifest.
+    settings : Settings
+    labels : sequence of str
+        The labels to choose from; the chest label set when empty.
+    by : {'source', 'source-ref'}
+        What a line points at: the image in the archive, or its copy in object storage.
+
+    Raises
+    ------
+    ManifestError
+        There is no image, or an entry breaks the contract; nothing was written.
+    """
+    storage = Storage(settings)
+    listed = manifests.read_instances(instances_uri, storage=storage)
+    images = tuple(instance for instance in listed if instance.modality not in NO_IMAGE)
+    left_out = dict(Counter(instance.modality for instance in listed if instance.modality in NO_IMAGE))
+    manifests.write(output_uri, manifests.entries_for(images, default_label_set(tuple(labels)), by=by), storage=storage)
+    found = manifests.validate(output_uri, storage=storage)
+    metrics = {"lines": found.accepted, "refused": found.refused, "left_out": left_out, "labels": list(found.label_set.labels)}
+    record = Record(records.MANIFEST, output_uri, metrics, {"instances": instances_uri})
+    return ManifestWritten(output_uri, found, left_out, images, records.keep(record, settings))
+
+
+def parse(
+    output_manifest_uri: str,
+    output_uri: str,
+    settings: Settings,
+    *,
+    instances_uri: str = "",
+    truth_uri: str = "",
+    attribute: str = "",
+    seed: int = 0,
+    fractions: Sequence[float] = (0.7, 0.15, 0.15),
+) -> Parsed:
+    """Read what a labeling job left and write the manifest that training reads, split by patient.
+
+    Parameters
+    ----------
+    output_manifest_uri : str
+        Output manifest, or a batch file of consolidation requests.
+    output_uri : str
+        The training manifest.
+    settings : Settings
+    instances_uri : str
+        ``instances.jsonl``, to know the patient of each image. What it lacks is looked up in the archive.
+    truth_uri : str
+        CSV table to compare the readers with; empty means there is none.
+    attribute : str
+        Label attribute, where a line has several.
+    seed : int
+        Another seed gives another split.
+    fractions : sequence of float
+        Shares of patients for training, validation and test.
+
+    Raises
+    ------
+    LabelingError
+        Not one object has both a label and a known patient.
+    """
+    storage = Storage(settings)
+    objects = tuple(output.read_output(output_manifest_uri, attribute=attribute, storage=storage))
+    instances = _instances_at(instances_uri, storage) if instances_uri else []
+    with_label = [item for item in objects if not item.failure_reason]
+    instances = _with_archive(instances, with_label, settings)
+    by_source = instances_by_source(instances)
+    truth = ReferenceStandard.read(truth_uri, storage=storage)
+    if truth:
+        truth.check_matches({instance.sop_instance_uid for instance in instances}, truth_uri)
+    labeled, failed = [], [(item.number, item.failure_reason) for item in objects if item.failure_reason]
+    for item in with_label:
+        instance = by_source.get(item.source)
+        if (instance and instance.patient_id) or item.data.get("patient_id"):
+            labeled.append(item)
+        else:
+            failed.append((item.number, "its patient is not known, so it could be in training and in test: left out"))
+    if not labeled:
+        reasons = "".join(f"\n- line {number}: {reason}" for number, reason in failed[:5])
+        raise LabelingError(f"{output_manifest_uri}: no object has a label and a known patient.{reasons}")
+    lines = tuple(output.augmented_lines(labeled, instances, truth=truth, seed=seed, fractions=fractions))
+    manifests.write(output_uri, lines, storage=storage, limits=False)
+    found = summary.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
+    refused = tuple((item.number, dict(answer)) for item in objects for answer in item.refused)
+    metrics = {
+        "objects_labeled": len(labeled),
+        "objects_failed": len(failed),
+        "answers_refused": len(refused),
+        "to_review": sum(bool(item.review) for item in labeled),
+        "patients": len({line["patient_id"] for line in lines}),
+        **found.metrics(),
+    }
+    inputs = {"output_manifest": output_manifest_uri, **({"instances": instances_uri} if instances_uri else {})}
+    record = records.keep(Record(records.PARSE, output_uri, metrics, inputs), settings)
+    return Parsed(output_uri, objects, tuple(labeled), tuple(sorted(failed)), refused, found, lines, record)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Samples with their images, and those that cannot be shown."""
+
+    samples: tuple[LabeledObject, ...]
+    images: tuple[NDArray[np.float32], ...]
+    """Of each sample: shape (rows, columns), float32 in [0, 1]."""
+    refused: Mapping[str, str]
+    """Source → why its image cannot be shown, of the samples that were tried."""
+
+
+def load_samples(samples: Sequence[LabeledObject], load_image: LoadImage, *, count: int = 8, label: str = "") -> Shown:
+    """Return the samples most worth a look whose images can be shown.
+
+    Parameters
+    ----------
+    samples : sequence of LabeledObject
+    load_image : callable
+        Returns the image of a sample, float32 (rows, columns) in [0, 1]; see `archive.thumbnails.loader`.
+    count : int
+        At most so many.
+    label : str
+        First those where this label is positive; when empty, those with the most disagreement.
+
+    Raises
+    ------
+    DicomError
+        Not one image can be shown; the message has the reason of the first.
+    """
+    from dicom_workflow import viz  # matplotlib, which commands do without
+
+    shown: list[tuple[LabeledObject, NDArray[np.float32]]] = []
+    refused: dict[str, str] = {}
+    for sample in viz.choose_samples(samples, len(samples), label=label):
+        if len(shown) == count:
+            break
+        try:
+            shown.append((sample, load_image(sample)))
+        except WorkflowError as error:
+            refused[sample.source] = str(error)
+    if not shown:
+        reason = next(iter(refused.values()), "there is no sample.")
+        raise DicomError(f"None of {len(samples)} images can be shown: {reason}")
+    return Shown(tuple(sample for sample, _ in shown), tuple(image for _, image in shown), refused)
+
+
+def _instances_at(uri: str, storage: Storage) -> list[Instance]:
+    return manifests.read_instances(uri, storage=storage) if storage.exists(uri) else []
+
+
+def _merged(earlier: Iterable[Instance], new: Iterable[Instance]) -> list[Instance]:
+    """Both lists as one, by SOP Instance UID; what was uploaded last is known best."""
+    return list({instance.sop_instance_uid: instance for instance in (*earlier, *new)}.values())
+
+
+def _with_archive(instances: list[Instance], objects: Iterable[LabeledObject], settings: Settings) -> list[Instance]:
+    """The instances, and those of the archive where an object points at one that is not listed and has no patient."""
+    listed = instances_by_source(instances)
+    if all(item.source in listed or item.data.get("patient_id") for item in objects):
+        return instances
+    return _merged(_held(settings), instances)
+
+
+def _held(settings: Settings) -> Iterator[Instance]:
+    try:
+        yield from open_archive(local_services.attach(settings)).search_for_instances()
+    except (ArchiveError, StorageError):
+        return  # the objects without a patient are named one by one
