@@ -35,6 +35,7 @@ def test_upload_goes_on(tmp_path: Path, locale: str) -> None:
     command = [sys.executable, "-m", "dicom_workflow.cli", "upload", str(folder), "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr
+    assert done.stdout, done.stderr.decode()[-1500:]
     result = json.loads(done.stdout)
     assert (result["instances_verified"], result["files_refused"]) == (1, 1)
     assert b"ntgen M" in done.stderr

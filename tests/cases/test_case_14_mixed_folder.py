@@ -63,7 +63,7 @@ def test_images_that_cannot_be_shown_are_named_and_the_others_are_shown(settings
 
 def test_where_nothing_can_be_shown_the_message_has_the_reason(settings: Settings) -> None:
     samples = list(output.read_output(training_manifest(settings, rgb())))
-    with pytest.raises(DicomError, match="None of 1 images can be shown: .*RGB"):
+    with pytest.raises(DicomError, match=r"None of 1 images can be shown: .*RGB"):
         steps.load_samples(samples, thumbnails.loader(open_archive(settings)))
 
 

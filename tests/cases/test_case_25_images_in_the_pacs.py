@@ -72,7 +72,7 @@ def test_the_command_counts_what_it_leaves_out(pacs: OrthancServer, capsys: pyte
 
 @pytest.mark.parametrize("step", [records.UPLOAD, records.MANIFEST])
 def test_an_empty_archive_that_the_settings_name_gets_no_phantoms(step: str, pacs: OrthancServer) -> None:
-    with pytest.raises(NotebookError, match="phantoms are stored only in an archive|The archive holds no instance"):
+    with pytest.raises(NotebookError, match=r"phantoms are stored only in an archive|The archive holds no instance"):
         notebooks.run_steps(Settings.from_env(), [step], {})
     assert count(pacs) == 0
 
@@ -91,7 +91,7 @@ def test_phantoms_are_not_mixed_with_images_of_an_upload(tmp_path: Path, monkeyp
     (tmp_path / "cd" / "0.dcm").write_bytes(dicom(0))
     uri = to_uri(settings.workspace / "archive" / "instances.jsonl")
     steps.upload(tmp_path / "cd", uri, settings)
-    with pytest.raises(NotebookError, match="this workspace holds images of .*Synthetic phantoms are not mixed with them"):
+    with pytest.raises(NotebookError, match=r"this workspace holds images of .*Synthetic phantoms are not mixed with them"):
         records.source_images("", settings)
     assert len(manifests.read_instances(uri)) == 1
 

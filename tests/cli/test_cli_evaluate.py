@@ -73,7 +73,7 @@ def test_figures_of_images_that_the_model_knows_say_so(work, capsys):
 
 def test_a_specificity_in_percent_is_refused(work, capsys):
     assert cli.main(["evaluate", str(work / "model"), str(work / "channel"), "--specificity", "95"]) == 1
-    assert "expected --specificity above 0 and below 1, as 0.95, got 95" in capsys.readouterr().err
+    assert "--specificity: expected a value above 0 and below 1, as 0.95, got 95" in capsys.readouterr().err
 
 
 def test_a_manifest_in_the_place_of_predictions_is_named_as_such(work, capsys):

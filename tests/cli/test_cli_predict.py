@@ -101,7 +101,7 @@ def test_a_report_is_written_for_each_image_of_a_manifest(model, images, tmp_pat
 def test_nothing_to_predict_and_a_folder_without_a_model_are_messages(model, tmp_path, capsys):
     code, _, said = run(capsys, "predict", model)
     assert code == 1
-    assert "expected DICOM files, --manifest or --onnx, got none of them" in said
+    assert "There is nothing to predict. Give DICOM files, --manifest or --onnx" in said
     code, _, said = run(capsys, "predict", tmp_path / "nothing", "image.dcm")
     assert code == 1
     assert "expected a model bundle" in said
