@@ -144,10 +144,9 @@ def _frame(outcomes: Sequence[FileOutcome]) -> pandas.DataFrame:
 
     rows = [
         {
-            # A file name that is not UTF-8 is shown with escapes; a table cannot hold it as it is.
-            "path": item.path.encode("utf-8", "backslashreplace").decode("utf-8"),
+            "path": item.path,
             "outcome": str(item.outcome),
-            "reason": item.reason.encode("utf-8", "backslashreplace").decode("utf-8"),
+            "reason": item.reason,
             "sop_instance_uid": item.instance.sop_instance_uid if item.instance else "",
             "md5": item.instance.md5 if item.instance else "",
             "size_bytes": item.instance.size_bytes if item.instance else 0,
