@@ -42,7 +42,10 @@ ARRIVED = (*VERIFIED, Outcome.DUPLICATE)
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """One file of a batch; a name that is not UTF-8 is escaped in `path`. `instance` is set when the archive's copy was verified, `archive_md5` when it is another."""
+    """One file of a batch; a name that is not UTF-8 is escaped in `path`.
+
+    `instance` is set when the archive's copy was verified, `archive_md5` when it is another.
+    """
 
     path: str
     outcome: Outcome

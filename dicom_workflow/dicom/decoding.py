@@ -29,7 +29,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dicom_workflow.dicom.element_values import name_of_tag, numbers_of
+from dicom_workflow.dicom.element_values import integer_of, name_of_tag
 from dicom_workflow.dicom.element_walker import DEFLATED, PIXEL_DATA, walk
 from dicom_workflow.dicom.reading import errors_named, is_file_error, located, name_of, read_dataset, reason_of
 from dicom_workflow.errors import DicomError, TruncatedDicomError, UnsupportedPixelsError
@@ -151,6 +151,11 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
     PS3.3 C.7.6.3 (image pixel), PS3.5 8.1 (bits allocated, stored, high bit).
     """
     name = name_of(dataset)
+    with errors_named(name, "its pixels cannot be read"):
+        return _stored_values(dataset, name)
+
+
+def _stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     bits = check_supported(dataset, name)
     decoder = _decoder_of(dataset, name)
     if decoder.UID.is_encapsulated:
@@ -227,9 +232,11 @@ def _cleaned(values: NDArray[Any], dataset: Dataset, bits: int, syntax: UID) -> 
         return values
     if values.dtype.byteorder not in "=|":
         values = values.astype(values.dtype.newbyteorder("="))
-    high_bit = numbers_of(dataset, "HighBit") or [bits - 1]
-    spare_low = 0 if syntax.is_encapsulated else max(0, int(high_bit[0]) + 1 - bits)
-    spare_high = values.dtype.itemsize * 8 - bits - spare_low
+    high_bit, width = integer_of(dataset, "HighBit"), values.dtype.itemsize * 8
+    if high_bit is None or not bits <= high_bit < width:
+        high_bit = bits - 1  # the only place that leaves room for all bits
+    spare_low = 0 if syntax.is_encapsulated else high_bit + 1 - bits
+    spare_high = width - bits - spare_low
     if spare_high > 0 or spare_low > 0:
         values = (values << max(0, spare_high)) >> (spare_low + max(0, spare_high))
     return values

@@ -195,7 +195,7 @@ def integer_of(dataset: Dataset, keyword: str) -> int | None:
         if size is None or len(found.data) != size:
             return None
     numbers = numbers_of(dataset, keyword)
-    return int(numbers[0]) if len(numbers) == 1 and numbers[0] == numbers[0] else None
+    return int(numbers[0]) if len(numbers) == 1 and numbers[0].is_integer() else None
 
 
 def name_of_tag(tag: int) -> str:

@@ -165,6 +165,11 @@ def to_model_input(dataset: Dataset, *, size_px: int, version: str = PREPROCESSI
     """
     if version not in PREPROCESSING_VERSIONS:
         raise DicomError(f"expected a preprocessing version of {', '.join(PREPROCESSING_VERSIONS)}, got {version!r}.")
+    with errors_named(name_of(dataset), "its pixels cannot be read"):
+        return _model_input(dataset, size_px, version)
+
+
+def _model_input(dataset: Dataset, size_px: int, version: str) -> NDArray[np.float32]:
     reduced = reduced_values(dataset, size_px) if version == REDUCED_VERSION else None
     if reduced and not is_padding(dataset, levels_of(reduced[0]))[reduced[0]].any():
         image = _resized_from(_displayed(dataset, reduced[0]), reduced[1], framing_of(dataset, size_px).shape, size_px)
