@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import config
@@ -30,7 +28,8 @@ from pydicom.uid import (
 )
 
 from dicom_workflow.dicom.element_values import integer_of, name_of_tag
-from dicom_workflow.dicom.element_walker import DEFLATED, PIXEL_DATA, walk
+from dicom_workflow.dicom.element_walker import DEFLATED, walk
+from dicom_workflow.dicom.jpeg import code_stream_size, decode_12_bits
 from dicom_workflow.dicom.reading import errors_named, is_file_error, located, name_of, read_dataset, reason_of
 from dicom_workflow.errors import DicomError, TruncatedDicomError, UnsupportedPixelsError
 
@@ -45,8 +44,6 @@ _DECODERS = {
     JPEG2000: "pylibjpeg",
     RLELossless: "pylibjpeg",
 }
-_JPEG2000_START, _JP2_START = b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
-_JPEG_FRAMES = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}  # SOF markers; tables lie between them
 _REQUIRED = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _AGAIN = "Fetch or copy the file again."
 
@@ -91,15 +88,14 @@ def read_frame(path: str | Path, index: int = 0) -> Frame:
     PS3.3 C.7.6.3 (image pixel), C.7.6.6 (multi-frame); PS3.5 A.4 (fragments, offset tables).
     """
     where = str(path)
-    with located(where):
+    with located(where), errors_named(where, f"frame {index} cannot be read"):
         found = walk(path)
         if found.pixel_position < 0:
             raise UnsupportedPixelsError("expected Pixel Data, got an instance without pixels.")
         if found.transfer_syntax_uid == DEFLATED:  # a frame of it has no place in the file
             dataset = read_dataset(path)
             return _decoded_frame(dataset, dataset.PixelData, where, index)
-        with errors_named(where, "its elements cannot be read"):
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+        header = pydicom.dcmread(path, stop_before_pixels=True)
         with Path(path).open("rb") as file:
             file.seek(found.pixel_position)
             return _decoded_frame(header, file, where, index)
@@ -108,14 +104,12 @@ def read_frame(path: str | Path, index: int = 0) -> Frame:
 def _decoded_frame(header: Dataset, source: Any, name: str, index: int) -> Frame:
     decoder = _decoder_of(header, name)
     bits = _check_image_pixel(header, name)
-    with errors_named(name, "its elements cannot be read"):
-        options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr="OB" if header.BitsAllocated <= 8 else "OW")
+    options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr="OB" if header.BitsAllocated <= 8 else "OW")
     count = int(options["number_of_frames"])
     if not 0 <= index < count:
         raise UnsupportedPixelsError(f"{name}: expected a frame index from 0 to {count - 1}, got {index}.")
     if decoder.UID.is_encapsulated:
-        with errors_named(name, f"frame {index} cannot be found in the pixel data"):
-            frame = get_frame(source, index, number_of_frames=count, extended_offsets=options.pop("extended_offsets", None))
+        frame = get_frame(source, index, number_of_frames=count, extended_offsets=options.pop("extended_offsets", None))
         _check_code_stream(frame, header, name)
         source, index, options["number_of_frames"] = encapsulate([frame]), 0, 1
     elif isinstance(source, bytes):
@@ -163,8 +157,7 @@ def _stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
         with contextlib.suppress(Exception):  # where there is no frame, the decoder says why
             frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         _check_code_stream(frame, dataset, name)
-    with errors_named(name, "its elements cannot be read"):
-        options = as_pixel_options(dataset)
+    options = as_pixel_options(dataset)
     values, _ = _decode(decoder, dataset, options, name, None)
     if values.shape != (dataset.Rows, dataset.Columns):
         raise UnsupportedPixelsError(f"{name}: expected one grey-scale plane, got an array of shape {values.shape}.")
@@ -179,13 +172,15 @@ def _decode(decoder: Decoder, source: Any, options: dict[str, Any], name: str, i
     try:
         if syntax == JPEGExtended12Bit and options["bits_stored"] > 8:
             pixel_data = source.PixelData if isinstance(source, Dataset) else source
-            values = _decode_12_bits(get_frame(pixel_data, 0, number_of_frames=1), options)
+            values = decode_12_bits(get_frame(pixel_data, 0, number_of_frames=1), options)
             return values, str(options["photometric_interpretation"])
         if not syntax.is_encapsulated:
             # pydicom clears the high bits only where High Bit is the usual one: take all bits, `_cleaned` clears them.
             options = {**options, "bits_stored": options["bits_allocated"]}
         values, found = decoder.as_array(source, index=index, raw=True, decoding_plugin=plugin_of(syntax), **options)
         return values, str(found["photometric_interpretation"])
+    except UnsupportedPixelsError as error:
+        raise UnsupportedPixelsError(f"{name}: {error}") from None
     except BaseException as error:
         if not is_file_error(error):
             raise
@@ -193,37 +188,6 @@ def _decode(decoder: Decoder, source: Any, options: dict[str, Any], name: str, i
             f"{name}: expected {options['rows']} rows × {options['columns']} columns of {syntax.name}, could not decode them: "
             f"{reason_of(error)}. {_AGAIN}"
         ) from error
-
-
-def _decode_12_bits(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
-    """Decode JPEG Extended of 12 bits, for which pydicom asks no decoder: GDCM has read it rightly since 3.0.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns) or (rows, columns, samples), uint16
-    """
-    import gdcm  # type: ignore[import-untyped]
-
-    rows, columns, samples = (int(options[key]) for key in ("rows", "columns", "samples_per_pixel"))
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(frame)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((columns, rows, 1))
-    image.SetDataElement(element)
-    kind = gdcm.PhotometricInterpretation.GetPIType(str(options["photometric_interpretation"]))
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str.__str__(JPEGExtended12Bit))))
-    image.SetPixelFormat(gdcm.PixelFormat(samples, 16, 12, 11, 0))
-    text = image.GetBuffer()  # GDCM returns char* as text
-    if text is None:
-        raise ValueError("GDCM returns no pixels")
-    shape = (rows, columns, samples) if samples > 1 else (rows, columns)
-    return np.frombuffer(text.encode("utf-8", "surrogateescape"), "<u2").reshape(shape)
 
 
 def _cleaned(values: NDArray[Any], dataset: Dataset, bits: int, syntax: UID) -> NDArray[Any]:
@@ -325,25 +289,3 @@ def plugin_of(syntax: UID) -> str:
     """Return the name of the decoder to use of those that are installed, or nothing for pydicom's choice."""
     wanted = _DECODERS.get(syntax, "")
     return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""
-
-
-def code_stream_size(frame: bytes) -> tuple[int, int, int] | None:
-    """Return rows, columns and components of a JPEG, JPEG-LS or JPEG 2000 code stream, None for anything else.
-
-    References
-    ----------
-    ISO/IEC 10918-1 B.2.2 (SOF), 14495-1 C.2.2 (SOF55); ISO/IEC 15444-1 A.5.1 (SIZ).
-    """
-    if frame.startswith((_JPEG2000_START, _JP2_START)):
-        # In a JP2 file boxes come first, and one of them may hold what only looks like a code stream: the largest counts.
-        starts = [found.start() for found in re.finditer(_JPEG2000_START, frame)] if frame.startswith(_JP2_START) else [0]
-        sizes = [struct.unpack_from(">4L16xH", frame, start + 8) for start in starts]
-        sizes = [(bottom - top, right - left, components) for right, bottom, left, top, components in sizes]
-        return max(sizes, key=lambda size: size[0] * size[1] * size[2], default=None)
-    at = 2
-    while frame[:2] == b"\xff\xd8" and frame[at] == 0xFF:
-        if frame[at + 1] in _JPEG_FRAMES:
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, components
-        at += 1 if frame[at + 1] == 0xFF else 2 + int(struct.unpack_from(">H", frame, at + 2)[0])  # FF may fill
-    return None

@@ -13,7 +13,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000, JPEG2000Lossless
 
 from dicom_workflow.dicom import jpeg2000
-from dicom_workflow.dicom.decoding import code_stream_size
+from dicom_workflow.dicom.jpeg import code_stream_size
 
 ROWS, COLUMNS = 333, 258
 

@@ -1,0 +1,53 @@
+"""Case 22: JPEG Extended (1.2.840.10008.1.2.4.51) of 12 bits, lossy: decoded by GDCM as DCMTK decodes it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import JPEGExtended12Bit
+from support.cases import case_folder
+from support.pixels import dataset_of
+
+from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.decoding import read_frame
+from dicom_workflow.errors import TruncatedDicomError, UnsupportedPixelsError
+
+
+def collected() -> Path:
+    return case_folder("22-jpeg-extended-12bit") / "dcmcjpeg-12bit.dcm"
+
+
+def test_it_is_decoded_as_dcmtk_decodes_it(tmp_path: Path) -> None:
+    path, plain = collected(), tmp_path / "plain.dcm"
+    values = pixels.stored_values(pixels.read_dataset(path))
+    assert (values.shape, values.dtype) == ((64, 48), np.uint16)
+    assert float(pixels.to_display(pixels.read_dataset(path)).mean()) == pytest.approx(0.4594, abs=1e-3)
+    np.testing.assert_array_equal(read_frame(path).values, values)
+    if not shutil.which("dcmdjpeg"):
+        pytest.skip("DCMTK is not installed")
+    subprocess.run(["dcmdjpeg", path, plain], check=True)
+    np.testing.assert_array_equal(values, pydicom.dcmread(plain).pixel_array)
+
+
+def test_a_cut_code_stream_is_truncated() -> None:
+    dataset = pixels.read_dataset(collected())
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    dataset.PixelData = encapsulate([frame[:40]])
+    with pytest.raises(TruncatedDicomError, match="could not decode"):
+        pixels.stored_values(dataset)
+
+
+def test_without_gdcm_the_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gdcm", None)
+    dataset = dataset_of(np.zeros((8, 8)))
+    dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+    dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+    with pytest.raises(UnsupportedPixelsError, match="pip install python-gdcm"):
+        pixels.stored_values(dataset)
