@@ -32,6 +32,7 @@ RETIRED = {
 }
 # A word in another sense, with the place where it stands.
 OTHER_SENSE = {
+    "journals?": (r"PRAGMA journal_mode",),  # SQLite's own
     "traps?": (r"\btrap '", r"trap - "),  # the shell's command
     "patience": (r"early[- ]stopping patience", r"ReduceLROnPlateau"),
 }

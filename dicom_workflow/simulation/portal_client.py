@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import re
 import threading
@@ -128,11 +127,13 @@ class PortalSession:
             The reader cannot sign in, or the portal does not answer for `RETRY_SECONDS`.
         """
         with self._session:
-            for round_number in itertools.count():
+            is_first = True
+            while True:
                 jobs = Page.parse(self._get("")).jobs
                 waiting = [job for job in jobs if job.get("data-status") in ("Initializing", "InProgress")]
-                if round_number == 0:
+                if is_first:
                     self._expect(sum(int(job["data-total"]) - int(job["data-own"]) for job in waiting))
+                is_first = False
                 free = [job["data-job"] for job in waiting if job.get("data-free") == "true"]
                 if free:
                     for name in free:
@@ -141,7 +142,6 @@ class PortalSession:
                     return self.summary
                 else:
                     time.sleep(POLL_SECONDS)
-        raise AssertionError("unreachable: the rounds do not end by themselves")
 
     def _expect(self, answers: int) -> None:
         self._bar.total = (self._bar.total or 0) + answers

@@ -266,7 +266,7 @@ def test_the_first_process_hears_a_termination_while_its_database_is_away(labeli
     command = [*labeling_service.dockerfile.command, "--wait-seconds", "600"]
     with labeling_service.running(environment, tmp_path / "log", command=command) as process:
         deadline = time.monotonic() + 60
-        while "waiting:" not in process.log.read_text():
+        while "waiting for the job database:" not in process.log.read_text():
             assert process.process.poll() is None and time.monotonic() < deadline, process.log.read_text()
             time.sleep(0.05)
         assert process.terminate(STOP_SECONDS) == 0

@@ -80,7 +80,7 @@ def sign_in(tab: Any, service: Service, password: str) -> None:
     tab.get_by_role("button", name="Sign in").click()
 
 
-def wait_for_film(tab: Any) -> None:
+def wait_for_image(tab: Any) -> None:
     tab.get_by_role("application").first.get_by_text(" pixels").first.wait_for()
 
 
@@ -96,7 +96,7 @@ def test_a_person_signs_in_reads_a_radiograph_and_submits(tab: Any, service: Ser
     shoot(tab, "3-jobs")
     tab.get_by_role("button", name="Start").click()
 
-    wait_for_film(tab)  # the page decoded the DICOM by itself
+    wait_for_image(tab)  # the page decoded the DICOM by itself
     tab.get_by_text("image 1 of 3").wait_for()
     tab.get_by_text("Read it as in clinic.").wait_for()
     tab.get_by_role("radiogroup", name="Cardiomegaly").get_by_role("radio", name="Present").click()
@@ -107,17 +107,17 @@ def test_a_person_signs_in_reads_a_radiograph_and_submits(tab: Any, service: Ser
     tab.get_by_role("button", name="Submit").click()
 
     tab.get_by_text("image 2 of 3").wait_for()
-    wait_for_film(tab)
+    wait_for_image(tab)
     shoot(tab, "5-next-task")
     tab.get_by_role("button", name="Skip this image").click()
     tab.get_by_text("image 3 of 3").wait_for()
     tab.get_by_role("button", name="Stop working").click()
     tab.get_by_role("button", name="Continue").click()
     tab.get_by_text("image 3 of 3").wait_for()
-    wait_for_film(tab)
+    wait_for_image(tab)
     tab.get_by_role("application", name="A year before").get_by_text(" pixels").wait_for()
     tab.get_by_role("button", name="No finding").click()
-    shoot(tab, "6-two-films")
+    shoot(tab, "6-two-images")
     tab.get_by_role("button", name="Submit").click()
     tab.get_by_text("That was the last image for now. Thank you.").wait_for()
     shoot(tab, "7-done")
@@ -148,7 +148,7 @@ def test_a_person_is_told_when_the_image_or_the_session_is_gone(tab: Any, servic
     tab.get_by_role("button", name="Report as not displayed").wait_for()
     shoot(tab, "8-image-missing")
     tab.get_by_role("button", name="Skip this image").click()
-    wait_for_film(tab)
+    wait_for_image(tab)
     tab.context.clear_cookies()
     tab.get_by_role("button", name="All others absent").click()
     tab.get_by_role("button", name="Submit").click()

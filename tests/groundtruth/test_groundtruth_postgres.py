@@ -52,11 +52,12 @@ from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
 from dicom_workflow.settings import DatabaseAddress, Secret, Settings
 
 OBJECTS = 12
-_IMPATIENT = """
+_SHORT_TIMEOUTS = """
 import sys
-from dicom_workflow.groundtruth import postgres, server
+from dicom_workflow.groundtruth import app
+from dicom_workflow.groundtruth.store import postgres
 from dicom_workflow.groundtruth.__main__ import main
-server.ENGINE_SECONDS = postgres.OUTAGE_TIMEOUT_SECONDS = 0.2
+app.ENGINE_SECONDS = postgres.OUTAGE_TIMEOUT_SECONDS = 0.2
 sys.exit(main())
 """
 
@@ -251,7 +252,7 @@ def test_an_answer_whose_second_commit_is_not_heard_of_either_is_not_called_unwr
         assert task is not None
         wire.cut = "after"
         away = JobDatabaseUnavailableError("away")
-        with monkeypatch.context() as patch, pytest.raises(CommitOutcomeUnknownError, match="inside COMMIT"):
+        with monkeypatch.context() as patch, pytest.raises(CommitOutcomeUnknownError, match="lost during COMMIT"):
             patch.setattr(database_of(bench), "_hold", lambda: (_ for _ in ()).throw(away))
             patch.setattr(postgres_module, "OUTAGE_TIMEOUT_SECONDS", 0.05)
             bench.answer(task, {"Edema": "positive"})
@@ -377,7 +378,7 @@ def test_a_server_that_is_gone_without_a_word_keeps_nobody_from_ending(
         database._hold()
 
     monkeypatch.setattr(postgres_module, "STOP_SECONDS", 0.1)
-    monkeypatch.setattr(database, "_beat", look)
+    monkeypatch.setattr(database, "_check", look)
     with database.exclusive():
         assert waits.wait(20)
     assert watch() is not None
@@ -392,7 +393,7 @@ def test_a_service_that_lost_its_job_database_to_another_ends_and_says_who_has_i
     address, workspace = postgres.new_database(), tmp_path / "workspace"
     workspace.mkdir()
     service = Service(workspace, **environment_of(address))
-    service.module = ["-c", _IMPATIENT]
+    service.module = ["-c", _SHORT_TIMEOUTS]
     with contextlib.closing(service.start()):
         service.make_team()
         visitor = Visitor(service.url, "reader-1")
@@ -543,7 +544,7 @@ def test_a_statement_that_failed_unseen_is_not_taken_for_written(tmp_path: Path,
 def test_a_transaction_within_another_is_refused_before_it_commits_both(tmp_path: Path, postgres: PostgresServer) -> None:
     with bench_on(postgres.new_database(), tmp_path / "workspace") as bench:
         before = bench.store.db.execute("SELECT count(*) AS count FROM members").fetchone()
-        with pytest.raises(RuntimeError, match="within another"), bench.store.write() as session:
+        with pytest.raises(RuntimeError, match="nested transactions"), bench.store.write() as session:
             session.execute("INSERT INTO members VALUES ('readers', 'half')")
             bench.add_worker("d")
         assert bench.store.db.execute("SELECT count(*) AS count FROM members").fetchone() == before
@@ -646,9 +647,9 @@ def test_an_address_that_cannot_be_used_is_refused(variable: str, value: str, te
 
 def test_without_a_host_the_job_database_is_a_file_and_no_driver_is_loaded(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from dicom_workflow.groundtruth import server, __main__;"
+        "import sys; from pathlib import Path; from dicom_workflow.groundtruth import app, __main__;"
         "from dicom_workflow.settings import Settings;"
-        f"print(server.open_database(Settings(Path({str(tmp_path)!r}))).name, any('psycopg' in name for name in sys.modules))"
+        f"print(app.open_database(Settings(Path({str(tmp_path)!r}))).name, any('psycopg' in name for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(tmp_path / "groundtruth/job-database.sqlite"), "False"]
@@ -672,7 +673,7 @@ def test_a_termination_is_heard_while_the_database_is_waited_for(tmp_path: Path)
 
     waiting = threading.Thread(target=start)
     waiting.start()
-    wait_until(lambda: service.log.exists() and "waiting:" in service.log.read_text())
+    wait_until(lambda: service.log.exists() and "waiting for the job database:" in service.log.read_text())
     assert service.process is not None
     service.process.send_signal(signal.SIGTERM)
     assert service.process.wait(20) == 0
@@ -685,7 +686,7 @@ def test_a_termination_ends_the_service_though_its_storage_hangs(tmp_path: Path)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts in the system's queue, and never answers
         hanging = f"http://127.0.0.1:{silent.getsockname()[1]}"
         service = Service(workspace, S3_URL=hanging)
-        service.module = ["-c", _IMPATIENT]
+        service.module = ["-c", _SHORT_TIMEOUTS]
         service.start()
         service.make_team()
         request = job_request(workspace)
@@ -697,7 +698,7 @@ def test_a_termination_ends_the_service_though_its_storage_hangs(tmp_path: Path)
         service.process.terminate()
         assert service.process.wait(20) == 0
         begun.close()
-    assert "the engine is cut off in its step" in service.log.read_text()
+    assert "stopped during a step of the engine" in service.log.read_text()
 
 
 @pytest.fixture(scope="module")

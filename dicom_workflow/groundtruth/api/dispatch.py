@@ -92,7 +92,16 @@ class Api:
             return _response(408, content, request_id, {"x-amzn-errortype": "RequestTimeoutException"})
 
     def answer(self, headers: Mapping[str, str], body: bytes, path: str = "/") -> dict[str, Any]:
-        """Return the answer to one request.
+        """Return the response to one request.
+
+        Parameters
+        ----------
+        headers : Mapping
+            Names in lower case.
+        body : bytes
+            The raw request body.
+        path : str
+            Path and query.
 
         Raises
         ------

@@ -72,7 +72,13 @@ class LabelingJobOperations:
         return {"LabelingJobArn": arn}
 
     def describe(self, request: dict[str, Any], host: str) -> dict[str, Any]:
-        """DescribeLabelingJob."""
+        """DescribeLabelingJob.
+
+        Raises
+        ------
+        ApiError
+            The job does not exist.
+        """
         job = self._job(request)
         given = {key: job.request[key] for key in DESCRIBED_MEMBERS if key in job.request}
         return {**self._summary(job), "JobReferenceCode": job.reference, **given}
@@ -96,7 +102,13 @@ class LabelingJobOperations:
         return {"LabelingJobSummaryList": summaries, **more}
 
     def stop(self, request: dict[str, Any], host: str) -> dict[str, Any]:
-        """StopLabelingJob: what was answered is consolidated and written, the rest stays unlabeled."""
+        """StopLabelingJob: answered objects are consolidated and written, the others stay unlabeled.
+
+        Raises
+        ------
+        ApiError
+            The job does not exist or has ended.
+        """
         job = self._job(request)
         moved = self._store.set_status(job.name, "Stopping", only_from=("Initializing", "InProgress", "Stopping"))
         if not moved:

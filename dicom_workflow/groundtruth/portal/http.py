@@ -19,7 +19,17 @@ from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableErro
 
 
 class Refusal(Exception):
-    """An error response: an HTTP status with a page for people or JSON for scripts."""
+    """An error response: a page for people, JSON for scripts.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    title, text : str
+        Heading of the page, and the sentence that is also the ``error`` of the JSON.
+    link, link_text : str
+        Where the page leads.
+    """
 
     def __init__(self, status: int, title: str, text: str, link: str = "/", link_text: str = "To the list of jobs") -> None:
         self.status, self.title, self.text, self.link, self.link_text = status, title, text, link, link_text

@@ -72,7 +72,17 @@ def static_url(name: str) -> str:
 
 
 def page(template: str, heading: str, /, **values: Any) -> str:
-    """Return one of the portal's own pages: the named template inside the layout."""
+    """Return one of the portal's own pages: the named template inside the layout.
+
+    Parameters
+    ----------
+    template : str
+        Name of a template in ``static/``, without its ending.
+    heading : str
+        Title of the page.
+    **values
+        Of the template; `worker` and `csrf` also of the layout.
+    """
     environment = _environment()
     content = environment.get_template(f"{template}.liquid").render(**values)
     layout = environment.get_template("layout.liquid")

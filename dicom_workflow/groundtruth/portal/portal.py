@@ -79,31 +79,31 @@ class Portal:
         app.add_exception_handler(JobDatabaseUnavailableError, refuse)
         app.add_exception_handler(404, refuse)
         for path, method in (
-            ("/", self.jobs),
-            ("/sign-in", self.sign_in_page),
-            ("/tasks/{task}", self.task),
-            ("/tasks/{task}/granted", self.granted),
-            ("/tasks/{task}/{route:path}", self.frame),  # the kind of task declares them
-            ("/static/{name}", self.static),
+            ("/", self._jobs_page),
+            ("/sign-in", self._sign_in_page),
+            ("/tasks/{task}", self._task_page),
+            ("/tasks/{task}/granted", self._granted),
+            ("/tasks/{task}/{route:path}", self._frame),  # the kind of task declares them
+            ("/static/{name}", self._static),
         ):
             app.add_api_route(path, method, methods=["GET"], response_model=None)
         for path, action, limit in (
-            ("/sign-in", self.sign_in, MAX_FORM_BYTES),
-            ("/sign-out", self.sign_out, MAX_FORM_BYTES),
-            ("/jobs/{job}/next", self.next_task, MAX_FORM_BYTES),
-            ("/tasks/{task}/decline", self.decline, MAX_FORM_BYTES),
-            ("/tasks/{task}/stop", self.stop_working, MAX_FORM_BYTES),
-            ("/tasks/{task}/answer", self.answer, MAX_ANSWER_BYTES),
+            ("/sign-in", self._sign_in, MAX_FORM_BYTES),
+            ("/sign-out", self._sign_out, MAX_FORM_BYTES),
+            ("/jobs/{job}/next", self._next_task, MAX_FORM_BYTES),
+            ("/tasks/{task}/decline", self._decline, MAX_FORM_BYTES),
+            ("/tasks/{task}/stop", self._stop_working, MAX_FORM_BYTES),
+            ("/tasks/{task}/answer", self._answer, MAX_ANSWER_BYTES),
         ):
             app.add_api_route(path, posted(action, limit), methods=["POST"], response_model=None)
 
     # Signing in
 
-    def sign_in_page(self, request: Request) -> Response:
+    def _sign_in_page(self, request: Request) -> Response:
         """Show the sign-in form."""
         return html_response(pages.page("sign_in", "Sign in", next=local_path(request.query_params.get("next", ""))))
 
-    def sign_in(self, request: Request, body: bytes) -> Response:
+    def _sign_in(self, request: Request, body: bytes) -> Response:
         """Start a session."""
         form = form_of(body)
         name, following = form.get("name", ""), local_path(form.get("next", ""))
@@ -120,7 +120,7 @@ class Portal:
             problem, status = "Wrong name or password. Try again.", 403
         return html_response(pages.page("sign_in", "Sign in", problem=problem, name=name[:64], next=following), status)
 
-    def sign_out(self, request: Request, body: bytes) -> Response:
+    def _sign_out(self, request: Request, body: bytes) -> Response:
         """End the session."""
         self._check_form(self._session(request), body)
         self._accounts.sign_out(request.cookies.get(COOKIE, ""))
@@ -130,7 +130,7 @@ class Portal:
 
     # Jobs and tasks
 
-    def jobs(self, request: Request) -> Response:
+    def _jobs_page(self, request: Request) -> Response:
         """Show a worker's jobs with their progress."""
         session = self._session(request)
         found = self._store.jobs(workteams=self._accounts.teams_of(session.worker_id))
@@ -163,7 +163,7 @@ class Portal:
             "own": self._leases.answered_by(job.name, session.worker_id),
         }
 
-    def next_task(self, request: Request, body: bytes, job: str) -> Response:
+    def _next_task(self, request: Request, body: bytes, job: str) -> Response:
         """Lease the next task of a job."""
         session = self._session(request)
         self._check_form(session, body)
@@ -176,7 +176,7 @@ class Portal:
         task = self._leases.lease(job, session.worker_id) if job.status == "InProgress" else None
         return f"/tasks/{task.task}" if task else "/?done"
 
-    def task(self, request: Request, task: str) -> Response:
+    def _task_page(self, request: Request, task: str) -> Response:
         """Show the page of one task: the job's template rendered with this object."""
         session = self._session(request)
         held, job, found = self._held(session, task)
@@ -199,7 +199,7 @@ class Portal:
             raise Refusal(500, "This task cannot be shown", "Its page has an error. Tell whoever runs the job.") from None
         return HTMLResponse(html, headers={"content-security-policy": policy})
 
-    def answer(self, request: Request, body: bytes, task: str) -> Response:
+    def _answer(self, request: Request, body: bytes, task: str) -> Response:
         """Accept the answer to a task. It is on disk before the response is sent."""
         session = self._session(request)
         if not hmac.compare_digest(request.headers.get("x-csrf-token", "").encode(), session.csrf.encode()):
@@ -219,7 +219,7 @@ class Portal:
         path = f"/tasks/{following.task}" if following else "/?done"
         return JSONResponse({"accepted": True, "repeated": outcome == "repeated", "next": path})
 
-    def decline(self, request: Request, body: bytes, task: str) -> Response:
+    def _decline(self, request: Request, body: bytes, task: str) -> Response:
         """Decline a task for good, and lease the next one."""
         session = self._session(request)
         self._check_form(session, body)
@@ -228,7 +228,7 @@ class Portal:
         self._engine.wake()
         return RedirectResponse(self._next_path(job.name, session), 303)
 
-    def stop_working(self, request: Request, body: bytes, task: str) -> Response:
+    def _stop_working(self, request: Request, body: bytes, task: str) -> Response:
         """Release a task."""
         session = self._session(request)
         self._check_form(session, body)
@@ -237,7 +237,7 @@ class Portal:
 
     # Frames
 
-    def frame(self, request: Request, task: str, route: str) -> Response:
+    def _frame(self, request: Request, task: str, route: str) -> Response:
         """Return a frame of a task by the route that its kind of task declares: the stored bytes, or a PNG of it."""
         _, job, found = self._held(self._session(request), task)
         frame = next((frame for frame in job.task.frames(found.line, found.task_input) if frame.route == route), None)
@@ -245,7 +245,7 @@ class Portal:
             raise Refusal(404, "Not found", "This task has no such image.")
         return self._image(lambda: self._images.rendered(frame) if frame.rendered else self._images.stored(frame.uri))
 
-    def granted(self, request: Request, task: str) -> Response:
+    def _granted(self, request: Request, task: str) -> Response:
         """Return another object that the template of this task refers to: an image, or a script or style of the page."""
         held, _, _ = self._held(self._session(request), task)
         uri, signature = request.query_params.get("uri", ""), request.query_params.get("signature", "")
@@ -285,7 +285,7 @@ class Portal:
             return StreamingResponse(image.blocks(), media_type=image.media_type, headers=headers)
         return Response(image[0], media_type=image[1], headers=headers)
 
-    def static(self, request: Request, name: str) -> Response:
+    def _static(self, request: Request, name: str) -> Response:
         """Return a style sheet or script of the portal or of a task page."""
         if not pages.is_static(name):
             raise Refusal(404, "Not found", "There is no page at this address.")

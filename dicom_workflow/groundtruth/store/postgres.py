@@ -98,16 +98,19 @@ class PostgresDatabase:
         JobDatabaseUnavailableError
             The database does not answer.
         """
-        for is_last in (False, True):
-            held = self._current()
-            try:
-                with held.readers.connection() as connection:
-                    return Fetched(connection.execute(translated(sql).encode(), values))
-            except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-                self._check_now.set()
-                if is_last:
-                    raise self._unavailable(error) from error
-        raise AssertionError("unreachable")
+        try:
+            return self._fetched(sql, values)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
+            self._check_now.set()
+        try:
+            return self._fetched(sql, values)
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            self._check_now.set()
+            raise self._unavailable(error) from error
+
+    def _fetched(self, sql: str, values: Values) -> Fetched:
+        with self._current().readers.connection() as connection:
+            return Fetched(connection.execute(translated(sql).encode(), values))
 
     @contextlib.contextmanager
     def write(self, *, durable: bool = True) -> Iterator[_Transaction]:
@@ -281,7 +284,7 @@ class PostgresDatabase:
                 self._writing.release()
 
     def on_lock_lost(self, stop: Callable[[], None]) -> None:
-        """Register `stop`, called when another service took the lock while the database was unreachable."""
+        """Register `stop`, called when another service has taken the lock during an outage."""
         self._stop = stop
         if self._lost:
             stop()
