@@ -24,10 +24,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEMO_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(TRUTH),--truth '$(TRUTH)') $(if $(ARCHIVE),--archive '$(ARCHIVE)') \
 	$(if $(SEED),--seed '$(SEED)') $(if $(DRILL),--drill '$(DRILL)')
 
-.PHONY: help demo test check e2e ui bench lab up down clean distclean env
+.PHONY: help demo test check e2e ui bench lab up down clean clean-runs distclean env
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder TRUTH=table.csv for your own images)
 	@scripts/system-packages orthanc
@@ -68,7 +68,7 @@ bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload
 	@mkdir -p benchmarks/results
 	@$(BIN)/python benchmarks/$(NAME).py | tee >(tail -n 1 > benchmarks/results/$(NAME).json)
 
-lab: env ## JupyterLab on the notebooks, with Orthanc and the labeling portal running
+lab: env ## JupyterLab on copies of the notebooks in the workspace, with Orthanc and the labeling portal running
 	@scripts/system-packages orthanc
 	@$(RUN) lab
 
@@ -79,9 +79,15 @@ up: env ## start Orthanc and the labeling portal for a person to use
 down: ## stop what `make up` started
 	@test ! -x $(RUN) || $(RUN) down
 
-clean: ## remove runs and caches
-	@rm -rf runs .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+clean: ## remove caches and build outputs; runs and models stay
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf
+
+clean-runs: ## delete the runs of `make demo`, with their trained models; asks first
+	@runs="$${DICOM_WORKFLOW_WORKSPACE:-$$HOME/dicom-workflow}/runs"; \
+	if [ ! -d "$$runs" ]; then echo "There are no runs in $$runs."; exit 0; fi; \
+	ls -1 "$$runs"; read -r -p "Delete all of these in $$runs, with their trained models? Type yes: " answer || answer=no; \
+	if [ "$$answer" = yes ]; then rm -rf "$$runs"; else echo "Nothing was deleted."; fi
 
 distclean: clean ## remove the virtual environment and the Node packages too
 	@rm -rf $(VENV) $(UI)/node_modules

@@ -48,14 +48,18 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help has no use for it
     from dicom_workflow.learning.training.tracking import Tracker
 
 
+RUN = Path.home() / "dicom-workflow" / "training"
+"""Not the current folder: patient ids and decoded images have no place in a checkout. DICOM_WORKFLOW_WORKSPACE moves it."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Every setting, with its reason; each is a flag of the same name."""
 
     # Where things are
     channel: Annotated[Path, "folder with *.manifest and the images they name; SM_CHANNEL_TRAIN on SageMaker"] = Path("channel")
-    model_dir: Annotated[Path, "where the model bundle goes; SM_MODEL_DIR on SageMaker"] = Path("training/model")
-    output_dir: Annotated[Path, "for history, evaluation and predictions; SM_OUTPUT_DATA_DIR on SageMaker"] = Path("training")
+    model_dir: Annotated[Path, "where the model bundle goes; SM_MODEL_DIR on SageMaker"] = RUN / "model"
+    output_dir: Annotated[Path, "for history, evaluation and predictions; SM_OUTPUT_DATA_DIR on SageMaker"] = RUN
     checkpoint_dir: Annotated[str, "where a stopped run goes on from; auto: in output_dir, or what SageMaker keeps"] = "auto"
     checkpoint_seconds: Annotated[float, "a checkpoint at least this often; a long epoch should not be lost to a kill"] = 600.0
     resume: Annotated[bool, "go on from the last checkpoint if there is one; true on SageMaker: spot jobs restart"] = False
@@ -140,6 +144,9 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
     """Return the settings: a default, replaced by SageMaker's variable, replaced by a flag."""
     on_sagemaker = "SM_MODEL_DIR" in environ
     defaults = {name: environ[variable] for name, variable in SAGEMAKER.items() if environ.get(variable)}
+    if workspace := environ.get("DICOM_WORKFLOW_WORKSPACE"):
+        run = Path(workspace).expanduser() / RUN.name
+        defaults = {"output_dir": str(run), "model_dir": str(run / "model"), **defaults}
     config: Config = flags.parse(
         Config,
         arguments,

@@ -98,7 +98,10 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     for note in started.notes:
         say(note)
     say(f"{started.job_name}: {started.team.invitation(settings)}")
-    state = labeling_step.finish(started, settings).state
+    labeled = labeling_step.finish(started, settings)
+    state = labeled.state
+    if labeled.images_without_truth:
+        say(f"{labeled.images_without_truth} images are not in the table of the simulated readers: left unanswered")
     say(f"{state.status}: {state.labeled} of {state.total} labeled, {state.failed} failed: {state.output_manifest_uri}")
     return {
         "ok": state.status == "Completed" and not state.failed and not started.accepted.refused,
@@ -107,6 +110,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         "labeled": state.labeled,
         "failed": state.failed,
         "lines_refused": started.accepted.refused,
+        "images_without_truth": labeled.images_without_truth,
         "output_manifest_uri": state.output_manifest_uri,
     }
 

@@ -38,7 +38,7 @@ def add(command: Command) -> None:
     demo.add_argument("--archive", choices=ARCHIVE_KINDS, default="", help="kind of archive (default: orthanc)")
     demo.add_argument("--seed", type=int, default=7, help="of phantoms, readers, splits and training (default: 7)")
     demo.add_argument("--drill", default="", help="kill-portal: kill the labeling portal in the middle of the labeling")
-    demo.add_argument("--runs", type=Path, default=Path("runs"), help="folder for the run's own folder (default: runs)")
+    demo.add_argument("--runs", type=Path, help="folder for the run's own folder (default: runs in the workspace)")
 
     again = "Run `dicom-workflow down` to stop what was started."
     command("up", _up, "start Orthanc and the labeling portal, and leave them running", after_interrupt=again)
@@ -111,7 +111,7 @@ def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     if options.archive:
         settings = settings.with_(archive=options.archive)
     Demo(settings, data=options.data, truth=options.truth, drill=options.drill)  # a wrong flag leaves no folder
-    folder = new_run_folder(options.runs.resolve())
+    folder = new_run_folder((options.runs or settings.make_workspace() / "runs").resolve())
     demo = Demo(
         settings.with_(workspace=folder), data=options.data, truth=options.truth, seed=options.seed, drill=options.drill
     )

@@ -220,7 +220,7 @@ def new_run_folder(parent: Path) -> Path:
     while folder.exists():
         number += 1
         folder = parent / f"{stamp}_{number}"
-    parent.mkdir(parents=True, exist_ok=True)
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.mkdir(mode=0o700)  # it may hold patient data
     link = parent / "latest"
     fresh = parent / f".latest.{os.getpid()}"

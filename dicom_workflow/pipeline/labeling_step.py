@@ -71,6 +71,8 @@ class Labeled:
 
     state: jobs.JobState
     summary: summary.Summary
+    images_without_truth: int
+    """Images that the table of the simulated readers does not have: they were left unanswered."""
     record: Record
 
 
@@ -200,7 +202,7 @@ def finish(
         The job failed, or was stopped before anything was labeled.
     """
     storage = Storage(settings)
-    state, _ = run.label(
+    state, reading = run.label(
         settings,
         jobs.client(settings),
         started.job_name,
@@ -213,6 +215,7 @@ def finish(
     _keep_pending(settings, None)
     objects = list(output.read_output(state.output_manifest_uri, attribute=started.label_attribute, storage=storage))
     found = summary.summarize(objects, started.labels)
+    without_truth = max((reader.without_truth for reader in reading), default=0)
     metrics = {
         "job": started.job_name,
         "objects": state.total,
@@ -221,9 +224,10 @@ def finish(
         "lines_refused": started.accepted.refused,
         "answers": sum(found.answers.values()),
         "agreement": found.overall_kappa,
+        "images_without_truth": without_truth,
     }
     record = Record(records.LABEL, state.output_manifest_uri, metrics, {"manifest": started.manifest_uri})
-    return Labeled(state, found, records.keep(record, settings))
+    return Labeled(state, found, without_truth, records.keep(record, settings))
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class ReaderSummary:
     not_displayed: int = 0
     """Images that could not be loaded, answered with the reason code `NOT_DISPLAYED`."""
     without_truth: int = 0
-    """Images that are not in the reference standard, read as having none of its labels."""
+    """Images that are not in the reference standard, answered without any label."""
     unanswered_labels: set[str] = field(default_factory=set)
     """Labels of the tasks that the reference standard does not have; they stay unknown."""
     retries: int = 0

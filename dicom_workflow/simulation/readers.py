@@ -142,7 +142,7 @@ def read_all(
     readers : iterable of (SimulatedReader, Secret)
         Readers and the passwords of their accounts.
     truth : mapping
-        Reference standard: SOP Instance UID → label → present. Labels that it has for no image stay unknown.
+        Reference standard: SOP Instance UID → label → present. Labels and images that it does not have stay unknown.
     regions : mapping, optional
         SOP Instance UID → label → true regions.
     progress : bool
@@ -191,7 +191,8 @@ def _answer_function(
     known = {label for labels in truth.values() for label in labels}
 
     def answer(uid: str, labels: Sequence[str]) -> Answer:
-        return reader.read(uid, labels, truth.get(uid, {}), regions.get(uid), label_set, unknown=set(labels) - known)
+        unknown = set(labels) - known if uid in truth else set(labels)
+        return reader.read(uid, labels, truth.get(uid, {}), regions.get(uid), label_set, unknown=unknown)
 
     return answer
 

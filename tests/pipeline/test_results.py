@@ -138,7 +138,7 @@ def test_a_pipe_and_a_name_of_odd_bytes_do_not_end_the_prediction_of_the_others(
         pytest.skip("this file system takes names in UTF-8 only")
     os.mkfifo(tmp_path / "pipe")
     predicted = files.predict_files(tiny_bundle(LABELS, mode="multi-label"), [tmp_path / "pipe", odd], tmp_path / "new.jsonl")
-    assert "expected a regular file, got a pipe" in predicted.refused[str(tmp_path / "pipe")]
+    assert "not a regular file but a pipe" in predicted.refused[str(tmp_path / "pipe")]
     assert json.loads(predicted.path.read_bytes())["file"] == str(odd)
 
 

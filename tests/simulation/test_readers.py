@@ -121,6 +121,7 @@ def test_readers_go_on_without_the_images_and_truth_they_miss_and_say_so(tmp_pat
     assert reading.problems == ["an image could not be read: the portal answered 404"]
     lines = output_lines(workspace)
     assert lines[0]["finding"]["labels"]["Edema"]["state"] == "positive"
+    assert lines[1]["finding"]["labels"]["Edema"]["state"] == "unknown", "what nobody knows is not absent"
     assert lines[2]["finding"]["unusable"] == {
         "not-displayed": [lines[0]["finding"]["annotationsFromAllWorkers"][0]["workerId"]]
     }
