@@ -35,12 +35,12 @@ FAILURES: dict[str, dict[str, Any]] = {
     "broken off": {"file": {"behaviour": "cut"}, "says": "cannot be reached|incomplete"},
     "truncated": {"data": lambda radiograph: radiograph[: len(radiograph) // 2], "says": "incomplete or damaged"},
     "only a header": {"data": lambda radiograph: radiograph[:300], "says": "incomplete or damaged"},
-    "a sign-in page": {"data": lambda radiograph: b"<!DOCTYPE html><h1>Sign in</h1>" * 20, "says": "A web page came"},
+    "a sign-in page": {"data": lambda radiograph: b"<!DOCTYPE html><h1>Sign in</h1>" * 20, "says": "A web page was sent"},
     "a text": {"data": lambda radiograph: b"It was here yesterday. " * 40, "says": "not a radiograph"},
     "nothing": {"data": lambda radiograph: b"", "says": "incomplete or damaged"},
     "no workers": {"policy": NO_WORKERS, "syntax": JPEGLSLossless, "says": "does not let the page decode"},
     "no WebAssembly": {"policy": NO_WASM, "syntax": JPEGLSLossless, "says": "does not let the page decode"},
-    "no pictures": {"script": NO_PICTURES, "says": "can draw no pictures"},
+    "no pictures": {"script": NO_PICTURES, "says": "cannot draw images"},
 }
 SLOW: dict[str, dict[str, Any]] = {
     "silent": {"file": {"behaviour": "silent"}, "says": "for 20 seconds"},

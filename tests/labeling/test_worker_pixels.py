@@ -414,7 +414,7 @@ def test_no_cookie_goes_to_another_origin(page: PixelPage) -> None:
 def test_a_web_page_instead_of_an_image_is_named(page: PixelPage) -> None:
     image = page.load(b"<!doctype html><title>Please sign in</title>" + b" " * 300)
     assert image["code"] == "not-dicom"
-    assert image["message"].startswith("A web page came instead of the image")
+    assert image["message"].startswith("A web page was sent instead of the image")
 
 
 @pytest.mark.parametrize(
@@ -504,7 +504,7 @@ def test_an_image_that_stops_coming_is_slow(page: PixelPage) -> None:
     page.images.files["/stuck"], page.images.pauses_s["/stuck"] = file_bytes(case()), 3.0
     image = page.at(f"{page.images.url}/stuck", stall_ms=1000)
     assert image["code"] == "slow"
-    assert image["message"].startswith("Nothing of the image has arrived for 1 second.")
+    assert image["message"].startswith("No data of the image has arrived for 1 second.")
 
 
 # pictures, and what stands in

@@ -54,7 +54,7 @@ export class ImageRenderer implements Renderer {
     } catch {
       throw new ImageError(
         'webgl',
-        'This browser can draw no pictures here. Use another browser, or report the image as not displayed.',
+        'This browser cannot draw images here. Use another browser, or report the image as not displayed.',
       );
     }
   }

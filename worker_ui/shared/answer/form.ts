@@ -45,7 +45,8 @@ export function readMeasurement(value: unknown, id: string, key: 'points_px' | '
 
 export function readUnusable(value: unknown): string {
   const code = text(value);
-  if (code !== '' && !REASON_CODES.some((known) => known === code)) throw new FormError(`${describe(code)} is no reason code.`);
+  if (code !== '' && !REASON_CODES.some((known) => known === code))
+    throw new FormError(`${describe(code)} is not a reason code.`);
   return code;
 }
 

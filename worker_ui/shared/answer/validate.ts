@@ -34,7 +34,7 @@ export function complaintOf(fault: Fault, reading: Reading): Complaint {
       : { text: 'There are too many measurements.', at: 'comment' };
   }
   return {
-    text: `The answer cannot be sent: ${fault.path || 'it'} ${fault.text}. Undo the last change, and tell who runs this job.`,
+    text: `The answer cannot be sent: ${fault.path || 'it'} ${fault.text}. Undo the last change, and tell the owner of the job.`,
     at: 'comment',
   };
 }

@@ -130,8 +130,8 @@ function noticeOf(found: Found | null, unreadable: boolean): string {
   if (found === null) return other;
   const when = timeText(found.savedAt);
   const text = found.sent
-    ? `Sent ${when}, but nothing said that it arrived: your marks are back. Submit again, or Undo to start afresh.`
-    : `Your marks of ${when} are back. Undo starts afresh.`;
+    ? `Sent ${when}, but not confirmed: your marks are back. Submit again, or undo to start over.`
+    : `Your marks of ${when} are back. Undo starts over.`;
   return other ? `${text} ${other}` : text;
 }
 

@@ -94,7 +94,7 @@ export function writeMark(store: Store, tool: DrawTool, points: readonly Point[]
   const region: Region = { id, label, shape, points: shape === 'polygon' ? points : corners, comment: '' };
   store.dispatch({ kind: 'add-region', region });
   store.set({ selected: id, regionsShown: true, spoken: `${named(region)} placed: ${placeOf(region.points)}` });
-  if (label === '') store.set({ notice: 'Which finding is it? Its key or a click on its name gives it to the region.' });
+  if (label === '') store.set({ notice: 'Which finding is it? Press its key or click its name.' });
   return id;
 }
 

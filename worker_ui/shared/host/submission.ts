@@ -16,7 +16,7 @@ interface CrowdForm extends HTMLElement {
 const NO_SIGN_MS = 15_000;
 /** Ignore a submit this soon after the first reading was locked: it is the second click of a double click. */
 const LOCK_HOLDS_MS = 1000;
-const OPEN_POLYGON = 'A polygon was still open and has been closed: look at it, then submit again.';
+const OPEN_POLYGON = 'A polygon was still open and has been closed: check it, then submit again.';
 const FIRST_LOCKED =
   'Your first reading is recorded. The model’s suggestions are shown now: change what you want to change, then submit.';
 
@@ -41,7 +41,7 @@ export class Submission {
     form?.addEventListener('crowd-answer-accepted', () => this.accepted(), on);
     window.addEventListener(
       'pageshow',
-      (event) => event.persisted && this.failed('The page is back, and so are your marks.'),
+      (event) => event.persisted && this.failed('The page was restored with your marks.'),
       on,
     );
     this.busy = new MutationObserver(() => form?.getAttribute('aria-busy') === 'false' && this.failed(''));
@@ -53,7 +53,7 @@ export class Submission {
     if (!this.prepare()) return;
     this.send();
     if (typeof this.form?.submit === 'function') this.form.submit();
-    else this.failed('This page stands outside a labeling service: there is nowhere to send the answer.');
+    else this.failed('This page is not shown by a labeling service: the answer cannot be sent.');
   }
 
   close(): void {
@@ -121,7 +121,7 @@ export class Submission {
     clearTimeout(this.watching);
     this.watching = setTimeout(() => {
       if (this.form?.getAttribute('aria-busy') !== 'true')
-        this.failed('The page did not go on. Your marks are still here: submit again.');
+        this.failed('The host did not take the answer. Your marks are still here: submit again.');
     }, NO_SIGN_MS);
   }
 

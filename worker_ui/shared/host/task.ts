@@ -115,12 +115,12 @@ function readLabelList(value: unknown, report: Report): string[] {
   const labels = new Set<string>();
   for (const one of given) {
     const label = typeof one === 'string' ? truncate(one.trim(), LIMITS.label + 1) : '';
-    if (label === '') report('A label that is empty or no text was left out.');
+    if (label === '') report('A label that is empty or not text was left out.');
     else if (label.length > LIMITS.label)
       report(`A label of more than ${LIMITS.label} characters was left out: ${describe(label)}.`);
-    else if (labels.has(label)) report(`The label ${describe(label)} is there more than once.`);
+    else if (labels.has(label)) report(`The label ${describe(label)} is listed more than once.`);
     else if (labels.size === LIMITS.labels) {
-      report(`Only the first ${LIMITS.labels} labels are asked.`);
+      report(`Only the first ${LIMITS.labels} labels are used.`);
       break;
     } else labels.add(label);
   }
@@ -247,7 +247,7 @@ function readStart(
 function readText(value: unknown, what: string, most: number, report: Report): string {
   if (value === undefined || value === null) return '';
   if (typeof value !== 'string') {
-    report(`The ${what} is no text.`);
+    report(`The ${what} is not text.`);
     return '';
   }
   if (value.length > most) report(`The ${what} was cut after ${most} characters.`);

@@ -64,7 +64,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
     ['P', 'present', (store) => answerActive(store, 'positive')],
     ['U', 'uncertain', (store) => answerActive(store, 'uncertain')],
     ['A', 'absent', (store) => answerActive(store, 'negative')],
-    ['X', 'not assessed; the same key again takes it back', (store) => answerActive(store, 'unknown')],
+    ['X', 'not assessed; the same key again clears an answer', (store) => answerActive(store, 'unknown')],
     ['N', 'no finding', noFinding],
     ['O', 'all others absent', othersAbsent],
     ['C', 'comment on the image', () => void focusOn(PLACES.comment)],

@@ -67,7 +67,7 @@ export function Findings({ store }: { store: Store }) {
         )}
       </div>
       <p id="panel-keys" hidden>
-        Arrow keys move between findings and answers, Space chooses, Space again takes back.
+        Arrow keys move between findings and answers, Space chooses an answer, Space again clears it.
       </p>
       <Definition store={store} label={hovered ?? activeLabel} />
       <Announcement store={store} silent={inList} />

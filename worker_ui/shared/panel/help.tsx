@@ -11,7 +11,7 @@ const MOUSE: readonly (readonly [what: string, does: string])[] = [
   ['Drag with the middle button, or with Alt', 'move the image'],
   ['Drag, or click twice, with a drawing tool', 'a region of the active finding'],
   ['Click on a finding’s name', 'make it the active one'],
-  ['Click on the answer it has', 'take the answer back'],
+  ['Click on the chosen answer', 'clear the answer'],
 ];
 
 export function Help({ store }: { store: Store }) {

@@ -45,7 +45,7 @@ export async function decodedValues(
 function check(stream: CodeStream | null, header: Header): asserts stream is CodeStream {
   if (!stream) throw errors.truncated();
   if (stream.rows !== header.rows || stream.columns !== header.columns || stream.components !== 1 || stream.precision > 16) {
-    throw errors.unsupported('its pixels are not those that its header describes');
+    throw errors.unsupported('its pixels do not match its header');
   }
 }
 

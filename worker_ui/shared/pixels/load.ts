@@ -80,14 +80,14 @@ async function fromPixels({ header, pixels }: Parsed, signal?: AbortSignal): Pro
 
 function checkSupported(header: Header, compressed: boolean): void {
   const { photometric, samples, frames, bitsAllocated, bitsStored, syntax } = header;
-  if (!saneSize(header)) throw errors.unsupported('its size is none that an image can have');
+  if (!saneSize(header)) throw errors.unsupported('its size is not valid');
   if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in color');
   if (frames !== 1) throw errors.unsupported('it has more than one frame');
   if (![8, 16].includes(bitsAllocated) || bitsStored < 1 || bitsStored > bitsAllocated) {
-    throw errors.unsupported('its pixels have a depth that is not known here');
+    throw errors.unsupported('its bit depth is not supported');
   }
   if (!(compressed ? isDecodable(syntax) : UNCOMPRESSED.includes(syntax))) {
-    throw errors.unsupported('its compression is not known here');
+    throw errors.unsupported('its compression is not supported');
   }
 }
 
@@ -112,7 +112,7 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
   const shape = picture.columns / picture.rows,
     own = header.columns / header.rows;
   const same = [own, own * header.pixelAspect].some((one) => Math.abs(shape / one - 1) <= SAME_SHAPE);
-  if (!same) throw errors.unsupported('the picture in its place has another shape');
+  if (!same) throw errors.unsupported('the picture that replaces it has another shape');
   const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
   return {
     ...geometryOf(header),

@@ -25,7 +25,7 @@ export function lutOf(data: DataSet, sequence: string, signedInput: boolean): Lu
   if (!items?.length) return null;
   const item = items[0]?.dataSet;
   const descriptor = item && elementOf(item, TAGS.LUTDescriptor);
-  if (!item || descriptor?.length !== 6) throw errors.unsupported('its grayscale table is not described');
+  if (!item || descriptor?.length !== 6) throw errors.unsupported('its lookup table has no valid descriptor');
   const count = (item.uint16(TAGS.LUTDescriptor, 0) ?? 0) || 65_536;
   const first = (signedInput ? item.int16(TAGS.LUTDescriptor, 1) : item.uint16(TAGS.LUTDescriptor, 1)) ?? 0;
   const depth = item.uint16(TAGS.LUTDescriptor, 2) ?? 0;
@@ -39,7 +39,7 @@ export function lutOf(data: DataSet, sequence: string, signedInput: boolean): Lu
 
 function tableOf(item: DataSet, count: number, depth: number): Uint8Array | Uint16Array {
   const element = elementOf(item, TAGS.LUTData);
-  if (!element) throw errors.unsupported('its grayscale table is empty');
+  if (!element) throw errors.unsupported('its lookup table is empty');
   const bytes = item.byteArray.slice(element.dataOffset, element.dataOffset + element.length);
   const words = element.vr === 'US' || element.vr === 'SS';
   // Entries of 8 bits may be packed two to a word; fewer bytes of a deeper table are a table that is cut short.
@@ -47,6 +47,6 @@ function tableOf(item: DataSet, count: number, depth: number): Uint8Array | Uint
     return new Uint8Array(bytes).subarray(0, count);
   const table = new Uint16Array(Math.min(count, bytes.length >> 1));
   for (let at = 0; at < table.length; at += 1) table[at] = item.uint16(TAGS.LUTData, at) ?? 0;
-  if (!table.length) throw errors.unsupported('its grayscale table is empty');
+  if (!table.length) throw errors.unsupported('its lookup table is empty');
   return table;
 }

@@ -18,12 +18,12 @@ export const errors = {
   slow: (seconds: number) =>
     new ImageError(
       'slow',
-      `Nothing of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. ${RELOAD}`,
+      `No data of the image has arrived for ${seconds} ${seconds === 1 ? 'second' : 'seconds'}. ${RELOAD}`,
     ),
   tooLarge: message('unsupported', `The image is larger than this page can show. ${REPORT}`),
   truncated: message('truncated', `The image file is incomplete or damaged. ${RELOAD}`),
-  webPage: message('not-dicom', `A web page came instead of the image; your access may have expired. ${RELOAD}`),
-  notDicom: message('not-dicom', `What came is not a radiograph that this page can read. ${REPORT}`),
+  webPage: message('not-dicom', `A web page was sent instead of the image; your access may have expired. ${RELOAD}`),
+  notDicom: message('not-dicom', `The file is not a radiograph that this page can read. ${REPORT}`),
   unsupported: (why: string) => new ImageError('unsupported', `This page cannot show the image: ${why}. ${REPORT}`),
   worker: message('worker', `This browser does not let the page decode the image. Try another browser. ${REPORT}`),
   tooSlow: message('worker', `Decoding the image takes too long in this browser. ${RELOAD}`),

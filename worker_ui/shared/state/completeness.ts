@@ -85,7 +85,7 @@ function checkRegion(region: Region, task: Task, reading: Reading): Complaint[] 
   const complaint = (text: string): Complaint[] => [{ text, at: region.id }];
   if (region.label === '') return complaint('A region has no finding yet.');
   const finding = task.findings.find(({ label }) => label === region.label);
-  if (!finding) return complaint(`A region belongs to “${region.label}”, which is no finding of this task.`);
+  if (!finding) return complaint(`A region belongs to “${region.label}”, which is not a finding of this task.`);
   if (finding.region === 'none')
     return complaint(`“${region.label}” has no place on the image. Give its region another finding, or remove it.`);
   const state = stateOf(reading, region.label);

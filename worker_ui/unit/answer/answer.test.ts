@@ -185,7 +185,7 @@ describe('an answer from elsewhere', () => {
     [{ labels: {}, regions: {} }, /not a list/],
     [{ labels: {}, regions: [{ shape: 'point', points_px: [['a', 1]] }] }, /pair of finite/],
     [{ labels: {}, regions: [{ shape: 'rectangle', points_px: [[1, 1]] }] }, /has 1 points/],
-    [{ labels: {}, unusable: 'bored' }, /no reason code/],
+    [{ labels: {}, unusable: 'bored' }, /not a reason code/],
     [{ labels: {}, measurements: [{ kind: 'area' }] }, /“area”/],
     ['{"labels": {}}', /not a JSON object/],
     [{ labels: { A: true } }, /boolean/],

@@ -101,7 +101,7 @@ describe('where nothing may be stored', () => {
     expect([drafts.draftPlace, drafts.save(draft('x')), tab.name]).toEqual(['nowhere', 'nowhere', 'viewer']);
   });
 
-  it('a damaged name of our own is started afresh', () => {
+  it('a damaged name of our own is replaced', () => {
     device.denied = true;
     for (const rest of ['{', '7', '[["a"]]', '']) {
       const tab = device.tab(`dicom-workflow/drafts:${rest}`);

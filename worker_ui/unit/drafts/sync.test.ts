@@ -214,7 +214,7 @@ describe('sending', () => {
     one.drafts.sending();
     const again = page(one.tab.reload());
     expect(again.store.reading).toEqual(one.store.reading);
-    expect(again.store.ui.notice).toMatch(/^Sent .* nothing said that it arrived/);
+    expect(again.store.ui.notice).toMatch(/^Sent .* but not confirmed/);
   });
 
   it('that failed leaves a draft like any other', () => {

@@ -122,7 +122,7 @@ describe('submitting', () => {
   it('says where a page stands that has no host', () => {
     Object.defineProperty(form, 'submit', { value: undefined });
     submission.submit();
-    expect(store.ui).toMatchObject({ sending: false, notice: expect.stringMatching(/outside a labeling service/) });
+    expect(store.ui).toMatchObject({ sending: false, notice: expect.stringMatching(/not shown by a labeling service/) });
   });
 
   it('makes the hidden input where the shell has none', () => {

@@ -52,7 +52,7 @@ describe('what keeps a reading from being sent', () => {
 
   it.each<[string, LabelState | null, RegExp | null]>([
     ['', null, /no finding yet/],
-    ['Gout', null, /no finding of this task/],
+    ['Gout', null, /not a finding of this task/],
     ['No Finding', 'positive', /has no place on the image/],
     ['Edema', 'negative', /is called absent/],
     ['Edema', 'unknown', /is called not assessed/],
