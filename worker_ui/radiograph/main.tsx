@@ -8,7 +8,7 @@ import '../shared/styles/drawing.css';
 import { render } from 'preact';
 
 import { App } from './app';
-import { CHEST_RADIOGRAPH } from './findings';
+import { CHEST_RADIOGRAPH } from './chest';
 import { syncDrafts } from '../shared/drafts/sync';
 import { Session } from '../shared/state/session';
 import { listenKeys } from '../shared/input/shortcuts';

@@ -1,6 +1,6 @@
 /** Images, tasks and readings for tests. */
 
-import { CHEST_RADIOGRAPH } from '../radiograph/findings';
+import { CHEST_RADIOGRAPH } from '../radiograph/chest';
 import { Session } from '../shared/state/session';
 import { Store } from '../shared/state/store';
 import { EMPTY_READING, type Finding, type LabelState, type Reading, type Region, type Task } from '../shared/state/types';

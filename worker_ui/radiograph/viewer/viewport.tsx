@@ -4,6 +4,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 
 import { useStore } from '../../shared/state/use-store';
+import { CHEST_PRESETS } from '../chest';
 import { loadImage } from '../../shared/pixels/load';
 import type { ViewportState, Store } from '../../shared/state/store';
 import { ImageError, type ImageSource } from '../../shared/pixels/radiograph-image';
@@ -139,7 +140,7 @@ function load(store: Store, index: number, source: ImageSource): () => void {
   const onProgress = (progress: number | null): void => {
     if (!stop.signal.aborted) store.setViewport(index, { progress });
   };
-  loadImage(source, { signal: stop.signal, onProgress }).then(
+  loadImage(source, { signal: stop.signal, onProgress, ranges: CHEST_PRESETS }).then(
     (image) => {
       if (stop.signal.aborted) return;
       const state = store.ui.viewports[index] as ViewportState;

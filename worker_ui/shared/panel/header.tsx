@@ -2,7 +2,7 @@
 
 import { adjudicates } from '../state/disagreements';
 import type { Store } from '../state/store';
-import { Icon } from './icon';
+import { Icon } from './controls';
 import { locksFirst, shownSuggestions } from '../state/suggestions';
 
 /** Longer instructions are collapsed, because they take the height of four findings. */

@@ -11,10 +11,9 @@ import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Region } from '../state/types';
 import type { Shape } from '../shapes/geometry';
 import { PLACES } from '../input/focus';
-import { Icon } from './icon';
+import { Icon, NumberField, preventEnter } from './controls';
 import { removeSelected, toggleHidden } from '../state/marks';
 import { boxOf, edited, sizeText, type Box } from './region-size';
-import { preventEnter, NumberField } from './number-field';
 
 const SHAPES: Readonly<Record<Shape, string>> = {
   rectangle: 'M3 5h14v10H3z',

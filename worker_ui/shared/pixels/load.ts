@@ -8,15 +8,20 @@ import { BIG_ENDIAN, IMPLICIT } from './elements';
 import { MAX_PIXELS, parse, type Header, type Parsed } from './header';
 import { errors } from './messages';
 import { isPicture, pictureOf, resampled, type Picture } from './picture';
-import { presetsOf } from './presets';
+import { presetsOf, type PresetRange } from './presets';
 import { nativeValues } from './stored';
 
 const UNCOMPRESSED = [IMPLICIT, '1.2.840.10008.1.2.1', '1.2.840.10008.1.2.1.99', BIG_ENDIAN];
 /** Relative difference allowed between the aspect ratios of the image and of the picture that replaces it. */
 const SAME_SHAPE = 0.02;
 
+export interface LoadOptions extends FetchOptions {
+  /** Presets from the histogram that suit the kind of image. */
+  readonly ranges?: readonly PresetRange[];
+}
+
 /** Return the image of a DICOM file, a PNG or a JPEG. Fails with an ImageError only. */
-export async function loadImage(source: ImageSource, options: FetchOptions = {}): Promise<RadiographImage> {
+export async function loadImage(source: ImageSource, options: LoadOptions = {}): Promise<RadiographImage> {
   try {
     const bytes = await fetchBytes(source.url, options);
     return await decodeImage(bytes, source.renderedUrl, options);
@@ -30,15 +35,15 @@ export async function loadImage(source: ImageSource, options: FetchOptions = {})
 export async function decodeImage(
   bytes: Uint8Array<ArrayBuffer>,
   renderedUrl = '',
-  options: FetchOptions = {},
+  options: LoadOptions = {},
 ): Promise<RadiographImage> {
   if (!isDicom(bytes)) {
-    if (isPicture(bytes)) return fromPicture(await pictureOf(bytes));
+    if (isPicture(bytes)) return fromPicture(await pictureOf(bytes), options.ranges);
     throw isWebPage(bytes) ? errors.webPage() : bytes.length < 132 ? errors.truncated() : errors.notDicom();
   }
   const parsed = await parse(bytes);
   try {
-    return await fromPixels(parsed, options.signal);
+    return await fromPixels(parsed, options);
   } catch (error) {
     const other = error instanceof ImageError && (error.code === 'unsupported' || error.code === 'worker');
     if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
@@ -61,7 +66,7 @@ function saneSize({ rows, columns }: Header): boolean {
   return rows * columns > 0 && rows * columns <= MAX_PIXELS;
 }
 
-async function fromPixels({ header, pixels }: Parsed, signal?: AbortSignal): Promise<RadiographImage> {
+async function fromPixels({ header, pixels }: Parsed, { signal, ranges }: LoadOptions): Promise<RadiographImage> {
   if (!pixels) throw errors.unsupported('the file holds no image');
   checkSupported(header, pixels.compressed);
   const stored = pixels.compressed ? await decodedValues(pixels.bytes, header, signal) : nativeValues(pixels, header);
@@ -73,7 +78,7 @@ async function fromPixels({ header, pixels }: Parsed, signal?: AbortSignal): Pro
     highest: grayscale.highest,
     inverted: header.inverted,
     initial: grayscale.initial,
-    presets: presetsOf(grayscale, header),
+    presets: presetsOf(grayscale, header, ranges ?? []),
     standIn: '',
   };
 }
@@ -101,13 +106,13 @@ function geometryOf(header: Header): Geometry {
   return { rows, columns, spacing_mm, spacingAt, pixelAspect, sopInstanceUid, caption };
 }
 
-function fromPicture({ rows, columns, values }: Picture): RadiographImage {
+function fromPicture({ rows, columns, values }: Picture, ranges?: readonly PresetRange[]): RadiographImage {
   const unknown = { spacing_mm: null, spacingAt: null, pixelAspect: 1, sopInstanceUid: '', caption: '' } as const;
-  return { rows, columns, ...unknown, ...fullRange(values), inverted: false, standIn: '' };
+  return { rows, columns, ...unknown, ...fullRange(values, ranges), inverted: false, standIn: '' };
 }
 
 /** Regions use the pixels of the DICOM image, so the picture is resampled to its size. */
-async function standIn(header: Header, url: string, options: FetchOptions): Promise<RadiographImage> {
+async function standIn(header: Header, url: string, options: LoadOptions): Promise<RadiographImage> {
   const picture = await pictureOf(await fetchBytes(url, { ...options, onProgress: undefined }));
   const shape = picture.columns / picture.rows,
     own = header.columns / header.rows;
@@ -116,7 +121,7 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
   const frames = header.frames > 1 ? `, the first of ${header.frames} frames` : '';
   return {
     ...geometryOf(header),
-    ...fullRange(resampled(picture, header.rows, header.columns)),
+    ...fullRange(resampled(picture, header.rows, header.columns), options.ranges),
     inverted: false,
     standIn:
       'The pixels of this image could not be decoded here. ' +
@@ -127,6 +132,7 @@ async function standIn(header: Header, url: string, options: FetchOptions): Prom
 /** A picture is made for display: its whole range is the initial window. */
 function fullRange(
   values: Uint8Array<ArrayBuffer>,
+  ranges: readonly PresetRange[] = [],
 ): Pick<RadiographImage, 'values' | 'lowest' | 'highest' | 'initial' | 'presets'> {
   const plain: PipelineInput = {
     modalityLut: null,
@@ -142,6 +148,6 @@ function fullRange(
   };
   const grayscale = grayscaleOf(values, plain),
     initial = windowBetween(0, 255);
-  const presets = presetsOf({ ...grayscale, initial }, plain);
+  const presets = presetsOf({ ...grayscale, initial }, plain, ranges);
   return { values: grayscale.values, lowest: grayscale.lowest, highest: grayscale.highest, initial, presets };
 }

@@ -4,12 +4,8 @@ import type { Preset, VoiWindow } from './radiograph-image';
 import { windowBetween, exactWindow, percentile, type Grayscale } from './grayscale';
 import type { Header } from './header';
 
-/** Parts of the range between the 1st and 99th percentile of a chest radiograph, from black (0) to white (1). */
-const CHEST: readonly (readonly [name: string, black: number, white: number])[] = [
-  ['Lungs', 0, 0.85], // with less, lung behind heart and diaphragm is white
-  ['Soft tissue', 0.25, 0.9],
-  ['Bone', 0.45, 1.05],
-];
+/** A named part of the range between the 1st percentile (0) and the 99th (1), as displayed. */
+export type PresetRange = readonly [name: string, black: number, white: number];
 
 const INITIAL_NAMES = {
   table: 'Header',
@@ -23,6 +19,7 @@ const INITIAL_NAMES = {
 export function presetsOf(
   grayscale: Grayscale,
   header: Pick<Header, 'windows' | 'voiFunction' | 'voiLut' | 'inverted'>,
+  ranges: readonly PresetRange[],
 ): Preset[] {
   const made: Preset[] = [{ name: initialName(grayscale, header), window: grayscale.initial }];
   if (grayscale.initialFrom === 'window') {
@@ -38,7 +35,7 @@ export function presetsOf(
   if (low !== null && high !== null && high > low) {
     made.push({ name: 'Auto 1–99 %', window: windowBetween(low, high) });
     made.push(
-      ...CHEST.map(([name, black, white]) => ({ name, window: partOfRange(low, high, black, white, header.inverted) })),
+      ...ranges.map(([name, black, white]) => ({ name, window: partOfRange(low, high, black, white, header.inverted) })),
     );
   }
   if (grayscale.highest > grayscale.lowest)

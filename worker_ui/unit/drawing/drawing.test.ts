@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 
-import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
+import { CHEST_RADIOGRAPH } from '../../radiograph/chest';
 import { frameOf, type Frame } from '../../shared/drawing/frame';
 import { drawingKey, selectNext } from '../../shared/drawing/keyboard';
 import { drawingOf } from '../../shared/drawing/drawing';

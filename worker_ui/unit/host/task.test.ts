@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
+import { CHEST_RADIOGRAPH } from '../../radiograph/chest';
 import { digest } from '../../shared/drafts/key';
 import { fittedTo } from '../../shared/state/reading';
 import { readTask } from '../../shared/host/task';

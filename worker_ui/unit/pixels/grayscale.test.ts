@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
+import { CHEST_PRESETS } from '../../radiograph/chest';
 import { codeStream, isEnded } from '../../shared/pixels/codestream';
 import { exactWindow, grayscaleOf, percentile } from '../../shared/pixels/grayscale';
 import { resampled } from '../../shared/pixels/picture';
@@ -93,6 +94,7 @@ describe('the grayscale pipeline', () => {
         header,
       ),
       header,
+      CHEST_PRESETS,
     );
     expect(presets.map(({ name }) => name)).toEqual([
       'NORMAL',

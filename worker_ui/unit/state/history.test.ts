@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 
-import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
+import { CHEST_RADIOGRAPH } from '../../radiograph/chest';
 import { begin, record, redo, undo } from '../../shared/state/history';
 import { reduce, type Action } from '../../shared/state/reading';
 import {

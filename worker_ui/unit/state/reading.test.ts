@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { CHEST_RADIOGRAPH } from '../../radiograph/findings';
+import { CHEST_RADIOGRAPH } from '../../radiograph/chest';
 import { conflicts, reduce, unanswered, type Action } from '../../shared/state/reading';
 import { EMPTY_READING, type Finding, type Reading, type Region } from '../../shared/state/types';
 

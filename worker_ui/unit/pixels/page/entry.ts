@@ -1,5 +1,6 @@
 /** A page for tests: loads an image as the worker page does, and compares it with what it should look like. */
 
+import { CHEST_PRESETS } from '../../../radiograph/chest';
 import { loadImage } from '../../../shared/pixels/load';
 import { ImageError, type RadiographImage } from '../../../shared/pixels/radiograph-image';
 
@@ -17,7 +18,8 @@ async function check(url: string, expectedUrl: string, renderedUrl: string, stal
   const progress: (number | null)[] = [],
     start = performance.now();
   try {
-    const image = await loadImage({ url, renderedUrl }, { stall_ms, onProgress: (fraction) => progress.push(fraction) });
+    const onProgress = (fraction: number | null) => progress.push(fraction);
+    const image = await loadImage({ url, renderedUrl }, { stall_ms, ranges: CHEST_PRESETS, onProgress });
     const ms = performance.now() - start,
       { values, ...about } = image;
     const shown = displayed(image);

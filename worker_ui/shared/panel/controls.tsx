@@ -1,8 +1,8 @@
-/** A number field that ignores incomplete input. */
+/** Small controls of the panel. */
 
 import { useState } from 'preact/hooks';
 
-interface Props {
+interface NumberFieldProps {
   readonly sign: string;
   readonly name: string;
   readonly value: number;
@@ -10,7 +10,8 @@ interface Props {
   readonly onValue: (value: number) => void;
 }
 
-export function NumberField({ sign, name, value, least, onValue }: Props) {
+/** A number field that ignores incomplete input. */
+export function NumberField({ sign, name, value, least, onValue }: NumberFieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const shown = String(Math.round(value * 100) / 100);
   return (
@@ -39,4 +40,14 @@ export function NumberField({ sign, name, value, least, onValue }: Props) {
 /** Keep Enter from submitting the surrounding form. */
 export function preventEnter(event: KeyboardEvent): void {
   if (event.key === 'Enter' && !event.ctrlKey && !event.metaKey) event.preventDefault();
+}
+
+/** Line icons of 20 by 20, in the text color. */
+
+export function Icon({ path }: { path: string }) {
+  return (
+    <svg class="icon" viewBox="0 0 20 20" aria-hidden="true">
+      <path d={path} />
+    </svg>
+  );
 }

@@ -1,5 +1,6 @@
-/** The label set of chest radiographs: the fourteen labels of CheXpert and MIMIC-CXR, for jobs that define none. */
+/** What is specific to chest radiographs: the label set of CheXpert and MIMIC-CXR, and window presets. */
 
+import type { PresetRange } from '../shared/pixels/presets';
 import type { LabelSet } from '../shared/state/types';
 
 const DEFINITIONS: ReadonlyMap<string, string> = new Map([
@@ -77,3 +78,9 @@ export const CHEST_RADIOGRAPH: LabelSet = {
     'other': 'Another reason, see comment',
   },
 };
+
+export const CHEST_PRESETS: readonly PresetRange[] = [
+  ['Lungs', 0, 0.85], // with less, lung behind heart and diaphragm is white
+  ['Soft tissue', 0.25, 0.9],
+  ['Bone', 0.45, 1.05],
+];
