@@ -133,6 +133,8 @@ def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         say(f"  line {number}: {reason}")
     for number, answer in parsed.refused:
         say(f"  line {number}: answer of {answer.get('workerId', 'a worker')} refused: {answer.get('reason', '')}")
+    for read_as in dict.fromkeys(item.read_as for item in parsed.objects if item.read_as):
+        say(f"  {read_as}")
     counts = f"{len(parsed.labeled)} of {len(parsed.objects)} objects have a label, {len(parsed.refused)} answers refused"
     say(f"{counts}, kappa {parsed.summary.overall_kappa}: {parsed.uri}")
     return {

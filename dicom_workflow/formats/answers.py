@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Any, NoReturn
+from typing import Any
 
 from dicom_workflow.errors import AnswerError
 from dicom_workflow.formats.json_schema import Schema, shown
+from dicom_workflow.formats.json_text import parse_json
 
 ANSWER_SCHEMA = "dicom-workflow/answer/2"
 OLD_ANSWER_SCHEMA = "dicom-workflow/answer/1"
@@ -138,9 +139,9 @@ class Answer:
         AnswerError
             Not JSON, or none of these forms.
         """
-        data = _decoded(value)
+        data = decoded(value)
         if isinstance(data, Mapping) and "annotation" in data:
-            data = _decoded(data["annotation"])
+            data = decoded(data["annotation"])
         if not isinstance(data, Mapping):
             raise AnswerError(f"expected the answer as a JSON object, got {shown(data)}.")
         if data.get("schema") == ANSWER_SCHEMA:
@@ -165,7 +166,7 @@ class Answer:
 
     @property
     def first_read(self) -> Answer | None:
-        """What the reader said before a model's suggestions were shown; None where none were, or from the start."""
+        """The answer before a model's suggestions were shown; None where none were shown, or from the start."""
         first = self.assistance.get("first")
         if not first or self.assistance.get("mode") != "after-first-read":
             return None
@@ -174,6 +175,11 @@ class Answer:
             regions=tuple(Region.parse(region) for region in first["regions"]),
             unusable=first.get("unusable", ""),
         )
+
+    @property
+    def unassisted(self) -> Answer | None:
+        """The answer that no model had a part in: this one, or the first reading; None where a model's was always shown."""
+        return self.first_read or (self if self.assistance.get("mode", "off") == "off" else None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `parse` reads, in the form of `ANSWER_SCHEMA`.
@@ -223,7 +229,7 @@ def _aws_sample_answer(data: Mapping[str, Any]) -> Answer:
     boxes = data.get("disease") or {}
     if not isinstance(boxes, Mapping):
         raise AnswerError(f"expected 'disease' as an object of label to true or false, got {shown(boxes)}.")
-    said = _decoded(data.get("labels")) if data.get("labels") is not None else {}
+    said = decoded(data.get("labels")) if data.get("labels") is not None else {}
     ticked = said.get("label", []) if isinstance(said, Mapping) else []
     positive = [ticked] if isinstance(ticked, str) else ticked
     if not isinstance(positive, list):
@@ -255,29 +261,29 @@ def _aws_sample_region(roi: object) -> Region | None:
 
 def _names_labels(value: object) -> bool:
     try:
-        said = _decoded(value)
+        said = decoded(value)
     except AnswerError:
         return False
     label = said.get("label") if isinstance(said, Mapping) else None
     return isinstance(label, list) or (isinstance(label, str) and label not in list(LabelState))
 
 
-def _decoded(value: object) -> object:
-    """Undo JSON text as often as it was encoded: hidden inputs arrive encoded twice."""
+def decoded(value: object) -> object:
+    """Return a value with its JSON text undone as often as it was encoded: hidden inputs arrive encoded twice.
+
+    Raises
+    ------
+    AnswerError
+        The text is not JSON.
+    """
     for _ in range(5):
         if not isinstance(value, str):
             return value
         try:
-            value = json.loads(value, parse_constant=_no_constant)
+            value = parse_json(value)
         except ValueError:
             raise AnswerError(f"expected the answer as JSON, got {shown(value)}.") from None
-        except RecursionError:
-            raise AnswerError("expected an answer of sane depth, got JSON nested too deep to read.") from None
     return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _number(value: object) -> float:

@@ -5,6 +5,7 @@ Standard library only: this module ships inside the Lambda functions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.formats.object_reference import ObjectReference
 
+_AGE = re.compile("[0-9]{3}[DWMY]")
 _TYPE_NAMES = {str: "a text", int: "a whole number"}
 
 
@@ -78,6 +80,19 @@ class Instance:
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object without the empty fields."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if getattr(self, name)}
+
+
+def age_in_years(text: str) -> int | None:
+    """Return the whole years of a DICOM age string, ``061Y``, ``006M``, ``003W`` or ``010D``; None for another text.
+
+    References
+    ----------
+    PS3.5 6.2, value representation AS.
+    """
+    if not _AGE.fullmatch(text):
+        return None
+    in_a_year = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[text[-1]]
+    return int(int(text[:-1]) / in_a_year)
 
 
 def instances_by_source(instances: Iterable[Instance]) -> dict[str, Instance]:

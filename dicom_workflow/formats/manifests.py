@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from dicom_workflow.errors import ManifestError, RecordError
 from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.json_text import parse_json
 from dicom_workflow.formats.labels import RULES_KEY, LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import FILE_SCHEMES, ObjectReference, source_of
 from dicom_workflow.storage import Storage
@@ -344,9 +345,7 @@ def _decode(raw: bytes, check: Callable[[object, int], dict[str, Any]]) -> dict[
     if not text:
         return None
     try:
-        data = json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise RecordError("expected JSON of sane depth, got it nested too deep to read.") from None
+        data = parse_json(text)
     except json.JSONDecodeError as error:
         raise RecordError(f"expected one whole JSON object, got broken JSON: {error.msg} at character {error.colno}.") from None
     except ValueError as error:
@@ -360,10 +359,6 @@ def _encoded(text: str, entry: Mapping[str, Any]) -> bytes:
     except UnicodeEncodeError:
         # Half of a surrogate pair, which JSON can hold and UTF-8 cannot: escaped, it comes back as it was.
         return json.dumps(entry).encode("ascii")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _skip_line(stream: Any) -> None:

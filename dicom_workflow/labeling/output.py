@@ -1,40 +1,37 @@
-"""What a labeling job left behind: its output manifest, or a batch file of consolidation requests, as labeled objects.
+"""The output of a labeling job as labeled objects, from an output manifest, a training manifest or a batch file.
 
-Labeling meets learning at a file: `augmented_lines` makes the manifest that a training run reads.
+An answer is parsed and validated once, here; agreement, figures and the training manifest take it from the `LabeledObject`.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicom_workflow.errors import AnswerError, LabelingError, ManifestError, RecordError
+from dicom_workflow.errors import AnswerError, ManifestError, RecordError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest
-from dicom_workflow.formats.instances import Instance, instances_by_source
+from dicom_workflow.formats.json_text import parse_json
 from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import source_of
-from dicom_workflow.formats.splits import assign_splits
 from dicom_workflow.labeling.lambda_handlers import read_answers
-from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.storage import Storage
 
 METADATA_SUFFIX = "-metadata"
-ATTRIBUTES = ("view_position", "sex", "manufacturer", "photometric_interpretation")
-"""What goes from an instance's record into the manifest of a training run as it stands."""
-OLDEST = 90
-"""Years; the greatest age that stands in a training manifest."""
-_AGE = re.compile("[0-9]{3}[DWMY]")
+ANSWERS_KEY = "annotationsFromAllWorkers"
+READERS_KEY = "readers"
+"""Key of a training manifest line: reader → label → state; see `training_manifest`."""
+
+CLASSIFICATION = "groundtruth/image-classification"
+MULTI_LABEL_CLASSIFICATION = "groundtruth/image-classification-multilabel"
 
 
 @dataclass(frozen=True)
 class LabeledObject:
-    """One object of a labeling job: what it is, and who said what of it.
+    """One object of a labeling job: its consolidated label and the answers of its readers.
 
     `states` is empty when the job failed for this object; `failure_reason` then says why, or that the label is missing.
     """
@@ -43,28 +40,43 @@ class LabeledObject:
     """1-based line of the manifest, or position in the batch file."""
     source: str
     data: Mapping[str, Any]
-    """The whole line, untouched."""
+    """The whole line, unchanged; of an entry of a batch file only what it points at."""
     states: Mapping[str, LabelState] = field(default_factory=dict)
     confidences: Mapping[str, float] = field(default_factory=dict)
     fractions: Mapping[str, float] = field(default_factory=dict)
     """Label → share of readers who saw it, see `tasks.protocol.fraction_of`; only labels that have one."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    """Worker → answer."""
     review: tuple[str, ...] = ()
     regions: tuple[Region, ...] = ()
     refused: tuple[Mapping[str, str], ...] = ()
     """Answers that could not be read: ``workerId`` and ``reason``."""
     failure_reason: str = ""
+    attribute: str = ""
+    """The label attribute; empty for a batch file."""
     job_name: str = ""
     created: str = ""
+    read_as: str = ""
+    """Kind of a built-in job and how its label was read; empty for jobs of this package and of the published sample."""
+
+    @property
+    def readers(self) -> dict[str, Mapping[str, LabelState]]:
+        """Worker → label → state, of the workers who read the image without help.
+
+        A worker who was shown a model's suggestions counts with what was said before they were shown. A worker who called
+        the image unusable, or saw suggestions from the start, is left out.
+        """
+        own = {worker: answer.unassisted for worker, answer in self.answers.items()}
+        return {worker: answer.labels for worker, answer in own.items() if answer is not None and not answer.unusable}
 
     def summary(self) -> dict[str, Any]:
-        """Return a row for a table: the source, the positive and uncertain labels, what is to review, what went wrong."""
-        said = {state: [label for label, here in self.states.items() if here == state] for state in LabelState}
+        """Return a row for a table: the source, the positive and uncertain labels, labels in review, and the failure."""
+        by_state = {state: [label for label, here in self.states.items() if here == state] for state in LabelState}
         return {
             "line": self.number,
             "source": self.source[:60],
-            "positive": ", ".join(said[LabelState.POSITIVE]),
-            "uncertain": ", ".join(said[LabelState.UNCERTAIN]),
+            "positive": ", ".join(by_state[LabelState.POSITIVE]),
+            "uncertain": ", ".join(by_state[LabelState.UNCERTAIN]),
             "review": ", ".join(self.review),
             "readers": len(self.answers),
             "regions": len(self.regions),
@@ -79,10 +91,12 @@ def label_attributes(data: Mapping[str, Any]) -> list[str]:
 
 
 def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None) -> Iterator[LabeledObject]:
-    """Yield the labeled objects of an output manifest or of a batch file of consolidation requests.
+    """Yield the labeled objects of an output manifest, a training manifest or a batch file of consolidation requests.
 
-    Every line yields one object: a failed line and a line without its label yield one with a `failure_reason`, and an answer
-    that cannot be read is listed in `refused` while the others count.
+    Every line yields one object. One with a `failure_reason` stands for a failed line, a line without its label, a broken
+    line, and an object without any readable answer. An answer that cannot be read is listed in `refused` while the others
+    count. Labels of the built-in image classification are read too: the classes of a line are positive, the other classes
+    of the job negative.
 
     Parameters
     ----------
@@ -90,11 +104,13 @@ def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None
         ``output.manifest`` (JSON Lines), or a consolidation request (one JSON list).
     attribute : str
         The label attribute. When not given it is found by its metadata; a line with several needs it given.
+    storage : Storage, optional
+        Where to read; local files and AWS's own S3 when not given.
 
     Raises
     ------
     ManifestError
-        A line is not JSON or has no source; or there are several label attributes to choose from.
+        The file is empty, a batch file is not JSON, or a line has several label attributes to choose from.
     """
     store = storage or Storage()
     with store.open(uri) as stream:
@@ -102,165 +118,152 @@ def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None
     if first == b"[":
         yield from _read_batch(uri, store)
         return
-    for number, data in manifests.read(uri, storage=store, limits=False):
-        yield _from_line(uri, number, data, attribute, store)
+    reader = _LineReader(uri, attribute, store)
+    broken: list[ManifestError] = []
+    for number, data in manifests.read(uri, storage=store, limits=False, on_error=broken.append):
+        yield from map(_broken_line, broken)
+        broken.clear()
+        yield reader.read(number, data)
+    yield from map(_broken_line, broken)
 
 
-def _from_line(uri: str, number: int, data: dict[str, Any], attribute: str, storage: Storage) -> LabeledObject:
-    found = label_attributes(data)
-    if not attribute and len(found) > 1:
-        raise ManifestError(uri, number, f"expected one label attribute, got {', '.join(found)}. Say which: attribute=….")
-    name = attribute or (found[0] if found else "")
-    metadata = data.get(name + METADATA_SUFFIX)
-    metadata = metadata if isinstance(metadata, Mapping) else {}
-    value = data.get(name) if name else None
-    common: dict[str, Any] = {
-        "number": number,
-        "source": source_of(data),
-        "data": data,
-        # The service writes hyphens, its documentation prints underscores.
-        "job_name": str(metadata.get("job-name") or metadata.get("job_name") or "").removeprefix("labeling-job/"),
-        "created": str(metadata.get("creation-date") or metadata.get("creation_date") or ""),
-    }
-    if failure := metadata.get("failure-reason") or metadata.get("failure_reason"):
-        return LabeledObject(**common, failure_reason=str(failure))
-    if not isinstance(value, Mapping) or not value:
+def _broken_line(error: ManifestError) -> LabeledObject:
+    return LabeledObject(error.line or 0, "", {}, failure_reason=str(error).removeprefix(f"{error.uri}, line {error.line}: "))
+
+
+class _LineReader:
+    """Reads the lines of one manifest; the classes of a built-in job are known only from all lines together."""
+
+    def __init__(self, uri: str, attribute: str, storage: Storage) -> None:
+        self._uri, self._attribute, self._storage = uri, attribute, storage
+        self._all_classes: tuple[str, ...] | None = None
+
+    def read(self, number: int, data: dict[str, Any]) -> LabeledObject:
+        found = label_attributes(data)
+        if not self._attribute and len(found) > 1:
+            message = f"the line has the label attributes {', '.join(found)}. Choose one with attribute=…."
+            raise ManifestError(self._uri, number, message)
+        name = self._attribute or (found[0] if found else "")
+        metadata = data.get(name + METADATA_SUFFIX)
+        metadata = metadata if isinstance(metadata, Mapping) else {}
+        value = data.get(name) if name else None
+        common: dict[str, Any] = {
+            "number": number,
+            "source": source_of(data),
+            "data": data,
+            "attribute": name,
+            # The service writes hyphens, its documentation prints underscores.
+            "job_name": str(metadata.get("job-name") or metadata.get("job_name") or "").removeprefix("labeling-job/"),
+            "created": str(metadata.get("creation-date") or metadata.get("creation_date") or ""),
+        }
+        if failure := metadata.get("failure-reason") or metadata.get("failure_reason"):
+            return LabeledObject(**common, failure_reason=str(failure))
+        kind = str(metadata.get("type") or "")
+        if value is not None and kind in (CLASSIFICATION, MULTI_LABEL_CLASSIFICATION):
+            return self._of_classes(common, kind, value, metadata)
+        if not isinstance(value, Mapping) or not value:
+            return LabeledObject(**common, failure_reason=_missing(name, value, kind))
+        try:
+            labels = parse_label_list(data["labels"]) if "labels" in data else ()
+            return _from_label(common, value, labels, self._storage)
+        except (AnswerError, RecordError, LookupError, TypeError, ValueError, AttributeError) as error:
+            return LabeledObject(**common, failure_reason=f"the label cannot be read: {error}")
+
+    def _of_classes(self, common: dict[str, Any], kind: str, value: object, metadata: Mapping[str, Any]) -> LabeledObject:
+        chosen = _classes(kind, value, metadata)
+        data = common["data"]
+        labels = parse_label_list(data["labels"]) if "labels" in data else self._classes_of_job(data)
+        every = dict.fromkeys((*labels, *chosen))
+        states = {label: LabelState.POSITIVE if label in chosen else LabelState.NEGATIVE for label in every}
+        name = kind.removeprefix("groundtruth/").replace("-", " ")
+        read_as = f"built-in {name}, read as positive for the classes of the line and negative for the others"
+        return LabeledObject(**common, states=states, confidences=chosen, read_as=read_as)
+
+    def _classes_of_job(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+        if self._all_classes is None:
+            name = self._attribute or label_attributes(data)[0]
+            found: dict[str, None] = {}
+            lines = manifests.read(self._uri, storage=self._storage, limits=False, on_error=lambda error: None)
+            for line in lines:
+                metadata = line.data.get(name + METADATA_SUFFIX)
+                if isinstance(metadata, Mapping) and name in line.data:
+                    found.update(dict.fromkeys(_classes(str(metadata.get("type") or ""), line.data[name], metadata)))
+            self._all_classes = tuple(sorted(found))
+        return self._all_classes
+
+
+def _missing(name: str, value: object, kind: str) -> str:
+    if kind.startswith("groundtruth/") and kind != "groundtruth/custom":
+        return f"the label is of the built-in type {kind.removeprefix('groundtruth/')}, which is not read."
+    if value is None:
         wanted = f"'{name}'" if name else "a label attribute"
-        return LabeledObject(**common, failure_reason=f"the line has no label: expected {wanted} with a value.")
-    labels = _labels_of(data)
-    try:
-        return _from_label(common, value, labels, storage)
-    except (AnswerError, RecordError) as error:
-        return LabeledObject(**common, failure_reason=f"the label cannot be read: {error}")
+        return f"the line has no label: expected {wanted} with a value."
+    return f"the label '{name}' is empty." if not value else f"the label '{name}' is not a JSON object."
+
+
+def _classes(kind: str, value: object, metadata: Mapping[str, Any]) -> dict[str, float]:
+    """Class → confidence of one line of the built-in image classification."""
+    if kind == CLASSIFICATION:
+        name = metadata.get("class-name") or metadata.get("class_name") or str(value)
+        return {str(name): _confidence(metadata.get("confidence"))}
+    if kind == MULTI_LABEL_CLASSIFICATION and isinstance(value, list):
+        names, confidences = metadata.get("class-map") or {}, metadata.get("confidence-map") or {}
+        return {str(names.get(str(index), index)): _confidence(confidences.get(str(index))) for index in value}
+    return {}
+
+
+def _confidence(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage) -> LabeledObject:
     task = registry.find(str(value.get("task") or ""))
-    answers, refused = read_answers(
-        value.get("annotationsFromAllWorkers", []), read=storage.read_text, labels=labels, task=task
-    )
+    given, unreadable = read_answers(value.get(ANSWERS_KEY, []), read=storage.read_text, labels=labels, task=task)
+    refused = tuple(value.get("refused") or ()) or tuple(unreadable)
+    if not given and (ANSWERS_KEY in value or not value.get("labels")):
+        each = "; ".join(f"{entry.get('workerId') or 'unnamed worker'}: {entry.get('reason')}" for entry in refused)
+        reason = f"every answer was refused. {each}" if refused else "no worker answered."
+        return LabeledObject(**common, refused=refused, failure_reason=reason)
     if not isinstance(value.get("labels"), Mapping):
-        # The published sample leaves the vote to the reader: the same vote as our own Lambda's.
+        # The published sample leaves the vote to whoever reads its output: the same vote as our own function's.
         rules = LabelSet.of_line(common["data"]) if labels else task.label_set
-        value = task.consolidate(answers, labels=labels, rules=rules, refused=refused)
+        value = task.consolidate(given, labels=labels, rules=rules, refused=refused)
     read = task.read_label(value)
-    known_refusals = value.get("refused") or ()
-    if not read.states and not answers:
-        return LabeledObject(**common, refused=tuple(refused), failure_reason="no worker's answer could be read.")
+    answers = {answer.worker_id: answer.answer for answer in given}
     return LabeledObject(
         **common,
         states=read.states,
         confidences=read.confidences,
         fractions=read.fractions,
-        answers={given.worker_id: given.answer for given in answers},
+        answers=answers or _answers_of_readers(common["data"].get(READERS_KEY)),
         review=read.review,
         regions=read.regions,
-        refused=tuple(known_refusals) or tuple(refused),
+        refused=refused,
     )
+
+
+def _answers_of_readers(readers: object) -> dict[str, Answer]:
+    """The answers that a training manifest line keeps: states by reader, and nothing else."""
+    if not isinstance(readers, Mapping):
+        return {}
+    return {
+        str(reader): Answer(labels={str(label): LabelState(state) for label, state in states.items()})
+        for reader, states in readers.items()
+    }
 
 
 def _read_batch(uri: str, storage: Storage) -> Iterator[LabeledObject]:
     try:
-        batch = json.loads(storage.read_text(uri))
+        batch = parse_json(storage.read_text(uri))
     except ValueError as error:
         raise ManifestError(uri, None, f"expected a JSON list of consolidation requests, got broken JSON: {error}.") from None
-    for position, entry in enumerate(batch, start=1):
+    for position, entry in enumerate(batch if isinstance(batch, list) else (), start=1):
         try:
             request = ConsolidationRequest.parse(entry)
         except RecordError as error:
             yield LabeledObject(position, "", {}, failure_reason=f"entry {position} cannot be read: {error}")
             continue
-        source = str(request.data_object.get("s3Uri") or request.data_object.get("content") or "")
-        common: dict[str, Any] = {"number": position, "source": source, "data": dict(entry)}
-        yield _from_label(common, {"annotationsFromAllWorkers": list(request.annotations)}, (), storage)
-
-
-def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:
-    return parse_label_list(data["labels"]) if "labels" in data else ()
-
-
-def augmented_lines(
-    objects: Sequence[LabeledObject],
-    instances: Iterable[Instance] = (),
-    *,
-    truth: ReferenceStandard | None = None,
-    seed: int = 0,
-    fractions: Sequence[float] = (0.7, 0.15, 0.15),
-) -> Iterator[dict[str, Any]]:
-    """Yield the augmented manifest lines of the objects that have a label: the output line and what training needs beside it.
-
-    Added keys: ``states`` (label → state), ``patient_id``, ``split``, ``image`` (path of the DICOM file below the manifest's
-    folder) and, where they are known, ``fractions`` (label → share of several readers who saw it), ``attributes`` (what the
-    image's own header says of view, sex, age and device, for figures by group) and ``truth`` (label → state, by a truth table),
-    which only evaluation may use.
-
-    Parameters
-    ----------
-    objects : sequence of LabeledObject
-        Objects with a `failure_reason` are left out; count them before.
-    instances : iterable of Instance
-        Where the patient of each source is looked up, by Orthanc id, resource path or URI; else the line's own ``patient_id``.
-    truth : ReferenceStandard, optional
-    seed, fractions
-        See `assign_splits`.
-
-    Raises
-    ------
-    LabelingError
-        An object has no known patient: without one, a patient could be in training and in test.
-    """
-    by_source = instances_by_source(instances)
-    labeled = [item for item in objects if not item.failure_reason]
-    patients: dict[str, list[str]] = {}
-    for item in labeled:
-        positive = [label for label, state in item.states.items() if state == LabelState.POSITIVE]
-        patients.setdefault(_patient(item, by_source), []).extend(positive)
-    splits = assign_splits(patients, seed=seed, fractions=fractions)
-    for item in labeled:
-        instance = by_source.get(item.source)
-        patient = _patient(item, by_source)
-        line = {
-            **item.data,
-            "states": {label: str(state) for label, state in item.states.items()},
-            "patient_id": patient,
-            "split": splits[patient],
-        }
-        if item.fractions:
-            line["fractions"] = dict(item.fractions)
-        if instance:
-            line["image"] = f"images/{instance.sop_instance_uid}.dcm"
-        if instance and (attributes := attributes_of(instance)):
-            line["attributes"] = attributes
-        known = truth.states_of(instance.sop_instance_uid) if truth and instance else None
-        if known is not None:
-            line["truth"] = {label: str(state) for label, state in known.items()}
-        yield line
-
-
-def attributes_of(instance: Instance) -> dict[str, Any]:
-    """Return what may be said of an image beside its labels: the known ones of `ATTRIBUTES`, and ``age`` in years.
-
-    Nobody is to be known again by a great age: above `OLDEST` it is given as that.
-    """
-    known = {name: value for name in ATTRIBUTES if (value := getattr(instance, name))}
-    years = _years(instance.age)
-    return known if years is None else {**known, "age": min(years, OLDEST)}
-
-
-def _years(text: str) -> int | None:
-    """Return the whole years of a DICOM age string (PS3.5 6.2, AS): ``061Y``, ``006M``, ``003W`` or ``010D``."""
-    if not _AGE.fullmatch(text):
-        return None
-    in_a_year = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[text[-1]]
-    return int(int(text[:-1]) / in_a_year)
-
-
-def _patient(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
-    instance = by_source.get(item.source)
-    patient = (instance.patient_id if instance else "") or str(item.data.get("patient_id") or "")
-    if not patient:
-        raise LabelingError(
-            f"line {item.number}: expected a patient for source {item.source[:60]!r}, found none in the instances nor in "
-            "the line. Give the instances.jsonl of the upload, or a 'patient_id' in the manifest."
-        )
-    return patient
+        uri_of_object, text = request.data_object.get("s3Uri"), request.data_object.get("content")
+        data = {"source-ref": str(uri_of_object)} if uri_of_object else {"source": str(text or "")}
+        common: dict[str, Any] = {"number": position, "source": source_of(data), "data": data}
+        yield _from_label(common, {ANSWERS_KEY: list(request.annotations)}, (), storage)

@@ -16,7 +16,7 @@ from typing import Any
 from dicom_workflow.errors import LabelingError, ObjectNotFoundError, WorkflowError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.manifests import Validation
-from dicom_workflow.labeling import adjudication, jobs, output, reference_standard, suggestions, summary, templates
+from dicom_workflow.labeling import adjudication, agreement, jobs, output, reference_standard, suggestions, templates
 from dicom_workflow.labeling.client import job_arns
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import records
@@ -70,7 +70,7 @@ class Labeled:
     """A finished labeling job."""
 
     state: jobs.JobState
-    summary: summary.Summary
+    summary: agreement.Summary
     images_without_truth: int
     """Images that the table of the simulated readers does not have: they were left unanswered."""
     record: Record
@@ -214,7 +214,7 @@ def finish(
     )
     _keep_pending(settings, None)
     objects = list(output.read_output(state.output_manifest_uri, attribute=started.label_attribute, storage=storage))
-    found = summary.summarize(objects, started.labels)
+    found = agreement.summarize(objects, started.labels)
     without_truth = max((reader.without_truth for reader in reading), default=0)
     metrics = {
         "job": started.job_name,

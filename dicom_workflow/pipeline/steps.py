@@ -23,7 +23,7 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source
 from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.formats.manifests import Validation
-from dicom_workflow.labeling import agreement, output, summary
+from dicom_workflow.labeling import agreement, output, training_manifest
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import local_services, records
@@ -85,7 +85,7 @@ class Parsed:
     """Line and reason of every object without a label or without a patient."""
     refused: tuple[tuple[int, Mapping[str, str]], ...]
     """Line, and worker and reason, of every answer that could not be read."""
-    summary: summary.Summary
+    summary: agreement.Summary
     lines: tuple[Mapping[str, Any], ...]
     """The lines of the training manifest."""
     record: Record
@@ -233,9 +233,9 @@ def parse(
     if not labeled:
         reasons = "".join(f"\n- line {number}: {reason}" for number, reason in failed[:5])
         raise LabelingError(f"{output_manifest_uri}: no object has a label and a known patient.{reasons}")
-    lines = tuple(output.augmented_lines(labeled, instances, truth=truth, seed=seed, fractions=fractions))
+    lines = tuple(training_manifest.augmented_lines(labeled, instances, truth=truth, seed=seed, fractions=fractions))
     manifests.write(output_uri, lines, storage=storage, limits=False)
-    found = summary.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
+    found = agreement.summarize(objects, truth=agreement.truth_by_source(truth, instances) if truth else None)
     refused = tuple((item.number, dict(answer)) for item in objects for answer in item.refused)
     metrics = {
         "objects_labeled": len(labeled),

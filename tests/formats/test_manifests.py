@@ -122,7 +122,7 @@ def test_both_kinds_of_source_are_read_and_every_other_key_stays_as_it_is(folder
         (b'{"source": "b", "x": NaN}', "got broken JSON: NaN is not JSON."),
         (b'{"source": "b", "x": -Infinity}', "got broken JSON: -Infinity is not JSON."),
         (b'{"source": "b", "x": ' + b"9" * 5000 + b"}", "got broken JSON: Exceeds the limit"),
-        (b"[" * 50_000, "expected JSON of sane depth, got it nested too deep to read."),
+        (b"[" * 50_000, "expected one whole JSON object, got broken JSON: it is nested too deep to read."),
         (b'["source"]', "expected a JSON object, got list."),
         (b'"source"', "expected a JSON object, got str."),
         (b"null", "expected a JSON object, got NoneType."),

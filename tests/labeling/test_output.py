@@ -12,7 +12,7 @@ from dicom_workflow.errors import LabelingError, ManifestError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.splits import SPLITS
-from dicom_workflow.labeling import output
+from dicom_workflow.labeling import output, training_manifest
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.labeling.tasks.protocol import fraction_of
 from dicom_workflow.storage import to_uri
@@ -56,7 +56,7 @@ def test_failed_line_and_missing_label_are_objects_with_a_reason(tmp_path: Path)
     assert [item.source for item in found] == [ONE, TWO, "third"]
     assert found[0].failure_reason == "ClientError: Annotation tasks expired."
     assert "no label: expected 'findings'" in found[1].failure_reason
-    assert "no label" in found[2].failure_reason
+    assert found[2].failure_reason == "the label 'findings' is empty."
 
 
 def test_sample_output_manifest_is_voted_on_here(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_batch_file_of_consolidation_requests_is_read(tmp_path: Path) -> None:
     path.write_text(json.dumps(batch))
     found = list(output.read_output(to_uri(path)))
     assert found[0].states == {"Edema": "positive", "Fracture": "negative"}
-    assert (found[1].source, found[1].failure_reason) == ("s3://b/k.dcm", "no worker's answer could be read.")
+    assert (found[1].source, found[1].failure_reason) == ("s3://b/k.dcm", "no worker answered.")
     assert "entry 3 cannot be read" in found[2].failure_reason
 
 
@@ -111,16 +111,18 @@ def test_several_label_attributes_need_one_named(tmp_path: Path) -> None:
     value = {"annotationsFromAllWorkers": [answer("w", Edema="positive")]}
     line = {"source": ONE, "first": value, "first-metadata": METADATA, "second": value, "second-metadata": METADATA}
     uri = write_lines(tmp_path / "output.manifest", line)
-    with pytest.raises(ManifestError, match=r"line 1: expected one label attribute, got first, second\. Say which"):
+    with pytest.raises(ManifestError, match=r"line 1: the line has the label attributes first, second\. Choose one"):
         list(output.read_output(uri))
     assert len(list(output.read_output(uri, attribute="second"))) == 1
 
 
-def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
+def test_broken_line_is_named_by_its_number_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "output.manifest"
-    path.write_text('{"source": "a"}\n{"source": "b"')
-    with pytest.raises(ManifestError, match="line 2: expected one whole JSON object"):
-        list(output.read_output(to_uri(path)))
+    path.write_text('{"source": "a"}\n{"source": "b"\n' + json.dumps(consolidated("c", "positive")) + '\n{"source": "d"')
+    found = list(output.read_output(to_uri(path)))
+    assert [(item.number, item.source) for item in found] == [(1, "a"), (2, ""), (3, "c"), (4, "")]
+    assert found[1].failure_reason.startswith("expected one whole JSON object")
+    assert found[2].states == {"Edema": "positive"}
 
 
 def consolidated(source: str, state: str) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def consolidated(source: str, state: str) -> dict[str, Any]:
     return {"source": source, "findings": value, "findings-metadata": METADATA}
 
 
-def test_augmented_line_keeps_the_output_line_and_adds_patient_split_and_truth(tmp_path: Path) -> None:
+def test_augmented_line_adds_patient_split_and_truth_and_keeps_no_answer(tmp_path: Path) -> None:
     lines = [consolidated(ONE, "positive"), consolidated(TWO, "negative")]
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", *lines)))
     instances = [
@@ -137,8 +139,11 @@ def test_augmented_line_keeps_the_output_line_and_adds_patient_split_and_truth(t
         Instance("1.2", patient_id="p2", orthanc_instance_id=TWO),
     ]
     truth = ReferenceStandard.parse("sop_instance_uid,patient_id,Edema\n1.1,p1,1\n1.2,p2,0\n")
-    augmented = list(output.augmented_lines(objects, instances, truth=truth))
-    assert augmented[0].items() >= lines[0].items()
+    augmented = list(training_manifest.augmented_lines(objects, instances, truth=truth))
+    assert (augmented[0]["source"], augmented[0]["findings-metadata"]) == (ONE, METADATA)
+    assert augmented[0]["findings"] == {"labels": lines[0]["findings"]["labels"], "regions": []}
+    assert augmented[0]["readers"] == {"reader-1": {"Edema": "positive"}}
+    assert augmented[0]["label_rules"] == {}
     assert augmented[0]["states"] == {"Edema": "positive"}
     assert augmented[0]["patient_id"] == "p1"
     assert augmented[0]["split"] in SPLITS
@@ -146,10 +151,57 @@ def test_augmented_line_keeps_the_output_line_and_adds_patient_split_and_truth(t
     assert [line["truth"] for line in augmented] == [{"Edema": "positive"}, {"Edema": "negative"}]
 
 
+def test_a_training_manifest_holds_no_worker_and_nothing_of_the_page(tmp_path: Path) -> None:
+    first = {"labels": {"Edema": "negative"}, "regions": []}
+    told = {"mode": "after-first-read", "model": "m", "probabilities": {"Edema": 0.9}, "first": first}
+    own = {"schema": "dicom-workflow/answer/2", "pixel_origin": "corner", "labels": {"Edema": "positive"}, "regions": []}
+    more = {"actions": {"clicks": 77}, "viewport": {"zoom": 3.25}, "comment": "ask Jane Doe"}
+
+    def said(worker: str, **extra: Any) -> dict[str, Any]:
+        content = json.dumps({"annotation": json.dumps({**own, **more, **extra})})
+        return {"workerId": worker, "annotationData": {"content": content}}
+
+    box = {"label": "Edema", "shape": "point", "points_px": [[1, 2]], "comment": "left", "workerId": "private.w.anna"}
+    shown = {**told, "mode": "shown"}
+    workers = [said("private.w.anna", assistance=told), said("private.w.bert"), said("private.w.carl", assistance=shown)]
+    label = {
+        "labels": {"Edema": {"state": "positive", "confidence": 1.0, "votes": {"positive": 3, "negative": 0, "uncertain": 0}}},
+        "regions": [box],
+        "refused": [{"workerId": "private.w.dora", "reason": "not JSON"}],
+        "annotationsFromAllWorkers": workers,
+    }
+    line = {
+        "source": ONE,
+        "labels": ["Edema", "No Finding"],
+        "patient_id": "p",
+        "suggestions": told,
+        "earlier_answers": [{"reader": "A", "answer": own}],
+        "case": 7,
+        "findings": label,
+        "findings-metadata": {**METADATA, "worker-response-ref": "s3://b/worker-response/1.json"},
+        "older": label,
+        "older-metadata": METADATA,
+    }
+    (item,) = output.read_output(write_lines(tmp_path / "output.manifest", line), attribute="findings")
+    (made,) = training_manifest.augmented_lines([item])
+    text = json.dumps(made)
+    for word in ("private.w", "clicks", "viewport", "Jane", "0.9", "worker-response", "earlier", "older", "left", "workerId"):
+        assert word not in text, word
+    assert made["case"] == 7
+    assert sorted(tuple(states.items()) for states in made["readers"].values()) == [
+        (("Edema", "negative"),),  # before the model was shown
+        (("Edema", "positive"),),
+    ]
+    assert {region["reader"] for region in made["findings"]["regions"]} <= {"reader-1", "reader-2", "reader-3"}
+    (again,) = output.read_output(write_lines(tmp_path / "training.manifest", made))
+    assert (again.states, again.failure_reason, len(again.regions)) == ({"Edema": "positive"}, "", 1)
+    assert {reader: dict(answer.labels) for reader, answer in again.answers.items()} == made["readers"]
+
+
 def test_object_without_a_patient_is_an_error(tmp_path: Path) -> None:
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", consolidated(ONE, "positive"))))
-    with pytest.raises(LabelingError, match="line 1: expected a patient for source"):
-        list(output.augmented_lines(objects))
+    with pytest.raises(LabelingError, match=r"line 1: the patient of source .* is unknown"):
+        list(training_manifest.augmented_lines(objects))
 
 
 def test_failed_objects_are_left_out_of_training(tmp_path: Path) -> None:
@@ -159,7 +211,7 @@ def test_failed_objects_are_left_out_of_training(tmp_path: Path) -> None:
         Instance("1.1", patient_id="p1", orthanc_instance_id=ONE),
         Instance("1.2", patient_id="p2", orthanc_instance_id=TWO),
     ]
-    assert [line["source"] for line in output.augmented_lines(objects, instances)] == [ONE]
+    assert [line["source"] for line in training_manifest.augmented_lines(objects, instances)] == [ONE]
 
 
 def test_truth_is_read_in_both_forms() -> None:
@@ -187,9 +239,9 @@ def test_a_line_full_of_outlines_is_read_and_goes_on_to_training(tmp_path: Path)
     objects = list(output.read_output(uri))
     assert (len(objects[0].regions), len(objects[0].regions[8].points_px)) == (9, 2000)
     training = to_uri(tmp_path / "training.manifest")
-    assert manifests.write(training, output.augmented_lines(objects), limits=False) == 1
+    assert manifests.write(training, training_manifest.augmented_lines(objects), limits=False) == 1
     with pytest.raises(ManifestError, match="at most 100,000 characters"):
-        manifests.write(training, output.augmented_lines(objects))
+        manifests.write(training, training_manifest.augmented_lines(objects))
     assert manifests.validate(uri).refused == 1  # as the input of another job it is too long
 
 
@@ -224,7 +276,7 @@ def test_shares_of_several_readers_go_into_the_training_line(tmp_path: Path) -> 
     line = {"source": ONE, "patient_id": "p", "job": {"annotationsFromAllWorkers": workers}, "job-metadata": METADATA}
     alone = {**line, "source": TWO, "job": {"annotationsFromAllWorkers": workers[:1]}}
     objects = list(output.read_output(write_lines(tmp_path / "output.manifest", line, alone)))
-    of_three, of_one = output.augmented_lines(objects)
+    of_three, of_one = training_manifest.augmented_lines(objects)
     assert of_three["fractions"] == {"Edema": 0.6667}
     assert of_three["states"] == {"Edema": "positive", "Fracture": "uncertain"}
     assert "fractions" not in of_one
@@ -232,7 +284,7 @@ def test_shares_of_several_readers_go_into_the_training_line(tmp_path: Path) -> 
 
 def test_attributes_are_those_of_the_record_and_a_great_age_is_not_told() -> None:
     known = Instance("1.1", patient_id="p1", view_position="AP", sex="F", age="061Y", manufacturer="Acme")
-    assert output.attributes_of(known) == {"view_position": "AP", "sex": "F", "manufacturer": "Acme", "age": 61}
+    assert training_manifest.attributes_of(known) == {"view_position": "AP", "sex": "F", "manufacturer": "Acme", "age": 61}
     ages = {"000D": 0, "011M": 0, "024M": 2, "060W": 1, "089Y": 89, "097Y": 90, "61": None, "": None}
-    assert {text: output.attributes_of(Instance("1.1", age=text)).get("age") for text in ages} == ages
-    assert output.attributes_of(Instance("1.2", patient_id="p1")) == {}
+    assert {text: training_manifest.attributes_of(Instance("1.1", age=text)).get("age") for text in ages} == ages
+    assert training_manifest.attributes_of(Instance("1.2", patient_id="p1")) == {}

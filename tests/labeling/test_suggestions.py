@@ -12,9 +12,9 @@ from dicom_workflow.errors import LabelingError, ManifestError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.labeling import lambda_handlers, suggestions
+from dicom_workflow.labeling.agreement import Effort, summarize
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.suggestions import AssistanceEffect, assistance_effect, read_predictions, with_suggestions
-from dicom_workflow.labeling.summary import Effort, summarize
 from dicom_workflow.storage import to_uri
 
 ONE, TWO = ("-".join([group] * 5) for group in ("0123abcd", "4567ef01"))

@@ -12,7 +12,7 @@ from dicom_workflow.archive import upload
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.labeling import output
+from dicom_workflow.labeling import training_manifest
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.learning import evaluation
 from dicom_workflow.learning.data import images as dataset
@@ -49,8 +49,8 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
         )
         for number, instance in enumerate(instances)
     ]
-    lines = list(output.augmented_lines(labeled, instances, fractions=(0.0, 0.0, 1.0)))
-    assert all(set(line["attributes"]) == {*output.ATTRIBUTES, "age"} for line in lines)
+    lines = list(training_manifest.augmented_lines(labeled, instances, fractions=(0.0, 0.0, 1.0)))
+    assert all(set(line["attributes"]) == {*training_manifest.ATTRIBUTES, "age"} for line in lines)
     manifests.write(to_uri(tmp_path / "training.manifest"), lines, limits=False)
     training_uri = to_uri(tmp_path / "training.manifest")
     staged = training_channel.stage(training_uri, instances, archive, tmp_path / "channel", progress=False)
