@@ -19,9 +19,9 @@ import quality_channel
 import reference_recipe
 import torch
 
-from dicom_workflow.learning import evaluation
 from dicom_workflow.learning.data import images as dataset
 from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.evaluation import metrics, predictions
 from dicom_workflow.learning.evaluation.bootstrap import interval, patient_weights
 from dicom_workflow.learning.evaluation.comparison import compare
 from dicom_workflow.learning.training import cross_validation
@@ -68,7 +68,7 @@ def measure(
     labels, patients = lines[0]["labels"], [line["patient_id"] for line in lines]
     truth = np.array([[line["states"][label] == "positive" for label in labels] for line in lines], dtype=np.float64)
     quality_channel.write(folder / "all", lines, data)
-    fold_of = cross_validation.deal(read_channel(folder / "all").samples, FOLDS, seed=seed)
+    fold_of = cross_validation.assign_folds(read_channel(folder / "all").samples, FOLDS, seed=seed)
     held = np.array([fold_of[patient] for patient in patients])
     scores = {name: np.zeros_like(truth) for name in EVERYONE}
     thumbnails = read_thumbnails(data, lines)
@@ -124,7 +124,7 @@ def ours(
     quality_channel.write(folder, here, data)
     cache = str(folder.parent / "image-cache")
     run = run_training(folder, folder / "training", seed=seed, threads=1, resamples=0, cache_dir=cache, **settings)
-    found = evaluation.read_predictions(run.predictions)
+    found = predictions.read_predictions(run.predictions)
     rows = [found.identifiers.index(lines[row]["source"]) for row in judged]
     columns = [found.labels.index(label) for label in lines[0]["labels"]]
     return found.scores[np.ix_(rows, columns)]
@@ -172,12 +172,13 @@ def linear(learned: np.ndarray, truth: np.ndarray, judged: np.ndarray) -> np.nda
 def figures(truth: np.ndarray, scores: np.ndarray, labels: Sequence[str], patients: Sequence[str], seed: int) -> dict[str, Any]:
     """Return accuracy, AUROC and calibration of one who answers."""
     named = {"labels": labels, "patients": patients, "mode": "single-label", "resamples": RESAMPLES, "seed": seed}
-    report = evaluation.evaluate(truth, scores, **named)
+    report = metrics.evaluate(truth, scores, **named)
     return {
-        "accuracy": report["accuracy"],
+        "accuracy": report.accuracy,
         "accuracy_interval": interval(resampled(is_right(truth, scores), patients, seed)),
-        **{name: report[name] for name in ("macro_auroc", "macro_auroc_interval", "macro_brier", "macro_ece", "confusion")},
-        "auroc": {label: each["auroc"] for label, each in report["labels"].items()},
+        **{name: getattr(report, name) for name in ("macro_auroc", "macro_auroc_interval", "macro_brier", "macro_ece")},
+        "confusion": report.confusion,
+        "auroc": {label: each.auroc for label, each in report.labels.items()},
     }
 
 

@@ -52,21 +52,21 @@ def measure(folder: Path, *, patients: int = PATIENTS, seed: int = 7, flags: Map
     making_seconds = time.perf_counter() - began
     settings = {**FLAGS, **(flags or {})}
     run = run_training(folder, folder / "training", on_line=quality_channel.show, seed=seed, **settings)
-    found, report = run.evaluation, run.evaluation["against"]["truth"]
+    found, report = run.evaluation, run.evaluation.against["truth"]
     macro = ("macro_brier", "macro_ece", "macro_brier_uncalibrated", "macro_ece_uncalibrated")
     figures = {
         "images": images,
-        "test_images": report["images"],
-        "test_patients": report["patients"],
+        "test_images": report.images,
+        "test_patients": report.patients,
         "labels_from": "the generator's truth",
-        "macro_auroc": report["macro_auroc"],
-        "macro_auroc_interval": report["macro_auroc_interval"],
-        **{name: report.get(name) for name in macro},  # uncalibrated: only where there was something to calibrate on
-        "largest_ece": max(each["ece"] for each in report["labels"].values()),
-        "auroc": {label: each["auroc"] for label, each in report["labels"].items()},
-        "best_epoch": found["best_epoch"],
+        "macro_auroc": report.macro_auroc,
+        "macro_auroc_interval": report.macro_auroc_interval,
+        **{name: getattr(report, name) for name in macro},  # uncalibrated: only where there was something to calibrate on
+        "largest_ece": max(each.ece for each in report.labels.values()),
+        "auroc": {label: each.auroc for label, each in report.labels.items()},
+        "best_epoch": found.best_epoch,
         "making_seconds": round(making_seconds, 1),
-        "training_seconds": round(found["seconds"]["training"], 1),
+        "training_seconds": round(found.seconds["training"], 1),
         "settings": settings,
     }
     holds = {

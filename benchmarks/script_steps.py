@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "source"))
 import monai_dicom
 
 from dicom_workflow.formats.labels import load_label_set
-from dicom_workflow.learning.data.training_set import TrainingSet
+from dicom_workflow.learning.data.images import TrainingSet
 from dicom_workflow.learning.model import network
-from dicom_workflow.learning.training import thread_tuner
+from dicom_workflow.learning.training import hardware, optimization
 from dicom_workflow.learning.training.distributed import Group
-from dicom_workflow.learning.training.loss import Loss
+from dicom_workflow.learning.training.optimization import Loss
 
 LABELS = load_label_set("chest").labels
 
@@ -45,7 +45,7 @@ class Watch:
     def __enter__(self) -> Watch:
         watch = self
 
-        class Pace(thread_tuner.Pace):
+        class Pace(hardware.ThreadTuner):
             def begin(self) -> None:
                 super().begin()
                 self.began = time.process_time()
@@ -55,8 +55,8 @@ class Watch:
                 super().end(images)
                 watch._after_step()
 
-        before, thread_tuner.Pace = thread_tuner.Pace, Pace  # type: ignore[misc]
-        self._stack.callback(setattr, thread_tuner, "Pace", before)
+        before, hardware.ThreadTuner = hardware.ThreadTuner, Pace  # type: ignore[misc]
+        self._stack.callback(setattr, hardware, "ThreadTuner", before)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -106,11 +106,11 @@ class BareStep:
 
     def __init__(self, batch: int, size_px: int, *, device: str = "cpu", compiled: str = "off") -> None:
         self.device = network.choose_device(device)
-        self.precision = network.choose_precision("auto", self.device)
+        self.precision = hardware.choose_precision("auto", self.device)
         made = network.build(LABELS, seed=0).to(self.device)
         model: nn.Module = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-        self.forward = network.compiled(model, compiled, self.device)
-        self.optimizer = torch.optim.AdamW(network.parameter_groups(model, 0.01), lr=1e-3, fused=True)
+        self.forward = hardware.compiled(model, compiled, self.device)
+        self.optimizer = torch.optim.AdamW(optimization.parameter_groups(model, 0.01), lr=1e-3, fused=True)
         draws = torch.Generator().manual_seed(0)
         images = torch.randn(batch, 1, size_px, size_px, generator=draws)
         self.images = images.to(self.device).contiguous(memory_format=torch.channels_last)

@@ -49,11 +49,10 @@ import script_steps
 import torch
 
 from dicom_workflow.formats.labels import load_label_set
-from dicom_workflow.learning.data import cache, training_set
 from dicom_workflow.learning.data import images as dataset
-from dicom_workflow.learning.model import network
-from dicom_workflow.learning.training.augmentation import Augmentation
-from dicom_workflow.learning.training.loader import Feed
+from dicom_workflow.learning.data.cache.folder import load_cached
+from dicom_workflow.learning.training import hardware
+from dicom_workflow.learning.training.batches import Augmentation, BatchLoader
 
 LABELS = load_label_set("chest").labels
 
@@ -125,7 +124,7 @@ def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
     for round_ in range(scale.rounds):
         theirs.append(cpu_seconds(lambda: reference_recipe.train_epoch(reference, optimizer, batches)))
         began = time.process_time()
-        data = training_set.read(
+        data = dataset.read_training_set(
             channel, size_px=scale.size_px, reduced=True, workers=1, progress=False, cache_dir=folder / f"cache-{round_}"
         )
         builds.append(time.process_time() - began)
@@ -150,7 +149,7 @@ def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
 
 def share(folder: Path, paths: Sequence[Path], size_px: int, scale: Scale) -> dict[str, float]:
     """Return the whole step of the script and the bare step of the network, in ms, and what share the one is of the other."""
-    data = training_set.read(
+    data = dataset.read_training_set(
         films.channel(folder, paths), size_px=size_px, workers=1, progress=False, cache_dir=folder / f"cache-{size_px}"
     )
     bare = script_steps.BareStep(scale.batch, size_px)
@@ -171,8 +170,9 @@ def loader(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
     """Return what an image costs until it is in a batch at `loader_px`, in ms: the reference's loader and our feed."""
     channel = films.channel(folder, paths)
     size_px = scale.loader_px
-    images = training_set.read(channel, size_px=size_px, workers=1, progress=False, cache_dir=folder / "cache-loader").images
-    feed = Feed(images, device=torch.device("cpu"), augment=Augmentation(), mean=0.5, std=0.2)
+    loading = {"workers": 1, "progress": False, "cache_dir": folder / "cache-loader"}
+    images = dataset.read_training_set(channel, size_px=size_px, **loading).images
+    feed = BatchLoader(images, device=torch.device("cpu"), augment=Augmentation(), mean=0.5, std=0.2)
     batches = reference_recipe.loader(paths, [0] * len(paths), batch_size=scale.batch, size=(size_px, size_px))
 
     def plan(epoch: int) -> Iterator[tuple[np.ndarray, torch.Generator]]:
@@ -201,7 +201,7 @@ def jpeg2000(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, flo
 
     def build(version: str) -> None:
         with tempfile.TemporaryDirectory(dir=folder) as empty:
-            cache.load(paths, empty, size_px=size_px, version=version, decode=dataset.decode, workers=1, progress=False)
+            load_cached(paths, empty, size_px=size_px, version=version, decode=dataset.decode, workers=1, progress=False)
 
     return {
         "cache_ms_per_j2k_image": min(1000 / len(paths) * cpu_seconds(lambda: build(reduced)) for _ in range(5)),
@@ -213,15 +213,16 @@ def jpeg2000(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, flo
 RSS = """
 from pathlib import Path
 import numpy as np
-from dicom_workflow.learning import cache
+from dicom_workflow.learning.data.cache.folder import load_cached
+from dicom_workflow.learning.data.cache.pack import take
 def made(path, size_px, version):
     return np.full((1, size_px, size_px), int(path.stem) / 10000, np.float16)
 paths = sorted(Path({folder!r}).glob("*.raw"))[:{images}]
-images = cache.load(paths, {cache!r}, size_px={size}, version="1", decode=made, workers=2, progress=False).images
+images = load_cached(paths, {cache!r}, size_px={size}, version="1", decode=made, workers=2, progress=False).images
 for epoch in range(2):
     order = np.random.default_rng(epoch).permutation(len(images))
     for rows in np.array_split(order, len(order) // 16):
-        cache.take(images, rows)
+        take(images, rows)
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(len(images), peak.split()[1])
 """
@@ -282,7 +283,7 @@ def measure(folder: Path, scale: Scale, parts: Sequence[str] = PARTS) -> dict[st
 
 def convolution_gflops() -> float:
     """Return how much a convolution reaches on one thread, in 10^9 operations per second, with the precision of our step."""
-    precision = torch.bfloat16 if network.choose_precision("auto", torch.device("cpu")) == "bfloat16" else torch.float32
+    precision = torch.bfloat16 if hardware.choose_precision("auto", torch.device("cpu")) == "bfloat16" else torch.float32
     layer = torch.nn.Conv2d(128, 128, 3, padding=1, bias=False).to(precision).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     images = torch.ones(16, 128, 28, 28, dtype=precision).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
@@ -317,7 +318,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "size_px": scale.size_px,
         "reference_px": scale.reference_px,
         "reader": reference_recipe.reader(),
-        "precision": network.choose_precision("auto", torch.device("cpu")),
+        "precision": hardware.choose_precision("auto", torch.device("cpu")),
         "torch": torch.__version__,
         "machine": platform.processor() or platform.machine(),
         "threads": 1,

@@ -40,9 +40,8 @@ import script_steps
 import torch
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.data import training_set
-from dicom_workflow.learning.data.training_set import TrainingSet
-from dicom_workflow.learning.training import loader as feed
+from dicom_workflow.learning.data.images import TrainingSet, read_training_set
+from dicom_workflow.learning.training import batches as training_batches
 
 BYTES_AT_224 = {"eager": 639e6, "compiled": 428e6}
 """Moved per image by one training step in bfloat16, counted layer by layer."""
@@ -100,7 +99,7 @@ def random_set(folder: Path, images: int, size_px: int) -> TrainingSet:
     paths = [folder / f"{number:06}" for number in range(images)]
     for number, path in enumerate(paths):
         path.write_bytes(number.to_bytes(8, "big"))
-    return training_set.read(
+    return read_training_set(
         films.channel(folder, paths),
         size_px=size_px,
         decode=noise,
@@ -131,12 +130,12 @@ def reference_speed(folder: Path, size_px: int, name: str, scale: Scale) -> floa
 @contextmanager
 def fed(how: str) -> Iterator[None]:
     """Let images lie on the GPU, or have them ``pinned`` and sent, wherever they would fit."""
-    before = feed.RESIDENT_SHARE
-    feed.RESIDENT_SHARE = before if how == "resident" else 0.0
+    before = training_batches.RESIDENT_SHARE
+    training_batches.RESIDENT_SHARE = before if how == "resident" else 0.0
     try:
         yield
     finally:
-        feed.RESIDENT_SHARE = before
+        training_batches.RESIDENT_SHARE = before
 
 
 def run(data: TrainingSet, size_px: int, batch: int, device: str, scale: Scale, *, how: str, fed_from: str) -> dict[str, Any]:

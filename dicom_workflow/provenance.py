@@ -1,18 +1,20 @@
-"""What made a model: inputs, parameters, versions, commit and time."""
+"""What made an artifact: inputs, parameters, package versions, commit and time."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import dicom_workflow
 
 
-def provenance(*, manifests: Mapping[str, str], parameters: Mapping[str, Any], commit: str = "") -> dict[str, Any]:
-    """Return what made a bundle: inputs with their SHA-256, parameters, versions, commit and time.
+def model_provenance(*, manifests: Mapping[str, str], parameters: Mapping[str, Any], commit: str = "") -> dict[str, Any]:
+    """Return what made a model bundle: inputs with their SHA-256, parameters, versions, commit and time.
 
     Parameters
     ----------
@@ -21,12 +23,8 @@ def provenance(*, manifests: Mapping[str, str], parameters: Mapping[str, Any], c
     parameters : mapping
         All settings of the run.
     commit : str
-        Of the code, when it is known; asked of git otherwise, and left out when git does not know.
+        Commit of the code where it is known; `git_commit` otherwise, and left out when git does not know it.
     """
-    import monai
-    import numpy
-    import torch
-
     commit = commit or git_commit()
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -34,16 +32,18 @@ def provenance(*, manifests: Mapping[str, str], parameters: Mapping[str, Any], c
         "parameters": dict(parameters),
         "versions": {
             "dicom_workflow": dicom_workflow.__version__,
-            "torch": torch.__version__,
-            "monai": monai.__version__,
-            "numpy": numpy.__version__,
+            **{name: metadata.version(name) for name in ("torch", "monai", "numpy")},
         },
         **({"commit": commit} if commit else {}),
     }
 
 
+@cache
 def git_commit() -> str:
-    """Return the commit this package's checkout is at, with ``-dirty`` when files were changed; empty outside a checkout."""
+    """Return the commit of this package's checkout, with ``-dirty`` when files were changed; empty outside a checkout.
+
+    It is asked of git once per process: two records of one run name the same commit.
+    """
     folder = Path(dicom_workflow.__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:

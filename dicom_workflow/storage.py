@@ -9,6 +9,7 @@ import contextlib
 import errno
 import io
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -191,22 +192,11 @@ class Storage:
         path = to_path(uri)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:60]}.", suffix=".part")
+            part, handle = _open_part(path)
         except OSError as error:
             raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
-        part = Path(name)
-        try:
-            with _disk_errors(uri), os.fdopen(handle, "wb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.chmod(0o644 & ~_umask())
-            try:
-                part.replace(path)
-            except OSError as error:
-                raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
-        finally:
-            part.unlink(missing_ok=True)
+        with _replacing(path, part, handle, uri) as stream:
+            yield stream
 
     def exists(self, uri: str) -> bool:
         """Say whether there is an object at a URI."""
@@ -247,14 +237,47 @@ def _disk_errors(uri: str) -> Iterator[None]:
         raise StorageError(f"{uri}: cannot be written: {error.strerror}.") from error
 
 
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place, flush it to disk and rename it: a reader sees the old file or the new one.
+
+    The process's umask decides who may read it.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written.
+    StorageError
+        The disk is full or fails.
+    """
+    part, handle = _open_part(path)
+    with _replacing(path, part, handle, str(path)) as stream:
+        stream.write(data)
+
+
+def _open_part(path: Path) -> tuple[Path, int]:
+    """Create the file that will replace `path`, and return its path and descriptor."""
+    part = path.with_name(f".{path.name[:60]}.{secrets.token_hex(8)}.part")
+    return part, os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, part: Path, handle: int, where: str) -> Iterator[IO[bytes]]:
+    """Yield the stream of a part, and rename the part over `path` when the block ends without an error."""
+    try:
+        with _disk_errors(where), os.fdopen(handle, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            part.replace(path)
+        except OSError as error:
+            raise StorageError(f"{where}: cannot be written: {error.strerror}.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _is_part(name: str) -> bool:
     return name.startswith(".") and name.endswith(".part")
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 @cache

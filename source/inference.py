@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 
 from dicom_workflow.learning.inference import server
-from dicom_workflow.learning.inference.predict import input_fn, model_fn, output_fn, predict_fn
+from dicom_workflow.learning.inference.endpoint_handlers import input_fn, model_fn, output_fn, predict_fn
 
 __all__ = ["input_fn", "model_fn", "output_fn", "predict_fn"]
 

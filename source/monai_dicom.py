@@ -41,10 +41,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, and --help has no use for it
     import numpy as np
     import torch
 
-    from dicom_workflow.learning.data.training_set import TrainingSet
+    from dicom_workflow.learning.data.images import TrainingSet
     from dicom_workflow.learning.training.distributed import Group
     from dicom_workflow.learning.training.finish import Facts
-    from dicom_workflow.learning.training.run_state import Journal
+    from dicom_workflow.learning.training.run_state import RunState
     from dicom_workflow.learning.training.tracking import Tracker
 
 
@@ -169,24 +169,33 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
 
 def train(config: Config) -> int:
     """Train one network, judge it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
-    from dicom_workflow.learning import evaluation
-    from dicom_workflow.learning.data import images, training_set
+    from dicom_workflow.learning.data import images
+    from dicom_workflow.learning.data.channel import read_channel
+    from dicom_workflow.learning.evaluation import thresholds
     from dicom_workflow.learning.model import weights
     from dicom_workflow.learning.training import cross_validation as folds
     from dicom_workflow.learning.training import distributed, tracking
 
-    evaluation.Rule.parse(config.threshold)  # a mistake shows now, not when every image is decoded
+    thresholds.Rule.parse(config.threshold)  # a mistake shows now, not when every image is decoded
     tracking.parse_kinds(config.tracking)
     if config.init_weights:
         weights.find(config.init_weights)
     if config.fold >= 0 and not config.folds:
         raise LearningError(f"--fold: expected --folds beside it, got --fold {config.fold} alone.")
     with distributed.open_group(config.device) as group:
-        channel = images.read_channel(config.channel)
+        channel = read_channel(config.channel)
         if config.folds:
-            channel = folds.of_fold(channel, config.folds, config.fold, seed=config.seed)
+            channel = folds.fold_channel(
+                channel,
+                config.folds,
+                config.fold,
+                seed=config.seed,
+                mode=config.mode,
+                uncertain=config.uncertain,
+                soft=config.soft_targets,
+            )
         # Every image is decoded once, and kept on disk for the next run; a step takes what it needs.
-        data = training_set.read(
+        data = images.read_training_set(
             channel,
             size_px=config.size_px,
             mode=config.mode,
@@ -198,7 +207,7 @@ def train(config: Config) -> int:
             cache_dir=config.cache_dir,
             cache_gb=config.cache_gb,
         )
-        return learn(config, group, data)
+        return learn(config, group, data.taught_labels_only(config.mode))
 
 
 def learn(config: Config, group: Group, data: TrainingSet) -> int:
@@ -206,17 +215,15 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     import numpy as np
     import torch
 
-    from dicom_workflow.learning import evaluation
+    from dicom_workflow.learning.evaluation import bootstrap, curves
     from dicom_workflow.learning.model import network, weights
-    from dicom_workflow.learning.training import distributed, finish, log_lines, thread_tuner, tracking
-    from dicom_workflow.learning.training.augmentation import Augmentation
-    from dicom_workflow.learning.training.loader import Feed
-    from dicom_workflow.learning.training.loss import Loss, positive_weights
-    from dicom_workflow.learning.training.run_state import Journal, seeded
+    from dicom_workflow.learning.training import distributed, finish, hardware, optimization, script_run, tracking
+    from dicom_workflow.learning.training.batches import Augmentation, BatchLoader, seeded
+    from dicom_workflow.learning.training.run_state import RunState
 
-    device, precision = group.device, network.choose_precision(config.precision, group.device)
-    threads = thread_tuner.Pace(config.threads or int(config.deterministic))
-    network.choose_kernels(deterministic=config.deterministic)
+    device, precision = group.device, hardware.choose_precision(config.precision, group.device)
+    threads = hardware.ThreadTuner(config.threads or int(config.deterministic))
+    hardware.choose_kernels(deterministic=config.deterministic)
     labels = data.channel.labels
     train_rows, validation_rows = data.usable("train", config.mode), data.usable("validation", config.mode)
     group.print(*data.lines(train_rows, f"{device}, {precision}"))
@@ -231,18 +238,21 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
         group.print(f"initial weights: {origin}")
     mean, std = normalization or network.mean_and_std(data.images, train_rows)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-    optimizer = torch.optim.AdamW(network.parameter_groups(model, config.weight_decay), lr=config.learning_rate, fused=True)
+    groups = optimization.parameter_groups(model, config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
     # The average of the last hundred or so steps answers better than any one of them, and sooner.
     average = copy.deepcopy(model)
-    loss_of = Loss(config.mode, torch.from_numpy(positive_weights(data.taught[train_rows], config.pos_weight_cap))).to(device)
+    loss_of = optimization.Loss(
+        config.mode, torch.from_numpy(optimization.positive_weights(data.taught[train_rows], config.pos_weight_cap))
+    ).to(device)
     wanted = torch.from_numpy(data.taught).to(device)  # (N, labels), NaN unknown
     augment = Augmentation(config.rotation_degrees, config.translation, config.scale, config.contrast)
-    feed = Feed(data.images, device=device, augment=augment, mean=mean, std=std)
+    feed = BatchLoader(data.images, device=device, augment=augment, mean=mean, std=std)
     # As many steps as whole batches fit, the images dealt out evenly: no image is dropped and no batch is nearly empty.
     steps = max(1, min(round(len(train_rows) / config.batch_size), len(train_rows) // 2))
     parts = distributed.count_parts(config.microbatches, processes=group.size, smallest_batch=len(train_rows) // steps)
     statistics = distributed.Statistics(model, parts)
-    forward = group.parallel(network.compiled(model, config.compile, device))
+    forward = group.parallel(hardware.compiled(model, config.compile, device))
 
     def evaluate(rows: np.ndarray) -> torch.Tensor:
         """Return the logits of some images, (len(rows), labels); each process computes its share of them."""
@@ -254,17 +264,19 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     # --- where the run stands -----------------------------------------------------------------------------------------------
     settings = {name: value for name, value in flags.to_json(config).items() if name not in FREE_ON_RESUME}
     about = {"labels": list(labels), "manifests": dict(data.channel.sha256), "images": len(data.samples), "parts": parts}
-    journal = Journal(
+    signals = distributed.StopSignals()
+    state = RunState(
         output_dir=config.output_dir,
         checkpoint_dir=Path(config.checkpoint_dir),
         fingerprint={**settings, **about},
         networks={"network": model, "average": average},
         optimizer=optimizer,
         group=group,
+        signals=signals,
         every_seconds=config.checkpoint_seconds,
     )
-    if journal.open(resume=config.resume):
-        group.print(f"resumed: epoch {journal.epoch + 1}, step {journal.step + 1} of {steps}")
+    if state.open(resume=config.resume):
+        group.print(f"resumed: epoch {state.epoch + 1}, step {state.step + 1} of {steps}")
     facts = finish.Facts(
         settings=flags.to_json(config),
         channel=data.channel,
@@ -278,24 +290,24 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
         config.output_dir,
         name="dicom-workflow",
         parameters=facts.settings,
-        from_step=journal.epoch,
+        from_step=state.epoch,
     )
 
     # --- loop ---------------------------------------------------------------------------------------------------------------
     with (
         tracked as tracker,
-        journal.listening(stop_with_stdin=config.stop_with_stdin),
-        network.memory_advice(config.batch_size, parts, config.size_px),
+        signals.listening(stop_with_stdin=config.stop_with_stdin),
+        hardware.memory_advice(config.batch_size, parts, config.size_px),
     ):
-        while journal.epoch < config.epochs and not journal.is_spent(config.patience):
-            epoch, first_step, began = journal.epoch, journal.step, time.perf_counter()
+        while state.epoch < config.epochs and not state.is_spent(config.patience):
+            epoch, first_step, began = state.epoch, state.step, time.perf_counter()
             # Order and changes depend on seed, epoch and step alone, so a resumed run needs no memory of earlier draws.
             order = torch.randperm(len(train_rows), generator=seeded(config.seed, epoch)).numpy()
             batches = np.array_split(train_rows[order], steps)
             mine = [group.share(np.array_split(batch, parts)) for batch in batches]  # of each, with the parts' numbers
             draws = [(step, number, part) for step in range(first_step, steps) for number, part in mine[step]]
             stream = feed.batches((part, seeded(config.seed, epoch, step, number)) for step, number, part in draws)
-            loss_sum = torch.tensor(journal.loss_sum if group.is_first else 0.0, dtype=torch.float64, device=device)
+            loss_sum = torch.tensor(state.loss_sum if group.is_first else 0.0, dtype=torch.float64, device=device)
             model.train()
             for step in range(first_step, steps):
                 threads.begin()
@@ -317,40 +329,40 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
                 statistics.end(group.sum, step=epoch * steps + step)
                 norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
                 optimizer.step()
-                network.update_average(average, model, decay=config.average, step=epoch * steps + step)
-                is_due = journal.is_due()
+                optimization.update_average(average, model, decay=config.average, step=epoch * steps + step)
+                state.poll()
                 # Looking at a number on a GPU waits for it, so there it is done now and then, and before a checkpoint.
-                if is_due or device.type == "cpu" or step % 50 == 49 or step == steps - 1:
+                if state.is_due or device.type == "cpu" or step % 50 == 49 or step == steps - 1:
                     check_finite(loss_sum.item(), norm.item(), f"epoch {epoch + 1}, step {step + 1}")
                 threads.end(len(batches[step]))
-                if is_due:
-                    journal.end_step(step, loss_sum)
-                if journal.stopped_by:
+                if state.is_due:
+                    state.end_step(step, loss_sum)
+                if state.stopped_by:
                     break
-            if journal.stopped_by:
+            if state.stopped_by:
                 break
 
             trained_seconds = time.perf_counter() - began
             logits = evaluate(validation_rows)
             validation_loss = loss_of(logits.to(device), wanted[torch.from_numpy(validation_rows)]).item()
             scores = network.probabilities(logits, config.mode).numpy()
-            auroc, each = evaluation.macro_auroc(data.targets[validation_rows], scores)
-            line = journal.end_epoch(
+            auroc, each = curves.macro_auroc(data.targets[validation_rows], scores)
+            line = state.end_epoch(
                 {
                     "epoch": epoch + 1,
                     "epochs": config.epochs,
-                    "train_loss": log_lines.finite(group.sum(loss_sum).item() / len(train_rows)),
-                    "validation_loss": log_lines.finite(validation_loss if len(validation_rows) else math.nan),
-                    "validation_auroc": log_lines.finite(auroc),
-                    "auroc": dict(zip(labels, map(log_lines.finite, each), strict=True)),
+                    "train_loss": bootstrap.number(group.sum(loss_sum).item() / len(train_rows)),
+                    "validation_loss": bootstrap.number(validation_loss if len(validation_rows) else math.nan),
+                    "validation_auroc": bootstrap.number(auroc),
+                    "auroc": dict(zip(labels, map(bootstrap.number, each), strict=True)),
                     "learning_rate": learning_rate(config, (epoch + 1) * steps - 1, config.epochs * steps),
                     "seconds": round(time.perf_counter() - began, 3),
                     "images_per_second": round(sum(map(len, batches[first_step:])) / trained_seconds, 1),
                 }
             )
             tracker.log(line, step=epoch + 1)
-            group.print(log_lines.epoch_line(line))
-        return conclude(config, group, tracker, data, journal, facts, evaluate)
+            group.print(script_run.epoch_line(line))
+        return conclude(config, group, tracker, data, state, facts, evaluate)
 
 
 def conclude(
@@ -358,43 +370,43 @@ def conclude(
     group: Group,
     tracker: Tracker,
     data: TrainingSet,
-    journal: Journal,
+    state: RunState,
     facts: Facts,
     evaluate: Callable[[np.ndarray], torch.Tensor],
 ) -> int:
     """Save the best epoch's network, judged on images that it has never seen; return the exit code."""
-    from dicom_workflow.learning.training import finish, log_lines
+    from dicom_workflow.learning.training import finish, script_run
 
-    if not journal.best:
-        group.print(f"stopped by signal {journal.stopped_by} in the first epoch; go on with --resume true")
-        return 128 + journal.stopped_by
-    journal.load_best()
-    split = next((split for split in ("test", "validation") if len(data.rows[split]) and not journal.stopped_by), "")
+    if not state.best:
+        group.print(f"stopped by signal {state.stopped_by} in the first epoch; go on with --resume true")
+        return 128 + state.stopped_by
+    state.load_best()
+    split = next((split for split in ("test", "validation") if len(data.rows[split]) and not state.stopped_by), "")
     chosen_on, judged_on = data.usable("validation", config.mode), data.rows[split] if split else data.rows["test"][:0]
     chosen, judged = evaluate(chosen_on), evaluate(judged_on)  # by all processes together
     if group.is_first:
-        report = finish.conclude(
-            journal.networks["average"],
-            replace(facts, best=journal.best),
+        report = finish.finish(
+            state.networks["average"],
+            replace(facts, best=state.best),
             validation=(data.targets[chosen_on], chosen.numpy()),
-            held=finish.Held([data.samples[row] for row in judged_on], judged.numpy(), split),
+            held=finish.HeldOut([data.samples[row] for row in judged_on], judged.numpy(), split),
             model_dir=config.model_dir,
             output_dir=config.output_dir,
             more={
-                "best_epoch": journal.best["epoch"],
-                "epochs": len(journal.history),
+                "best_epoch": state.best["epoch"],
+                "epochs": len(state.history),
                 "left_out": len(data.problems),
                 "problems": data.problems[:100],
-                "seconds": {"training": round(sum(line["seconds"] for line in journal.history), 3)},
+                "seconds": {"training": round(sum(line["seconds"] for line in state.history), 3)},
             },
         )
-        group.print(*([log_lines.outcome_line(report)] if report else []))
-        group.print(f"bundle of epoch {journal.best['epoch']}: {config.model_dir}")
+        group.print(*([script_run.outcome_line(report)] if report else []))
+        group.print(f"bundle of epoch {state.best['epoch']}: {config.model_dir}")
         if report:
-            tracker.finish(report, [config.output_dir / "evaluation.json", config.model_dir / "model_card.md"])
-    if journal.stopped_by:
-        group.print(f"stopped by signal {journal.stopped_by}; go on with --resume true")
-        return 128 + journal.stopped_by
+            tracker.finish(report.to_json(), [config.output_dir / "evaluation.json", config.model_dir / "model_card.md"])
+    if state.stopped_by:
+        group.print(f"stopped by signal {state.stopped_by}; go on with --resume true")
+        return 128 + state.stopped_by
     return 0
 
 

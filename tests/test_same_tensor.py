@@ -27,13 +27,13 @@ from support.pixels import compressed, dataset_of, file_bytes, lut
 from torch import Tensor, nn
 
 from dicom_workflow.dicom import pixels
-from dicom_workflow.learning.data import decoder_pool, training_set
+from dicom_workflow.learning.data import decoder_pool
 from dicom_workflow.learning.data import images as dataset
-from dicom_workflow.learning.inference import predict, saliency, server
+from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.inference import endpoint_handlers, predict, saliency, server
 from dicom_workflow.learning.model import network
 from dicom_workflow.learning.model.bundle import Bundle
-from dicom_workflow.learning.training.augmentation import Augmentation
-from dicom_workflow.learning.training.loader import Feed
+from dicom_workflow.learning.training.batches import Augmentation, BatchLoader
 
 torch.set_num_threads(1)
 SIZE_PX = 40
@@ -180,7 +180,7 @@ def test_everyone_sees_the_same_image(files: list[Path], bundle: Bundle, tmp_pat
 
     # training: in memory, into a cache, and out of it
     channel = channel_of(files, tmp_path / "channel")
-    samples = dataset.read_channel(channel).samples
+    samples = read_channel(channel).samples
     options: dict[str, Any] = {"size_px": SIZE_PX, "progress": False}
     cached: dict[str, Any] = {"cache_dir": tmp_path / "cache"}
     for workers in (1, 3):
@@ -188,18 +188,18 @@ def test_everyone_sees_the_same_image(files: list[Path], bundle: Bundle, tmp_pat
     for decoded in (len(files), 0):
         loaded = dataset.load_images(samples, version=version, **options, **cached)
         assert (loaded.decoded, loaded.note, bits(loaded.images)) == (decoded, "", expected)
-    data = training_set.read(dataset.read_channel(channel), reduced=version == pixels.REDUCED_VERSION, **options, **cached)
+    data = dataset.read_training_set(read_channel(channel), reduced=version == pixels.REDUCED_VERSION, **options, **cached)
     assert bits(data.images) == expected
 
     # what reaches the network: judging while it trains, predicting, serving, explaining
-    feed = Feed(data.images, device=torch.device("cpu"), augment=Augmentation(0, 0, 0, 0), mean=MEAN, std=STD)
+    feed = BatchLoader(data.images, device=torch.device("cpu"), augment=Augmentation(0, 0, 0, 0), mean=MEAN, std=STD)
     normal: dict[str, Any] = {"mean": MEAN, "std": STD}
     contents = [path.read_bytes() for path in files]
     app = server.App(bundle)
     ways: dict[str, Callable[[], Any]] = {
         "judging": lambda: network.logits_of(bundle.network, feed.images, batch_size=5, **normal),
         "predict": lambda: predict.predict(bundle, files, batch_size=4),
-        "predict_fn": lambda: predict.predict_fn(contents, bundle),
+        "predict_fn": lambda: endpoint_handlers.predict_fn(contents, bundle),
         "predict_channel": lambda: predict.predict_channel(
             bundle, channel, tmp_path / "predictions.jsonl", splits=("train",), progress=False
         ),
@@ -237,7 +237,7 @@ def test_processes_that_decode_see_what_threads_see(tmp_path: Path, version: str
 
 def test_a_training_batch_without_changes_is_the_image_too(tmp_path: Path) -> None:
     images = np.stack([dataset.decode(path, SIZE_PX) for path in built(tmp_path)])
-    feed = Feed(images, device=torch.device("cpu"), augment=Augmentation(0, 0, 0, 0), mean=MEAN, std=STD)
+    feed = BatchLoader(images, device=torch.device("cpu"), augment=Augmentation(0, 0, 0, 0), mean=MEAN, std=STD)
     rows = np.array([3, 0, 11, 7])
     (batch,) = feed.batches([(rows, torch.Generator().manual_seed(0))])
     np.testing.assert_allclose(batch.numpy(), normalized(images[rows]), atol=1e-5)

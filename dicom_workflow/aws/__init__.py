@@ -16,7 +16,6 @@ from dicom_workflow.aws.packaging import (
     stage_source,
 )
 from dicom_workflow.aws.training_jobs import TRAINING_FRAMEWORK, TrainingJob, TrainingRequest, submit_training
-from dicom_workflow.learning.inference.local_server import LocalServer, serve_local, unpack_model
 
 __all__ = [
     "LAMBDA_HANDLER",
@@ -25,7 +24,6 @@ __all__ = [
     "BatchRequest",
     "Endpoint",
     "EndpointRequest",
-    "LocalServer",
     "TrainingJob",
     "TrainingRequest",
     "TransformJob",
@@ -36,10 +34,8 @@ __all__ = [
     "invoke_endpoint",
     "modules_of",
     "read_batch",
-    "serve_local",
     "stage_image",
     "stage_labeling_service",
     "stage_source",
     "submit_training",
-    "unpack_model",
 ]

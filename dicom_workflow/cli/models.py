@@ -63,6 +63,8 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         say(f"{onnx_export.export(model, options.onnx)}: as torch to {onnx_export.TOLERANCE}")
     elif not options.files and not options.manifest:
         raise SettingsError("There is nothing to predict. Give DICOM files, --manifest or --onnx.")
+    for label, why in model.untaught.items():
+        say(f"not predicted: {label}: {why}")
     predictions: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     run_uid = generate_uid()
@@ -87,7 +89,7 @@ def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         say(f"{name}: {', '.join(marked)}")
     for name, reason in refused.items():
         say(f"  {name}: refused: {reason}")
-    return {"ok": not refused, "predictions": predictions, "refused": refused}
+    return {"ok": not refused, "predictions": predictions, "refused": refused, "untaught": dict(model.untaught)}
 
 
 def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -116,27 +118,29 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.learning.evaluation import model_card, run
     from dicom_workflow.learning.model import bundle
-    from dicom_workflow.learning.training import log_lines
+    from dicom_workflow.learning.training import script_run
 
     if not 0 < options.specificity < 1:
         raise SettingsError(f"--specificity: expected a value above 0 and below 1, as 0.95, got {options.specificity:g}.")
     model = bundle.load(options.bundle)
-    report = run.assess_bundle(
+    report = run.evaluate_bundle(
         model, options.channel, split=options.split, specificity=options.specificity, resamples=options.resamples
     )
     say(model_card.figures_to_markdown(report))
-    for caution in report["cautions"]:
+    for label, why in report.untaught.items():
+        say(f"not predicted: {label}: {why}")
+    for caution in report.cautions:
         say(caution)
-    say(log_lines.outcome_line(report))
+    say(script_run.outcome_line(report))
     if options.report:
-        options.report.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    return {"ok": True, "evaluation": report}
+        text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        options.report.write_text(text + "\n", encoding="utf-8")
+    return {"ok": True, "evaluation": report.to_json()}
 
 
 def _compare(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.learning import evaluation
-    from dicom_workflow.learning.evaluation import model_card
+    from dicom_workflow.learning.evaluation import comparison, model_card
 
-    found = evaluation.compare_predictions(options.first, options.second, against=options.against, resamples=options.resamples)
+    found = comparison.compare_predictions(options.first, options.second, against=options.against, resamples=options.resamples)
     say(model_card.comparison_to_markdown(found))
     return {"ok": True, "comparison": found}

@@ -65,10 +65,10 @@ def _model_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import aws
+    from dicom_workflow.learning.inference import local_server
     from dicom_workflow.storage import Storage
 
-    with aws.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
+    with local_server.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
         say(f"{server.url}/invocations answers POST with Content-Type application/dicom. Ctrl-C ends it.")
         try:
             raise DeployError(f"The server ended by itself with exit code {server.wait()}.")

@@ -122,5 +122,5 @@ def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         "ok": not staged.refused,
         "model": result.model_uri if options.train_on == "sagemaker" else str(folder / "model"),
         "images": staged.images,
-        "evaluation": dict(result.evaluation),
+        "evaluation": result.evaluation.to_json() if result.evaluation else {},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.data.images import read_channel
-from dicom_workflow.learning.evaluation import Case, Predictions, read_predictions
+from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.evaluation.predictions import Case, Predictions, read_predictions
+from dicom_workflow.learning.evaluation.report import Evaluation, LabelFigures, read_evaluation
 from dicom_workflow.learning.inference import saliency as explain
 from dicom_workflow.learning.inference.saliency import Saliency
 from dicom_workflow.learning.model import bundle as bundles
@@ -33,24 +33,20 @@ class Results:
     """A trained model and how it did on images it had never seen."""
 
     bundle: Bundle
-    evaluation: Mapping[str, Any]
+    evaluation: Evaluation
     predictions: Predictions
     predictions_uri: str
     files: Mapping[str, Path]
     """Identifier of each predicted image → its DICOM file, in the order of the predictions."""
 
-    @property
-    def report(self) -> dict[str, Any]:
-        """The figures against what is known best, the truth where there is one: see `evaluation.evaluate`."""
-        return dict(self.evaluation["against"][self.evaluation["measured_against"]])
-
     def cautions(self) -> list[str]:
         """Return what is to be known before any figure is read: on what it was measured, and the run's own cautions."""
         found = self.evaluation
-        images = f"{found['images']:,} {found['split']} images of {found['patients']:,} patients"
+        images = f"{found.figures.images:,} {found.split} images of {found.figures.patients:,} patients"
         calibrated = "calibrated" if self.bundle.is_calibrated else "not calibrated"
-        first = f"Measured on {images}, against {found['measured_against']}; probabilities are {calibrated}."
-        return [first, *found.get("cautions", ())]
+        first = f"Measured on {images}, against {found.measured_against}; probabilities are {calibrated}."
+        untaught = [f"{label} is not predicted: {why}." for label, why in self.bundle.untaught.items()]
+        return [first, *untaught, *found.cautions]
 
     def some_files(self, count: int = 16) -> list[Path]:
         """Return the files of the first predicted images."""
@@ -58,14 +54,15 @@ class Results:
 
     def metrics(self) -> dict[str, Any]:
         """Return the headline figures for a record."""
-        report = self.report
+        figures = self.evaluation.figures
         names = ("macro_auroc", "macro_average_precision", "macro_brier", "macro_ece", "macro_ece_uncalibrated")
         return {
-            "measured_on": self.evaluation["split"],
-            "measured_images": self.evaluation["images"],
-            **{name: round(report[name], 4) for name in names if report.get(name) is not None},
-            **{f"mean_{name}": _mean(report["labels"].values(), name) for name in ("sensitivity", "specificity")},
-            "readers": len(self.evaluation.get("readers", ())),
+            "measured_on": self.evaluation.split,
+            "measured_images": figures.images,
+            **{name: round(value, 4) for name in names if (value := getattr(figures, name)) is not None},
+            **{f"mean_{name}": _mean(figures.labels.values(), name) for name in ("sensitivity", "specificity")},
+            "readers": len(self.evaluation.readers),
+            **({"labels_not_predicted": ", ".join(self.bundle.untaught)} if self.bundle.untaught else {}),
         }
 
 
@@ -106,7 +103,7 @@ def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Stor
     model, outputs = to_path(model_uri) if not model_uri.endswith(".tar.gz") else folder / "model", run
     if model_uri.endswith(".tar.gz"):
         folder.mkdir(parents=True, exist_ok=True)
-        bundles.unpack(_copy(model_uri, folder, storage), model)
+        bundle_archive.unpack(_copy(model_uri, folder, storage), model)
         outputs = folder / "output"
         archive = _copy(join(model_uri.rpartition("/")[0], "output.tar.gz"), folder, storage)
         bundle_archive.take(archive, dict.fromkeys(_FILES, _MOST_BYTES), outputs)
@@ -120,7 +117,7 @@ def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Stor
     images = {sample.identifier: sample.image for sample in read_channel(run / "channel").samples}
     return Results(
         bundle=bundles.load(model),
-        evaluation=json.loads((outputs / "evaluation.json").read_text(encoding="utf-8")),
+        evaluation=read_evaluation(outputs / "evaluation.json"),
         predictions=predictions,
         predictions_uri=to_uri(outputs / "predictions.jsonl"),
         files={name: images[name] for name in predictions.identifiers if name in images},
@@ -167,8 +164,8 @@ def most_instructive(explained: Mapping[str, Sequence[Explained]]) -> Explained:
     return found[0]
 
 
-def _mean(labels: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    values = [label[name] for label in labels if label.get(name) is not None]
+def _mean(labels: Iterable[LabelFigures], name: str) -> float | None:
+    values = [value for label in labels if (value := getattr(label, name)) is not None]
     return round(float(np.mean(values)), 4) if values else None
 
 

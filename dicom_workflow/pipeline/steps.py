@@ -279,11 +279,11 @@ def load_samples(samples: Sequence[LabeledObject], load_image: LoadImage, *, cou
     DicomError
         Not one image can be shown; the message has the reason of the first.
     """
-    from dicom_workflow import viz  # matplotlib, which commands do without
+    from dicom_workflow.viz.samples import choose_samples
 
     shown: list[tuple[LabeledObject, NDArray[np.float32]]] = []
     refused: dict[str, str] = {}
-    for sample in viz.choose_samples(samples, len(samples), label=label):
+    for sample in choose_samples(samples, len(samples), label=label):
         if len(shown) == count:
             break
         try:

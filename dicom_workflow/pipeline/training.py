@@ -9,12 +9,13 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow import aws
 from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.learning.evaluation.report import Evaluation
 from dicom_workflow.learning.training.script_run import run_training
 from dicom_workflow.pipeline import records
 from dicom_workflow.pipeline.records import Record
@@ -35,29 +36,27 @@ class Trained:
 
     model_uri: str
     """The model bundle: a folder on this machine, ``model.tar.gz`` from SageMaker."""
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    """``evaluation.json``; empty when no image was left to measure on."""
+    evaluation: Evaluation | None = None
+    """``evaluation.json``; None when no image was left to measure on."""
     history: tuple[Mapping[str, Any], ...] = ()
 
     def metrics(self) -> dict[str, Any]:
         """Return the headline figures for a record."""
         found = self.evaluation
+        if found is None:
+            return {"macro_auroc": None, "epochs": len(self.history)}
         return {
-            "macro_auroc": _rounded(found.get("macro_auroc")),
-            "macro_auroc_interval": [_rounded(value) for value in found.get("macro_auroc_interval") or ()],
-            "auroc": {label: _rounded(value) for label, value in found.get("auroc", {}).items()},
-            "auroc_against": found.get("measured_against", ""),
-            "measured_on": found.get("split", ""),
-            "measured_images": found.get("images", 0),
-            "best_epoch": found.get("best_epoch"),
+            "macro_auroc": _rounded(found.figures.macro_auroc),
+            "macro_auroc_interval": [_rounded(value) for value in found.figures.macro_auroc_interval or ()],
+            "auroc": {label: _rounded(values.auroc) for label, values in found.figures.labels.items()},
+            "auroc_against": found.measured_against,
+            "measured_on": found.split,
+            "measured_images": found.figures.images,
+            "best_epoch": found.best_epoch,
             "epochs": len(self.history),
-            "images_left_out": found.get("left_out", 0),
+            "images_left_out": found.left_out,
+            **({"labels_not_predicted": ", ".join(found.untaught)} if found.untaught else {}),
         }
-
-    def auroc_rows(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the report of each label, for `viz.auroc_figure`."""
-        against = self.evaluation.get("against", {}).get(self.evaluation.get("measured_against"), {})
-        return dict(against.get("labels", {}))
 
 
 def train(
@@ -177,7 +176,7 @@ def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0) -> No
         time.sleep(poll_seconds)
 
 
-def read_output(uri: str, storage: Storage) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def read_output(uri: str, storage: Storage) -> tuple[Evaluation | None, list[dict[str, Any]]]:
     """Return ``evaluation.json`` and ``history.jsonl`` out of the output archive of a training job.
 
     Members are read by name and nothing is unpacked, so the archive cannot write anywhere.
@@ -197,7 +196,8 @@ def read_output(uri: str, storage: Storage) -> tuple[dict[str, Any], list[dict[s
                         raise LearningError(f"{uri}: expected {name} of at most {_MOST_BYTES:,} bytes, got {member.size:,}.")
                     content = archive.extractfile(member)
                     texts[name] = content.read().decode("utf-8") if content else ""
-        evaluation = json.loads(texts.get("evaluation.json") or "{}")
+        text = texts.get("evaluation.json")
+        evaluation = Evaluation.parse(json.loads(text), f"{uri}: evaluation.json") if text else None
         return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
     except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
         raise LearningError(f"{uri}: expected the output.tar.gz of a training job, got: {str(error)[:200]}.") from None

@@ -1,9 +1,9 @@
-"""How good a model is, in pictures: ROC and precision-recall curves with their bands, reliability, and subgroups."""
+"""Figures of accuracy: ROC and precision-recall curves with their bands, reliability, and subgroups."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -13,8 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dicom_workflow.learning.evaluation import Band, Predictions, precision_recall_band, roc_band
 from dicom_workflow.learning.evaluation.bootstrap import spread
+from dicom_workflow.learning.evaluation.curves import Band, precision_recall_band, roc_band
+from dicom_workflow.learning.evaluation.predictions import Predictions
+from dicom_workflow.learning.evaluation.report import Evaluation, Figures, ReaderComparison, ReliabilityBin
 from dicom_workflow.viz.style import BLACK, BLUE, GREY, LIGHT, ORANGE, SKY, STYLE, VERMILLION, Picture, in_label_order, plain
 
 _COLUMNS = 5
@@ -22,18 +24,18 @@ _COLUMNS = 5
 
 @matplotlib.rc_context(STYLE)
 def roc_figure(
-    predictions: Predictions, *, against: str = "", readers: Sequence[Mapping[str, Any]] = (), resamples: int = 300
+    predictions: Predictions, *, against: str = "", readers: Sequence[ReaderComparison] = (), resamples: int = 300
 ) -> Figure:
     """Return the ROC curve of each label with its 95 % band over resampled patients, and single readers as points.
 
     Parameters
     ----------
     predictions : Predictions
-        From `learning.evaluation.read_predictions`.
+        From `learning.evaluation.predictions.read_predictions`.
     against : {'truth', 'states', ''}
         What counts as true; the truth if there is one.
-    readers : sequence of mapping
-        `readers` of ``evaluation.json``; those with a sensitivity and a specificity against the truth are drawn.
+    readers : sequence of ReaderComparison
+        `Evaluation.readers`; those with a sensitivity and a specificity against the truth are drawn.
     resamples : int
         For the band; 0 draws none.
     """
@@ -41,12 +43,12 @@ def roc_figure(
     def mark(axes: Axes, label: str, band: Band) -> None:
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)))
         for reader in readers:
-            said = reader.get("labels", {}).get(label, {})
-            if said.get("sensitivity") is not None and said.get("specificity") is not None:
-                axes.plot(1 - said["specificity"], said["sensitivity"], "D", color=VERMILLION, markersize=4.5, clip_on=False)
+            said = reader.labels.get(label)
+            if said and said.sensitivity is not None and said.specificity is not None:
+                axes.plot(1 - said.specificity, said.sensitivity, "D", color=VERMILLION, markersize=4.5, clip_on=False)
 
     handles = [Line2D([], [], color=GREY, linestyle=(0, (1, 2)), label="chance")]
-    if any(said.get("sensitivity") is not None for reader in readers for said in reader.get("labels", {}).values()):
+    if any(said.sensitivity is not None for reader in readers for said in reader.labels.values()):
         handles.append(Line2D([], [], color=VERMILLION, marker="D", linestyle="", markersize=4.5, label="single reader"))
     return _curves(
         predictions, against, resamples, roc_band, mark, handles,
@@ -70,18 +72,18 @@ def precision_recall_figure(predictions: Predictions, *, against: str = "", resa
 
 
 @matplotlib.rc_context(STYLE)
-def reliability_figure(per_label: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Return how often each label was there, over what was predicted, before and after calibration.
+def reliability_figure(figures: Figures) -> Figure:
+    """Return the observed share of each label over its predicted probability, before and after calibration.
 
     Parameters
     ----------
-    per_label : mapping of str to mapping
-        Label → its report in ``evaluation.json``: `reliability`, `ece`, and with calibration `reliability_uncalibrated` and
-        `ece_uncalibrated`.
+    figures : Figures
+        `Evaluation.figures`.
     """
-    labels = [label for label in in_label_order(per_label) if per_label[label].get("reliability")]
+    per_label = figures.labels
+    labels = [label for label in in_label_order(per_label) if per_label[label].reliability]
     after, before = (
-        [per_label[label][name] for label in labels if per_label[label].get(name) is not None]
+        [value for label in labels if (value := getattr(per_label[label], name)) is not None]
         for name in ("ece", "ece_uncalibrated")
     )
     headline = f"Calibration error {np.mean(after):.3f}, mean over labels" if after else "No label has a known image"
@@ -90,15 +92,15 @@ def reliability_figure(per_label: Mapping[str, Mapping[str, Any]]) -> Figure:
     for axes, label in zip(panels, labels, strict=True):
         report = per_label[label]
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (1, 2)))
-        if old := report.get("reliability_uncalibrated"):
+        if old := report.reliability_uncalibrated:
             axes.plot(*_points(old), "o-", color=ORANGE, markersize=3.5, linewidth=1, markerfacecolor="white")
-        x, y = _points(report["reliability"])
-        reach = np.abs(np.array([each["observed_interval"] for each in report["reliability"]]).T - y)
+        x, y = _points(report.reliability)
+        reach = np.abs(np.array([each.observed_interval for each in report.reliability]).T - y)
         axes.errorbar(
             x, y, yerr=reach, fmt="o-", color=BLUE, ecolor=SKY, elinewidth=2.5, markersize=4, linewidth=1.2, clip_on=False
         )
-        was = report.get("ece_uncalibrated")
-        axes.set_title(f"{plain(label, 26)}\nerror {'' if was is None else f'{was:.3f} → '}{report['ece']:.3f}", fontsize=8)
+        was = report.ece_uncalibrated
+        axes.set_title(f"{plain(label, 26)}\nerror {'' if was is None else f'{was:.3f} → '}{report.ece:.3f}", fontsize=8)
     _name_axes(panels, "mean predicted probability", "share of positive images")
     handles: list[Any] = [Line2D([], [], color=GREY, linestyle=(0, (1, 2)), label="true probabilities")]
     if before:
@@ -110,22 +112,10 @@ def reliability_figure(per_label: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def subgroup_figure(
-    subgroups: Mapping[str, Mapping[str, Mapping[str, Any]]],
-    *,
-    overall: float | None = None,
-    overall_interval: Sequence[float] | None = None,
-) -> Figure:
-    """Return the mean AUROC of each subgroup with its interval, one below the other.
-
-    Parameters
-    ----------
-    subgroups : mapping
-        `subgroups` of ``evaluation.json``: field → group → `images`, `patients`, `macro_auroc`, `macro_auroc_interval`.
-    overall : float, optional
-        Of all images, drawn as a line.
-    overall_interval : (low, high), optional
-    """
+def subgroup_figure(evaluation: Evaluation) -> Figure:
+    """Return the mean AUROC of each subgroup with its interval, one below the other, and that of all images as a line."""
+    subgroups, overall = evaluation.subgroups, evaluation.figures.macro_auroc
+    overall_interval = evaluation.figures.macro_auroc_interval
     count = sum(len(groups) for groups in subgroups.values())
     headline = f"Mean AUROC in {count} subgroups" if count else "No subgroups are known of these images"
     if overall is not None:
@@ -133,8 +123,8 @@ def subgroup_figure(
     rows = count + 1.6 * len(subgroups)
     figure = Picture(10.0, max(2.4, 0.29 * rows + 1.0), headline)
     axes = figure.subplots()
-    shown = [group for groups in subgroups.values() for group in groups.values() if group.get("macro_auroc") is not None]
-    lows = [(group.get("macro_auroc_interval") or [group["macro_auroc"]])[0] for group in shown]
+    shown = [group for groups in subgroups.values() for group in groups.values() if group.macro_auroc is not None]
+    lows = [group.macro_auroc_interval[0] if group.macro_auroc_interval else group.macro_auroc for group in shown]
     left = max(0.0, math.floor(10 * min([0.5, *lows, *(overall_interval or ())])) / 10 - 0.02)
     figures_at, patients_at, images_at = (1 + (1 - left) * share for share in (0.03, 0.47, 0.62))
     if overall_interval is not None:
@@ -153,9 +143,9 @@ def subgroup_figure(
             row += 1.0
             ticks.append(row)
             names.append(plain(name, 30))
-            axes.text(patients_at, row, f"{group['patients']:,}", va="center", ha="right", fontsize=9)
-            axes.text(images_at, row, f"{group['images']:,}", va="center", ha="right", fontsize=9)
-            value, found = group.get("macro_auroc"), group.get("macro_auroc_interval")
+            axes.text(patients_at, row, f"{group.patients:,}", va="center", ha="right", fontsize=9)
+            axes.text(images_at, row, f"{group.images:,}", va="center", ha="right", fontsize=9)
+            value, found = group.macro_auroc, group.macro_auroc_interval
             if value is None:
                 axes.text(figures_at, row, "too few", va="center", fontsize=8.5, color=GREY)
                 continue
@@ -244,5 +234,5 @@ def _name_axes(panels: Sequence[Axes], x: str, y: str) -> None:
             axes.set_ylabel(y, fontsize=8.5)
 
 
-def _points(bins: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([each["predicted"] for each in bins]), np.array([each["observed"] for each in bins])
+def _points(bins: Sequence[ReliabilityBin]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([each.predicted for each in bins]), np.array([each.observed for each in bins])

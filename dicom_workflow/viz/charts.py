@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.splits import SPLITS
+from dicom_workflow.learning.evaluation.report import Evaluation, Figures
 from dicom_workflow.viz.style import (
     BLACK,
     BLUE,
@@ -170,43 +171,26 @@ def _stacked_bar(axes: Axes, row: int, counts: Counter[str]) -> None:
 
 
 @matplotlib.rc_context(STYLE)
-def auroc_figure(
-    per_label: Mapping[str, Mapping[str, Any]],
-    *,
-    macro: float | None = None,
-    macro_interval: Sequence[float] | None = None,
-    measured_on: str = "test images",
-) -> Figure:
-    """Return the AUROC of each label with its interval.
-
-    Parameters
-    ----------
-    per_label : mapping of str to mapping
-        Label → ``auroc`` (None where it is not defined), ``auroc_interval`` as (low, high), and ``positives``, as a report of
-        `dicom_workflow.learning.evaluation` has them.
-    macro : float, optional
-        Mean over labels; computed from the labels when not given.
-    macro_interval : (low, high), optional
-        Empty where too few patients were measured for one.
-    measured_on : str
-        What it was measured on, for the axis.
-    """
+def auroc_figure(evaluation: Evaluation | None) -> Figure:
+    """Return the AUROC of each label with its interval; None, a run without images to evaluate on, gives an empty figure."""
+    figures = evaluation.figures if evaluation else Figures(0, 0, {})
+    measured_on = f"{evaluation.split} images, against {evaluation.measured_against}" if evaluation else "no images"
+    per_label, mean, macro_interval = figures.labels, figures.macro_auroc, figures.macro_auroc_interval
     labels = in_label_order(per_label)
-    values = [per_label[label]["auroc"] for label in labels if is_number(per_label[label].get("auroc"))]
-    mean = macro if is_number(macro) else sum(values) / len(values) if values else None
+    values = [value for label in labels if (value := per_label[label].auroc) is not None]
     headline = "AUROC is not defined for any label" if mean is None else f"Macro AUROC {mean:.3f}"
-    if macro_interval and mean is not None:  # too few patients leave no interval
+    if macro_interval is not None and mean is not None:
         headline += f" (95 % interval {macro_interval[0]:.3f} to {macro_interval[1]:.3f})"
     figure = Picture(10.0, max(2.8, 0.29 * len(labels) + 1.2), headline)
     axes = figure.subplots()
-    intervals = {label: interval for label in labels if (interval := _interval(per_label[label]))}
+    intervals = {label: interval for label in labels if (interval := per_label[label].auroc_interval)}
     leftmost = max(0.0, min([0.5, *values, *(low for low, _ in intervals.values())]) - 0.02)
     numbers_at, positives_at = (1 + (1 - leftmost) * share for share in (0.04, 0.24))
     axes.set_xlim(leftmost, positives_at)
     for row, label in enumerate(labels):
-        value, positives = per_label[label].get("auroc"), per_label[label].get("positives")
-        axes.text(positives_at, row, "" if positives is None else f"{positives:,}", va="center", ha="right", fontsize=9)
-        if not is_number(value):
+        value = per_label[label].auroc
+        axes.text(positives_at, row, f"{per_label[label].positives:,}", va="center", ha="right", fontsize=9)
+        if value is None:
             on_white = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             why = "not defined: positive and negative images are needed"
             axes.text(0.51, row, why, va="center", fontsize=8.5, color=GREY, bbox=on_white)
@@ -226,11 +210,6 @@ def auroc_figure(
     axes.set_xlabel(f"area under the ROC curve on {plain(measured_on)} (bar: 95 % interval, dashed: mean, dotted: chance)")
     axes.grid(axis="x")
     return figure
-
-
-def _interval(entry: Mapping[str, Any]) -> tuple[float, float] | None:
-    low, high = entry.get("auroc_interval") or (None, None)
-    return (low, high) if is_number(low) and is_number(high) else None
 
 
 def _label_axis(axes: Axes, labels: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
-from dicom_workflow.learning.evaluation import OUTCOMES, Case
+from dicom_workflow.learning.evaluation.predictions import OUTCOMES, Case
 from dicom_workflow.viz.style import GREY, INK, STYLE, VERMILLION, YELLOW, Picture, plain, rounded, show_radiograph, shrunk
 
 if TYPE_CHECKING:  # a figure needs no torch

@@ -1,8 +1,8 @@
-"""What a model does at its thresholds, label by label, and single readers beside it."""
+"""Figures of a model at its thresholds, label by label, and beside single readers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from dicom_workflow.learning.evaluation.report import Evaluation, Figures, ReaderComparison
 from dicom_workflow.viz.style import (
     BLUE,
     GREY,
@@ -23,7 +24,6 @@ from dicom_workflow.viz.style import (
     VERMILLION,
     Picture,
     in_label_order,
-    is_number,
     plain,
 )
 
@@ -32,18 +32,17 @@ _MARKS = "DsP^vX"
 
 
 @matplotlib.rc_context(STYLE)
-def operating_points_figure(report: Mapping[str, Any]) -> Figure:
-    """Return the table of thresholds: what each label finds and what it spares at its own, with 95 % intervals.
+def operating_points_figure(figures: Figures) -> Figure:
+    """Return the table of thresholds: sensitivity and specificity of each label at its own, with 95 % intervals.
 
     Parameters
     ----------
-    report : mapping
-        Report against one set of targets in ``evaluation.json``, for example `results.Results.report`: `labels` with
-        `threshold`, `positives`, `negatives`, `sensitivity`, `specificity`, their intervals and `sensitivity_at_specificity`.
+    figures : Figures
+        `Evaluation.figures`.
     """
-    per_label: Mapping[str, Mapping[str, Any]] = report.get("labels", {})
+    per_label = figures.labels
     labels = in_label_order(per_label)
-    shares = [[each[name] for each in per_label.values() if is_number(each.get(name))] for name in _SHARES]
+    shares = [[value for each in per_label.values() if (value := getattr(each, name)) is not None] for name in _SHARES]
     headline = "At the model's thresholds"
     if all(shares):
         headline += f": sensitivity {np.mean(shares[0]):.2f} and specificity {np.mean(shares[1]):.2f}, mean over labels"
@@ -58,21 +57,20 @@ def operating_points_figure(report: Mapping[str, Any]) -> Figure:
         found = per_label[label]
         table.text(0.0, row, plain(label, 28), va="center", fontsize=9.5)
         for (_, at), text in zip(
-            columns, (f"{found['threshold']:.3f}", f"{found['positives']:,}", f"{found['negatives']:,}"), strict=True
+            columns, (f"{found.threshold:.3f}", f"{found.positives:,}", f"{found.negatives:,}"), strict=True
         ):
             table.text(at, row, text, ha="right", va="center", fontsize=9)
     table.set_axis_off()
-    at_specificity = report.get("at_specificity")
     for axes, name in zip(panels, _SHARES, strict=True):
         for row, label in enumerate(labels):
-            value, interval = per_label[label].get(name), per_label[label].get(f"{name}_interval")
-            if not is_number(value):
+            value, interval = getattr(per_label[label], name), per_label[label].interval_of(name)
+            if value is None:
                 axes.text(0.02, row, "no such image", va="center", fontsize=8.5, color=GREY)
                 continue
             if interval:
                 axes.plot(interval, [row, row], color=SKY, linewidth=6, solid_capstyle="butt")
-            other = per_label[label].get("sensitivity_at_specificity") if name == "sensitivity" else None
-            if is_number(other):
+            other = per_label[label].sensitivity_at_specificity if name == "sensitivity" else None
+            if other is not None:
                 axes.plot(other, row, "|", color=ORANGE, markersize=11, markeredgewidth=2, clip_on=False)
             axes.plot(value, row, "o", color=BLUE, markersize=5.5, clip_on=False)
             text = f"{value:.2f}" + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
@@ -85,33 +83,24 @@ def operating_points_figure(report: Mapping[str, Any]) -> Figure:
         axes.set_title(name, fontweight="bold")
     handles: list[Any] = [Line2D([], [], color=BLUE, marker="o", linestyle="", label="at the threshold")]
     handles.append(Patch(color=SKY, label="95 % interval over patients"))
-    if is_number(at_specificity):
-        said = f"sensitivity where specificity is {at_specificity:.2f}"
-        handles.append(Line2D([], [], color=ORANGE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label=said))
+    said = f"sensitivity where specificity is {figures.at_specificity:.2f}"
+    handles.append(Line2D([], [], color=ORANGE, marker="|", markersize=11, markeredgewidth=2, linestyle="", label=said))
     figure.legend(handles=handles, loc="outside lower right", ncols=3, fontsize=8.5)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def readers_figure(report: Mapping[str, Any], readers: Sequence[Mapping[str, Any]]) -> Figure:
-    """Return the model beside single readers: what each finds and spares, and how far the model agrees with each.
+def readers_figure(evaluation: Evaluation) -> Figure:
+    """Return the model beside single readers: sensitivity and specificity of each, and how far the model agrees with each.
 
-    Parameters
-    ----------
-    report : mapping
-        As for `operating_points_figure`; sensitivity and specificity of the model are drawn only where readers have theirs,
-        which takes a truth that is known from elsewhere.
-    readers : sequence of mapping
-        `readers` of ``evaluation.json``.
+    Sensitivity and specificity are drawn where readers have theirs, which takes a reference standard.
     """
-    per_label: Mapping[str, Mapping[str, Any]] = report.get("labels", {})
+    per_label, readers = evaluation.figures.labels, evaluation.readers
     labels = in_label_order(per_label)
     if not readers:
-        return Picture(10.0, 2.0, "No single reader's answers are known of these images")
-    measured = [
-        name for name in _SHARES if any(is_number(_of(reader, label).get(name)) for reader in readers for label in labels)
-    ]
-    kappas = [value for reader in readers for label in labels if is_number(value := _of(reader, label).get("kappa"))]
+        return Picture(10.0, 2.0, "The manifest holds no answers of single readers for these images")
+    measured = [name for name in _SHARES if any(_of(reader, label, name) is not None for reader in readers for label in labels)]
+    kappas = [value for reader in readers for label in labels if (value := _of(reader, label, "kappa")) is not None]
     headline = f"The model beside {len(readers)} single reader{'s' if len(readers) > 1 else ''}"
     headline += f": agreement (kappa) {np.mean(kappas):.2f}, mean over labels and readers" if kappas else ""
     names = [*measured, "kappa"]
@@ -121,12 +110,12 @@ def readers_figure(report: Mapping[str, Any], readers: Sequence[Mapping[str, Any
         low = 0.0
         for row, label in enumerate(labels):
             for number, reader in enumerate(readers):
-                value = _of(reader, label).get(name)
-                if is_number(value):
+                value = _of(reader, label, name)
+                if value is not None:
                     low = min(low, value)
                     shift = 0.22 * (number - (len(readers) - 1) / 2)
                     axes.plot(value, row + np.clip(shift, -0.32, 0.32), _mark(number), color=_color(number), markersize=5)
-            if name != "kappa" and is_number(value := per_label[label].get(name)):
+            if name != "kappa" and (value := getattr(per_label[label], name)) is not None:
                 axes.plot([value, value], [row - 0.42, row + 0.42], color=BLUE, linewidth=3, zorder=1.5)  # behind the readers
         ticks = [tick for tick in (-1, -0.5, 0, 0.5, 1) if tick >= low]
         axes.set_xticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks])
@@ -142,7 +131,7 @@ def readers_figure(report: Mapping[str, Any], readers: Sequence[Mapping[str, Any
     panels[0].set_ylim(max(len(labels), 1) - 0.4, -0.6)
     handles = [Line2D([], [], color=BLUE, linewidth=3, label="model, at its threshold")] if measured else []
     handles += [
-        Line2D([], [], color=_color(number), marker=_mark(number), linestyle="", label=f"reader {reader['reader']}")
+        Line2D([], [], color=_color(number), marker=_mark(number), linestyle="", label=f"reader {reader.reader}")
         for number, reader in enumerate(readers)
     ]
     figure.legend(handles=handles, loc="outside lower right", ncols=min(7, len(handles)), fontsize=8.5)
@@ -154,8 +143,8 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_yticks(range(len(labels)))
 
 
-def _of(reader: Mapping[str, Any], label: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = reader.get("labels", {}).get(label, {})
+def _of(reader: ReaderComparison, label: str, name: str) -> float | None:
+    found: float | None = getattr(reader.labels.get(label), name, None)
     return found
 
 

@@ -26,7 +26,7 @@ from dicom_workflow.aws import TrainingRequest, build_lambda_zip, modules_of, st
 from dicom_workflow.aws.training_jobs import as_it_arrives, checked
 from dicom_workflow.errors import DeployError
 from dicom_workflow.formats.answers import Answer, LabelState
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.model import bundle, bundle_archive
 from dicom_workflow.learning.training import tracking
 from dicom_workflow.learning.training.script_run import METRIC_DEFINITIONS
 from dicom_workflow.pipeline import training
@@ -349,7 +349,7 @@ def test_a_training_job_gives_back_what_training_here_does(
     assert there.evaluation["split"] == here.evaluation["split"] == "test"
     packed = tmp_path / "model.tar.gz"
     packed.write_bytes(storage.read_bytes(there.model_uri))
-    assert bundle.load(deploy.unpack_model(packed, tmp_path / "model")).labels == LABELS
+    assert bundle.load(bundle_archive.unpack_model(packed, tmp_path / "model")).labels == LABELS
     for metric in METRIC_DEFINITIONS[:4]:
         assert len(re.findall(metric["Regex"], said[0], re.MULTILINE)) == 2, metric
 

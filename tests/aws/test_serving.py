@@ -30,8 +30,8 @@ from dicom_workflow.aws import BatchRequest, EndpointRequest
 from dicom_workflow.aws.batch_transforms import file_list
 from dicom_workflow.errors import BundleError, DeployError
 from dicom_workflow.formats import manifests
-from dicom_workflow.learning.inference import predict
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.inference import local_server, predict
+from dicom_workflow.learning.model import bundle, bundle_archive
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage
 
@@ -279,7 +279,7 @@ def ask(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> 
 
 
 def test_a_packed_model_answers_on_this_machine_as_it_does_in_a_notebook(archive: Path, model: Path, image: Path) -> None:
-    with aws.serve_local(archive) as server:
+    with local_server.serve_local(archive) as server:
         assert ask(server.url, "GET", "/ping")[0] == 200
         status, answer = ask(server.url, "POST", "/invocations", image.read_bytes(), Content_Type="application/dicom")
         assert status == 200
@@ -291,22 +291,22 @@ def test_a_packed_model_answers_on_this_machine_as_it_does_in_a_notebook(archive
 
 
 def test_a_model_that_cannot_be_loaded_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DeployError, match=r"It said:\n.*bundle\.json"), aws.serve_local(tmp_path):
+    with pytest.raises(DeployError, match=r"It said:\n.*bundle\.json"), local_server.serve_local(tmp_path):
         pass
 
 
 def test_a_port_where_another_server_answers_is_not_taken_for_this_model(model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(DeployError, match=rf"port {port}: expected a free one"), aws.serve_local(model, port=port):
+        with pytest.raises(DeployError, match=rf"port {port}: expected a free one"), local_server.serve_local(model, port=port):
             pass
 
 
 def test_a_server_that_ends_by_itself_is_not_waited_for(model: Path, monkeypatch, capsys) -> None:
     def ended(*_: Any, **__: Any) -> Any:
-        return contextlib.nullcontext(aws.LocalServer("http://127.0.0.1:8080", model, 1, lambda: -9))
+        return contextlib.nullcontext(local_server.LocalServer("http://127.0.0.1:8080", model, lambda: -9))
 
-    monkeypatch.setattr(aws, "serve_local", ended)
+    monkeypatch.setattr(local_server, "serve_local", ended)
     assert cli.main(["serve", "local", str(model)]) == 1
     assert "it ended by itself with code -9" in capsys.readouterr().err
 
@@ -320,11 +320,11 @@ def test_an_archive_writes_nothing_but_its_two_files(name: str, tmp_path: Path) 
             member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         stream.addfile(member, io.BytesIO())
     with pytest.raises(BundleError, match=r"expected model\.safetensors and bundle\.json at the root, found none"):
-        aws.unpack_model(path, tmp_path / "model")
+        bundle_archive.unpack_model(path, tmp_path / "model")
     assert {found.name for found in tmp_path.rglob("*")} == {"model.tar.gz", "model"}
     path.write_bytes(b"no archive")
     with pytest.raises(BundleError, match=r"expected a \.tar\.gz as a training job leaves it"):
-        aws.unpack_model(path, tmp_path / "other")
+        bundle_archive.unpack_model(path, tmp_path / "other")
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
@@ -359,7 +359,7 @@ def test_the_image_serves_with_nothing_but_what_is_copied_into_it(archive: Path,
     port = aws.local._free_port()
     environment = {
         "PATH": os.environ["PATH"],
-        "SM_MODEL_DIR": str(aws.unpack_model(archive, tmp_path / "model")),
+        "SM_MODEL_DIR": str(bundle_archive.unpack_model(archive, tmp_path / "model")),
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "SAGEMAKER_MAX_PAYLOAD_IN_MB": "50",
     }

@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.model import bundle_json
 from dicom_workflow.learning.training import script_run
 
 SETTINGS = {
@@ -82,7 +82,7 @@ def loaded_script() -> ModuleType:
     import torch
 
     from dicom_workflow.dicom import pixels  # noqa: F401
-    from dicom_workflow.learning.data import training_set  # noqa: F401
+    from dicom_workflow.learning.data import images  # noqa: F401
     from dicom_workflow.learning.model import network
 
     torch.set_num_threads(1)
@@ -124,7 +124,7 @@ def end_of(process: int, *, within: float = 600.0, kill: int = signal.SIGKILL) -
 
 def weights_of(folder: Path) -> tuple[str, dict[str, float]]:
     """Return the SHA-256 of a run's weights, and its thresholds."""
-    description = bundle.read_description(folder / "model")
+    description = bundle_json.read_description(folder / "model")
     return description["weights"]["sha256"], description["thresholds"]
 
 

@@ -17,11 +17,13 @@ from pydicom.uid import generate_uid
 from support.learning import LABELS, dicom_file, picture, tiny_bundle, write_channel
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning import evaluation
-from dicom_workflow.learning.data.images import read_channel, to_targets
-from dicom_workflow.learning.evaluation import read_predictions
-from dicom_workflow.learning.inference import files, predict
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.data.targets import to_targets
+from dicom_workflow.learning.evaluation import metrics, predictions
+from dicom_workflow.learning.evaluation.predictions import read_predictions
+from dicom_workflow.learning.evaluation.report import Evaluation
+from dicom_workflow.learning.inference import predict
+from dicom_workflow.learning.model import bundle, bundle_archive
 from dicom_workflow.pipeline import results
 from dicom_workflow.storage import to_uri
 
@@ -38,11 +40,10 @@ def run(tmp_path_factory) -> Path:
     path, _ = predict.predict_channel(model, folder / "channel", folder / "predictions.jsonl", progress=False)
     found = read_predictions(path)
     samples = [sample for sample in read_channel(folder / "channel").samples if sample.split == "test"]
-    report = evaluation.evaluate(
-        to_targets(samples, LABELS), found.scores, labels=LABELS, patients=found.patients, resamples=20
-    )
-    summary = evaluation.summarize({"truth": report, "states": report}, split="test", mode="multi-label")
-    (folder / "evaluation.json").write_text(json.dumps({**summary, "cautions": ["few"], "readers": []}))
+    report = metrics.evaluate(to_targets(samples, LABELS), found.scores, labels=LABELS, patients=found.patients, resamples=20)
+    against = {"truth": report, "states": report}
+    found = Evaluation("test", "multi-label", "truth", against, cautions=("few",))
+    (folder / "evaluation.json").write_text(json.dumps(found.to_json()))
     return folder
 
 
@@ -50,14 +51,14 @@ def test_a_run_is_read_back_with_its_images(run, tmp_path):
     found = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
     assert list(found.files) == list(found.predictions.identifiers)
     assert all(path.is_file() for path in found.files.values())
-    assert found.report["images"] == len(found.files) == found.metrics()["measured_images"]
+    assert found.evaluation.figures.images == len(found.files) == found.metrics()["measured_images"]
     assert found.cautions()[0].startswith(f"Measured on {len(found.files)} test images of ")
     assert found.cautions()[1:] == ["few"]
 
 
 def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
     job = tmp_path / "job"
-    bundle.pack(run / "model", job / "model.tar.gz")
+    bundle_archive.pack(run / "model", job / "model.tar.gz")
     with tarfile.open(job / "output.tar.gz", "w:gz") as tar:
         for name in ("evaluation.json", "predictions.jsonl"):
             tar.add(run / name, arcname=name)
@@ -77,7 +78,7 @@ def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
 
 def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_before_it_is_unpacked(run, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "_MOST_BYTES", 10_000)
-    bundle.pack(run / "model", tmp_path / "job" / "model.tar.gz")
+    bundle_archive.pack(run / "model", tmp_path / "job" / "model.tar.gz")
     with tarfile.open(tmp_path / "job" / "output.tar.gz", "w:gz") as tar:
         bomb = tarfile.TarInfo("evaluation.json")
         bomb.size = 1_000_000
@@ -94,7 +95,7 @@ def test_a_run_that_was_never_judged_says_so(run, tmp_path):
 
 def test_cases_come_with_their_image_and_map_in_its_own_pixels(run, tmp_path):
     found = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
-    chosen = evaluation.choose_cases(found.predictions, found.bundle.thresholds, count=1)
+    chosen = predictions.choose_cases(found.predictions, found.bundle.thresholds, count=1)
     explained = results.explain_cases(found, chosen)
     assert {outcome: len(cases) for outcome, cases in explained.items()} == {o: len(c) for o, c in chosen.items()}
     one = results.most_instructive(explained)
@@ -108,7 +109,7 @@ def test_cases_come_with_their_image_and_map_in_its_own_pixels(run, tmp_path):
 
 def test_a_folder_of_files_is_predicted_as_the_run_predicted_them(run, tmp_path):
     found = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
-    predicted = files.predict_files(found.bundle, found.some_files(4), tmp_path / "new.jsonl", progress=False)
+    predicted = predict.predict_files(found.bundle, found.some_files(4), tmp_path / "new.jsonl", progress=False)
     scores = [list(line["probabilities"].values()) for line in predicted.lines]
     assert scores == pytest.approx(found.predictions.scores[:4], abs=1e-6)
     assert [json.loads(line) for line in predicted.path.read_text().splitlines()] == list(predicted.lines)
@@ -119,14 +120,14 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
     images = tmp_path / "images"
     dicom_file(images / "b.dcm", picture([], np.random.default_rng(0)))
     (images / "a.txt").write_text("notes")
-    predicted = files.predict_files(model, [images], tmp_path / "new.jsonl", progress=False)
+    predicted = predict.predict_files(model, [images], tmp_path / "new.jsonl", progress=False)
     assert [Path(line["file"]).name for line in predicted.lines] == ["b.dcm"]
     assert list(predicted.refused) == [str(images / "a.txt")]
     assert predicted.refusals()[0] == "1 of 2 files predicted"
     assert "a.txt" in predicted.refusals()[1]
     assert predicted.metrics() == {"images_predicted": 1, "images_refused": 1, "reports_written": 0}
     with pytest.raises(LearningError, match=r"expected at least one usable DICOM file, got none of 1\. The first: .*a\.txt"):
-        files.predict_files(model, [images / "a.txt"], tmp_path / "none.jsonl", progress=False)
+        predict.predict_files(model, [images / "a.txt"], tmp_path / "none.jsonl", progress=False)
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -137,7 +138,7 @@ def test_a_pipe_and_a_name_of_odd_bytes_do_not_end_the_prediction_of_the_others(
     except OSError:
         pytest.skip("this file system takes names in UTF-8 only")
     os.mkfifo(tmp_path / "pipe")
-    predicted = files.predict_files(tiny_bundle(LABELS, mode="multi-label"), [tmp_path / "pipe", odd], tmp_path / "new.jsonl")
+    predicted = predict.predict_files(tiny_bundle(LABELS, mode="multi-label"), [tmp_path / "pipe", odd], tmp_path / "new.jsonl")
     assert "not a regular file but a pipe" in predicted.refused[str(tmp_path / "pipe")]
     assert json.loads(predicted.path.read_bytes())["file"] == str(odd)
 
@@ -152,7 +153,7 @@ def test_an_image_whose_patient_cannot_be_repeated_in_a_report_is_named_and_the_
                 setattr(image, keyword, value)
             image.save_as(tmp_path / "images" / f"{name}.dcm")
     model = tiny_bundle(LABELS, mode="multi-label")
-    predicted = files.predict_files(model, [tmp_path / "images"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+    predicted = predict.predict_files(model, [tmp_path / "images"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
     assert [Path(line["file"]).name for line in predicted.lines] == ["good.dcm"]
     [reason] = predicted.refused.values()
     assert "expected patient and study as DICOM writes them, for a report to repeat" in reason
@@ -166,7 +167,7 @@ def test_a_report_is_for_those_eyes_that_the_user_allows(tmp_path):
     before = os.umask(0o077)
     try:
         model = tiny_bundle(LABELS, mode="multi-label")
-        predicted = files.predict_files(model, [tmp_path / "image.dcm"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+        predicted = predict.predict_files(model, [tmp_path / "image.dcm"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
     finally:
         os.umask(before)
     assert Path(predicted.lines[0]["report"]).stat().st_mode & 0o777 == 0o600
@@ -178,7 +179,7 @@ def test_each_image_gets_a_structured_report_where_wanted(tmp_path):
     image = dcmread(whole)
     image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
     image.save_as(whole)
-    predicted = files.predict_files(model, [whole, bare], tmp_path / "new.jsonl", reports=tmp_path / "sr", progress=False)
+    predicted = predict.predict_files(model, [whole, bare], tmp_path / "new.jsonl", reports=tmp_path / "sr", progress=False)
     [line] = predicted.lines
     report = dcmread(line["report"])
     assert (report.Modality, report.StudyInstanceUID) == ("SR", image.StudyInstanceUID)

@@ -12,7 +12,8 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
-from dicom_workflow.learning.data import images as dataset
+from dicom_workflow.formats.labels import default_label_set
+from dicom_workflow.learning.data import images
 from dicom_workflow.learning.model import network
 from dicom_workflow.learning.model.bundle import Bundle
 
@@ -24,8 +25,9 @@ def tiny_bundle(labels: Sequence[str], **rest: Any) -> Bundle:
     return Bundle(
         network=network.build(tuple(labels), seed=3).eval(),
         labels=tuple(labels),
+        label_set=default_label_set(labels),
         size_px=40,
-        preprocessing_version=dataset.preprocessing_version(),
+        preprocessing_version=images.preprocessing_version(),
         input_mean=0.3,
         input_std=0.2,
         thresholds=dict.fromkeys(labels, 0.5),

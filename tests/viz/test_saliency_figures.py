@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from dicom_workflow import viz
-from dicom_workflow.learning.evaluation import OUTCOMES, Case
-from dicom_workflow.viz.saliency import CAUTION
+from dicom_workflow.learning.evaluation.predictions import OUTCOMES, Case
+from dicom_workflow.viz.saliency import CAUTION, case_figure, right_and_wrong_figure, saliency_figure
 
 IMAGE = np.random.default_rng(0).random((60, 40)).astype(np.float32)
 
@@ -33,18 +32,18 @@ def texts_of(figure) -> list[str]:
 
 
 def test_one_answer_says_label_number_threshold_truth_and_its_caution():
-    figure = viz.saliency_figure(saliency(), IMAGE, threshold=0.42, truth="negative", title="image 7")
+    figure = saliency_figure(saliency(), IMAGE, threshold=0.42, truth="negative", title="image 7")
     figure.to_png(dpi=40)
     said = texts_of(figure)
     assert figure.get_suptitle() == r"\$Edema\$: probability 0.87, called positive (threshold 0.42), wrong: it is negative"
     assert f"⚠ {CAUTION}" in said
     assert {"image 7", "how much a place speaks for the label (1: most in this image)"} <= set(said)
-    assert viz.saliency_figure(saliency(), IMAGE, truth="positive").get_suptitle().endswith("0.87, truth: positive")
-    assert "> 0.99" in viz.saliency_figure(saliency(probability=0.9999), IMAGE).get_suptitle()
+    assert saliency_figure(saliency(), IMAGE, truth="positive").get_suptitle().endswith("0.87, truth: positive")
+    assert "> 0.99" in saliency_figure(saliency(probability=0.9999), IMAGE).get_suptitle()
 
 
 def test_the_map_lies_over_its_own_pixels():
-    figure = viz.saliency_figure(saliency(method="occlusion"), IMAGE)
+    figure = saliency_figure(saliency(method="occlusion"), IMAGE)
     clean, marked = figure.axes[:2]
     assert len(clean.images) == 1
     radiograph, heat = marked.images
@@ -54,23 +53,23 @@ def test_the_map_lies_over_its_own_pixels():
     assert low == pytest.approx([20, 10], abs=1)
     assert high == pytest.approx([35, 30], abs=1)
     with pytest.raises(ValueError, match="expected a map of the image's 60 × 40 pixels, got"):
-        viz.saliency_figure(SimpleNamespace(**{**vars(saliency()), "values": np.zeros((3, 3))}), IMAGE)
+        saliency_figure(SimpleNamespace(**{**vars(saliency()), "values": np.zeros((3, 3))}), IMAGE)
 
 
 def test_right_and_wrong_stand_in_a_row_each_and_what_is_missing_is_said():
     shown = {outcome: [explained(outcome)] for outcome in OUTCOMES[:3]} | {OUTCOMES[3]: []}
     shown["false negative"] = [explained("false negative", empty=True)]
-    figure = viz.right_and_wrong_figure(shown, label="$Edema$")
+    figure = right_and_wrong_figure(shown, label="$Edema$")
     figure.to_png(dpi=40)
     said = texts_of(figure)
     assert figure.get_suptitle() == r"\$Edema\$: the surest answers, 1 right and 2 wrong"
     assert {*OUTCOMES, "none", "nothing speaks for it", f"⚠ {CAUTION}"} <= set(said)
     assert said.count(r"\$Edema\$: 0.87 (≥ 0.42)") == 2
     assert r"\$Edema\$: 0.10 (< 0.42)" in said
-    viz.right_and_wrong_figure({}).to_png(dpi=40)
+    right_and_wrong_figure({}).to_png(dpi=40)
 
 
 def test_a_case_says_what_it_was():
-    figure = viz.case_figure(explained("false negative"))
+    figure = case_figure(explained("false negative"))
     assert figure.get_suptitle().endswith("probability 0.10, called negative (threshold 0.42), wrong: it is positive")
     assert figure.axes[0].get_title(loc="left") == "image …f-0123456789"

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dicom_workflow.errors import DatasetError, ManifestError, RecordError
-from dicom_workflow.formats import manifests as manifest
+from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.formats.labels import parse_label_list
+from dicom_workflow.formats.labels import RULES_KEY, LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.storage import to_uri
@@ -35,11 +36,15 @@ class Sample:
     """``train``, ``validation`` or ``test``."""
     image: Path
     states: Mapping[str, LabelState]
-    """What the consolidated answer says of each label."""
+    """Label → consolidated state."""
     truth: Mapping[str, LabelState] | None = None
-    """What is known of each label from elsewhere; only evaluation may look at it."""
+    """Label → state by the reference standard; only evaluation uses it."""
     fractions: Mapping[str, float] = field(default_factory=dict)
-    """Label → share of readers who saw it, 0 to 1, where several answered; only teaching may look at it."""
+    """Label → share of readers who saw it, 0 to 1, where several answered; only training uses it."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What the line says of view, sex, age in years, site and device: figures by subgroup use it."""
+    readers: Mapping[str, Mapping[str, LabelState]] = field(default_factory=dict)
+    """Reader (a pseudonym) → label → state; the comparison with single readers uses it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,15 @@ class Channel:
     """Lines that were left out, each with its manifest, number and reason."""
     sha256: Mapping[str, str]
     """SHA-256 of each manifest, by file name."""
+    label_set: LabelSet = field(default_factory=LabelSet)
+    """Order and rules of all labels that the lines name."""
+    untaught: Mapping[str, str] = field(default_factory=dict)
+    """Label that was taken off `labels` → why no training image teaches it."""
+
+    def without(self, untaught: Mapping[str, str]) -> Channel:
+        """Return the channel without some labels; `untaught` says of each why no training image teaches it."""
+        kept = tuple(label for label in self.labels if label not in untaught)
+        return replace(self, labels=kept, untaught={**self.untaught, **untaught})
 
 
 def read_channel(folder: str | Path) -> Channel:
@@ -62,7 +76,8 @@ def read_channel(folder: str | Path) -> Channel:
     ----------
     folder : str or Path
         Folder with ``*.manifest`` files. A line needs `patient_id`, `states` (or `labels` and `states`), `image` (a path
-        relative to the folder) and a `split`, unless its file is named after the split; `truth` and `fractions` are read too.
+        relative to the folder) and a `split`, unless its file is named after the split; `truth`, `fractions`, `attributes` and
+        `readers` are read where a line has them.
 
     Returns
     -------
@@ -76,25 +91,29 @@ def read_channel(folder: str | Path) -> Channel:
         line has no split; not one image is there.
     """
     folder = Path(folder)
-    manifests = sorted(folder.glob("*.manifest")) if folder.is_dir() else []
-    if not manifests:
+    paths = sorted(folder.glob("*.manifest")) if folder.is_dir() else []
+    if not paths:
         raise DatasetError(f"{folder}: expected a folder with *.manifest files, found none. {_MAKER}")
     problems: list[str] = []
     samples: list[Sample] = []
     labels: tuple[str, ...] = ()
-    for path in manifests:
+    label_set = LabelSet()
+    known: dict[str, LabelSet] = {}
+    for path in paths:
         uri = to_uri(path)
-        split_of_file = path.stem if len(manifests) > 1 and path.stem in SPLITS else ""
+        split_of_file = path.stem if len(paths) > 1 and path.stem in SPLITS else ""
         lines = _lines(uri, problems)
         for number, data in lines:
             where = f"{path.name}, line {number}"
             try:
-                here = _labels_of(data)
+                found = _label_set_of(data, known)
+                here = found.labels
                 sample = _sample(data, folder, here, split_of_file)
             except RecordError as error:
                 problems.append(f"{where}: {error}")
                 continue
-            labels = labels or here
+            if not labels:
+                labels, label_set = here, found
             if set(here) != set(labels):
                 raise DatasetError(
                     f"{where}: expected the label list of the lines before ({', '.join(labels)}), got {', '.join(here)}. "
@@ -112,23 +131,35 @@ def read_channel(folder: str | Path) -> Channel:
             f"{folder}: expected the images beside the manifests, found none of {len(samples)}; the first should be "
             f"{samples[0].image}. {_MAKER}"
         )
-    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in manifests}
-    return Channel(folder=folder, labels=labels, samples=tuple(samples), problems=tuple(problems), sha256=hashes)
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return Channel(
+        folder=folder,
+        labels=labels,
+        samples=tuple(samples),
+        problems=tuple(problems),
+        sha256=hashes,
+        label_set=label_set,
+    )
 
 
-def _lines(uri: str, problems: list[str]) -> Iterable[manifest.Line]:
+def _lines(uri: str, problems: list[str]) -> Iterable[manifests.Line]:
     # A split without images may well have an empty manifest; a channel without any line is refused by the caller.
     with contextlib.suppress(ManifestError):
-        yield from manifest.read(
-            uri, check=manifest.any_object, limits=False, on_error=lambda error: problems.append(str(error))
+        yield from manifests.read(
+            uri, check=manifests.any_object, limits=False, on_error=lambda error: problems.append(str(error))
         )
 
 
-def _labels_of(data: Mapping[str, Any]) -> tuple[str, ...]:
+def _label_set_of(data: Mapping[str, Any], known: dict[str, LabelSet]) -> LabelSet:
+    """Return the label set of a line; `known` keeps those of the lines before, which are mostly the same."""
     states = data.get("states")
     if not isinstance(states, Mapping) or not states:
         raise RecordError(f"expected 'states' as an object of label to state, got {type(states).__name__}. {_MAKER}")
-    return parse_label_list(data["labels"]) if "labels" in data else parse_label_list(list(states))
+    given = data.get("labels", list(states))
+    key = json.dumps([given, data.get(RULES_KEY)], default=str)
+    if key not in known:
+        known[key] = LabelSet.of_line({**data, "labels": parse_label_list(given)})
+    return known[key]
 
 
 def _sample(data: Mapping[str, Any], folder: Path, labels: Sequence[str], split_of_file: str) -> Sample:
@@ -155,7 +186,16 @@ def _sample(data: Mapping[str, Any], folder: Path, labels: Sequence[str], split_
         states=_states(data["states"], labels, "states"),
         truth=_states(truth, labels, "truth") if truth else None,
         fractions=_fractions(data.get("fractions"), labels),
+        attributes=_object(data, "attributes"),
+        readers={str(name): _states(said, labels, f"readers.{name}") for name, said in _object(data, "readers").items()},
     )
+
+
+def _object(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key, {})
+    if not isinstance(value, Mapping):
+        raise RecordError(f"expected {key!r} as an object, got {type(value).__name__}.")
+    return value
 
 
 def _fractions(value: object, labels: Sequence[str]) -> dict[str, float]:

@@ -1,39 +1,25 @@
-"""A training channel as samples, images and targets: a folder of manifests and DICOM files in, arrays out.
+"""Images of a training channel, each decoded once, and the training set that they make with their targets.
 
-The way in to three rooms: `samples` reads the channel, `targets` says what a network should answer, and here every image is
-decoded once, through the same `archive.pixels.to_model_input` that serves inference and search; `learning.cache` keeps it for
-the runs that follow.
+Every image goes through the same `dicom.pixels.to_model_input` that serves inference and search; `data.cache` keeps the results
+for later runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dicom_workflow.errors import CacheError, DicomError
-from dicom_workflow.learning.data.channel import Channel, Sample, read_channel
+from dicom_workflow.errors import CacheError, DatasetError, DicomError
+from dicom_workflow.formats.splits import SPLITS
+from dicom_workflow.learning.data.cache.folder import load_cached
+from dicom_workflow.learning.data.channel import Channel, Sample
 from dicom_workflow.learning.data.decoder_pool import described
-from dicom_workflow.learning.data.targets import MODES, UncertainPolicy, has_one_label, to_targets
-
-__all__ = [
-    "MODES",
-    "Channel",
-    "LoadedImages",
-    "Sample",
-    "UncertainPolicy",
-    "decode",
-    "has_one_label",
-    "load_images",
-    "preprocessing_version",
-    "preprocessing_versions",
-    "read_channel",
-    "to_targets",
-]
+from dicom_workflow.learning.data.targets import UncertainPolicy, has_one_label, to_targets, untaught_labels
 
 
 @dataclass(frozen=True)
@@ -137,10 +123,8 @@ def load_images(
     """
     version, note = version or preprocessing_version(), ""
     if cache_dir:
-        from dicom_workflow.learning.data import cache
-
         try:
-            found = cache.load(
+            found = load_cached(
                 [sample.image for sample in samples],
                 cache_dir,
                 size_px=size_px,
@@ -189,3 +173,126 @@ def _in_memory(
         outcomes = pool.map(load, range(len(samples)))
         problems = list(tqdm(outcomes, total=len(samples), desc="decoding", unit="image", disable=not progress))
     return images, problems
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The usable images of a channel."""
+
+    channel: Channel
+    images: np.ndarray
+    """Shape (N, 1, size_px, size_px), float16 in [0, 1]; mapped from disk with a cache: read rows with `cache.take`."""
+    samples: tuple[Sample, ...]
+    targets: np.ndarray
+    """Shape (N, labels), float32: 1, 0, or NaN where a label is unknown or uncertain. What is judged."""
+    taught: np.ndarray
+    """The same, as the policy for uncertain labels and readers' shares have it. What is learned."""
+    rows: Mapping[str, np.ndarray]
+    """Split → positions of its images."""
+    preprocessing_version: str
+    problems: tuple[str, ...]
+    """What was left out, and why."""
+    note: str = ""
+    """Why there is no cache although one was asked for; empty otherwise."""
+
+    def taught_labels_only(self, mode: str) -> TrainingSet:
+        """Return the set without the labels that no training image teaches; its channel says why each was left out.
+
+        Raises
+        ------
+        DatasetError
+            No label is left.
+        """
+        untaught = untaught_labels(self.taught[self.usable("train", mode)], self.channel.labels)
+        if not untaught:
+            return self
+        channel = self.channel.without(untaught)
+        if not channel.labels:
+            raise DatasetError(
+                f"{channel.folder}: every label lacks positive or negative training images: "
+                f"{'; '.join(f'{label}: {why}' for label, why in untaught.items())}. Label more images."
+            )
+        kept = [column for column, label in enumerate(self.channel.labels) if label in channel.labels]
+        return replace(self, channel=channel, targets=self.targets[:, kept], taught=self.taught[:, kept])
+
+    def usable(self, split: str, mode: str) -> np.ndarray:
+        """Return the positions of a split's images that can teach: those with a label, in mode ``single-label`` exactly one."""
+        rows = self.rows[split]
+        taught = self.taught[rows]
+        kept = has_one_label(taught) if mode == "single-label" else ~np.isnan(taught).all(axis=1)
+        found: np.ndarray = rows[kept]
+        return found
+
+    def of(self, split: str) -> list[Sample]:
+        """Return the samples of a split."""
+        return [self.samples[row] for row in self.rows[split]]
+
+    def lines(self, train_rows: Sequence[int] | np.ndarray, about: str) -> list[str]:
+        """Return what is printed at the start of a run: what was left out, and how much of everything there is."""
+        counts = ", ".join(f"{len(self.rows[split])} {split}" for split in SPLITS)
+        silent = len(self.rows["train"]) - len(train_rows)
+        why = "teach nothing: without a label, or for single-label without exactly one positive label"
+        return [
+            *([self.note] if self.note else []),
+            *(f"left out: {problem}" for problem in self.problems[:20]),
+            f"images: {counts}; left out: {len(self.problems)}; usable for training: {len(train_rows)}; "
+            f"labels: {len(self.channel.labels)}; {about}",
+            *(f"not predicted: {label}: {why}" for label, why in self.channel.untaught.items()),
+            *([f"{silent} of {len(self.rows['train'])} training images {why}"] if silent else []),
+        ]
+
+
+def read_training_set(
+    channel: Channel,
+    *,
+    size_px: int,
+    mode: str = "multi-label",
+    uncertain: str = "ignore",
+    soft: bool = False,
+    reduced: bool = False,
+    **loading: Any,
+) -> TrainingSet:
+    """Return the images of a channel with what they teach.
+
+    Parameters
+    ----------
+    channel : Channel
+    size_px : int
+    mode : str
+        ``single-label`` knows no shares: an image teaches its one positive label or nothing.
+    uncertain, soft
+        See `targets.to_targets`.
+    reduced : bool
+        See `preprocessing_version`.
+    **loading
+        `workers`, `progress`, `cache_dir`, `cache_gb` of `load_images`.
+
+    Raises
+    ------
+    DatasetError
+        Fewer than 2 training images can teach.
+    """
+    version = preprocessing_version(reduced=reduced)
+    # A mistake shows now, not when every image is decoded.
+    policy = UncertainPolicy.parse(uncertain, (*channel.labels, *channel.untaught))
+    decoded = load_images(channel.samples, size_px=size_px, version=version, **loading)
+    splits = np.array([sample.split for sample in decoded.samples])
+    found = TrainingSet(
+        channel=channel,
+        images=decoded.images,
+        samples=decoded.samples,
+        targets=to_targets(decoded.samples, channel.labels),
+        taught=to_targets(decoded.samples, channel.labels, uncertain=policy, soft=soft and mode != "single-label"),
+        rows={split: np.flatnonzero(splits == split) for split in SPLITS},
+        preprocessing_version=version,
+        problems=(*channel.problems, *decoded.problems),
+        note=decoded.note,
+    )
+    usable = len(found.usable("train", mode))
+    if usable < 2:
+        reasons = "; ".join(found.problems[:3])
+        raise DatasetError(
+            f"{channel.folder}: expected at least 2 training images with a label, got {usable} of {len(found.rows['train'])}; "
+            f"{len(found.problems)} were left out{': ' + reasons if reasons else ''}. Label more images."
+        )
+    return found

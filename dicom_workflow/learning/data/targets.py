@@ -151,6 +151,30 @@ def to_targets(
     return np.array([row(sample) for sample in samples], dtype=np.float32).reshape(len(samples), len(labels))
 
 
+def untaught_labels(targets: np.ndarray, labels: Sequence[str]) -> dict[str, str]:
+    """Return the labels that training images do not teach, each with the reason.
+
+    A network learns to tell a label from images that have it and from images that do not; without either there is nothing to
+    learn, and its probability would mean nothing.
+
+    Parameters
+    ----------
+    targets : ndarray, shape (samples, labels), float32 in [0, 1] or NaN
+        Of training images, as `to_targets` gives them to training.
+    labels : sequence of str
+        Columns, in order.
+    """
+    missing = {
+        label: [
+            name
+            for name, found in (("positive", targets[:, column] > 0), ("negative", targets[:, column] < 1))
+            if not found.any()  # NaN compares false
+        ]
+        for column, label in enumerate(labels)
+    }
+    return {label: f"no {' and no '.join(names)} training image" for label, names in missing.items() if names}
+
+
 def has_one_label(targets: np.ndarray) -> np.ndarray:
     """Return which rows can teach a single-label network: those with exactly one positive.
 

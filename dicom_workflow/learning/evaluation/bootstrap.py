@@ -44,28 +44,44 @@ def patient_weights(patients: Sequence[str], resamples: int, seed: int) -> Itera
         yield counts[:, patient_of_row].astype(np.float32)
 
 
-def interval(values: np.ndarray) -> list[float] | None:
-    """Return the 2.5th and the 97.5th percentile of what resamples gave, None where too few of them are defined."""
+def interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Return the 2.5th and the 97.5th percentile of resampled figures, None where too few of them are defined.
+
+    Parameters
+    ----------
+    values : ndarray, shape (resamples,), float64
+        NaN where a resample has no such figure.
+    """
     defined = values[np.isfinite(values)]
     # With a finding in two or three patients many resamples have none of it; what is left says little.
     if len(defined) < max(_FEWEST_RESAMPLES, len(values) / 2):
         return None
     low, high = np.percentile(defined, [2.5, 97.5])
-    return [round(float(low), 6), round(float(high), 6)]
+    return round(float(low), 6), round(float(high), 6)
 
 
-def spread(values: np.ndarray) -> list[float] | None:
-    """Return `interval`, but None where it is a point: two images told apart in every resample are no certainty."""
+def spread(values: np.ndarray) -> tuple[float, float] | None:
+    """Return `interval`, but None where it is a point: two images told apart in every resample are no certainty.
+
+    Parameters
+    ----------
+    values : ndarray, shape (resamples,), float64
+    """
     found = interval(values)
     return found if found and found[0] < found[1] else None
 
 
 def mean(values: np.ndarray) -> float:
-    """Return the mean of the values that are numbers, NaN where none is."""
+    """Return the mean of the finite values of an array of any shape, NaN where none is."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 
 
 def number(value: float | np.floating[Any]) -> float | None:
-    """Return a number as JSON has it: rounded, null when it is not finite."""
-    return round(float(value), 6) if np.isfinite(value) else None
+    """Return a number as JSON has it: rounded to six decimals, None when it is not finite."""
+    return rounded(value) if np.isfinite(value) else None
+
+
+def rounded(value: float | np.floating[Any]) -> float:
+    """Return a finite number rounded to six decimals, as reports keep it."""
+    return round(float(value), 6)

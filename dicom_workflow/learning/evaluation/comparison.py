@@ -21,8 +21,8 @@ import numpy as np
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.evaluation.bootstrap import interval, mean, number, patient_weights
 from dicom_workflow.learning.evaluation.curves import Steps
+from dicom_workflow.learning.evaluation.metrics import RESAMPLES, check_shapes
 from dicom_workflow.learning.evaluation.predictions import read_predictions
-from dicom_workflow.learning.evaluation.report import RESAMPLES, check_shapes
 
 COMPARISON_SCHEMA = "dicom-workflow/comparison/1"
 
@@ -204,7 +204,7 @@ def _difference(first: float, second: float, drawn: np.ndarray) -> dict[str, Any
         "first": number(first),
         "second": number(second),
         "difference": number(second - first),
-        "difference_interval": found,
+        "difference_interval": list(found) if found else None,
         "p_bootstrap": number(min(1.0, 2 * (smaller + 1) / (len(defined) + 1))) if found else None,
     }
 

@@ -1,238 +1,307 @@
-"""The object of ``evaluation.json``: figures per label with intervals over patients, and the mean over labels.
+"""The record ``evaluation.json``: what was measured, on which images, against what, as frozen dataclasses.
 
-Unknown targets (NaN) take no part. A label without a positive or without a negative has no AUROC; it is named among the skipped
-ones and is not in the macro average. Intervals are percentiles over resampled *patients*: images of one patient are not
-independent. Where all resamples give one figure they know nothing of its spread: a handful of images, all called right, would
-be certain. A share then has Wilson's interval over its patients, another figure of a label has none. Everything is JSON: an
-undefined number is null.
+The fields have the names that stand in the file. Undefined numbers are None here and null there; intervals are 95 % and over
+resampled patients: images of one patient are not independent.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+import json
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.evaluation.bootstrap import interval, mean, number, patient_weights, spread
-from dicom_workflow.learning.evaluation.curves import Steps
-from dicom_workflow.learning.evaluation.reliability import brier, expected_calibration_error, reliability_bins, wilson
-from dicom_workflow.learning.evaluation.thresholds import UNDECIDED
 
-EVALUATION_SCHEMA = "dicom-workflow/evaluation/1"
-RESAMPLES = 1000
-SPECIFICITY = 0.9
-"""Where `sensitivity_at_specificity` is read off the ROC curve."""
-MEASURES = ("auroc", "average_precision", "sensitivity", "specificity", "sensitivity_at_specificity", "brier")
-"""What has a value and an interval for each label."""
-_SHARES = {"sensitivity": 1, "specificity": 0}
-"""Shares of the images that are positive or negative, called at a threshold."""
-_MACRO = ("auroc", "average_precision", "brier", "ece", "brier_uncalibrated", "ece_uncalibrated")
+EVALUATION_SCHEMA = "dicom-workflow/evaluation/2"
+
+Interval = tuple[float, float]
 
 
-def evaluate(
-    targets: np.ndarray,
-    scores: np.ndarray,
-    *,
-    labels: Sequence[str],
-    patients: Sequence[str],
-    thresholds: Mapping[str, float] | None = None,
-    uncalibrated: np.ndarray | None = None,
-    specificity: float = SPECIFICITY,
-    mode: str = "multi-label",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Return the report of one set of images against one set of targets.
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Images of about the same predicted probability, and how often they had the finding."""
 
-    Parameters
-    ----------
-    targets : ndarray, shape (n, labels)
-        1, 0 or NaN.
-    scores : ndarray, shape (n, labels), in [0, 1]
-    labels : sequence of str
-        Columns, in order.
-    patients : sequence of str
-        The patient of each row; intervals resample patients.
-    thresholds : mapping of str to float, optional
-        Probability from which a label is called positive, chosen on other images than these; 0.5 where not given.
-    uncalibrated : ndarray, shape (n, labels), optional
-        The probabilities before calibration, to be reported beside.
-    specificity : float
-        At which `sensitivity_at_specificity` is measured.
-    mode : {'multi-label', 'single-label'}
-        For single-label, accuracy and the confusion of the most probable label are added.
-    resamples : int
-        How many times patients are drawn; 0 for no intervals.
-    seed : int
-        The same seed, the same intervals.
+    count: int
+    low: float
+    high: float
+    predicted: float
+    """Mean probability."""
+    observed: float
+    """Share of positive images."""
+    observed_interval: Interval
+    """Wilson's, images taken as independent."""
 
-    Returns
-    -------
-    dict
-        `images`, `patients`, `macro_auroc`, `macro_auroc_interval` (95 %) and the mean over labels of average precision, Brier
-        score and expected calibration error (`macro_…`, each over the labels that have one); `labels`, per label: each of
-        `MEASURES` with its `…_interval`, `positives`, `negatives`, `unknown`, `prevalence`, `threshold`, `ece`, `reliability`,
-        and `brier_…`, `ece_…` and `reliability_uncalibrated` where that is known; `skipped` (label → why it has no AUROC).
-        `sensitivity` and `specificity` are those of the threshold; `sensitivity_at_specificity` is read off this ROC curve, at
-        `at_specificity`: what the label could do, not what the threshold does.
+
+@dataclass(frozen=True)
+class LabelFigures:
+    """The figures of one label."""
+
+    positives: int
+    negatives: int
+    unknown: int
+    threshold: float
+    prevalence: float | None = None
+    auroc: float | None = None
+    auroc_interval: Interval | None = None
+    average_precision: float | None = None
+    average_precision_interval: Interval | None = None
+    sensitivity: float | None = None
+    """At the threshold."""
+    sensitivity_interval: Interval | None = None
+    specificity: float | None = None
+    """At the threshold."""
+    specificity_interval: Interval | None = None
+    sensitivity_at_specificity: float | None = None
+    """Read off this ROC curve: what the label could reach, not what its threshold does."""
+    sensitivity_at_specificity_interval: Interval | None = None
+    brier: float | None = None
+    brier_interval: Interval | None = None
+    ece: float | None = None
+    """Expected calibration error."""
+    reliability: tuple[ReliabilityBin, ...] = ()
+    brier_uncalibrated: float | None = None
+    ece_uncalibrated: float | None = None
+    reliability_uncalibrated: tuple[ReliabilityBin, ...] = ()
+
+    def interval_of(self, name: str) -> Interval | None:
+        """Return the interval of a figure, by the figure's name."""
+        found: Interval | None = getattr(self, f"{name}_interval", None)
+        return found
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of some images against one set of targets; means are over the labels that have the figure."""
+
+    images: int
+    patients: int
+    labels: Mapping[str, LabelFigures]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Label → why it has no AUROC; it takes no part in the mean AUROC and the mean average precision."""
+    macro_auroc: float | None = None
+    macro_auroc_interval: Interval | None = None
+    macro_average_precision: float | None = None
+    macro_brier: float | None = None
+    macro_ece: float | None = None
+    macro_brier_uncalibrated: float | None = None
+    macro_ece_uncalibrated: float | None = None
+    at_specificity: float = 0.9
+    """Where `sensitivity_at_specificity` is read off."""
+    interval: str = ""
+    """How the intervals were made."""
+    accuracy: float | None = None
+    """Mode ``single-label``: share of images whose most probable label is the true one."""
+    confusion: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Mode ``single-label``: true label → most probable label → images."""
+
+
+@dataclass(frozen=True)
+class SubgroupLabel:
+    """One label in one subgroup; no AUROC with too few positive or negative images."""
+
+    positives: int
+    negatives: int
+    auroc: float | None = None
+    auroc_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The figures of one subgroup of the images."""
+
+    images: int
+    patients: int
+    labels_measured: int
+    """Labels that the mean AUROC is over."""
+    labels: Mapping[str, SubgroupLabel]
+    macro_auroc: float | None = None
+    macro_auroc_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class ReaderLabel:
+    """Model and reader on one label: how often both, one or neither called it positive."""
+
+    both_positive: int
+    model_only: int
+    reader_only: int
+    both_negative: int
+    kappa: float | None = None
+    """Cohen's; None where one of them never varies."""
+    sensitivity: float | None = None
+    """The reader's own, against the reference standard."""
+    specificity: float | None = None
+
+
+@dataclass(frozen=True)
+class ReaderComparison:
+    """The model beside one reader."""
+
+    reader: int
+    """Number for reports, from 1."""
+    pseudonym: str
+    images: int
+    labels: Mapping[str, ReaderLabel]
+
+
+@dataclass(frozen=True)
+class ExclusionCounts:
+    """How often a label was called together with one that it excludes."""
+
+    called: int
+    """Images for which the excluding label was called."""
+    contradicted: int
+    """Of these, images for which an excluded label was called too: there the excluding label is withdrawn."""
+    by: Mapping[str, int] = field(default_factory=dict)
+    """Excluded label → images."""
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Size of a split, and its positive images by label, by the consolidated states."""
+
+    images: int
+    patients: int
+    positives: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How good a model is on one split of one channel: the content of ``evaluation.json``."""
+
+    split: str
+    """``train``, ``validation``, ``test`` or ``cross-validation``."""
+    mode: str
+    measured_against: str
+    """What `figures` are measured against: ``truth`` (the reference standard) where it is known, else ``states``."""
+    against: Mapping[str, Figures]
+    """``states`` (the consolidated states) and, where it is known, ``truth`` → figures."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    subgroups: Mapping[str, Mapping[str, Subgroup]] = field(default_factory=dict)
+    """Field → group → figures."""
+    readers: tuple[ReaderComparison, ...] = ()
+    exclusions: Mapping[str, ExclusionCounts] = field(default_factory=dict)
+    """Excluding label → how often it was contradicted."""
+    nothing_called: int = 0
+    """Images for which no label was called."""
+    untaught: Mapping[str, str] = field(default_factory=dict)
+    """Label of the label set → why no training image teaches it; it is not predicted and not measured."""
+    splits: Mapping[str, SplitCounts] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
+    bundle: str = ""
+    """Identifier of the evaluated bundle, where it was loaded from one."""
+    left_out: int = 0
+    """Images and lines that could not be used."""
+    problems: tuple[str, ...] = ()
+    best_epoch: int | None = None
+    epochs: int = 0
+    folds: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    predictions: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> Figures:
+        """The figures against `measured_against`."""
+        return self.against[self.measured_against]
+
+    def headline(self) -> dict[str, Any]:
+        """Return the figures that a bundle keeps and that stand at the top of ``evaluation.json``."""
+        found = self.figures
+        return {
+            "measured_against": self.measured_against,
+            "macro_auroc": found.macro_auroc,
+            "macro_auroc_interval": to_plain(found.macro_auroc_interval),
+            "auroc": {label: values.auroc for label, values in found.labels.items()},
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object that `parse` reads: the headline figures first, then every field."""
+        size = {"images": self.figures.images, "patients": self.figures.patients}
+        return {"schema": EVALUATION_SCHEMA, "split": self.split, **size, **self.headline(), **to_plain(self)}
+
+    @classmethod
+    def parse(cls, value: object, where: str = "evaluation.json") -> Evaluation:
+        """Return the evaluation of one JSON object.
+
+        Raises
+        ------
+        LearningError
+            Another schema, or a field that is missing or of another type.
+        """
+        schema = value.get("schema") if isinstance(value, Mapping) else None
+        if schema != EVALUATION_SCHEMA:
+            raise LearningError(
+                f"{where}: expected schema {EVALUATION_SCHEMA!r}, got {str(schema)[:60]!r}. Train again, or evaluate the model "
+                "with `dicom-workflow evaluate BUNDLE CHANNEL --report evaluation.json`."
+            )
+        found: Evaluation = _read(cls, value, where)
+        if found.measured_against not in found.against:
+            raise LearningError(f"{where}: 'against' has no figures for {found.measured_against[:40]!r}. Evaluate again.")
+        return found
+
+
+def read_evaluation(path: str | Path) -> Evaluation:
+    """Return the evaluation of a file.
 
     Raises
     ------
     LearningError
-        The shapes do not fit together, or a score is not a number.
+        It cannot be read, is not JSON, or is not an evaluation.
     """
-    targets, scores = np.asarray(targets, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    check_shapes(targets, scores, labels, patients)
-    limits = [(thresholds or {}).get(label, UNDECIDED) for label in labels]
-    drawn = {name: np.full((resamples, len(labels)), np.nan) for name in MEASURES}
-    done = 0
-    for weights in patient_weights(patients, resamples, seed):
-        for column, limit in enumerate(limits):
-            found = _measure(targets[:, column], scores[:, column], weights, limit, specificity)
-            for name, values in found.items():
-                drawn[name][done : done + len(weights), column] = values
-        done += len(weights)
-    per_label, skipped = {}, {}
-    for column, label in enumerate(labels):
-        before = None if uncalibrated is None else np.asarray(uncalibrated, dtype=np.float64)[:, column]
-        report = _report_of_label(targets[:, column], scores[:, column], before, limits[column], specificity)
-        reach = {name: spread(drawn[name][:, column]) for name in MEASURES}
-        for name, which in _SHARES.items():
-            if reach[name] is None and interval(drawn[name][:, column]) and report[name] is not None:
-                reach[name] = wilson(report[name], len(set(itertools.compress(patients, targets[:, column] == which))))
-        per_label[label] = {**report, **{f"{name}_interval": found for name, found in reach.items()}}
-        if report["auroc"] is None:
-            missing = [name for name in ("positives", "negatives") if not report[name]]
-            skipped[label] = f"no {' and no '.join(name.removesuffix('s') for name in missing)} image"
-    columns = [column for column, label in enumerate(labels) if label not in skipped]
-    macros = np.array([mean(row[columns]) for row in drawn["auroc"]]) if columns else np.array([])
-    whole = {
-        "images": len(targets),
-        "patients": len(set(patients)),
-        **_means(per_label, skipped),
-        "macro_auroc_interval": spread(macros),
-        "at_specificity": specificity,
-        "labels": per_label,
-        "skipped": skipped,
-        "interval": f"95 %, percentiles over {resamples} resamples of patients, seed {seed}",
-    }
-    return {**whole, **_single_label_report(targets, scores, labels)} if mode == "single-label" else whole
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise LearningError(f"{path}: not a readable JSON file: {str(error)[:160]}. Train or evaluate again.") from None
+    return Evaluation.parse(value, str(path))
 
 
-def check_shapes(targets: np.ndarray, scores: np.ndarray, labels: Sequence[str], patients: Sequence[str]) -> None:
-    """Raise LearningError unless targets and scores have a row per patient and a column per label, and scores are numbers."""
-    if targets.shape != scores.shape or targets.shape != (len(patients), len(labels)):
-        raise LearningError(
-            f"expected targets and scores of shape ({len(patients)}, {len(labels)}), got {targets.shape} and {scores.shape}."
-        )
-    if not np.isfinite(scores).all():
-        rows = int((~np.isfinite(scores)).any(axis=1).sum())
-        raise LearningError(f"expected finite scores, {rows} of {len(scores)} images have others: the weights are damaged.")
+def to_plain(value: Any) -> Any:
+    """Return dataclasses and tuples as the objects and lists of JSON."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: to_plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(each) for key, each in value.items()}
+    return [to_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
-def summarize(reports: Mapping[str, dict[str, Any]], *, split: str, mode: str) -> dict[str, Any]:
-    """Return the object of ``evaluation.json``: the reports against each set of targets, and the headline figures.
-
-    Parameters
-    ----------
-    reports : mapping of str to dict
-        ``states`` (the consolidated answers) and, when it is known, ``truth``, each from `evaluate`.
-    split : str
-        Which images were looked at.
-    mode : str
-
-    Returns
-    -------
-    dict
-        `measured_against` names what the headline figures `macro_auroc`, `macro_auroc_interval`, `auroc` (label → AUROC) and
-        `skipped` are measured against: the truth where it is known, else the answers; both reports stand in `against`.
-    """
-    name = "truth" if "truth" in reports else "states"
-    chosen = reports[name]
-    return {
-        "schema": EVALUATION_SCHEMA,
-        "split": split,
-        "mode": mode,
-        "images": chosen["images"],
-        "patients": chosen["patients"],
-        "measured_against": name,
-        "macro_auroc": chosen["macro_auroc"],
-        "macro_auroc_interval": chosen["macro_auroc_interval"],
-        "auroc": {label: values["auroc"] for label, values in chosen["labels"].items()},
-        "skipped": chosen["skipped"],
-        "against": dict(reports),
-        "uncertain": "uncertain and unknown labels take no part in evaluation",
-    }
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
-def _report_of_label(
-    targets: np.ndarray, scores: np.ndarray, uncalibrated: np.ndarray | None, threshold: float, specificity: float
-) -> dict[str, Any]:
-    positives, negatives = int((targets == 1).sum()), int((targets == 0).sum())
-    known = positives + negatives
-    once = np.ones((1, len(scores)), dtype=np.float32)
-    measured = {name: number(values[0]) for name, values in _measure(targets, scores, once, threshold, specificity).items()}
-    report = {
-        "positives": positives,
-        "negatives": negatives,
-        "unknown": len(targets) - known,
-        "prevalence": number(positives / known) if known else None,
-        "threshold": float(threshold),
-        **measured,
-        "ece": number(expected_calibration_error(targets, scores)),
-        "reliability": reliability_bins(targets, scores),
-    }
-    if uncalibrated is not None:
-        report["brier_uncalibrated"] = number(brier(targets, uncalibrated))
-        report["ece_uncalibrated"] = number(expected_calibration_error(targets, uncalibrated))
-        report["reliability_uncalibrated"] = reliability_bins(targets, uncalibrated)
-    return report
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """Return a JSON value as the type that a field is annotated with."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        [inner] = (each for each in arguments if each is not type(None))
+        return None if value is None else _read(inner, value, where)
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        missing = [each.name for each in fields(kind) if each.name not in value and _is_required(each)]
+        if missing:
+            raise LearningError(f"{where}: {', '.join(missing)} missing. Evaluate again.")
+        hints, make = _hints(cast(type, kind)), cast(Callable[..., Any], kind)
+        given = {each.name: value[each.name] for each in fields(kind) if each.name in value}
+        return make(**{name: _read(hints[name], each, f"{where}, {name}") for name, each in given.items()})
+    if origin is Mapping and isinstance(value, Mapping):
+        return {str(key): _read(arguments[1], each, f"{where}, {key}") for key, each in value.items()}
+    if origin is tuple and isinstance(value, list):
+        each_kind = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(each_kind) == len(value):
+            return tuple(_read(one, each, where) for one, each in zip(each_kind, value, strict=True))
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if kind in (int, str) and isinstance(value, kind) and not isinstance(value, bool):
+        return value
+    raise LearningError(f"{where}: expected {getattr(kind, '__name__', kind)}, got {str(value)[:60]!r}. Evaluate again.")
 
 
-def _measure(
-    targets: np.ndarray, scores: np.ndarray, weights: np.ndarray, threshold: float, specificity: float
-) -> dict[str, np.ndarray]:
-    """Return each of `MEASURES` of one label, for every row of weights (resamples, n)."""
-    steps = Steps.of(targets, scores, weights)
-    positive, negative, called = targets == 1, targets == 0, scores >= threshold
-    squared = np.where(positive | negative, (scores - np.nan_to_num(targets)) ** 2, 0.0)
-    counted = np.stack([positive, positive & called, negative, negative & ~called, squared], axis=1)  # (n, 5)
-    positives, found, negatives, rejected, distance = (weights @ counted).T.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return {
-            "auroc": steps.auroc(),
-            "average_precision": steps.average_precision(),
-            "sensitivity": found / positives,
-            "specificity": rejected / negatives,
-            "sensitivity_at_specificity": steps.sensitivity_at(specificity),
-            "brier": distance / (positives + negatives),
-        }
-
-
-def _means(per_label: Mapping[str, Mapping[str, Any]], skipped: Mapping[str, str]) -> dict[str, float | None]:
-    """Return the means over labels; a label without an AUROC has no part in that of the average precision either."""
-    ranked = [values for label, values in per_label.items() if label not in skipped]
-    means: dict[str, float | None] = {}
-    for name in _MACRO:
-        among = ranked if name in ("auroc", "average_precision") else list(per_label.values())
-        values = [each[name] for each in among if each.get(name) is not None]
-        if values or not name.endswith("uncalibrated"):
-            means[f"macro_{name}"] = number(np.mean(values)) if values else None
-    return means
-
-
-def _single_label_report(targets: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    usable = (targets == 1).sum(axis=1) == 1
-    expected, said = targets[usable] == 1, scores[usable]
-    truth, answer = expected.argmax(axis=1), said.argmax(axis=1)
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (truth, answer), 1)
-    return {
-        "accuracy": number((truth == answer).mean()) if len(truth) else None,
-        "confusion": {
-            label: dict(zip(labels, row.tolist(), strict=True)) for label, row in zip(labels, confusion, strict=True)
-        },
-    }
+def _is_required(each: Any) -> bool:
+    return each.default is MISSING and each.default_factory is MISSING

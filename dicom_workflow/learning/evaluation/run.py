@@ -1,4 +1,4 @@
-"""The last act of a training run: calibrate, choose thresholds, judge on other images, and say it all in one object.
+"""Evaluation of a model: calibration and thresholds from validation images, then every figure from other images.
 
 Everything that is fitted is fitted on validation images: calibration first, then the thresholds of calibrated probabilities.
 """
@@ -9,27 +9,29 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dicom_workflow.errors import DatasetError
-from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.splits import SPLITS
-from dicom_workflow.learning import evaluation
-from dicom_workflow.learning.data.images import Channel, Sample, load_images, read_channel, to_targets
-from dicom_workflow.learning.evaluation import no_finding
-from dicom_workflow.learning.evaluation.report import RESAMPLES, SPECIFICITY
+from dicom_workflow.learning.data.channel import Channel, Sample, read_channel
+from dicom_workflow.learning.data.images import load_images
+from dicom_workflow.learning.data.targets import to_targets
+from dicom_workflow.learning.evaluation import breakdown, metrics
+from dicom_workflow.learning.evaluation.metrics import RESAMPLES, SPECIFICITY
+from dicom_workflow.learning.evaluation.report import Evaluation, SplitCounts
+from dicom_workflow.learning.evaluation.thresholds import Rule, choose_thresholds
 from dicom_workflow.learning.model import calibration
 from dicom_workflow.learning.model.calibration import Calibration
-from dicom_workflow.storage import to_uri
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from dicom_workflow.learning.model.bundle import Bundle
 
 
-def settle(
-    targets: np.ndarray, logits: np.ndarray, labels: Sequence[str], *, mode: str, method: str, rule: evaluation.Rule
+def calibrate_and_threshold(
+    targets: np.ndarray, logits: np.ndarray, labels: Sequence[str], *, mode: str, method: str, rule: Rule
 ) -> tuple[Calibration, dict[str, float]]:
     """Return calibration and thresholds, both from validation images.
 
@@ -40,14 +42,15 @@ def settle(
     labels : sequence of str
     mode, method : str
         See `calibration.fit`.
-    rule : evaluation.Rule
+    rule : Rule
+        How a threshold is chosen.
     """
     fitted = calibration.fit(targets, logits, labels, mode=mode, method=method)
     scores = fitted.probabilities(logits, labels, mode)
-    return fitted, evaluation.choose_thresholds(targets, scores, labels, rule)
+    return fitted, choose_thresholds(targets, scores, labels, rule)
 
 
-def assess(
+def evaluate_model(
     channel: Channel,
     samples: Sequence[Sample],
     logits: np.ndarray,
@@ -59,16 +62,16 @@ def assess(
     resamples: int,
     seed: int,
     specificity: float = SPECIFICITY,
-) -> dict[str, Any]:
-    """Return the object of ``evaluation.json``, as far as the images tell.
+) -> Evaluation:
+    """Return the evaluation of a model on some samples.
 
     Parameters
     ----------
     channel : Channel
-        Where the samples come from; its manifests are read again for groups and single readers' answers.
+        Where the samples come from; its labels are the columns, its label set says which labels exclude each other.
     samples : sequence of Sample
-        The images that are judged.
-    logits : ndarray, shape (n, labels)
+        The images that are evaluated.
+    logits : ndarray, shape (n, labels), float32
     split : str
         Which images they are; for ``train`` and ``validation`` a caution says that the model knows them.
     mode, calibration, thresholds
@@ -77,21 +80,16 @@ def assess(
         For the intervals.
     specificity : float
         At which `sensitivity_at_specificity` is read off the ROC curve.
-
-    Returns
-    -------
-    dict
-        `evaluation.summarize`, and `calibration`, `subgroups`, `readers`, `no_finding`, `splits` and `cautions`.
     """
     labels = channel.labels
     patients = [sample.patient_id for sample in samples]
     scores = calibration.probabilities(logits, labels, mode)
-    against = {"states": to_targets(samples, labels)}
+    targets = {"states": to_targets(samples, labels)}
     truth = to_targets(samples, labels, of="truth")
     if not np.isnan(truth).all():
-        against["truth"] = truth
-    reports = {
-        name: evaluation.evaluate(
+        targets["truth"] = truth
+    against = {
+        name: metrics.evaluate(
             known,
             scores,
             labels=labels,
@@ -103,29 +101,33 @@ def assess(
             resamples=resamples,
             seed=seed,
         )
-        for name, known in against.items()
+        for name, known in targets.items()
     }
-    summary = evaluation.summarize(reports, split=split, mode=mode)
-    groups, answers, unreadable = _facts(channel, samples)
+    measured_against = "truth" if "truth" in targets else "states"
     called = scores >= np.array([thresholds[label] for label in labels])
     if mode == "single-label":
         called = scores == scores.max(axis=1, keepdims=True)
-    known = against[summary["measured_against"]].astype(np.float64)
-    return {
-        **summary,
-        "calibration": calibration.to_json(),
-        "subgroups": evaluation.by_subgroup(
-            known, scores, groups, labels=labels, patients=patients, resamples=min(resamples, 500), seed=seed
-        ),
-        "readers": evaluation.against_readers(called, answers, labels=labels, targets=against.get("truth")),
-        "reader_answers_unreadable": unreadable,
-        "no_finding": no_finding.report(called, labels),
-        "splits": split_counts(channel.samples, labels),
-        "cautions": _cautions(split, summary),
-    }
+    groups = [breakdown.groups_of(sample.attributes) for sample in samples]
+    readers = [sample.readers for sample in samples]
+    known = targets[measured_against].astype(np.float64)
+    few = min(resamples, 500)
+    return Evaluation(
+        split=split,
+        mode=mode,
+        measured_against=measured_against,
+        against=against,
+        calibration=calibration.to_json(),
+        subgroups=breakdown.by_subgroup(known, scores, groups, labels=labels, patients=patients, resamples=few, seed=seed),
+        readers=breakdown.against_readers(called, readers, labels=labels, targets=targets.get("truth")),
+        exclusions=breakdown.exclusion_counts(called, labels, channel.label_set),
+        nothing_called=int((~called.any(axis=1)).sum()),
+        untaught=channel.untaught,
+        splits=split_counts(channel.samples, labels),
+        cautions=tuple(_cautions(split, measured_against, len(set(patients)))),
+    )
 
 
-def assess_bundle(
+def evaluate_bundle(
     bundle: Bundle,
     folder: str | Path,
     *,
@@ -136,13 +138,13 @@ def assess_bundle(
     workers: int = 2,
     progress: bool = True,
     cache_dir: str | Path | None = None,
-) -> dict[str, Any]:
-    """Return how good a bundle is on the images of a channel, as ``evaluation.json`` has it.
+) -> Evaluation:
+    """Return the evaluation of a bundle on the images of a channel.
 
     Parameters
     ----------
     bundle : Bundle
-        Its own thresholds and calibration are judged; nothing is fitted.
+        Its own thresholds and calibration are used; nothing is fitted.
     folder : str or Path
         See `dataset.read_channel`; its images need not be those of the run that made the bundle.
     split : str
@@ -151,11 +153,6 @@ def assess_bundle(
         See `assess`.
     workers, progress, cache_dir
         See `dataset.load_images`.
-
-    Returns
-    -------
-    dict
-        `assess`, and `bundle` (its identifier) and `left_out` (images that could not be used).
 
     Raises
     ------
@@ -179,8 +176,8 @@ def assess_bundle(
     if not loaded.samples:
         raise DatasetError(f"{folder}: expected at least one usable {split} image, got none of {len(loaded.problems)}.")
     logits = logits_of(bundle.network, loaded.images, mean=bundle.input_mean, std=bundle.input_std)
-    report = assess(
-        replace(channel, labels=bundle.labels),
+    report = evaluate_model(
+        replace(channel, labels=bundle.labels, label_set=bundle.label_set, untaught=bundle.untaught),
         loaded.samples,
         logits.numpy(),
         split=split,
@@ -191,61 +188,31 @@ def assess_bundle(
         seed=seed,
         specificity=specificity,
     )
-    return {**report, "bundle": bundle.identifier, "left_out": len(loaded.problems)}
+    return replace(report, bundle=bundle.identifier, left_out=len(loaded.problems))
 
 
-def headline(report: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a report that a bundle keeps."""
-    return {key: report[key] for key in ("measured_against", "macro_auroc", "macro_auroc_interval", "auroc")}
-
-
-def split_counts(samples: Sequence[Sample], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return `images`, `patients` and `positives` (label → images) of each split, by the consolidated answers."""
+def split_counts(samples: Sequence[Sample], labels: Sequence[str]) -> dict[str, SplitCounts]:
+    """Return the size of each split and its positive images by label, by the consolidated states."""
     found = {}
     for split in SPLITS:
         here = [sample for sample in samples if sample.split == split]
-        positives = Counter(label for sample in here for label in labels if sample.states.get(label) == "positive")
-        found[split] = {
-            "images": len(here),
-            "patients": len({sample.patient_id for sample in here}),
-            "positives": {label: positives[label] for label in labels},
-        }
+        positives = Counter(label for sample in here for label in labels if sample.states.get(label) == LabelState.POSITIVE)
+        counts = {label: positives[label] for label in labels}
+        found[split] = SplitCounts(len(here), len({sample.patient_id for sample in here}), counts)
     return found
 
 
-def _facts(
-    channel: Channel, samples: Sequence[Sample]
-) -> tuple[list[dict[str, str]], list[dict[str, evaluation.reader_comparison.States]], int]:
-    """Return the groups and the readers' answers of each sample, out of its manifest line, and how many were unreadable."""
-    wanted = {str(sample.image): row for row, sample in enumerate(samples)}
-    groups: list[dict[str, str]] = [{} for _ in samples]
-    answers: list[dict[str, evaluation.reader_comparison.States]] = [{} for _ in samples]
-    unreadable = 0
-    for name in channel.sha256:
-        uri = to_uri(Path(channel.folder) / name)
-        if not Path(channel.folder, name).stat().st_size:
-            continue
-        # Broken lines were named when the channel was read.
-        for _, line in manifests.read(uri, check=manifests.any_object, limits=False, on_error=lambda _: None):
-            row = wanted.get(str(Path(channel.folder) / str(line.get("image"))))
-            if row is not None:
-                groups[row] = evaluation.read_groups(line, samples[row].image)
-                answers[row], lost = evaluation.read_readers(line)
-                unreadable += lost
-    return groups, answers, unreadable
-
-
-def _cautions(split: str, summary: Mapping[str, Any]) -> list[str]:
+def _cautions(split: str, measured_against: str, patients: int) -> list[str]:
     found = []
     if split == "validation":
         found.append(
-            "The figures are of validation images, on which the model's run chose the epoch, the calibration and the "
-            "thresholds. They flatter."
+            "These are figures of validation images, which chose the model's epoch, calibration and thresholds: they are "
+            "optimistic."
         )
     if split == "train":
-        found.append("The figures are of training images, from which the model's run learned. They say nothing of others.")
-    if summary["measured_against"] == "states":
-        found.append("Measured against the readers' consolidated answers, not against a truth known from elsewhere.")
-    if summary["patients"] < 100:
-        found.append(f"Only {summary['patients']} patients were judged: the intervals are wide, and they mean it.")
+        found.append("These are figures of training images: they say nothing about other images.")
+    if measured_against == "states":
+        found.append("Measured against the readers' consolidated states, not against a reference standard.")
+    if patients < 100:
+        found.append(f"Only {patients} patients were evaluated: the intervals are wide; do not over-interpret differences.")
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_workflow.aws.packaging import PACKAGE
+import dicom_workflow
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.model import bundle_archive
-from dicom_workflow.storage import Storage, to_uri
+from dicom_workflow.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,6 @@ class LocalServer:
 
     url: str
     model_dir: Path
-    process_id: int
     wait: Callable[[], int]
     """Blocks until the server has ended, and returns its exit code."""
 
@@ -63,36 +61,24 @@ def serve_local(
         raise DeployError(f"port {port}: expected a free one on this machine, got: {error}. Use another --port.") from None
     with tempfile.TemporaryDirectory(prefix="model-") as folder:
         place = Path(str(model))
-        model_dir = place if place.is_dir() else unpack_model(model, Path(folder) / "model", storage=storage)
+        model_dir = place if place.is_dir() else bundle_archive.unpack_model(model, Path(folder) / "model", storage=storage)
         log_path = Path(folder) / "server.log"
         module = "dicom_workflow.learning.inference.server"
         command = [sys.executable, "-m", module, "--model", str(model_dir), "--port", str(port)]
         with (
             log_path.open("wb") as log,
-            subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}) as process,
+            subprocess.Popen(
+                command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(Path(dicom_workflow.__file__).resolve().parents[1])},
+            ) as process,
         ):
             try:
                 _until_it_answers(process, port, log_path, start_seconds)
-                yield LocalServer(f"http://127.0.0.1:{port}", model_dir, process.pid, process.wait)
+                yield LocalServer(f"http://127.0.0.1:{port}", model_dir, process.wait)
             finally:
                 _stop(process)
-
-
-def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None = None) -> Path:
-    """Unpack the bundle of a ``model.tar.gz``, a path or a URI, into a folder and return it.
-
-    Raises
-    ------
-    BundleError
-        It is no such archive, lacks a file of a bundle, or is too large; no other member of it is looked at.
-    StorageError
-        It cannot be read.
-    """
-    with tempfile.TemporaryDirectory(prefix="archive-") as scratch:
-        copy = Path(scratch) / "model.tar.gz"
-        with (storage or Storage()).open(to_uri(archive)) as source, copy.open("wb") as target:
-            shutil.copyfileobj(source, target)
-        return bundle_archive.unpack(copy, folder)
 
 
 def _free_port() -> int:

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.model.bundle import Bundle, write_atomically
+from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.network import normalize, probabilities
+from dicom_workflow.storage import write_atomically
 
 TOLERANCE = 1e-4
 """Largest difference in probability to the torch network."""
@@ -60,7 +61,7 @@ def export(bundle: Bundle, path: str | Path) -> Path:
     except ImportError as error:
         raise LearningError(f"ONNX: expected the package {error.name}, it is not installed: {_INSTALL}") from None
     model = _WithEnds(bundle).to("cpu").eval()
-    example = torch.zeros(2, 1, bundle.size_px, bundle.size_px)
+    example = torch.zeros(2, bundle.channels, bundle.size_px, bundle.size_px)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # deprecations inside the exporter are not this project's
         program = torch.onnx.export(
@@ -80,6 +81,7 @@ def export(bundle: Bundle, path: str | Path) -> Path:
         proto,
         {
             "labels": json.dumps(list(bundle.labels)),
+            "untaught": json.dumps(dict(bundle.untaught)),
             "mode": bundle.mode,
             "size_px": str(bundle.size_px),
             "preprocessing": json.dumps(description["preprocessing"]),
@@ -93,7 +95,7 @@ def export(bundle: Bundle, path: str | Path) -> Path:
     content = proto.SerializeToString()
     generator = np.random.default_rng(0)
     for count in (1, 3):
-        images = generator.random((count, 1, bundle.size_px, bundle.size_px), dtype=np.float32)
+        images = generator.random((count, bundle.channels, bundle.size_px, bundle.size_px), dtype=np.float32)
         difference = largest_difference(bundle, content, images)
         if not difference <= TOLERANCE:
             raise LearningError(f"ONNX: expected torch's probabilities to {TOLERANCE}, got a difference of {difference:.2g}.")

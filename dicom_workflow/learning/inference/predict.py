@@ -5,29 +5,22 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from dicom_workflow.errors import DicomError, LearningError
-from dicom_workflow.formats.labels import default_label_set
-from dicom_workflow.learning.data.images import Sample, decode, load_images, read_channel
-from dicom_workflow.learning.evaluation.no_finding import consistent
-from dicom_workflow.learning.model import bundle as bundles
+from dicom_workflow.dicom import pixels
+from dicom_workflow.errors import LearningError, WorkflowError
+from dicom_workflow.learning.data.channel import Sample, read_channel
+from dicom_workflow.learning.data.images import decode, load_images
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.network import logits_of, probabilities
 from dicom_workflow.storage import Storage, to_uri
-
-CONTENT_TYPES = ("application/dicom", "application/json")
-ANSWER_TYPES = ("application/json", "application/jsonlines")
-MAX_INSTANCES = 64
-"""Images one request may hold: an endpoint has a minute to answer."""
 
 
 def predict(bundle: Bundle, datasets: Iterable[Any], *, batch_size: int = 16) -> list[dict[str, float]]:
@@ -62,8 +55,9 @@ def predict_images(bundle: Bundle, images: np.ndarray, *, batch_size: int = 16, 
     """Return probabilities, shape (N, labels), float32, of decoded images, shape (N, 1, size_px, size_px) in [0, 1]."""
     if not len(images):
         return np.empty((0, len(bundle.labels)), dtype=np.float32)
-    if images.shape[1:] != (1, bundle.size_px, bundle.size_px):
-        raise LearningError(f"expected images of shape (N, 1, {bundle.size_px}, {bundle.size_px}), got {images.shape}.")
+    if images.shape[1:] != (bundle.channels, bundle.size_px, bundle.size_px):
+        shape = f"(N, {bundle.channels}, {bundle.size_px}, {bundle.size_px})"
+        raise LearningError(f"expected images of shape {shape}, got {images.shape}.")
     logits = logits_of(
         bundle.network, images, mean=bundle.input_mean, std=bundle.input_std, batch_size=batch_size, precision=precision
     )
@@ -85,8 +79,9 @@ def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
     -------
     dict
         `probabilities` by label; `positive`, the labels at or above their threshold (in mode single-label, the most probable
-        one); `no_finding_conflicts`, the positive conditions that contradict a positive "No Finding"; `consistent`, the labels
-        that stay positive when `consistency.RULE` is applied.
+        one); `conflicts`, the positive labels that another positive label excludes; `consistent`, the positive labels without
+        those that exclude another, see `Bundle.consistent`; and, where the bundle has such, `untaught`, the labels that are not
+        predicted because no training image teaches them.
     """
     if bundle.mode == "single-label":
         positive = [bundle.labels[int(np.argmax(scores))]]
@@ -95,8 +90,9 @@ def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
     return {
         "probabilities": to_record(bundle, scores),
         "positive": positive,
-        "no_finding_conflicts": default_label_set().conflicts(positive),
-        "consistent": consistent(positive),
+        "conflicts": bundle.label_set.conflicts(positive),
+        "consistent": bundle.consistent(positive),
+        **({"untaught": list(bundle.untaught)} if bundle.untaught else {}),
     }
 
 
@@ -164,88 +160,118 @@ def predict_channel(
     return write_predictions(output, bundle, loaded.samples, scores), loaded.problems
 
 
-def model_fn(model_dir: str, context: Any = None) -> Bundle:
-    """Return the bundle of an endpoint's model folder."""
-    return bundles.load(model_dir, device="auto" if torch.cuda.is_available() else "cpu")
+_AT_A_TIME = 64
+"""Images decoded before they go through the network together."""
 
 
-def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[bytes]:
-    """Return the DICOM files of one request.
+@dataclass(frozen=True)
+class PredictedFiles:
+    """The predictions of some files."""
+
+    path: Path
+    """``predictions.jsonl``: a line per usable file, each with its `file` and `inference.to_prediction`."""
+    lines: tuple[Mapping[str, Any], ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """File → why it could not be used."""
+    untaught: Mapping[str, str] = field(default_factory=dict)
+    """Label that the model does not predict → why."""
+
+    def refusals(self) -> list[str]:
+        """Return a sentence on how many files there were, and a line for each that could not be used."""
+        total = len(self.lines) + len(self.refused)
+        whole = f"{len(self.lines):,} of {total:,} files predicted"
+        not_predicted = [f"not predicted: {label}: {why}" for label, why in self.untaught.items()]
+        return [whole, *not_predicted, *(f"refused: {reason}" for reason in self.refused.values())]
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the figures for a record."""
+        reports = sum("report" in line for line in self.lines)
+        return {"images_predicted": len(self.lines), "images_refused": len(self.refused), "reports_written": reports}
+
+
+def predict_files(
+    bundle: Bundle,
+    files: Sequence[str | Path],
+    output: str | Path,
+    *,
+    reports: str | Path | None = None,
+    progress: bool = True,
+) -> PredictedFiles:
+    """Predict DICOM files and write what the model said of them.
 
     Parameters
     ----------
-    body : bytes or str
-        One DICOM file (``application/dicom``), or ``{"instances": ["<base64 of a DICOM file>", …]}`` (``application/json``).
-    content_type : str
+    bundle : Bundle
+    files : sequence of str or Path
+        DICOM files; a folder stands for every file below it, in the order of their names.
+    output : str or Path
+        The file that gets a line per image; it is written whole or not at all.
+    reports : str or Path, optional
+        Folder that gets a DICOM Structured Report of each image.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    Predicted
+        A file that cannot be used is in `refused`, and the others go on.
 
     Raises
     ------
     LearningError
-        Another content type, or a body that is not what its content type says.
+        There is no file at all, or not one can be used.
     """
-    kind = content_type.split(";")[0].strip().lower()
-    if kind == "application/dicom":
-        return [body.encode("latin-1") if isinstance(body, str) else bytes(body)]
-    if kind != "application/json":
-        raise LearningError(f"expected content type application/dicom or application/json, got {kind[:60]!r}.")
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError):
-        raise LearningError("expected a JSON body, got something else.") from None
-    instances = request.get("instances") if isinstance(request, Mapping) else None
-    if not isinstance(instances, list) or not instances or not all(isinstance(item, str) for item in instances):
-        raise LearningError('expected {"instances": ["<base64 of a DICOM file>", …]} with at least one text.')
-    if len(instances) > MAX_INSTANCES:
-        raise LearningError(f"expected at most {MAX_INSTANCES} instances in a request, got {len(instances)}.")
-    try:
-        return [base64.b64decode(item, validate=True) for item in instances]
-    except (binascii.Error, ValueError) as error:
-        raise LearningError(f"expected instances in base64: {error}.") from None
+    from pydicom.uid import generate_uid
+    from tqdm import tqdm
+
+    paths = list(_paths(files))
+    refused: dict[str, str] = {}
+    lines: list[dict[str, Any]] = []
+    run_uid = str(generate_uid())
+    with tqdm(total=len(paths), desc="predicting", unit="image", disable=not progress) as bar:
+        for start in range(0, len(paths), _AT_A_TIME):
+            some = paths[start : start + _AT_A_TIME]
+            for path, scores in _scored(bundle, some, refused):
+                line = {"file": str(path), **to_prediction(bundle, scores)}
+                if reports is not None:
+                    try:
+                        line["report"] = str(_report(bundle, path, line, Path(reports), run_uid, len(lines) + 1))
+                    except WorkflowError as error:
+                        refused[str(path)] = str(error)
+                        continue
+                lines.append(line)
+            bar.update(len(some))
+    if not lines:
+        reason = f" The first: {next(iter(refused.values()))}" if refused else ""
+        raise LearningError(f"expected at least one usable DICOM file, got none of {len(paths)}.{reason}")
+    with Storage().writer(to_uri(output)) as stream:
+        for line in lines:
+            # A file's name need not be UTF-8; its odd bytes become escapes, which JSON reads back as they were.
+            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+            stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    return PredictedFiles(Path(output), tuple(lines), refused, bundle.untaught)
 
 
-def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> list[dict[str, Any]]:
-    """Return one prediction per DICOM file, in order, or ``{"error": …}`` for a file that cannot be used.
+def _paths(files: Sequence[str | Path]) -> Iterator[Path]:
+    for path in map(Path, files):
+        yield from sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
-    A prediction is `to_prediction`, with `calibrated` and the `bundle` that made it: an answer is kept without its endpoint.
 
-    Raises
-    ------
-    LearningError
-        Not one of the files can be used.
-    """
-    results: list[dict[str, Any]] = []
-    images: list[np.ndarray] = []
-    for content in data:
+def _scored(bundle: Bundle, paths: Sequence[Path], refused: dict[str, str]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Yield each usable file with its probabilities; the others are put into `refused`."""
+    images, usable = [], []
+    for path in paths:
         try:
-            images.append(decode(content, model.size_px, model.preprocessing_version))
-            results.append({})
-        except DicomError as error:
-            results.append({"error": str(error)})
-    if not images:
-        raise LearningError(f"expected at least one usable DICOM file of {len(data)}: {results[0]['error'] if results else ''}")
-    scores = iter(predict_images(model, np.stack(images)))
-    made_by = {"calibrated": model.is_calibrated, "bundle": model.identifier}
-    return [result or {**to_prediction(model, next(scores)), **made_by} for result in results]
+            images.append(decode(path, bundle.size_px, bundle.preprocessing_version))
+            usable.append(path)
+        except (WorkflowError, OSError) as error:
+            refused[str(path)] = str(error)
+    if images:
+        yield from zip(usable, predict_images(bundle, np.stack(images)), strict=True)
 
 
-def output_fn(prediction: Sequence[Mapping[str, Any]], accept: str = "application/json", context: Any = None) -> str:
-    """Return predictions as JSON text: ``{"predictions": […]}``, or one object per line for ``application/jsonlines``."""
-    if answer_type(accept) == "application/json":
-        return json.dumps({"predictions": list(prediction)}, ensure_ascii=False, allow_nan=False)
-    return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in prediction)
+def _report(bundle: Bundle, path: Path, prediction: Mapping[str, Any], folder: Path, run_uid: str, number: int) -> Path:
+    from dicom_workflow.learning.inference import structured_report
 
-
-def answer_type(accept: str) -> str:
-    """Return the content type of an answer to a request with this Accept header.
-
-    Raises
-    ------
-    LearningError
-        It names nothing that can be answered.
-    """
-    kinds = {part.split(";")[0].strip().lower() for part in (accept or "").split(",")}
-    if kinds & {"application/json", "application/*", "*/*", ""}:
-        return "application/json"
-    if "application/jsonlines" in kinds:
-        return "application/jsonlines"
-    raise LearningError(f"expected to answer application/json or application/jsonlines, was asked for {accept[:60]!r}.")
+    image = pixels.read_dataset(path)
+    return structured_report.write_report(bundle, image, prediction, folder, run_uid=run_uid, number=number)

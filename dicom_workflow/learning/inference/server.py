@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import LearningError, WorkflowError
-from dicom_workflow.learning.inference import predict
+from dicom_workflow.learning.inference import endpoint_handlers, predict
 from dicom_workflow.learning.model.bundle import Bundle
 
 Message = MutableMapping[str, Any]
@@ -168,8 +168,8 @@ class App:
     def _predict(self, number: int, body: bytes, content_type: str, accept: str) -> tuple[str, int]:
         self._running[number] = time.monotonic()
         try:
-            files = predict.input_fn(body, content_type)
-            return predict.output_fn(predict.predict_fn(files, self.bundle), accept), len(files)
+            files = endpoint_handlers.input_fn(body, content_type)
+            return endpoint_handlers.output_fn(endpoint_handlers.predict_fn(files, self.bundle), accept), len(files)
         except WorkflowError as error:
             step = "Send DICOM Part 10 files of single-frame grey-scale radiographs."
             raise Refusal(400, "DICOM files that can be predicted", str(error), step) from None
@@ -210,19 +210,19 @@ class App:
 def _checked_types(headers: dict[str, str]) -> tuple[str, str]:
     """Return the content type of the request and of the answer."""
     content_type = headers.get("content-type", "")
-    if content_type.split(";")[0].strip().lower() not in predict.CONTENT_TYPES:
+    if content_type.split(";")[0].strip().lower() not in endpoint_handlers.CONTENT_TYPES:
         raise Refusal(
             415,
-            f"Content-Type {' or '.join(predict.CONTENT_TYPES)}",
+            f"Content-Type {' or '.join(endpoint_handlers.CONTENT_TYPES)}",
             content_type[:60] or "none",
             "Name the content type of the body; in a batch transform with TransformInput.ContentType.",
         )
     accept = headers.get("accept", "")
     try:
-        return content_type, predict.answer_type(accept)
+        return content_type, endpoint_handlers.answer_type(accept)
     except LearningError:
         step = "Leave the header out for JSON."
-        raise Refusal(406, f"Accept {' or '.join(predict.ANSWER_TYPES)}", accept[:60], step) from None
+        raise Refusal(406, f"Accept {' or '.join(endpoint_handlers.ANSWER_TYPES)}", accept[:60], step) from None
 
 
 def _not_found(path: str) -> Refusal:
@@ -266,7 +266,7 @@ def serve(model: str | Path, *, host: str, port: int, limits: Limits | None = No
 
     limits = limits or Limits()
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // limits.concurrency))
-    bundle = predict.model_fn(str(model))
+    bundle = endpoint_handlers.model_fn(str(model))
     predict.predict_images(bundle, np.zeros((1, 1, bundle.size_px, bundle.size_px), np.float16))  # the first one is slow
     log.info("ready: %d labels, bundle %s", len(bundle.labels), bundle.identifier[:12])
     config = uvicorn.Config(

@@ -1,9 +1,9 @@
 """A prediction as a DICOM Structured Report, which an archive keeps beside the image and a viewer shows.
 
 Comprehensive SR after TID 1500: the observer is a device, and each label is a measurement group (TID 1501) on the source image
-with its finding as a coded concept, the model's probability in percent, and present or absent at the bundle's threshold. "No
-Finding" beside a finding is absent: a report must not contradict itself. The document is unverified, preliminary and partial:
-no person has looked at it.
+with its finding as a coded concept, the model's probability in percent, and present or absent at the bundle's threshold. A
+label that excludes a present one is absent: a report must not contradict itself. The parameters of the algorithm name the
+labels that the model does not predict. The document is unverified, preliminary and partial: no person has looked at it.
 """
 
 from __future__ import annotations
@@ -23,34 +23,26 @@ from pydicom.uid import UID, generate_uid
 from dicom_workflow import __version__
 from dicom_workflow.dicom.reading import name_of, read_dataset
 from dicom_workflow.errors import DicomError, LearningError, WorkflowError
-from dicom_workflow.learning.model.bundle import Bundle, write_atomically
+from dicom_workflow.formats.labels import LabelSet
+from dicom_workflow.learning.model.bundle import Bundle
+from dicom_workflow.learning.model.network import architecture_of
+from dicom_workflow.storage import write_atomically
 
 LOCAL_SCHEME = "99DCMWF"
 """Of labels for which SNOMED CT has no concept that means just this; private schemes begin with 99 (PS3.16 8.2)."""
 
-SNOMED: Mapping[str, tuple[str, str]] = {
-    "Atelectasis": ("46621007", "Atelectasis"),
-    "Cardiomegaly": ("8186001", "Cardiomegaly"),
-    "Consolidation": ("95436008", "Lung consolidation"),
-    "COVID-19": ("840539006", "COVID-19"),
-    "Edema": ("19242006", "Pulmonary edema"),
-    "Fracture": ("125605004", "Fracture of bone"),
-    "Pleural Effusion": ("60046008", "Pleural effusion"),
-    "Pneumonia": ("233604007", "Pneumonia"),
-    "Pneumothorax": ("36118008", "Pneumothorax"),
-}
 _PRESENCE = Code("705057003", "SCT", "Presence")
 _PRESENT, _ABSENT = Code("52101004", "SCT", "Present"), Code("272519000", "SCT", "Absent")  # CID 241
+_CLASSIFICATION = Code("IMAGECLASS", LOCAL_SCHEME, "Image classification")
 _CHEST_XRAY = Code("399208008", "SCT", "Plain chest X-ray")
 _TYPE_2 = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime")
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
-def code_of(label: str) -> Code:
-    """Return the coded concept of a label: SNOMED CT's, or a local one whose code depends on the label alone."""
-    if label in SNOMED:
-        value, meaning = SNOMED[label]
-        return Code(value, "SCT", meaning)
+def code_of(label: str, label_set: LabelSet) -> Code:
+    """Return the coded concept of a label: that of the label set, or a local one whose code depends on the label alone."""
+    if label in label_set.codes:
+        return Code(*label_set.codes[label])
     letters = re.sub(r"[^A-Z0-9]", "", label.upper())[:9]
     return Code(f"{letters}-{hashlib.sha256(label.encode()).hexdigest()[:6]}", LOCAL_SCHEME, label[:64])
 
@@ -65,7 +57,7 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
     source : Dataset
         The image; patient and study are taken from it. Its pixels are not needed.
     prediction : mapping
-        As `inference.to_prediction` returns it.
+        As `predict.to_prediction` returns it.
     run_uid : str
         UID of the run; the reports of a run on one study are one series.
     number : int
@@ -94,24 +86,26 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
             uid=_device_uid(bundle),
             name="dicom-workflow",
             manufacturer_name="dicom-workflow",
-            model_name="Chest radiograph classifier, artificial intelligence",
+            model_name="Image classifier, artificial intelligence",
             serial_number=bundle.identifier[:64] or "unsaved bundle",
         ),
     )
     image = sr.SourceImageForMeasurementGroup(evidence.SOPClassUID, evidence.SOPInstanceUID)
     calibrated = "calibrated" if bundle.is_calibrated else "not calibrated"
+    # Said in the document: that a label is missing does not mean that it is absent.
+    untaught = [f"not predicted: {label}, {why}" for label, why in bundle.untaught.items()]
     groups = []
     for label, probability in prediction["probabilities"].items():
         algorithm = sr.AlgorithmIdentification(
-            name="dicom-workflow DenseNet121",
+            name=f"dicom-workflow {architecture_of(bundle.architecture).title}",
             version=__version__,
-            parameters=[f"bundle {bundle.identifier[:12]}", f"threshold {bundle.thresholds[label]:.6g}", calibrated],
+            parameters=[f"bundle {bundle.identifier[:12]}", f"threshold {bundle.thresholds[label]:.6g}", calibrated, *untaught],
             family=codes.DCM.ArtificialIntelligence,
         )
         groups.append(
             sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=sr.TrackingIdentifier(uid=generate_uid(), identifier=label),
-                finding_type=code_of(label),
+                finding_type=code_of(label, bundle.label_set),
                 algorithm_id=algorithm,
                 measurements=[sr.Measurement(codes.DCM.CertaintyOfFinding, round(100 * probability, 1), codes.UCUM.Percent)],
                 qualitative_evaluations=[
@@ -122,7 +116,7 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
         )
     report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=made_by),
-        procedure_reported=_CHEST_XRAY,
+        procedure_reported=_procedure(source),
         imaging_measurements=groups,
     )
     return sr.ComprehensiveSR(
@@ -133,7 +127,7 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
         sop_instance_uid=generate_uid(entropy_srcs=[run_uid, evidence.SOPInstanceUID, str(number)]),
         instance_number=number,
         manufacturer="dicom-workflow",
-        manufacturer_model_name="Chest radiograph classifier",
+        manufacturer_model_name="Image classifier",
         software_versions=__version__,
         device_serial_number=bundle.identifier[:64] or "unsaved bundle",
         series_description="AI findings, not verified",
@@ -192,6 +186,12 @@ def _evidence(source: Dataset) -> Dataset:
         evidence.SpecificCharacterSet = source.SpecificCharacterSet
     evidence.Modality = source.get("Modality")
     return evidence
+
+
+def _procedure(source: Dataset) -> Code:
+    """Return the reported procedure: a plain chest X-ray where the image's modality and body part say so."""
+    is_chest_xray = source.get("Modality") in ("CR", "DX") and str(source.get("BodyPartExamined") or "CHEST") == "CHEST"
+    return _CHEST_XRAY if is_chest_xray else _CLASSIFICATION
 
 
 def _device_uid(bundle: Bundle) -> str:

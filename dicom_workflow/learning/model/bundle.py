@@ -1,12 +1,12 @@
-"""A model bundle: a folder that says itself what its network is, what it expects and what made it.
+"""A model bundle: a folder with a trained network and everything that predicting with it takes.
 
 ::
 
     model.safetensors    the weights: numbers only, nothing in it can run
-    bundle.json          labels, mode, image size, preprocessing, normalization, thresholds, metrics, provenance, SHA-256
-    configs/             the same once more as MONAI's bundle format has it; written from bundle.json and never read here
+    bundle.json          label set, mode, image size, preprocessing, normalization, thresholds, metrics, provenance, SHA-256
+    configs/             the same in MONAI's bundle format; written from bundle.json and never read here
 
-Nothing but the first two is needed to predict. No pickle is read or written anywhere.
+The first two are enough to predict. No pickle is read or written.
 """
 
 from __future__ import annotations
@@ -18,50 +18,36 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
-from dicom_workflow.errors import BundleError, RecordError
-from dicom_workflow.formats.labels import parse_label_list
-from dicom_workflow.learning.data.images import MODES, preprocessing_versions
-from dicom_workflow.learning.files import write_atomically
+from dicom_workflow.errors import BundleError, LearningError, RecordError
+from dicom_workflow.formats.labels import LabelSet, parse_label_list
+from dicom_workflow.learning.data.images import preprocessing_versions
+from dicom_workflow.learning.data.targets import MODES
 from dicom_workflow.learning.model import monai_configs
-from dicom_workflow.learning.model.bundle_archive import MAX_WEIGHTS_BYTES, pack, unpack
+from dicom_workflow.learning.model.bundle_archive import MAX_WEIGHTS_BYTES
 from dicom_workflow.learning.model.bundle_json import (
     BUNDLE_SCHEMA,
     DESCRIPTION_NAME,
-    MAX_DESCRIPTION_BYTES,
     WEIGHTS_NAME,
     identifier_of,
-    parse_description,
     read_description,
     text_of,
     value_of,
     write_description,
 )
 from dicom_workflow.learning.model.calibration import Calibration
-from dicom_workflow.provenance import git_commit, provenance
+from dicom_workflow.learning.model.network import (
+    ARCHITECTURES,
+    DEFAULT_ARCHITECTURE,
+    architecture_of,
+    build,
+    choose_device,
+    embeddings_of,
+)
+from dicom_workflow.storage import write_atomically
 
-__all__ = [
-    "BUNDLE_SCHEMA",
-    "DESCRIPTION_NAME",
-    "MAX_DESCRIPTION_BYTES",
-    "MAX_MEMBERS",
-    "NETWORK_NAME",
-    "WEIGHTS_NAME",
-    "Bundle",
-    "git_commit",
-    "identifier_of",
-    "load",
-    "pack",
-    "parse_description",
-    "provenance",
-    "read_description",
-    "save",
-    "unpack",
-    "write_atomically",
-]
-
-NETWORK_NAME = "monai.networks.nets.DenseNet121"
 MAX_MEMBERS = 32
 """Networks in an ensemble; each takes 28 MB and the time of a single one."""
 
@@ -72,35 +58,96 @@ class Bundle:
 
     network: nn.Module = field(repr=False)
     labels: tuple[str, ...]
-    """The order of the logits."""
+    """Labels that are predicted, in the order of the logits."""
     mode: str
     """``multi-label`` or ``single-label``."""
     size_px: int
     preprocessing_version: str
-    """`archive.pixels.PREPROCESSING_VERSION` of the training images."""
+    """`dicom.pixels.PREPROCESSING_VERSION` of the training images."""
     input_mean: float
     input_std: float
     thresholds: Mapping[str, float]
     """Probability from which a label is called positive, chosen on validation images, after calibration."""
     calibration: Calibration = field(default_factory=Calibration)
-    """What is done to logits so that probabilities are true; nothing for a network as it was trained."""
+    """How logits are calibrated; not at all for a network as it was trained."""
+    label_set: LabelSet = field(default_factory=LabelSet)
+    """Order, parents and exclusions of every label of the training channel, the untaught ones included."""
+    untaught: Mapping[str, str] = field(default_factory=dict)
+    """Label of the label set that is not predicted → why no training image taught it."""
+    architecture: str = DEFAULT_ARCHITECTURE
+    """One of `network.ARCHITECTURES`."""
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     """``dropout``, and ``members`` of an ensemble."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     identifier: str = ""
     """SHA-256 of ``bundle.json``, which holds that of the weights; empty before a bundle is saved."""
+    weights_sha256: str = ""
+    """SHA-256 of ``model.safetensors``; empty before a bundle is saved."""
 
     @property
     def is_calibrated(self) -> bool:
         """Whether probabilities of at least one label were fitted to how often it is there."""
         return bool(self.calibration.scales)
 
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input: 1 for gray images, 3 for color."""
+        return architecture_of(self.architecture).channels
+
+    @property
+    def embedding_space(self) -> str:
+        """What names the space of `embed`: embeddings can only be compared when it is the same.
+
+        The weights' SHA-256, then the preprocessing: its version, the image size, and mean and standard deviation.
+        """
+        weights = self.weights_sha256 or hashlib.sha256(_weights_of(self.network)).hexdigest()
+        return f"{weights}/{self.preprocessing_version}/{self.size_px}px/{self.input_mean:.6g},{self.input_std:.6g}"
+
+    def embed(self, inputs: np.ndarray, *, batch_size: int = 8) -> np.ndarray:
+        """Return the embeddings of images: the features that the classifier is computed from.
+
+        Parameters
+        ----------
+        inputs : ndarray, shape (n, channels, size_px, size_px), float16 or float32 in [0, 1]
+            As `learning.data.images.decode` returns each image.
+        batch_size : int
+            Images per pass through the network. An image has the same embedding, bit by bit, whatever images come with it.
+
+        Returns
+        -------
+        ndarray, shape (n, 1024), float32
+
+        Raises
+        ------
+        LearningError
+            Images of another shape, or values that are not finite.
+        """
+        shape = (self.channels, self.size_px, self.size_px)
+        if inputs.shape[1:] != shape:
+            raise LearningError(f"expected images of shape (n, {', '.join(map(str, shape))}), got {inputs.shape}.")
+        found = embeddings_of(self.network, inputs, mean=self.input_mean, std=self.input_std, batch_size=batch_size)
+        if not np.isfinite(found).all():
+            raise LearningError("embed: an image or the weights hold values that are not finite. Decode the images again.")
+        return found
+
+    def consistent(self, positive: Iterable[str]) -> list[str]:
+        """Return labels called positive without those that exclude another of them.
+
+        One-sided on purpose: a called finding stays, and the label that denies it is withdrawn; the other way round a finding
+        would be hidden.
+        """
+        called = list(positive)
+        withdrawn = self.label_set.excluders(called)
+        return [label for label in called if label not in withdrawn]
+
     def describe(self) -> dict[str, Any]:
         """Return the JSON object of ``bundle.json``, without the checksum of the weights."""
         return {
             "schema": BUNDLE_SCHEMA,
             "labels": list(self.labels),
+            "label_set": (self.label_set if self.label_set.labels else LabelSet(self.labels)).to_json(),
+            "untaught": dict(self.untaught),
             "mode": self.mode,
             "size_px": self.size_px,
             "preprocessing": {
@@ -108,7 +155,7 @@ class Bundle:
                 "version": self.preprocessing_version,
                 "normalization": {"mean": self.input_mean, "std": self.input_std},
             },
-            "network": {"name": NETWORK_NAME, "arguments": dict(self.network_arguments)},
+            "network": {"name": self.architecture, "arguments": dict(self.network_arguments)},
             "thresholds": dict(self.thresholds),
             "calibration": self.calibration.to_json(),
             "metrics": dict(self.metrics),
@@ -127,13 +174,10 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     BundleError
         The network is an ensemble of another number than `network_arguments` says under ``members``.
     """
-    from safetensors.torch import save as to_bytes
-
     folder = Path(folder)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.network.state_dict().items()}
-    _check_members(bundle.network_arguments, tensors, "network_arguments")
+    _check_members(bundle.network_arguments, bundle.network.state_dict(), "network_arguments")
     folder.mkdir(parents=True, exist_ok=True)
-    weights = to_bytes(tensors, metadata={"format": "pt"})  # one entry: several come in any order and change the SHA-256
+    weights = _weights_of(bundle.network)
     description = bundle.describe()
     description["weights"] = {"file": WEIGHTS_NAME, "sha256": hashlib.sha256(weights).hexdigest(), "size_bytes": len(weights)}
     (folder / DESCRIPTION_NAME).unlink(missing_ok=True)
@@ -141,6 +185,14 @@ def save(bundle: Bundle, folder: str | Path) -> Path:
     write_description(description, folder)
     monai_configs.write(description, folder)
     return folder
+
+
+def _weights_of(network: nn.Module) -> bytes:
+    """Return the content of ``model.safetensors``."""
+    from safetensors.torch import save as to_bytes
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    return to_bytes(tensors, metadata={"format": "pt"})  # one entry: several come in any order and change the SHA-256
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Bundle:
@@ -154,8 +206,6 @@ def load(folder: str | Path, *, device: str = "cpu") -> Bundle:
     """
     from safetensors import SafetensorError
     from safetensors.torch import load as from_bytes
-
-    from dicom_workflow.learning.model import network
 
     folder = Path(folder)
     description = read_description(folder)
@@ -176,11 +226,13 @@ def load(folder: str | Path, *, device: str = "cpu") -> Bundle:
         tensors = from_bytes(weights)
         # Before a network is built: 32 of them take a gigabyte.
         members = _check_members(value_of(description, "network", "arguments"), tensors, str(folder / DESCRIPTION_NAME))
-        bundle = replace(_parse(description, folder, members), identifier=identifier_of(folder))
+        bundle = _parse(description, folder, members)
+        bundle = replace(bundle, identifier=identifier_of(folder), weights_sha256=sha256)
         bundle.network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError) as error:
-        raise BundleError(f"{weights_path}: expected the weights of a {NETWORK_NAME}: {str(error)[:200]}") from None
-    bundle.network.to(network.choose_device(device)).eval()
+        name = text_of(description, "network", "name")
+        raise BundleError(f"{weights_path}: these are not the weights of a {name}: {str(error)[:200]}") from None
+    bundle.network.to(choose_device(device)).eval()
     return bundle
 
 
@@ -197,12 +249,11 @@ def _check_members(arguments: object, names: Iterable[str], where: str) -> int:
 
 
 def _parse(description: Mapping[str, Any], folder: Path, members: int) -> Bundle:
-    from dicom_workflow.learning.model import network
-
     where = folder / DESCRIPTION_NAME
     name = text_of(description, "network", "name")
-    if name != NETWORK_NAME:
-        raise BundleError(f"{where}: expected the network {NETWORK_NAME}, got {name[:60]!r}. Update dicom-workflow.")
+    if name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise BundleError(f"{where}: expected a network of {known}, got {name[:60]!r}. Update dicom-workflow.")
     version = str(value_of(description, "preprocessing", "version"))
     known = " or ".join(preprocessing_versions())
     if version not in preprocessing_versions():
@@ -212,6 +263,8 @@ def _parse(description: Mapping[str, Any], folder: Path, members: int) -> Bundle
         )
     try:
         labels = parse_label_list(description.get("labels"))
+        label_set = LabelSet.parse(value_of(description, "label_set"))
+        untaught = {str(label): str(why) for label, why in dict(value_of(description, "untaught")).items()}
         thresholds = {label: float(value_of(description, "thresholds", label)) for label in labels}
         size_px = int(value_of(description, "size_px"))
         calibration = Calibration.parse(description.get("calibration"), labels)
@@ -230,9 +283,14 @@ def _parse(description: Mapping[str, Any], folder: Path, members: int) -> Bundle
     if not 0 <= dropout < 1 or not all(math.isfinite(number) for number in (mean, std, *thresholds.values())):
         numbers = f"{dropout}, {mean}, {std} and {list(thresholds.values())[:8]}"
         raise BundleError(f"{where}: expected a dropout from 0 to 1 and finite mean, std and thresholds, got {numbers}.")
+    if {*labels, *untaught} != {*label_set.labels}:
+        raise BundleError(f"{where}: expected each label of 'label_set' in either 'labels' or 'untaught'.")
     return Bundle(
-        network=network.build(labels, dropout=dropout, seed=0, members=members),
+        network=build(labels, architecture=name, dropout=dropout, seed=0, members=members),
         labels=labels,
+        label_set=label_set,
+        untaught=untaught,
+        architecture=name,
         mode=mode,
         size_px=size_px,
         preprocessing_version=version,

@@ -5,16 +5,18 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from dicom_workflow.errors import BundleError
-from dicom_workflow.learning.files import write_atomically
-from dicom_workflow.learning.model import monai_configs
+from dicom_workflow.learning.model import bundle_archive, monai_configs
 from dicom_workflow.learning.model.bundle_json import DESCRIPTION_NAME, MAX_DESCRIPTION_BYTES, WEIGHTS_NAME, read_description
+from dicom_workflow.storage import Storage, to_uri, write_atomically
 
 MAX_WEIGHTS_BYTES = 2**30
 """A DenseNet121 has 28 MB, the largest ensemble 0.9 GB. What is larger is refused before memory is taken for it."""
@@ -105,3 +107,20 @@ class _Unpacked(gzip.GzipFile):
         if offset > _MAX_ARCHIVE_BYTES:
             raise tarfile.ReadError(f"expected at most {_MAX_ARCHIVE_BYTES:,} bytes unpacked, got more")
         return super().seek(offset, whence)
+
+
+def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None = None) -> Path:
+    """Unpack the bundle of a ``model.tar.gz``, a path or a URI, into a folder and return it.
+
+    Raises
+    ------
+    BundleError
+        It is no such archive, lacks a file of a bundle, or is too large; no other member of it is looked at.
+    StorageError
+        It cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="archive-") as scratch:
+        copy = Path(scratch) / "model.tar.gz"
+        with (storage or Storage()).open(to_uri(archive)) as source, copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        return bundle_archive.unpack(copy, folder)

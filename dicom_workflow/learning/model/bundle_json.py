@@ -1,4 +1,4 @@
-"""A bundle's ``bundle.json``: what its schemas are, how it is read, and the seal that tells when a byte of it was changed.
+"""A bundle's ``bundle.json``: its schema, how it is read, and the seal that shows when a byte of it was changed.
 
 The seal is the file's last entry, ``sha256``: that of the whole file with the seal's own 64 digits written as zeros. It guards
 against damage and against thresholds edited by hand and forgotten, not against somebody who means harm and seals anew: for that
@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import BundleError
-from dicom_workflow.learning.files import write_atomically
+from dicom_workflow.storage import write_atomically
 
-BUNDLE_SCHEMA = "dicom-workflow/bundle/2"
-OLD_BUNDLE_SCHEMA = "dicom-workflow/bundle/1"
-"""Without a seal. It is still read; who reads nothing else would not see that thresholds are of calibrated probabilities."""
+BUNDLE_SCHEMA = "dicom-workflow/bundle/3"
 WEIGHTS_NAME = "model.safetensors"
 DESCRIPTION_NAME = "bundle.json"
 MAX_DESCRIPTION_BYTES = 16 * 2**20
+_EARLIER_SCHEMAS = ("dicom-workflow/bundle/1", "dicom-workflow/bundle/2")
 UNSEALED = "0" * 64
 _SEAL = re.compile("[0-9a-f]{64}")
 
@@ -58,15 +57,26 @@ def read_description(folder: str | Path) -> dict[str, Any]:
 
 
 def parse_description(data: bytes, where: str | Path) -> dict[str, Any]:
-    """Return the content of a ``bundle.json``; `where` it was found is for the error, as in `read_description`."""
+    """Return the content of a ``bundle.json``; `where` it was found is for the error.
+
+    Raises
+    ------
+    BundleError
+        Not JSON, of another schema, or not as it was written.
+    """
     try:
         description = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: expected JSON: {str(error)[:120]}.") from None
     schema = description.get("schema") if isinstance(description, dict) else None
-    if schema not in (BUNDLE_SCHEMA, OLD_BUNDLE_SCHEMA):
+    if schema in _EARLIER_SCHEMAS:
+        raise BundleError(
+            f"{where}: the bundle has schema {schema!r}, which this version no longer reads. Train it again: "
+            "`dicom-workflow train training.manifest`."
+        )
+    if schema != BUNDLE_SCHEMA:
         raise BundleError(f"{where}: expected schema {BUNDLE_SCHEMA!r}, got {str(schema)[:60]!r}. Update dicom-workflow.")
-    if (schema == BUNDLE_SCHEMA or "sha256" in description) and not _is_as_written(data, description.get("sha256")):
+    if not _is_as_written(data, description.get("sha256")):
         raise BundleError(
             f"{where}: expected the bytes that its own SHA-256 was taken of: the file was changed. Copy the bundle again; to "
             "change a threshold, load the bundle, replace it and save."
@@ -87,7 +97,13 @@ def identifier_of(folder: str | Path) -> str:
 
 
 def value_of(description: Mapping[str, Any], *keys: str) -> Any:
-    """Return what stands in a description under some keys; raises BundleError where nothing does."""
+    """Return the value of a description under nested keys.
+
+    Raises
+    ------
+    BundleError
+        There is none.
+    """
     value: Any = description
     for key in keys:
         if not isinstance(value, Mapping) or key not in value:
@@ -97,7 +113,13 @@ def value_of(description: Mapping[str, Any], *keys: str) -> Any:
 
 
 def text_of(description: Mapping[str, Any], *keys: str) -> str:
-    """Return the text that stands in a description under some keys; raises BundleError where none does."""
+    """Return the text of a description under nested keys.
+
+    Raises
+    ------
+    BundleError
+        There is none, or it is no text.
+    """
     value = value_of(description, *keys)
     if not isinstance(value, str):
         raise BundleError(f"{DESCRIPTION_NAME}: expected {'.'.join(keys)!r} as a text, got {type(value).__name__}.")

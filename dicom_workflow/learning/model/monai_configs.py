@@ -1,4 +1,4 @@
-"""A bundle's description as MONAI's bundle format says it: ``configs/metadata.json`` and ``configs/inference.json``.
+"""A bundle's description in MONAI's bundle format: ``configs/metadata.json`` and ``configs/inference.json``.
 
 `monai.bundle.ConfigParser` builds the network from them and loads the safetensors file; no pickle is written for MONAI's sake.
 """
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow.errors import BundleError
-from dicom_workflow.learning.files import write_atomically
+from dicom_workflow.errors import BundleError, LearningError
 from dicom_workflow.learning.model.bundle_json import DESCRIPTION_NAME, WEIGHTS_NAME
+from dicom_workflow.learning.model.network import architecture_of
+from dicom_workflow.storage import write_atomically
 
 FOLDER = "configs"
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -29,7 +30,7 @@ def write(description: Mapping[str, Any], folder: Path) -> None:
     try:
         configs = configs_of(description, WEIGHTS_NAME)
         texts = {name: json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) for name, config in configs.items()}
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LearningError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{folder / DESCRIPTION_NAME}: expected a complete description, got: {error!r:.120}") from None
     (folder / FOLDER).mkdir(exist_ok=True)
     for name, text in texts.items():
@@ -37,7 +38,7 @@ def write(description: Mapping[str, Any], folder: Path) -> None:
 
 
 def configs_of(description: Mapping[str, Any], weights_name: str) -> dict[str, dict[str, Any]]:
-    """Return MONAI's two files by name.
+    """Return the content of MONAI's two files, by name.
 
     Parameters
     ----------
@@ -54,8 +55,9 @@ def _metadata(description: Mapping[str, Any]) -> dict[str, Any]:
     versions = provenance.get("versions") or {}
     size_px = description["size_px"]
     mean, std = (description["preprocessing"]["normalization"][key] for key in ("mean", "std"))
+    architecture = architecture_of(description["network"]["name"])
     members = description["network"]["arguments"].get("members", 1)
-    networks = "DenseNet121" if members == 1 else f"{members} DenseNet121, averaged,"
+    networks = architecture.title if members == 1 else f"{members} {architecture.title}, averaged,"
     return {
         "schema": _SCHEMA,
         "version": "1.0.0",
@@ -64,9 +66,9 @@ def _metadata(description: Mapping[str, Any]) -> dict[str, Any]:
         "pytorch_version": versions.get("torch", ""),
         "numpy_version": versions.get("numpy", ""),
         "required_packages_version": {"safetensors": "0.5"},
-        "name": "Chest radiograph classifier",
-        "task": f"{description['mode']} classification of chest radiographs",
-        "description": f"{networks} for findings on chest radiographs. Not a medical device. bundle.json says more.",
+        "name": "dicom-workflow classifier",
+        "task": f"{description['mode']} image classification",
+        "description": f"{networks} one output per label. Not a medical device. bundle.json says more.",
         "authors": "dicom-workflow",
         "copyright": "of whoever trained it",
         "network_data_format": {
@@ -74,14 +76,14 @@ def _metadata(description: Mapping[str, Any]) -> dict[str, Any]:
                 "image": {
                     "type": "image",
                     "format": "magnitude",
-                    "modality": "XR",
-                    "num_channels": 1,
+                    "modality": "n/a",
+                    "num_channels": architecture.channels,
                     "spatial_shape": [size_px, size_px],
                     "dtype": "float32",
                     # Black and white after normalization: 0 and 1 before it.
                     "value_range": [round((0 - mean) / std, 6), round((1 - mean) / std, 6)],
                     "is_patch_data": False,
-                    "channel_def": {"0": "display image, normalized"},
+                    "channel_def": {str(channel): "display image, normalized" for channel in range(architecture.channels)},
                 }
             },
             "outputs": {
@@ -107,10 +109,12 @@ def _inference(description: Mapping[str, Any], weights_name: str) -> dict[str, A
     numbers = (description.get("calibration") or {}).get("labels") or {}
     dropout, members = float(arguments.get("dropout", 0.0)), int(arguments.get("members", 1))
     outputs = len(description["labels"])
-    network = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": 1, "out_channels": outputs, "dropout_prob": dropout}
+    architecture = architecture_of(description["network"]["name"])
+    network: dict[str, Any] = {**architecture.monai, "out_channels": outputs, "dropout_prob": dropout}
     if members > 1:  # MONAI has no module that averages others
         ours = "dicom_workflow.learning.model.network.build"
-        network = {"_target_": ours, "labels": "@labels", "dropout": dropout, "members": members}
+        network = {"_target_": ours, "labels": "@labels", "architecture": architecture.name}
+        network |= {"dropout": dropout, "members": members}
     activation = {"softmax": True} if description["mode"] == "single-label" else {"sigmoid": True}
     return {
         "imports": ["$import torch", "$from pathlib import Path", "$from safetensors.torch import load_file"],

@@ -1,31 +1,91 @@
-"""The classifier: MONAI's DenseNet121 for one grey channel, how it is averaged and run, and what its numbers mean."""
+"""The networks that can be trained: a registry of architectures, ensembles, and what a network's numbers mean."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
-from itertools import compress
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.data.cache import take
-
-PRECISIONS = ("auto", "float32", "bfloat16")
+from dicom_workflow.learning.data.cache.pack import take
 
 
-def build(labels: Sequence[str], *, dropout: float = 0.0, seed: int | None = None, members: int = 1) -> nn.Module:
-    """Return a DenseNet121 for two-dimensional grey images, or an ensemble of them, with random weights.
+@dataclass(frozen=True)
+class Architecture:
+    """One kind of network, as ``bundle.json`` names it."""
+
+    name: str
+    title: str
+    """For people: model card and reports."""
+    channels: int
+    """Of the input: 1 for gray images, 3 for color."""
+    features: int
+    """Length of the embedding: what the classifier is computed from."""
+    construct: Callable[[int, float], nn.Module]
+    """``construct(outputs, dropout)``: a network with `features`, then `class_layers`, whose last layer is the classifier."""
+    monai: Mapping[str, Any]
+    """The constructor's arguments for MONAI's ``ConfigParser``, without outputs and dropout."""
+
+
+def _densenet121(channels: int) -> Callable[[int, float], nn.Module]:
+    def construct(outputs: int, dropout: float) -> nn.Module:
+        # MONAI imports MLflow where it is installed, which reports its use to its makers unless it is told not to.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from monai.networks.nets.densenet import DenseNet121  # takes seconds to import
+
+        return DenseNet121(spatial_dims=2, in_channels=channels, out_channels=outputs, dropout_prob=dropout)
+
+    return construct
+
+
+def _densenet121_with(name: str, channels: int) -> Architecture:
+    monai = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": channels}
+    return Architecture(name, "DenseNet121", channels, 1024, _densenet121(channels), monai)
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    each.name: each for each in (_densenet121_with("densenet121-gray", 1), _densenet121_with("densenet121-rgb", 3))
+}
+"""Name → architecture. A new network is a new entry."""
+DEFAULT_ARCHITECTURE = "densenet121-gray"
+
+
+def architecture_of(name: str) -> Architecture:
+    """Return the architecture of a name.
+
+    Raises
+    ------
+    LearningError
+        There is no such architecture.
+    """
+    if name not in ARCHITECTURES:
+        raise LearningError(f"network: expected one of {', '.join(ARCHITECTURES)}, got {name[:60]!r}.")
+    return ARCHITECTURES[name]
+
+
+def build(
+    labels: Sequence[str],
+    *,
+    architecture: str = DEFAULT_ARCHITECTURE,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    members: int = 1,
+) -> nn.Module:
+    """Return a network of a registered architecture, or an ensemble of such networks, with random weights.
 
     Parameters
     ----------
     labels : sequence of str
         One logit each, in this order.
+    architecture : str
+        One of `ARCHITECTURES`.
     dropout : float
         Probability after each dense layer.
     seed : int, optional
@@ -36,18 +96,20 @@ def build(labels: Sequence[str], *, dropout: float = 0.0, seed: int | None = Non
     Returns
     -------
     torch.nn.Module
-        (B, 1, S, S) float32, normalized → logits (B, labels). `features` and `class_layers` are MONAI's.
-    """
-    if members > 1:
-        return Ensemble([build(labels, dropout=dropout, seed=seed) for _ in range(members)])
-    # MONAI imports MLflow where it is installed, which reports its use to its makers unless it is told not to.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from monai.networks.nets.densenet import DenseNet121  # takes seconds to import
+        (B, channels, S, S) float32, normalized → logits (B, labels). `features` and `class_layers` are MONAI's.
 
+    Raises
+    ------
+    LearningError
+        There is no such architecture.
+    """
+    kind = architecture_of(architecture)
+    if members > 1:
+        return Ensemble([build(labels, architecture=architecture, dropout=dropout, seed=seed) for _ in range(members)])
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        return DenseNet121(spatial_dims=2, in_channels=1, out_channels=len(labels), dropout_prob=dropout)
+        return kind.construct(len(labels), dropout)
 
 
 class Ensemble(nn.Module):
@@ -74,18 +136,33 @@ class Ensemble(nn.Module):
         self.register_buffer("stds", pairs[:, 1].clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the mean logits, (B, labels), of images, (B, 1, S, S) in [0, 1]."""
+        """Return the mean logits, (B, labels) float32, of images, (B, channels, S, S) float32 in [0, 1]."""
         each = zip(self.members, self.means, self.stds, strict=True)
         return torch.stack([member((images - mean) / std).float() for member, mean, std in each]).mean(dim=0)
 
 
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
-    """Return images as the network wants them: (value - mean) / std, with the constants of the training images."""
+    """Return images of any shape, values in [0, 1], as the network expects them: (value - mean) / std, float32.
+
+    `mean` and `std` are the constants of the training images.
+    """
     return (images.float() - mean).div_(std)
 
 
 def mean_and_std(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[float, float]:
-    """Return the mean and standard deviation of all pixels of images, or of some rows of them, for `normalize`."""
+    """Return the mean and standard deviation of all pixels of images, for `normalize`.
+
+    Parameters
+    ----------
+    images : ndarray, shape (N, channels, S, S), float16 in [0, 1]
+    rows : ndarray, shape (rows,), int, optional
+        Which images; all by default.
+
+    Raises
+    ------
+    LearningError
+        There is no image.
+    """
     rows = np.arange(len(images)) if rows is None else rows
     if not images.size or not len(rows):
         raise LearningError("expected at least one image to take the mean of, got none.")
@@ -119,39 +196,18 @@ def parse_normalization(text: str) -> tuple[float, float] | None:
 
 
 def probabilities(logits: Tensor, mode: str) -> Tensor:
-    """Return (B, labels) probabilities: a sigmoid per label, or a softmax over labels in mode ``single-label``."""
+    """Return probabilities, (B, labels) float32, of logits of that shape: a sigmoid each, or a softmax for ``single-label``."""
     return torch.softmax(logits.float(), dim=1) if mode == "single-label" else torch.sigmoid(logits.float())
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return optimizer groups in which biases and normalization weights are not decayed."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
-    """Move a running average of a network's weights and normalization statistics towards the network, in place.
-
-    Parameters
-    ----------
-    decay : float
-        How much of the average is kept: 0.99 averages over about a hundred steps; 0 copies the network.
-    step : int
-        0-based; over the first steps less is kept, so that the random weights of the start are forgotten.
-    """
-    keep = min(decay, (1 + step) / (10 + step))
-    mine = [*average.parameters(), *average.buffers()]
-    theirs = [*network.parameters(), *network.buffers()]
-    numbers = [tensor.is_floating_point() for tensor in mine]
-    torch._foreach_lerp_(list(compress(mine, numbers)), list(compress(theirs, numbers)), 1 - keep)
-    counts = [not is_number for is_number in numbers]
-    torch._foreach_copy_(list(compress(mine, counts)), list(compress(theirs, counts)))
-
-
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of a name, or the GPU if there is one for ``auto``."""
+    """Return the device of a name, or for ``auto`` the GPU if there is one.
+
+    Raises
+    ------
+    LearningError
+        A GPU is named and none is usable.
+    """
     if name != "auto":
         if name.startswith("cuda") and not torch.cuda.is_available():
             raise LearningError(f"device: expected one that is here, got {name!r} without a usable GPU. Use auto or cpu.")
@@ -159,58 +215,11 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """Return ``bfloat16`` or ``float32``: for ``auto``, bfloat16 where the hardware multiplies it faster than float32.
-
-    On a CPU that is AVX512-BF16 or AMX: there a training step with channels last took 0.44 of the float32 time; without
-    them bfloat16 is emulated and slower.
-    """
-    if name not in PRECISIONS:
-        raise LearningError(f"precision: expected one of {', '.join(PRECISIONS)}, got {name!r}.")
-    if name != "auto":
-        return name
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if fast else "float32"
-
-
-def choose_kernels(*, deterministic: bool) -> None:
-    """Let torch take the fastest kernels of a GPU, or only those that give the same sums every time."""
-    torch.backends.cudnn.benchmark = not deterministic
-    if deterministic or torch.are_deterministic_algorithms_enabled():  # the call itself imports a compiler: seconds
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # where cuBLAS reads it, before its first call
-        torch.use_deterministic_algorithms(deterministic)
-
-
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
     """Return the context in which convolutions run at `precision`."""
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def compiled(network: nn.Module, choice: str, device: torch.device) -> nn.Module:
-    """Return a network that computes the same, compiled where that pays.
-
-    On a GPU compiling fuses what is bound by memory. On a CPU it took minutes and gained nothing: ``auto`` leaves it there.
-    """
-    if choice == "off" or (choice == "auto" and device.type != "cuda"):
-        return network
-    # Parts of a batch differ by an image, and each size is compiled anew.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 32)
-    return torch.compile(network, dynamic=False)  # type: ignore[return-value]  # the stubs say it is a function
-
-
-@contextlib.contextmanager
-def memory_advice(batch: int, parts: int, size_px: int) -> Iterator[None]:
-    """Turn a GPU's out-of-memory error into one that says what to change."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise LearningError(
-            f"expected a batch of {batch} images of {size_px} px in {parts} parts to fit into the GPU's memory, it does not: "
-            f"{str(error).splitlines()[0][:160]} Use --microbatches {2 * parts}, which changes little in what is learned, or a "
-            "smaller --batch_size or --size_px."
-        ) from None
 
 
 @torch.inference_mode()
@@ -228,11 +237,16 @@ def logits_of(
 
     Parameters
     ----------
-    images : shape (N, 1, S, S), float16 or float32 in [0, 1]
+    network : nn.Module
+    images : shape (N, channels, S, S), float16 or float32 in [0, 1]
         On any device, or mapped from disk; batches go to the network's.
     mean, std : float
         For `normalize`.
-    rows : ndarray of int, optional
+    batch_size : int
+        Images per pass through the network.
+    precision : {'float32', 'bfloat16'}
+        Of the convolutions.
+    rows : ndarray, shape (rows,), int, optional
         Which images; all by default.
 
     Returns
@@ -248,7 +262,50 @@ def logits_of(
         for start in range(0, len(rows), batch_size):
             wanted = rows[start : start + batch_size]
             taken = images[torch.from_numpy(wanted)] if isinstance(images, Tensor) else torch.from_numpy(take(images, wanted))
-            batch = normalize(taken.to(device), mean, std)  # (B, 1, S, S)
+            batch = normalize(taken.to(device), mean, std)  # (B, channels, S, S)
             parts.append(network(batch.contiguous(memory_format=torch.channels_last)).float())
     network.train(was_training)
     return torch.cat(parts).cpu() if parts else torch.empty(0, 0)
+
+
+@torch.inference_mode()
+def embeddings_of(network: nn.Module, images: np.ndarray, *, mean: float, std: float, batch_size: int = 8) -> np.ndarray:
+    """Return the embedding of each image: what the network's classifier is computed from.
+
+    Every pass through the network has exactly `batch_size` images, the last one filled up with zeros: kernels are chosen by the
+    shape of a batch, so an image has the same embedding, bit by bit, whatever images come with it. That holds for one device,
+    number of threads and version of torch; others differ in the last digits.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Of an ensemble the first member: features of networks that were trained apart have no common axes.
+    images : ndarray, shape (n, channels, S, S), float16 or float32 in [0, 1]
+    mean, std : float
+        For `normalize`; an ensemble's members have their own.
+    batch_size : int
+
+    Returns
+    -------
+    ndarray, shape (n, features), float32
+        Averaged over the image, after the last activation: no value is below 0.
+    """
+    if isinstance(network, Ensemble):
+        mean, std, network = float(network.means[0]), float(network.stds[0]), network.members[0]
+    classifier = cast(nn.Sequential, network.class_layers)
+    device = next(network.parameters()).device
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    found = []
+    try:
+        for start in range(0, len(images), batch_size):
+            wanted = np.arange(start, min(start + batch_size, len(images)))
+            batch = torch.zeros(batch_size, *images.shape[1:])
+            batch[: len(wanted)] = torch.from_numpy(take(images, wanted))
+            batch = normalize(batch.to(device), mean, std).contiguous(memory_format=torch.channels_last)
+            features = classifier[:-1](cast(nn.Module, network.features)(batch))  # (batch_size, features)
+            found.append(features[: len(wanted)].float().cpu().numpy())
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+    return np.concatenate(found) if found else np.empty((0, cast(int, classifier[-1].in_features)), np.float32)

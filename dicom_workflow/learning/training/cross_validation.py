@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dicom_workflow.errors import DatasetError
+from dicom_workflow.errors import DatasetError, LearningError
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.learning.data import images
-from dicom_workflow.learning.data.images import Channel, Sample
-from dicom_workflow.learning.training import flags
+from dicom_workflow.learning.data.channel import Channel, Sample, read_channel
+from dicom_workflow.learning.data.targets import has_one_label, to_targets, untaught_labels
+from dicom_workflow.learning.training import flags, script_run
 
 if TYPE_CHECKING:
-    from dicom_workflow.learning.data.training_set import TrainingSet
+    from dicom_workflow.learning.data.images import TrainingSet
     from dicom_workflow.learning.model.bundle import Bundle
     from dicom_workflow.learning.training.finish import Facts
 
@@ -34,7 +35,7 @@ LOCKED = "locked"
 """The split that samples of the channel's own test split are given in a fold: no network of it looks at them."""
 
 
-def deal(samples: Sequence[Sample], folds: int, *, seed: int = 0) -> dict[str, int]:
+def assign_folds(samples: Sequence[Sample], folds: int, *, seed: int = 0) -> dict[str, int]:
     """Return the fold of each patient, such that the folds are alike in size and in their labels.
 
     Patients with rare labels are dealt out first, each to the fold that has fewest images of its labels so far.
@@ -81,24 +82,52 @@ def deal(samples: Sequence[Sample], folds: int, *, seed: int = 0) -> dict[str, i
     return found
 
 
-def of_fold(channel: Channel, folds: int, fold: int, *, seed: int = 0) -> Channel:
-    """Return a channel with the splits of one fold: it judges, the next one chooses, the others teach.
+def fold_channel(
+    channel: Channel,
+    folds: int,
+    fold: int,
+    *,
+    seed: int = 0,
+    mode: str = "multi-label",
+    uncertain: str = "ignore",
+    soft: bool = False,
+) -> Channel:
+    """Return a channel with the splits of one fold: it is the test split, the next one validates, the others train.
+
+    Parameters
+    ----------
+    channel : Channel
+    folds, fold : int
+        How many there are, and which one, from 0.
+    seed : int
+        See `assign_folds`.
+    mode, uncertain, soft
+        As for `images.read_training_set`. A label that the training images of any fold do not teach is left out of all of
+        them, so that the networks of the ensemble have the same labels.
 
     Raises
     ------
     DatasetError
-        See `deal`; or there is no such fold.
+        See `assign_folds`; or there is no such fold.
     """
     if not 0 <= fold < folds:
         raise DatasetError(f"--fold: expected a number from 0 to {folds - 1}, got {fold}.")
     pool = [sample for sample in channel.samples if sample.split != TEST]
-    dealt = deal(pool, folds, seed=seed)
+    dealt = assign_folds(pool, folds, seed=seed)
     roles = {fold: TEST, (fold + 1) % folds: VALIDATION}
     samples = tuple(
         replace(sample, split=LOCKED if sample.split == TEST else roles.get(dealt[sample.patient_id], TRAIN))
         for sample in channel.samples
     )
-    return replace(channel, samples=samples)
+    targets = to_targets(pool, channel.labels, uncertain=uncertain, soft=soft and mode != "single-label")
+    usable = has_one_label(targets) if mode == "single-label" else np.full(len(pool), True)
+    fold_of = np.array([dealt[sample.patient_id] for sample in pool])
+    untaught: dict[str, str] = {}
+    for number in range(folds):
+        here = usable & (fold_of != number) & (fold_of != (number + 1) % folds)
+        for label, why in untaught_labels(targets[here], channel.labels).items():
+            untaught.setdefault(label, f"{why} in fold {number + 1} of {folds}")
+    return replace(channel, samples=samples).without(untaught)
 
 
 def cross_validate(config: Any, train: Callable[[Any], int]) -> int:
@@ -137,37 +166,41 @@ def cross_validate(config: Any, train: Callable[[Any], int]) -> int:
 
 def _join(config: Any, device: str) -> None:
     """Make one bundle of the folds' networks and write what they are worth."""
-    from dicom_workflow.learning.data import training_set
-    from dicom_workflow.learning.evaluation import run
     from dicom_workflow.learning.model import bundle
     from dicom_workflow.learning.model.calibration import Calibration
-    from dicom_workflow.learning.training import finish, log_lines
+    from dicom_workflow.learning.training import finish
 
-    channel = images.read_channel(config.channel)
-    loading = {name: getattr(config, name) for name in ("workers", "progress", "cache_dir", "cache_gb")}
-    data = training_set.read(channel, size_px=config.size_px, mode=config.mode, reduced=config.reduced, **loading)
     members = [bundle.load(config.output_dir / f"fold-{fold}" / "model", device=device) for fold in range(config.folds)]
-    dealt = deal([sample for sample in channel.samples if sample.split != TEST], config.folds, seed=config.seed)
+    channel = read_channel(config.channel).without(members[0].untaught)
+    different = [number for number, member in enumerate(members) if member.labels != channel.labels]
+    if different:
+        raise LearningError(
+            f"{config.output_dir}: the networks of folds {different} predict other labels than that of fold 0: images of rare "
+            "labels could not be read. Repair the images that were left out, or use fewer --folds."
+        )
+    loading = {name: getattr(config, name) for name in ("workers", "progress", "cache_dir", "cache_gb")}
+    data = images.read_training_set(channel, size_px=config.size_px, mode=config.mode, reduced=config.reduced, **loading)
+    dealt = assign_folds([sample for sample in channel.samples if sample.split != TEST], config.folds, seed=config.seed)
     rows, logits, calibrated = _of_unseen(members, data, dealt, config.batch_size)
     # Every image's logits come from a network that had not seen it: the ensemble's calibration may use them all. It errs on the
     # modest side, because the mean of several networks is right more often than each of them.
     trained, facts = _together(members, config, data, data.targets[rows], logits)
-    more = {"folds": config.folds, "left_out": len(data.problems), "problems": data.problems[:100], "best_epoch": None}
+    more = {"folds": config.folds, "left_out": len(data.problems), "problems": data.problems[:100]}
 
-    unseen = finish.Held([data.samples[row] for row in rows], calibrated, CROSS_VALIDATION)
+    unseen = finish.HeldOut([data.samples[row] for row in rows], calibrated, CROSS_VALIDATION)
     thresholds = {label: float(np.mean([member.thresholds[label] for member in members])) for label in channel.labels}
     by_members = replace(trained, thresholds=thresholds, calibration=Calibration())  # the logits are calibrated already
-    reports = {CROSS_VALIDATION: {**finish.judge(by_members, facts, unseen), **more}}
+    reports = {CROSS_VALIDATION: replace(finish.evaluate(by_members, facts, unseen), **more)}
     whole, judged = by_members, unseen
     if len(data.rows[TEST]):
-        whole, judged = trained, finish.Held(data.of(TEST), _logits(trained, data, data.rows[TEST], config.batch_size), TEST)
-        reports[TEST] = {**finish.judge(trained, facts, judged), **more}
-    figures = {split: run.headline(report) for split, report in reports.items()}
+        whole, judged = trained, finish.HeldOut(data.of(TEST), _logits(trained, data, data.rows[TEST], config.batch_size), TEST)
+        reports[TEST] = replace(finish.evaluate(trained, facts, judged), **more)
+    figures = {split: report.headline() for split, report in reports.items()}
     bundle.save(replace(trained, metrics=figures), config.model_dir)
     finish.write_report(config.output_dir / "cross_validation.json", reports[CROSS_VALIDATION])
     scores = whole.calibration.probabilities(judged.logits, channel.labels, config.mode)
     finish.write(whole, reports[judged.split], judged, scores, model_dir=config.model_dir, output_dir=config.output_dir)
-    print(*(log_lines.outcome_line(report) for report in reports.values()), sep="\n")
+    print(*(script_run.outcome_line(report) for report in reports.values()), sep="\n")
     print(f"ensemble of {config.folds} networks: {config.model_dir}", flush=True)
 
 
@@ -202,7 +235,7 @@ def _together(
     )
     normalization = [(member.input_mean, member.input_std) for member in members]
     ensemble = network.Ensemble([member.network for member in members], normalization)
-    return finish.settled(ensemble.eval(), facts, targets, logits), facts
+    return finish.calibrate(ensemble.eval(), facts, targets, logits), facts
 
 
 def _logits(trained: Bundle, data: TrainingSet, rows: np.ndarray, batch_size: int) -> np.ndarray:

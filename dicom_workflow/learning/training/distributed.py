@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,8 +27,8 @@ from torch import Tensor, nn
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.model.network import choose_device
 
-_PATIENCE = timedelta(hours=12)
-"""How long a process waits for another, which may still decode images or judge a fold. `torchrun` sees at once if one died."""
+_TIMEOUT = timedelta(hours=12)
+"""For a process to wait for another, which may still decode images or evaluate a fold. `torchrun` sees at once if one died."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +151,49 @@ def open_group(device: str = "auto") -> Iterator[Group]:
         yield Group(rank=torch.distributed.get_rank(), size=size, device=chosen)
         return
     # Small messages between processors go through gloo, so that asking for a stop does not wait for the GPU.
-    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield Group(rank=torch.distributed.get_rank(), size=size, device=chosen)
     finally:
         torch.distributed.destroy_process_group()
+
+
+class StopSignals:
+    """SIGTERM and SIGINT as requests to stop after the running step, instead of an end at once."""
+
+    def __init__(self) -> None:
+        self._received: list[int] = []
+
+    @property
+    def received(self) -> int:
+        """The highest number of the signals that this process received; 0 for none."""
+        return max(self._received, default=0)
+
+    @contextlib.contextmanager
+    def listening(self, *, stop_with_stdin: bool) -> Iterator[None]:
+        """Collect signals while the context lasts.
+
+        Parameters
+        ----------
+        stop_with_stdin : bool
+            Take the end of standard input for SIGTERM: the process that started this one is gone.
+        """
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        if stop_with_stdin:
+            threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: object) -> None:
+        self._received.append(number)
+
+
+def _stop_when_stdin_closes() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Statistics:

@@ -1,7 +1,7 @@
-"""What a training run leaves: a bundle, and how well it does on images that it has never seen.
+"""The end of a training run: calibrate the network, evaluate it on held-out images, and write bundle, report and predictions.
 
-The same for one network and for an ensemble: calibration and thresholds from images that were not learned from, then the
-figures of other images, then the files.
+The same for one network and for an ensemble. Calibration and thresholds come from images that were not trained on, the figures
+from other images again.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from dicom_workflow.learning.data.images import Channel, Sample
-from dicom_workflow.learning.evaluation import Rule, model_card, run
+from dicom_workflow import provenance, storage
+from dicom_workflow.learning.data.channel import Channel, Sample
+from dicom_workflow.learning.evaluation import model_card, run
+from dicom_workflow.learning.evaluation.report import Evaluation
+from dicom_workflow.learning.evaluation.thresholds import Rule
 from dicom_workflow.learning.inference import predict
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.model import bundle, bundle_json
 from dicom_workflow.learning.model.bundle import Bundle
 
 
 @dataclass(frozen=True)
-class Held:
-    """Images that were held back from learning, and what a network said of them."""
+class HeldOut:
+    """Images that were held out from training, and a network's logits for them."""
 
     samples: Sequence[Sample]
     logits: np.ndarray
@@ -34,7 +37,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run knows of itself, for its bundle and its report."""
+    """Description of a run, for its bundle and its report."""
 
     settings: Mapping[str, Any]
     """The script's settings as JSON values; `mode`, `size_px`, `calibration`, `threshold`, `resamples` and `seed` are used."""
@@ -49,7 +52,7 @@ class Facts:
     """Where they came from; empty for random ones."""
 
 
-def settled(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.ndarray) -> Bundle:
+def calibrate(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.ndarray) -> Bundle:
     """Return a network as a bundle, calibrated and with thresholds chosen on validation images.
 
     Parameters
@@ -57,11 +60,12 @@ def settled(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.nd
     network : nn.Module
         The trained weights.
     facts : Facts
-    targets, logits : ndarray, shape (n, labels)
+        Description of the run.
+    targets, logits : ndarray, shape (n, labels), float32
         Of the validation images; `targets` is NaN where unknown.
     """
     settings, channel = facts.settings, facts.channel
-    calibration, thresholds = run.settle(
+    calibration, thresholds = run.calibrate_and_threshold(
         targets,
         logits,
         channel.labels,
@@ -69,7 +73,7 @@ def settled(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.nd
         method=settings["calibration"],
         rule=Rule.parse(settings["threshold"]),
     )
-    made_by = bundle.provenance(manifests=channel.sha256, parameters=settings, commit=settings["commit"])
+    made_by = provenance.model_provenance(manifests=channel.sha256, parameters=settings, commit=settings["commit"])
     mean, std = facts.normalization
     return Bundle(
         network=network,
@@ -81,22 +85,27 @@ def settled(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.nd
         input_std=std,
         thresholds=thresholds,
         calibration=calibration,
+        label_set=channel.label_set,
+        untaught=channel.untaught,
         network_arguments=facts.network_arguments,
         metrics={"best_epoch": facts.best.get("epoch"), "validation_auroc": facts.best.get("validation_auroc")},
         provenance={**made_by, **({"initial_weights": dict(facts.initial_weights)} if facts.initial_weights else {})},
     )
 
 
-def judge(trained: Bundle, facts: Facts, held: Held) -> dict[str, Any]:
-    """Return the report of held-back images, as ``evaluation.json`` has it.
+def evaluate(trained: Bundle, facts: Facts, held: HeldOut) -> Evaluation:
+    """Return the evaluation of a bundle on held-out images.
 
     Parameters
     ----------
     trained : Bundle
+        Calibrated, with its thresholds.
     facts : Facts
-    held : Held
+        Description of the run.
+    held : HeldOut
+        The images.
     """
-    return run.assess(
+    return run.evaluate_model(
         facts.channel,
         held.samples,
         held.logits,
@@ -109,66 +118,69 @@ def judge(trained: Bundle, facts: Facts, held: Held) -> dict[str, Any]:
     )
 
 
-def conclude(
+def finish(
     network: nn.Module,
     facts: Facts,
     *,
     validation: tuple[np.ndarray, np.ndarray],
-    held: Held,
+    held: HeldOut,
     model_dir: Path,
     output_dir: Path,
     more: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Save a trained network as a bundle, judge it on held-back images and write everything down; return the report.
+) -> Evaluation | None:
+    """Save a trained network as a bundle, evaluate it on held-out images and write the files; return the evaluation.
 
     Parameters
     ----------
     network : nn.Module
+        The trained weights.
     facts : Facts
-    validation : (targets, logits)
-        See `settled`.
-    held : Held
-        Without images the bundle is saved, not judged, and the report is empty: a run that was stopped.
+        Description of the run.
+    validation : (targets, logits), each ndarray, shape (n, labels), float32
+        See `calibrate`.
+    held : HeldOut
+        Without images, as in a run that was stopped, the bundle is saved and not evaluated.
     model_dir, output_dir : Path
+        Where the bundle, and the report and predictions, are written.
     more : mapping
-        What else the run has to say in ``evaluation.json``.
+        Further fields of the evaluation.
     """
-    trained = settled(network, facts, *validation)
+    trained = calibrate(network, facts, *validation)
     if not held.samples:
         bundle.save(trained, model_dir)
-        return {}
-    report = {**judge(trained, facts, held), **more}
-    trained = replace(trained, metrics={**trained.metrics, held.split: run.headline(report)})
+        return None
+    report = replace(evaluate(trained, facts, held), **more)
+    trained = replace(trained, metrics={**trained.metrics, held.split: report.headline()})
     bundle.save(trained, model_dir)
     scores = trained.calibration.probabilities(held.logits, trained.labels, trained.mode)
     write(trained, report, held, scores, model_dir=model_dir, output_dir=output_dir)
     return report
 
 
-def write(
-    trained: Bundle, report: Mapping[str, Any], held: Held, scores: np.ndarray, *, model_dir: Path, output_dir: Path
-) -> None:
-    """Write ``evaluation.json`` and ``predictions.jsonl`` of held-back images, and the model card beside the bundle.
+def write(trained: Bundle, report: Evaluation, held: HeldOut, scores: np.ndarray, *, model_dir: Path, output_dir: Path) -> None:
+    """Write ``evaluation.json`` and ``predictions.jsonl`` of held-out images, and the model card beside the bundle.
 
     Parameters
     ----------
     trained : Bundle
         Saved already.
-    report : mapping
-        From `judge`, with whatever else the run has to say.
-    held : Held
-    scores : ndarray, shape (samples, labels)
+    report : Evaluation
+        From `evaluate`, with the run's further fields.
+    held : HeldOut
+        The images.
+    scores : ndarray, shape (samples, labels), float64 in [0, 1]
         Calibrated probabilities.
     model_dir, output_dir : Path
+        Of the bundle, and of the other two files.
     """
     predictions = predict.write_predictions(output_dir / "predictions.jsonl", trained, held.samples, scores)
-    report = {**report, "predictions": predictions.name, "provenance": dict(trained.provenance)}
+    report = replace(report, predictions=predictions.name, provenance=dict(trained.provenance))
     write_report(output_dir / "evaluation.json", report)
-    card = model_card.to_markdown(bundle.read_description(model_dir), report)
-    bundle.write_atomically(model_dir / model_card.NAME, card.encode("utf-8"))
+    card = model_card.to_markdown(bundle_json.read_description(model_dir), report)
+    storage.write_atomically(model_dir / model_card.NAME, card.encode("utf-8"))
 
 
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report as JSON, in one step."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-    bundle.write_atomically(path, text.encode("utf-8") + b"\n")
+def write_report(path: Path, report: Evaluation) -> None:
+    """Write an evaluation as JSON, in one step."""
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    storage.write_atomically(path, text.encode("utf-8") + b"\n")

@@ -1,10 +1,12 @@
-"""Where a training run stands, kept on disk so that it goes on after whatever ends it.
+"""The state of a training run, and the checkpoints that let it resume after whatever ends it.
 
-A run is a row of steps, and each of them follows from the seed, the epoch and the step alone: the order of images, their
-random changes, dropout, the learning rate. So a checkpoint needs no state of a random generator, of a sampler or of a schedule;
-weights, moments of the optimizer and a place are enough, and a run that was killed ends with the same weights bit by bit.
+Each step of a run follows from the seed, the epoch and the step alone: the order of images, their random changes, dropout, the
+learning rate. So a checkpoint needs no state of a random generator, of a sampler or of a schedule: weights, moments of the
+optimizer and the position are enough, and a run that was killed ends with the same weights, bit by bit.
 
-Only the first of several processes writes.
+A checkpoint is one ``.safetensors`` file: tensors of network and optimizer, and in its header the JSON state (epoch, step,
+history, settings). The file is replaced in one step, so the two never disagree, and reading it runs no code. Only the first of
+several processes writes.
 """
 
 from __future__ import annotations
@@ -12,42 +14,38 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.training import checkpoint
-from dicom_workflow.learning.training.distributed import Group
+from dicom_workflow.learning.training.distributed import Group, StopSignals
+from dicom_workflow.storage import write_atomically
 
 _PLACE = ("epoch", "step", "loss_sum", "history", "best")
-"""What a checkpoint says of where the run stands, beside its tensors."""
+"""The position of the run, which a checkpoint keeps beside its tensors."""
 
 
 @dataclass
-class Journal:
-    """The place, the history and the checkpoints of one run."""
+class RunState:
+    """Position, history and checkpoints of one run."""
 
     output_dir: Path
     """Gets ``history.jsonl``, one line per epoch."""
     checkpoint_dir: Path
-    """Gets ``last.safetensors``, where the run goes on, and ``best.safetensors``, the averaged weights of the best epoch."""
+    """Gets ``last.safetensors``, from which the run resumes, and ``best.safetensors``, the best epoch's averaged weights."""
     fingerprint: Mapping[str, Any]
     """Everything that the weights follow from; a checkpoint of another fingerprint is refused."""
     networks: Mapping[str, nn.Module]
-    """`network`, which learns, and `average`, which is judged."""
+    """`network`, which is trained, and `average`, which is evaluated."""
     optimizer: torch.optim.Optimizer
     group: Group
+    signals: StopSignals = field(default_factory=StopSignals)
     every_seconds: float = math.inf
     """How long at most between two checkpoints within an epoch."""
     epoch: int = 0
@@ -60,15 +58,16 @@ class Journal:
     best: dict[str, Any] = field(default_factory=dict)
     """`epoch`, `validation_auroc` and the `score` that chose it; empty before the first epoch's end."""
     stopped_by: int = 0
-    """The signal that asked for an end, in any of the processes."""
+    """The signal that requested a stop, in any of the processes; 0 for none. Set by `poll`."""
+    is_due: bool = False
+    """Whether to call `end_step` after this step: it is time to, or a stop was requested. Set by `poll`."""
 
     def __post_init__(self) -> None:
         self._saved_at = time.monotonic()
-        self._signals: list[int] = []
 
     @property
     def last_path(self) -> Path:
-        """The checkpoint that a run goes on from."""
+        """The checkpoint that a run resumes from."""
         return self.checkpoint_dir / "last.safetensors"
 
     @property
@@ -77,7 +76,7 @@ class Journal:
         return self.checkpoint_dir / "best.safetensors"
 
     def open(self, *, resume: bool) -> bool:
-        """Go to where the last checkpoint was, if there is one and it is wanted; say whether there was.
+        """Resume from the last checkpoint, if there is one and it is wanted, and return whether there was.
 
         Raises
         ------
@@ -87,7 +86,7 @@ class Journal:
         if not resume and self.last_path.is_file():
             self.group.print(f"starting anew: an earlier run's checkpoints in {self.checkpoint_dir} are replaced")
         with self.group.from_first(self.last_path) if resume else contextlib.nullcontext() as last:
-            state = checkpoint.load(last, self.networks, self.optimizer) if last else {}
+            state = load_checkpoint(last, self.networks, self.optimizer) if last else {}
         if last:
             before = state.get("fingerprint", {})
             if not state.keys() >= set(_PLACE):
@@ -107,19 +106,20 @@ class Journal:
         return last is not None
 
     def is_spent(self, patience: int) -> bool:
-        """Say whether the last `patience` epochs were all no better than the best before them."""
+        """Return whether none of the last `patience` epochs was better than the best before them (early stopping)."""
         return 0 < patience < len(self.history) and not any(line["is_best"] for line in self.history[-patience:])
 
-    def is_due(self) -> bool:
-        """Say whether to `end_step` here: it is time to, or a stop was asked for, in any of the processes."""
-        asked = max(self._signals, default=0)
+    def poll(self) -> None:
+        """Set `is_due` and `stopped_by` from this process's clock and signals, and from those of all others.
+
+        Every process of the group calls it at the same place.
+        """
         is_time = time.monotonic() - self._saved_at > self.every_seconds
-        found = self.group.largest(2 * asked + int(is_time))
-        self.stopped_by = found // 2
-        return bool(found)
+        found = self.group.largest(2 * self.signals.received + int(is_time))
+        self.stopped_by, self.is_due = found // 2, bool(found)
 
     def end_step(self, step: int, loss_sum: Tensor) -> None:
-        """Keep a checkpoint behind a step.
+        """Write a checkpoint after a step.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class Journal:
         self.save()
 
     def end_epoch(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """Add an epoch to the history and keep its weights; return its line, with `is_best`.
+        """Add an epoch to the history, write its weights, and return its line with `is_best`.
 
         The best epoch has the highest validation AUROC; where there is none, because a label has one value only, the lowest
         validation loss; without validation images, the newest is the best.
@@ -147,7 +147,7 @@ class Journal:
             self.best = {"epoch": self.epoch, "validation_auroc": line.get("validation_auroc"), "score": score}
             if self.group.is_first:
                 about = {"epoch": self.epoch, "fingerprint": dict(self.fingerprint)}
-                checkpoint.save(self.best_path, {"average": self.networks["average"]}, state=about)
+                save_checkpoint(self.best_path, {"average": self.networks["average"]}, state=about)
         self.save()
         if self.group.is_first:
             with self._history_path.open("a", encoding="utf-8") as stream:
@@ -158,48 +158,111 @@ class Journal:
         """Write the checkpoint."""
         if self.group.is_first:
             state = {name: getattr(self, name) for name in (*_PLACE, "fingerprint")}
-            checkpoint.save(self.last_path, self.networks, self.optimizer, state=state)
+            save_checkpoint(self.last_path, self.networks, self.optimizer, state=state)
         self._saved_at = time.monotonic()
 
     def load_best(self) -> None:
-        """Put the averaged weights of the best epoch into `average`."""
+        """Load the averaged weights of the best epoch into `average`.
+
+        Raises
+        ------
+        LearningError
+            Their checkpoint is missing or cannot be read.
+        """
         with self.group.from_first(self.best_path) as best:
             if best is None:
                 raise LearningError(f"{self.best_path}: expected the weights of epoch {self.best['epoch']}. Train again.")
-            checkpoint.load(best, {"average": self.networks["average"]})
+            load_checkpoint(best, {"average": self.networks["average"]})
 
     @property
     def _history_path(self) -> Path:
         return self.output_dir / "history.jsonl"
 
-    @contextlib.contextmanager
-    def listening(self, *, stop_with_stdin: bool) -> Iterator[None]:
-        """Take SIGTERM and SIGINT as wishes to stop after the running step, while the context lasts.
 
-        Parameters
-        ----------
-        stop_with_stdin : bool
-            Take the end of standard input for one too: the process that started this one is gone.
-        """
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        if stop_with_stdin:
-            threading.Thread(target=_stop_when_stdin_closes, daemon=True).start()
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        self._signals.append(number)
+CHECKPOINT_SCHEMA = "dicom-workflow/checkpoint/1"
 
 
-def _stop_when_stdin_closes() -> None:
-    sys.stdin.read()
-    os.kill(os.getpid(), signal.SIGTERM)
+def save_checkpoint(
+    path: str | Path,
+    networks: Mapping[str, nn.Module],
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    state: Mapping[str, Any],
+) -> Path:
+    """Write networks, optimizer and JSON state as one file, and return its path.
+
+    Parameters
+    ----------
+    path : str or Path
+        The ``.safetensors`` file; its folder is made when it is missing.
+    networks : mapping of str to nn.Module
+        By name.
+    optimizer : torch.optim.Optimizer, optional
+        Its moments are kept; its settings are not, they come from the run's own.
+    state : mapping
+        Anything JSON can hold.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors = {f"{key}/{name}": tensor for key, network in networks.items() for name, tensor in network.state_dict().items()}
+    for index, moments in (optimizer.state_dict()["state"] if optimizer else {}).items():
+        tensors.update({f"optimizer/{index}/{name}": value for name, value in moments.items()})
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = {"checkpoint": json.dumps({"schema": CHECKPOINT_SCHEMA, "state": state}, allow_nan=False)}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, to_bytes(tensors, metadata=header))
+    return path
 
 
-def seeded(*numbers: int) -> torch.Generator:
-    """Return a random generator that depends on these numbers alone."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-    return torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)
+def load_checkpoint(
+    path: str | Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, Any]:
+    """Load a checkpoint into the named networks and the optimizer, and return its JSON state.
+
+    Parameters
+    ----------
+    path : str or Path
+    networks : mapping of str to nn.Module
+        Those to load, by name; the file may hold more.
+    optimizer : torch.optim.Optimizer, optional
+
+    Raises
+    ------
+    LearningError
+        Not a checkpoint of this kind, or one of another network.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        if not isinstance(header, dict) or header.get("schema") != CHECKPOINT_SCHEMA:
+            schema = header.get("schema") if isinstance(header, dict) else None
+            raise LearningError(f"{path}: expected a checkpoint of schema {CHECKPOINT_SCHEMA!r}, got {str(schema)[:60]!r}.")
+        for name, network in networks.items():
+            network.load_state_dict(_under(tensors, f"{name}/"))
+        if optimizer:
+            _load_optimizer(optimizer, _under(tensors, "optimizer/"))
+        return dict(header["state"])
+    except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        reason = str(error)[:200]
+        raise LearningError(f"{path}: expected a checkpoint of this network: {reason} Start with --resume false.") from None
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, moment = name.split("/", 1)
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            # The fused optimizer walks both in memory order: a moment must lie there as its parameter does (channels last).
+            tensor = torch.empty_like(parameter).copy_(tensor)
+        moments.setdefault(int(index), {})[moment] = tensor
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

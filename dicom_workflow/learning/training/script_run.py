@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import dicom_workflow
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning.training.log_lines import METRIC_DEFINITIONS as METRIC_DEFINITIONS
+from dicom_workflow.learning.evaluation.report import Evaluation, read_evaluation
 
 SCRIPT = Path(dicom_workflow.__file__).resolve().parents[1] / "source" / "monai_dicom.py"
 
@@ -34,8 +34,8 @@ class TrainingResult:
     """The model bundle, for `bundle.load`."""
     history: tuple[dict[str, Any], ...]
     """One object per epoch."""
-    evaluation: Mapping[str, Any]
-    """The content of ``evaluation.json``; empty when there was neither a test nor a validation image."""
+    evaluation: Evaluation | None
+    """The content of ``evaluation.json``; None when there was neither a test nor a validation image."""
     predictions: Path
     log: Path
 
@@ -122,7 +122,7 @@ def run_training(
     if code:
         end = "\n".join(tail)
         raise LearningError(f"training ended with exit code {code}; the whole output is in {log}. Its end:\n{end}")
-    evaluation = json.loads(evaluation_path.read_text(encoding="utf-8")) if evaluation_path.is_file() else {}
+    evaluation = read_evaluation(evaluation_path) if evaluation_path.is_file() else None
     return TrainingResult(
         output_dir=output,
         model_dir=Path(flags["model_dir"]),
@@ -155,3 +155,41 @@ def _stop(process: subprocess.Popen[str]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+METRIC_DEFINITIONS: tuple[dict[str, str], ...] = tuple(
+    {"Name": name, "Regex": rf"(?:^|\s){printed}=([0-9.eE+-]+|nan);"}
+    for name, printed in (
+        ("train:loss", "train_loss"),
+        ("validation:loss", "validation_loss"),
+        ("validation:auroc", "validation_auroc"),
+        ("epoch:seconds", "seconds"),
+        ("test:auroc", "test_auroc"),
+        ("test:auroc_low", "test_auroc_low"),
+        ("test:auroc_high", "test_auroc_high"),
+        ("cross_validation:auroc", "cross_validation_auroc"),
+        ("cross_validation:auroc_low", "cross_validation_auroc_low"),
+        ("cross_validation:auroc_high", "cross_validation_auroc_high"),
+    )
+)
+"""What a SageMaker training job reads from the printed lines."""
+
+
+def epoch_line(line: Mapping[str, Any]) -> str:
+    """Return what is printed of one epoch, given its line of the history."""
+    figures = (f"{name}={shown(line[name])};" for name in ("train_loss", "validation_loss", "validation_auroc"))
+    return f"epoch={line['epoch']} {' '.join(figures)} seconds={line['seconds']:.1f};"
+
+
+def outcome_line(report: Evaluation) -> str:
+    """Return the line that is printed of held-out images."""
+    split, (low, high) = report.split.replace("-", "_"), report.figures.macro_auroc_interval or (None, None)
+    return (
+        f"{split}_auroc={shown(report.figures.macro_auroc)}; {split}_auroc_low={shown(low)}; {split}_auroc_high={shown(high)}; "
+        f"measured against {report.measured_against}"
+    )
+
+
+def shown(value: float | None) -> str:
+    """Return a number as `METRIC_DEFINITIONS` read it."""
+    return "nan" if value is None else f"{value:.4f}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from support.learning import write_channel, write_lines
 
 from dicom_workflow.archive import upload
 from dicom_workflow.archive.folder import FolderArchive
@@ -14,9 +15,8 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.labeling import training_manifest
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.learning import evaluation
-from dicom_workflow.learning.data import images as dataset
-from dicom_workflow.learning.evaluation import run
+from dicom_workflow.learning.data import channel, targets
+from dicom_workflow.learning.evaluation import breakdown, run
 from dicom_workflow.learning.model.calibration import Calibration
 from dicom_workflow.pipeline import training_channel
 from dicom_workflow.storage import to_uri
@@ -55,16 +55,11 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
     training_uri = to_uri(tmp_path / "training.manifest")
     staged = training_channel.stage(training_uri, instances, archive, tmp_path / "channel", progress=False)
 
-    for line in lines:  # the line alone says what the header says
-        image = staged.folder / line["image"]
-        own, both = evaluation.read_groups(line), evaluation.read_groups({}, image)
-        assert own == both
-        assert own["age_band"] != "unknown"
-
-    read = dataset.read_channel(staged.folder)
-    assert dataset.to_targets(read.samples[:2], LABELS, soft=True).tolist() == [[np.float32(0.6667), 0], [0, 1]]
-    assert dataset.to_targets(read.samples[:2], LABELS).tolist() == [[1, 0], [0, 1]]
-    found = run.assess(
+    read = channel.read_channel(staged.folder)
+    assert all(breakdown.groups_of(sample.attributes)["age_band"] != "unknown" for sample in read.samples)
+    assert targets.to_targets(read.samples[:2], LABELS, soft=True).tolist() == [[np.float32(0.6667), 0], [0, 1]]
+    assert targets.to_targets(read.samples[:2], LABELS).tolist() == [[1, 0], [0, 1]]
+    found = run.evaluate_model(
         read,
         read.samples,
         np.zeros((len(read.samples), len(LABELS))),
@@ -76,15 +71,21 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
         seed=0,
     )
     for name in ("view_position", "sex", "age_band"):
-        images = {group: values["images"] for group, values in found["subgroups"][name].items()}
+        images = {group: values.images for group, values in found.subgroups[name].items()}
         assert sum(images.values()) == len(instances), name
         assert len(images) > 1, name
     assert not {header.PatientName for header in headers.values()} & set(json.dumps(lines).split('"'))
     assert "PatientBirthDate" not in json.dumps(lines)
 
 
-def test_what_a_line_says_goes_before_its_attributes_and_these_before_the_header() -> None:
-    line = {"attributes": {"view_position": "AP", "sex": "F", "age": 0}, "sex": "M"}
-    found = evaluation.read_groups(line)
-    assert (found["view_position"], found["sex"], found["age_band"]) == ("AP", "male", "0-17")
-    assert evaluation.read_groups({"attributes": "AP"})["view_position"] == "unknown"
+def test_attributes_and_readers_of_another_form_are_named(tmp_path: Path) -> None:
+    lines = write_channel(tmp_path, images=8)
+    for line, wrong in zip(
+        lines, ({"attributes": "AP"}, {"readers": ["w"]}, {"readers": {"w": {"Edema": "maybe"}}}), strict=False
+    ):
+        line |= wrong
+    write_lines(tmp_path / "train.manifest", lines)
+    (tmp_path / "validation.manifest").unlink()
+    (tmp_path / "test.manifest").unlink()
+    problems = channel.read_channel(tmp_path).problems
+    assert [part in problem for part, problem in zip(("'attributes'", "'readers'", "'readers.w'"), problems, strict=True)]

@@ -17,7 +17,9 @@ from support.decoders import crashing
 from support.learning import dicom_file, picture, write_channel
 
 from dicom_workflow.errors import CacheError, DicomError, LearningError
-from dicom_workflow.learning.data import cache, decoder_pool, images
+from dicom_workflow.learning.data import cache, channel, decoder_pool, images
+from dicom_workflow.learning.data.cache.folder import load_cached
+from dicom_workflow.learning.data.cache.pack import take
 
 SIDE = 32
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 @pytest.fixture
 def samples(tmp_path):
     write_channel(tmp_path / "channel", 12)
-    samples = images.read_channel(tmp_path / "channel").samples
+    samples = channel.read_channel(tmp_path / "channel").samples
     for sample in samples:
         os.utime(sample.image, (0, 0))
     return samples
@@ -84,7 +86,7 @@ def test_a_copy_of_a_file_under_another_name_is_known(samples, tmp_path):
     loaded(samples[:1], tmp_path / "cache")
     copy = tmp_path / "copy.dcm"
     copy.write_bytes(samples[0].image.read_bytes())
-    found = cache.load([copy], tmp_path / "cache", size_px=SIDE, version="1", decode=refuse, progress=False)
+    found = load_cached([copy], tmp_path / "cache", size_px=SIDE, version="1", decode=refuse, progress=False)
     assert found.decoded == 0
 
 
@@ -101,9 +103,9 @@ def test_a_file_with_other_content_of_the_same_size_and_time_is_decoded_again(sa
 
 
 def test_files_that_did_not_change_are_not_read_again(samples, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache.files, "_SETTLED_SECONDS", -1.0)
+    monkeypatch.setattr(cache.file_index, "_SETTLED_SECONDS", -1.0)
     loaded(samples, tmp_path / "cache")
-    monkeypatch.setattr(cache.files.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(cache.file_index.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
     assert loaded(samples, tmp_path / "cache").decoded == 0
 
 
@@ -176,14 +178,15 @@ BUILDER = """
 import sys, time
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
-from dicom_workflow.learning import cache, dataset
+from dicom_workflow.learning.data import images
+from dicom_workflow.learning.data.channel import read_channel
 def slowly(path, size_px, version):
     with open({log!r}, "a") as stream:
         stream.write(path.name + chr(10))
     time.sleep({pause})
-    return dataset.decode(path, size_px, version)
-samples = dataset.read_channel({channel!r}).samples
-found = dataset.load_images(samples, size_px=32, progress=False, cache_dir={folder!r}, decode=slowly, workers=1)
+    return images.decode(path, size_px, version)
+samples = read_channel({channel!r}).samples
+found = images.load_images(samples, size_px=32, progress=False, cache_dir={folder!r}, decode=slowly, workers=1)
 print(found.images.shape[0], float(found.images.astype("f4").sum()))
 """
 
@@ -287,7 +290,7 @@ def test_a_folder_that_cannot_be_made_is_said_and_the_run_goes_on(samples, tmp_p
     assert "expected a folder to keep decoded images in" in found.note
     np.testing.assert_array_equal(found.images, plain(samples))
     with pytest.raises(CacheError, match="Name another one"):
-        cache.load([], tmp_path / "file/cache", size_px=SIDE, version="1", decode=refuse)
+        load_cached([], tmp_path / "file/cache", size_px=SIDE, version="1", decode=refuse)
 
 
 def test_only_its_owner_can_read_the_cache(samples, tmp_path):
@@ -330,9 +333,9 @@ def test_taken_rows_are_a_copy_in_the_order_asked_for(samples, tmp_path, monkeyp
     monkeypatch.setattr(cache.pack, "_RELEASE_BYTES", 3 * SIDE * SIDE * 2)
     found = loaded(samples, tmp_path / "cache")
     rows = np.array([7, 0, 0, 11, 5, 2, 9])
-    np.testing.assert_array_equal(cache.take(found.images, rows), plain(samples)[rows])
-    np.testing.assert_array_equal(cache.take(plain(samples), rows), plain(samples)[rows])
-    assert cache.take(found.images, rows[:0]).shape == (0, 1, SIDE, SIDE)
+    np.testing.assert_array_equal(take(found.images, rows), plain(samples)[rows])
+    np.testing.assert_array_equal(take(plain(samples), rows), plain(samples)[rows])
+    assert take(found.images, rows[:0]).shape == (0, 1, SIDE, SIDE)
 
 
 def test_writing_to_mapped_images_reaches_no_one_else(samples, tmp_path):

@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from support.learning import write_channel
 
 from dicom_workflow.dicom import pixels
-from dicom_workflow.learning.data import cache, images
+from dicom_workflow.learning.data import images
+from dicom_workflow.learning.data.cache.folder import load_cached
+from dicom_workflow.learning.data.channel import read_channel
 from dicom_workflow.learning.inference import predict
 from dicom_workflow.learning.model import bundle
 from dicom_workflow.learning.training import script_run
@@ -76,9 +78,9 @@ def test_cache_dir_keeps_one_image_per_file_at_the_resolution_asked_for(
     first: tuple[TrainingResult, Path], channel: Path
 ) -> None:
     _, folder = first
-    files = [sample.image for sample in images.read_channel(channel).samples]
+    files = [sample.image for sample in read_channel(channel).samples]
     assert len(packs(folder)) == 1
-    found = cache.load(files, folder, size_px=SIDE, version=pixels.REDUCED_VERSION, decode=refuse, progress=False)
+    found = load_cached(files, folder, size_px=SIDE, version=pixels.REDUCED_VERSION, decode=refuse, progress=False)
     assert (len(found.images), found.decoded) == (IMAGES, 0)
     lower, whole = (
         np.stack([images.decode(path, SIDE, version) for path in files])
@@ -100,7 +102,7 @@ def test_a_bundle_of_a_reduced_run_predicts_through_the_same_path(first: tuple[T
     seen: list[torch.Tensor] = []
     trained.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
     written = {line["image"]: line for line in map(json.loads, result.predictions.read_text().splitlines())}
-    files = [sample.image for sample in images.read_channel(channel).samples if sample.image.name in written]
+    files = [sample.image for sample in read_channel(channel).samples if sample.image.name in written]
     assert len(files) == len(written) > 0
     predicted = predict.predict(trained, files)
     lower = np.stack([images.decode(path, SIDE, pixels.REDUCED_VERSION) for path in files])

@@ -11,6 +11,7 @@ from support.learning import LABELS, dicom_file, entry, picture, write_channel, 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import DatasetError
 from dicom_workflow.learning.data import images
+from dicom_workflow.learning.data.channel import read_channel
 
 
 def write_images(folder, lines):
@@ -20,7 +21,7 @@ def write_images(folder, lines):
 
 def test_a_channel_of_three_manifests_gives_samples_in_order(tmp_path):
     lines = write_channel(tmp_path, 10)
-    channel = images.read_channel(tmp_path)
+    channel = read_channel(tmp_path)
     assert channel.labels == LABELS
     assert {sample.identifier: sample.split for sample in channel.samples} == {line["source"]: line["split"] for line in lines}
     assert channel.problems == ()
@@ -34,7 +35,7 @@ def test_one_manifest_with_a_split_on_every_line_is_enough(tmp_path):
     lines = [entry(0, ["Edema"], "train"), entry(2, [], "test")]
     write_images(tmp_path, lines)
     write_lines(tmp_path / "train.manifest", lines)
-    assert [sample.split for sample in images.read_channel(tmp_path).samples] == ["train", "test"]
+    assert [sample.split for sample in read_channel(tmp_path).samples] == ["train", "test"]
 
 
 def test_a_line_without_split_in_a_single_manifest_names_the_notebook(tmp_path):
@@ -42,7 +43,7 @@ def test_a_line_without_split_in_a_single_manifest_names_the_notebook(tmp_path):
     del line["split"]
     write_lines(tmp_path / "train.manifest", [line])
     with pytest.raises(DatasetError, match=r"train.manifest, line 1: expected 'split' .* 04_parse_output_manifest"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
 
 
 def test_a_file_named_after_its_split_gives_the_split(tmp_path):
@@ -50,21 +51,21 @@ def test_a_file_named_after_its_split_gives_the_split(tmp_path):
     write_images(tmp_path, lines)
     for line in lines:
         write_lines(tmp_path / f"{line.pop('split')}.manifest", [line])
-    assert {sample.split for sample in images.read_channel(tmp_path).samples} == {"train", "test"}
+    assert {sample.split for sample in read_channel(tmp_path).samples} == {"train", "test"}
 
 
 def test_a_patient_in_two_splits_is_refused_by_name(tmp_path):
     lines = [entry(0, [], "train", patient="Anna"), entry(2, [], "test", patient="Anna"), entry(4, [], "test", patient="Ben")]
     write_lines(tmp_path / "train.manifest", lines)
     with pytest.raises(DatasetError, match=r"each patient in one split, but Anna is in several: test, train"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
 
 
 def test_the_same_image_for_two_patients_in_two_splits_is_refused(tmp_path):
     lines = [entry(0, [], "train", patient="Anna"), entry(0, [], "test", patient="Ben")]
     write_lines(tmp_path / "train.manifest", lines)
     with pytest.raises(DatasetError, match="each image in one split"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
 
 
 def test_lines_of_two_label_lists_are_refused(tmp_path):
@@ -73,7 +74,7 @@ def test_lines_of_two_label_lists_are_refused(tmp_path):
     other["states"] = {"Edema": "negative", "Mass": "negative"}
     write_lines(tmp_path / "train.manifest", [entry(0, [], "train"), other])
     with pytest.raises(DatasetError, match=r"line 2: expected the label list of the lines before .*Edema, Mass"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_broken_line_is_left_out_and_described(tmp_path, change, message):
     good = entry(0, ["Edema"], "train")
     write_images(tmp_path, [good])
     write_lines(tmp_path / "train.manifest", [good, {**entry(2, [], "train"), **change}])
-    channel = images.read_channel(tmp_path)
+    channel = read_channel(tmp_path)
     assert len(channel.samples) == 1
     (problem,) = channel.problems
     assert problem.startswith("train.manifest, line 2: ")
@@ -113,32 +114,32 @@ def test_a_line_that_is_not_json_is_left_out(tmp_path, line):
     good = entry(0, ["Edema"], "train")
     write_images(tmp_path, [good])
     (tmp_path / "train.manifest").write_text(json.dumps(good) + f"\n{line}\n")
-    channel = images.read_channel(tmp_path)
+    channel = read_channel(tmp_path)
     assert len(channel.samples) == 1
     assert "line 2" in channel.problems[0]
 
 
 def test_a_folder_without_manifest_or_usable_line_or_image_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"a folder with \*.manifest files, found none"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
     (tmp_path / "train.manifest").write_text("{broken\n")
     with pytest.raises(DatasetError, match=r"at least one usable line, got none of 1. The first: .*broken JSON"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
     write_lines(tmp_path / "train.manifest", [entry(0, [], "train")])
     with pytest.raises(DatasetError, match="expected the images beside the manifests, found none of 1"):
-        images.read_channel(tmp_path)
+        read_channel(tmp_path)
 
 
 def test_shares_of_readers_are_read_from_the_line(tmp_path):
     line = {**entry(0, ["Edema"], "train"), "fractions": {"Edema": 0.6667, "Fracture": 0, "No Finding": 1}}
     write_images(tmp_path, [line])
     write_lines(tmp_path / "train.manifest", [line])
-    assert images.read_channel(tmp_path).samples[0].fractions == {"Edema": 0.6667, "Fracture": 0.0, "No Finding": 1.0}
+    assert read_channel(tmp_path).samples[0].fractions == {"Edema": 0.6667, "Fracture": 0.0, "No Finding": 1.0}
 
 
 def test_bad_images_are_named_and_the_rest_is_loaded(tmp_path, capsys):
     write_channel(tmp_path, 8)
-    samples = images.read_channel(tmp_path).samples
+    samples = read_channel(tmp_path).samples
     samples[1].image.write_bytes(b"not DICOM")
     samples[3].image.unlink()
     truncated = samples[4].image.read_bytes()

@@ -10,8 +10,9 @@ import torch
 
 from dicom_workflow.errors import DatasetError
 from dicom_workflow.formats.answers import LabelState
-from dicom_workflow.learning.data.images import Sample, UncertainPolicy, has_one_label, to_targets
-from dicom_workflow.learning.training.loss import Loss
+from dicom_workflow.learning.data.channel import Sample
+from dicom_workflow.learning.data.targets import UncertainPolicy, has_one_label, to_targets
+from dicom_workflow.learning.training.optimization import Loss
 
 torch.set_num_threads(1)
 LABELS = ("Atelectasis", "Cardiomegaly", "Edema")

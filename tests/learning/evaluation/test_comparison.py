@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_workflow.errors import LearningError, WorkflowError
-from dicom_workflow.learning import evaluation
-from dicom_workflow.learning.evaluation import bootstrap, comparison
+from dicom_workflow.learning.evaluation import bootstrap, comparison, predictions
 from dicom_workflow.learning.evaluation.curves import Steps
 
 
@@ -28,23 +27,23 @@ def test_delong_of_four_images_by_hand():
     """Two positives, two negatives; the placements are halves and ones, their variance 1/8, each divided by two."""
     targets = np.array([1.0, 1, 0, 0])
     first, swapped, perfect = (np.array(scores) for scores in ([3.0, 5, 1, 4], [5.0, 3, 4, 1], [5.0, 6, 1, 2]))
-    same = evaluation.delong(targets, first, swapped)
+    same = comparison.delong(targets, first, swapped)
     assert (same.first, same.second, same.variance_first, same.variance_second) == (0.75, 0.75, 0.125, 0.125)
     assert same.covariance == -0.125
     assert (same.difference, same.variance, same.p) == (0.0, 0.5, 1.0)
-    found = evaluation.delong(targets, first, perfect)
+    found = comparison.delong(targets, first, perfect)
     assert (found.second, found.variance_second, found.covariance, found.variance) == (1.0, 0.0, 0.0, 0.125)
     assert found.p == pytest.approx(math.erfc(0.5), abs=1e-12)  # z = 0.25 / sqrt(0.125) = sqrt(2) / 2
     assert found.p == pytest.approx(0.4795, abs=1e-4)
-    assert math.isnan(evaluation.delong(targets, -perfect, perfect).p), "a difference without variance has no test"
-    assert evaluation.delong(np.array([1.0, 0, 0]), first[:3], first[:3]) is None
+    assert math.isnan(comparison.delong(targets, -perfect, perfect).p), "a difference without variance has no test"
+    assert comparison.delong(np.array([1.0, 0, 0]), first[:3], first[:3]) is None
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, np.nan]), st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=25))
 def test_midranks_are_the_count_of_pairs_ties_half(images):
     targets, first, second = (np.array(column, dtype=float) for column in zip(*images, strict=True))
-    found = evaluation.delong(targets, first, second)
+    found = comparison.delong(targets, first, second)
     positive, negative = targets == 1, targets == 0
     if found is None:
         assert min(positive.sum(), negative.sum()) < 2
@@ -62,7 +61,7 @@ def test_midranks_are_the_count_of_pairs_ties_half(images):
 
 def test_delongs_variance_is_the_bootstraps_where_every_patient_has_one_image():
     targets, first, second = two_models()
-    found = evaluation.delong(targets, first, second)
+    found = comparison.delong(targets, first, second)
     [weights] = bootstrap.patient_weights(range(400), 3000, 0)
     drawn = [Steps.of(targets, scores, weights).auroc() for scores in (first, second)]
     assert np.var(drawn[1] - drawn[0]) == pytest.approx(found.variance, rel=0.1)
@@ -72,7 +71,7 @@ def test_delongs_variance_is_the_bootstraps_where_every_patient_has_one_image():
 def test_a_better_model_is_found_better_by_both_and_an_equal_one_by_neither():
     targets, first, second = two_models()
     columns = np.stack([first, second], axis=1), np.stack([second, second], axis=1)
-    found = evaluation.compare(
+    found = comparison.compare(
         np.stack([targets, targets], axis=1), *columns, labels=("a", "b"), patients=list(range(400)), resamples=300
     )
     a, b = found["labels"]["a"], found["labels"]["b"]
@@ -90,8 +89,8 @@ def test_many_images_of_one_patient_are_no_proof():
     targets, first, second = (np.repeat(values, 10) for values in two_models(40, better=0.9, seed=3))
     arguments = {"labels": ("a",), "resamples": 400}
     columns = [values[:, None] for values in (targets, first, second)]
-    apart = evaluation.compare(*columns, patients=list(range(400)), **arguments)["labels"]["a"]
-    together = evaluation.compare(*columns, patients=[n // 10 for n in range(400)], **arguments)["labels"]["a"]
+    apart = comparison.compare(*columns, patients=list(range(400)), **arguments)["labels"]["a"]
+    together = comparison.compare(*columns, patients=[n // 10 for n in range(400)], **arguments)["labels"]["a"]
     width = [found["difference_interval"][1] - found["difference_interval"][0] for found in (apart, together)]
     assert width[1] > 2 * width[0]
     assert apart["p_delong"] == together["p_delong"]
@@ -122,23 +121,23 @@ def test_two_files_of_predictions_meet_at_their_common_images(tmp_path):
     generator = np.random.default_rng(0)
     first = write(tmp_path / "first.jsonl", range(40), generator.random(40))
     second = write(tmp_path / "second.jsonl", range(50, 9, -1), generator.random(41), truth=False)
-    found = evaluation.compare_predictions(first, second, resamples=50)
+    found = comparison.compare_predictions(first, second, resamples=50)
     assert (found["images"], found["patients"], found["measured_against"]) == (30, 15, "states")
-    assert evaluation.compare_predictions(first, first, resamples=50)["labels"]["a"]["difference"] == 0.0
-    assert evaluation.compare_predictions(first, first, resamples=0)["measured_against"] == "truth"
+    assert comparison.compare_predictions(first, first, resamples=50)["labels"]["a"]["difference"] == 0.0
+    assert comparison.compare_predictions(first, first, resamples=0)["measured_against"] == "truth"
 
 
 def test_files_that_cannot_be_compared_say_why(tmp_path):
     first = write(tmp_path / "first.jsonl", range(4), [0.5] * 4)
     with pytest.raises(LearningError, match="got none in common"):
-        evaluation.compare_predictions(first, write(tmp_path / "other.jsonl", range(4, 8), [0.5] * 4))
+        comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4, 8), [0.5] * 4))
     with pytest.raises(LearningError, match="expected the same truth for the same images"):
-        evaluation.compare_predictions(first, write(tmp_path / "other.jsonl", range(4), [0.5] * 4, flip=True))
+        comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4), [0.5] * 4, flip=True))
     with pytest.raises(LearningError, match="each image once, 1 come again"):
-        evaluation.read_predictions(write(tmp_path / "twice.jsonl", [1, 1], [0.5] * 2))
+        predictions.read_predictions(write(tmp_path / "twice.jsonl", [1, 1], [0.5] * 2))
     (tmp_path / "bad.jsonl").write_text('{"source": "a", "probabilities": {"a": 1}}\n{"source": "b", "probabilities": {}}\n')
     with pytest.raises(LearningError, match="line 2: expected 'source' and 'probabilities' of a"):
-        evaluation.read_predictions(tmp_path / "bad.jsonl")
+        predictions.read_predictions(tmp_path / "bad.jsonl")
 
 
 @pytest.mark.parametrize("value", [None, "0.5", True, 5, -0.1, float("nan"), [1]])
@@ -146,4 +145,4 @@ def test_a_probability_that_is_none_is_named(tmp_path, value):
     line = {"source": "a", "probabilities": {"Edema": value}, "states": []}
     (tmp_path / "odd.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(WorkflowError, match=r"odd\.jsonl, line 1: expected"):
-        evaluation.read_predictions(tmp_path / "odd.jsonl")
+        predictions.read_predictions(tmp_path / "odd.jsonl")

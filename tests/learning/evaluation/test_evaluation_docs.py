@@ -13,7 +13,7 @@ from support.evaluation_data import write_predictions
 from support.learning import LABELS, tiny_bundle, write_channel, write_lines
 
 from dicom_workflow.errors import DatasetError
-from dicom_workflow.learning.data import images
+from dicom_workflow.learning.data import channel
 from dicom_workflow.learning.evaluation import run
 from dicom_workflow.learning.model import bundle
 
@@ -27,8 +27,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     bundle.save(tiny_bundle(LABELS, mode="multi-label"), tmp_path / "model")
     lines = write_channel(tmp_path / "channel", 40)
     for line in lines:
-        said = {"labels": line["states"]}
-        line["job"] = {"annotationsFromAllWorkers": [{"workerId": "w1", "annotationData": {"content": said}}]}
+        line["readers"] = {"reader-1": line["states"]}
     write_lines(tmp_path / "channel" / "test.manifest", [line for line in lines if line["split"] == "test"])
     write_predictions(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -51,19 +50,19 @@ def test_the_page_does_what_it_says(workplace):
 
 def test_a_bundle_is_judged_on_a_channel_at_the_specificity_that_was_asked_for(workplace):
     model = bundle.load("model")
-    found = run.assess_bundle(model, "channel", specificity=0.75, resamples=0, progress=False)
-    samples = [sample for sample in images.read_channel("channel").samples if sample.split == "test"]
-    assert (found["split"], found["images"], found["left_out"]) == ("test", len(samples), 0)
-    assert found["against"]["truth"]["at_specificity"] == 0.75
-    assert found["bundle"] == model.identifier
+    found = run.evaluate_bundle(model, "channel", specificity=0.75, resamples=0, progress=False)
+    samples = [sample for sample in channel.read_channel("channel").samples if sample.split == "test"]
+    assert (found.split, found.figures.images, found.left_out) == ("test", len(samples), 0)
+    assert found.against["truth"].at_specificity == 0.75
+    assert found.bundle == model.identifier
     samples[0].image.write_bytes(b"broken")
-    again = run.assess_bundle(model, "channel", resamples=0, progress=False)
-    assert (again["images"], again["left_out"]) == (len(samples) - 1, 1)
+    again = run.evaluate_bundle(model, "channel", resamples=0, progress=False)
+    assert (again.figures.images, again.left_out) == (len(samples) - 1, 1)
 
 
 def test_a_bundle_of_other_labels_or_a_split_without_images_is_refused(workplace):
     with pytest.raises(DatasetError, match="expected at least one label of the bundle, Mass, got Edema, Fracture, No Finding"):
-        run.assess_bundle(tiny_bundle(["Mass"], mode="multi-label"), "channel")
+        run.evaluate_bundle(tiny_bundle(["Mass"], mode="multi-label"), "channel")
     write_lines(workplace / "channel" / "test.manifest", [])
     with pytest.raises(DatasetError, match="expected at least one usable test image, got none of 0"):
-        run.assess_bundle(bundle.load("model"), "channel", progress=False)
+        run.evaluate_bundle(bundle.load("model"), "channel", progress=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dicom_workflow.learning.evaluation import OUTCOMES, Predictions, choose_cases
+from dicom_workflow.learning.evaluation.predictions import OUTCOMES, Predictions, choose_cases
 
 NAN = np.nan
 

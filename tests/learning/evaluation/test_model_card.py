@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 import mistune
 import numpy as np
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.learning import LABELS, write_channel
 
-from dicom_workflow.learning.data import images
-from dicom_workflow.learning.evaluation import Rule, model_card, run
+from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.data.targets import to_targets
+from dicom_workflow.learning.evaluation import model_card, run
+from dicom_workflow.learning.evaluation.report import SplitCounts
+from dicom_workflow.learning.evaluation.thresholds import Rule
 from dicom_workflow.learning.model.calibration import Calibration
 
 NASTY = "<script>alert(1)</script> [click](javascript:x) **bold** `code` | cell\n# head ![i](http://x) &amp; $x$"
@@ -25,7 +29,7 @@ def description(labels, calibration, mode="multi-label"):
         "mode": mode,
         "size_px": 32,
         "preprocessing": {"function": "dicom_workflow.dicom.pixels.to_model_input", "version": "1"},
-        "network": {"name": "monai.networks.nets.DenseNet121"},
+        "network": {"name": "densenet121-gray"},
         "calibration": calibration.to_json(),
         "weights": {"sha256": "0" * 64},
         "provenance": {
@@ -41,41 +45,42 @@ def description(labels, calibration, mode="multi-label"):
 def judged(folder, *, mode="multi-label", truth=True, resamples=60):
     """Return the card and the report of logits that know a little, on a small channel."""
     write_channel(folder, 200, one_label=mode == "single-label", truth=truth)
-    channel = images.read_channel(folder)
+    channel = read_channel(folder)
     generator = np.random.default_rng(0)
     samples = {split: [s for s in channel.samples if s.split == split] for split in ("validation", "test")}
-    targets = {split: images.to_targets(found, LABELS) for split, found in samples.items()}
+    targets = {split: to_targets(found, LABELS) for split, found in samples.items()}
     logits = {split: 3 * values - 1 + generator.normal(0, 2, values.shape) for split, values in targets.items()}
-    calibration, thresholds = run.settle(
+    calibration, thresholds = run.calibrate_and_threshold(
         targets["validation"], logits["validation"], LABELS, mode=mode, method="platt", rule=Rule()
     )
-    report = run.assess(
+    report = run.evaluate_model(
         channel, samples["test"], logits["test"], split="test", mode=mode, calibration=calibration, thresholds=thresholds,
         resamples=resamples, seed=0,
     )  # fmt: skip
-    report |= {"left_out": 2, "best_epoch": 3, "epochs": 4}
+    report = replace(report, left_out=2, best_epoch=3, epochs=4)
     return model_card.to_markdown(description(LABELS, calibration, mode), report), report
 
 
 def test_the_card_has_the_figures_of_the_report(tmp_path):
     card, report = judged(tmp_path)
-    low, high = report["macro_auroc_interval"]
-    assert f"Mean AUROC over 3 labels: **{report['macro_auroc']:.3f} ({low:.3f} to {high:.3f})**" in card
+    low, high = report.figures.macro_auroc_interval
+    assert f"Mean AUROC over 3 labels: **{report.figures.macro_auroc:.3f} ({low:.3f} to {high:.3f})**" in card
     sections = re.findall(r"^## (.*)$", card, re.M)
     assert sections == [
-        "Intended use", "Data", "Label policy", "Figures", "Calibration", "Subgroups", "Beside single readers", "No Finding",
+        "Intended use", "Data", "Label policy", "Figures", "Calibration", "Subgroups", "Beside single readers",
+        "Labels that exclude others",
         "Limits", "How it was made",
     ]  # fmt: skip
-    labels = report["against"]["truth"]["labels"]
+    labels = report.against["truth"].labels
     for label, values in labels.items():
-        assert f"| {label} | {values['positives']} / {values['negatives']} | {values['auroc']:.3f} (" in card
-        assert f"| {values['brier_uncalibrated']:.3f} | {values['brier']:.3f} |" in card
+        assert f"| {label} | {values.positives} / {values.negatives} | {values.auroc:.3f} (" in card
+        assert f"| {values.brier_uncalibrated:.3f} | {values.brier:.3f} |" in card
     assert "| images | 120 | 40 | 40 |" in card
     assert "2 images or lines were left out" in card
-    assert "Judged against a truth known from elsewhere, on test images" in card
+    assert "Measured against a reference standard, on test images" in card
     assert "| learning\\_rate | 0\\.001 |" in card
     assert "secret" not in card
-    assert "Only 20 patients were judged" in card
+    assert "Only 20 patients were evaluated" in card
 
 
 def test_a_table_has_as_many_cells_in_every_row(tmp_path):
@@ -87,19 +92,19 @@ def test_a_table_has_as_many_cells_in_every_row(tmp_path):
 
 def test_the_report_holds_what_the_card_tells(tmp_path):
     _, report = judged(tmp_path, truth=False)
-    assert report["measured_against"] == "states"
-    assert report["calibration"]["method"] == "platt"
+    assert report.measured_against == "states"
+    assert report.calibration["method"] == "platt"
     positives = {"Edema": 20, "Fracture": 20, "No Finding": 10}
-    assert report["splits"]["test"] == {"images": 40, "patients": 20, "positives": positives}
-    assert report["no_finding"]["images"] == 40
-    assert "consolidated answers" in report["cautions"][0]
-    assert report["against"]["states"]["macro_ece"] < report["against"]["states"]["macro_ece_uncalibrated"]
+    assert report.splits["test"] == SplitCounts(images=40, patients=20, positives=positives)
+    assert set(report.exclusions) == {"No Finding"}
+    assert "consolidated states" in report.cautions[0]
+    assert report.against["states"].macro_ece < report.against["states"].macro_ece_uncalibrated
 
 
 def test_a_single_label_model_without_intervals_has_a_card_too(tmp_path):
     card, report = judged(tmp_path, mode="single-label", resamples=0)
     assert "One finding per image" in card
-    assert f"Accuracy of the most probable label: {report['against']['truth']['accuracy']:.3f}" in card
+    assert f"Accuracy of the most probable label: {report.against['truth'].accuracy:.3f}" in card
 
 
 def test_the_card_of_an_ensemble_taught_by_readers_shares_says_so(tmp_path):
@@ -108,17 +113,16 @@ def test_the_card_of_an_ensemble_taught_by_readers_shares_says_so(tmp_path):
     says["network"]["arguments"] = {"members": 5}
     says["provenance"]["parameters"] |= {"soft_targets": True, "uncertain": "ignore,Edema=soft=0.7"}
     card = model_card.to_markdown(says, report)
-    assert "DenseNet121, an ensemble of 5 whose logits are averaged, 32 x 32 pixels" in card
-    assert "taught by the share of them who saw it" in card
+    assert "densenet121\\-gray, an ensemble of 5 whose logits are averaged, 32 x 32 pixels" in card
+    assert "the target is the share of them who saw it" in card
     assert "an uncertain label counts as: ignore,Edema\\=soft\\=0\\.7" in card
     assert "ensemble" not in plain
     assert "share of them" not in plain
 
 
-def test_validation_images_flatter_and_the_card_says_so():
-    summary = {"measured_against": "truth", "patients": 500}
-    assert run._cautions("test", summary) == []
-    assert "They flatter" in run._cautions("validation", summary)[0]
+def test_figures_of_validation_images_are_optimistic_and_the_card_says_so():
+    assert run._cautions("test", "truth", 500) == []
+    assert "they are optimistic" in run._cautions("validation", "truth", 500)[0]
 
 
 def shown(markdown: str) -> str:

@@ -19,11 +19,12 @@ from monai.bundle.properties import MetaProperties
 from pydicom.uid import generate_uid
 from support.learning import dicom_file, picture, tiny_bundle
 
-from dicom_workflow import cli
+from dicom_workflow import cli, provenance
 from dicom_workflow.errors import BundleError, DicomError, LearningError
+from dicom_workflow.formats.labels import load_label_set
 from dicom_workflow.learning.data import images as dataset
 from dicom_workflow.learning.inference import onnx_export, predict, structured_report
-from dicom_workflow.learning.model import bundle, network
+from dicom_workflow.learning.model import bundle, bundle_archive, bundle_json, network
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.bundle_json import UNSEALED, sealed
 from dicom_workflow.learning.model.calibration import Calibration
@@ -38,7 +39,7 @@ def make_bundle(mode: str = "multi-label") -> Bundle:
         LABELS,
         mode=mode,
         calibration=Calibration("platt", {"Edema": 0.5}, {"Edema": 0.1}),
-        provenance=bundle.provenance(manifests={}, parameters={}, commit="abc"),
+        provenance=provenance.model_provenance(manifests={}, parameters={}, commit="abc"),
     )
 
 
@@ -97,7 +98,7 @@ def test_highdicom_reads_every_finding_with_its_probability_and_call_again(model
         finding = group.finding_type
         number, unit = float(measurement.value), measurement.unit.value
         found.append((finding.value, finding.scheme_designator, number, unit, presence.value.meaning))
-    lung, nothing = (structured_report.code_of(label).value for label in LABELS[1:])
+    lung, nothing = (structured_report.code_of(label, model.label_set).value for label in LABELS[1:])
     assert found == [
         ("19242006", "SCT", 75.0, "%", "Present"),
         (lung, "99DCMWF", 12.5, "%", "Absent"),
@@ -107,7 +108,7 @@ def test_highdicom_reads_every_finding_with_its_probability_and_call_again(model
 
 def test_codes_fit_their_element_and_depend_on_the_label_alone():
     labels = ["Edema", "Lung Opacity", "Lung Opacity!", "Enlarged Cardiomediastinum", "胸水", "x" * 200]
-    found = [structured_report.code_of(label) for label in labels]
+    found = [structured_report.code_of(label, load_label_set("chest")) for label in labels]
     assert len({code.value for code in found}) == len(labels)
     assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in found)
     assert structured_report.code_of("Lung Opacity").value == "LUNGOPACI-" + found[1].value[-6:]
@@ -238,12 +239,12 @@ def test_monai_builds_an_ensemble_and_its_logits_are_ours(tmp_path):
 def test_an_archives_own_monai_files_are_not_taken_from_it(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "configs" / "inference.json").write_text('{"run": ["$__import__(\'os\').abort()"]}')
-    again = bundle.unpack(bundle.pack(copy, tmp_path / "model.tar.gz"), tmp_path / "again")
+    again = bundle_archive.unpack(bundle_archive.pack(copy, tmp_path / "model.tar.gz"), tmp_path / "again")
     for name in ("inference.json", "metadata.json"):
         assert (again / "configs" / name).read_bytes() == (folder / "configs" / name).read_bytes()
-    (copy / "bundle.json").write_bytes(sealed(json.dumps({"schema": bundle.BUNDLE_SCHEMA, "sha256": UNSEALED})))
+    (copy / "bundle.json").write_bytes(sealed(json.dumps({"schema": bundle_json.BUNDLE_SCHEMA, "sha256": UNSEALED})))
     with pytest.raises(BundleError, match="expected a complete description, got: KeyError"):
-        bundle.unpack(bundle.pack(copy, tmp_path / "half.tar.gz"), tmp_path / "half")
+        bundle_archive.unpack(bundle_archive.pack(copy, tmp_path / "half.tar.gz"), tmp_path / "half")
 
 
 # ---- Ten lines ---------------------------------------------------------------------------------------------------------------

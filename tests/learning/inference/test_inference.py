@@ -15,9 +15,10 @@ from support.learning import LABELS, dicom_file, picture, tiny_bundle, write_cha
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import BundleError, DicomError, LearningError
+from dicom_workflow.learning.data import channel
 from dicom_workflow.learning.data import images as dataset
-from dicom_workflow.learning.inference import predict
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.inference import endpoint_handlers, predict
+from dicom_workflow.learning.model import bundle, bundle_json
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.calibration import Calibration
 
@@ -50,7 +51,7 @@ def test_paths_bytes_and_datasets_give_the_same_probabilities(trained, files):
 
 def test_predictions_are_those_of_the_images_the_trainer_loads(trained, tmp_path):
     write_channel(tmp_path, 4)
-    samples = dataset.read_channel(tmp_path).samples
+    samples = channel.read_channel(tmp_path).samples
     loaded = dataset.load_images(samples, size_px=trained.size_px, progress=False)
     scores = predict.predict_images(trained, loaded.images)
     records = predict.predict(trained, [sample.image for sample in samples])
@@ -59,7 +60,7 @@ def test_predictions_are_those_of_the_images_the_trainer_loads(trained, tmp_path
 
 def test_a_channel_becomes_a_line_per_image_and_a_bad_image_is_named(trained, tmp_path):
     lines = write_channel(tmp_path, 10)
-    samples = dataset.read_channel(tmp_path).samples
+    samples = channel.read_channel(tmp_path).samples
     samples[1].image.write_bytes(b"broken")
     path, problems = predict.predict_channel(
         trained, tmp_path, tmp_path / "out" / "predictions.jsonl", splits=("train",), progress=False
@@ -76,7 +77,7 @@ def test_a_channel_becomes_a_line_per_image_and_a_bad_image_is_named(trained, tm
 
 def test_half_a_character_in_a_manifest_does_not_cost_the_predictions(trained, tmp_path):
     write_channel(tmp_path, 4)
-    samples = [replace(dataset.read_channel(tmp_path).samples[0], patient_id="P\ud800")]
+    samples = [replace(channel.read_channel(tmp_path).samples[0], patient_id="P\ud800")]
     scores = np.full((1, len(LABELS)), 0.5)
     path = predict.write_predictions(tmp_path / "predictions.jsonl", trained, samples, scores)
     assert json.loads(path.read_bytes())["patient_id"] == "P\ud800"
@@ -84,7 +85,7 @@ def test_half_a_character_in_a_manifest_does_not_cost_the_predictions(trained, t
 
 def test_a_channel_is_predicted_from_the_cache_of_an_earlier_run(trained, tmp_path):
     write_channel(tmp_path, 10)
-    samples = dataset.read_channel(tmp_path).samples
+    samples = channel.read_channel(tmp_path).samples
     cache_dir = tmp_path / "cache"
     assert dataset.load_images(samples, size_px=40, progress=False, cache_dir=cache_dir).decoded == 10
     kept, _ = predict.predict_channel(trained, tmp_path, tmp_path / "kept.jsonl", progress=False, cache_dir=cache_dir)
@@ -94,19 +95,19 @@ def test_a_channel_is_predicted_from_the_cache_of_an_earlier_run(trained, tmp_pa
     assert again.decoded == 0
 
 
-def test_a_prediction_says_what_is_positive_and_what_contradicts_no_finding(trained):
+def test_a_prediction_says_what_is_positive_and_what_contradicts_a_label_that_excludes_others(trained):
     prediction = predict.to_prediction(trained, np.array([0.7, 0.2, 0.9]))
     assert prediction == {
         "probabilities": {"Edema": 0.7, "Fracture": 0.2, "No Finding": 0.9},
         "positive": ["Edema", "No Finding"],
-        "no_finding_conflicts": ["Edema"],
+        "conflicts": ["Edema"],
         "consistent": ["Edema"],
     }
     single = make_bundle("single-label")
     assert predict.to_prediction(single, np.array([0.4, 0.35, 0.25]))["positive"] == ["Edema"]
 
 
-def test_a_bundle_keeps_its_calibration_and_predicts_with_it_and_an_old_one_without(trained, tmp_path):
+def test_a_bundle_keeps_its_calibration_and_predicts_with_it(trained, tmp_path):
     scales, offsets = {"Edema": 0.5, "Fracture": 2.0}, {"Edema": -1.0, "Fracture": 0.5}
     calibrated = replace(trained, calibration=Calibration("platt", scales, offsets, {"No Finding": "too few"}, 20))
     folder = bundle.save(calibrated, tmp_path / "model")
@@ -115,11 +116,10 @@ def test_a_bundle_keeps_its_calibration_and_predicts_with_it_and_an_old_one_with
     plain = predict.predict_images(trained, images).astype(float)
     logits = np.log(plain / (1 - plain)) * [0.5, 2.0, 1.0] + [-1.0, 0.5, 0.0]
     assert predict.predict_images(bundle.load(folder), images) == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-5)
-    old = {key: value for key, value in json.loads((folder / "bundle.json").read_text()).items() if key != "sha256"}
-    old["schema"] = "dicom-workflow/bundle/1"
-    (folder / "bundle.json").write_text(json.dumps({key: value for key, value in old.items() if key != "calibration"}))
-    assert predict.predict_images(bundle.load(folder), images) == pytest.approx(plain, abs=1e-6)
-    (folder / "bundle.json").write_text(json.dumps({**old, "calibration": {"method": "magic"}}))
+    text = json.dumps(
+        {**bundle_json.read_description(folder), "calibration": {"method": "magic"}, "sha256": bundle_json.UNSEALED}
+    )
+    (folder / "bundle.json").write_bytes(bundle_json.sealed(text))
     with pytest.raises(BundleError, match="expected 'calibration' with a method of none, temperature, platt"):
         bundle.load(folder)
 
@@ -159,7 +159,7 @@ def test_the_endpoint_handlers_answer_as_the_notebook_does(trained, files, tmp_p
     [
         (b"x", "image/png", "expected content type application/dicom or application/json, got 'image/png'"),
         (b"{", "application/json", "expected a JSON body"),
-        (b"[1]", "application/json", "expected {\"instances\""),
+        (b"[1]", "application/json", 'expected {"instances"'),
         (b'{"instances": []}', "application/json", "at least one text"),
         (b'{"instances": ["%%%"]}', "application/json", "expected instances in base64"),
         (json.dumps({"instances": ["AA=="] * 65}), "application/json", "at most 64 instances in a request, got 65"),
@@ -167,11 +167,11 @@ def test_the_endpoint_handlers_answer_as_the_notebook_does(trained, files, tmp_p
 )
 def test_a_request_that_cannot_be_read_says_why(body, content_type, message):
     with pytest.raises(LearningError, match=message):
-        predict.input_fn(body, content_type)
+        endpoint_handlers.input_fn(body, content_type)
 
 
 def test_a_request_without_any_usable_file_or_another_accept_is_refused(trained):
     with pytest.raises(LearningError, match=r"at least one usable DICOM file of 1: .*not a DICOM file"):
-        predict.predict_fn([b"no"], trained)
+        endpoint_handlers.predict_fn([b"no"], trained)
     with pytest.raises(LearningError, match="was asked for 'text/html'"):
-        predict.output_fn([], "text/html")
+        endpoint_handlers.output_fn([], "text/html")

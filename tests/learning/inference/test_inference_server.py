@@ -28,7 +28,7 @@ from support.learning import LABELS, dicom_file, picture
 from dicom_workflow.learning.data import images
 from dicom_workflow.learning.inference import predict as inference
 from dicom_workflow.learning.inference import server
-from dicom_workflow.learning.model import bundle, network
+from dicom_workflow.learning.model import bundle, bundle_json, network
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.calibration import Calibration
 
@@ -130,7 +130,7 @@ def small(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Con
 
 def test_a_ping_says_which_bundle_is_served(container, model):
     status, answer, _ = container.call("GET", "/ping")
-    assert (status, answer) == (200, {"healthy": True, "bundle": bundle.identifier_of(model)})
+    assert (status, answer) == (200, {"healthy": True, "bundle": bundle_json.identifier_of(model)})
 
 
 def test_a_dicom_file_is_answered_as_a_notebook_answers_it(container, model, image):
@@ -330,7 +330,7 @@ def test_the_containers_entry_takes_what_sagemaker_says_and_finishes_what_is_und
 
 def test_an_answer_that_takes_too_long_is_told_so_and_its_place_comes_back_when_the_thread_does(model, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr(server.inference, "predict_fn", lambda *_: release.wait(10) and [])
+    monkeypatch.setattr(server.endpoint_handlers, "predict_fn", lambda *_: release.wait(10) and [])
     app = server.App(bundle.load(model), server.Limits(concurrency=1, waiting=0, answer_seconds=0.02))
 
     async def ask(path: str = "/invocations") -> tuple[int, str]:

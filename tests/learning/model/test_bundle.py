@@ -13,14 +13,16 @@ import safetensors.torch
 import torch
 
 import dicom_workflow
+from dicom_workflow import provenance
 from dicom_workflow.errors import BundleError, LearningError
 from dicom_workflow.learning.data.images import preprocessing_version
-from dicom_workflow.learning.model import bundle, bundle_json, network
+from dicom_workflow.learning.model import bundle, bundle_archive, bundle_json, network
 from dicom_workflow.learning.model.bundle import Bundle
-from dicom_workflow.learning.training import checkpoint
+from dicom_workflow.learning.training import run_state
 
 torch.set_num_threads(1)
 LABELS = ("Edema", "No Finding")
+GRAY = network.DEFAULT_ARCHITECTURE
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +42,7 @@ def trained() -> Bundle:
         input_std=0.2,
         thresholds={"Edema": 0.3, "No Finding": 0.6},
         metrics={"validation_auroc": 0.9},
-        provenance=bundle.provenance(manifests={"train.manifest": "0" * 64}, parameters={"epochs": 2}, commit="abc"),
+        provenance=provenance.model_provenance(manifests={"train.manifest": "0" * 64}, parameters={"epochs": 2}, commit="abc"),
     )
 
 
@@ -66,8 +68,8 @@ def test_a_bundle_comes_back_as_it_was_saved(trained, folder):
 
 
 def test_the_description_says_what_made_it(folder):
-    says = bundle.read_description(folder)
-    assert says["schema"] == "dicom-workflow/bundle/2"
+    says = bundle_json.read_description(folder)
+    assert says["schema"] == "dicom-workflow/bundle/3"
     assert says["labels"] == list(LABELS)
     assert says["preprocessing"]["normalization"] == {"mean": 0.4, "std": 0.2}
     assert says["weights"]["size_bytes"] == (folder / "model.safetensors").stat().st_size
@@ -92,32 +94,46 @@ def test_weights_with_one_changed_byte_are_refused(folder):
 
 
 def test_weights_of_another_network_are_refused(folder):
-    change(folder, labels=["A", "B", "C"], thresholds={"A": 0.5, "B": 0.5, "C": 0.5})
-    with pytest.raises(BundleError, match=r"expected the weights of a monai\.networks"):
+    labels = ["A", "B", "C"]
+    change(folder, labels=labels, label_set={"labels": labels}, thresholds={"A": 0.5, "B": 0.5, "C": 0.5})
+    with pytest.raises(BundleError, match=r"these are not the weights of a densenet121-gray"):
         bundle.load(folder)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"schema": "dicom-workflow/bundle/9"}, "expected schema 'dicom-workflow/bundle/2', got 'dicom-workflow/bundle/9'"),
+        ({"schema": "dicom-workflow/bundle/9"}, "expected schema 'dicom-workflow/bundle/3', got 'dicom-workflow/bundle/9'"),
+        (
+            {"schema": "dicom-workflow/bundle/2"},
+            "bundle/2', which this version no longer reads. Train it again",
+        ),
         ({"mode": "both"}, "expected mode multi-label or single-label"),
         ({"size_px": 10**9}, "size_px from 16 to 8192"),
         ({"size_px": "wide"}, "invalid literal"),
         ({"labels": ["A", "A"]}, "expected each label once"),
         ({"thresholds": {}}, "expected 'thresholds.Edema', it is missing"),
-        ({"network": {"name": "os.system", "arguments": {}}}, "expected the network monai.networks.nets.DenseNet121"),
+        (
+            {"network": {"name": "os.system", "arguments": {}}},
+            "a network of densenet121-gray, densenet121-rgb, got 'os",
+        ),
         ({"preprocessing": {"version": "0", "normalization": {}}}, "expected preprocessing version .* Train again"),
         ({"weights": {}}, "expected 'weights.sha256', it is missing"),
         ({"size_px": math.inf}, "cannot convert float infinity"),
         ({"metrics": [1]}, "cannot convert dictionary update sequence"),
         ({"thresholds": dict.fromkeys(LABELS, math.nan)}, "finite mean, std and thresholds, got 0.0, 0.4, 0.2 and .nan"),
-        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"dropout": 5}}}, "a dropout from 0 to 1 and .* got 5.0"),
-        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": 2}}}, "got 2 and weights of 1"),
-        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": 0}}}, "a whole number from 1 to 32 .* got 0 and"),
-        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": 33}}}, "got 33 and"),
-        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": True}}}, "got True and"),
-        ({"network": {"name": bundle.NETWORK_NAME, "arguments": {"members": "2"}}}, "got 2 and"),
+        (
+            {"network": {"name": GRAY, "arguments": {"dropout": 5}}},
+            "a dropout from 0 to 1 and .* got 5.0",
+        ),
+        ({"network": {"name": GRAY, "arguments": {"members": 2}}}, "got 2 and weights of 1"),
+        (
+            {"network": {"name": GRAY, "arguments": {"members": 0}}},
+            "a whole number from 1 to 32 .* got 0 and",
+        ),
+        ({"network": {"name": GRAY, "arguments": {"members": 33}}}, "got 33 and"),
+        ({"network": {"name": GRAY, "arguments": {"members": True}}}, "got True and"),
+        ({"network": {"name": GRAY, "arguments": {"members": "2"}}}, "got 2 and"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(folder, values, message):
@@ -135,8 +151,8 @@ def test_a_folder_without_bundle_or_with_broken_json_is_refused(folder, tmp_path
 
 
 def test_an_archive_goes_out_and_comes_back(folder, tmp_path):
-    archive = bundle.pack(folder, tmp_path / "model.tar.gz")
-    again = bundle.unpack(archive, tmp_path / "again")
+    archive = bundle_archive.pack(folder, tmp_path / "model.tar.gz")
+    again = bundle_archive.unpack(archive, tmp_path / "again")
     assert bundle.load(again).labels == LABELS
 
 
@@ -151,11 +167,11 @@ def test_an_archive_cannot_write_outside_its_folder(folder, tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     with pytest.raises(BundleError, match=r"expected model\.safetensors and bundle\.json at the root"):
-        bundle.unpack(archive, tmp_path / "target" / "deep")
+        bundle_archive.unpack(archive, tmp_path / "target" / "deep")
     assert not (tmp_path / "target" / "escaped.txt").exists()
     (tmp_path / "text.tar.gz").write_text("no archive")
     with pytest.raises(BundleError, match=r"expected a .tar.gz"):
-        bundle.unpack(tmp_path / "text.tar.gz", tmp_path / "target")
+        bundle_archive.unpack(tmp_path / "text.tar.gz", tmp_path / "target")
 
 
 def test_an_archive_cannot_promise_more_than_memory_holds(folder, tmp_path):
@@ -169,7 +185,7 @@ def test_an_archive_cannot_promise_more_than_memory_holds(folder, tmp_path):
     with gzip.open(tmp_path / "sparse.tar.gz", "wb") as stream:
         stream.write(bytes(header) + bytes(1024))
     with pytest.raises(BundleError, match=r"expected model\.safetensors of at most 1,073,741,824 bytes, got 107,374,182,400"):
-        bundle.unpack(tmp_path / "sparse.tar.gz", tmp_path / "target")
+        bundle_archive.unpack(tmp_path / "sparse.tar.gz", tmp_path / "target")
 
 
 def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(trained, tmp_path):
@@ -178,8 +194,8 @@ def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(traine
     one(torch.rand(2, 1, 32, 32)).sum().backward()
     optimizers[0].step()
     state = {"epoch": 3, "loss": 0.1 + 0.2}
-    path = checkpoint.save(tmp_path / "deep" / "last.safetensors", {"a": one, "b": two}, optimizers[0], state=state)
-    assert checkpoint.load(path, {"a": two}, optimizers[1]) == state
+    path = run_state.save_checkpoint(tmp_path / "deep" / "last.safetensors", {"a": one, "b": two}, optimizers[0], state=state)
+    assert run_state.load_checkpoint(path, {"a": two}, optimizers[1]) == state
     for left, right in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
         assert torch.equal(left, right)
     first, second = (optimizer.state_dict()["state"] for optimizer in optimizers)
@@ -187,9 +203,9 @@ def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(traine
     assert all(torch.equal(first[index][name], second[index][name]) for index in first for name in first[index])
     torch.save({"epoch": 3}, path)
     with pytest.raises(LearningError, match=r"expected a checkpoint of this network: .* Start with --resume false"):
-        checkpoint.load(path, {"a": two})
+        run_state.load_checkpoint(path, {"a": two})
     with pytest.raises(LearningError, match="expected a checkpoint of schema"):
-        checkpoint.load(bundle.save(trained, tmp_path / "model") / "model.safetensors", {"a": two})
+        run_state.load_checkpoint(bundle.save(trained, tmp_path / "model") / "model.safetensors", {"a": two})
 
 
 @pytest.mark.parametrize(
@@ -208,9 +224,9 @@ def test_a_checkpoint_that_nobody_saved_is_refused(tmp_path, header, moments):
     path = tmp_path / "last.safetensors"
     path.write_bytes(safetensors.torch.save({**tensors, **moments}, metadata={"checkpoint": header}))
     with pytest.raises(LearningError, match="expected a checkpoint of"):
-        checkpoint.load(path, {"a": model}, torch.optim.AdamW(model.parameters()))
+        run_state.load_checkpoint(path, {"a": model}, torch.optim.AdamW(model.parameters()))
 
 
 def test_git_commit_is_a_hash_or_empty():
-    commit = bundle.git_commit().removesuffix("-dirty")
+    commit = provenance.git_commit().removesuffix("-dirty")
     assert commit == "" or (len(commit) == 40 and set(commit) <= set("0123456789abcdef"))

@@ -12,7 +12,7 @@ from scipy.optimize import minimize, minimize_scalar
 from sklearn.linear_model import LogisticRegression
 
 from dicom_workflow.errors import LearningError, RecordError
-from dicom_workflow.learning import evaluation
+from dicom_workflow.learning.evaluation import curves, metrics
 from dicom_workflow.learning.model import calibration
 from dicom_workflow.learning.model.calibration import Calibration
 
@@ -32,9 +32,9 @@ def test_calibrated_probabilities_are_true_on_other_images():
     assert fitted.offsets["a"] == pytest.approx(-0.5, abs=0.15)
     other, unseen = too_sure(2000, seed=1)
     before, after = (which.probabilities(unseen, ["a"], "multi-label")[:, 0] for which in (Calibration(), fitted))
-    assert evaluation.expected_calibration_error(other[:, 0], before) > 0.1
-    assert evaluation.expected_calibration_error(other[:, 0], after) < 0.04
-    assert evaluation.brier(other[:, 0], after) < evaluation.brier(other[:, 0], before)
+    assert metrics.expected_calibration_error(other[:, 0], before) > 0.1
+    assert metrics.expected_calibration_error(other[:, 0], after) < 0.04
+    assert metrics.brier(other[:, 0], after) < metrics.brier(other[:, 0], before)
 
 
 def test_the_fit_is_the_least_loss_as_scipy_finds_it():
@@ -72,7 +72,7 @@ def test_whatever_the_validation_images_are_the_order_stays_and_numbers_stay_fin
     adjusted = fitted.apply(logits * size, ["a"])[:, 0]
     assert np.isfinite(adjusted).all()
     assert fitted.scales.get("a", 1.0) > 0
-    before, after = (evaluation.auroc(targets[:, 0], scores) for scores in (logits[:, 0], adjusted))
+    before, after = (curves.auroc(targets[:, 0], scores) for scores in (logits[:, 0], adjusted))
     assert before == after or (np.isnan(before) and np.isnan(after))
     probabilities = fitted.probabilities(logits * size, ["a"], "multi-label")
     assert ((probabilities >= 0) & (probabilities <= 1)).all()
@@ -85,7 +85,7 @@ def test_a_label_that_is_separated_perfectly_or_told_wrongly_gets_finite_numbers
     assert 1 < sure.scales["a"] < 3
     wrong = calibration.fit(targets, -logits, ["a"])
     assert wrong.scales["a"] == pytest.approx(calibration.SMALLEST_SCALE)
-    assert evaluation.auroc(targets[:, 0], wrong.apply(-logits, ["a"])[:, 0]) == 0.0
+    assert curves.auroc(targets[:, 0], wrong.apply(-logits, ["a"])[:, 0]) == 0.0
 
 
 def test_a_label_with_too_few_images_is_left_as_it_is_and_said():

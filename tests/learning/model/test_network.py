@@ -8,8 +8,9 @@ import torch
 
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.model import network
-from dicom_workflow.learning.training.augmentation import Augmentation
-from dicom_workflow.learning.training.loss import Loss, positive_weights
+from dicom_workflow.learning.training import hardware, optimization
+from dicom_workflow.learning.training.batches import Augmentation
+from dicom_workflow.learning.training.optimization import Loss, positive_weights
 
 torch.set_num_threads(1)
 
@@ -90,17 +91,17 @@ def test_the_average_forgets_the_start_and_then_keeps_its_share():
     torch.nn.init.constant_(average[0].weight, 1.0)
     torch.nn.init.constant_(model[0].weight, 2.0)
     model[1].num_batches_tracked += 7
-    network.update_average(average, model, decay=0.99, step=0)
+    optimization.update_average(average, model, decay=0.99, step=0)
     assert average[0].weight.item() == pytest.approx(1.9)
     assert average[1].num_batches_tracked == 7
-    network.update_average(average, model, decay=0.5, step=1000)
+    optimization.update_average(average, model, decay=0.5, step=1000)
     assert average[0].weight.item() == pytest.approx(1.95)
-    network.update_average(average, model, decay=0.0, step=1000)
+    optimization.update_average(average, model, decay=0.0, step=1000)
     assert average[0].weight.item() == 2.0
 
 
 def test_biases_and_normalization_are_not_decayed(model):
-    decayed, free = network.parameter_groups(model, 0.1)
+    decayed, free = optimization.parameter_groups(model, 0.1)
     assert decayed["weight_decay"] == 0.1
     assert free["weight_decay"] == 0
     assert all(parameter.ndim > 1 for parameter in decayed["params"])
@@ -109,8 +110,8 @@ def test_biases_and_normalization_are_not_decayed(model):
 
 def test_a_device_or_precision_that_is_not_there_is_refused():
     with pytest.raises(LearningError, match="precision: expected one of auto, float32, bfloat16, got 'fp8'"):
-        network.choose_precision("fp8", torch.device("cpu"))
-    assert network.choose_precision("float32", torch.device("cpu")) == "float32"
+        hardware.choose_precision("fp8", torch.device("cpu"))
+    assert hardware.choose_precision("float32", torch.device("cpu")) == "float32"
     if not torch.cuda.is_available():
         with pytest.raises(LearningError, match="'cuda' without a usable GPU"):
             network.choose_device("cuda")

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from dicom_workflow.errors import ObjectNotFoundError, WeightsError
 from dicom_workflow.learning.model import bundle, network, weights
-from dicom_workflow.learning.training import checkpoint
+from dicom_workflow.learning.training import run_state
 from dicom_workflow.storage import Storage
 
 torch.set_num_threads(1)
@@ -294,7 +294,7 @@ def test_the_first_of_an_ensemble_is_taken_with_the_normalization_that_it_had(ne
 def test_of_a_checkpoint_the_average_is_taken(net, tmp_path):
     trained = network.build(LABELS, seed=8)
     average = network.build(LABELS, seed=7)
-    path = checkpoint.save(tmp_path / "last.safetensors", {"network": trained, "average": average}, state={})
+    path = run_state.save_checkpoint(tmp_path / "last.safetensors", {"network": trained, "average": average}, state={})
     origin = weights.initialize(net, str(path))
     assert torch.equal(net.features.norm5.weight, average.features.norm5.weight)
     assert torch.equal(net.features.conv0.weight, average.features.conv0.weight)
@@ -407,7 +407,7 @@ def test_files_that_are_missing_too_large_or_of_no_known_kind_are_refused(untouc
         WeightsError, match=r"expected a file of weights ending with \.safetensors, \.pt, \.pth, \.bin, or a bundle"
     ):
         weights.initialize(untouched, str(tmp_path / "weights.h5"))
-    monkeypatch.setattr(weights.tensor_files, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(weights.weight_files, "MAX_BYTES", 2**20)
     with pytest.raises(WeightsError, match="expected at most 1 MB, got more"):
         weights.initialize(untouched, str(model))
 

@@ -17,11 +17,11 @@ import pytest
 from support.learning import LABELS, write_channel, write_lines
 
 from dicom_workflow.errors import DatasetError
-from dicom_workflow.learning.data import images as dataset
+from dicom_workflow.learning.data.channel import read_channel
 from dicom_workflow.learning.inference import predict
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.model import bundle, bundle_json
 from dicom_workflow.learning.training import cross_validation, script_run
-from dicom_workflow.learning.training.log_lines import METRIC_DEFINITIONS
+from dicom_workflow.learning.training.script_run import METRIC_DEFINITIONS
 
 
 @pytest.fixture(scope="module")
@@ -32,35 +32,35 @@ def channel(tmp_path_factory) -> Path:
 
 
 def test_each_patient_is_in_one_fold_and_the_folds_are_alike(channel):
-    samples = [sample for sample in dataset.read_channel(channel).samples if sample.split != "test"]
-    dealt = cross_validation.deal(samples, 4)
+    samples = [sample for sample in read_channel(channel).samples if sample.split != "test"]
+    dealt = cross_validation.assign_folds(samples, 4)
     assert set(dealt) == {sample.patient_id for sample in samples}
     images = Counter(dealt[sample.patient_id] for sample in samples)
     assert max(images.values()) - min(images.values()) <= 2, "two images per patient"
     for label in LABELS:
         positives = Counter(dealt[sample.patient_id] for sample in samples if sample.states[label] == "positive")
         assert max(positives.values()) - min(positives[fold] for fold in range(4)) <= 2
-    assert cross_validation.deal(samples, 4) == dealt
-    assert cross_validation.deal(list(reversed(samples)), 4) == dealt, "whatever the order of the lines"
+    assert cross_validation.assign_folds(samples, 4) == dealt
+    assert cross_validation.assign_folds(list(reversed(samples)), 4) == dealt, "whatever the order of the lines"
 
 
 def test_a_rare_label_is_spread_before_all_others(channel):
-    [first, *_] = dataset.read_channel(channel).samples
+    [first, *_] = read_channel(channel).samples
     samples = [
         replace(first, patient_id=f"P{number}", states={"Edema": edema, "Fracture": "positive"})
         for number in range(30)
         for edema in ["positive" if number < 3 else "negative"]
     ]
-    dealt = cross_validation.deal(samples, 3)
+    dealt = cross_validation.assign_folds(samples, 3)
     assert sorted(dealt[f"P{number}"] for number in range(3)) == [0, 1, 2]
     assert Counter(dealt.values()) == {0: 10, 1: 10, 2: 10}
 
 
 def test_every_image_is_judged_in_one_fold_and_the_test_split_in_none(channel):
-    whole = dataset.read_channel(channel)
+    whole = read_channel(channel)
     judged: Counter[str] = Counter()
     for fold in range(3):
-        found = cross_validation.of_fold(whole, 3, fold)
+        found = cross_validation.fold_channel(whole, 3, fold)
         splits = {split: {s.patient_id for s in found.samples if s.split == split} for split in ("train", "validation", "test")}
         assert len(set().union(*splits.values())) == sum(map(len, splits.values())), "no patient in two of them"
         assert all(splits.values())
@@ -72,13 +72,13 @@ def test_every_image_is_judged_in_one_fold_and_the_test_split_in_none(channel):
 
 
 def test_too_few_folds_or_patients_are_refused(channel):
-    whole = dataset.read_channel(channel)
+    whole = read_channel(channel)
     with pytest.raises(DatasetError, match=r"expected from 3 to as many as there are patients \(26\), got 2"):
-        cross_validation.of_fold(whole, 2, 0)
+        cross_validation.fold_channel(whole, 2, 0)
     with pytest.raises(DatasetError, match="got 27"):
-        cross_validation.of_fold(whole, 27, 0)
+        cross_validation.fold_channel(whole, 27, 0)
     with pytest.raises(DatasetError, match="expected a number from 0 to 2, got 3"):
-        cross_validation.of_fold(whole, 3, 3)
+        cross_validation.fold_channel(whole, 3, 3)
 
 
 def test_three_folds_become_one_bundle_with_both_reports(script, channel, tmp_path, monkeypatch, capsys):
@@ -115,10 +115,10 @@ def test_three_folds_become_one_bundle_with_both_reports(script, channel, tmp_pa
     assert len({line["source"] for line in lines}) == len(lines) == 52
 
     # A run that goes on finds its folds finished.
-    before = bundle.read_description(tmp_path / "model")["weights"]
+    before = bundle_json.read_description(tmp_path / "model")["weights"]
     assert script.main([*arguments, "--resume=true"]) == 0
     assert capsys.readouterr().out.count("epoch=1 ") == 0
-    assert bundle.read_description(tmp_path / "model")["weights"] == before
+    assert bundle_json.read_description(tmp_path / "model")["weights"] == before
 
 
 def test_without_test_images_predictions_are_called_at_the_thresholds_they_are_judged_by(script, tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_without_test_images_predictions_are_called_at_the_thresholds_they_are_j
     report, whole = (json.loads((tmp_path / name).read_text()) for name in ("evaluation.json", "cross_validation.json"))
     assert report["against"] == whole["against"]
     judged = {label: values["threshold"] for label, values in report["against"]["truth"]["labels"].items()}
-    assert judged != bundle.read_description(tmp_path / "model")["thresholds"], "those were chosen on these very images"
+    assert judged != bundle_json.read_description(tmp_path / "model")["thresholds"], "those were chosen on these very images"
     for line in map(json.loads, (tmp_path / "predictions.jsonl").read_text().splitlines()):
         assert line["positive"] == [label for label, found in line["probabilities"].items() if found >= judged[label]]
 

@@ -18,7 +18,7 @@ from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.model import network
 from dicom_workflow.learning.training import distributed, script_run
 from dicom_workflow.learning.training.distributed import Group
-from dicom_workflow.learning.training.loss import Loss
+from dicom_workflow.learning.training.optimization import Loss
 
 torch.set_num_threads(1)
 SETTINGS = {"size_px": 32, "batch_size": 8, "epochs": 2, "threads": 1, "workers": 1, "resamples": 20, "precision": "float32"}

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dicom_workflow.learning.training.augmentation import Augmentation
-from dicom_workflow.learning.training.loader import Feed
+from dicom_workflow.learning.training.batches import Augmentation, BatchLoader
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(5).random((9, 1, 8, 8)).astype(np.float16)
@@ -20,8 +19,8 @@ def plan(*parts: tuple[int, ...]) -> Iterator[tuple[np.ndarray, torch.Generator]
     return ((np.array(rows), torch.Generator().manual_seed(number)) for number, rows in enumerate(parts))
 
 
-def feed(*, resident: bool) -> Feed:
-    return Feed(IMAGES, device=CPU, augment=Augmentation(), mean=0.5, std=0.25, resident=resident)
+def feed(*, resident: bool) -> BatchLoader:
+    return BatchLoader(IMAGES, device=CPU, augment=Augmentation(), mean=0.5, std=0.25, resident=resident)
 
 
 def readers() -> list[threading.Thread]:

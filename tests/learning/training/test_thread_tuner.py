@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dicom_workflow.learning.training.thread_tuner import Pace
+from dicom_workflow.learning.training.hardware import ThreadTuner
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def run(pace: Pace, clock: list[float], steps: int, seconds: dict[int, float]) -> list[int]:
+def run(pace: ThreadTuner, clock: list[float], steps: int, seconds: dict[int, float]) -> list[int]:
     taken = []
     for _ in range(steps):
         pace.begin()
@@ -28,12 +28,12 @@ def run(pace: Pace, clock: list[float], steps: int, seconds: dict[int, float]) -
 
 def test_a_fixed_number_is_kept():
     clock = [0.0]
-    assert set(run(Pace(2, clock=lambda: clock[0]), clock, 50, {2: 9.0})) == {2}
+    assert set(run(ThreadTuner(2, clock=lambda: clock[0]), clock, 50, {2: 9.0})) == {2}
 
 
 def test_all_threads_on_a_quiet_machine_and_one_on_a_busy_one_and_back():
     clock = [0.0]
-    pace = Pace(0, cpus=2, clock=lambda: clock[0])
+    pace = ThreadTuner(0, cpus=2, clock=lambda: clock[0])
     quiet, busy = {2: 0.25, 1: 0.4}, {2: 3.0, 1: 0.5}
     taken = run(pace, clock, 300, quiet)
     assert taken[:4] == [1, 1, 2, 2]
@@ -47,6 +47,6 @@ def test_all_threads_on_a_quiet_machine_and_one_on_a_busy_one_and_back():
 
 def test_the_first_step_is_not_held_against_anyone():
     clock = [0.0]
-    pace = Pace(0, cpus=2, clock=lambda: clock[0])
+    pace = ThreadTuner(0, cpus=2, clock=lambda: clock[0])
     assert run(pace, clock, 1, {1: 60.0}) == [1]
     assert run(pace, clock, 5, {2: 0.5, 1: 0.4}) == [1, 2, 1, 1, 1]

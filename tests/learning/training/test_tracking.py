@@ -56,7 +56,7 @@ def runs_of(client: Any) -> list[Any]:
 
 def test_no_tracking_imports_nothing_and_writes_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys; from dicom_workflow.learning import tracking\n"
+        "import sys; from dicom_workflow.learning.training import tracking\n"
         f"with tracking.open_tracker('none', {str(tmp_path)!r}, name='', parameters={{}}) as tracker:\n"
         "    tracker.log({'a': 1}, 1); tracker.finish({})\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'mlflow', 'tensorboard', 'numpy'}))"
@@ -184,7 +184,7 @@ def test_what_is_no_kind_of_tracking_is_refused(tmp_path: Path) -> None:
 def test_a_missing_package_is_named_with_the_command_that_installs_it(kind: str, module: str, tmp_path: Path) -> None:
     code = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from dicom_workflow.errors import LearningError\nfrom dicom_workflow.learning import tracking\n"
+        "from dicom_workflow.errors import LearningError\nfrom dicom_workflow.learning.training import tracking\n"
         "try:\n"
         f"    tracking.open_tracker({kind!r}, {str(tmp_path)!r}, name='', parameters={{}}).__enter__()\n"
         "except LearningError as error:\n    print(error)\n"

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from support.learning import LABELS, entry, write_channel, write_lines
 
 from dicom_workflow.errors import LearningError
-from dicom_workflow.learning import evaluation
-from dicom_workflow.learning.data.images import read_channel
-from dicom_workflow.learning.model import bundle
+from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.evaluation.report import read_evaluation
+from dicom_workflow.learning.model import bundle, bundle_json
 from dicom_workflow.learning.training import finish, script_run
 
 SMALL = {"size_px": 32, "batch_size": 8, "threads": 1, "workers": 1, "resamples": 40, "precision": "float32"}
@@ -51,15 +51,15 @@ def test_a_run_learns_and_leaves_everything(finished, channel):
     assert epochs[-1]["train_loss"] < epochs[0]["train_loss"]
     assert set(epochs[0]["auroc"]) == set(LABELS)
     report = result.evaluation
-    assert report["schema"] == evaluation.EVALUATION_SCHEMA
-    assert (report["split"], report["measured_against"], report["images"], report["patients"]) == ("test", "truth", 16, 8)
-    assert set(report["against"]) == {"states", "truth"}
-    assert report["macro_auroc"] > 0.6
-    low, high = report["macro_auroc_interval"]
-    assert low <= report["macro_auroc"] <= high
+    figures = report.figures
+    assert (report.split, report.measured_against, figures.images, figures.patients) == ("test", "truth", 16, 8)
+    assert set(report.against) == {"states", "truth"}
+    assert figures.macro_auroc > 0.6
+    low, high = figures.macro_auroc_interval
+    assert low <= figures.macro_auroc <= high
     trained = bundle.load(result.model_dir)
     assert trained.labels == LABELS
-    assert trained.metrics["test"]["macro_auroc"] == report["macro_auroc"]
+    assert trained.metrics["test"]["macro_auroc"] == figures.macro_auroc
     assert trained.provenance["parameters"]["size_px"] == 32
     assert set(trained.provenance["manifests_sha256"]) == {"train.manifest", "validation.manifest", "test.manifest"}
     lines = [json.loads(line) for line in result.predictions.read_text().splitlines()]
@@ -71,13 +71,13 @@ def test_a_run_learns_and_leaves_everything(finished, channel):
 def test_a_run_calibrates_judges_and_writes_a_card_without_a_path_or_a_patient(finished, channel):
     result, _ = finished
     report, trained = result.evaluation, bundle.load(result.model_dir)
-    assert trained.calibration.to_json() == report["calibration"]
+    assert trained.calibration.to_json() == report.calibration
     assert trained.calibration.images == 16
-    assert {label: found["threshold"] for label, found in report["against"]["truth"]["labels"].items()} == trained.thresholds
-    assert (report["no_finding"]["images"], report["readers"], report["subgroups"]) == (16, [], {})
-    assert report["splits"]["train"] == {**report["splits"]["train"], "images": 48, "patients": 24}
+    assert {label: found.threshold for label, found in report.figures.labels.items()} == trained.thresholds
+    assert (set(report.exclusions), report.readers, report.subgroups) == ({"No Finding"}, (), {})
+    assert (report.splits["train"].images, report.splits["train"].patients) == (48, 24)
     card = (result.model_dir / "model_card.md").read_text()
-    assert f"{report['macro_auroc']:.3f} (" in card
+    assert f"{report.figures.macro_auroc:.3f} (" in card
     assert str(channel) not in card.replace("\\", "")
     assert "P008" not in card
 
@@ -96,7 +96,7 @@ def test_the_printed_lines_are_what_the_metric_definitions_read(finished):
         "test:auroc_high": 1,
         **dict.fromkeys(("cross_validation:auroc", "cross_validation:auroc_low", "cross_validation:auroc_high"), 0),
     }
-    assert found["test:auroc"] == [f"{result.evaluation['macro_auroc']:.4f}"]
+    assert found["test:auroc"] == [f"{result.evaluation.figures.macro_auroc:.4f}"]
     number = r"\d\.\d{4}"
     line = rf"^epoch=3 train_loss={number}; validation_loss={number}; validation_auroc={number}; seconds=\d+\.\d;$"
     assert re.search(line, text, re.M)
@@ -128,14 +128,13 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_by_bit(
     assert "stopped by signal 15" in capsys.readouterr().out
     assert script.train(script.parse([*arguments, "--resume=true"], {})) == 0
     assert f"resumed: {resumed} of 6" in capsys.readouterr().out
-    first, second = (bundle.read_description(folder) for folder in (whole.model_dir, tmp_path / "model"))
+    first, second = (bundle_json.read_description(folder) for folder in (whole.model_dir, tmp_path / "model"))
     assert first["weights"]["sha256"] == second["weights"]["sha256"]
     assert first["thresholds"] == second["thresholds"]
     assert first["calibration"] == second["calibration"]
     history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
     assert [line["train_loss"] for line in history] == [line["train_loss"] for line in whole.history]
-    report = json.loads((tmp_path / "evaluation.json").read_text())
-    assert report["against"] == whole.evaluation["against"]
+    assert read_evaluation(tmp_path / "evaluation.json").against == whole.evaluation.against
 
 
 def test_an_error_in_a_callback_keeps_the_checkpoint_and_the_best_bundle(script, channel, tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import compress
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,3 +76,30 @@ def positive_weights(targets: np.ndarray, cap: float) -> np.ndarray:
     """
     positives, negatives = np.nansum(targets, axis=0), np.nansum(1 - targets, axis=0)
     return np.clip(np.sqrt(negatives / np.maximum(positives, 1)), 1.0, max(cap, 1.0)).astype(np.float32)
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return optimizer groups in which biases and normalization weights are not decayed."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    free = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, *, decay: float, step: int) -> None:
+    """Move a running average of a network's weights and normalization statistics towards the network, in place.
+
+    Parameters
+    ----------
+    decay : float
+        How much of the average is kept: 0.99 averages over about a hundred steps; 0 copies the network.
+    step : int
+        0-based; over the first steps less is kept, so that the random weights of the start are forgotten.
+    """
+    keep = min(decay, (1 + step) / (10 + step))
+    mine = [*average.parameters(), *average.buffers()]
+    theirs = [*network.parameters(), *network.buffers()]
+    numbers = [tensor.is_floating_point() for tensor in mine]
+    torch._foreach_lerp_(list(compress(mine, numbers)), list(compress(theirs, numbers)), 1 - keep)
+    counts = [not is_number for is_number in numbers]
+    torch._foreach_copy_(list(compress(mine, counts)), list(compress(theirs, counts)))
