@@ -336,10 +336,7 @@ def test_a_pickled_view_that_makes_one_number_a_billion_is_refused(net, xray, tm
 def test_a_whole_pickled_model_is_refused_with_the_way_out(net, tmp_path):
     path = tmp_path / "model.pt"
     torch.save(torch.nn.Sequential(torch.nn.Linear(1, 1)), path)
-    with pytest.raises(
-        WeightsError,
-        match=r"step NEWOBJ, for torch\.nn\.modules\.container\.Sequential\. .*load it and write safetensors\.torch\.save_file",
-    ):
+    with pytest.raises(WeightsError, match=r"got UnpicklingError .*load it and write safetensors\.torch\.save_file"):
         weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
