@@ -24,7 +24,7 @@ from pathlib import Path
 
 from dicom_workflow import processes
 from dicom_workflow.aws import deployment_settings
-from dicom_workflow.errors import ServiceError
+from dicom_workflow.errors import ServiceError, SettingsError
 from dicom_workflow.settings import Settings
 
 START_SECONDS = 150.0
@@ -103,10 +103,12 @@ def attach(settings: Settings) -> Settings:
     ServiceError
         A service did not start; the message ends with its log.
     SettingsError
-        The workspace cannot be used, or a stack of the deployment cannot be read.
+        The workspace cannot be used or was made by an earlier version, or a stack of the deployment cannot be read.
     """
     settings.make_workspace()
     settings = deployment_settings.complete(settings)
+    if settings.archive == "folder":
+        _refuse_earlier_folder_archive(settings.workspace / "folder-archive")
     if settings.groundtruth_url and (settings.names_archive or settings.archive == "folder"):
         return settings
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
@@ -211,6 +213,15 @@ def lock(workspace: Path, name: str = "lock") -> Iterator[None]:
     with (_services(workspace) / name).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _refuse_earlier_folder_archive(root: Path) -> None:
+    """Earlier versions named files by Orthanc's hash, later ones by SOP Instance UID: they would not find them."""
+    if next(root.glob(f"instances/??/{'-'.join(['?' * 8] * 5)}.dcm"), None):
+        raise SettingsError(
+            f"{root} is a folder archive of an earlier version. Store its images again: "
+            f"mv {root} {root}-earlier && dicom-workflow upload {root}-earlier (its .json files are reported and not needed)."
+        )
 
 
 def _running(workspace: Path) -> State | None:

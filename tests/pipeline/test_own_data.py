@@ -14,6 +14,7 @@ import pytest
 from support.archive import dicom
 
 from dicom_workflow import cli
+from dicom_workflow.errors import NotebookError, SettingsError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.formats.labels import default_label_set
@@ -129,6 +130,51 @@ def test_make_clean_deletes_no_run_and_no_model(tmp_path: Path) -> None:
         ["make", "-s", "clean-runs"], cwd=tmp_path, env=environment, input="yes\n", text=True, check=True, timeout=60
     )
     assert [path.is_file() for path in kept] == [True, False]
+
+
+# ---- workspaces of earlier versions -----------------------------------------------------------------------------------------
+
+
+def test_a_folder_archive_of_an_earlier_version_is_refused_with_the_command_that_moves_it(settings: Settings) -> None:
+    name = "-".join(["0123abcd"] * 5)
+    path = settings.workspace / "folder-archive" / "instances" / "01" / f"{name}.dcm"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(dicom(0))
+    path.with_suffix(".json").write_text("{}")
+    with pytest.raises(SettingsError, match=r"folder archive of an earlier version.*mv .* && dicom-workflow upload") as refused:
+        local_services.attach(settings)
+    move, upload = str(refused.value).partition("again: ")[2].partition(" (its")[0].split(" && ")
+    subprocess.run(move.split(), check=True)
+    try:
+        assert cli.main(upload.split()[1:]) == 1, "the .json files are no images"
+        uri = records.find_input(settings, records.UPLOAD)
+        assert [instance.sop_instance_uid for instance in manifests.read_instances(uri)] == ["1.2.826.0.1.99.3.0"]
+    finally:
+        local_services.detach(settings)
+
+
+def test_the_records_of_an_earlier_version_are_read(settings: Settings) -> None:
+    """As version 0.1.0 of November wrote them, without `uris` for an upload of one's own images."""
+    path = settings.workspace / "records" / f"{records.MANIFEST}.json"
+    path.parent.mkdir(parents=True)
+    left = {
+        "step": records.MANIFEST,
+        "artifact_uri": "file:///w/input.manifest",
+        "metrics": {"lines": 1},
+        "later": "unknown key",
+    }
+    path.write_text(json.dumps(left))
+    assert records.find_input(settings, records.MANIFEST) == "file:///w/input.manifest"
+
+
+def test_a_damaged_record_is_named(settings: Settings) -> None:
+    path = settings.workspace / "records" / f"{records.MANIFEST}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    with pytest.raises(
+        NotebookError, match=r"records/02_create_manifest\.json is damaged .* Delete it and run"
+    ):
+        records.find_input(settings, records.MANIFEST)
 
 
 # ---- labeling ---------------------------------------------------------------------------------------------------------------
