@@ -141,10 +141,9 @@ def test_a_staged_folder_is_what_the_image_is_made_of(stage: object, name: str, 
 
 def test_the_labeling_service_brings_no_training_and_no_simulated_reader(tmp_path: Path) -> None:
     context = aws.stage_labeling_service(tmp_path / "context")
-    rooms = {path.relative_to(context / "dicom_workflow").parts[0] for path in (context / "dicom_workflow").rglob("*.py")}
-    assert "groundtruth" in rooms
-    assert not rooms & {"learning", "training", "demo.py", "stacks", "cli", "deploy", "viz"}
-    assert not (context / "dicom_workflow/simulation/readers.py").exists()
+    packages = {path.relative_to(context / "dicom_workflow").parts[0] for path in (context / "dicom_workflow").rglob("*.py")}
+    assert "groundtruth" in packages
+    assert not packages & {"learning", "simulation", "aws", "viz", "pipeline", "cli"}
 
 
 def test_the_notebook_image_is_given_only_what_it_copies() -> None:
@@ -250,8 +249,8 @@ def test_a_radiograph_is_drawn_with_the_pinned_packages_alone(labeling_service: 
     dataset.compress(RLELossless)
     dataset.save_as(tmp_path / "packed.dcm")
     code = (
-        "import sys; from dicom_workflow.dicom.pixels import read_dataset, to_png;"
-        "pictures = [to_png(read_dataset(open(f'/srv/{name}.dcm', 'rb').read()), max_px=1536) for name in ('plain', 'packed')];"
+        "import sys; from dicom_workflow.dicom.pixels import frame_to_png;"
+        "pictures = [frame_to_png(f'/srv/{name}.dcm', max_px=1536) for name in ('plain', 'packed')];"
         "sys.exit(not (pictures[0] == pictures[1] and pictures[0].startswith(b'\\x89PNG')))"
     )
     mounts = (f"mount --bind '{tmp_path}' /srv",)
