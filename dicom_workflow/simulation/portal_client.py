@@ -45,6 +45,19 @@ class ReaderSummary:
     """Requests that were repeated because the portal did not answer."""
     problems: list[str] = field(default_factory=list)
 
+    def notes(self) -> list[str]:
+        """Return a sentence for everything that did not go as planned; empty when all images were read."""
+        found = {
+            f"{self.not_displayed} images could not be displayed": self.not_displayed,
+            f"{self.without_truth} images are not in the reference standard and were read as normal": self.without_truth,
+            f"{self.repeated} answers were sent again because the response was lost": self.repeated,
+        }
+        notes = [text for text, count in found.items() if count]
+        if self.unanswered_labels:
+            listed = ", ".join(sorted(self.unanswered_labels))
+            notes.append(f"labels without an answer, because the reference standard does not have them: {listed}")
+        return [f"{self.reader}: {text}." for text in (*notes, *self.problems)]
+
 
 class IdleTimeout:
     """Ends the work of several readers when none of them has had a task for some time."""

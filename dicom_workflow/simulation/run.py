@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,8 @@ SIMULATED_TEAM = "simulated-readers"
 IDLE_SECONDS = 60.0
 SPREAD = 0.03
 """Difference in skill between simulated readers: three readers at 0.85 have 0.82, 0.85 and 0.88."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,9 @@ def label(
 
     try:
         state = jobs.wait(client, job_name, poll_seconds=poll_seconds, on_poll=watch, progress=False)
-        return state, reading.result()
+        summaries = reading.result()
+        for note in (note for summary in summaries for note in summary.notes()):
+            _log.warning("%s", note)
+        return state, summaries
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

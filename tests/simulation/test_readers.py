@@ -119,6 +119,11 @@ def test_readers_go_on_without_the_images_and_truth_they_miss_and_say_so(tmp_pat
             read_all(service.url, [(SimulatedReader("reader-1"), Secret("wrong password"))], {}, progress=False)
     assert (reading.answered, reading.without_truth, reading.not_displayed) == (3, 1, 1)
     assert reading.problems == ["an image could not be read: the portal answered 404"]
+    assert reading.notes() == [
+        "reader-1: 1 images could not be displayed.",
+        "reader-1: 1 images are not in the reference standard and were read as normal.",
+        "reader-1: an image could not be read: the portal answered 404.",
+    ]
     lines = output_lines(workspace)
     assert lines[0]["finding"]["labels"]["Edema"]["state"] == "positive"
     assert lines[1]["finding"]["labels"]["Edema"]["state"] == "unknown", "what nobody knows is not absent"
