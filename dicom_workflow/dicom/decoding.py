@@ -128,7 +128,7 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
 
     Returns
     -------
-    ndarray, shape (rows, columns), unsigned or signed integers of 8 or 16 bits
+    ndarray, shape (rows, columns), uint8, int8, uint16 or int16
         Bits above High Bit or below the stored ones are gone, the sign is extended.
 
     Raises

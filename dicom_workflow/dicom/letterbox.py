@@ -1,7 +1,7 @@
-"""Where an image lies in the black square that a network sees, and the way back from there.
+"""Letterboxing: an image in the black square that a network sees, and the way back to the image's own pixels.
 
-`pixels.to_model_input` shrinks an image with its aspect kept and centers it. What a network says of places in the square is
-said of the image's own pixels by turning exactly that around.
+`pixels.to_model_input` shrinks an image with its aspect kept and centers it. A map over the square, such as saliency, is brought
+back to the pixels of the image by the inverse of exactly that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,16 @@ class Framing:
         return (self.size_px - rows) // 2, (self.size_px - columns) // 2
 
     def to_square(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the square with an image of shape `inner` in its place and black around it."""
+        """Return the square with an image in its place and black around it.
+
+        Parameters
+        ----------
+        image : ndarray, shape `inner`, float32
+
+        Returns
+        -------
+        ndarray, shape (size_px, size_px), float32
+        """
         square = np.zeros((self.size_px, self.size_px), np.float32)
         (top, left), (rows, columns) = self.corner, self.inner
         square[top : top + rows, left : left + columns] = image
@@ -52,7 +61,7 @@ class Framing:
 
         Parameters
         ----------
-        grid : ndarray, shape (n, m)
+        grid : ndarray, shape (n, m), any number type
             Value (i, j) is that of the place `first_px` + i * `step_px`, `first_px` + j * `step_px`, in pixels of the square
             counted from the center of its first pixel.
         step_px, first_px : float

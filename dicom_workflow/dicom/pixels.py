@@ -184,7 +184,17 @@ def framing_of(dataset: Dataset, size_px: int) -> Framing:
 
 
 def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, float] | None = None) -> bytes:
-    """Return the display image as an 8-bit grey PNG, at most `max_px` on its longer side; it carries no header text."""
+    """Return the display image as an 8-bit grey PNG; it carries no header text.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As for `to_display`.
+    max_px : int, optional
+        Most pixels of the longer side; a larger image is shrunk.
+    window : (center, width), optional
+        As for `to_display`.
+    """
     image = to_display(dataset, window=window)
     if max_px is not None and max(image.shape) > max_px:
         image = _resized(image, max_px)

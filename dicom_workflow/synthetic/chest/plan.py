@@ -74,7 +74,17 @@ class Planned:
 def plan(
     *, patients: int, seed: int, labels: Collection[str] = LABELS, transfer_syntaxes: Sequence[str] = TRANSFER_SYNTAXES
 ) -> list[Planned]:
-    """Return what is to be drawn, patient by patient; nothing is drawn yet."""
+    """Return the images to draw, patient by patient; nothing is drawn yet.
+
+    Parameters
+    ----------
+    patients, seed : int
+        How many patients, and the seed of everything that chance decides.
+    labels : collection of str
+        Labels of the chest label set that may be planted.
+    transfer_syntaxes : sequence of str
+        UIDs among `TRANSFER_SYNTAXES`, one of which is drawn for each image.
+    """
     plans: list[Planned] = []
     for patient in range(1, patients + 1):
         rng = np.random.default_rng([seed, 0, patient])

@@ -138,7 +138,19 @@ class Chest:
         return np.array(canvas.reduce(SUPERSAMPLING), np.float32)
 
     def blob(self, center: Point, radius: Point, tilt_rad: float = 0.0) -> Array:
-        """Return squared distance from `center` in units of the two radii: below 1 inside the ellipse."""
+        """Return squared distance from `center` in units of the two radii: below 1 inside the ellipse.
+
+        Parameters
+        ----------
+        center, radius : (float, float)
+            Body centimeters, x and y.
+        tilt_rad : float
+            Rotation of the ellipse.
+
+        Returns
+        -------
+        ndarray, shape (size_px, size_px), float32
+        """
         dx, dy = self.x[None, :] - np.float32(center[0]), self.y[:, None] - np.float32(center[1])
         if not tilt_rad:
             return (dx / radius[0]) ** 2 + (dy / radius[1]) ** 2
