@@ -1,7 +1,7 @@
 """Letterboxing: an image in the black square that a network sees, and the way back to the image's own pixels.
 
-`pixels.to_model_input` shrinks an image with its aspect kept and centers it. A map over the square, such as saliency, is brought
-back to the pixels of the image by the inverse of exactly that.
+`pixels.to_model_input` shrinks an image with its aspect kept and centers it. A map over the square, such as saliency, is
+brought back to the pixels of the image by the inverse of exactly that.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels import convert_color_space
 from pydicom.uid import ExplicitVRLittleEndian
@@ -27,7 +26,7 @@ from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.jpeg2000 import reduced_values
 from dicom_workflow.dicom.letterbox import Framing, fitted
 from dicom_workflow.dicom.lut import PERCENTILES, is_padding, levels_of, modality, stretched, voi
-from dicom_workflow.dicom.reading import errors_named, name_of, read_dataset
+from dicom_workflow.dicom.reading import errors_named, name_of, read_dataset, read_header
 from dicom_workflow.errors import DicomError, UnsupportedPixelsError
 
 __all__ = [
@@ -213,7 +212,7 @@ def frame_to_png(path: Path, *, index: int = 0, color: bool = False, max_px: int
     color : bool
         Whether a color image may be returned; it is RGB then.
     max_px : int, optional
-        Longer side of the picture; a larger image is reduced.
+        Most pixels of the longer side; a larger image is shrunk.
 
     Raises
     ------
@@ -226,8 +225,8 @@ def frame_to_png(path: Path, *, index: int = 0, color: bool = False, max_px: int
     ----------
     PS3.3 C.7.6.16.2.9 and C.7.6.16.2.10 (window and rescale of one frame).
     """
+    header = read_header(path)
     with errors_named(str(path), _UNREADABLE):
-        header = dcmread(path, stop_before_pixels=True)
         is_single = int(header.get("NumberOfFrames") or 1) == 1
         is_gray = int(header.get("SamplesPerPixel") or 1) == 1
     if is_single and is_gray and index == 0:
@@ -236,7 +235,9 @@ def frame_to_png(path: Path, *, index: int = 0, color: bool = False, max_px: int
         raise UnsupportedPixelsError(f"{path}: the image is in color, and gray images only can be shown here.")
     frame = read_frame(path, index)
     if is_gray:
-        return to_png(_as_single_frame(header, frame.values, index), max_px=max_px)
+        with errors_named(str(path), _UNREADABLE):
+            single = _as_single_frame(header, frame.values, index)
+        return to_png(single, max_px=max_px)
     if frame.values.dtype != np.uint8:
         raise UnsupportedPixelsError(f"{path}: a color image of {frame.values.dtype.itemsize * 8} bits cannot be shown.")
     with errors_named(str(path), _UNREADABLE):

@@ -85,6 +85,24 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
     return dataset
 
 
+def read_header(path: str | Path) -> Dataset:
+    """Return the data set of a file without its pixel data, which are not read.
+
+    Parameters
+    ----------
+    path : str or Path
+        DICOM Part 10 file.
+
+    Raises
+    ------
+    DicomError
+        As `read_dataset`.
+    """
+    with located(str(path)), errors_named(str(path), "its elements cannot be read"):
+        walk(path)
+        return pydicom.dcmread(path, stop_before_pixels=True)
+
+
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
     """Put the path in front of the message where a file cannot be read or breaks a rule.
