@@ -54,7 +54,7 @@ class Witness(nn.Module):
         return self.class_layers["relu"](images).mean(dim=(2, 3))
 
 
-def film(shape: tuple[int, int], bits: int, *, signed: bool = False) -> np.ndarray:
+def radiograph(shape: tuple[int, int], bits: int, *, signed: bool = False) -> np.ndarray:
     y, x = np.mgrid[: shape[0], : shape[1]] / max(shape)
     made = 0.5 + 0.4 * np.sin(7 * x) * np.cos(5 * y) + np.random.default_rng(bits).normal(0, 0.02, shape)
     return np.clip(made * 2**bits, 0, 2**bits - 1) - 2 ** (bits - 1) * signed
@@ -65,19 +65,19 @@ def built(folder: Path) -> list[Path]:
     table = lut(0, 12, [round(4095 * (value / 4095) ** 0.7) for value in range(4096)])
     window = {"WindowCenter": 2000, "WindowWidth": 1700}
     made = [
-        dataset_of(film((97, 64), 8), bits=8),
-        dataset_of(film((61, 90), 12), photometric="MONOCHROME1"),
-        dataset_of(film((120, 80), 16), bits=16, PixelPaddingValue=65535),
-        dataset_of(film((80, 80), 12, signed=True), signed=True, RescaleIntercept=-1024, RescaleSlope=2),
-        dataset_of(film((64, 50), 14), bits=14, PresentationLUTShape="INVERSE", VOILUTFunction="SIGMOID", **window),
-        compressed(dataset_of(film((99, 77), 12), VOILUTSequence=table), RLELossless),
-        compressed(dataset_of(film((99, 77), 10), bits=10, photometric="MONOCHROME1"), JPEGLSLossless),
-        compressed(dataset_of(film((500, 401), 12), **window), JPEG2000Lossless),
-        compressed(dataset_of(film((333, 500), 16), bits=16, photometric="MONOCHROME1"), JPEG2000Lossless),
-        compressed(dataset_of(film((60, 60), 8), bits=8), JPEG2000Lossless),
+        dataset_of(radiograph((97, 64), 8), bits=8),
+        dataset_of(radiograph((61, 90), 12), photometric="MONOCHROME1"),
+        dataset_of(radiograph((120, 80), 16), bits=16, PixelPaddingValue=65535),
+        dataset_of(radiograph((80, 80), 12, signed=True), signed=True, RescaleIntercept=-1024, RescaleSlope=2),
+        dataset_of(radiograph((64, 50), 14), bits=14, PresentationLUTShape="INVERSE", VOILUTFunction="SIGMOID", **window),
+        compressed(dataset_of(radiograph((99, 77), 12), VOILUTSequence=table), RLELossless),
+        compressed(dataset_of(radiograph((99, 77), 10), bits=10, photometric="MONOCHROME1"), JPEGLSLossless),
+        compressed(dataset_of(radiograph((500, 401), 12), **window), JPEG2000Lossless),
+        compressed(dataset_of(radiograph((333, 500), 16), bits=16, photometric="MONOCHROME1"), JPEG2000Lossless),
+        compressed(dataset_of(radiograph((60, 60), 8), bits=8), JPEG2000Lossless),
     ]
     for syntax in (ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian):
-        made.append(dataset_of(film((70, 90), 12), **window))
+        made.append(dataset_of(radiograph((70, 90), 12), **window))
         made[-1].file_meta.TransferSyntaxUID = syntax
     paths = []
     for number, each in enumerate(made):

@@ -145,7 +145,7 @@ def inspect(source: str | Path | bytes) -> Inspection:
 
 
 def _check_uid(tag: int, uid: str) -> None:
-    """Name the rule of PS3.5 9.1 that a UID breaks. Leading zeros of a component are common, and harm nobody."""
+    """Name the rule of PS3.5 9.1 that a UID breaks. Leading zeros of a component are common and harmless."""
     name = name_of_tag(tag)
     if not uid:
         raise DicomError(f"{name} is missing.")
@@ -167,7 +167,7 @@ def _check_pixels(found: FileElements, frames: int) -> None:
     if _text(found, "PhotometricInterpretation") == "YBR_FULL_422" and not found.encapsulated:
         samples = 2  # two of three samples are stored (PS3.3 C.7.6.3.1.2)
     expected = (rows * columns * samples * frames * bits + 7) // 8
-    # Nobody makes room for all frames of a compressed image at once.
+    # The frames of a compressed image are never decoded all at once.
     if expected // (frames if found.encapsulated else 1) > MAX_PIXEL_BYTES:
         raise UnsupportedPixelsError(
             f"expected an image of at most {MAX_PIXEL_BYTES:,} bytes, got {frames} frames of {rows} x {columns} "

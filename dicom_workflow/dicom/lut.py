@@ -16,7 +16,7 @@ from dicom_workflow.dicom.reading import name_of
 from dicom_workflow.errors import DicomError, UnsupportedPixelsError
 
 PERCENTILES = (0.5, 99.5)
-"""Range shown of an image of more than 8 bits that brings neither window nor VOI LUT."""
+"""Range shown of an image of more than 8 bits with neither window nor VOI LUT."""
 
 _COUNTED_PIECE = 2**20
 _PACKED_BITS, _MAX_LUT_BITS = 8, 16
@@ -186,7 +186,7 @@ def stretched(
 
 
 def _counts(stored: NDArray[Any], levels: int) -> NDArray[np.intp]:
-    """Return how often each value occurs, by its bit pattern. numpy widens what it counts to 64 bits: a piece at a time."""
+    """Return how often each value occurs, by its bit pattern; piece by piece, because numpy counts in 64 bits a pixel."""
     flat = stored.view(f"u{stored.dtype.itemsize}").ravel()
     pieces = (flat[start : start + _COUNTED_PIECE] for start in range(0, flat.size, _COUNTED_PIECE))
     return sum((np.bincount(piece, minlength=levels) for piece in pieces), np.zeros(levels, np.intp))

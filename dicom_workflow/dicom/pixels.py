@@ -1,9 +1,9 @@
-"""From the stored pixels of a DICOM radiograph to what is displayed, and to what a network sees. The only preprocessing path.
+"""The preprocessing path: stored pixels of a DICOM radiograph → display image → network input. There is no other.
 
 stored value -> padding mask -> Modality LUT or rescale -> VOI LUT or window -> inversion -> display, 0 black and 1 white.
 
-Each of these steps is a function of one stored value, and there are at most 65,536 of those. So the chain is worked out once
-for every possible value and the image is looked up in the result: exact, and as quick as one pass over the pixels.
+Each step is a function of one stored value, and there are at most 65,536 of those. So the chain is computed once for every
+possible value and applied to the image as a look-up table: exact, and as fast as one pass over the pixels.
 
 References: PS3.3 C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2 (padding), C.11.1 (Modality LUT), C.11.2 (VOI LUT),
 C.11.4 and C.8.11.3.1.2 (presentation LUT shape).
@@ -74,7 +74,7 @@ def rescaled(dataset: Dataset) -> NDArray[np.float32]:
 
 
 def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] | None = None) -> NDArray[np.float32]:
-    """Return the image of one single-frame instance as it is to be displayed.
+    """Return the display image of one single-frame instance.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] 
     index : int
         Which item of the VOI LUT Sequence to use or, without one, which Window Center/Width pair.
     window : (center, width), optional
-        In rescaled values, instead of what the instance brings; read by the instance's VOI LUT Function.
+        In rescaled values, instead of the instance's own; the instance's VOI LUT Function applies.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] 
     -----
     Where the instance has neither VOI LUT nor usable window, an image of 8 stored bits or fewer shows its whole range: it was
     made for display already. With more bits the percentiles `PERCENTILES` of the unpadded pixels become black and white,
-    because detectors use a part of their range that nothing else tells, and a lead marker must not set the contrast. A
+    because detectors use a part of their range that no attribute tells, and a lead marker must not set the contrast. A
     percentile is the smallest value that so many of the pixels do not exceed.
 
     References
@@ -129,7 +129,7 @@ def _displayed(
 
 
 def to_model_input(dataset: Dataset, *, size_px: int, version: str = PREPROCESSING_VERSION) -> NDArray[np.float32]:
-    """Return what the network sees: the display image, shrunk with its aspect kept, centered on a black square.
+    """Return the network input: the display image, shrunk with its aspect kept, centered on a black square.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _model_input(dataset: Dataset, size_px: int, version: str) -> NDArray[np.flo
 
 
 def framing_of(dataset: Dataset, size_px: int) -> Framing:
-    """Return where `to_model_input` puts the image of an instance: the way back from the square to its own pixels."""
+    """Return the place of an instance's image in the square of `to_model_input`: the way back to its own pixels."""
     return Framing((int(dataset.Rows), int(dataset.Columns)), size_px)
 
 
@@ -201,7 +201,7 @@ def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, 
 
 
 def frame_to_png(path: Path, *, index: int = 0, color: bool = False, max_px: int | None = None) -> bytes:
-    """Return one frame of a file as an 8-bit PNG, as it is to be displayed; of a multi-frame file no other frame is read.
+    """Return the display image of one frame of a file as an 8-bit PNG; of a multi-frame file no other frame is read.
 
     Parameters
     ----------

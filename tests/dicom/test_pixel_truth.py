@@ -144,7 +144,7 @@ def test_what_stands_in_unused_bits_is_not_seen(tmp_path: Path, signed: bool, bi
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_shape_is_fitted_by_its_grid_of_pixels(tmp_path: Path, shape: tuple[int, int]) -> None:
-    """Whatever it says of the pixels' own shape: a film's digitizer may be wrong about that, its grid is what was seen."""
+    """Whatever the file says of the shape of its pixels: a digitizer may be wrong about it, and the grid was displayed."""
     for tags in ({}, {"PixelAspectRatio": [2, 1]}, {"PixelSpacing": [0.3, 0.15]}):
         path = tmp_path / "one.dcm"
         path.write_bytes(file_bytes(dataset_of(picture(12, False, shape), **tags)))
@@ -214,7 +214,7 @@ def test_every_real_radiograph_is_shown_as_the_standard_says(sample_data: Path, 
 
 
 @pytest.mark.real_data
-def test_both_films_of_either_polarity_are_shown_as_the_standard_says(sample_data: Path) -> None:
+def test_images_of_either_polarity_are_shown_as_the_standard_says(sample_data: Path) -> None:
     files = sorted((sample_data / "rsna").rglob("*.dcm"))
     assert len(files) == 2
     for path in files:

@@ -507,7 +507,7 @@ def test_the_same_stored_values_under_the_other_interpretation_are_the_negative(
 REDUCED = pixels.REDUCED_VERSION
 
 
-def film(rows: int, columns: int, *, noise: float = 12.0) -> np.ndarray:
+def radiograph(rows: int, columns: int, *, noise: float = 12.0) -> np.ndarray:
     """A made radiograph of 12 bits: two dark fields, an edge, fine lines and noise."""
     y, x = np.mgrid[:rows, :columns] / max(rows, columns)
     fields = sum(np.exp(-(((x - at) / 0.12) ** 2) - ((y - 0.4) / 0.3) ** 2) for at in (0.25, 0.65))
@@ -525,7 +525,7 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("size_px", "halvings"), [(256, None), (128, 1), (65, 1), (64, 2), (32, 3), (2, 5)])
 def test_at_least_twice_the_wanted_pixels_are_decoded(size_px: int, halvings: int | None) -> None:
-    found = reduced_values(compressed(dataset_of(film(512, 301)), JPEG2000Lossless), size_px)
+    found = reduced_values(compressed(dataset_of(radiograph(512, 301)), JPEG2000Lossless), size_px)
     assert (found and found[1]) == halvings  # five levels are all that the code stream has
     if found:
         assert found[0].shape == (-(-512 >> found[1]), -(-301 >> found[1]))
@@ -540,14 +540,14 @@ def test_at_least_twice_the_wanted_pixels_are_decoded(size_px: int, halvings: in
     {"RescaleSlope": -1, "RescaleIntercept": 4095},
 ], ids=lambda tags: "-".join(tags) or "percentiles")  # fmt: skip
 def test_a_lower_resolution_gives_nearly_the_same_image(tags: dict[str, Any]) -> None:
-    whole, reduced = both(compressed(dataset_of(film(1000, 819), **tags), JPEG2000Lossless), 112)
+    whole, reduced = both(compressed(dataset_of(radiograph(1000, 819), **tags), JPEG2000Lossless), 112)
     assert correlation(whole, reduced) >= 0.999
     assert np.abs(whole - reduced).mean() < 0.005
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
 def test_a_lower_resolution_keeps_every_depth(bits: int) -> None:
-    values = film(512, 400, noise=0) * 2.0 ** (bits - 12)
+    values = radiograph(512, 400, noise=0) * 2.0 ** (bits - 12)
     found = reduced_values(compressed(dataset_of(values, bits=bits), JPEG2000Lossless), 64)
     assert found
     assert found[0].dtype.itemsize == (1 if bits <= 8 else 2)
@@ -567,10 +567,10 @@ def test_a_lower_resolution_moves_nothing(shape: tuple[int, int]) -> None:
 
 def test_other_compressions_small_images_and_signed_values_are_decoded_whole() -> None:
     for dataset, size_px in (
-        (dataset_of(film(512, 400)), 64),
-        (compressed(dataset_of(film(512, 400)), JPEGLSLossless), 64),
-        (compressed(dataset_of(film(512, 400)), JPEG2000Lossless), 200),
-        (compressed(dataset_of(film(512, 400) - 2048, signed=True), JPEG2000Lossless), 64),
+        (dataset_of(radiograph(512, 400)), 64),
+        (compressed(dataset_of(radiograph(512, 400)), JPEGLSLossless), 64),
+        (compressed(dataset_of(radiograph(512, 400)), JPEG2000Lossless), 200),
+        (compressed(dataset_of(radiograph(512, 400) - 2048, signed=True), JPEG2000Lossless), 64),
     ):
         assert reduced_values(dataset, size_px) is None
         whole, reduced = both(dataset, size_px)
@@ -578,7 +578,7 @@ def test_other_compressions_small_images_and_signed_values_are_decoded_whole() -
 
 
 def test_where_padding_is_to_be_seen_the_whole_image_is_decoded() -> None:
-    values = film(512, 400)
+    values = radiograph(512, 400)
     values[:, :40] = 4095
     padded = compressed(dataset_of(values, PixelPaddingValue=4095), JPEG2000Lossless)
     whole, reduced = both(padded, 64)
@@ -588,7 +588,7 @@ def test_where_padding_is_to_be_seen_the_whole_image_is_decoded() -> None:
 
 @pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.99])
 def test_a_cut_code_stream_is_truncated_at_a_lower_resolution_too(kept: float) -> None:
-    dataset = compressed(dataset_of(film(512, 400)), JPEG2000Lossless)
+    dataset = compressed(dataset_of(radiograph(512, 400)), JPEG2000Lossless)
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
     dataset.PixelData = encapsulate([frame[: int(len(frame) * kept)]])
     with pytest.raises(TruncatedDicomError):

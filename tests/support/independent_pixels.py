@@ -1,4 +1,4 @@
-"""What a network should see of a DICOM radiograph, worked out a second time from the clauses of the standard.
+"""The network input of a DICOM radiograph, computed a second time from the clauses of the standard.
 
 Nothing of `dicom_workflow.dicom` is used. Every pixel goes its way by itself in double precision; there are no tables over
 all possible values. Compressed pixels are decoded by another library than the package uses, wherever there is another one:

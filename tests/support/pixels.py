@@ -1,4 +1,4 @@
-"""Uncompressed and compressed DICOM instances of a few pixels, whose stored values are what a test says."""
+"""Uncompressed and compressed DICOM instances of a few pixels, with the stored values that a test gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soft parts of a normal chest, and the chest put together."""
+"""A normal chest: soft tissue, heart, lungs, airways and vessels, with the skeleton of `skeleton`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEPTH = ((0, 0.62), (3, 0.66), (6, 0.80), (10, 0.92), (16, 1.0), (26, 1.06), (3
 
 
 def compose(anatomy: Anatomy, size_px: int) -> Chest:
-    """Return the normal chest of this anatomy, ready for what is to be planted in it.
+    """Return the normal chest of an anatomy, into which conditions can be planted.
 
     Parameters
     ----------

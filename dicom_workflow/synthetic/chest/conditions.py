@@ -19,7 +19,7 @@ from dicom_workflow.synthetic.chest.signs import PLANTERS, Sides
 from dicom_workflow.synthetic.chest.thickness import Anatomy, Box, Chest, RibBreak
 
 LABELS = load_label_set("chest").labels
-"""What a phantom can show: all labels of the chest label set."""
+"""The labels that a phantom can show: all of the chest label set."""
 
 NO_FINDING, SUPPORT_DEVICES = "No Finding", "Support Devices"
 
@@ -31,7 +31,7 @@ AFFINITY: Mapping[tuple[str, str], float] = {
     ("Atelectasis", "Pleural Effusion"): 1.4,
     ("Pneumonia", "Consolidation"): 1.5,
     ("Fracture", "Pneumothorax"): 1.7,
-    # Nobody can see a faint haze inside a dense one, or a nodule behind it: such pairs are planted rarely.
+    # A faint haze inside a dense one, or a nodule behind it, is invisible: such pairs are planted rarely.
     ("Lung Opacity", "Edema"): 0.25,
     ("Lung Opacity", "Pneumonia"): 0.25,
     ("Lung Opacity", "Consolidation"): 0.35,

@@ -1,4 +1,4 @@
-"""What chance decides about a set of phantoms, before any of them is drawn."""
+"""The random plan of a phantom data set: patients, studies, labels and encodings, before any image is drawn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dicom_workflow.synthetic.chest.thickness import Anatomy
 TRANSFER_SYNTAXES: tuple[str, ...] = (
     ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, JPEGLSLossless, JPEG2000Lossless,
 )  # fmt: skip
-"""What the files are written in by turns; any part of it may be asked for."""
+"""Transfer syntaxes that phantoms can be written in."""
 
 _BITS = (8, 10, 12, 14, 16)
 _STUDIES_PER_PATIENT = (0.55, 0.30, 0.15)  # one, two or three
@@ -31,7 +31,7 @@ _STUDIES_PER_PATIENT = (0.55, 0.30, 0.15)  # one, two or three
 
 @dataclass(frozen=True)
 class Planned:
-    """One image before it is drawn: everything about it that chance decides, small enough to send to another process."""
+    """One image before it is drawn: every random choice about it, small enough to send to another process."""
 
     number: int
     seed: int
@@ -54,7 +54,7 @@ class Planned:
 
     @property
     def patient_id(self) -> str:
-        """Synthetic at first sight."""
+        """A Patient ID that names the image as synthetic."""
         return f"PHANTOM-{self.seed}-{self.patient:04d}"
 
     def uid(self, *what: object) -> str:
@@ -62,12 +62,12 @@ class Planned:
         return str(generate_uid(entropy_srcs=["dicom-workflow phantom", str(self.seed), *map(str, what)]))
 
     def path_under(self, root: Path) -> Path:
-        """Return where its file belongs."""
+        """Return the path of its file."""
         return root / "images" / self.patient_id / f"{self.number:05d}.dcm"
 
     @property
     def sop_instance_uid(self) -> str:
-        """The instance's own."""
+        """SOP Instance UID."""
         return self.uid("instance", self.number)
 
 

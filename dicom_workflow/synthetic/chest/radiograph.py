@@ -1,4 +1,4 @@
-"""From thicknesses to a radiograph: attenuation, scatter, noise, blur and the curve of the film."""
+"""Exposure: the radiograph of a phantom, from attenuation, scatter, quantum noise, detector blur and a characteristic curve."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ _TISSUE_PER_CM, _BONE_PER_CM, _METAL_PER_CM = 0.19, 0.42, 4.0  # effective atten
 
 
 def expose(chest: Chest) -> Array:
-    """Return the radiograph: attenuation along each ray, scatter, quantum noise, detector blur, then a film-like curve.
+    """Return the radiograph: attenuation along each ray, scatter, quantum noise, detector blur and a
+    characteristic curve.
+
+    Parameters
+    ----------
+    chest : Chest
+        Thickness of tissue, lung, bone and metal along each ray.
 
     Returns
     -------

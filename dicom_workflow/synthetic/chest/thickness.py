@@ -1,4 +1,4 @@
-"""What a chest phantom is drawn on: the patient's proportions, and the thickness of everything along each ray.
+"""The geometry of a chest phantom: the patient's proportions, and the thickness of each kind of matter along each ray.
 
 Lengths are centimeters of a standard body in a field of `FIELD_CM`, x to the patient's left (the right of the image) from the
 midline, y downward from the top. Tissue, air, bone and metal are kept apart, and only the exposure turns their sum into a grey
@@ -77,7 +77,7 @@ class Anatomy:
 
 @dataclass
 class Chest:
-    """What the rays pass through, pixel by pixel, while a picture is being composed."""
+    """Thickness of each kind of matter along the ray of each pixel; changed in place while a phantom is composed."""
 
     anatomy: Anatomy
     x: Array  # (size,) body centimeters of each column
