@@ -42,7 +42,7 @@ SURVEY = """
   return { bad: bad.map((node) => node.outerHTML.slice(0, 200)), shape, pwned: window.pwned?.called ?? -1 };
 }
 """
-TRAP = "window.pwned = () => { window.pwned.called += 1; }; window.pwned.called = 0;"
+PWNED_PROBE = "window.pwned = () => { window.pwned.called += 1; }; window.pwned.called = 0;"
 
 
 def task_of(text: str, host: PageHost) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def shape_with(make_reader: Callable[..., Any], host: PageHost, text: str) -> di
     reader = make_reader(viewport={"width": 1280, "height": 1000})
     dialogs: list[str] = []
     reader.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    reader.page.add_init_script(TRAP)
+    reader.page.add_init_script(PWNED_PROBE)
     reader.open(host.page("payload", task_of(text, host)))
     reader.click("button", "Go to region 1")
     for role, name in (
@@ -139,7 +139,7 @@ def test_payloads_of_a_job_add_nothing_to_the_pages_of_the_labeling_service(
     manifests.write(images.manifest_uri, entries)
     reader = make_reader()
     page = reader.page
-    page.add_init_script(TRAP)
+    page.add_init_script(PWNED_PROBE)
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     bad: list[str] = []

@@ -28,8 +28,9 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+from support.cases import case_folder
+from support.pixels import compressed, dataset_of, file_bytes, lut
 from support.worker_pixels import PixelPage, pixel_page
-from test_pixels import compressed, dataset_of, file_bytes, lut
 
 from dicom_workflow.dicom import pixels
 
@@ -103,6 +104,13 @@ FRAMES = {
 
 def case(values: Any = None, *, bits: int = 12, signed: bool = False, **tags: Any) -> Dataset:
     return dataset_of(ramp(bits, signed=signed) if values is None else values, bits=bits, signed=signed, **tags)
+
+
+def with_elements(dataset: Dataset, vr: str, **values: Any) -> Dataset:
+    """The instance with elements of another value representation than the standard's."""
+    for keyword, value in values.items():
+        dataset.add_new(keyword, vr, value)
+    return dataset
 
 
 def large(bits: int, *, signed: bool = False, **tags: Any) -> Dataset:
@@ -196,6 +204,25 @@ CASES: dict[str, Callable[[], Dataset]] = {
         RescaleSlope=0.5, RescaleIntercept=-200, VOILUTSequence=lut(-200, 12, CURVE.tolist()[:2000])
     ),
     "VOI LUT with fewer bits than its entries": lambda: case(VOILUTSequence=lut(0, 8, CURVE.tolist())),
+    "VOI LUT shorter than its descriptor": lambda: case(VOILUTSequence=lut(0, 12, CURVE.tolist()[:3000], count=4096)),
+    "VOI LUT below zero, written as US": lambda: case(
+        RescaleIntercept=-1024, RescaleSlope=1, VOILUTSequence=lut(64_512, 12, CURVE.tolist())
+    ),
+    "modality LUT below zero, written as US": lambda: case(
+        signed=True, ModalityLUTSequence=lut(63_488, 16, list(range(4096))), WindowCenter=1500, WindowWidth=900
+    ),
+    **{
+        f"window written as {vr}": lambda vr=vr, value=value: with_elements(
+            case(), vr, WindowCenter=value(1800), WindowWidth=value(900)
+        )
+        for vr, value in {"US": int, "SL": int, "FL": float, "FD": float, "SV": int, "UV": int, "UT": str, "LO": str}.items()
+    },
+    **{
+        f"{vr} element before the pixels": lambda vr=vr, value=value: with_elements(
+            case(**WINDOW), vr, **{f"Selector{vr}Value": value}
+        )
+        for vr, value in {"OV": bytes(16), "SV": [-(2**40), 7], "UV": [2**40, 7]}.items()
+    },
     "VOI LUT, inverted": lambda: case(photometric="MONOCHROME1", VOILUTSequence=lut(0, 12, CURVE.tolist())),
     "padding": lambda: case(BORDERED, PixelPaddingValue=0),
     "padding, MONOCHROME1": lambda: case(BORDERED, PixelPaddingValue=0, photometric="MONOCHROME1"),
@@ -239,7 +266,7 @@ CASES: dict[str, Callable[[], Dataset]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_image_looks_as_the_archive_displays_it(page: PixelPage, name: str) -> None:
+def test_an_image_looks_as_the_archive_displays_it(page: PixelPage, name: str) -> None:
     data = file_bytes(CASES[name]())
     image = page.load(data, display_bytes(pixels.read_dataset(data)))
     assert "code" not in image, image
@@ -290,10 +317,22 @@ def test_every_real_radiograph_looks_as_the_archive_displays_it(page: PixelPage,
     assert wrong == {}
 
 
-# what else a image says
+@pytest.mark.parametrize("path", [
+    "23-extended-offset-table/extended-offset-table.dcm", "27-voi-lut/modality-lut-signed-high.dcm",
+    "27-voi-lut/modality-lut-signed-high-US.dcm", "27-voi-lut/voi-rescaled-first-1024-implicit.dcm", "27-voi-lut/voi-short.dcm",
+])  # fmt: skip
+def test_a_collected_file_looks_as_the_network_sees_it(page: PixelPage, path: str) -> None:
+    folder, name = path.split("/")
+    data = (case_folder(folder) / name).read_bytes()
+    image = page.load(data, display_bytes(pixels.read_dataset(data)))
+    assert "code" not in image, image
+    assert image["worst"] <= TOLERANCE
 
 
-def test_a_image_names_what_it_is_and_nobody(page: PixelPage) -> None:
+# what else an image says
+
+
+def test_an_image_names_what_it_is_and_nobody(page: PixelPage) -> None:
     image = page.load(file_bytes(case(
         Modality="DX", ViewPosition="PA", ImageLaterality="L", PatientName="Doe^Jane", PatientBirthDate="19700101",
         PixelSpacing=[0.2, 0.1], SOPInstanceUID="1.2.3",
@@ -430,7 +469,7 @@ def test_what_is_no_image_is_told_from_what_is_cut(page: PixelPage, data: bytes,
     "name",
     ["12 bits", "implicit, VOI LUT", "big endian", "deflated", "RLE, 12 bits", "JPEG-LS, 12 bits", "JPEG 2000, 12 bits"],
 )
-def test_a_image_cut_anywhere_is_an_error(page: PixelPage, name: str) -> None:
+def test_an_image_cut_anywhere_is_an_error(page: PixelPage, name: str) -> None:
     whole = file_bytes(CASES[name]())
     for end in np.linspace(133, len(whole) - 9, 12).astype(int):
         assert page.load(whole[:end])["code"] in ("truncated", "unsupported"), end

@@ -14,6 +14,9 @@ export interface Lut {
   readonly name: string;
 }
 
+/** Most bits of an entry (C.11.1.1, C.11.2.1.1). */
+const MAX_DEPTH = 16;
+
 /**
  * Return the first table of a sequence, or null where there is none.
  *
@@ -29,12 +32,13 @@ export function lutOf(data: DataSet, sequence: string, signedInput: boolean): Lu
   const count = (item.uint16(TAGS.LUTDescriptor, 0) ?? 0) || 65_536;
   const first = (signedInput ? item.int16(TAGS.LUTDescriptor, 1) : item.uint16(TAGS.LUTDescriptor, 1)) ?? 0;
   const depth = item.uint16(TAGS.LUTDescriptor, 2) ?? 0;
+  if (depth > MAX_DEPTH) throw errors.unsupported('its lookup table has no valid descriptor');
   const table = tableOf(item, count, depth);
   let highest = 0;
   for (const entry of table) highest = Math.max(highest, entry);
   const bits = Math.max(depth, highest.toString(2).length, 1);
   const name = readableLine(text(item, TAGS.LUTExplanation), text(data, TAGS.SpecificCharacterSet));
-  return { table, first, bits: Math.min(bits, 32), name };
+  return { table, first, bits, name };
 }
 
 function tableOf(item: DataSet, count: number, depth: number): Uint8Array | Uint16Array {

@@ -131,6 +131,11 @@ describe('a table', () => {
     expect(shown.map((one) => Math.round(one * 4095))).toEqual([0, 1000, 2999, 2999]);
   });
 
+  it('of more than 16 bits an entry is refused', async () => {
+    const table = element(VOI_LUT, 'SQ', lut([1, 0, 17], words(1)));
+    await expect(displayed(file([0], false, [table]))).rejects.toThrow(/lookup table/);
+  });
+
   it('of 8-bit entries may be packed two to a word', async () => {
     const table = element(VOI_LUT, 'SQ', lut([4, 0, 8], Uint8Array.of(10, 20, 30, 40)));
     const shown = await displayed(file([0, 1, 2, 3], false, [table]));
