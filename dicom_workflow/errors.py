@@ -16,6 +16,7 @@
     │   ├── ArchiveUnavailableError   nothing answers there
     │   ├── ArchiveCredentialsError   it answers, but not to this user
     │   ├── InstanceNotFoundError     it holds no such instance
+    │   ├── InstanceTooLargeError     it, or a proxy before it, takes no file of this size
     │   └── VerificationError         what was read back is not what was sent
     ├── LabelingError                 a labeling job cannot be created, read or finished
     │   ├── JobParametersError        the request breaks a limit of CreateLabelingJob
@@ -124,6 +125,10 @@ class ArchiveCredentialsError(ArchiveError):
 
 class InstanceNotFoundError(ArchiveError):
     """The archive holds no such instance."""
+
+
+class InstanceTooLargeError(ArchiveError):
+    """The archive, or a proxy before it, takes no file of this size."""
 
 
 class VerificationError(ArchiveError):

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from dicom_workflow.errors import SettingsError
 
-ARCHIVE_KINDS = ("orthanc", "folder")
+ARCHIVE_KINDS = ("orthanc", "dicomweb", "folder")
 
 
 class Secret:
@@ -113,11 +113,19 @@ class Settings:
     workspace: Path
     """Folder for everything a run makes; it may hold patient data and is never committed."""
     archive: str = "orthanc"
-    """`orthanc`, or `folder`: the embedded archive over a folder of files."""
+    """`orthanc`; `dicomweb`: any DICOMweb server; or `folder`: the embedded archive over a folder of files."""
     orthanc_url: str = ""
     """Base URL of Orthanc's REST interface, for example ``https://pacs.example.org:8042``."""
     orthanc_user: str = ""
     orthanc_password: Secret = _NONE
+    dicomweb_url: str = ""
+    """Base URL of a DICOMweb server, the part before ``/studies``: ``https://pacs.example.org/dicom-web``."""
+    dicomweb_user: str = ""
+    dicomweb_password: Secret = _NONE
+    dicomweb_token: Secret = _NONE
+    """Bearer token for the DICOMweb server."""
+    dicomweb_auth: str = ""
+    """`basic`, `bearer` or `sigv4` (AWS HealthImaging); when empty, a token or a user that is given is used."""
     groundtruth_url: str = ""
     """Endpoint URL of the labeling service; ``aws`` means SageMaker Ground Truth itself."""
     groundtruth_access_key: str = ""
@@ -167,6 +175,7 @@ class Settings:
         -------
         Settings
             Read from ``DICOM_WORKFLOW_WORKSPACE``, ``ARCHIVE``, ``ORTHANC_URL``, ``ORTHANC_USER``, ``ORTHANC_PASSWORD``,
+            ``DICOMWEB_URL``, ``DICOMWEB_USER``, ``DICOMWEB_PASSWORD``, ``DICOMWEB_TOKEN``, ``DICOMWEB_AUTH``,
             ``GROUNDTRUTH_URL``, ``GROUNDTRUTH_ACCESS_KEY``, ``GROUNDTRUTH_SECRET_KEY``, ``GROUNDTRUTH_DATABASE_…`` (see
             `DatabaseAddress`), ``DICOM_WORKFLOW_DEPLOYMENT``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``,
             ``DICOM_WORKFLOW_CA_BUNDLE`` and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
@@ -201,7 +210,7 @@ class Settings:
     @property
     def names_archive(self) -> bool:
         """Whether these settings name an archive, instead of leaving it to the local one of the workspace."""
-        return self.archive == "orthanc" and bool(self.orthanc_url)
+        return bool({"orthanc": self.orthanc_url, "dicomweb": self.dicomweb_url}.get(self.archive))
 
     def make_workspace(self) -> Path:
         """Make the workspace, if it is not there, for this user alone: what is kept in it names and shows patients.
@@ -245,6 +254,11 @@ _VARIABLES = {
     "orthanc_url": "ORTHANC_URL",
     "orthanc_user": "ORTHANC_USER",
     "orthanc_password": "ORTHANC_PASSWORD",
+    "dicomweb_url": "DICOMWEB_URL",
+    "dicomweb_user": "DICOMWEB_USER",
+    "dicomweb_password": "DICOMWEB_PASSWORD",
+    "dicomweb_token": "DICOMWEB_TOKEN",
+    "dicomweb_auth": "DICOMWEB_AUTH",
     "groundtruth_url": "GROUNDTRUTH_URL",
     "groundtruth_access_key": "GROUNDTRUTH_ACCESS_KEY",
     "groundtruth_secret_key": "GROUNDTRUTH_SECRET_KEY",
@@ -256,7 +270,7 @@ _VARIABLES = {
 }
 """Field → environment variable, for reading and for handing settings on to another process."""
 _URLS = tuple(name for name in _VARIABLES if name.endswith("_url"))
-_SECRETS = ("orthanc_password", "groundtruth_secret_key")
+_SECRETS = ("orthanc_password", "dicomweb_password", "dicomweb_token", "groundtruth_secret_key")
 
 
 def _folder(given: str) -> Path:

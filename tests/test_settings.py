@@ -102,7 +102,7 @@ def test_an_env_file_that_is_named_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("ARCHIVE", "pacs", "ARCHIVE: expected one of orthanc, folder, got 'pacs'"),
+        ("ARCHIVE", "pacs", "ARCHIVE: expected one of orthanc, dicomweb, folder, got 'pacs'"),
         ("ORTHANC_URL", "pacs:8042", r"ORTHANC_URL: expected an http\(s\):// URL, got 'pacs:8042'"),
         ("ORTHANC_URL", "http://", r"ORTHANC_URL: expected an http\(s\):// URL, got 'http:'"),
         ("ORTHANC_URL", "http://[::1", r"ORTHANC_URL: expected an http\(s\):// URL"),

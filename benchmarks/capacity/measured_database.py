@@ -14,8 +14,9 @@ from typing import Any
 from upload import make_images
 
 from dicom_workflow.archive.orthanc import OrthancArchive
-from dicom_workflow.archive.orthanc_process import OrthancServer, free_port
+from dicom_workflow.archive.orthanc_process import OrthancServer
 from dicom_workflow.archive.upload import upload
+from dicom_workflow.processes import free_port
 
 PLUGIN_FOLDERS = ("/usr/share/orthanc/plugins", "/usr/local/share/orthanc/plugins", "/usr/lib/orthanc")
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)

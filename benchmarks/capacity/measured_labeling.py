@@ -26,11 +26,11 @@ from capacity.labeling_model import simulate as simulate_labeling
 from capacity.labeling_replay import LABELS, REGION, job_request, replay
 from upload import make_images
 
-from dicom_workflow.archive.orthanc_process import free_port
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer
 from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.labeling.templates import publish_template
+from dicom_workflow.processes import free_port
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.simulation.readers import SimulatedReader, read_all
 from dicom_workflow.storage import Storage, to_uri

@@ -1,22 +1,26 @@
 """Orthanc over its own REST interface.
 
-What Orthanc answers is never taken for more than it says: ``Success`` and ``AlreadyStored`` speak of an identity, not of bytes,
-and a proxy may answer for it with a page of its own. Sending an instance twice is harmless, because Orthanc's id is a hash of
-what identifies the instance and it never overwrites.
+Orthanc's answers are taken for no more than they say: ``Success`` and ``AlreadyStored`` speak of an identity, not of bytes, and
+a proxy may answer in its place with a page of its own. Sending an instance twice is harmless: Orthanc's id is a hash of what
+identifies the instance, and an Orthanc that overwrites is asked for it first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any
 
-from dicom_workflow.archive.http import PATIENCE_SECONDS, Connection
-from dicom_workflow.archive.protocol import ALREADY_THERE, STORED, StoreResult
-from dicom_workflow.dicom.inspection import md5_of
-from dicom_workflow.errors import ArchiveError, InstanceNotFoundError, VerificationError
+from dicom_workflow.archive.authorization import basic_auth
+from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Body, Connection
+from dicom_workflow.archive.protocol import ALREADY_THERE, READ_BACK, STORED, DicomFile, ReadBack, StoreResult
+from dicom_workflow.archive.streams import same_bytes, write_pieces
+from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.errors import ArchiveError, InstanceNotFoundError, RecordError, VerificationError
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.object_reference import ObjectReference, is_orthanc_id
 from dicom_workflow.settings import Secret
@@ -24,6 +28,7 @@ from dicom_workflow.settings import Secret
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _STATUS = {"Success": STORED, "AlreadyStored": ALREADY_THERE}
 _RETRIEVALS = 3
+_IDS_PER_REQUEST = 500
 
 
 class OrthancArchive:
@@ -31,9 +36,13 @@ class OrthancArchive:
 
     Parameters
     ----------
-    url, user, password, timeout_seconds, ca_bundle, patience_seconds
-        As for `connection.Connection`.
+    url, timeout_seconds, ca_bundle, retry_seconds
+        As for `http.Connection`.
+    user, password
+        For HTTP basic authentication; none is sent when the user is empty.
     """
+
+    verification = READ_BACK
 
     def __init__(
         self,
@@ -43,16 +52,17 @@ class OrthancArchive:
         password: Secret | None = None,
         timeout_seconds: float = 60.0,
         ca_bundle: str = "",
-        patience_seconds: float = PATIENCE_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self._connection = Connection(
             url,
-            user=user,
-            password=password,
+            authorize=basic_auth(user, password),
             timeout_seconds=timeout_seconds,
             ca_bundle=ca_bundle,
-            patience_seconds=patience_seconds,
+            retry_seconds=retry_seconds,
         )
+        self._overwrites: bool | None = None  # not known yet
+        self._learning = threading.Lock()
 
     def __repr__(self) -> str:
         return f"OrthancArchive({self._connection.url!r})"
@@ -63,14 +73,38 @@ class OrthancArchive:
 
     def check(self) -> str:
         """Return Orthanc's name and version."""
-        system = self._json("/system", patient=False)
+        system = self._json("/system", retry=False)
         if not isinstance(system, dict) or "Version" not in system:
             raise ArchiveError(f"{self._connection.url}/system: expected Orthanc's description, got other JSON.")
+        if isinstance(system.get("OverwriteInstances"), bool):  # older versions do not say
+            self._overwrites = system["OverwriteInstances"]
         return f"Orthanc {system['Version']} at {self._connection.url}"
 
-    def store_instance(self, data: bytes) -> StoreResult:
-        """Store one DICOM file."""
-        answer = self._connection.request("POST", "/instances", data, content_type="application/dicom")
+    def store_instance(self, file: DicomFile, instance: Instance | None = None) -> StoreResult:
+        """Store one DICOM file; one that an Orthanc with ``OverwriteInstances`` has already is not sent."""
+        if self._overwrites is not False:
+            known = instance or inspect(file).to_instance("")
+            held = orthanc_id(known.patient_id, known.study_instance_uid, known.series_instance_uid, known.sop_instance_uid)
+            try:
+                self._connection.request("GET", f"/instances/{held}")
+                return StoreResult(ObjectReference(orthanc_instance_id=held), ALREADY_THERE)
+            except InstanceNotFoundError:
+                pass
+        answer, identifier, status = self._post(file)
+        if status == ALREADY_THERE and answer.attempts > 1:
+            status = STORED  # the answer to the first attempt was lost on its way
+        if status == STORED and self._overwrites is None and isinstance(file, bytes):
+            self._learn_whether_it_overwrites(file)
+        return StoreResult(ObjectReference(orthanc_instance_id=identifier), status)
+
+    def _learn_whether_it_overwrites(self, file: bytes) -> None:
+        """Send a file that was just stored once more: an Orthanc that does not overwrite calls it AlreadyStored."""
+        with self._learning:
+            if self._overwrites is None:
+                self._overwrites = self._post(file)[2] == STORED
+
+    def _post(self, file: DicomFile) -> tuple[Answer, str, str]:
+        answer = self._connection.request("POST", "/instances", Body(file, "application/dicom"))
         said = self._decode("/instances", answer.body)
         identifier = said.get("ID") if isinstance(said, dict) else None
         status = _STATUS.get(str(said.get("Status"))) if isinstance(said, dict) else None
@@ -78,9 +112,7 @@ class OrthancArchive:
             raise ArchiveError(
                 f"{self._connection.url}/instances: expected an id and Success or AlreadyStored, got {str(said)[:160]!r}."
             )
-        if status == ALREADY_THERE and answer.attempts > 1:
-            status = STORED  # the answer to the first attempt was lost on its way
-        return StoreResult(ObjectReference(orthanc_instance_id=identifier), status)
+        return answer, identifier, status
 
     def md5(self, reference: ObjectReference) -> str:
         """Return the MD5 that Orthanc computed of the file when it came in."""
@@ -90,36 +122,82 @@ class OrthancArchive:
             raise ArchiveError(f"{self._connection.url}{path}: expected an MD5, got {text[:80]!r}. Check ORTHANC_URL.")
         return text
 
-    def holds(self, reference: ObjectReference, data: bytes) -> bool:
-        """Say whether the file that Orthanc gives back is, byte for byte, this one."""
-        return self._connection.matches(f"/instances/{self._id(reference)}/file", data)
+    def compare(self, reference: ObjectReference, file: DicomFile) -> ReadBack:
+        """Read Orthanc's copy back and compare it, byte by byte, with a file."""
+        identifier = self._id(reference)
+        if self._connection.stream(f"/instances/{identifier}/file", lambda pieces, _: same_bytes(pieces, file)):
+            return ReadBack(equal=True)
+        return ReadBack(equal=False, md5=self.md5(ObjectReference(orthanc_instance_id=identifier)))
 
     def retrieve_instance(self, reference: ObjectReference) -> bytes:
         """Return one DICOM file whose MD5 is the one Orthanc keeps; what does not match is fetched again, twice at most."""
+        stream = io.BytesIO()
+        self.retrieve_to(reference, stream)
+        return stream.getvalue()
+
+    def retrieve_to(self, reference: ObjectReference, stream: IO[bytes]) -> str:
+        """Write one DICOM file to a stream, as `retrieve_instance` returns it, and return its MD5."""
         identifier = self._id(reference)
-        known = ObjectReference(orthanc_instance_id=identifier)
         for attempt in range(1, _RETRIEVALS + 1):
-            expected = self.md5(known)
-            data = self._connection.request("GET", f"/instances/{identifier}/file").body
-            found = md5_of(data)
-            if data[128:132] == b"DICM" and found == expected:
+            expected = self.md5(ObjectReference(orthanc_instance_id=identifier))
+            found, start, count = self._connection.stream(
+                f"/instances/{identifier}/file", lambda pieces, _: write_pieces(pieces, stream)
+            )
+            if start[128:132] == b"DICM" and found == expected:
                 break
             if attempt == _RETRIEVALS:
                 raise VerificationError(
-                    f"{reference}: expected a DICOM file with MD5 {expected}, got {len(data):,} bytes with {found}, "
-                    f"beginning with {data[:16]!r}. Does a proxy answer for Orthanc?"
+                    f"{reference}: expected a DICOM file with MD5 {expected}, got {count:,} bytes with {found}, "
+                    f"beginning with {start[:16]!r}. Does a proxy answer for Orthanc?"
                 )
-        return data
+        return found
+
+    def retrieve_frames(self, reference: ObjectReference, frame_numbers: Sequence[int]) -> list[bytes]:
+        """Return frames as Orthanc has them stored, one request each.
+
+        Raises
+        ------
+        InstanceNotFoundError
+            There is no such frame.
+        """
+        identifier = self._id(reference)
+        frames = []
+        for number in frame_numbers:
+            path = f"/instances/{identifier}/frames/{number - 1}/raw"
+            answer = self._connection.request("GET", path, expected=(400,))
+            if answer.status == 400:  # "Parameter out of range"
+                raise InstanceNotFoundError(f"{reference}: the instance has no frame {number}.")
+            frames.append(answer.body)
+        return frames
 
     def delete_instance(self, reference: ObjectReference) -> None:
         """Remove one instance for good."""
         self._connection.request("DELETE", f"/instances/{self._id(reference)}")
 
+    def missing(self, references: Iterable[ObjectReference]) -> list[ObjectReference]:
+        """Return the references of which Orthanc has no instance now; those with an Orthanc id in a few requests."""
+        asked = list(references)
+        held: set[str] = set()
+        ids = [reference.orthanc_instance_id for reference in asked if reference.orthanc_instance_id]
+        for start in range(0, len(ids), _IDS_PER_REQUEST):
+            wanted = {"Resources": ids[start : start + _IDS_PER_REQUEST], "Level": "Instance", "Short": True}
+            answer = self._post_json("/tools/bulk-content", json.dumps(wanted))
+            held |= {str(entry.get("ID")) for entry in answer if isinstance(entry, dict)}
+        return [reference for reference in asked if not self._is_held(reference, held)]
+
+    def _is_held(self, reference: ObjectReference, held: set[str]) -> bool:
+        if reference.orthanc_instance_id:
+            return reference.orthanc_instance_id in held
+        try:
+            return bool(self._id(reference))
+        except InstanceNotFoundError:
+            return False
+
     def search_for_instances(self, page_size: int = 1000) -> Iterator[Instance]:
         """Yield every instance, at one request per `page_size` entries of each level and none per instance.
 
         Orthanc's own listing names an instance by its series only, so the levels above are read first and joined here. The MD5
-        is left empty, because it would cost a request each.
+        is left empty, because it would cost a request each. An instance whose UIDs are none is left out: no manifest names it.
         """
         parents = self._parents(page_size)
         for number, entry in enumerate(self._pages("instances", page_size)):
@@ -128,14 +206,17 @@ class OrthancArchive:
                 parents = self._parents(page_size)  # a series that came while the listing was running
                 if series not in parents:
                     raise ArchiveError(f"{self._connection.url}: expected a series for instance {number}, found none.")
-            yield Instance.parse(
-                {
-                    **parents[series],
-                    "orthanc_instance_id": entry.get("ID", ""),
-                    "sop_instance_uid": _tag(entry, "SOPInstanceUID"),
-                    "size_bytes": int(entry.get("FileSize", 0)),
-                }
-            )
+            try:
+                yield Instance.parse(
+                    {
+                        **parents[series],
+                        "orthanc_instance_id": entry.get("ID", ""),
+                        "sop_instance_uid": _tag(entry, "SOPInstanceUID"),
+                        "size_bytes": int(entry.get("FileSize", 0)),
+                    }
+                )
+            except RecordError:
+                continue
 
     def _parents(self, page_size: int) -> dict[object, dict[str, str]]:
         """Series id → what an instance inherits from its series, study and patient."""
@@ -172,10 +253,9 @@ class OrthancArchive:
         """Orthanc's id of an instance: the one that the reference has, else looked up by SOP Instance UID."""
         if reference.orthanc_instance_id:
             return reference.orthanc_instance_id
-        uid = reference.sop_instance_uid
-        if not uid:
-            raise InstanceNotFoundError(f"{reference}: this is no instance of an Orthanc.")
-        found = self._decode("/tools/lookup", self._connection.request("POST", "/tools/lookup", uid.encode()).body)
+        if not reference.sop_instance_uid:
+            raise InstanceNotFoundError(f"{reference}: this refers to no single instance of an Orthanc.")
+        found = self._post_json("/tools/lookup", reference.sop_instance_uid)
         ids = [entry.get("ID") for entry in found if isinstance(entry, dict) and entry.get("Type") == "Instance"]
         if not ids:
             raise InstanceNotFoundError(f"{reference}: the archive holds no such instance.")
@@ -186,8 +266,15 @@ class OrthancArchive:
             )
         return str(ids[0])
 
-    def _json(self, path: str, *, patient: bool = True) -> Any:
-        return self._decode(path, self._connection.request("GET", path, patient=patient).body)
+    def _post_json(self, path: str, text: str) -> list[Any]:
+        answer = self._connection.request("POST", path, Body(text.encode(), "application/json"))
+        found = self._decode(path, answer.body)
+        if not isinstance(found, list):
+            raise ArchiveError(f"{self._connection.url}{path}: expected a list, got other JSON.")
+        return found
+
+    def _json(self, path: str, *, retry: bool = True) -> Any:
+        return self._decode(path, self._connection.request("GET", path, retry=retry).body)
 
     def _decode(self, path: str, body: bytes) -> Any:
         try:
@@ -202,7 +289,12 @@ class OrthancArchive:
 def orthanc_id(patient_id: str, study_instance_uid: str, series_instance_uid: str, sop_instance_uid: str) -> str:
     """Return Orthanc's instance id: SHA-1 over the four texts, as five groups of eight hexadecimal digits.
 
-    It is known before anything is sent, which is what makes sending a second time harmless.
+    It is known before anything is sent, so sending a file a second time does no harm.
+
+    Parameters
+    ----------
+    patient_id, study_instance_uid, series_instance_uid, sop_instance_uid : str
+        Values of the elements, without padding.
     """
     text = "|".join((patient_id, study_instance_uid, series_instance_uid, sop_instance_uid))
     digest = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest()

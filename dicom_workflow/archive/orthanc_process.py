@@ -1,4 +1,4 @@
-"""An Orthanc of our own: started on free ports and in a folder of its own, with a password nobody chose, and stopped again."""
+"""A local Orthanc: started on a free port, in a folder and with a password of its own, and stopped again."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import requests
-
+from dicom_workflow import processes
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.settings import Secret
 
@@ -34,11 +31,18 @@ def find_orthanc() -> Path | None:
     return Path(found) if found else None
 
 
+def find_dicomweb_plugin() -> Path | None:
+    """Return Orthanc's DICOMweb plugin of this machine, or None."""
+    found = (path for folder in _PLUGIN_FOLDERS for path in sorted(Path(folder).glob("libOrthancDicomWeb.so*")))
+    return next(found, None)
+
+
 class OrthancServer:
     """A running Orthanc, for tests, notebooks and `make up`; not for an archive that must last.
 
     It answers this machine only, asks for a password, takes no DICOM associations and keeps its files below `folder`. Started
-    again, it has the same address and password.
+    again, it has the same address and password. Orthanc before 1.12.10 listens on every interface and refuses requests of other
+    machines; later versions listen on loopback alone.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ class OrthancServer:
         self.folder = folder
         self.user = USER
         self.password = Secret(secrets.token_urlsafe(24))
-        self._port = free_port()
+        self._port = processes.free_port()
         self._options = dict(options or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,63 +66,80 @@ class OrthancServer:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def dicomweb_url(self) -> str:
+        """Base URL of the DICOMweb interface.
+
+        Raises
+        ------
+        ServiceError
+            Orthanc's DICOMweb plugin is not installed.
+        """
+        if find_dicomweb_plugin() is None:
+            raise ServiceError(
+                "Orthanc's DICOMweb plugin is not installed. Install it with `apt-get install orthanc-dicomweb`, or set "
+                "ARCHIVE=orthanc."
+            )
+        return f"{self.url}/dicom-web"
+
+    @property
     def pid(self) -> int:
-        """Process id; raises ServiceError when it was not started."""
+        """Process id.
+
+        Raises
+        ------
+        ServiceError
+            Orthanc was not started.
+        """
         if self._process is None:
             raise ServiceError("Orthanc was not started.")
         return self._process.pid
 
     @property
     def log(self) -> Path:
-        """What it printed."""
+        """The file with what it printed."""
         return self.folder / "orthanc.log"
 
     def is_running(self) -> bool:
-        """Say whether the process is alive."""
+        """Return whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> OrthancServer:
-        """Start and wait until it answers.
+        """Start Orthanc and wait until it answers. An Orthanc that does not is stopped.
 
         Raises
         ------
         ServiceError
-            There is no Orthanc here, or it ended before it answered; the message ends with its log.
+            Orthanc is not installed, or did not answer in time; the message names its address and ends with its log.
         """
         program = find_orthanc()
         if program is None:
-            raise ServiceError("expected the program Orthanc, found none: apt-get install orthanc orthanc-dicomweb.")
+            raise ServiceError("Orthanc is not installed. Install it with `apt-get install orthanc orthanc-dicomweb`.")
         # Orthanc writes images and index for everybody to read; nobody else of this machine gets as far as there.
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         (self.folder / "storage").mkdir(exist_ok=True)
         configuration = self.folder / "orthanc.json"
         with os.fdopen(os.open(configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+            os.fchmod(stream.fileno(), 0o600)  # it holds the password, and may be from before, with other rights
             json.dump(self._configuration(), stream, indent=2)
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(program), str(configuration)], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder
-            )
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.is_running():
-            if self._answers():
-                return self
-            time.sleep(0.05)
-        self.stop()
-        raise ServiceError(f"Orthanc did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+        self._process = processes.start([program, configuration], self.log, folder=self.folder)
+        password = self.password.reveal()
+        processes.wait_until(
+            lambda: processes.answers(f"{self.url}/system", user=self.user, password=password),
+            self._process,
+            name=f"Orthanc at {self.url}",
+            log_path=self.log,
+            timeout_seconds=START_SECONDS,
+        )
+        return self
 
     def stop(self) -> None:
-        """Stop and wait until it is gone, so that its port and index are free."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        """Stop Orthanc and wait until it is gone, so that its port and index are free."""
+        if self._process is not None:
+            processes.stop(self._process, timeout_seconds=STOP_SECONDS)
 
     def kill(self) -> None:
-        """End it like a crash would (SIGKILL) and wait until it is gone."""
+        """End Orthanc like a crash would (SIGKILL) and wait until it is gone."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
@@ -130,19 +151,15 @@ class OrthancServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
 
-    def _answers(self) -> bool:
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.url}/system", auth=(self.user, self.password.reveal()), timeout=5).ok
-        return False
-
     def _configuration(self) -> dict[str, Any]:
         storage = str(self.folder / "storage")
-        plugins = [str(path) for folder in _PLUGIN_FOLDERS for path in sorted(Path(folder).glob("libOrthancDicomWeb.so*"))]
+        plugin = find_dicomweb_plugin()
         return {
             "Name": "dicom-workflow",
             "StorageDirectory": storage,
             "IndexDirectory": storage,
             "HttpPort": self._port,
+            "HttpBindAddresses": ["127.0.0.1"],
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": True,
             "RegisteredUsers": {self.user: self.password.reveal()},
@@ -150,14 +167,7 @@ class OrthancServer:
             "OverwriteInstances": False,
             "StoreMD5ForAttachments": True,
             "SyncStorageArea": True,
-            "Plugins": plugins,
-            **({"DicomWeb": {"Enable": True}} if plugins else {}),
+            "Plugins": [str(plugin)] if plugin else [],
+            **({"DicomWeb": {"Enable": True}} if plugin else {}),
             **self._options,
         }
-
-
-def free_port() -> int:
-    """Return a port of this machine on which nothing listens just now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

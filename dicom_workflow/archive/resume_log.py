@@ -1,4 +1,4 @@
-"""The journal of an upload: one JSON line per file that came to an outcome, so that a batch can go on where it was ended."""
+"""The resume log of an upload: one JSON line per file that is done, so that an interrupted batch can be continued."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from dicom_workflow.errors import StorageError
 
-SCHEMA = "dicom-workflow/upload-journal/1"
+SCHEMA = "dicom-workflow/resume-log/1"
 
 
-class Journal:
-    """Lines of earlier runs to read, and a file that grows by a line at a time; safe for several threads.
+class ResumeLog:
+    """The lines of earlier runs, and a file to which lines are appended; safe for several threads.
 
-    A line torn by the end of the process is passed over. Each run begins with a line that names its archive, for a person: what
-    a line says of a file is only ever believed after the archive was asked for the file's MD5.
+    A line cut short by the end of the process is ignored. Each run begins with a line that names its archive, for a person to
+    read: what a line says of a file counts only after the archive was asked for the file's MD5.
 
     Raises
     ------
@@ -32,9 +32,11 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-            self._stream = path.open("a", encoding="utf-8")
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.fchmod(handle, 0o600)  # its lines name patients; the file may be from before, with other rights
+            self._stream = os.fdopen(handle, "a", encoding="utf-8")
         except OSError as error:
-            raise StorageError(f"{path}: the journal cannot be written: {error.strerror}.") from error
+            raise StorageError(f"{path}: the resume log cannot be written: {error.strerror}.") from error
         self._load(text, archive)
 
     def _load(self, text: str, archive: str) -> None:
@@ -42,7 +44,7 @@ class Journal:
         self._known = {str(line["path"]): line for line in lines if "path" in line}
         if text and not text.endswith("\n"):
             self._stream.write("\n")  # ends the torn line
-        self._append({"journal": SCHEMA, "archive": archive})
+        self._append({"schema": SCHEMA, "archive": archive})
 
     def read(self, path: Path) -> dict[str, Any] | None:
         """Return the last line about a file, None when there is none."""

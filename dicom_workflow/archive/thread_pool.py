@@ -1,4 +1,4 @@
-"""Threads that work through a batch: a progress bar, an end on Ctrl-C that leaves nothing half done, no error lost."""
+"""A thread pool for batches of files, with a progress bar."""
 
 from __future__ import annotations
 
@@ -9,10 +9,28 @@ from collections.abc import Callable
 _POLL_SECONDS = 0.05
 
 
-def run_all(
-    count: int, one: Callable[[int], None], stopped: threading.Event, *, workers: int, label: str, progress: bool
+def map_threads(
+    one: Callable[[int], None], count: int, stopped: threading.Event, *, workers: int, label: str, progress: bool
 ) -> None:
-    """Call `one` with 0 … count - 1 on some threads until all are done or `stopped`; what a thread raises is raised here."""
+    """Call a function with 0 … count - 1 on several threads, until all are done or the batch is stopped.
+
+    On Ctrl-C the items in flight are finished. The first exception of a thread is raised again here.
+
+    Parameters
+    ----------
+    one : callable
+        Takes the number of an item.
+    count : int
+        How many items there are.
+    stopped : threading.Event
+        Set it to start no further item.
+    workers : int
+        Threads at most.
+    label : str
+        Name of the batch: on the progress bar, and of the threads.
+    progress : bool
+        Show a progress bar.
+    """
     from tqdm.auto import tqdm  # importing it looks for a notebook
 
     numbers, done, ended = itertools.count(), itertools.count(1), itertools.count(1)

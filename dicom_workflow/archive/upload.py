@@ -1,37 +1,38 @@
-"""Batches of files into an archive and out of it: many at once, each with an outcome of its own, none believed unread.
+"""Upload of DICOM files: many at once, each with an outcome of its own, each read back.
 
-A file counts as arrived only when the archive's own copy was read back and is, byte for byte, what was sent. So neither a
-crash of the archive, nor an answer lost on its way, nor a proxy's page, nor other bytes under the same SOP Instance UID can
-pass for success.
+A file counts as stored only when the archive's own copy was read back and is what was sent. A crash of the archive, an answer
+that was lost, a proxy's page or other bytes under the same SOP Instance UID cannot pass for success.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dicom_workflow.archive.protocol import ALREADY_THERE, Archive
-from dicom_workflow.archive.resume_log import Journal
-from dicom_workflow.archive.thread_pool import run_all
-from dicom_workflow.archive.upload_report import VERIFIED, FileOutcome, Outcome, RetrieveReport, UploadReport
-from dicom_workflow.dicom.inspection import Inspection, inspect, md5_of
+from dicom_workflow.archive.protocol import ALREADY_THERE, Archive, DicomFile
+from dicom_workflow.archive.resume_log import ResumeLog
+from dicom_workflow.archive.thread_pool import map_threads
+from dicom_workflow.archive.upload_report import VERIFIED, FileOutcome, Outcome, UploadReport
+from dicom_workflow.dicom.inspection import inspect, md5_of
 from dicom_workflow.errors import (
     ArchiveCredentialsError,
     ArchiveError,
     ArchiveUnavailableError,
     DicomError,
     InstanceNotFoundError,
+    InstanceTooLargeError,
     RecordError,
     StorageError,
-    WorkflowError,
 )
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.storage import Storage, to_uri
 
 _FAILURES_IN_A_ROW = 5
+_IN_MEMORY_BYTES = 4 << 20
+"""A file up to this size is read once and kept until it is verified; a larger one is read in pieces, again for each step."""
 
 
 class UploadInterruptedError(KeyboardInterrupt):
@@ -47,7 +48,7 @@ def upload(
     archive: Archive,
     *,
     workers: int = 16,
-    journal_path: Path | None = None,
+    resume_log_path: Path | None = None,
     progress: bool = True,
 ) -> UploadReport:
     """Store DICOM files, read every one back, and return what became of each.
@@ -55,11 +56,11 @@ def upload(
     Parameters
     ----------
     source : path or iterable of paths
-        A folder, searched to its last subfolder (names beginning with a dot are left out), or files.
+        A folder, searched to its last subfolder, links to folders included (names beginning with a dot are left out), or files.
     archive : Archive
     workers : int
         Files in flight at once.
-    journal_path : Path, optional
+    resume_log_path : Path, optional
         One JSON line is written there as each file is done. Given again after an interruption, files that it names and that
         have not changed since are not sent again; their MD5 in the archive is asked for.
     progress : bool
@@ -68,8 +69,9 @@ def upload(
     Returns
     -------
     UploadReport
-        One outcome per file, in sorted order for a folder, else in the order given. A bad file never ends the batch; an archive
-        that is gone for longer than its patience does, and the files not sent are `failed`.
+        One outcome per file, in sorted order for a folder, else in the order given; a folder that cannot be read has one too. A
+        bad file never ends the batch. An archive that does not answer within the retry budget does, and the files not sent are
+        `failed`.
 
     Raises
     ------
@@ -80,49 +82,63 @@ def upload(
     UploadInterruptedError
         Ctrl-C; it carries the report.
     """
-    paths = _files(source)
+    paths, unreadable = _files(source)
     description = archive.check()
     started = time.monotonic()
-    batch = _Batch(paths, archive, Journal(journal_path, description) if journal_path else None)
+    batch = _Batch(paths, unreadable, archive, ResumeLog(resume_log_path, description) if resume_log_path else None)
+    report = lambda: UploadReport(batch.finish(), description, time.monotonic() - started, archive.verification)  # noqa: E731
     try:
-        run_all(len(paths), batch.one, batch.stopped, workers=workers, label="upload", progress=progress)
+        map_threads(batch.one, len(paths), batch.stopped, workers=workers, label="upload", progress=progress)
+        batch.look_again()
     except KeyboardInterrupt:
         batch.stop("the upload was interrupted")
-        raise UploadInterruptedError(_report(batch, description, started)) from None
+        raise UploadInterruptedError(report()) from None
     finally:
         batch.close()
-    return _report(batch, description, started)
+    return report()
 
 
-def _report(batch: _Batch, description: str, started: float) -> UploadReport:
-    return UploadReport(tuple(batch.finish()), description, time.monotonic() - started)
-
-
-def _files(source: str | Path | Iterable[str | Path]) -> list[Path]:
+def _files(source: str | Path | Iterable[str | Path]) -> tuple[list[Path], dict[Path, str]]:
+    """The files to send and the folders that cannot be searched, in one sorted list, and why the latter cannot."""
     if not isinstance(source, str | Path):
-        return [Path(path) for path in source]
+        return [Path(path) for path in source], {}
     root = Path(source)
     if root.is_file():
-        return [root]
+        return [root], {}
     if not root.is_dir():
-        raise StorageError(f"{root}: expected a folder of DICOM files, found none. Check the path.")
-    found = sorted(
-        path
-        for path in root.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    )
-    if not found:
-        raise StorageError(f"{root}: expected DICOM files, the folder holds none.")
-    return found
+        raise StorageError(f"{root}: there is no such folder of DICOM files. Check the path.")
+    found: list[Path] = []
+    unreadable: dict[Path, str] = {}
+
+    def note(error: OSError) -> None:
+        unreadable[Path(os.fsdecode(error.filename))] = f"the folder cannot be searched: {error.strerror}"
+
+    seen: set[tuple[int, int]] = set()
+    for name, folders, files in os.walk(root, onerror=note, followlinks=True):
+        folder = Path(name)
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:  # two links to one folder, or a loop
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(child for child in folders if not child.startswith("."))
+        paths = (folder / child for child in files if not child.startswith("."))
+        found += [path for path in paths if path.is_file() or path.is_symlink()]
+    if not (found or unreadable):
+        raise StorageError(f"{root}: the folder holds no DICOM files.")
+    return sorted([*found, *unreadable]), unreadable
 
 
 class _Batch:
     """The state that the workers of one upload share."""
 
-    def __init__(self, paths: Sequence[Path], archive: Archive, journal: Journal | None) -> None:
+    def __init__(
+        self, paths: Sequence[Path], unreadable: Mapping[Path, str], archive: Archive, resume_log: ResumeLog | None
+    ) -> None:
         self._paths = paths
+        self._unreadable = unreadable
         self._archive = archive
-        self._journal = journal
+        self._resume_log = resume_log
         self._outcomes: list[FileOutcome | None] = [None] * len(paths)
         self._claims = _Claims()
         self._stop_reason = ""
@@ -134,31 +150,59 @@ class _Batch:
         path = self._paths[number]
         try:
             outcome = self._send(number, path)
+        except InstanceTooLargeError as error:
+            outcome = FileOutcome(str(path), Outcome.REFUSED, str(error))
         except (ArchiveUnavailableError, ArchiveCredentialsError) as error:
             outcome = FileOutcome(str(path), Outcome.FAILED, str(error))
-            self.stop(str(error))
+            if not self._answers():
+                self.stop(str(error))
         except ArchiveError as error:
             outcome = FileOutcome(str(path), Outcome.FAILED, str(error))
         finally:
             self._claims.pass_on(number)
         self._count_failures(outcome)
         self._outcomes[number] = outcome
-        if self._journal:
-            self._journal.write(path, outcome.to_json())
+        if self._resume_log:
+            self._resume_log.write(path, outcome.to_json())
 
     def stop(self, reason: str) -> None:
         """Send nothing more."""
         self._stop_reason = self._stop_reason or reason
         self.stopped.set()
 
-    def finish(self) -> Iterator[FileOutcome]:
-        """Yield the outcome of every file, sent or not."""
-        for path, outcome in zip(self._paths, self._outcomes, strict=True):
-            yield outcome or FileOutcome(str(path), Outcome.FAILED, f"not sent, or not verified: {self._stop_reason}")
+    def look_again(self) -> None:
+        """Name what was verified and is gone now: an archive of limited size makes room for new instances."""
+        if self.stopped.is_set():
+            return
+        verified = {number: item.instance for number, item in enumerate(self._outcomes) if item and item.instance}
+        try:
+            gone = set(self._archive.missing(instance.reference for instance in verified.values()))
+        except ArchiveError:  # each was read back; an archive that went away since has lost nothing by that
+            return
+        for number, instance in verified.items():
+            if instance.reference in gone:
+                reason = "it was verified, but the archive holds it no longer: does it recycle patients or limit its storage?"
+                self._outcomes[number] = FileOutcome(str(self._paths[number]), Outcome.FAILED, reason)
+
+    def finish(self) -> tuple[FileOutcome, ...]:
+        """Return the outcome of every file, sent or not."""
+        return tuple(
+            outcome or FileOutcome(str(path), Outcome.FAILED, f"not sent, or not verified: {self._stop_reason}")
+            for path, outcome in zip(self._paths, self._outcomes, strict=True)
+        )
 
     def close(self) -> None:
-        if self._journal:
-            self._journal.close()
+        """Close the resume log."""
+        if self._resume_log:
+            self._resume_log.close()
+
+    def _answers(self) -> bool:
+        """Whether the archive answers at all: then the trouble is this file's, not the archive's."""
+        try:
+            self._archive.check()
+        except ArchiveError:
+            return False
+        return True
 
     def _count_failures(self, outcome: FileOutcome) -> None:
         """A full disk refuses every file; there is no use in sending it the other ten thousand."""
@@ -167,23 +211,24 @@ class _Batch:
             self.stop(f"{self._failures} files in a row failed, the last one with: {outcome.reason}")
 
     def _send(self, number: int, path: Path) -> FileOutcome:
+        if path in self._unreadable:
+            return FileOutcome(str(path), Outcome.REFUSED, self._unreadable[path])
         try:
-            data = path.read_bytes()
-            found = inspect(data)
+            file: DicomFile = path.read_bytes() if path.stat().st_size <= _IN_MEMORY_BYTES else path
+            instance = inspect(file).to_instance(md5_of(file))
         except OSError as error:
-            return FileOutcome(str(path), Outcome.REFUSED, f"cannot be read: {error.strerror}")
+            return FileOutcome(str(path), Outcome.REFUSED, _cannot_be_read(path, error))
         except DicomError as error:
             return FileOutcome(str(path), Outcome.REFUSED, str(error))
-        instance = found.to_instance(md5_of(data))
         first = self._claims.claim(number, instance, path)
         if first is not None:
             return _second(path, instance, *first)
-        known = self._journaled(path, instance)
-        return known or self._store(path, data, found, instance)
+        known = self._logged(path, instance)
+        return known or self._store(path, file, instance)
 
-    def _journaled(self, path: Path, instance: Instance) -> FileOutcome | None:
-        """What the journal says of these very bytes, if the archive still holds them."""
-        line = self._journal.read(path) if self._journal else None
+    def _logged(self, path: Path, instance: Instance) -> FileOutcome | None:
+        """What the resume log says of these very bytes, if the archive still holds them."""
+        line = self._resume_log.read(path) if self._resume_log else None
         if not line or line.get("outcome") not in VERIFIED:
             return None
         try:
@@ -194,28 +239,28 @@ class _Batch:
             return None
         return FileOutcome(str(path), Outcome(line["outcome"]), line.get("reason", ""), recorded)
 
-    def _store(self, path: Path, data: bytes, found: Inspection, instance: Instance) -> FileOutcome:
+    def _store(self, path: Path, file: DicomFile, instance: Instance) -> FileOutcome:
         try:
-            result = self._archive.store_instance(data)
+            result = self._archive.store_instance(file, instance)
         except DicomError as error:
             return FileOutcome(str(path), Outcome.REFUSED, str(error))
         instance = replace(instance, orthanc_instance_id=result.reference.orthanc_instance_id)
         for _ in range(2):  # the second time for an answer that was damaged on its way
-            if self._archive.holds(result.reference, data):
+            found = self._archive.compare(result.reference, file)
+            if found.equal:
                 outcome = Outcome.ALREADY_THERE if result.status == ALREADY_THERE else Outcome.STORED
-                return FileOutcome(str(path), outcome, instance=instance)
-        archive_md5 = self._archive.md5(result.reference)
-        if archive_md5 == instance.md5:
+                return FileOutcome(str(path), outcome, instance=replace(instance, md5=found.md5 or instance.md5))
+        if found.md5 == instance.md5:
             reason = "what came back is not what was sent, though the archive's MD5 is right: its storage or a proxy is damaged"
-            return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=archive_md5)
+            return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=found.md5)
         if result.status == ALREADY_THERE:
             reason = (
-                f"the archive holds other bytes under SOP Instance UID {found.sop_instance_uid}: MD5 {archive_md5} there, "
+                f"the archive holds other bytes under SOP Instance UID {instance.sop_instance_uid}: MD5 {found.md5} there, "
                 f"{instance.md5} here. It keeps its own; give the changed image a new UID."
             )
-            return FileOutcome(str(path), Outcome.CONFLICT, reason, archive_md5=archive_md5)
-        reason = f"the archive changed the file: MD5 {archive_md5} there, {instance.md5} here. Does it transcode what comes in?"
-        return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=archive_md5)
+            return FileOutcome(str(path), Outcome.CONFLICT, reason, archive_md5=found.md5)
+        reason = f"the archive changed the file: MD5 {found.md5} there, {instance.md5} here. Does it transcode what comes in?"
+        return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=found.md5)
 
 
 class _Claims:
@@ -260,56 +305,7 @@ def _second(path: Path, instance: Instance, first: Path, first_md5: str) -> File
     return FileOutcome(str(path), Outcome.CONFLICT, reason, archive_md5=first_md5)
 
 
-def retrieve(
-    instances: Iterable[Instance], archive: Archive, folder: str | Path, *, workers: int = 16, progress: bool = True
-) -> RetrieveReport:
-    """Write instances of an archive to a folder, one ``<SOP Instance UID>.dcm`` each, and return what became of each.
-
-    Every file is held against the archive's MD5 (and the record's, where it has one) and appears whole or not at all. Files
-    that are there already and right are left alone. An instance that cannot be had is named in `refused`; the rest goes on.
-
-    Raises
-    ------
-    ArchiveUnavailableError, ArchiveCredentialsError
-        At the start, before anything is fetched.
-    """
-    wanted = list({instance.sop_instance_uid: instance for instance in instances}.values())
-    archive.check()
-    started = time.monotonic()
-    root = Path(folder)
-    outcomes: list[FileOutcome | None] = [None] * len(wanted)
-    stopped = threading.Event()
-    storage = Storage()
-
-    def one(number: int) -> None:
-        instance = wanted[number]
-        name = f"{instance.sop_instance_uid}.dcm"
-        try:
-            outcomes[number] = _fetch(instance, archive, root / name, storage)
-        except WorkflowError as error:
-            outcomes[number] = FileOutcome(name, Outcome.FAILED, str(error))
-            if isinstance(error, ArchiveUnavailableError | ArchiveCredentialsError):
-                stopped.set()
-
-    run_all(len(wanted), one, stopped, workers=workers, label="retrieve", progress=progress)
-    finished = tuple(
-        outcome or FileOutcome(f"{instance.sop_instance_uid}.dcm", Outcome.FAILED, "not fetched: the archive is gone")
-        for instance, outcome in zip(wanted, outcomes, strict=True)
-    )
-    refused = {item.sop_instance_uid: out.reason for item, out in zip(wanted, finished, strict=True) if not out.instance}
-    paths = {out.instance.sop_instance_uid: root / Path(out.path).name for out in finished if out.instance}
-    return RetrieveReport(finished, paths, refused, time.monotonic() - started)
-
-
-def _fetch(instance: Instance, archive: Archive, path: Path, storage: Storage) -> FileOutcome:
-    if path.is_file():
-        md5 = md5_of(path.read_bytes())
-        if md5 == (instance.md5 or archive.md5(instance.reference)):
-            return FileOutcome(str(path), Outcome.ALREADY_THERE, instance=replace(instance, md5=md5))
-    data = archive.retrieve_instance(instance.reference)
-    md5 = md5_of(data)
-    if instance.md5 and md5 != instance.md5:
-        reason = f"expected MD5 {instance.md5}, the archive now holds {md5}. List the archive again."
-        return FileOutcome(str(path), Outcome.FAILED, reason, archive_md5=md5)
-    storage.write_bytes(to_uri(path), data)
-    return FileOutcome(str(path), Outcome.RETRIEVED, instance=replace(instance, md5=md5, size_bytes=len(data)))
+def _cannot_be_read(path: Path, error: OSError) -> str:
+    if path.is_symlink() and not path.exists():
+        return f"a link to {path.readlink()}, which does not exist"
+    return f"cannot be read: {error.strerror}"

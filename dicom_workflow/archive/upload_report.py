@@ -9,14 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dicom_workflow.archive.protocol import READ_BACK
 from dicom_workflow.errors import printable
 from dicom_workflow.formats.instances import Instance
 
 if TYPE_CHECKING:
     import pandas
-
-READ_BACK = "read-back"
-"""The level of verification: every file was read back whole from the archive and compared byte by byte."""
 
 
 class Outcome(StrEnum):
@@ -72,6 +70,7 @@ class UploadReport:
     archive: str
     seconds: float
     verification: str = READ_BACK
+    """What it means that a file was verified: `READ_BACK` or `READ_BACK_CONTENT` of the archive protocol."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -94,12 +93,18 @@ class UploadReport:
         """Whether every file is in the archive."""
         return all(item.outcome in ARRIVED for item in self.outcomes)
 
+    @property
+    def without_patient_id(self) -> tuple[Instance, ...]:
+        """The verified instances that name no patient: they can be labeled, but belong to no split of a training set."""
+        return tuple(instance for instance in self.instances if not instance.patient_id)
+
     def metrics(self) -> dict[str, Any]:
         """Return the figures of a summary."""
         counts = Counter(item.outcome for item in self.outcomes)
         return {
             "instances_uploaded": counts[Outcome.STORED] + counts[Outcome.ALREADY_THERE],
             "instances_verified": len(self.instances),
+            "instances_without_patient_id": len(self.without_patient_id),
             "files": len(self.outcomes),
             **{f"files_{str(name).replace(' ', '_')}": counts[name] for name in Outcome if name is not Outcome.RETRIEVED},
             "bytes_verified": self.size_bytes,

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_workflow.archive import mirror, open_archive
+from dicom_workflow.archive import download, open_archive
 from dicom_workflow.archive.upload import upload as upload_files
 from dicom_workflow.archive.upload_report import UploadReport
 from dicom_workflow.errors import ArchiveError, DicomError, LabelingError, StorageError, WorkflowError
@@ -126,8 +126,8 @@ def upload(
         Not one file is in the archive.
     """
     archive, storage = open_archive(settings), Storage(settings)
-    report = upload_files(source, archive, workers=workers, journal_path=resume_log)
-    copies = mirror.copy_to(copies_uri, report.instances, archive, storage)
+    report = upload_files(source, archive, workers=workers, resume_log_path=resume_log)
+    copies = download.copy_to(copies_uri, report.instances, archive, storage)
     if not copies.instances:
         raise NothingStoredError(report)
     earlier = records.latest(settings, records.UPLOAD)

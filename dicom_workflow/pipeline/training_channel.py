@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_workflow.archive.download import retrieve
 from dicom_workflow.archive.protocol import Archive
-from dicom_workflow.archive.upload import retrieve
 from dicom_workflow.errors import LearningError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source

@@ -1,4 +1,4 @@
-"""Batches: interrupted, killed, resumed; whatever happens, the report and the journal say what is true."""
+"""Batches: interrupted, killed, resumed; whatever happens, the report and the resume log say what is true."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from support.archive import dicom, write_files
 
+from dicom_workflow.archive.download import retrieve
 from dicom_workflow.archive.folder import FolderArchive
-from dicom_workflow.archive.protocol import StoreResult
-from dicom_workflow.archive.upload import UploadInterruptedError, retrieve, upload
+from dicom_workflow.archive.protocol import DicomFile, StoreResult
+from dicom_workflow.archive.upload import UploadInterruptedError, upload
 from dicom_workflow.errors import StorageError, VerificationError
+from dicom_workflow.formats.instances import Instance
 
 
 class CountingArchive(FolderArchive):
@@ -28,21 +30,21 @@ class CountingArchive(FolderArchive):
     interrupt_at = -1
     _lock = threading.Lock()
 
-    def store_instance(self, data: bytes) -> StoreResult:
+    def store_instance(self, file: DicomFile, instance: Instance | None = None) -> StoreResult:
         with self._lock:
             self.sent += 1
             if self.sent == self.interrupt_at:
                 _thread.interrupt_main()
-        return super().store_instance(data)
+        return super().store_instance(file, instance)
 
 
-def test_ctrl_c_leaves_a_report_that_is_true_and_a_journal_to_go_on_from(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_a_report_that_is_true_and_a_resume_log_to_go_on_from(tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 60)
     archive = CountingArchive(tmp_path / "archive")
     archive.interrupt_at = 10
-    journal = tmp_path / "upload.jsonl"
+    resume_log = tmp_path / "upload.jsonl"
     with pytest.raises(UploadInterruptedError, match="Run it again to send the rest") as caught:
-        upload(files, archive, workers=2, journal_path=journal, progress=False)
+        upload(files, archive, workers=2, resume_log_path=resume_log, progress=False)
     report = caught.value.report
     sent_first = archive.sent
     assert 10 <= sent_first < 60
@@ -50,62 +52,62 @@ def test_ctrl_c_leaves_a_report_that_is_true_and_a_journal_to_go_on_from(tmp_pat
     assert report.outcomes[-1].reason == "not sent, or not verified: the upload was interrupted"
     assert all(archive.md5(instance.reference) == instance.md5 for instance in report.instances)
 
-    again = upload(files, archive, journal_path=journal, progress=False)
-    assert again.counts == {"stored": 60}, "the journal remembers what was stored and what was there before"
+    again = upload(files, archive, resume_log_path=resume_log, progress=False)
+    assert again.counts == {"stored": 60}, "the resume log remembers what was stored and what was there before"
     assert archive.sent == 60, "nothing was sent twice"
 
 
-def test_a_journal_is_not_believed_against_the_archive_or_the_file(tmp_path: Path) -> None:
+def test_a_resume_log_is_not_believed_against_the_archive_or_the_file(tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 3)
     archive = CountingArchive(tmp_path / "archive")
-    journal = tmp_path / "upload.jsonl"
-    first = upload(files, archive, journal_path=journal, progress=False)
+    resume_log = tmp_path / "upload.jsonl"
+    first = upload(files, archive, resume_log_path=resume_log, progress=False)
     archive.delete_instance(first.instances[0].reference)
     files[1].write_bytes(dicom(1, seed=77))
-    with journal.open("a") as stream:
+    with resume_log.open("a") as stream:
         stream.write('{"path": "torn')
-    again = upload(files, archive, journal_path=journal, progress=False)
+    again = upload(files, archive, resume_log_path=resume_log, progress=False)
     assert [str(item.outcome) for item in again.outcomes] == ["stored", "conflict", "stored"]
     assert archive.sent == 5
-    lines = [json.loads(line) for line in journal.read_text().splitlines() if not line.endswith("torn")]
-    assert lines[0] == {"journal": "dicom-workflow/upload-journal/1", "archive": archive.check()}
+    lines = [json.loads(line) for line in resume_log.read_text().splitlines() if not line.endswith("torn")]
+    assert lines[0] == {"schema": "dicom-workflow/resume-log/1", "archive": archive.check()}
     assert len(lines) == 2 * (1 + 3)
 
 
-def test_the_journal_of_another_archive_hides_nothing(tmp_path: Path) -> None:
+def test_the_resume_log_of_another_archive_hides_nothing(tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 2)
-    upload(files, FolderArchive(tmp_path / "a"), journal_path=tmp_path / "j", progress=False)
+    upload(files, FolderArchive(tmp_path / "a"), resume_log_path=tmp_path / "j", progress=False)
     other = CountingArchive(tmp_path / "b")
-    assert upload(files, other, journal_path=tmp_path / "j", progress=False).counts == {"stored": 2}
+    assert upload(files, other, resume_log_path=tmp_path / "j", progress=False).counts == {"stored": 2}
     assert other.sent == 2
 
 
-def test_a_journal_that_cannot_be_written_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+def test_a_resume_log_that_cannot_be_written_is_said_before_anything_is_sent(tmp_path: Path) -> None:
     archive = CountingArchive(tmp_path / "archive")
-    with pytest.raises(StorageError, match="the journal cannot be written: Is a directory"):
-        upload(write_files(tmp_path / "files", 1), archive, journal_path=tmp_path, progress=False)
+    with pytest.raises(StorageError, match="the resume log cannot be written: Is a directory"):
+        upload(write_files(tmp_path / "files", 1), archive, resume_log_path=tmp_path, progress=False)
     assert archive.sent == 0
 
 
 def test_a_client_killed_at_any_moment_leaves_what_one_clean_run_leaves(tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 150)
     archive = FolderArchive(tmp_path / "archive")
-    journal = tmp_path / "upload.jsonl"
+    resume_log = tmp_path / "upload.jsonl"
     script = (
         "import sys; from pathlib import Path; from dicom_workflow.archive.folder import FolderArchive\n"
         "from dicom_workflow.archive.upload import upload\n"
-        "files, archive, journal = map(Path, sys.argv[1:])\n"
-        "upload(files, FolderArchive(archive), workers=3, journal_path=journal, progress=False)\n"
+        "files, archive, resume_log = map(Path, sys.argv[1:])\n"
+        "upload(files, FolderArchive(archive), workers=3, resume_log_path=resume_log, progress=False)\n"
     )
     for lines in (5, 40, 90):
-        process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "files", tmp_path / "archive", journal])
-        while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
+        process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "files", tmp_path / "archive", resume_log])
+        while process.poll() is None and (not resume_log.exists() or resume_log.read_bytes().count(b"\n") < lines):
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    report = upload(files, archive, journal_path=journal, progress=False)
+    report = upload(files, archive, resume_log_path=resume_log, progress=False)
     assert len(report.instances) == 150
-    assert set(report.counts) <= {"stored", "already there"}, "already there: stored just before a kill, not yet in the journal"
+    assert set(report.counts) <= {"stored", "already there"}, "already there: stored just before a kill, not yet in the log"
     assert {instance.sop_instance_uid for instance in archive.search_for_instances()} == {
         instance.sop_instance_uid for instance in report.instances
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.stack_foundation import s3_storage
 
-from dicom_workflow.archive import mirror
+from dicom_workflow.archive import download
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.archive.upload import upload
 from dicom_workflow.errors import LearningError, SettingsError
@@ -146,7 +146,7 @@ def test_training_place_is_one_of_two(tmp_path: Path) -> None:
 
 def test_copies_are_read_back_and_carry_their_uri(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
     absent = Instance("1.4", "1.3", "1.2")
-    made = mirror.copy_to("s3://radiographs/images", [*instances, absent], archive, s3, progress=False)
+    made = download.copy_to("s3://radiographs/images", [*instances, absent], archive, s3, progress=False)
     assert [copy.uri for copy in made.instances] == [f"s3://radiographs/images/{i.sop_instance_uid}.dcm" for i in instances]
     assert s3.read_bytes(made.instances[0].uri) == archive.retrieve_instance(instances[0].reference)
     assert list(made.refused) == ["1.4"]
@@ -155,5 +155,5 @@ def test_copies_are_read_back_and_carry_their_uri(s3: Storage, archive: FolderAr
 
 
 def test_nothing_is_copied_without_a_folder(s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]) -> None:
-    assert mirror.copy_to("", instances, archive, s3).instances == instances
+    assert download.copy_to("", instances, archive, s3).instances == instances
     assert s3.list("s3://radiographs") == []

@@ -18,6 +18,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
+from dicom_workflow.archive.authorization import basic_auth
+from dicom_workflow.archive.dicomweb import DicomWebArchive
 from dicom_workflow.archive.orthanc import OrthancArchive
 from dicom_workflow.archive.orthanc_process import OrthancServer
 
@@ -68,6 +70,21 @@ def write_files(folder: Path, count: int, **changes: object) -> list[Path]:
 
 def open_orthanc(server: OrthancServer, url: str = "", **changes: object) -> OrthancArchive:
     return OrthancArchive(url or server.url, user=server.user, password=server.password, **changes)  # type: ignore[arg-type]
+
+
+def open_dicomweb(server: OrthancServer, url: str = "", **changes: object) -> DicomWebArchive:
+    authorize = basic_auth(server.user, server.password)
+    return DicomWebArchive(url or server.dicomweb_url, authorize=authorize, **changes)  # type: ignore[arg-type]
+
+
+def multi_frame(frames: int, number: int = 0) -> tuple[bytes, list[bytes]]:
+    """A file of several frames, and the bytes of each."""
+    made = dataset(number)
+    made.NumberOfFrames = frames
+    random = np.random.default_rng(number)
+    pixels = [random.integers(0, 256, made.Rows * made.Columns, dtype=np.uint8).tobytes() for _ in range(frames)]
+    made.PixelData = b"".join(pixels)
+    return to_bytes(made), pixels
 
 
 Fault = Callable[[int, str, str], str]

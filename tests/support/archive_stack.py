@@ -23,7 +23,8 @@ from support.stack_evaluator import Evaluation
 from support.templates import GIVEN, template
 
 from dicom_workflow.archive.orthanc import OrthancArchive
-from dicom_workflow.archive.orthanc_process import find_orthanc, free_port
+from dicom_workflow.archive.orthanc_process import find_orthanc
+from dicom_workflow.processes import free_port
 from dicom_workflow.settings import Secret
 
 EARLIER = {

@@ -210,7 +210,7 @@ class ImageCache:
         if time.monotonic() < self._unavailable_until:
             raise ArchiveUnavailableError("the archive did not answer a moment ago.")
         try:
-            target.write(self._archive.retrieve_instance(reference))
+            self._archive.retrieve_to(reference, target)
         except ArchiveUnavailableError:
             self._unavailable_until = time.monotonic() + UNAVAILABLE_SECONDS
             raise

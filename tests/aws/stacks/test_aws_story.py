@@ -24,9 +24,10 @@ from support.cloudformation import REGION, CloudFormation
 from support.sagemaker import INSTANCE
 
 from dicom_workflow import cli
-from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc, free_port
+from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
 from dicom_workflow.aws.stacks import catalog, templates
 from dicom_workflow.pipeline import notebooks
+from dicom_workflow.processes import free_port
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage
 

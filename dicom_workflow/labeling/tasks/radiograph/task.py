@@ -68,7 +68,7 @@ class Radiograph(Task):
             The whole manifest line.
         images_s3_prefix : str
             s3:// folder with a copy of each image, named as `ObjectReference.file_name` says: ``<Orthanc id>.dcm`` for a line
-            whose ``source`` is an Orthanc id, ``<SOP Instance UID>.dcm`` for a resource path; `archive.mirror.copy_to`
+            whose ``source`` is an Orthanc id, ``<SOP Instance UID>.dcm`` for a resource path; `archive.download.copy_to`
             writes the same names. Without one, the image of a ``source`` line is ``orthanc://<Orthanc id>`` or
             ``dicomweb://<resource path>``, which the self-hosted labeling service resolves.
 
