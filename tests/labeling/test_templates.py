@@ -231,7 +231,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 PIXELS = np.add.outer(np.arange(100), np.arange(200)).astype(np.uint8)
 LABELS = ["Edema", "Fracture", "No Finding"]
-FILM = dicom(PIXELS)
+RADIOGRAPH = dicom(PIXELS)
 
 
 def open_page(page: Any, url: str) -> None:
@@ -245,7 +245,7 @@ def choose(page: Any, label: str, state: str) -> None:
 
 @pytest.mark.browser
 def test_what_the_reader_said_and_marked_arrives(page: Any) -> None:
-    with worker_page(FILM, labels=LABELS, rules={"regions": {"Edema": "required"}}) as host:
+    with worker_page(RADIOGRAPH, labels=LABELS, rules={"regions": {"Edema": "required"}}) as host:
         open_page(page, host.url)
         choose(page, "Edema", "Present")
         choose(page, "Fracture", "Uncertain")
@@ -279,7 +279,7 @@ def test_what_the_reader_said_and_marked_arrives(page: Any) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("file", [b"x" * 500, FILM[:-80], b""], ids=["no DICOM", "cut", "404"])
+@pytest.mark.parametrize("file", [b"x" * 500, RADIOGRAPH[:-80], b""], ids=["no DICOM", "cut", "404"])
 def test_an_image_that_cannot_be_shown_can_be_sent_back(page: Any, file: bytes) -> None:
     with worker_page(file, labels=LABELS) as host:
         page.goto(host.url)
@@ -292,7 +292,7 @@ def test_an_image_that_cannot_be_shown_can_be_sent_back(page: Any, file: bytes) 
 
 @pytest.mark.browser
 def test_a_refused_answer_keeps_the_marks_and_goes_out_once_per_press(page: Any) -> None:
-    with worker_page(FILM, labels=LABELS) as host:
+    with worker_page(RADIOGRAPH, labels=LABELS) as host:
         host.replies.append((503, {"error": "The journal cannot be written."}))
         open_page(page, host.url)
         page.get_by_role("button", name="No finding").click()
@@ -308,7 +308,7 @@ def test_a_refused_answer_keeps_the_marks_and_goes_out_once_per_press(page: Any)
 @pytest.mark.browser
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", None])
 def test_the_page_goes_on_to_its_own_host_only(page: Any, target: str | None) -> None:
-    with worker_page(FILM, labels=LABELS) as host:
+    with worker_page(RADIOGRAPH, labels=LABELS) as host:
         host.replies.append((200, {"accepted": True, "next": target}))
         open_page(page, host.url)
         page.get_by_role("button", name="No finding").click()
@@ -320,7 +320,7 @@ def test_the_page_goes_on_to_its_own_host_only(page: Any, target: str | None) ->
 @pytest.mark.browser
 def test_hostile_labels_are_text_on_the_page(page: Any) -> None:
     hostile = ['<img src=x onerror="document.title=1">', "</script><b>", "__proto__"]
-    with worker_page(FILM, labels=hostile) as host:
+    with worker_page(RADIOGRAPH, labels=hostile) as host:
         open_page(page, host.url)
         for label in hostile:
             assert page.get_by_role("radiogroup", name=label, exact=True).count() == 1
