@@ -10,13 +10,12 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
 from dicom_workflow.formats import manifests
-from dicom_workflow.formats.labels import RULES_KEY, LabelSet
 from dicom_workflow.formats.object_reference import FILE_SCHEMES
 from dicom_workflow.formats.splits import MAX_JOB_OBJECTS
 from dicom_workflow.groundtruth import output
@@ -24,7 +23,7 @@ from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.portal import pages
 from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
 from dicom_workflow.groundtruth.store.job_store import ACTIVE, JobStore
-from dicom_workflow.groundtruth.store.tables import Batch, GivenAnswer, Job, Object
+from dicom_workflow.groundtruth.store.tables import Batch, Job, Object
 from dicom_workflow.labeling import lambda_handlers
 
 DEFAULT_LIFETIME_SECONDS = 2_592_000
@@ -295,9 +294,7 @@ class Engine:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda item: self._access.write_text(item[0], json.dumps(item[1])), files))
 
-    def _consolidate(
-        self, job: Job, batch: Batch, objects: Sequence[Object], answers: Mapping[int, Sequence[GivenAnswer]]
-    ) -> dict[int, Any]:
+    def _consolidate(self, job: Job, batch: Batch, objects: list[Object], answers: output.Answers) -> dict[int, Any]:
         arn = (job.human.get("AnnotationConsolidationConfig") or {}).get("AnnotationConsolidationLambdaArn")
         if not arn:
             return {}
@@ -305,15 +302,8 @@ class Engine:
         payload = self._access.write_text(output.consolidation_uri(job, batch, "request"), json.dumps(request))
         event = output.post_event(job, payload, EVENT_VERSION)
         try:
-            # On AWS the function's LABEL_SET brings rules of one's own; here the manifest lines are at hand.
-            line = next((item.line for item in objects if item.line.get(RULES_KEY) is not None), None)
-            response: object = lambda_handlers.post_annotation(
-                event,
-                None,
-                read=self._access.read_text,
-                task=job.task,
-                label_set=LabelSet.of_line(line) if line else None,
-            )
+            rules, read = output.label_set_of(objects), self._access.read_text
+            response: object = lambda_handlers.post_annotation(event, None, read=read, task=job.task, label_set=rules)
         except RecordError as error:
             raise JobFailure(f"{_lambda_failure(job, arn)} {error}") from None
         self._access.write_text(output.consolidation_uri(job, batch, "response"), json.dumps(response))

@@ -7,11 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from dicom_workflow.formats.labels import RULES_KEY, LabelSet
 from dicom_workflow.formats.object_reference import source_key
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import identity_of
 from dicom_workflow.groundtruth.store.tables import Batch, GivenAnswer, Job, Object
 from dicom_workflow.storage import join
+
+Answers = Mapping[int, Sequence[GivenAnswer]]
+"""Number of an object → the answers of its workers."""
 
 
 def job_uri(job: Job) -> str:
@@ -69,7 +73,21 @@ def worker_response(answers: Sequence[GivenAnswer]) -> dict[str, Any]:
     }
 
 
-def consolidation_request(objects: Iterable[Object], answers: Mapping[int, Sequence[GivenAnswer]]) -> list[dict[str, Any]]:
+def label_set_of(objects: Iterable[Object]) -> LabelSet | None:
+    """Return the label set of objects whose manifest lines bring label rules of their own; else None.
+
+    On AWS such rules reach the post-annotation function by its environment variable ``LABEL_SET`` only.
+
+    Raises
+    ------
+    RecordError
+        The rules do not have their form.
+    """
+    line = next((item.line for item in objects if item.line.get(RULES_KEY) is not None), None)
+    return LabelSet.of_line(line) if line else None
+
+
+def consolidation_request(objects: Iterable[Object], answers: Answers) -> list[dict[str, Any]]:
     """Return the payload of the post-annotation function for the objects of a batch."""
     return [
         {
