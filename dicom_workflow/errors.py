@@ -32,7 +32,7 @@
     └── NotebookError                 a notebook could not be run or has no record
         └── UnknownParameterError     a parameter that the notebook does not have
 
-A message says what was expected, what came, where, and what to do next.
+A message says what happened, with which value and where, and what to do next.
 """
 
 from __future__ import annotations
@@ -80,12 +80,14 @@ class ObjectNotFoundError(StorageError):
 class ManifestError(WorkflowError):
     """A manifest line breaks the contract.
 
-    Attributes
+    Parameters
     ----------
     uri : str
-        The manifest.
+        The manifest; also an attribute.
     line : int or None
-        1-based line number, None when the whole file is meant.
+        1-based line number, None when the whole file is meant; also an attribute.
+    message : str
+        What is wrong, without the place.
     """
 
     def __init__(self, uri: str, line: int | None, message: str) -> None:

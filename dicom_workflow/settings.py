@@ -87,7 +87,7 @@ class DatabaseAddress:
             raise SettingsError(f"GROUNDTRUTH_DATABASE_PORT: expected a port from 1 to 65535, got {port!r}.")
         if any(mark in given["host"] for mark in "@,= \\'"):
             # More than a host would be read as connection parameters, and could turn the verification off.
-            raise SettingsError("GROUNDTRUTH_DATABASE_HOST: expected the name of one host, or the folder of a socket.")
+            raise SettingsError("GROUNDTRUTH_DATABASE_HOST: give the name of one host or the folder of a socket, nothing else.")
         return cls(
             host=given["host"],
             port=int(port),
@@ -152,7 +152,7 @@ class Settings:
                 continue
             if "@" in value:
                 # An address is printed in messages and records, so no password may stand in it, nor in this message.
-                raise SettingsError(f"{_VARIABLES[name]}: expected an address without user and password; set those apart.")
+                raise SettingsError(f"{_VARIABLES[name]} holds a user or password. Give the address alone, and set those in their own variables.")
             if not _is_web_address(value):
                 or_aws = " or 'aws'" if name == "groundtruth_url" else ""
                 raise SettingsError(f"{_VARIABLES[name]}: expected an http(s):// URL{or_aws}, got {value!r}.")

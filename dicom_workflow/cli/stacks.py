@@ -80,7 +80,7 @@ def _deployment(settings: Settings, options: argparse.Namespace) -> Any:
     cloud = Cloud(session, poll_seconds=options.poll_seconds)
     if not cloud.has_credentials() and not getattr(options, "dry_run", False):
         raise DeployError(
-            "expected AWS credentials, found none: set AWS_PROFILE, or sign in with `aws configure` or `aws sso login`. "
+            "There are no AWS credentials. Set AWS_PROFILE, or sign in with `aws configure` or `aws sso login`. "
             "`dicom-workflow deploy --dry-run` needs none."
         )
     agrees = getattr(options, "yes", False)
@@ -191,10 +191,10 @@ def _destroy(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     deployment = _deployment(settings, options)
     if options.yes_delete_data_of and options.yes_delete_data_of != options.name:
         raise DeployError(
-            f"--yes-delete-data-of: expected {options.name!r}, the name of the deployment, got another. Nothing was changed."
+            f"--yes-delete-data-of: expected the deployment's name {options.name!r}, got another. Nothing was changed."
         )
     if options.yes_delete_data_of and not options.delete_data:
-        raise DeployError("--yes-delete-data-of: expected --delete-data with it. Nothing was changed.")
+        raise DeployError("--yes-delete-data-of needs --delete-data. Nothing was changed.")
     who = deployment.cloud.identity
     say(f"account {who['Account']}, region {deployment.cloud.region}, as {who['Arn']}; deployment {deployment.name}")
     found = removal.inventory(deployment)
@@ -236,7 +236,7 @@ def _must_type(options: argparse.Namespace) -> None:
         return
     if not sys.stdin.isatty():
         raise DeployError(
-            f"--delete-data: expected somebody to type the deployment's name, or --yes-delete-data-of {options.name}. "
+            f"--delete-data: nobody can type the deployment's name here. Add --yes-delete-data-of {options.name}. "
             "Nothing was changed."
         )
     print(f"Type {options.name} to delete all this data: ", end="", file=sys.stderr, flush=True)

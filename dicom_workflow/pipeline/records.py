@@ -68,7 +68,7 @@ class Record:
             It has no step or no artifact.
         """
         if not data.get("step") or not data.get("artifact_uri"):
-            raise NotebookError(f"expected a record with 'step' and 'artifact_uri', got keys {sorted(data)[:8]}.")
+            raise NotebookError(f"A record needs 'step' and 'artifact_uri'; this one has keys {sorted(data)[:8]}.")
         return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
 
     def to_json(self) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Stor
     missing = [name for name in _FILES if not (outputs / name).is_file()]
     if missing:
         raise LearningError(
-            f"{outputs}: expected {' and '.join(missing)} of a finished run. A run without test and without validation images "
-            "leaves none: label more images, then train again."
+            f"{outputs} has no {' and no '.join(missing)}. An unfinished run leaves none, and neither does one "
+            "without test and validation images: label more images, then train again."
         )
     predictions = read_predictions(outputs / "predictions.jsonl")
     images = {sample.identifier: sample.image for sample in read_channel(run / "channel").samples}
@@ -160,7 +160,9 @@ def most_instructive(explained: Mapping[str, Sequence[Explained]]) -> Explained:
     order = ("false positive", "false negative", "true positive", "true negative")
     found = [case for outcome in order for case in explained.get(outcome, ())]
     if not found:
-        raise LearningError("expected at least one case with a known truth, got none. Label test images, then train again.")
+        raise LearningError(
+            "Nothing is known of the predicted images, so no case can be shown. Label test images, then train again."
+        )
     return found[0]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from dicom_workflow import aws
 from dicom_workflow.errors import LearningError, SettingsError
-from dicom_workflow.learning.evaluation.report import Evaluation
+from dicom_workflow.learning.evaluation.report import Evaluation, Figures
 from dicom_workflow.learning.training.script_run import run_training
 from dicom_workflow.pipeline import records
 from dicom_workflow.pipeline.records import Record
@@ -43,19 +43,18 @@ class Trained:
     def metrics(self) -> dict[str, Any]:
         """Return the headline figures for a record."""
         found = self.evaluation
-        if found is None:
-            return {"macro_auroc": None, "epochs": len(self.history)}
+        figures = found.figures if found else Figures(0, 0, {})
         return {
-            "macro_auroc": _rounded(found.figures.macro_auroc),
-            "macro_auroc_interval": [_rounded(value) for value in found.figures.macro_auroc_interval or ()],
-            "auroc": {label: _rounded(values.auroc) for label, values in found.figures.labels.items()},
-            "auroc_against": found.measured_against,
-            "measured_on": found.split,
-            "measured_images": found.figures.images,
-            "best_epoch": found.best_epoch,
+            "macro_auroc": _rounded(figures.macro_auroc),
+            "macro_auroc_interval": [_rounded(value) for value in figures.macro_auroc_interval or ()],
+            "auroc": {label: _rounded(values.auroc) for label, values in figures.labels.items()},
+            "auroc_against": found.measured_against if found else "",
+            "measured_on": found.split if found else "",
+            "measured_images": figures.images,
+            "best_epoch": found.best_epoch if found else None,
             "epochs": len(self.history),
-            "images_left_out": found.left_out,
-            **({"labels_not_predicted": ", ".join(found.untaught)} if found.untaught else {}),
+            "images_left_out": found.left_out if found else 0,
+            **({"labels_not_predicted": ", ".join(found.untaught)} if found and found.untaught else {}),
         }
 
 
@@ -146,8 +145,8 @@ def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:
     strange = [path for path in channel.rglob("*") if path.is_file() and not path.resolve().is_relative_to(whole)]
     if strange:
         raise SettingsError(
-            f"{strange[0]}: expected files of the channel, got a link to one outside it ({len(strange)} of them): it is not "
-            "sent. Copy what it means to be in the channel."
+            f"{strange[0]} links to a file outside the channel ({len(strange)} such links). Nothing was sent. Put a copy of "
+            "the file in its place."
         )
     paths = sorted((path for path in channel.rglob("*") if path.is_file()), key=lambda path: (path.suffix == ".manifest", path))
     for path in tqdm(paths, desc="uploading the channel", unit="file"):
@@ -193,14 +192,14 @@ def read_output(uri: str, storage: Storage) -> tuple[Evaluation | None, list[dic
                 name = member.name.removeprefix("./")
                 if member.isfile() and name in ("evaluation.json", "history.jsonl"):
                     if member.size > _MOST_BYTES:
-                        raise LearningError(f"{uri}: expected {name} of at most {_MOST_BYTES:,} bytes, got {member.size:,}.")
+                        raise LearningError(f"{uri}: {name} has {member.size:,} bytes; at most {_MOST_BYTES:,} are read.")
                     content = archive.extractfile(member)
                     texts[name] = content.read().decode("utf-8") if content else ""
         text = texts.get("evaluation.json")
         evaluation = Evaluation.parse(json.loads(text), f"{uri}: evaluation.json") if text else None
         return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
     except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
-        raise LearningError(f"{uri}: expected the output.tar.gz of a training job, got: {str(error)[:200]}.") from None
+        raise LearningError(f"{uri} is not the output.tar.gz of a training job: {str(error)[:200]}.") from None
 
 
 def record(result: Trained, staged: Staged, folder: Path, training_manifest_uri: str, instances_uri: str) -> Record:

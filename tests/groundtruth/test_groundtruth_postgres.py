@@ -636,8 +636,8 @@ def test_a_wrong_password_is_said_without_it(postgres: PostgresServer) -> None:
     [
         ("PORT", "54x", "expected a port from 1 to 65535, got '54x'"),
         ("PORT", "70000", "expected a port from 1 to 65535"),
-        ("HOST", "db sslmode=disable", "expected the name of one host"),
-        ("HOST", "a,b", "expected the name of one host"),
+        ("HOST", "db sslmode=disable", "give the name of one host"),
+        ("HOST", "a,b", "give the name of one host"),
     ],
 )
 def test_an_address_that_cannot_be_used_is_refused(variable: str, value: str, text: str) -> None:

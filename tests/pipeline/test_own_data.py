@@ -171,9 +171,7 @@ def test_a_damaged_record_is_named(settings: Settings) -> None:
     path = settings.workspace / "records" / f"{records.MANIFEST}.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    with pytest.raises(
-        NotebookError, match=r"records/02_create_manifest\.json is damaged .* Delete it and run"
-    ):
+    with pytest.raises(NotebookError, match=r"records/02_create_manifest\.json is damaged .* Delete it and run"):
         records.find_input(settings, records.MANIFEST)
 
 

@@ -89,7 +89,7 @@ def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_before_it_is
 
 
 def test_a_run_that_was_never_judged_says_so(run, tmp_path):
-    with pytest.raises(LearningError, match=r"expected evaluation\.json and predictions\.jsonl of a finished run"):
+    with pytest.raises(LearningError, match=r"has no evaluation\.json and no predictions\.jsonl"):
         results.read_results(to_uri(run / "model"), to_uri(tmp_path), tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_cases_come_with_their_image_and_map_in_its_own_pixels(run, tmp_path):
     assert one.image.shape == one.saliency.values.shape == (48, 48)
     assert one.saliency.probability == pytest.approx(one.case.probability, abs=1e-5)
     missing = results.explain_cases(replace(found, files={}), chosen)
-    with pytest.raises(LearningError, match="expected at least one case with a known truth"):
+    with pytest.raises(LearningError, match="Nothing is known of the predicted images"):
         results.most_instructive(missing)
 
 

@@ -18,11 +18,15 @@ from dicom_workflow.errors import LearningError, SettingsError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.object_reference import ObjectReference
+from dicom_workflow.learning.evaluation.report import Evaluation, Figures, LabelFigures
 from dicom_workflow.pipeline import training, training_channel
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_uri
 from dicom_workflow.synthetic import dataset
 
+EVALUATION = Evaluation(
+    "test", "multi-label", "states", {"states": Figures(9, 9, {"Edema": LabelFigures(3, 6, 0, 0.5)}, macro_auroc=0.91234)}
+)
 ABSENT = "studies/1.2/series/1.3/instances/1.4"
 
 
@@ -68,7 +72,7 @@ def test_line_whose_image_cannot_be_had_is_named_and_the_rest_goes_on(
 
 
 def test_channel_without_one_image_is_an_error(tmp_path: Path, archive: FolderArchive) -> None:
-    with pytest.raises(LearningError, match="expected images for 1 lines, got none: not among the archive's instances"):
+    with pytest.raises(LearningError, match="not one image of 1 lines was fetched: not among the archive's instances"):
         training_channel.stage(training_manifest(tmp_path, ABSENT), [], archive, tmp_path / "channel", progress=False)
 
 
@@ -99,7 +103,7 @@ def test_a_link_out_of_the_channel_is_not_sent(tmp_path: Path, s3: Storage) -> N
     folder = tmp_path / "channel"
     folder.mkdir()
     (folder / "1.dcm").symlink_to(tmp_path / "secret")
-    with pytest.raises(SettingsError, match="a link to one outside it"):
+    with pytest.raises(SettingsError, match="links to a file outside the channel"):
         training.upload_channel(folder, "s3://radiographs/channel", s3)
     assert not list(s3.list("s3://radiographs/channel"))
 
@@ -107,7 +111,7 @@ def test_a_link_out_of_the_channel_is_not_sent(tmp_path: Path, s3: Storage) -> N
 def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "output.tar.gz"
     history = '{"epoch": 1}\n{"epoch": 2}\n'
-    files = {"./evaluation.json": json.dumps({"macro_auroc": 0.91234}), "history.jsonl": history, "../evil": "x"}
+    files = {"./evaluation.json": json.dumps(EVALUATION.to_json()), "history.jsonl": history, "../evil": "x"}
     with tarfile.open(path, "w:gz") as packed:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
@@ -119,12 +123,19 @@ def test_figures_are_read_out_of_a_training_jobs_archive_and_nothing_is_unpacked
     assert [entry.name for entry in tmp_path.iterdir()] == ["output.tar.gz"]
 
 
+def test_a_run_that_measured_nothing_has_every_figure_empty() -> None:
+    """With 24 images or fewer there may be no test patient: the record, the demo and notebook 06 go on."""
+    empty, full = training.Trained("").metrics(), training.Trained("", EVALUATION).metrics()
+    assert empty.keys() == full.keys()
+    assert (empty["macro_auroc"], empty["macro_auroc_interval"], empty["auroc"]) == (None, [], {})
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("evaluation.json", b"{nope", "expected the output.tar.gz of a training job, got: Expecting"),
-        ("history.jsonl", b"\xff\n", "expected the output.tar.gz of a training job, got: 'utf-8' codec"),
-        ("evaluation.json", bytes(1001), "expected evaluation.json of at most 1,000 bytes, got 1,001"),
+        ("evaluation.json", b"{nope", "is not the output.tar.gz of a training job: Expecting"),
+        ("history.jsonl", b"\xff\n", "is not the output.tar.gz of a training job: 'utf-8' codec"),
+        ("evaluation.json", bytes(1001), "evaluation.json has 1,001 bytes; at most 1,000 are read"),
     ],
 )
 def test_a_training_jobs_archive_that_is_damaged_or_a_bomb_is_refused(

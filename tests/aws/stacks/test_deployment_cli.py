@@ -148,9 +148,9 @@ def test_from_nothing_to_nothing(
     assert "network: no drift" in text
     pixels = standing["stacks"]["archive"]["outputs"]["PixelBucket"]
     for words, message in (
-        (["--yes", "--delete-data"], "expected somebody to type the deployment's name"),
-        (["--yes", "--yes-delete-data-of", "clinic"], "expected --delete-data with it"),
-        (["--yes", "--delete-data", "--yes-delete-data-of", "other"], "the name of the deployment, got another"),
+        (["--yes", "--delete-data"], "nobody can type the deployment's name here"),
+        (["--yes", "--yes-delete-data-of", "clinic"], "needs --delete-data"),
+        (["--yes", "--delete-data", "--yes-delete-data-of", "other"], "expected the deployment's name 'clinic', got another"),
         ([], "Nobody is at the terminal"),
     ):
         code, _, text = said(capsys, "destroy", *house_words, *words)
