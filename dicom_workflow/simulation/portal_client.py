@@ -48,11 +48,11 @@ class ReaderSummary:
     def notes(self) -> list[str]:
         """Return a sentence for everything that did not go as planned; empty when all images were read."""
         found = {
-            f"{self.not_displayed} images could not be displayed": self.not_displayed,
-            f"{self.without_truth} images are not in the reference standard and were read as normal": self.without_truth,
-            f"{self.repeated} answers were sent again because the response was lost": self.repeated,
+            "images that could not be displayed": self.not_displayed,
+            "images without labels, because they are not in the reference standard": self.without_truth,
+            "answers sent again, because the response was lost": self.repeated,
         }
-        notes = [text for text, count in found.items() if count]
+        notes = [f"{text}: {count}" for text, count in found.items() if count]
         if self.unanswered_labels:
             listed = ", ".join(sorted(self.unanswered_labels))
             notes.append(f"labels without an answer, because the reference standard does not have them: {listed}")
@@ -206,7 +206,8 @@ class PortalSession:
         if uid not in self._known:
             self.summary.without_truth += 1
         answer = self._answer_for(uid, page.labels)
-        self.summary.unanswered_labels.update(label for label in page.labels if label not in answer.labels)
+        if uid in self._known:
+            self.summary.unanswered_labels.update(label for label in page.labels if label not in answer.labels)
         return answer
 
     # Cookies and redirects as in a browser; requests are repeated while the portal does not answer.

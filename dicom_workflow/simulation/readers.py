@@ -71,15 +71,16 @@ class SimulatedReader:
         """
         rules = label_set or default_label_set(labels)
         states: dict[str, LabelState] = {}
+        derived = [label for label in rules.exclusive if any(rules.excludes(label, other) for other in labels)]
         for label in labels:
-            if label in unknown or label in rules.exclusive:
+            if label in unknown or label in derived:
                 continue
             error, doubt = self._draws(sop_instance_uid, label)
             present = bool(truth.get(label, False))
             right = error < _rate(self.sensitivity if present else self.specificity, label, 0.9)
             state = LabelState.POSITIVE if present == right else LabelState.NEGATIVE
             states[label] = LabelState.UNCERTAIN if doubt < _rate(self.uncertain_rate, label, 0.0) else state
-        for exclusive in rules.exclusive:
+        for exclusive in derived:
             said = {state for label, state in states.items() if rules.excludes(exclusive, label)}
             open_question = any(rules.excludes(exclusive, label) for label in unknown if label in labels)
             if open_question and LabelState.POSITIVE not in said:

@@ -80,6 +80,12 @@ def test_no_finding_follows_from_what_the_reader_said(truth: dict[str, bool], un
     assert answer.labels[NO_FINDING] == expected
 
 
+def test_a_label_that_excludes_others_is_read_like_any_other_in_a_task_without_them() -> None:
+    reader = SimulatedReader("reader", 1.0, 1.0)
+    assert dict(reader.read("1.2.3", [NO_FINDING], {NO_FINDING: False}).labels) == {NO_FINDING: NEGATIVE}
+    assert reader.read("1.2.3", [NO_FINDING], {}, unknown=[NO_FINDING]).labels == {}
+
+
 def test_no_reader_contradicts_itself() -> None:
     labels = ["Pneumonia", "COVID-19", NO_FINDING]
     for uid in UIDS[:500]:
@@ -120,13 +126,13 @@ def test_readers_go_on_without_the_images_and_truth_they_miss_and_say_so(tmp_pat
     assert (reading.answered, reading.without_truth, reading.not_displayed) == (3, 1, 1)
     assert reading.problems == ["an image could not be read: the portal answered 404"]
     assert reading.notes() == [
-        "reader-1: 1 images could not be displayed.",
-        "reader-1: 1 images are not in the reference standard and were read as normal.",
+        "reader-1: images that could not be displayed: 1.",
+        "reader-1: images without labels, because they are not in the reference standard: 1.",
         "reader-1: an image could not be read: the portal answered 404.",
     ]
     lines = output_lines(workspace)
     assert lines[0]["finding"]["labels"]["Edema"]["state"] == "positive"
-    assert lines[1]["finding"]["labels"]["Edema"]["state"] == "unknown", "what nobody knows is not absent"
+    assert lines[1]["finding"]["labels"] == {}, "an unknown label is not an absent one"
     assert lines[2]["finding"]["unusable"] == {
         "not-displayed": [lines[0]["finding"]["annotationsFromAllWorkers"][0]["workerId"]]
     }
