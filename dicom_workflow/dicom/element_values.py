@@ -184,6 +184,14 @@ def _numbers_of_value(value: object) -> Iterator[float]:
         yield from (_decimal(part) for part in str(value).split("\\") if str(value).strip())
 
 
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """Return the text of an element of a data set in whatever value representation it is written; empty without it."""
+    found = _raw_of(dataset, keyword)
+    if isinstance(found, _Raw):
+        return decode_text(found.data)
+    return "\\".join(str(value) for value in found or ()).strip()
+
+
 def integer_of(dataset: Dataset, keyword: str) -> int | None:
     """Return the one integer of an element whose value representation is US, SS, UL or SL; None for anything else.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from dicom_workflow.dicom.element_values import integer_of, numbers_of
+from dicom_workflow.dicom.element_values import integer_of, numbers_of, text_of
 from dicom_workflow.dicom.reading import name_of
 from dicom_workflow.errors import DicomError, UnsupportedPixelsError
 
@@ -117,7 +117,7 @@ def voi(
     PS3.3 C.11.2.1.1 (VOI LUT), C.11.2.1.2 (window), C.11.2.1.3 (VOI LUT Function).
     """
     name = name_of(dataset)
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
+    function = (text_of(dataset, "VOILUTFunction") or "LINEAR").upper()
     if window is not None:
         if not (np.isfinite(window).all() and window[1] > 0):
             raise DicomError(f"{name}: expected a window as (center, width > 0), got {window}.")

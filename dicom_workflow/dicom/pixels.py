@@ -23,6 +23,7 @@ from pydicom.pixels import convert_color_space
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_workflow.dicom.decoding import read_frame, stored_values
+from dicom_workflow.dicom.element_values import text_of
 from dicom_workflow.dicom.jpeg2000 import reduced_values
 from dicom_workflow.dicom.letterbox import Framing, fitted
 from dicom_workflow.dicom.lut import PERCENTILES, is_padding, levels_of, modality, stretched, voi
@@ -122,7 +123,7 @@ def _displayed(
         if shown is None:
             shown = stretched(dataset, curve, stored, padding)
         # One inversion for either reason: a DX image of MONOCHROME1 must also say INVERSE, and means it once.
-        if dataset.PhotometricInterpretation == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
+        if dataset.PhotometricInterpretation == "MONOCHROME1" or text_of(dataset, "PresentationLUTShape") == "INVERSE":
             shown = 1.0 - shown
     shown[padding] = 0.0
     return _looked_up(shown, stored)

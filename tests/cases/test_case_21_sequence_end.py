@@ -47,7 +47,9 @@ def test_a_sequence_in_the_header_that_ends_with_it_is_read(length: int) -> None
     odd = struct.pack("<L", length)
     undefined = b"\xff\xff\xff\xff"
     sequence = struct.pack("<HH2sH", 8, 0x1140, b"SQ", 0) + undefined + b"\xfe\xff\x00\xe0" + undefined
-    assert inspect(data[:at] + sequence + ITEM_END + odd + END + odd + data[at:]).pixel_bytes == 256
+    changed = data[:at] + sequence + ITEM_END + odd + END + odd + data[at:]
+    assert inspect(changed).pixel_bytes == 256
+    assert (pixels.to_display(pixels.read_dataset(changed)) == pixels.to_display(pixels.read_dataset(data))).all()
 
 
 def test_pixel_data_without_any_end_are_truncated() -> None:

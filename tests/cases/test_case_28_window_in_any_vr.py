@@ -81,6 +81,15 @@ def test_a_padding_value_gives_the_same_tensor(vr: bytes) -> None:
     np.testing.assert_array_equal(decode(with_elements(element(0x00280120, vr, encoded(vr, (4095,)))), 48), plain)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("vr", [b"CS", b"LO", b"UT", b"OB", b"UN", b"SH"])
+def test_a_function_and_a_shape_give_the_same_tensor(vr: bytes) -> None:
+    window = element(0x00281050, b"DS", b"2048"), element(0x00281051, b"DS", b"2048")
+    function, shape = element(0x00281056, vr, b"SIGMOID "), element(0x20500020, vr, b"INVERSE ")
+    plain = dataset_of(VALUES, WindowCenter=2048, WindowWidth=2048, VOILUTFunction="SIGMOID", PresentationLUTShape="INVERSE")
+    np.testing.assert_array_equal(decode(with_elements(*window, function, shape), 48), decode(file_bytes(plain), 48))
+
+
 @pytest.mark.parametrize("text", [b"2048,5", b"1_000", b"nan", b"inf ", b"0x10", b"--", b"\xff\xfe"])
 def test_text_that_is_no_decimal_number_is_no_window(text: bytes) -> None:
     """As on the page: without a usable window the percentiles set the range."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dicom_workflow.dicom import pixels
-from dicom_workflow.errors import LearningError, WorkflowError
+from dicom_workflow.errors import LearningError, WorkflowError, printable
 from dicom_workflow.learning.data.channel import Sample, read_channel
 from dicom_workflow.learning.data.images import decode, load_images
 from dicom_workflow.learning.model.bundle import Bundle
@@ -237,7 +237,7 @@ def predict_files(
                     try:
                         line["report"] = str(_report(bundle, path, line, Path(reports), run_uid, len(lines) + 1))
                     except WorkflowError as error:
-                        refused[str(path)] = str(error)
+                        refused[printable(path)] = printable(error)
                         continue
                 lines.append(line)
             bar.update(len(some))
@@ -265,7 +265,7 @@ def _scored(bundle: Bundle, paths: Sequence[Path], refused: dict[str, str]) -> I
             images.append(decode(path, bundle.size_px, bundle.preprocessing_version))
             usable.append(path)
         except (WorkflowError, OSError) as error:
-            refused[str(path)] = str(error)
+            refused[printable(path)] = printable(error)
     if images:
         yield from zip(usable, predict_images(bundle, np.stack(images)), strict=True)
 

@@ -160,10 +160,10 @@ def write_report(
         report.save_as(content, enforce_file_format=True)
     except WorkflowError:
         raise
-    except Exception as error:  # what stands in the image is anybody's; its text may be a name and is not repeated here
+    except Exception as error:  # the text of the error may hold a name and is not repeated here
         raise DicomError(
-            f"{name_of(dataset)}: expected patient and study as DICOM writes them, for a report to repeat, got what cannot be: "
-            f"{type(error).__name__}. Correct the image's sex, dates, times or character set."
+            f"{name_of(dataset)}: no report can be written, because an attribute of patient or study breaks the rules of its "
+            "value representation. Correct the image's sex, dates, times or character set."
         ) from error
     path = Path(folder) / f"{report.SOPInstanceUID}.dcm"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,10 @@ def _evidence(source: Dataset) -> Dataset:
             raise DicomError(f"{name_of(source)}: expected a {keyword} for a report to refer to, got {str(value)[:64]!r}.")
         setattr(evidence, keyword, str(value))
     for keyword in _TYPE_2:
-        setattr(evidence, keyword, source.get(keyword))
+        try:
+            setattr(evidence, keyword, source.get(keyword))
+        except Exception as error:  # whatever pydicom's parsers raise; the value may be a name and is not repeated here
+            raise DicomError(f"{name_of(source)}: {keyword}, which a report repeats, cannot be read. Correct it.") from error
     evidence.ReferringPhysicianName = source.get("ReferringPhysicianName")
     if source.get("SpecificCharacterSet"):
         evidence.SpecificCharacterSet = source.SpecificCharacterSet
