@@ -1,5 +1,5 @@
-// One classic script for the page, decoders inside it: Ground Truth serves the page from one origin and the script from
-// another, where a worker or a WebAssembly file of its own could not be loaded.
+// One classic script with the decoders inside: Ground Truth serves page and script from different origins, so that separate
+// worker or WebAssembly files could not be loaded.
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
@@ -12,14 +12,14 @@ export default defineConfig({
   oxc: { jsx: { runtime: 'automatic', importSource: 'preact' } },
   resolve: {
     alias: [
-      // vtk.js writes XML for file formats no page needs; its XML library expects Node's "events" and fails at load.
+      // vtk.js needs its XML library only for file formats that no page reads; the library requires Node's "events".
       { find: 'xmlbuilder2', replacement: here('./build/empty.js') },
       { find: /^\.\.\/WebGPU\/Profiles\/.*$/, replacement: here('./build/empty.js') },
-      // The decoders of the image loader, one by one: the package's own entry brings every one of them twice.
+      // Single decoders of the image loader: the entry point of the package includes each of them twice.
       { find: /^decoders\/(.*)$/, replacement: modules('@cornerstonejs/dicom-image-loader/dist/esm/shared/decoders/$1.js') },
     ],
   },
-  // A classic script has no import.meta; under the test runner there is one.
+  // A classic script has no import.meta; the test runner has one.
   define: process.env.VITEST ? {} : { 'import.meta.url': 'globalThis.location.href' },
   worker: { format: 'iife' },
   build: {

@@ -1,18 +1,18 @@
 /*
  * Crowd elements without AWS: the part of https://assets.crowd.aws/crowd-html-elements.js that worker templates of this
- * package and of the published radiograph sample use. A host puts this script's address in place of that one and writes two
- * lines into the head of the rendered page:
+ * package and of the published radiograph sample use. A host replaces that script's address by this one's and adds two
+ * elements to the head of the rendered page:
  *
  *   <meta name="task-answer-url" content="/...">   where the answer is posted, same origin
  *   <meta name="task-csrf" content="...">          sent back in the header X-CSRF-Token
  *
- * The answer goes out as JSON, {"answerContent": {name: value, ...}}, with the values Ground Truth gives:
+ * The answer is sent as JSON, {"answerContent": {name: value, ...}}, with the values that Ground Truth gives:
  *   crowd-input, crowd-text-area    text; left out when empty
  *   crowd-checkbox, native checkbox {"<value or on>": true|false}, one object for all of a name
  *   crowd-radio-button, radio       {"<value or on>": true|false}, one object for all of a name
  *   hidden input, select            text
  *   other native input, textarea    text; left out when empty
- * and {"accepted": true, "next": "/..."} leads on to the next task. Anything else keeps the page, and the marks on it, as is.
+ * and {"accepted": true, "next": "/..."} opens the next task. Any other response leaves the page and its marks unchanged.
  */
 (function () {
   'use strict';

@@ -17,14 +17,14 @@ export interface DraftSync {
 }
 
 /** A tab that follows another shows a notice at most this often. */
-const TOLD_AGAIN_MS = 60_000;
+const NOTICE_INTERVAL_MS = 60_000;
 
 /** Restore the draft of the store's task and save every later change; call once, before the page is rendered. */
 export function syncDrafts(store: Store, session: Session, host: Window = window, database = openDatabase(host)): DraftSync {
   const start = store.reading;
   let saved: Pick<Draft, 'reading' | 'first'> = { reading: start, first: store.ui.first };
   let phase: 'open' | 'sending' | 'sent' | 'sent elsewhere' = 'open';
-  let toldAt = -Infinity;
+  let lastNoticeAt = -Infinity;
   /** The restored draft had been sent, and has not been changed since. */
   let underway = false;
   /** This page has saved a draft, so that a copy found later in IndexedDB is not the newest. */
@@ -63,8 +63,8 @@ export function syncDrafts(store: Store, session: Session, host: Window = window
       phase = 'open';
       if (event.draft.session) session.raiseTo(event.draft.session);
       show(event.draft);
-      if (Date.now() - toldAt > TOLD_AGAIN_MS) store.set({ notice: 'Also open in another tab: both show the same.' });
-      toldAt = Date.now();
+      if (Date.now() - lastNoticeAt > NOTICE_INTERVAL_MS) store.set({ notice: 'Also open in another tab: both show the same.' });
+      lastNoticeAt = Date.now();
     } else if (phase !== 'sent elsewhere' && isChanged()) save();
   }
 

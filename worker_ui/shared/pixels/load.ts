@@ -46,7 +46,7 @@ export async function decodeImage(
     return await fromPixels(parsed, options);
   } catch (error) {
     const other = error instanceof ImageError && (error.code === 'unsupported' || error.code === 'worker');
-    if (!other || !renderedUrl || !saneSize(parsed.header)) throw error;
+    if (!other || !renderedUrl || !hasValidSize(parsed.header)) throw error;
     return await standIn(parsed.header, renderedUrl, options).catch((second: unknown) => {
       throw options.signal?.aborted ? second : error; // the error of the image itself is more helpful
     });
@@ -62,7 +62,7 @@ function isWebPage(bytes: Uint8Array): boolean {
   return /^\s*(<!--|<!doctype html|<html|<head|<body|<\?xml|<error)/i.test(start);
 }
 
-function saneSize({ rows, columns }: Header): boolean {
+function hasValidSize({ rows, columns }: Header): boolean {
   return rows * columns > 0 && rows * columns <= MAX_PIXELS;
 }
 
@@ -85,7 +85,7 @@ async function fromPixels({ header, pixels }: Parsed, { signal, ranges }: LoadOp
 
 function checkSupported(header: Header, compressed: boolean): void {
   const { photometric, samples, frames, bitsAllocated, bitsStored, syntax } = header;
-  if (!saneSize(header)) throw errors.unsupported('its size is not valid');
+  if (!hasValidSize(header)) throw errors.unsupported('its size is not valid');
   if (samples !== 1 || !['MONOCHROME1', 'MONOCHROME2'].includes(photometric)) throw errors.unsupported('it is in color');
   if (frames !== 1) throw errors.unsupported('it has more than one frame');
   if (![8, 16].includes(bitsAllocated) || bitsStored < 1 || bitsStored > bitsAllocated) {

@@ -21,7 +21,7 @@ export function probability(store: Store, label: string): number | null {
   return value === undefined ? null : value;
 }
 
-/** Whether the reader's present or absent lies on the other side of one half; uncertain agrees with either. */
+/** Whether the reader's present or absent contradicts the model at a threshold of one half; uncertain never does. */
 export function differs(store: Store, label: string): boolean {
   const value = probability(store, label);
   if (value === null) return false;

@@ -3,7 +3,7 @@
 import type { RadiographImage } from '../pixels/radiograph-image';
 import type { Point } from '../shapes/geometry';
 
-/** How an image lies in its viewport. */
+/** Position, zoom and orientation of an image in its viewport. */
 export interface View {
   /** Image point in the middle of the viewport. */
   readonly center: Point;
