@@ -86,7 +86,7 @@ class FolderArchive:
         try:
             return StoreResult(record.reference, STORED if self._write(path, file, record) else ALREADY_THERE)
         except OSError as error:
-            raise ArchiveError(f"{path}: cannot be written: {error.strerror}. Make room, or check rights.") from error
+            raise ArchiveError(f"{path}: cannot be written: {error.strerror}. Free some space, or check the rights.") from error
 
     def md5(self, reference: ObjectReference) -> str:
         """Return the MD5 that the file had when it was stored."""

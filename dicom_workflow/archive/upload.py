@@ -171,7 +171,7 @@ class _Batch:
         self.stopped.set()
 
     def look_again(self) -> None:
-        """Name what was verified and is gone now: an archive of limited size makes room for new instances."""
+        """Name what was verified and is gone now: an archive of limited size deletes old instances."""
         if self.stopped.is_set():
             return
         verified = {number: item.instance for number, item in enumerate(self._outcomes) if item and item.instance}

@@ -132,7 +132,10 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         say("Archive: a folder of the workspace (Orthanc is not installed here, or ARCHIVE=folder)")
     else:
         password_in = local_services.state_path(settings.workspace)
-        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
+        if settings.archive == "dicomweb":
+            say(f"DICOMweb: {settings.dicomweb_url}, user {settings.dicomweb_user}, password in {password_in}")
+        else:
+            say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
     say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
     say("They run until `make down`.")
     return {"ok": True, "orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}

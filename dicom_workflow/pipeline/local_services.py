@@ -87,6 +87,7 @@ class State:
         names: tuple[str, ...] = ()
         if not settings.names_archive and settings.archive != "folder":
             names += ("archive", "orthanc_url", "orthanc_user", "orthanc_password")
+            names += ("dicomweb_url", "dicomweb_user", "dicomweb_password")
         if not settings.groundtruth_url:
             names += ("groundtruth_url", "groundtruth_access_key", "groundtruth_secret_key")
         return settings.with_(**{name: getattr(self.settings, name) for name in names})
@@ -114,7 +115,7 @@ def attach(settings: Settings) -> Settings:
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
     with lock(settings.workspace):
         _take_lease(settings.workspace, str(os.getpid()))
-        state = _running(settings.workspace) or _start_supervisor(settings)
+        state = _running(settings) or _start_supervisor(settings)
     return state.apply_to(settings)
 
 
@@ -124,7 +125,7 @@ def up(settings: Settings) -> State:
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
     with lock(settings.workspace):
         _take_lease(settings.workspace, KEEP)
-        return _running(settings.workspace) or _start_supervisor(settings)
+        return _running(settings) or _start_supervisor(settings)
 
 
 def down(settings: Settings) -> bool:
@@ -166,7 +167,9 @@ def serves_local_archive(settings: Settings) -> bool:
     if settings.archive == "folder":
         return True
     state = State.read(settings.workspace)
-    return state is not None and "orthanc" in state.pids and settings.orthanc_url == state.settings.orthanc_url
+    if state is None or "orthanc" not in state.pids or settings.archive != state.settings.archive:
+        return False
+    return (settings.orthanc_url, settings.dicomweb_url) == (state.settings.orthanc_url, state.settings.dicomweb_url)
 
 
 def stop_orphans(workspace: Path) -> bool:
@@ -224,11 +227,16 @@ def _refuse_earlier_folder_archive(root: Path) -> None:
         )
 
 
-def _running(workspace: Path) -> State | None:
+def _running(settings: Settings) -> State | None:
     """Return the state of services that answer; one whose starter was killed may still be starting, and is waited for."""
     deadline = time.monotonic() + START_SECONDS
-    while (state := State.read(workspace)) is not None and not state.ready and time.monotonic() < deadline:
+    while (state := State.read(settings.workspace)) is not None and not state.ready and time.monotonic() < deadline:
         time.sleep(0.05)
+    if state and not settings.names_archive and (settings.archive, state.settings.archive) == ("dicomweb", "orthanc"):
+        raise ServiceError(
+            f"The services of {settings.workspace} run with ARCHIVE=orthanc, not dicomweb. Stop "
+            "them with `make down`, or set DICOM_WORKFLOW_WORKSPACE to another folder."
+        )
     return state
 
 

@@ -54,18 +54,20 @@ class Supervisor:
     def _start(self) -> None:
         self._starting = True
         settings = self._settings
-        if settings.archive == "orthanc" and not settings.orthanc_url:
+        if settings.archive != "folder" and not settings.names_archive:
             if find_orthanc() is None:
                 print("Orthanc is not installed here: the archive is a folder of the workspace instead.")
                 settings = settings.with_(archive="folder")
             else:
                 self._orthanc = OrthancServer(settings.workspace / "orthanc")
                 self._orthanc.start()
-                settings = settings.with_(
-                    orthanc_url=self._orthanc.url,
-                    orthanc_user=self._orthanc.user,
-                    orthanc_password=self._orthanc.password,
-                )
+                kind = settings.archive
+                changes = {
+                    f"{kind}_url": self._orthanc.dicomweb_url if kind == "dicomweb" else self._orthanc.url,
+                    f"{kind}_user": self._orthanc.user,
+                    f"{kind}_password": self._orthanc.password,
+                }
+                settings = settings.with_(**changes)
         if not settings.groundtruth_url:
             self._settings = settings.with_(
                 groundtruth_access_key=f"AKIA{secrets.token_hex(8).upper()}",

@@ -56,7 +56,7 @@ print(json.dumps(figures))
 
 
 def write_sparse(path: Path, size_bytes: int, number: int) -> Path:
-    """Write a multi-frame file whose pixel data, all zeros, take no room on the disk."""
+    """Write a multi-frame file whose pixel data, all zeros, take no space on the disk."""
     made = dataset(number)
     made.Rows = made.Columns = FRAME_PX
     frames = size_bytes // FRAME_PX**2

@@ -203,7 +203,7 @@ def _count(server: OrthancServer) -> int:
 
 def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> None:
     files = write_files(tmp_path / "files", 120, size_px=200)
-    journal = tmp_path / "upload.jsonl"
+    resume_log = tmp_path / "upload.jsonl"
     server = OrthancServer(tmp_path / "orthanc")
     with server, contextlib.closing(open_orthanc(server, retry_seconds=0.5)) as archive:
         archive.check()
@@ -215,7 +215,7 @@ def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> N
 
         killer = threading.Thread(target=kill)
         killer.start()
-        report = upload(files, archive, workers=4, resume_log_path=journal, progress=False)
+        report = upload(files, archive, workers=4, resume_log_path=resume_log, progress=False)
         killer.join()
         assert report.counts["stored"] + report.counts["failed"] == 120
         assert report.counts["failed"] > 0
@@ -223,7 +223,7 @@ def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> N
         server.start()
         for instance in report.instances:
             assert archive.md5(instance.reference) == instance.md5
-        again = upload(files, archive, resume_log_path=journal, progress=False)
+        again = upload(files, archive, resume_log_path=resume_log, progress=False)
         assert len(again.instances) == 120
         assert set(again.counts) <= {"stored", "already there"}, "stored before the crash, or with its answer lost in it"
 

@@ -95,10 +95,11 @@ class Proxy:
     """Hands requests on to a server, counts them, and does what `fault` says instead or in addition.
 
     Faults: ``html`` (a login page with 200), an HTTP status as text, ``reset`` (hang up before handing on), ``drop`` (hang up
-    after it), ``cut`` (announce the whole body, send half), ``short`` (hand on half of the body as if it were all).
+    after it), ``cut`` (announce the whole body, send half), ``short`` (hand on half of the body as if it were all). A request
+    body above `max_body_bytes` is not handed on: 413, or without `answers` the connection is closed.
     """
 
-    def __init__(self, target: str, fault: Fault) -> None:
+    def __init__(self, target: str, fault: Fault, max_body_bytes: int = 1 << 40, answers: bool = True) -> None:
         self.requests: list[tuple[str, str]] = []
         self._numbers = itertools.count()
         proxy, parts = self, urlsplit(target)
@@ -107,6 +108,14 @@ class Proxy:
             protocol_version = "HTTP/1.1"
 
             def handle_any(self) -> None:
+                if int(self.headers.get("Content-Length", 0)) > max_body_bytes:  # decided by the header, as nginx does
+                    self.close_connection = True
+                    if answers:
+                        self.answer(413, b"<html>413 Request Entity Too Large</html>", "text/html", Connection="close")
+                        self.rfile.read(int(self.headers["Content-Length"]))
+                    else:
+                        self.hang_up()
+                    return
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 number = next(proxy._numbers)
                 proxy.requests.append((self.command, self.path))
@@ -163,8 +172,10 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(target: str, fault: Fault = lambda *_: "") -> Iterator[Proxy]:
-    made = Proxy(target, fault)
+def proxy(
+    target: str, fault: Fault = lambda *_: "", *, max_body_bytes: int = 1 << 40, answers: bool = True
+) -> Iterator[Proxy]:
+    made = Proxy(target, fault, max_body_bytes, answers)
     thread = threading.Thread(target=made._server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
