@@ -188,7 +188,7 @@ class Engine:
         try:
             names = [item["label"] for item in json.loads(self._access.read_text(uri))["labels"]]
         except (ValueError, KeyError, TypeError):
-            raise RecordError(f"{uri}: expected {{'document-version': …, 'labels': [{{'label': …}}]}}.") from None
+            raise RecordError(f"{uri} is not a label category file, {{'labels': [{{'label': …}}]}}.") from None
         if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
             raise RecordError(f"{uri}: expected at least one label, each a non-empty string that occurs once.")
         return tuple(names)

@@ -36,9 +36,9 @@ def client(settings: Settings) -> Any:
     if settings.groundtruth_url == "aws":
         return boto3.client("sagemaker", region_name=settings.region, config=config)
     if not settings.groundtruth_url:
-        raise SettingsError("GROUNDTRUTH_URL: expected the labeling service's URL or 'aws'. Attach local services first.")
+        raise SettingsError("GROUNDTRUTH_URL is not set. Set it to 'aws' or a service's URL, or attach local services.")
     if not settings.groundtruth_access_key or not settings.groundtruth_secret_key:
-        raise SettingsError("GROUNDTRUTH_ACCESS_KEY and GROUNDTRUTH_SECRET_KEY: expected both for a self-hosted service.")
+        raise SettingsError("A self-hosted labeling service needs GROUNDTRUTH_ACCESS_KEY and GROUNDTRUTH_SECRET_KEY. Set both.")
     return boto3.client(
         "sagemaker",
         region_name=settings.region,
@@ -51,7 +51,7 @@ def client(settings: Settings) -> Any:
 
 
 def is_aws(sagemaker: Any) -> bool:
-    """Say whether a client speaks to AWS itself."""
+    """Return whether a client calls AWS itself."""
     return bool(re.search(r"\.amazonaws\.com(\.cn)?(:\d+)?(/|$)", str(sagemaker.meta.endpoint_url)))
 
 
@@ -89,7 +89,7 @@ def service_errors(sagemaker: Any, what: str) -> Iterator[None]:
             raise ServiceError(f"{what}: {sagemaker.meta.endpoint_url} answered {code}. Try again later.") from error
         raise LabelingError(f"{what}: {code}: {message}") from error
     except (ConnectionError, HTTPClientError) as error:
-        raise ServiceError(f"{what}: nothing answers at {sagemaker.meta.endpoint_url}. Is the service running?") from error
+        raise ServiceError(f"{what}: {sagemaker.meta.endpoint_url} does not answer. Is the service running?") from error
     except BotoCoreError as error:
         raise LabelingError(f"{what}: {error}") from error
 

@@ -82,8 +82,8 @@ def assemble(
     if settings.groundtruth_url == "aws":
         if simulated_readers or not workteam_arn:
             raise LabelingError(
-                "Simulated readers cannot label on AWS. Set simulated_readers=0 and workteam_arn to the ARN of a private work "
-                "team. The labeling stack or the SageMaker console creates one."
+                "On AWS people label, and no simulated readers. Set simulated_readers=0 and workteam_arn to the ARN of a "
+                "private work team. The labeling stack or the SageMaker console creates one."
             )
         return Team(workteam_arn)
     if workteam_arn:

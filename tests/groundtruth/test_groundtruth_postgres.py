@@ -536,7 +536,7 @@ def test_a_statement_that_failed_unseen_is_not_taken_for_written(tmp_path: Path,
 
     with bench_on(postgres.new_database(), tmp_path / "workspace") as bench:
         unseen = contextlib.suppress(psycopg.Error)
-        with pytest.raises(JobDatabaseUnavailableError, match="got ROLLBACK"), bench.store.write() as session, unseen:
+        with pytest.raises(JobDatabaseUnavailableError, match="answered with ROLLBACK"), bench.store.write() as session, unseen:
             session.execute("INSERT INTO no_such_table VALUES (1)")
         bench.add_worker("d")
 

@@ -206,7 +206,7 @@ def test_an_unknown_job_and_a_silent_service_are_told_apart(sagemaker: Any) -> N
         stubber.add_client_error("describe_labeling_job", "ResourceNotFound", "none", 400)
         with pytest.raises(LabelingError, match="'chest-9' does not exist at https://api"):
             jobs.describe(sagemaker, "chest-9")
-    with pytest.raises(ServiceError, match="nothing answers at http://127"):
+    with pytest.raises(ServiceError, match="http://127.* does not answer"):
         jobs.stop(client_of("http://127.0.0.1:9"), "chest-1")
 
 
@@ -284,7 +284,7 @@ def test_the_endpoint_alone_decides_between_aws_and_the_self_hosted_service(monk
     assert (jobs.is_aws(on_aws), jobs.is_aws(local)) == (True, False)
     with pytest.raises(SettingsError, match="GROUNDTRUTH_ACCESS_KEY"):
         jobs.client(replace(settings, groundtruth_access_key=""))
-    with pytest.raises(SettingsError, match="GROUNDTRUTH_URL: expected"):
+    with pytest.raises(SettingsError, match="GROUNDTRUTH_URL is not set"):
         jobs.client(Settings(Path()))
 
 

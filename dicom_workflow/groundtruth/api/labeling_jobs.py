@@ -153,14 +153,14 @@ class LabelingJobOperations:
         source = request["InputConfig"]["DataSource"]
         problems = []
         if attribute in ("source", "source-ref") or attribute.endswith(("-metadata", "-ref")):
-            expected = "expected neither 'source' nor 'source-ref' nor an ending '-metadata' or '-ref'"
-            problems.append(f"LabelAttributeName: {expected}, got {attribute!r}")
+            rule = "may not be 'source' or 'source-ref' or end in '-metadata' or '-ref'"
+            problems.append(f"LabelAttributeName {rule}, got {attribute!r}")
         if "S3DataSource" not in source or "SnsDataSource" in source:
-            problems.append("InputConfig.DataSource: expected S3DataSource alone; streaming jobs are not supported")
+            problems.append("InputConfig.DataSource must be S3DataSource alone; streaming jobs are not supported")
         if "LabelingJobAlgorithmsConfig" in request:
             problems.append("LabelingJobAlgorithmsConfig: automated labeling is not supported")
         if not human["UiConfig"].get("UiTemplateS3Uri"):
-            problems.append("HumanTaskConfig.UiConfig: expected UiTemplateS3Uri")
+            problems.append("HumanTaskConfig.UiConfig has no UiTemplateS3Uri")
         if human["TaskTimeLimitInSeconds"] > MAX_TASK_SECONDS:
             problems.append(f"TaskTimeLimitInSeconds: expected at most {MAX_TASK_SECONDS} for a custom task")
         if human.get("TaskAvailabilityLifetimeInSeconds", 60) > MAX_LIFETIME_SECONDS:
@@ -181,7 +181,7 @@ class LabelingJobOperations:
     def _check_team(self, arn: str) -> None:
         name = arn.rsplit("/", 1)[1]
         if arn.lower() != workteams.arn_of(name, self._region).lower() or workteams.find(self._store, name) is None:
-            raise ApiError("ValidationException", f"The work team {arn!r} does not exist here. Make it with create_workteam.")
+            raise ApiError("ValidationException", f"The work team {arn!r} does not exist here. Create it with create_workteam.")
 
 
 def _matches(job: Job, request: Mapping[str, Any]) -> bool:

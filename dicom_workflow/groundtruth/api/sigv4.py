@@ -60,7 +60,7 @@ def check(
         raise ApiError("MissingAuthenticationTokenException", "Request is missing Authentication Token")
     match = _AUTHORIZATION.fullmatch(given)
     if match is None:
-        raise ApiError("IncompleteSignatureException", "expected an AWS4-HMAC-SHA256 Authorization header.")
+        raise ApiError("IncompleteSignatureException", "The Authorization header does not have the form of AWS4-HMAC-SHA256.")
     if not hmac.compare_digest(match["key"].encode(), access_key.encode()):
         raise ApiError("UnrecognizedClientException", "The security token included in the request is invalid.")
     if match["region"] != region or match["service"] != SERVICE:
@@ -70,11 +70,11 @@ def check(
         )
     names = match["headers"].split(";")
     if missing := [name for name in MUST_BE_SIGNED if name not in names or name not in headers]:
-        raise ApiError("InvalidSignatureException", f"expected signed headers to include {', '.join(missing)}.")
+        raise ApiError("InvalidSignatureException", f"The signature does not cover the headers {', '.join(missing)}.")
     stamp = headers.get("x-amz-date", "")
     _check_time(stamp, match["day"], now)
     if headers.get("x-amz-content-sha256", hashlib.sha256(body).hexdigest()) != hashlib.sha256(body).hexdigest():
-        raise ApiError("InvalidSignatureException", "expected x-amz-content-sha256 to be that of the body.")
+        raise ApiError("InvalidSignatureException", "x-amz-content-sha256 is not the hash of the body.")
     signed = {name: headers[name] for name in names if name in headers}
     request = AWSRequest("POST", f"http://{headers['host']}{path}", data=body, headers=signed)
     request.context["timestamp"] = stamp
@@ -82,7 +82,7 @@ def check(
     try:
         expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
     except ValueError:
-        raise ApiError("IncompleteSignatureException", "expected a Host header with the name of a host.") from None
+        raise ApiError("IncompleteSignatureException", "The Host header is not the name of a host.") from None
     if not hmac.compare_digest(expected, match["signature"]):
         raise ApiError(
             "InvalidSignatureException",
@@ -94,7 +94,7 @@ def _check_time(stamp: str, day: str, now: float) -> None:
     try:
         signed_at = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
     except ValueError:
-        raise ApiError("IncompleteSignatureException", "expected x-amz-date as YYYYMMDDTHHMMSSZ.") from None
+        raise ApiError("IncompleteSignatureException", "x-amz-date does not have the form YYYYMMDDTHHMMSSZ.") from None
     if abs(now - signed_at) > MAX_SKEW_SECONDS or not stamp.startswith(day):
         here = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
         raise ApiError("InvalidSignatureException", f"Signature expired: {stamp} is more than 15 min. away from {here}.")

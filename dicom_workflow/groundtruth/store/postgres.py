@@ -156,7 +156,7 @@ class PostgresDatabase:
             problem = "the connection was lost during COMMIT, so the outcome is unknown"
             raise CommitOutcomeUnknownError(f"{self.name}: {problem}.") from error
         if ended != "COMMIT":  # the server answers ROLLBACK when a failed statement was ignored
-            raise JobDatabaseUnavailableError(f"{self.name}: expected COMMIT, got {ended}. Nothing was written.")
+            raise JobDatabaseUnavailableError(f"{self.name}: COMMIT was answered with {ended}. Nothing was written.")
 
     def _current(self) -> _Held:
         """Return the connections; wait a little for a database that is restarting."""
