@@ -152,7 +152,8 @@ class Settings:
                 continue
             if "@" in value:
                 # An address is printed in messages and records, so no password may stand in it, nor in this message.
-                raise SettingsError(f"{_VARIABLES[name]} holds a user or password. Give the address alone, and set those in their own variables.")
+                variable = _VARIABLES[name]
+                raise SettingsError(f"{variable} holds a user or password. Give the address alone, and set those apart.")
             if not _is_web_address(value):
                 or_aws = " or 'aws'" if name == "groundtruth_url" else ""
                 raise SettingsError(f"{_VARIABLES[name]}: expected an http(s):// URL{or_aws}, got {value!r}.")
@@ -210,7 +211,13 @@ class Settings:
     @property
     def names_archive(self) -> bool:
         """Whether these settings name an archive, instead of leaving it to the local one of the workspace."""
-        return bool({"orthanc": self.orthanc_url, "dicomweb": self.dicomweb_url}.get(self.archive))
+        return self.archive != "folder" and bool(self.archive_address)
+
+    @property
+    def archive_address(self) -> str:
+        """The archive for people to read: its URL, or the folder of the embedded archive."""
+        folder = str(self.workspace / "folder-archive")
+        return {"orthanc": self.orthanc_url, "dicomweb": self.dicomweb_url}.get(self.archive, folder)
 
     def make_workspace(self) -> Path:
         """Make the workspace, if it is not there, for this user alone: what is kept in it names and shows patients.

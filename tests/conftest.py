@@ -80,8 +80,8 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
 
 
 def _environment() -> dict[str, str]:
-    # torch and scikit-learn set their own variables when they are imported.
-    others = ("PYTEST_CURRENT_TEST", "KMP_", "CUBLAS_", "TORCH")
+    # torch, scikit-learn and GDCM set their own variables when they are imported.
+    others = ("PYTEST_CURRENT_TEST", "KMP_", "CUBLAS_", "TORCH", "GDCM_")
     return {name: value for name, value in os.environ.items() if not name.startswith(others)}
 
 

@@ -129,13 +129,12 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     settings = local_services.up(settings).apply_to(settings)
     team = teams.assemble(settings, jobs.client(settings))
     if settings.archive == "folder":
-        say("Archive: a folder of the workspace (Orthanc is not installed here, or ARCHIVE=folder)")
-    else:
+        say(f"Archive: the folder {settings.archive_address} (Orthanc is not installed here, or ARCHIVE=folder)")
+    elif local_services.serves_local_archive(settings):
         password_in = local_services.state_path(settings.workspace)
-        if settings.archive == "dicomweb":
-            say(f"DICOMweb: {settings.dicomweb_url}, user {settings.dicomweb_user}, password in {password_in}")
-        else:
-            say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
+        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
+    else:
+        say(f"Archive: {settings.archive_address}, as the environment names it")
     say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
     say("They run until `make down`.")
     return {"ok": True, "orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}

@@ -231,11 +231,8 @@ def new_run_folder(parent: Path) -> Path:
 
 
 def _archive_line(settings: Settings) -> str:
-    if settings.archive == "folder":
-        return "a folder of the workspace (no Orthanc here, or ARCHIVE=folder)"
-    if settings.archive == "dicomweb":
-        return f"DICOMweb server at {settings.dicomweb_url}"
-    return f"Orthanc at {settings.orthanc_url}"
+    kind = {"orthanc": "Orthanc at", "dicomweb": "DICOMweb at"}.get(settings.archive, "folder")
+    return f"{kind} {settings.archive_address}"
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dicom_workflow import processes
@@ -86,8 +86,8 @@ class State:
         """Return the settings with every address that they leave open filled in."""
         names: tuple[str, ...] = ()
         if not settings.names_archive and settings.archive != "folder":
-            names += ("archive", "orthanc_url", "orthanc_user", "orthanc_password")
-            names += ("dicomweb_url", "dicomweb_user", "dicomweb_password")
+            names += tuple(item.name for item in fields(settings) if item.name.startswith(("orthanc_", "dicomweb_")))
+            names += ("archive",) if self.settings.archive == "folder" else ()  # Orthanc is not installed here
         if not settings.groundtruth_url:
             names += ("groundtruth_url", "groundtruth_access_key", "groundtruth_secret_key")
         return settings.with_(**{name: getattr(self.settings, name) for name in names})
@@ -115,7 +115,7 @@ def attach(settings: Settings) -> Settings:
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
     with lock(settings.workspace):
         _take_lease(settings.workspace, str(os.getpid()))
-        state = _running(settings) or _start_supervisor(settings)
+        state = _running(settings.workspace) or _start_supervisor(settings)
     return state.apply_to(settings)
 
 
@@ -125,7 +125,7 @@ def up(settings: Settings) -> State:
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
     with lock(settings.workspace):
         _take_lease(settings.workspace, KEEP)
-        return _running(settings) or _start_supervisor(settings)
+        return _running(settings.workspace) or _start_supervisor(settings)
 
 
 def down(settings: Settings) -> bool:
@@ -167,9 +167,9 @@ def serves_local_archive(settings: Settings) -> bool:
     if settings.archive == "folder":
         return True
     state = State.read(settings.workspace)
-    if state is None or "orthanc" not in state.pids or settings.archive != state.settings.archive:
+    if state is None or "orthanc" not in state.pids:
         return False
-    return (settings.orthanc_url, settings.dicomweb_url) == (state.settings.orthanc_url, state.settings.dicomweb_url)
+    return settings.archive_address == state.settings.with_(archive=settings.archive).archive_address
 
 
 def stop_orphans(workspace: Path) -> bool:
@@ -227,16 +227,11 @@ def _refuse_earlier_folder_archive(root: Path) -> None:
         )
 
 
-def _running(settings: Settings) -> State | None:
+def _running(workspace: Path) -> State | None:
     """Return the state of services that answer; one whose starter was killed may still be starting, and is waited for."""
     deadline = time.monotonic() + START_SECONDS
-    while (state := State.read(settings.workspace)) is not None and not state.ready and time.monotonic() < deadline:
+    while (state := State.read(workspace)) is not None and not state.ready and time.monotonic() < deadline:
         time.sleep(0.05)
-    if state and not settings.names_archive and (settings.archive, state.settings.archive) == ("dicomweb", "orthanc"):
-        raise ServiceError(
-            f"The services of {settings.workspace} run with ARCHIVE=orthanc, not dicomweb. Stop "
-            "them with `make down`, or set DICOM_WORKFLOW_WORKSPACE to another folder."
-        )
     return state
 
 

@@ -202,8 +202,8 @@ def _refuse_phantoms(settings: Settings) -> None:
     if not local_services.serves_local_archive(settings):
         raise NotebookError(
             "No source_folder was given, and the settings name an archive of yours. Synthetic phantoms are stored only in an "
-            "archive that was started for the workspace. Give source_folder, or unset the archive's address (ORTHANC_URL). To "
-            f"store phantoms there all the same, give source_folder={PHANTOMS!r}."
+            "archive that was started for the workspace. Give source_folder, or unset the archive's address "
+            f"(ORTHANC_URL, DICOMWEB_URL). To store phantoms there all the same, give source_folder={PHANTOMS!r}."
         )
     earlier = latest(settings, UPLOAD)
     if earlier and not is_of_phantoms(earlier, settings):

@@ -13,8 +13,8 @@ import sys
 import time
 
 from dicom_workflow import processes
-from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
-from dicom_workflow.errors import WorkflowError
+from dicom_workflow.archive.orthanc_process import OrthancServer, find_dicomweb_plugin, find_orthanc
+from dicom_workflow.errors import ServiceError, WorkflowError
 from dicom_workflow.pipeline.local_services import State, has_live_leases, lock, state_path
 from dicom_workflow.settings import Secret, Settings
 
@@ -55,19 +55,7 @@ class Supervisor:
         self._starting = True
         settings = self._settings
         if settings.archive != "folder" and not settings.names_archive:
-            if find_orthanc() is None:
-                print("Orthanc is not installed here: the archive is a folder of the workspace instead.")
-                settings = settings.with_(archive="folder")
-            else:
-                self._orthanc = OrthancServer(settings.workspace / "orthanc")
-                self._orthanc.start()
-                kind = settings.archive
-                changes = {
-                    f"{kind}_url": self._orthanc.dicomweb_url if kind == "dicomweb" else self._orthanc.url,
-                    f"{kind}_user": self._orthanc.user,
-                    f"{kind}_password": self._orthanc.password,
-                }
-                settings = settings.with_(**changes)
+            settings = self._with_orthanc(settings)
         if not settings.groundtruth_url:
             self._settings = settings.with_(
                 groundtruth_access_key=f"AKIA{secrets.token_hex(8).upper()}",
@@ -78,6 +66,22 @@ class Supervisor:
         self._settings = settings
         self._write_state()
         self._starting = False
+
+    def _with_orthanc(self, settings: Settings) -> Settings:
+        """Start Orthanc and return the settings with both of its interfaces; without one, a folder is the archive."""
+        if find_orthanc() is None:
+            if settings.archive == "dicomweb":
+                raise ServiceError("ARCHIVE is dicomweb, DICOMWEB_URL is empty, and Orthanc is not installed. Set the URL.")
+            print("Orthanc is not installed here: the archive is a folder of the workspace instead.")
+            return settings.with_(archive="folder")
+        self._orthanc = OrthancServer(settings.workspace / "orthanc")
+        user, password = self._orthanc.user, self._orthanc.password
+        settings = settings.with_(orthanc_url=self._orthanc.url, orthanc_user=user, orthanc_password=password)
+        if settings.archive == "dicomweb" or find_dicomweb_plugin():
+            url = self._orthanc.dicomweb_url
+            settings = settings.with_(dicomweb_url=url, dicomweb_user=user, dicomweb_password=password)
+        self._orthanc.start()
+        return settings
 
     def _start_portal(self) -> None:
         log = state_path(self._settings.workspace).with_name("portal.log")

@@ -73,8 +73,6 @@ def stage(
     staged = [line for source, line in zip(sources, lines, strict=True) if source not in refused]
     if not staged:
         reasons = sorted(set(refused.values()))[:3]
-        raise LearningError(
-            f"{training_manifest_uri}: not one image of {len(lines)} lines was fetched: {'; '.join(reasons)}"
-        )
+        raise LearningError(f"{training_manifest_uri}: not one image of {len(lines)} lines was fetched: {'; '.join(reasons)}")
     manifests.write(to_uri(folder / MANIFEST_NAME), staged, limits=False)
     return Staged(folder, len(staged), refused)

@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from dicom_workflow import processes
-from dicom_workflow.archive.orthanc_process import find_orthanc
+from dicom_workflow.archive import open_archive
+from dicom_workflow.archive.orthanc_process import find_dicomweb_plugin, find_orthanc
 from dicom_workflow.errors import ServiceError
 from dicom_workflow.pipeline import local_services, supervisor
 from dicom_workflow.settings import Settings
@@ -151,7 +152,7 @@ def test_proxy_settings_do_not_reach_the_services_of_this_machine(settings: Sett
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setattr(local_services, "START_SECONDS", 30)
-    attached = local_services.attach(settings.with_(archive="folder"))
+    attached = local_services.attach(settings)
     assert processes.answers(f"{attached.groundtruth_url}/health")
 
 
@@ -160,6 +161,19 @@ def test_a_start_that_is_not_waited_for_leaves_no_process(settings: Settings, mo
     with pytest.raises(ServiceError, match=r"The local services did not answer within 0\.5 seconds"):
         local_services.attach(settings)
     assert not any(str(settings.workspace) in command for command in processes.command_lines().values())
+
+
+def test_dicomweb_of_the_local_orthanc_serves_a_workspace(settings: Settings) -> None:
+    if find_dicomweb_plugin() is None:
+        pytest.skip("Orthanc's DICOMweb plugin is not installed")
+    attached = local_services.attach(settings.with_(archive="dicomweb"))
+    assert attached.dicomweb_url == f"{attached.orthanc_url}/dicom-web"
+    assert local_services.serves_local_archive(attached)
+    open_archive(attached).check()
+    # A second notebook speaks the other interface of the same Orthanc.
+    other = local_services.attach(settings)
+    assert (other.archive, other.orthanc_url) == ("orthanc", attached.orthanc_url)
+    assert not local_services.serves_local_archive(settings.with_(archive="dicomweb", dicomweb_url="http://pacs.example/d"))
 
 
 def test_only_an_archive_that_was_started_for_the_workspace_is_its_own(settings: Settings) -> None:
