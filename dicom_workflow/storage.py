@@ -29,6 +29,11 @@ def to_uri(location: str | Path) -> str:
 
     What a URI cannot hold (``%``, ``?``, ``#``, spaces, anything but ASCII) is escaped, so that `to_path` gives back the same
     path, byte by byte.
+
+    Raises
+    ------
+    StorageError
+        Another scheme.
     """
     text = str(location)
     if text.startswith(("s3://", "file://")):
@@ -80,7 +85,13 @@ def _escaped(path: str | Path) -> str:
 
 
 def s3_parts(uri: str) -> tuple[str, str]:
-    """Return the bucket and key of an s3:// URI; the key is taken as it is, with every character it has."""
+    """Return the bucket and key of an s3:// URI; the key is taken as it is, with every character it has.
+
+    Raises
+    ------
+    StorageError
+        It is no such URI.
+    """
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket:
         raise StorageError(f"expected s3://bucket/key, got {uri!r}.")
@@ -122,7 +133,13 @@ class Storage:
             return stream.read()
 
     def read_text(self, uri: str) -> str:
-        """Return a whole object as UTF-8 text."""
+        """Return a whole object as UTF-8 text.
+
+        Raises
+        ------
+        StorageError
+            It is no UTF-8 text, or as `read_bytes`.
+        """
         try:
             return self.read_bytes(uri).decode("utf-8")
         except UnicodeDecodeError as error:
@@ -131,7 +148,15 @@ class Storage:
 
     @contextlib.contextmanager
     def open(self, uri: str) -> Iterator[IO[bytes]]:
-        """Open an object for reading as a stream of bytes that can also be read line by line."""
+        """Open an object for reading as a stream of bytes that can also be read line by line.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is none at that URI.
+        StorageError
+            It cannot be read.
+        """
         if uri.startswith("s3://"):
             bucket, key = s3_parts(uri)
             with _s3_errors(uri):
@@ -180,6 +205,18 @@ class Storage:
         """Open an object for writing; it appears, whole, when the block ends without an error, and else not at all.
 
         A file is written beside its place, flushed to disk and renamed; an S3 object is spooled to a temporary file first.
+
+        Parameters
+        ----------
+        uri : str
+            file:// or s3://; the folder of a file is made when it is missing.
+        headers : mapping, optional
+            As for `write_bytes`.
+
+        Raises
+        ------
+        StorageError
+            It cannot be written.
         """
         if uri.startswith("s3://"):
             bucket, key = s3_parts(uri)
@@ -199,7 +236,13 @@ class Storage:
             yield stream
 
     def exists(self, uri: str) -> bool:
-        """Say whether there is an object at a URI."""
+        """Return whether there is an object at a URI.
+
+        Raises
+        ------
+        StorageError
+            It cannot be looked up.
+        """
         if not uri.startswith("s3://"):
             try:
                 return to_path(uri).is_file()

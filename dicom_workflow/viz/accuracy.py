@@ -58,7 +58,17 @@ def roc_figure(
 
 @matplotlib.rc_context(STYLE)
 def precision_recall_figure(predictions: Predictions, *, against: str = "", resamples: int = 300) -> Figure:
-    """Return the precision-recall curve of each label with its 95 % band; parameters as for `roc_figure`."""
+    """Return the precision-recall curve of each label with its 95 % band over resampled patients.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        From `learning.evaluation.predictions.read_predictions`.
+    against : {'truth', 'states', ''}
+        What counts as true; the truth if there is one.
+    resamples : int
+        For the band; 0 draws none.
+    """
 
     def mark(axes: Axes, label: str, band: Band) -> None:
         share = band.positives / (band.positives + band.negatives)

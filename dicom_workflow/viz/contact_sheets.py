@@ -32,30 +32,6 @@ OUTCOME_COLORS = {"stored": BLUE, "already there": GREEN, "duplicate": SKY}
 """Outcomes of files that are in the archive; those of any other outcome are not."""
 
 
-@matplotlib.rc_context(STYLE)
-def sheet(images: Sequence[NDArray[Any]], titles: Sequence[object] = (), *, columns: int = 7, title: str = "") -> Figure:
-    """Return a contact sheet.
-
-    Parameters
-    ----------
-    images : sequence of ndarray, shape (rows, columns), in [0, 1]
-        Display images of any sizes; each keeps its aspect.
-    titles : sequence
-        A line below each image.
-    columns : int
-        Images in a row; 14 images make two rows of seven.
-    title : str
-        The headline; how many images there are when not given.
-    """
-    columns = max(1, min(columns, len(images)))
-    rows = max(1, -(-len(images) // columns))
-    side = 10.0 / max(columns, 4)
-    below = 0.24 if titles else 0.0
-    figure = Picture(10.0 if columns >= 4 else side * columns, rows * (side + below) + 0.4, title or f"{len(images)} images")
-    _draw_sheet(figure, images, titles, columns)
-    return figure
-
-
 def _sides(figure: Figure, widths: Sequence[float]) -> tuple[SubFigure | None, Figure | SubFigure]:
     """The left and the right part of a figure; without widths nothing is on the left and everything on the right."""
     if not widths:
@@ -90,12 +66,12 @@ def upload_figure(
     ----------
     counts : mapping of str to int
         Outcome → files, for example ``{"stored": 160, "already there": 5, "refused": 2}``.
-    thumbnails : sequence of (title, ndarray in [0, 1])
+    thumbnails : sequence of (title, ndarray of shape (rows, columns), float32 in [0, 1])
         Display images; the first twelve are drawn.
     seconds : float
-        How long the upload took, checking included; 0 when not known.
+        Duration of the upload, verification included; 0 when not known.
     size_bytes : int
-        How much was sent; 0 when not known.
+        Bytes that were sent; 0 when not known.
     """
     total = sum(counts.values())
     arrived = sum(count for outcome, count in counts.items() if outcome in OUTCOME_COLORS)
@@ -136,8 +112,8 @@ def manifest_figure(
     labels : sequence of str
         The label list of the manifest.
     lines : int
-        How many objects the manifest has.
-    images : sequence of ndarray in [0, 1]
+        Number of objects of the manifest.
+    images : sequence of ndarray, shape (rows, columns), float32 in [0, 1]
         Some of them; the first eight are drawn.
     titles : sequence
         A line below each image.

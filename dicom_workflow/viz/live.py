@@ -118,7 +118,17 @@ class LiveTraining(LiveFigure):
 
 
 class LiveLabeling(LiveFigure):
-    """The counters of a labeling job, while workers answer: `labeling_progress` of what was seen so far."""
+    """The counters of a labeling job, while workers answer: `labeling_progress` of the polls so far.
+
+    Parameters
+    ----------
+    total : int
+        Objects of the job, where a poll does not say.
+    job_name : str
+        For the headline.
+    seconds_between : float
+        Draw no more often than this.
+    """
 
     def __init__(self, *, total: int = 0, job_name: str = "", seconds_between: float = 1.0) -> None:
         super().__init__(partial(labeling_progress, total=total, job_name=job_name), seconds_between=seconds_between)

@@ -38,7 +38,9 @@ class Explained(Protocol):
     @property
     def case(self) -> Case: ...
     @property
-    def image(self) -> NDArray[np.float32]: ...
+    def image(self) -> NDArray[np.float32]:
+        """Display image, shape (rows, columns), float32 in [0, 1]."""
+
     @property
     def saliency(self) -> Saliency: ...
 
@@ -56,10 +58,15 @@ def draw_saliency(axes: Axes, image: NDArray[Any], values: NDArray[Any]) -> None
     Parameters
     ----------
     axes : Axes
-    image : ndarray, shape (rows, columns), in [0, 1]
+    image : ndarray, shape (rows, columns), float32 in [0, 1]
         Display image.
-    values : ndarray, shape (rows, columns), in [0, 1]
+    values : ndarray, shape (rows, columns), float32 in [0, 1]
         Of the same pixels, as `Saliency` has them.
+
+    Raises
+    ------
+    ValueError
+        The two have different shapes.
     """
     rows, columns = np.shape(image)
     if np.shape(values) != (rows, columns):

@@ -43,7 +43,8 @@ class SampleBrowser(Generic[SampleType]):
     samples : sequence of Labeled
         `Sample` or labeled objects of a job.
     load_image : callable
-        Returns the display image of one sample, ndarray in [0, 1]; called when the sample is looked at, not before.
+        Returns the display image of one sample, ndarray of shape (rows, columns), float32 in [0, 1]; called when the sample
+        is shown, not before.
     """
 
     def __init__(self, samples: Sequence[SampleType], load_image: Callable[[SampleType], NDArray[Any]]) -> None:

@@ -102,7 +102,16 @@ def region_colors(samples: Sequence[Labeled]) -> dict[str, str]:
 
 
 def draw_regions(axes: Axes, regions: Sequence[Region], colors: Mapping[str, str]) -> None:
-    """Draw regions over a radiograph that `show_radiograph` drew."""
+    """Draw regions over a radiograph that `show_radiograph` drew.
+
+    Parameters
+    ----------
+    axes : Axes
+    regions : sequence of Region
+        In pixels of the image, corner origin.
+    colors : mapping of str to str
+        Label → color, from `region_colors`.
+    """
     for region in regions:
         style: dict[str, Any] = {"edgecolor": colors.get(region.label, REGION_COLORS[0]), "linewidth": 1.6, "fill": False}
         points = np.array(region.points_px)
@@ -119,13 +128,13 @@ def draw_regions(axes: Axes, regions: Sequence[Region], colors: Mapping[str, str
 
 @matplotlib.rc_context(STYLE)
 def sample_figure(sample: Labeled, image: NDArray[Any]) -> Figure:
-    """Return one radiograph with its regions, beside a table of who said what.
+    """Return one radiograph with its regions, beside a table of the workers' answers.
 
     Parameters
     ----------
     sample : Labeled
         A `Sample` or a labeled object of a job.
-    image : ndarray, shape (rows, columns), in [0, 1]
+    image : ndarray, shape (rows, columns), float32 in [0, 1]
         Its display image; regions are in its pixels, corner origin.
     """
     labels = labels_of(sample)

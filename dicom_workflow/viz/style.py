@@ -56,10 +56,17 @@ SHARPNESS = 1.6
 
 
 class Picture(Figure):
-    """A Figure that a notebook shows by itself.
+    """A figure that shows itself in a notebook and is sharp on any screen.
 
     A plain `Figure` made without pyplot is shown as text; this one brings its own PNG. Nothing of it is global, so pictures are
     drawn in any thread, with or without a screen.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+    title : str
+        The headline.
     """
 
     def __init__(self, width: float, height: float, title: str = "") -> None:
@@ -114,9 +121,14 @@ def in_label_order(labels: Iterable[str]) -> list[str]:
 
 
 def shrunk(image: NDArray[Any], longest_px: int) -> NDArray[np.float32]:
-    """Return an image of at most about that many pixels on its longer side, each the mean of the pixels it covers.
+    """Return an image, shape (rows, columns), float32, of about so many pixels on its longer side, by averaging.
 
     Only for drawing: matplotlib is slow on images of many megapixels.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns), float32 in [0, 1]
+    longest_px : int
     """
     pixels = np.asarray(image, dtype=np.float32)
     step = max(pixels.shape) // longest_px
@@ -129,9 +141,16 @@ def shrunk(image: NDArray[Any], longest_px: int) -> NDArray[np.float32]:
 
 
 def show_radiograph(axes: Axes, image: NDArray[Any], *, longest_px: int = 800, square: bool = False) -> None:
-    """Draw a display image, grey values in [0, 1], axes in its own pixels with the corner as origin.
+    """Draw a display image, axes in its own pixels with the corner as origin.
 
-    With `square`, black on two sides instead of another shape: the images of a sheet stand in line.
+    Parameters
+    ----------
+    axes : Axes
+    image : ndarray, shape (rows, columns), float32 in [0, 1]
+    longest_px : int
+        A larger image is shrunk to about this before it is drawn.
+    square : bool
+        Pad with black to a square, so that the images of a contact sheet are aligned.
     """
     rows, columns = np.shape(image)
     axes.imshow(
@@ -167,7 +186,15 @@ def is_number(value: Any) -> TypeGuard[float]:
 
 
 def save(figure: Figure, uri: str, storage: Storage | None = None) -> str:
-    """Write a figure as PNG and return its URI."""
+    """Write a figure as PNG and return its URI.
+
+    Parameters
+    ----------
+    figure : Figure
+    uri : str
+        file:// or s3://.
+    storage : Storage, optional
+    """
     return (storage or Storage()).write_bytes(uri, _png(figure, SCREEN_DPI * SHARPNESS))
 
 

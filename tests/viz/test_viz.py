@@ -104,9 +104,6 @@ def evaluated(labels: dict[str, LabelFigures], **means: Any) -> Evaluation:
 
 
 EVERY_FIGURE: dict[str, Any] = {
-    "sheet": lambda text: contact_sheets.sheet([RADIOGRAPH] * 15, [text] * 15, title=plain(text)),
-    "one image": lambda text: contact_sheets.sheet([RADIOGRAPH]),
-    "no image": lambda text: contact_sheets.sheet([]),
     "upload": lambda text: contact_sheets.upload_figure(
         {"stored": 3, text: 1}, [(text, RADIOGRAPH)], seconds=2, size_bytes=10**7
     ),
@@ -167,7 +164,7 @@ def test_every_axis_with_numbers_says_what_they_are(name: str) -> None:
 
 def test_pictures_need_no_pyplot() -> None:
     code = (
-        "import sys; from dicom_workflow.viz.contact_sheets import sheet; sheet([])._repr_png_()\n"
+        "import sys; from dicom_workflow.viz.charts import auroc_figure; auroc_figure(None)._repr_png_()\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -299,11 +296,12 @@ def test_a_large_image_is_shrunk_by_means_before_it_is_drawn() -> None:
     assert shrunk(np.ones((3, 5000)), 500).shape == (1, 500)
 
 
-def test_the_sheet_keeps_the_aspect_of_each_image() -> None:
-    figure = contact_sheets.sheet([np.zeros((50, 100)), np.zeros((100, 50))], columns=2)
-    assert [list(axes.images[0].get_extent()) for axes in figure.axes] == [[0, 100, 50, 0], [0, 50, 100, 0]]
-    assert [abs(np.diff(axes.get_xlim())[0]) for axes in figure.axes] == [100, 100]
-    assert [axes.get_aspect() for axes in figure.axes] == [1.0, 1.0]
+def test_a_contact_sheet_keeps_the_aspect_of_each_image() -> None:
+    figure = contact_sheets.manifest_figure(["a"], 2, [np.zeros((50, 100)), np.zeros((100, 50))])
+    drawn = [axes for axes in figure.findobj(matplotlib.axes.Axes) if axes.images]
+    assert [list(axes.images[0].get_extent()) for axes in drawn] == [[0, 100, 50, 0], [0, 50, 100, 0]]
+    assert [abs(np.diff(axes.get_xlim())[0]) for axes in drawn] == [100, 100]
+    assert [axes.get_aspect() for axes in drawn] == [1.0, 1.0]
 
 
 # Samples

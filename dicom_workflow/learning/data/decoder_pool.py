@@ -122,7 +122,16 @@ def decode_all(
 
 
 def serve(function: str, size_px: int, version: str) -> None:
-    """Answer jobs from standard input until it ends; what a decoder process does."""
+    """Answer jobs from standard input until it ends: the main loop of a decoder process.
+
+    Parameters
+    ----------
+    function : str
+        ``module:name`` of the `Decode` function.
+    size_px : int
+    version : str
+        Arguments of the function.
+    """
     module, _, name = function.partition(":")
     decode = getattr(importlib.import_module(module), name)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

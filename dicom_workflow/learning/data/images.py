@@ -216,7 +216,10 @@ class TrainingSet:
         return replace(self, channel=channel, targets=self.targets[:, kept], taught=self.taught[:, kept])
 
     def usable(self, split: str, mode: str) -> np.ndarray:
-        """Return the positions of a split's images that can teach: those with a label, in mode ``single-label`` exactly one."""
+        """Return the positions of a split's images that have a target, ndarray of shape (images,), int64.
+
+        In mode ``single-label`` those with exactly one positive label.
+        """
         rows = self.rows[split]
         taught = self.taught[rows]
         kept = has_one_label(taught) if mode == "single-label" else ~np.isnan(taught).all(axis=1)
@@ -228,7 +231,15 @@ class TrainingSet:
         return [self.samples[row] for row in self.rows[split]]
 
     def lines(self, train_rows: Sequence[int] | np.ndarray, about: str) -> list[str]:
-        """Return what is printed at the start of a run: what was left out, and how much of everything there is."""
+        """Return the lines that are printed at the start of a run: what was left out, and how many images there are.
+
+        Parameters
+        ----------
+        train_rows : ndarray, shape (images,), int64
+            Positions of the training images that have a target.
+        about : str
+            Device and precision.
+        """
         counts = ", ".join(f"{len(self.rows[split])} {split}" for split in SPLITS)
         silent = len(self.rows["train"]) - len(train_rows)
         why = "teach nothing: without a label, or for single-label without exactly one positive label"

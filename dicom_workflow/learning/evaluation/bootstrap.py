@@ -72,7 +72,7 @@ def spread(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def mean(values: np.ndarray) -> float:
-    """Return the mean of the finite values of an array of any shape, NaN where none is."""
+    """Return the mean of the finite values of an array, shape (n,), float64; NaN where none is."""
     defined = values[np.isfinite(values)]
     return float(defined.mean()) if len(defined) else float("nan")
 

@@ -55,15 +55,15 @@ def delong(targets: np.ndarray, first: np.ndarray, second: np.ndarray) -> Compar
 
     Parameters
     ----------
-    targets : ndarray, shape (n,)
+    targets : ndarray, shape (n,), float64
         1 positive, 0 negative, anything else unknown.
-    first, second : ndarray, shape (n,)
+    first, second : ndarray, shape (n,), float64
         Scores; only their order matters.
 
     Returns
     -------
     Comparison or None
-        None with fewer than two positive or two negative images: their spread is unknown.
+        None with fewer than two positive or two negative images: their variance is unknown.
     """
     positive, negative = targets == 1, targets == 0
     if positive.sum() < 2 or negative.sum() < 2:

@@ -33,11 +33,11 @@ class Steps:
 
         Parameters
         ----------
-        targets : ndarray, shape (n,)
+        targets : ndarray, shape (n,), float64
             1 positive, 0 negative, anything else unknown.
-        scores : ndarray, shape (n,)
+        scores : ndarray, shape (n,), float64
             Higher means more likely positive.
-        weights : ndarray, shape (resamples, n), optional
+        weights : ndarray, shape (resamples, n), float32, optional
             How often each image counts; once when not given.
         """
         weights = np.ones((1, len(scores)), dtype=np.float32) if weights is None else weights
@@ -54,7 +54,7 @@ class Steps:
         return cls(ordered[starts], positive, negative)
 
     def auroc(self) -> np.ndarray:
-        """Return the area under each ROC curve, ties half; NaN without a positive or without a negative."""
+        """Return the area under each ROC curve, shape (resamples,), float64, ties half; NaN where one class is missing."""
         true_positives = self.positive.cumsum(axis=1)
         positives, negatives = self.positive.sum(axis=1), self.negative.sum(axis=1)
         below = (positives[:, None] - true_positives + self.positive / 2) * self.negative  # pairs in the wrong order
@@ -64,7 +64,7 @@ class Steps:
         return area
 
     def average_precision(self) -> np.ndarray:
-        """Return the step-wise area under each precision-recall curve, NaN without a positive."""
+        """Return the step-wise area under each precision-recall curve, shape (resamples,), float64; NaN without a positive."""
         true_positives, false_positives = self.positive.cumsum(axis=1), self.negative.cumsum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             precision = np.nan_to_num(true_positives / (true_positives + false_positives))
@@ -72,7 +72,10 @@ class Steps:
         return average
 
     def sensitivity_at(self, specificity: float) -> np.ndarray:
-        """Return the greatest sensitivity of any threshold with at least this specificity; NaN where it is undefined."""
+        """Return the greatest sensitivity of any threshold with at least this specificity, shape (resamples,), float64.
+
+        NaN without a positive or without a negative.
+        """
         positives, negatives = self.positive.sum(axis=1), self.negative.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             allowed = self.negative.cumsum(axis=1) / negatives[:, None] <= 1 - specificity + _ROUNDING
@@ -81,13 +84,13 @@ class Steps:
         return share
 
     def roc(self, row: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return 1 - specificity and sensitivity of every threshold, each (k + 1,), from (0, 0) to (1, 1)."""
+        """Return 1 - specificity and sensitivity of every threshold, each of shape (k + 1,), float64, from (0, 0) to (1, 1)."""
         with np.errstate(invalid="ignore", divide="ignore"):
             shares = [np.r_[0.0, part[row].cumsum()] / part[row].sum() for part in (self.negative, self.positive)]
         return shares[0], shares[1]
 
     def precision_recall(self, row: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return recall (sensitivity) and precision of every threshold, each (k,), from the highest score down."""
+        """Return recall and precision of every threshold, each of shape (k,), float64, from the highest score down."""
         true, false = self.positive[row].cumsum(), self.negative[row].cumsum()
         with np.errstate(invalid="ignore", divide="ignore"):
             return true / self.positive[row].sum(), true / (true + false)
@@ -116,7 +119,7 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> float:
 
     Parameters
     ----------
-    targets : ndarray, shape (n,)
+    targets : ndarray, shape (n,), float64
         1 positive, 0 negative, anything else (NaN, a soft target) unknown.
     scores : ndarray, shape (n,)
         Higher means more likely positive.
@@ -130,7 +133,13 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> float:
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> float:
-    """Return the average precision of one label (step-wise area under the precision-recall curve), NaN without a positive."""
+    """Return the average precision of one label (step-wise area under the precision-recall curve), NaN without a positive.
+
+    Parameters
+    ----------
+    targets, scores : ndarray, shape (n,), float64
+        As for `auroc`.
+    """
     return float(Steps.of(targets, scores).average_precision()[0])
 
 
@@ -139,7 +148,7 @@ def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> tuple[float, list[fl
 
     Parameters
     ----------
-    targets, scores : ndarray, shape (n, labels)
+    targets, scores : ndarray, shape (n, labels), float64
 
     Returns
     -------
@@ -159,7 +168,7 @@ def roc_band(
 
     Parameters
     ----------
-    targets, scores : ndarray, shape (n,)
+    targets, scores : ndarray, shape (n,), float64
     patients : sequence of str
         The band resamples patients.
     resamples : int
@@ -172,9 +181,19 @@ def roc_band(
 def precision_recall_band(
     targets: np.ndarray, scores: np.ndarray, patients: Sequence[str], *, resamples: int = 500, seed: int = 0
 ) -> Band | None:
-    """Return one label's precision-recall curve (x: recall, y: precision), as `roc_band` does.
+    """Return one label's precision-recall curve (x: recall, y: precision), None without a positive or without a negative.
 
     Between two thresholds the curve keeps the precision of the lower one, as the average precision does.
+
+    Parameters
+    ----------
+    targets, scores : ndarray, shape (n,), float64
+        As for `auroc`.
+    patients : sequence of str
+        The band resamples patients.
+    resamples : int
+        0 for no band.
+    seed : int
     """
     return _band(targets, scores, patients, resamples, seed, is_roc=False)
 

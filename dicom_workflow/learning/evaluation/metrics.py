@@ -48,9 +48,9 @@ def brier(targets: np.ndarray, scores: np.ndarray) -> float:
 
     Parameters
     ----------
-    targets : ndarray, shape (n,)
+    targets : ndarray, shape (n,), float64
         1 positive, 0 negative, anything else unknown.
-    scores : ndarray, shape (n,), in [0, 1]
+    scores : ndarray, shape (n,), float64 in [0, 1]
     """
     known = (targets == 0) | (targets == 1)
     return float(np.mean((scores[known] - targets[known]) ** 2)) if known.any() else float("nan")
@@ -61,7 +61,7 @@ def reliability_bins(targets: np.ndarray, scores: np.ndarray, *, bins: int = BIN
 
     Parameters
     ----------
-    targets, scores : ndarray, shape (n,)
+    targets, scores : ndarray, shape (n,), float64
         As for `brier`.
     bins : int
         At most; a bin has `IMAGES_PER_BIN` images where there are so many. Equal scores are never parted, so that the order of
@@ -98,9 +98,19 @@ def reliability_bins(targets: np.ndarray, scores: np.ndarray, *, bins: int = BIN
 
 
 def expected_calibration_error(targets: np.ndarray, scores: np.ndarray, *, bins: int = BINS) -> float:
-    """Return the mean distance of predicted from observed shares over `reliability_bins`, each with its images' weight.
+    """Return the mean distance of predicted from observed shares over `reliability_bins`, each weighted by its images.
 
-    In [0, 1]; NaN without a known target. On few images it is above zero even where every probability is true.
+    Parameters
+    ----------
+    targets, scores : ndarray, shape (n,), float64
+        As for `brier`.
+    bins : int
+        As for `reliability_bins`.
+
+    Returns
+    -------
+    float
+        In [0, 1]; NaN without a known target. On few images it is above zero even where every probability is true.
     """
     found = reliability_bins(targets, scores, bins=bins)
     total = sum(each.count for each in found)
@@ -134,9 +144,9 @@ def evaluate(
 
     Parameters
     ----------
-    targets : ndarray, shape (n, labels)
+    targets : ndarray, shape (n, labels), float64
         1, 0 or NaN.
-    scores : ndarray, shape (n, labels), in [0, 1]
+    scores : ndarray, shape (n, labels), float64 in [0, 1]
     labels : sequence of str
         Columns, in order.
     patients : sequence of str
@@ -206,7 +216,18 @@ def evaluate(
 
 
 def check_shapes(targets: np.ndarray, scores: np.ndarray, labels: Sequence[str], patients: Sequence[str]) -> None:
-    """Raise LearningError unless targets and scores have a row per patient and a column per label, and scores are numbers."""
+    """Check that targets and scores have a row per patient and a column per label, and that scores are numbers.
+
+    Parameters
+    ----------
+    targets, scores : ndarray, shape (n, labels), float64
+    labels, patients : sequence of str
+
+    Raises
+    ------
+    LearningError
+        They do not fit together, or a score is not finite.
+    """
     if targets.shape != scores.shape or targets.shape != (len(patients), len(labels)):
         raise LearningError(
             f"expected targets and scores of shape ({len(patients)}, {len(labels)}), got {targets.shape} and {scores.shape}."

@@ -98,7 +98,16 @@ def _chance(value: float | None) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, texts: int = 1) -> list[str]:
-    """Return the lines of a Markdown table: the first `texts` columns are escaped text, the others figures to the right."""
+    """Return the lines of a Markdown table.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : iterable of sequences
+        Cells, as many as the header has.
+    texts : int
+        How many columns, from the left, are text from data, which is escaped; the others are figures, aligned right.
+    """
     marks = [":--" if column < texts else "--:" for column in range(len(header))]
     lines = [[escape(cell) if column < texts else str(cell) for column, cell in enumerate(row)] for row in rows]
     return [f"| {' | '.join(line)} |" for line in (header, marks, *lines)]

@@ -1,4 +1,4 @@
-"""``predictions.jsonl`` read back as arrays."""
+"""``predictions.jsonl`` read back as arrays, and the images in it where a model was most confident, right and wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TARGETS = {str(LabelState.POSITIVE): 1.0, str(LabelState.NEGATIVE): 0.0}
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of some images, and what is known of them."""
+    """A model's predictions of some images, and the targets of these images."""
 
     labels: tuple[str, ...]
     identifiers: tuple[str, ...]
@@ -38,12 +38,12 @@ class Predictions:
         return not bool(np.isnan(self.truth).all())
 
     def targets(self, against: str = "") -> np.ndarray:
-        """Return ``states`` or ``truth``; when not said, the truth if there is one."""
+        """Return ``states`` or ``truth``, ndarray of shape (n, labels), float64; when not said, the truth if there is one."""
         return self.truth if (against or ("truth" if self.has_truth else "states")) == "truth" else self.states
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Return the predictions that a run or `inference.predict_channel` wrote.
+    """Return the predictions that a run or `predict.predict_channel` wrote.
 
     Raises
     ------

@@ -37,7 +37,7 @@ def calibrate_and_threshold(
 
     Parameters
     ----------
-    targets, logits : ndarray, shape (n, labels)
+    targets, logits : ndarray, shape (n, labels), float32
         Of validation images; with none of them, nothing is calibrated and every threshold is 0.5.
     labels : sequence of str
     mode, method : str

@@ -51,9 +51,9 @@ def choose_threshold(targets: np.ndarray, scores: np.ndarray, rule: Rule | None 
 
     Parameters
     ----------
-    targets : ndarray, shape (n,)
+    targets : ndarray, shape (n,), float64
         1 positive, 0 negative, anything else unknown; of validation images.
-    scores : ndarray, shape (n,)
+    scores : ndarray, shape (n,), float64
     rule : Rule, optional
         Youden's when not given.
 
@@ -88,8 +88,8 @@ def choose_thresholds(
 
     Parameters
     ----------
-    targets, scores : ndarray, shape (n, labels)
-        Of validation images; thresholds chosen on the images they are judged on flatter.
+    targets, scores : ndarray, shape (n, labels), float64
+        Of validation images; figures of the images that chose a threshold are optimistic.
     labels : sequence of str
     rule : Rule, optional
     """

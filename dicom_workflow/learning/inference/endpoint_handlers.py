@@ -69,7 +69,19 @@ def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[
 def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> list[dict[str, Any]]:
     """Return one prediction per DICOM file, in order, or ``{"error": …}`` for a file that cannot be used.
 
-    A prediction is `to_prediction`, with `calibrated` and the `bundle` that made it: an answer is kept without its endpoint.
+    Parameters
+    ----------
+    data : sequence of bytes
+        DICOM files, from `input_fn`.
+    model : Bundle
+        From `model_fn`.
+    context : optional
+        Passed by SageMaker; not used.
+
+    Returns
+    -------
+    list of dict
+        `predict.to_prediction`, with `calibrated` and the `bundle` that made it: an answer may be kept without its endpoint.
 
     Raises
     ------
@@ -92,7 +104,17 @@ def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> lis
 
 
 def output_fn(prediction: Sequence[Mapping[str, Any]], accept: str = "application/json", context: Any = None) -> str:
-    """Return predictions as JSON text: ``{"predictions": […]}``, or one object per line for ``application/jsonlines``."""
+    """Return predictions as JSON text: ``{"predictions": […]}``, or one object per line for ``application/jsonlines``.
+
+    Parameters
+    ----------
+    prediction : sequence of mapping
+        From `predict_fn`.
+    accept : str
+        The request's Accept header.
+    context : optional
+        Passed by SageMaker; not used.
+    """
     if answer_type(accept) == "application/json":
         return json.dumps({"predictions": list(prediction)}, ensure_ascii=False, allow_nan=False)
     return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in prediction)

@@ -106,13 +106,14 @@ def export(bundle: Bundle, path: str | Path) -> Path:
 
 
 def largest_difference(bundle: Bundle, content: bytes | str | Path, images: np.ndarray) -> float:
-    """Return how far the probabilities of an ONNX file are from those of `inference.predict_images` at most.
+    """Return the largest difference between the probabilities of an ONNX file and those of `predict.predict_images`.
 
     Parameters
     ----------
+    bundle : Bundle
     content : bytes or path
         The ONNX file.
-    images : ndarray, shape (n, 1, size_px, size_px), in [0, 1]
+    images : ndarray, shape (n, channels, size_px, size_px), float32 in [0, 1]
     """
     import onnxruntime
 

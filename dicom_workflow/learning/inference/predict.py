@@ -52,7 +52,26 @@ def predict(bundle: Bundle, datasets: Iterable[Any], *, batch_size: int = 16) ->
 
 
 def predict_images(bundle: Bundle, images: np.ndarray, *, batch_size: int = 16, precision: str = "float32") -> np.ndarray:
-    """Return probabilities, shape (N, labels), float32, of decoded images, shape (N, 1, size_px, size_px) in [0, 1]."""
+    """Return the calibrated probabilities of decoded images.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    images : ndarray, shape (N, channels, size_px, size_px), float16 or float32 in [0, 1]
+    batch_size : int
+        Images per pass through the network.
+    precision : {'float32', 'bfloat16'}
+        Of the convolutions.
+
+    Returns
+    -------
+    ndarray, shape (N, labels), float32
+
+    Raises
+    ------
+    LearningError
+        Images of another shape.
+    """
     if not len(images):
         return np.empty((0, len(bundle.labels)), dtype=np.float32)
     if images.shape[1:] != (bundle.channels, bundle.size_px, bundle.size_px):
@@ -68,12 +87,18 @@ def predict_images(bundle: Bundle, images: np.ndarray, *, batch_size: int = 16, 
 
 
 def to_record(bundle: Bundle, scores: np.ndarray) -> dict[str, float]:
-    """Return one row of probabilities by label."""
+    """Return one row of probabilities, ndarray of shape (labels,), float32, by label."""
     return {label: round(float(score), 6) for label, score in zip(bundle.labels, scores, strict=True)}
 
 
 def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
-    """Return what one image's probabilities mean.
+    """Return the prediction of one image: its probabilities and what they mean at the bundle's thresholds.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    scores : ndarray, shape (labels,), float32
+        Probabilities, from `predict_images`.
 
     Returns
     -------
@@ -97,7 +122,17 @@ def to_prediction(bundle: Bundle, scores: np.ndarray) -> dict[str, Any]:
 
 
 def write_predictions(path: str | Path, bundle: Bundle, samples: Sequence[Sample], scores: np.ndarray) -> Path:
-    """Write ``predictions.jsonl``: one line per sample with its source, patient, split, states, truth and `to_prediction`."""
+    """Write ``predictions.jsonl``: one line per sample with its source, patient, split, states, truth and `to_prediction`.
+
+    Parameters
+    ----------
+    path : str or Path
+        Written whole or not at all.
+    bundle : Bundle
+    samples : sequence of Sample
+    scores : ndarray, shape (samples, labels), float32 or float64 in [0, 1]
+        Their probabilities, in the same order.
+    """
     with Storage().writer(to_uri(path)) as stream:
         for sample, row in zip(samples, scores, strict=True):
             line = {

@@ -78,15 +78,22 @@ class Saliency:
     looked like it (exactly so for `LAST`, to first order for `FINER`); occlusion: what is lost, on average, while this place is
     covered."""
 
-    @property
-    def peak(self) -> tuple[int, int]:
-        """Row and column of the greatest value."""
-        row, column = np.unravel_index(int(self.values.argmax()), self.values.shape)
-        return int(row), int(column)
-
 
 def explain(bundle: Bundle, source: Any, label: str, *, method: str = "grad-cam") -> Saliency:
-    """Return the map of one of `METHODS` with its usual settings; see `grad_cam` and `occlusion`."""
+    """Return the map of one of `METHODS` with its usual settings; see `grad_cam` and `occlusion`.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    source : path, bytes or pydicom.Dataset
+    label : str
+    method : {'grad-cam', 'occlusion'}
+
+    Raises
+    ------
+    LearningError
+        Another method, or as `grad_cam`.
+    """
     if method not in METHODS:
         raise LearningError(f"method: expected one of {', '.join(METHODS)}, got {method!r}.")
     return (grad_cam if method == "grad-cam" else occlusion)(bundle, source, label)

@@ -57,7 +57,15 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request is answered with an error."""
+    """A request is answered with an error.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    expected, got, next_step : str
+        The answer's ``expected``, ``got`` and ``next``: numbers and names of types only, nothing out of a file.
+    """
 
     def __init__(self, status: int, expected: str, got: str, next_step: str) -> None:
         super().__init__(status)
@@ -311,7 +319,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(model: str | Path, *, host: str, port: int, limits: Limits, threads: int = 0) -> int:
-    """Serve with a log on standard error, and return the exit code."""
+    """Serve with a log on standard error, and return the exit code.
+
+    Parameters
+    ----------
+    model : str or Path
+        Folder of the bundle.
+    host, port
+        Where to listen.
+    limits : Limits
+    threads : int
+        CPU threads of one prediction; 0 shares the CPUs among `limits.concurrency`.
+    """
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.handlers, log.propagate = [handler], False

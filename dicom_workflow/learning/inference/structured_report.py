@@ -148,6 +148,15 @@ def write_report(
 ) -> Path:
     """Write the Structured Report of one image into a folder, as ``<its SOP Instance UID>.dcm``, and return the path.
 
+    Parameters
+    ----------
+    bundle, prediction, run_uid, number
+        As for `to_report`.
+    source : path, bytes or Dataset
+        The image.
+    folder : str or Path
+        Made when it is missing.
+
     Raises
     ------
     DicomError, LearningError

@@ -110,12 +110,21 @@ class _Unpacked(gzip.GzipFile):
 
 
 def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None = None) -> Path:
-    """Unpack the bundle of a ``model.tar.gz``, a path or a URI, into a folder and return it.
+    """Unpack the bundle of a ``model.tar.gz`` into a folder and return it.
+
+    Parameters
+    ----------
+    archive : str or Path
+        Path or URI.
+    folder : Path
+        Made when it is missing.
+    storage : Storage, optional
+        To read the archive from S3.
 
     Raises
     ------
     BundleError
-        It is no such archive, lacks a file of a bundle, or is too large; no other member of it is looked at.
+        It is no such archive, lacks a file of a bundle, or is too large; no other member of it is read.
     StorageError
         It cannot be read.
     """

@@ -45,13 +45,25 @@ class Calibration:
     """Validation images it was fitted on."""
 
     def apply(self, logits: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-        """Return calibrated logits, shape (n, labels), float64."""
+        """Return calibrated logits, shape (n, labels), float64, of logits of that shape."""
         scales = np.array([self.scales.get(label, 1.0) for label in labels])
         offsets = np.array([self.offsets.get(label, 0.0) for label in labels])
         return np.asarray(logits, dtype=np.float64).reshape(-1, len(labels)) * scales + offsets
 
     def probabilities(self, logits: np.ndarray, labels: Sequence[str], mode: str) -> np.ndarray:
-        """Return calibrated probabilities, shape (n, labels), float64: a sigmoid each, or a softmax for single-label."""
+        """Return calibrated probabilities: a sigmoid each, or a softmax over labels for single-label.
+
+        Parameters
+        ----------
+        logits : ndarray, shape (n, labels), float32 or float64
+        labels : sequence of str
+            Columns, in order.
+        mode : {'multi-label', 'single-label'}
+
+        Returns
+        -------
+        ndarray, shape (n, labels), float64 in [0, 1]
+        """
         adjusted = self.apply(logits, labels)
         if mode == "single-label":
             raised = np.exp(adjusted - adjusted.max(axis=1, keepdims=True, initial=-np.inf))
@@ -99,10 +111,10 @@ def fit(
 
     Parameters
     ----------
-    targets : ndarray, shape (n, labels)
+    targets : ndarray, shape (n, labels), float64
         1 positive, 0 negative, anything else unknown.
-    logits : ndarray, shape (n, labels)
-        What the network answers, before any sigmoid.
+    logits : ndarray, shape (n, labels), float32 or float64
+        Output of the network, before any sigmoid.
     labels : sequence of str
     mode : {'multi-label', 'single-label'}
         For single-label, any method is one temperature, fitted on the images with exactly one finding.

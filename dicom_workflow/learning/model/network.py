@@ -142,9 +142,17 @@ class Ensemble(nn.Module):
 
 
 def normalize(images: Tensor, mean: float, std: float) -> Tensor:
-    """Return images of any shape, values in [0, 1], as the network expects them: (value - mean) / std, float32.
+    """Return images as the network expects them: (value - mean) / std.
 
-    `mean` and `std` are the constants of the training images.
+    Parameters
+    ----------
+    images : Tensor, shape (B, channels, S, S), float16 or float32 in [0, 1]
+    mean, std : float
+        Of the pixels of the training images.
+
+    Returns
+    -------
+    Tensor, shape (B, channels, S, S), float32
     """
     return (images.float() - mean).div_(std)
 

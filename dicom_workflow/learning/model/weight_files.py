@@ -48,7 +48,7 @@ def parse(data: bytes, where: str, *, is_pinned: bool) -> dict[str, Tensor]:
 
     Returns
     -------
-    dict of str to Tensor
+    dict of str to Tensor, each of the shape and dtype that the file gives it
         Of a nested checkpoint, those of its state dict.
 
     Raises

@@ -51,7 +51,7 @@ class Group:
         return list(enumerate(parts))[self.rank * each : (self.rank + 1) * each]
 
     def sum(self, values: Tensor) -> Tensor:
-        """Return the sum over all processes of a tensor of one shape, on the device where it lies."""
+        """Return the sum over all processes of a tensor, of any shape and float dtype, that has one shape in all of them."""
         if self.size > 1:
             values = values.clone()
             torch.distributed.all_reduce(values)
@@ -66,7 +66,18 @@ class Group:
         return int(value.item())
 
     def gathered(self, mine: Tensor, rows: int, columns: int) -> Tensor:
-        """Return all rows of a table of which each process has every `size`-th, starting with its rank."""
+        """Return all rows of a table of which each process has every `size`-th, starting with its rank.
+
+        Parameters
+        ----------
+        mine : Tensor, shape (rows of this process, columns), float32
+        rows, columns : int
+            Of the whole table.
+
+        Returns
+        -------
+        Tensor, shape (rows, columns), float32
+        """
         if self.size == 1:
             return mine.reshape(rows, columns)
         table = torch.zeros(rows, columns)
@@ -223,20 +234,28 @@ class Statistics:
         self._sums = [torch.zeros_like(buffer) for buffer in self._running]
 
     def begin(self) -> None:
-        """Remember what the steps before left."""
+        """Keep the statistics that earlier steps left."""
         self._kept = [buffer.clone() for buffer in self._running]
         if self._sums:
             torch._foreach_zero_(self._sums)
 
     @torch.no_grad()
     def add(self) -> None:
-        """Take note of the part that has just gone through the network."""
+        """Add the statistics of the part that has just gone through the network."""
         if self._sums:
             torch._foreach_add_(self._sums, self._running)
 
     @torch.no_grad()
     def end(self, add_up: Callable[[Tensor], Tensor], *, step: int) -> None:
-        """Move the running statistics, with `add_up` summing over processes, after step number `step` of the run."""
+        """Move the running statistics of normalization by the mean of the parts.
+
+        Parameters
+        ----------
+        add_up : callable
+            Sums a Tensor, shape (values,), float32, over processes: `Group.sum`.
+        step : int
+            0-based number of the step in the run.
+        """
         if not self._layers:
             return
         total = add_up(torch.cat([part.flatten() for part in self._sums])) / self._parts

@@ -68,7 +68,13 @@ def parse(
 
 
 def to_bool(text: str) -> bool:
-    """Return the boolean of a flag: the two SageMaker launchers write ``True`` and ``true``."""
+    """Return the boolean of a flag: the two SageMaker launchers write ``True`` and ``true``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        The text is neither true nor false.
+    """
     if text.lower() in ("true", "1", "yes"):
         return True
     if text.lower() in ("false", "0", "no"):

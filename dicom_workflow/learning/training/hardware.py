@@ -43,7 +43,7 @@ class ThreadTuner:
         torch.set_num_threads(self.threads)
 
     def begin(self) -> None:
-        """Choose for the step that comes."""
+        """Choose the number of threads for the next step."""
         untried = [choice for choice in self._choices if choice not in self._speed]
         by_speed = sorted(self._speed, key=lambda choice: self._speed[choice])
         if untried:
@@ -58,7 +58,7 @@ class ThreadTuner:
         self._started = self._clock()
 
     def end(self, images: int) -> None:
-        """Take note of how long the step with so many images took."""
+        """Measure the step that has just ended, of so many images."""
         speed = images / max(self._clock() - self._started, 1e-9)
         if not self._warm:  # the very first step also builds every convolution; it says nothing of the threads
             self._warm = True
@@ -87,6 +87,11 @@ def choose_precision(name: str, device: torch.device) -> str:
 
     On a CPU that is AVX512-BF16 or AMX: there a training step with channels last took 0.44 of the float32 time; without
     them bfloat16 is emulated and slower.
+
+    Raises
+    ------
+    LearningError
+        The name is none of `PRECISIONS`.
     """
     if name not in PRECISIONS:
         raise LearningError(f"precision: expected one of {', '.join(PRECISIONS)}, got {name!r}.")
@@ -108,6 +113,12 @@ def compiled(network: nn.Module, choice: str, device: torch.device) -> nn.Module
     """Return a network that computes the same, compiled where that pays.
 
     On a GPU compiling fuses what is bound by memory. On a CPU it took minutes and gained nothing: ``auto`` leaves it there.
+
+    Parameters
+    ----------
+    network : nn.Module
+    choice : {'auto', 'on', 'off'}
+    device : torch.device
     """
     if choice == "off" or (choice == "auto" and device.type != "cuda"):
         return network
@@ -118,7 +129,18 @@ def compiled(network: nn.Module, choice: str, device: torch.device) -> nn.Module
 
 @contextlib.contextmanager
 def memory_advice(batch: int, parts: int, size_px: int) -> Iterator[None]:
-    """Turn a GPU's out-of-memory error into one that says what to change."""
+    """Turn a GPU's out-of-memory error into one that says what to change.
+
+    Parameters
+    ----------
+    batch, parts, size_px : int
+        Images of a batch, into how many parts it is cut, and the side of an image.
+
+    Raises
+    ------
+    LearningError
+        The GPU is out of memory.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -45,7 +45,15 @@ class Loss:
         return losses / (self.divisor(targets) if divisor is None else divisor)
 
     def divisor(self, targets: Tensor) -> Tensor:
-        """Return over how much the loss of these targets is a mean: known targets, or the weights of the rows' classes."""
+        """Return the number that the loss of these targets is divided by, a scalar, float32.
+
+        Known targets, or in mode ``single-label`` the weights of the rows' classes.
+
+        Parameters
+        ----------
+        targets : Tensor, shape (B, labels), float32
+            As for the loss.
+        """
         if self.mode != "single-label":
             return (~torch.isnan(targets)).sum().clamp(min=1).float()
         classes = _classes(targets)

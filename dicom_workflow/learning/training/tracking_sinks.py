@@ -30,7 +30,24 @@ class Sink(Protocol):
 
 
 class TensorBoard:
-    """Event files in ``tensorboard/``."""
+    """Event files in ``tensorboard/``.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of the run.
+    name : str
+        Not used: the folder names the run.
+    parameters : mapping of str to str
+        Settings of the run.
+    from_step : int
+        Last step that an interrupted run has written.
+
+    Raises
+    ------
+    LearningError
+        The folder cannot be written.
+    """
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, str], from_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -64,6 +81,22 @@ class MLflow:
     """One run, in a database under ``mlruns/`` or where MLFLOW_TRACKING_URI says.
 
     It goes through the client: the global functions keep a current run per process, which a notebook may have one of already.
+
+    Parameters
+    ----------
+    folder : Path
+        Output folder of the run.
+    name : str
+        Of the experiment.
+    parameters : mapping of str to str
+        Settings of the run.
+    from_step : int
+        Last step that an interrupted run has written; above 0 the run that the folder names is continued.
+
+    Raises
+    ------
+    LearningError
+        The run cannot be opened.
     """
 
     def __init__(self, folder: Path, name: str, parameters: Mapping[str, str], from_step: int) -> None:

@@ -21,7 +21,7 @@ from support.learning import dicom_file, picture, tiny_bundle
 
 from dicom_workflow import cli, provenance
 from dicom_workflow.errors import BundleError, DicomError, LearningError
-from dicom_workflow.formats.labels import load_label_set
+from dicom_workflow.formats.labels import LabelSet, load_label_set
 from dicom_workflow.learning.data import images as dataset
 from dicom_workflow.learning.inference import onnx_export, predict, structured_report
 from dicom_workflow.learning.model import bundle, bundle_archive, bundle_json, network
@@ -111,7 +111,7 @@ def test_codes_fit_their_element_and_depend_on_the_label_alone():
     found = [structured_report.code_of(label, load_label_set("chest")) for label in labels]
     assert len({code.value for code in found}) == len(labels)
     assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in found)
-    assert structured_report.code_of("Lung Opacity").value == "LUNGOPACI-" + found[1].value[-6:]
+    assert structured_report.code_of("Lung Opacity", LabelSet()).value == "LUNGOPACI-" + found[1].value[-6:]
 
 
 def test_a_report_on_an_image_without_study_is_refused(model, tmp_path):

@@ -30,7 +30,26 @@ class KnownFile:
 
 
 def identified(paths: Sequence[Path], folder: Path, workers: int, progress: bool) -> tuple[list[KnownFile], list[str]]:
-    """Return the files that can be read, each with the SHA-256 of its content, and a problem for each of the others."""
+    """Return the files that can be read, each with the SHA-256 of its content, and a problem for each of the others.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Files, in any order.
+    folder : Path
+        The cache; ``files.json`` in it keeps the hashes of files that have not changed since.
+    workers : int
+        Files read at a time.
+    progress : bool
+        Show a progress bar on standard error where there are many files.
+
+    Returns
+    -------
+    list of KnownFile
+        Those that can be read.
+    list of str
+        One for each path: why it cannot be used; empty for a usable one.
+    """
     from tqdm import tqdm
 
     memory = folder / "files.json"

@@ -51,7 +51,21 @@ class PackFolder:
         return self.size_px * self.size_px * PIXEL.itemsize
 
     def images_of(self, files: Sequence[KnownFile]) -> tuple[np.ndarray, dict[int, str], int]:
-        """Return the mapped images, the problem of each file that has none, and how many were decoded."""
+        """Return the images of files, decoding those that no pack has.
+
+        Parameters
+        ----------
+        files : sequence of KnownFile
+
+        Returns
+        -------
+        ndarray, shape (usable files, 1, size_px, size_px), float16 in [0, 1]
+            Mapped from disk.
+        dict of int to str
+            Number of a file that cannot be used → why.
+        int
+            Files that were decoded this time.
+        """
         head = self._head(len(files))
         name = hashlib.sha256(head + b"".join(file.key for file in files)).hexdigest()[:32]
         final = self.folder / f"{name}.images"

@@ -26,7 +26,19 @@ _MAP_NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
 
 
 class Pack:
-    """One open pack, finished or not; `folder.PackFolder` says where it lies."""
+    """One open pack, finished or not; `folder.PackFolder` knows its place.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file.
+    head : bytes
+        The first `HEAD_BYTES` of the file, which name its format, version and size.
+    slots : int
+        Rows that it has place for.
+    row_bytes : int
+        Size of one row.
+    """
 
     def __init__(self, descriptor: int, head: bytes, slots: int, row_bytes: int) -> None:
         self.descriptor, self.head, self.slots, self.row_bytes = descriptor, head, slots, row_bytes
@@ -35,7 +47,7 @@ class Pack:
         self.records = np.zeros(slots, RECORD)
 
     def read_records(self) -> bool:
-        """Read what the file says it holds; say whether it is a pack of this head at all."""
+        """Read the file's records; return whether it is a pack of this head."""
         if os.pread(self.descriptor, HEAD_BYTES, 0) != self.head:
             return False
         data = os.pread(self.descriptor, self.slots * RECORD.itemsize, HEAD_BYTES)
@@ -45,6 +57,7 @@ class Pack:
         return True
 
     def has(self, slot: int, key: bytes) -> bool:
+        """Return whether a row is written and belongs to the file with this SHA-256."""
         record = self.records[slot]
         return bool(record["is_there"] == 1 and record["key"].tobytes() == key)
 
@@ -56,11 +69,33 @@ class Pack:
         return data if good else None
 
     def write_record(self, slot: int, key: bytes, value: int) -> None:
+        """Mark a row as written.
+
+        Parameters
+        ----------
+        slot : int
+            Number of the row.
+        key : bytes
+            SHA-256 of its file.
+        value : int
+            Checksum of key and pixels, see `decoder_pool.checksum`.
+        """
         record = np.array([(key, value, 1)], RECORD)
         self.records[slot] = record[0]
         os.pwrite(self.descriptor, record.tobytes(), HEAD_BYTES + slot * RECORD.itemsize)
 
     def write_row(self, slot: int, key: bytes, data: bytes) -> None:
+        """Write the pixels of a row, then mark it as written.
+
+        Parameters
+        ----------
+        slot : int
+            Number of the row.
+        key : bytes
+            SHA-256 of its file.
+        data : bytes
+            The pixels, float16, little-endian.
+        """
         os.pwrite(self.descriptor, data, self.data_at + slot * self.row_bytes)
         self.write_record(slot, key, checksum(key, data))
 
@@ -79,7 +114,10 @@ class Pack:
         os.truncate(self.descriptor, self.data_at + len(kept) * self.row_bytes)
 
     def map(self, size_px: int) -> np.ndarray:
-        """Return the array of the rows that are there. torch wants to be able to write; that would reach no one else."""
+        """Return the written rows, ndarray of shape (rows, 1, size_px, size_px), float16 in [0, 1], mapped from the file.
+
+        The map is private and writable, as torch asks of arrays; nothing that is written to it reaches the file.
+        """
         rows = int((self.records["is_there"] == 1).sum())
         shape = (rows, 1, size_px, size_px)
         if not rows:
