@@ -25,7 +25,7 @@ from botocore.stub import Stubber
 from support.learning import LABELS, dicom_file, picture, tiny_bundle
 from support.stack_foundation import ROLE
 
-from dicom_workflow import aws, cli
+from dicom_workflow import aws, cli, processes
 from dicom_workflow.aws import BatchRequest, EndpointRequest
 from dicom_workflow.aws.batch_transforms import file_list
 from dicom_workflow.errors import BundleError, DeployError, ServiceError
@@ -310,7 +310,7 @@ def test_a_server_that_ends_by_itself_is_not_waited_for(model: Path, monkeypatch
 
     monkeypatch.setattr(local_server, "serve_local", ended)
     assert cli.main(["serve", "local", str(model)]) == 1
-    assert "it ended by itself with code -9" in capsys.readouterr().err
+    assert "ended by itself with exit code -9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["../outside", "/absolute", "link"])
@@ -358,7 +358,7 @@ def test_the_image_serves_with_nothing_but_what_is_copied_into_it(archive: Path,
     [entry] = [json.loads(value) for name, value in steps if name == "ENTRYPOINT"]
     [default] = [json.loads(value) for name, value in steps if name == "CMD"]
     assert default == ["serve"]
-    port = aws.local._free_port()
+    port = processes.free_port()
     environment = {
         "PATH": os.environ["PATH"],
         "SM_MODEL_DIR": str(bundle_archive.unpack_model(archive, tmp_path / "model")),
