@@ -1,7 +1,7 @@
-"""What one worker said of one image: states of labels, marked places, and what the page measured of the reading.
+"""One worker's answer on one image: label states, regions, and measurements of the reading.
 
-An answer is written in one form, ``dicom-workflow/answer/2``, whose JSON schema ships with the worker's page and is all there
-is to say about it; older forms and that of the published AWS sample are still read. Points are (x, y) in image pixels, corner
+Answers are written in the form ``dicom-workflow/answer/2``, which a JSON schema defines for the worker's page and for this
+package; plain label states and the form of the published AWS sample are read too. Points are (x, y) in image pixels, corner
 origin: (0, 0) is the outer corner of the first pixel, x runs along the columns, y along the rows.
 
 Only the standard library is used, because the two Lambda functions ship with this module.
@@ -22,7 +22,6 @@ from dicom_workflow.formats.json_schema import Schema, shown
 from dicom_workflow.formats.json_text import parse_json
 
 ANSWER_SCHEMA = "dicom-workflow/answer/2"
-OLD_ANSWER_SCHEMA = "dicom-workflow/answer/1"
 SCHEMA_FILE = "formats/schemas/answer.schema.json"
 """The schema of answers, in this package."""
 
@@ -30,7 +29,7 @@ MAX_COORDINATE_PX = 1_000_000
 
 
 class LabelState(StrEnum):
-    """What somebody says of one label on one image."""
+    """State of one label on one image."""
 
     POSITIVE = "positive"
     NEGATIVE = "negative"
@@ -52,7 +51,7 @@ def unusable_reasons() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Region:
-    """A marked place, bound to one label.
+    """A marked region, bound to one label.
 
     A rectangle or ellipse has two opposite corners of its bounding box; a polygon at least three points; a point one.
     """
@@ -66,7 +65,7 @@ class Region:
 
     @classmethod
     def parse(cls, value: object) -> Region:
-        """Return the region of one JSON object; keys that are not a region's are passed over.
+        """Return the region of one JSON object; other keys are ignored.
 
         Raises
         ------
@@ -97,11 +96,11 @@ class Region:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one worker said of one image.
+    """One worker's answer on one image.
 
-    `labels` holds a state for each label the worker spoke of; the others are unknown. `unusable` is a reason code when the
-    image could not be read at all; then there are no labels. The fields below are what the page says of the reading: JSON
-    objects in the form of the schema, empty where an answer does not have them, never to be changed.
+    `labels` holds the states that the worker gave; other labels are unknown. `unusable` is a reason code when the image could
+    not be read at all; then there are no labels. The fields below are the page's record of the reading: JSON objects in the
+    form of the schema, empty where an answer does not have them, never to be changed.
     """
 
     labels: Mapping[str, LabelState] = field(default_factory=dict)
@@ -119,7 +118,7 @@ class Answer:
     actions: Mapping[str, Any] = field(default_factory=dict)
     """How many ``clicks``, ``keys``, ``changes``, ``undone``."""
     assistance: Mapping[str, Any] = field(default_factory=dict)
-    """What a model had said, and what the reader said before seeing it; see `first_read`."""
+    """A model's suggestions and the answer before the reader saw them; see `first_read`."""
     adjudication: Mapping[str, Any] = field(default_factory=dict)
     """How many earlier readers there were, what they ``agreed`` on, and with whom the adjudicator ``decided``."""
     page: str = ""
@@ -129,10 +128,10 @@ class Answer:
     def parse(cls, value: object) -> Answer:
         """Return the answer of one ``answerContent`` or ``annotationData.content``.
 
-        Read are this package's own form (`ANSWER_SCHEMA`, inside a hidden input named ``annotation`` or bare), held to its
-        schema; the one before it, and a plain ``{"labels": {label: state}}``; and the form of the published AWS radiograph
-        sample (``{"disease": {label: bool}, "labels": "{\\"label\\": […]}"}``). JSON that was encoded more than once is
-        decoded as often as it was encoded.
+        Read are this package's own form (`ANSWER_SCHEMA`, inside a hidden input named ``annotation`` or bare), validated
+        against its schema; a plain ``{"labels": {label: state}}``; and the form of the published AWS radiograph sample
+        (``{"disease": {label: bool}, "labels": "{\\"label\\": […]}"}``). JSON that was encoded more than once is decoded as
+        often as it was encoded.
 
         Raises
         ------
@@ -148,7 +147,7 @@ class Answer:
             return cls._parse_own(data)
         if "disease" in data or _names_labels(data.get("labels")):
             return _aws_sample_answer(data)
-        return _old_answer(data)
+        return _plain_answer(data)
 
     @classmethod
     def _parse_own(cls, data: Mapping[str, Any]) -> Answer:
@@ -184,7 +183,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `parse` reads, in the form of `ANSWER_SCHEMA`.
 
-        A reason code of an older form that the schema does not have becomes ``other``.
+        A reason code that the schema does not have becomes ``other``.
         """
         data: dict[str, Any] = {
             "schema": ANSWER_SCHEMA,
@@ -205,12 +204,11 @@ class Answer:
 _OBJECTS = ("image", "viewport", "timings", "actions", "assistance", "adjudication")
 
 
-def _old_answer(data: Mapping[str, Any]) -> Answer:
+def _plain_answer(data: Mapping[str, Any]) -> Answer:
     if not ({"labels", "unusable"} & set(data)):
         raise AnswerError(f"expected an answer with 'labels' or 'unusable', got keys {sorted(map(str, data))[:8]}.")
-    schema = data.get("schema", OLD_ANSWER_SCHEMA)
-    if schema != OLD_ANSWER_SCHEMA:
-        raise AnswerError(f"expected schema {ANSWER_SCHEMA!r}, got {shown(schema)}. Update dicom-workflow.")
+    if "schema" in data:
+        raise AnswerError(f"expected schema {ANSWER_SCHEMA!r}, got {shown(data['schema'])}. Update dicom-workflow.")
     labels = data.get("labels") or {}
     if not isinstance(labels, Mapping):
         raise AnswerError(f"expected 'labels' as an object of label to state, got {shown(labels)}.")

@@ -26,7 +26,13 @@ class WorkerAnnotation:
 
     @classmethod
     def parse(cls, value: object) -> WorkerAnnotation:
-        """Return the annotation; ``s3uri`` is read like the documented ``s3Uri``, content may be text or an object."""
+        """Return the annotation; ``s3uri`` is read like the documented ``s3Uri``, content may be text or an object.
+
+        Raises
+        ------
+        RecordError
+            No object, no worker id, or neither content nor URI.
+        """
         data = _mapping(value, "an annotation")
         worker_id = data.get("workerId")
         if not isinstance(worker_id, str) or not worker_id:
@@ -57,7 +63,13 @@ class ConsolidationRequest:
 
     @classmethod
     def parse(cls, value: object) -> ConsolidationRequest:
-        """Return the request of one payload entry."""
+        """Return the request of one payload entry.
+
+        Raises
+        ------
+        RecordError
+            No object, or no ``datasetObjectId``.
+        """
         data = _mapping(value, "a consolidation request")
         identifier = data.get("datasetObjectId")
         if not isinstance(identifier, str | int) or isinstance(identifier, bool) or identifier == "":
@@ -79,7 +91,7 @@ class ConsolidationRequest:
         }
 
 
-def _mapping(value: object, what: str, error: type[Exception] = RecordError) -> Mapping[str, Any]:
+def _mapping(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise error(f"expected {what} as a JSON object, got {shown(value)}.")
+        raise RecordError(f"expected {what} as a JSON object, got {shown(value)}.")
     return value

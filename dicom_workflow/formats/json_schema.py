@@ -1,7 +1,7 @@
-"""JSON Schema as far as this package's own schemas go, over the standard library: the Lambda functions have nothing else.
+"""A validator for the subset of JSON Schema that this package's schemas use, on the standard library for the Lambda functions.
 
-A schema says once what a datum may be; the worker's page, which validates with a full implementation, and this package read
-the same file. `Schema` refuses a schema with a keyword it does not know, so none is passed over in silence.
+The worker's page validates against the same schema files with a full implementation. `Schema` refuses a schema with a keyword
+that it does not know, so that no rule is ignored silently.
 
 References
 ----------
@@ -46,7 +46,7 @@ _WORDS = frozenset(("$schema", "$id", "title", "description", "definitions"))
 
 
 class Schema:
-    """A schema, ready to judge.
+    """A schema that values are validated against.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class Schema:
         self._check_keywords(schema)
 
     def problem(self, value: object) -> str:
-        """Return what is wrong with a value, in words, with its place; empty when nothing is.
+        """Return the first violation of a value in words, with its place; empty when the value is valid.
 
-        Numbers that are not finite are never right: JSON has none.
+        Numbers that are not finite are never valid: JSON has none.
         """
         return next(self._problems(self.schema, value, ""), "")
 

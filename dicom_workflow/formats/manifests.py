@@ -1,4 +1,4 @@
-"""Manifests: JSON Lines files that say which objects there are, what to call them, and what was said of them.
+"""Manifests: JSON Lines files with one object per line: its source, its labels, and what a labeling job added.
 
 An *input manifest* goes into a labeling job, an *output manifest* comes out of it, an *augmented manifest* carries everything a
 training run needs. All three have the same shape and are read and written here, as streams, whatever their size.
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Validation:
-    """What `validate` found: how many lines there are, and what is wrong with some of them."""
+    """The result of `validate`: number of lines, and the errors of the broken ones."""
 
     uri: str
     lines: int
@@ -52,7 +52,7 @@ class Validation:
 
     @property
     def accepted(self) -> int:
-        """How many lines hold what they should."""
+        """Number of lines that keep the contract."""
         return self.lines - self.refused
 
     @property
@@ -138,7 +138,8 @@ def read(
     Raises
     ------
     ManifestError
-        A line is broken and `on_error` was not given, or the manifest has no line at all.
+        A line is broken and `on_error` was not given, or the manifest has no line at all. A `RecordError` of `check` becomes
+        one with the line number.
     """
     number = seen = 0
     most = MAX_LINE_CHARACTERS if limits else MAX_OUTPUT_CHARACTERS
@@ -165,11 +166,24 @@ def read(
                 seen += 1
                 yield Line(number, line)
     if not seen:
-        raise ManifestError(uri, None, "expected one JSON object per line, got an empty file.")
+        raise ManifestError(uri, None, "the file is empty. A manifest has one JSON object per line.")
 
 
 def any_object(data: object, text_characters: int) -> dict[str, Any]:
-    """Return any JSON object as it is: the check for JSON Lines files that are not input manifests."""
+    """Return any JSON object as it is: the check for JSON Lines files that are not input manifests.
+
+    Parameters
+    ----------
+    data : object
+        The decoded JSON value.
+    text_characters : int
+        Not used.
+
+    Raises
+    ------
+    RecordError
+        Not a JSON object.
+    """
     if not isinstance(data, dict):
         raise RecordError(f"expected a JSON object, got {type(data).__name__}.")
     return data
@@ -212,14 +226,23 @@ def write(
                 raise ManifestError(uri, count, f"{str(error).removesuffix('.')}. Nothing was written.") from None
             stream.write(_encoded(text, entry) + b"\n")
         if not count:
-            raise ManifestError(uri, None, "expected at least one entry, got none. Nothing was written.")
+            raise ManifestError(uri, None, "there is no entry to write. Nothing was written.")
     return count
 
 
 def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
-    """Read a whole manifest and say what is wrong with it, line by line.
+    """Read a whole manifest and return the errors of its lines.
 
     Beyond what `read` checks, the same source twice, and labels or rules that differ from the first ones, are errors.
+
+    Parameters
+    ----------
+    uri : str
+        file:// or s3:// URI of the manifest.
+    storage : Storage, optional
+        Where to read; local files and AWS's own S3 when not given.
+    max_errors : int
+        Errors that are kept; all are counted.
     """
     errors: list[ManifestError] = []
     label_set = LabelSet()
@@ -236,9 +259,20 @@ def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100)
 
 
 def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
-    """Copy the good lines of a manifest to another place, and return what `validate` says of the whole.
+    """Copy the lines of a manifest that keep the contract to another one, and return the validation of the whole.
 
-    A labeling job fails as a whole for one broken line; with its good lines alone, the rest goes through.
+    One broken line fails a whole labeling job, so a job gets the good lines alone.
+
+    Parameters
+    ----------
+    uri : str
+        file:// or s3:// URI of the manifest.
+    target_uri : str
+        The manifest to write.
+    storage : Storage, optional
+        Where to read and write; local files and AWS's own S3 when not given.
+    max_errors : int
+        See `validate`.
 
     Raises
     ------

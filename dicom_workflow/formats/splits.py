@@ -1,4 +1,4 @@
-"""Manifests cut by patient into train, validation and test, and by length into labeling jobs."""
+"""Splits: patients into train, validation and test, and long manifests into labeling jobs."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def assign_splits(
     -------
     dict of str to str
         Patient → ``train``, ``validation`` or ``test``.
+
+    Raises
+    ------
+    RecordError
+        The fractions are not three numbers of at least 0, one of them above 0.
     """
     if len(fractions) != len(SPLITS) or min(fractions) < 0 or sum(fractions) <= 0:
         raise RecordError(f"expected three fractions of at least 0 for {', '.join(SPLITS)}, got {list(fractions)}.")
@@ -73,6 +78,20 @@ def split_for_jobs(uri: str, *, storage: Storage | None = None, objects_per_job:
     """Cut a manifest into parts that one labeling job takes, and return their URIs in order.
 
     A manifest that is short enough is returned as it is. Parts are written beside it as ``<name>.part-001.manifest`` and so on.
+
+    Parameters
+    ----------
+    uri : str
+        file:// or s3:// URI of the manifest.
+    storage : Storage, optional
+        Where to read and write; local files and AWS's own S3 when not given.
+    objects_per_job : int
+        Lines of a part.
+
+    Raises
+    ------
+    ManifestError
+        A line is broken.
     """
     lines = sum(1 for _ in read(uri, storage=storage))
     if lines <= objects_per_job:

@@ -1,4 +1,4 @@
-"""How far the readers agree with each other, and how often they and their consensus are right.
+"""Agreement between readers, and the accuracy of each reader and of the consolidated labels.
 
 A *cell* is one label of one image. A cell is right only when the state is ``positive`` or ``negative`` and is the true one:
 ``uncertain``, ``unknown``, a label in review and a missing answer are not right.
@@ -171,6 +171,14 @@ def consolidated_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str
 
     An object that the job failed on counts with all its cells as not right; a label in review is not right either.
 
+    Parameters
+    ----------
+    objects : sequence of LabeledObject
+    labels : sequence of str
+        Labels that count.
+    truth : mapping
+        True states by source and label.
+
     Raises
     ------
     LabelingError
@@ -183,7 +191,7 @@ def consolidated_accuracy(objects: Sequence[LabeledObject], labels: Sequence[str
                 cells += 1
                 right += label not in labeled.review and labeled.states.get(label) == state
     if not cells:
-        raise LabelingError("expected a truth that knows at least one label of one object, got one that knows none.")
+        raise LabelingError("the reference standard has no label of any object. Compare sources and label names.")
     return right / cells
 
 
@@ -192,6 +200,14 @@ def best_single_reader_accuracy(objects: Sequence[LabeledObject], labels: Sequen
 
     Only workers who answered at least half as many objects as the busiest one are compared: over few objects, luck would
     win. NaN when no worker answered an object of `truth`.
+
+    Parameters
+    ----------
+    objects : sequence of LabeledObject
+    labels : sequence of str
+        Labels that count.
+    truth : mapping
+        True states by source and label.
     """
     performances = [p for p in worker_performance(objects, labels, truth).values() if p.cells]
     busiest = max((p.objects for p in performances), default=0)

@@ -1,10 +1,10 @@
-"""One label out of several workers' answers: per-label vote, ties to review, nothing thrown away.
+"""Consolidation: the answers of several workers become one label of the object by a vote per label.
 
 Pure functions over the standard library, because this module ships inside the post-annotation Lambda.
 
 The rule, per label: every worker who gave a state has one vote. The state with the most votes wins and its share of the votes
 is the confidence. When two states share the first place there is no majority: the state is ``uncertain`` and the label goes to
-review. A label nobody spoke of is ``unknown`` with confidence 0, and goes to review too. A worker who called the image
+review. A label without any state is ``unknown`` with confidence 0, and goes to review too. A worker who called the image
 unusable does not vote; when more than half of the workers did, every label goes to review.
 """
 
@@ -22,7 +22,7 @@ VOTING_STATES = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
 
 @dataclass(frozen=True)
 class WorkerAnswer:
-    """One worker's readable answer, with the text it was read from."""
+    """One worker's answer, with the text it was parsed from."""
 
     worker_id: str
     answer: Answer
@@ -31,7 +31,7 @@ class WorkerAnswer:
 
 @dataclass(frozen=True)
 class Vote:
-    """What the workers together say of one label."""
+    """The workers' vote on one label."""
 
     state: LabelState
     confidence: float

@@ -1,4 +1,4 @@
-"""The script and style of the radiograph page: which build ships with the package, and its way to where a browser gets it.
+"""The script and style of the radiograph page: the build that ships with the package, and its publication for browsers.
 
 A file's name holds the first twelve digits of its SHA-256, so a name means one content for ever: browsers may keep it, two
 versions live side by side, and a job that was created with one goes on with it.
@@ -55,13 +55,19 @@ def build() -> Build:
     try:
         data = json.loads(_read("build.json"))
     except FileNotFoundError:
-        raise TemplateError("expected the built worker page in the package, found none. Build it with `make ui`.") from None
+        raise TemplateError("The worker page is not built. Build it with `make ui`.") from None
     return Build(script=data["script"], style=data["style"])
 
 
 @cache
 def content(name: str) -> bytes:
-    """Return a file of the build."""
+    """Return a file of the build.
+
+    Raises
+    ------
+    TemplateError
+        The build has no such file.
+    """
     if name not in build().names:
         raise TemplateError(f"expected a file of the worker page, {', '.join(build().names)}, got {name[:60]!r}.")
     return _read(name)

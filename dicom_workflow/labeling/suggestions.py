@@ -1,28 +1,22 @@
-"""What a model says of the images of a labeling job, put into its manifest for the worker's page.
+"""A model's suggestions for the images of a labeling job, written into its manifest for the worker's page.
 
-A reader who sees a model's answer first tends to give it again. So by default the page shows it after the reader's first
-reading, which is kept: `assistance_effect` says how often readers then came round to the model, and how often they went away
-from it.
+A reader who sees a model's answer first tends to repeat it. By default the page therefore shows it after the reader's first
+reading, and the answer keeps both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dicom_workflow.errors import LabelingError, ManifestError
 from dicom_workflow.formats import manifests
-from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.formats.object_reference import source_of
-from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.tasks.radiograph.task import MODES
 from dicom_workflow.storage import Storage
 
 AFTER_FIRST_READ = "after-first-read"
-
-_LEANING = {LabelState.NEGATIVE: 0.0, LabelState.UNCERTAIN: 0.5, LabelState.UNKNOWN: 0.5, LabelState.POSITIVE: 1.0}
 
 
 def read_predictions(uri: str, *, storage: Storage | None = None) -> dict[str, dict[str, float]]:
@@ -80,7 +74,7 @@ def with_suggestions(
         suggested = {"suggestions": {"mode": mode, "model": model[:200], "probabilities": probabilities}}
         yield {**entry, **(suggested if probabilities else {})}
     if not matched:
-        raise LabelingError("expected predictions for at least one image of the manifest, found none. Compare their sources.")
+        raise LabelingError("No image of the manifest has a prediction. Compare the sources of the two files.")
 
 
 def suggest(
@@ -92,46 +86,31 @@ def suggest(
     model: str = "",
     storage: Storage | None = None,
 ) -> str:
-    """Write a manifest with a model's suggestions and return its URI; without predictions, return the one given."""
+    """Write a manifest with a model's suggestions and return its URI; without predictions, return the one given.
+
+    Parameters
+    ----------
+    manifest_uri : str
+        Input manifest.
+    predictions_uri : str
+        ``predictions.jsonl``; empty for none.
+    target_uri : str
+        The manifest to write.
+    mode, model
+        See `with_suggestions`.
+    storage : Storage, optional
+        Local files and AWS's own S3 when not given.
+
+    Raises
+    ------
+    ManifestError
+        A line of the manifest or of the predictions is broken.
+    LabelingError
+        No image of the manifest has a prediction.
+    """
     if not predictions_uri:
         return manifest_uri
     entries = (line.data for line in manifests.read(manifest_uri, storage=storage))
     predictions = read_predictions(predictions_uri, storage=storage)
     manifests.write(target_uri, with_suggestions(entries, predictions, mode=mode, model=model), storage=storage)
     return target_uri
-
-
-@dataclass(frozen=True)
-class AssistanceEffect:
-    """What readers did with one label after they had seen what a model says of it."""
-
-    towards: int = 0
-    """Readings that came nearer to the model."""
-    away: int = 0
-    """Readings that went farther from it."""
-    unchanged: int = 0
-
-    def to_json(self) -> dict[str, int]:
-        """Return a JSON object."""
-        return dict(vars(self))
-
-
-def assistance_effect(
-    objects: Iterable[LabeledObject], labels: Sequence[str], *, threshold: float = 0.5
-) -> dict[str, AssistanceEffect]:
-    """Return, for each label, how many first readings changed towards and away from the model.
-
-    Counted are the answers with a first reading and a probability for the label. A model says present at or above `threshold`,
-    else absent; a reader's uncertain or not assessed lies half-way between the two.
-    """
-    counts = {label: [0, 0, 0] for label in labels}
-    for answer in (answer for item in objects for answer in item.answers.values()):
-        first, said = answer.first_read, answer.assistance.get("probabilities", {})
-        if first is None or answer.unusable or first.unusable:
-            continue
-        for label in labels:
-            if label in said:
-                called = 1.0 if said[label] >= threshold else 0.0
-                before, after = (abs(_LEANING[one.labels.get(label, LabelState.UNKNOWN)] - called) for one in (first, answer))
-                counts[label][0 if after < before else 1 if after > before else 2] += 1
-    return {label: AssistanceEffect(*found) for label, found in counts.items()}

@@ -1,6 +1,6 @@
 """Worker templates: Liquid as SageMaker Ground Truth renders it, and the radiograph page that ships with the package.
 
-What a host of the rendered page owes it (the self-hosted labeling service does all of it):
+The host of a rendered page must provide the following, as the self-hosted labeling service does:
 
 - the crowd script (`CROWD_SCRIPT_URL`) is replaced by `crowd_shim`, the same elements without a network;
 - ``<meta name="task-answer-url">`` and ``<meta name="task-csrf">`` stand in the head, where the shim finds them;
@@ -34,6 +34,7 @@ from dicom_workflow.errors import TemplateError
 from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.formats.object_reference import READABLE_SCHEMES
 from dicom_workflow.labeling import page_assets
+from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.storage import Storage, join
 
 TEMPLATE_LIMIT_CHARACTERS = 128_000
@@ -100,7 +101,7 @@ def render(template_text: str, task_input: Mapping[str, Any], *, grant_read_acce
 
 
 def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") -> str:
-    """Return the worker page for radiographs: a Liquid shell around one script and one style (`labeling.assets`).
+    """Return the template of the radiograph task: a Liquid shell around one script and one style (`page_assets`).
 
     Parameters
     ----------
@@ -118,7 +119,7 @@ def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") 
     folder = (assets_uri if assets_url is None else assets_url).rstrip("/")
     if _NOT_IN_A_TEMPLATE.search(folder):
         raise TemplateError(f"expected an address without quotes, braces, spaces and < or >, got {folder[:80]!r}.")
-    page = _resource("radiograph.liquid.html")
+    page = _resource(registry.find(registry.DEFAULT_TASK).template_file)
     granted = assets_url is None and bool(assets_uri)
     for mark, name in ((SCRIPT_MARK, page_assets.build().script), (STYLE_MARK, page_assets.build().style)):
         address = f"{folder}/{name}" if folder else name
@@ -170,7 +171,17 @@ def publish_label_categories(uri: str, labels: Sequence[str], storage: Storage) 
     """Write the label category file of a job and return its URI.
 
     A custom job works without one, but only through it does the post-annotation function learn the label list, and with the
-    list that a label nobody spoke of is unknown and that a label outside of it is refused.
+    list that a label without a state is unknown and that a label outside of it is refused. Ground Truth hands on the names
+    alone; for the rules of the labels see `lambda_handlers`.
+
+    Parameters
+    ----------
+    uri : str
+        Object to write.
+    labels : sequence of str
+        The label list, in order.
+    storage : Storage
+        Where to write.
     """
     categories = {"document-version": "2018-11-28", "labels": [{"label": label} for label in parse_label_list(list(labels))]}
     return storage.write_text(uri, json.dumps(categories, ensure_ascii=False))

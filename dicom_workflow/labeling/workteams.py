@@ -48,6 +48,16 @@ def oidc_members(groups: Sequence[str]) -> list[dict[str, Any]]:
 def create(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> str:
     """Create a work team and return its ARN.
 
+    Parameters
+    ----------
+    sagemaker : boto3 SageMaker client
+    name : str
+        1 to 63 letters, digits and single inner hyphens.
+    description : str
+        One line of 1 to 200 characters.
+    members : sequence of dict
+        Member definitions, as `oidc_members` returns them.
+
     Raises
     ------
     JobParametersError
@@ -60,7 +70,18 @@ def create(sagemaker: Any, name: str, description: str, members: Sequence[dict[s
 
 
 def update(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> Workteam:
-    """Change a work team's description and members and return it."""
+    """Change a work team's description and members and return it.
+
+    Parameters
+    ----------
+    sagemaker, name, description, members
+        As for `create`.
+
+    Raises
+    ------
+    JobParametersError
+        A limit of CreateWorkteam is broken.
+    """
     _check(name, description, members)
     with service_errors(sagemaker, f"work team {name!r}"):
         response = sagemaker.update_workteam(WorkteamName=name, Description=description, MemberDefinitions=list(members))
@@ -81,7 +102,13 @@ def list_all(sagemaker: Any) -> list[Workteam]:
 
 
 def ensure(sagemaker: Any, name: str, description: str, members: Sequence[dict[str, Any]]) -> str:
-    """Return the ARN of the work team of that name, which is created when there is none."""
+    """Return the ARN of the work team of that name, which is created when there is none.
+
+    Parameters
+    ----------
+    sagemaker, name, description, members
+        As for `create`.
+    """
     for team in list_all(sagemaker):
         if team.name == name:
             return team.arn

@@ -93,7 +93,7 @@ def s3() -> Iterator[str]:
 
 def said(**labels: str) -> str:
     """What the page sends: the answer is a text within a text."""
-    answer = {"schema": "dicom-workflow/answer/1", "labels": labels, "comment": SECRETS[2]}
+    answer = {"labels": labels, "comment": SECRETS[2]}
     return json.dumps({"annotation": json.dumps(answer)})
 
 

@@ -126,7 +126,7 @@ def test_an_object_the_job_failed_on_is_not_right() -> None:
 
 
 def test_truth_without_the_labels_is_an_error() -> None:
-    with pytest.raises(LabelingError, match="at least one label of one object"):
+    with pytest.raises(LabelingError, match="the reference standard has no label of any object"):
         consolidated_accuracy([labeled("0", {"Edema": P})], ["Edema"], {"0": {"Gout": P}})
 
 

@@ -29,7 +29,7 @@ def pre(line: object, **options: Any) -> dict[str, Any]:
 
 
 def text(**labels: str) -> str:
-    return json.dumps({"annotation": json.dumps({"schema": "dicom-workflow/answer/1", "labels": labels})})
+    return json.dumps({"annotation": json.dumps({"labels": labels})})
 
 
 def annotation(worker: str, content: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def test_a_line_that_cannot_become_a_task_is_not_sent_and_says_why(line: object,
     assert re.search(reason, result["reason"])
 
 
-ANSWER = {"schema": "dicom-workflow/answer/1", "labels": {"Edema": "positive", "Gout": "positive"}, "comment": "c"}
+ANSWER = {"labels": {"Edema": "positive", "Gout": "positive"}, "comment": "c"}
 NOTHING = {"schema": "dicom-workflow/answer/2", "pixel_origin": "corner", "labels": {}, "regions": []}
 OWN_ANSWER = {**NOTHING, "labels": {"Edema": "positive"}, "comment": "c"}
 BOX = {"label": "Edema", "shape": "rectangle", "points_px": [[1.0, 2.0], [3.0, 4.0]]}

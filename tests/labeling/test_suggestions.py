@@ -14,7 +14,7 @@ from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.labeling import lambda_handlers, suggestions
 from dicom_workflow.labeling.agreement import Effort, summarize
 from dicom_workflow.labeling.output import LabeledObject
-from dicom_workflow.labeling.suggestions import AssistanceEffect, assistance_effect, read_predictions, with_suggestions
+from dicom_workflow.labeling.suggestions import read_predictions, with_suggestions
 from dicom_workflow.storage import to_uri
 
 ONE, TWO = ("-".join([group] * 5) for group in ("0123abcd", "4567ef01"))
@@ -47,7 +47,7 @@ def test_without_predictions_the_manifest_stays_what_it_is() -> None:
 
 def test_predictions_of_other_images_are_said_to_be_so() -> None:
     entries = [{"source": ONE, "labels": ["Edema"]}]
-    with pytest.raises(LabelingError, match="at least one image of the manifest, found none"):
+    with pytest.raises(LabelingError, match="No image of the manifest has a prediction"):
         list(with_suggestions(entries, {TWO: {"Edema": 0.5}}))
     with pytest.raises(LabelingError, match="one of off, after-first-read, shown, got 'always'"):
         list(with_suggestions(entries, {ONE: {"Edema": 0.5}}, mode="always"))
@@ -66,30 +66,6 @@ def test_predictions_of_other_images_are_said_to_be_so() -> None:
 def test_a_line_that_is_no_prediction_is_named(tmp_path: Path, line: dict[str, Any]) -> None:
     with pytest.raises(ManifestError, match="line 1: expected "):
         read_predictions(write_predictions(tmp_path / "p.jsonl", line))
-
-
-def read(first: dict[str, LabelState] | None, final: dict[str, LabelState], said: dict[str, float]) -> LabeledObject:
-    assistance: dict[str, Any] = {"mode": "after-first-read", "model": "m", "probabilities": said}
-    if first is not None:
-        assistance["first"] = {"labels": {label: str(state) for label, state in first.items()}, "regions": []}
-    answer = Answer.parse(Answer(final, assistance=assistance).to_json())
-    return LabeledObject(1, "s", {}, answers={"w": answer})
-
-
-def test_changes_towards_and_away_from_the_model_are_counted_by_label() -> None:
-    objects = [
-        read({"Edema": N, "Fracture": P}, {"Edema": P, "Fracture": U}, {"Edema": 0.8, "Fracture": 0.7}),
-        read({"Edema": N, "Fracture": P}, {"Edema": U, "Fracture": P}, {"Edema": 0.5, "Fracture": 0.1}),
-        read({"Edema": P}, {"Edema": P}, {"Edema": 0.1}),
-        read({}, {"Edema": N}, {"Edema": 0.2}),
-        read(None, {"Edema": P}, {"Edema": 0.9}),  # shown from the start
-        LabeledObject(1, "s", {}, answers={"w": Answer({"Edema": P})}),
-    ]
-    assert assistance_effect(objects, ["Edema", "Fracture", "Gout"]) == {
-        "Edema": AssistanceEffect(towards=3, away=0, unchanged=1),
-        "Fracture": AssistanceEffect(towards=0, away=1, unchanged=1),
-        "Gout": AssistanceEffect(),
-    }
 
 
 def test_the_effort_of_a_reader_is_the_median_of_the_answers_that_say_it() -> None:

@@ -323,7 +323,7 @@ class Visitor:
 
 def said(states: Mapping[str, str]) -> dict[str, str]:
     """The answerContent of the radiograph page."""
-    return {"annotation": json.dumps({"schema": "dicom-workflow/answer/1", "labels": dict(states), "regions": []})}
+    return {"annotation": json.dumps({"labels": dict(states), "regions": []})}
 
 
 def output_lines(workspace: Path, job: str = "reading") -> list[dict[str, Any]]:
