@@ -206,7 +206,7 @@ def test_an_unknown_job_and_a_silent_service_are_told_apart(sagemaker: Any) -> N
         stubber.add_client_error("describe_labeling_job", "ResourceNotFound", "none", 400)
         with pytest.raises(LabelingError, match="'chest-9' does not exist at https://api"):
             jobs.describe(sagemaker, "chest-9")
-    with pytest.raises(ServiceError, match="http://127.* does not answer"):
+    with pytest.raises(ServiceError, match=r"http://127.* does not answer"):
         jobs.stop(client_of("http://127.0.0.1:9"), "chest-1")
 
 
