@@ -32,6 +32,7 @@ KNOWN: dict[str, str] = {
     "intra_op_num_threads": "an attribute of onnxruntime.SessionOptions",
     "log_severity_level": "an attribute of onnxruntime.SessionOptions",
     "benchmark": "an attribute of torch.backends.cudnn",
+    "_size": "an attribute of PIL.Image.Image",
     "disabled": "an attribute of ipywidgets.Button",
     "traceback": "the third argument of __exit__",
     "predict_channel": "documented in docs/evaluation.md: predictions of any bundle",

@@ -11,40 +11,29 @@ from typing import Any
 
 import pydicom
 from numpy.typing import NDArray
-from pydicom import config
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import as_pixel_options, get_decoder
+from pydicom.pixels import as_pixel_options
 from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import (
-    JPEG2000,
-    UID,
-    JPEG2000Lossless,
-    JPEGExtended12Bit,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID, JPEGExtended12Bit
 
-from dicom_workflow.dicom.element_values import integer_of, name_of_tag
+from dicom_workflow.dicom.element_values import integer_of
 from dicom_workflow.dicom.element_walker import DEFLATED, walk
 from dicom_workflow.dicom.jpeg import code_stream_size, decode_12_bits
-from dicom_workflow.dicom.reading import errors_named, is_file_error, located, name_of, read_dataset, reason_of
-from dicom_workflow.errors import DicomError, TruncatedDicomError, UnsupportedPixelsError
+from dicom_workflow.dicom.reading import (
+    check_image_pixel,
+    check_supported,
+    decoder_of,
+    errors_named,
+    is_file_error,
+    located,
+    name_of,
+    plugin_of,
+    read_dataset,
+    reason_of,
+)
+from dicom_workflow.errors import TruncatedDicomError, UnsupportedPixelsError
 
-MAX_PIXELS = 2**27
-"""Pixels of a frame. A header may promise any size in a few bytes; more than this is refused before memory is taken for it."""
-
-# The quickest decoder of each compression. pydicom would otherwise take GDCM first wherever it happens to be installed.
-_DECODERS = {
-    JPEGLSLossless: "pyjpegls",
-    JPEGLSNearLossless: "pyjpegls",
-    JPEG2000Lossless: "pylibjpeg",
-    JPEG2000: "pylibjpeg",
-    RLELossless: "pylibjpeg",
-}
-_REQUIRED = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _AGAIN = "Fetch or copy the file again."
 
 
@@ -102,8 +91,8 @@ def read_frame(path: str | Path, index: int = 0) -> Frame:
 
 
 def _decoded_frame(header: Dataset, source: Any, name: str, index: int) -> Frame:
-    decoder = _decoder_of(header, name)
-    bits = _check_image_pixel(header, name)
+    decoder = decoder_of(header, name)
+    bits = check_image_pixel(header, name)
     options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr="OB" if header.BitsAllocated <= 8 else "OW")
     count = int(options["number_of_frames"])
     if not 0 <= index < count:
@@ -151,7 +140,7 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
 
 def _stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     bits = check_supported(dataset, name)
-    decoder = _decoder_of(dataset, name)
+    decoder = decoder_of(dataset, name)
     if decoder.UID.is_encapsulated:
         frame = b""
         with contextlib.suppress(Exception):  # where there is no frame, the decoder says why
@@ -206,50 +195,6 @@ def _cleaned(values: NDArray[Any], dataset: Dataset, bits: int, syntax: UID) -> 
     return values
 
 
-def check_supported(dataset: Dataset, name: str) -> int:
-    """Return Bits Stored of an instance that `stored_values` reads.
-
-    Raises
-    ------
-    UnsupportedPixelsError
-        No pixel data, color, more than one frame or more than 16 bits.
-    DicomError
-        A required attribute is missing or cannot be read; the message names it.
-    """
-    with errors_named(name, "its elements cannot be read"):
-        if "PixelData" not in dataset:
-            kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
-            raise UnsupportedPixelsError(f"{name}: expected Pixel Data, got {kind or 'an instance without pixels'}.")
-        photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
-        samples = dataset.get("SamplesPerPixel", 1)
-        frames = int(dataset.get("NumberOfFrames") or 1)
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
-        raise UnsupportedPixelsError(
-            f"{name}: expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, got {photometric} with {samples}."
-        )
-    if frames != 1:
-        raise UnsupportedPixelsError(f"{name}: expected one frame, got {frames}.")
-    bits = _check_image_pixel(dataset, name)
-    if not 1 <= bits <= 16:
-        raise UnsupportedPixelsError(f"{name}: expected 1 to 16 bits stored, got {bits}.")
-    return bits
-
-
-def _check_image_pixel(dataset: Dataset, name: str) -> int:
-    """Return Bits Stored, once the attributes of type 1 of the Image Pixel module are there (PS3.3 C.7.6.3)."""
-    values = {}
-    for keyword in _REQUIRED:
-        label = name_of_tag(tag_for_keyword(keyword) or 0)
-        if keyword not in dataset:
-            raise DicomError(f"{name}: {label} is missing, without which the pixels cannot be read.")
-        with errors_named(name, f"{label} cannot be read"):
-            values[keyword] = int(dataset[keyword].value)
-    rows, columns = values["Rows"], values["Columns"]
-    if not 0 < rows * columns <= MAX_PIXELS:
-        raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")
-    return values["BitsStored"]
-
-
 def _check_code_stream(frame: bytes, dataset: Dataset, name: str) -> None:
     """A code stream names its own size, and decoders take memory for that one: a kilobyte can ask for many gigabytes."""
     try:
@@ -263,29 +208,3 @@ def _check_code_stream(frame: bytes, dataset: Dataset, name: str) -> None:
             f"{name}: expected a code stream of {rows} rows × {columns} columns with {components}, as its "
             f"header says, got one of {found[0]} × {found[1]} with {found[2]}. {_AGAIN}"
         )
-
-
-def _decoder_of(dataset: Dataset, name: str) -> Decoder:
-    """Return pydicom's decoder of the transfer syntax; a message about one that nothing decodes names the syntax."""
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if not syntax:
-        raise UnsupportedPixelsError(f"{name}: expected a Transfer Syntax UID in the file meta information, got none.")
-    uid = UID(str(syntax), config.IGNORE)
-    kind = "unknown here" if uid.startswith("1.2.840.10008.") else "private"
-    label = f"{uid.name} ({uid})" if uid.type == "Transfer Syntax" else f"{uid} ({kind})"
-    advice = "ask the archive to transcode it to Explicit VR Little Endian (1.2.840.10008.1.2.1)"
-    try:
-        decoder = get_decoder(uid)
-    except (NotImplementedError, ValueError):
-        raise UnsupportedPixelsError(f"{name}: no installed decoder reads the transfer syntax {label}; {advice}.") from None
-    if uid.is_encapsulated and not decoder.is_available:
-        raise UnsupportedPixelsError(
-            f"{name}: no installed decoder reads {label}. `pip install python-gdcm pylibjpeg[openjpeg]`, or {advice}."
-        )
-    return decoder
-
-
-def plugin_of(syntax: UID) -> str:
-    """Return the name of the decoder to use of those that are installed, or nothing for pydicom's choice."""
-    wanted = _DECODERS.get(syntax, "")
-    return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""

@@ -26,7 +26,7 @@ _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _TAGS = {
     keyword: tag_for_keyword(keyword) or 0
     for keyword in (
-        *_IDENTITY, "SpecificCharacterSet", "SOPClassUID", "PatientID", "Modality", "Manufacturer", "PatientSex", "PatientAge",
+        *_IDENTITY, "SpecificCharacterSet", "PatientID", "Modality", "Manufacturer", "PatientSex", "PatientAge",
         "ViewPosition", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated",
     )
 }  # fmt: skip
@@ -44,7 +44,6 @@ class Inspection:
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
-    sop_class_uid: str
     transfer_syntax_uid: str
     modality: str
     photometric_interpretation: str
@@ -126,7 +125,6 @@ def inspect(source: str | Path | bytes) -> Inspection:
         study_instance_uid=_text(found, "StudyInstanceUID"),
         series_instance_uid=_text(found, "SeriesInstanceUID"),
         sop_instance_uid=_text(found, "SOPInstanceUID"),
-        sop_class_uid=_text(found, "SOPClassUID"),
         transfer_syntax_uid=found.transfer_syntax_uid,
         modality=_text(found, "Modality"),
         photometric_interpretation=_text(found, "PhotometricInterpretation"),

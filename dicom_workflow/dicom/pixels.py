@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.element_values import text_of
-from dicom_workflow.dicom.jpeg2000 import reduced_values
+from dicom_workflow.dicom.jpeg import reduced_values
 from dicom_workflow.dicom.letterbox import Framing, fitted
 from dicom_workflow.dicom.lut import PERCENTILES, is_padding, levels_of, modality, stretched, voi
 from dicom_workflow.dicom.reading import errors_named, name_of, read_dataset, read_header

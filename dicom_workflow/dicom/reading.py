@@ -1,4 +1,4 @@
-"""A DICOM file as a pydicom data set; every failure is an error of this package.
+"""A DICOM file as a pydicom data set, and whether its pixels can be decoded; every failure is an error of this package.
 
 pydicom reads an element when it is asked for and lets through whatever its parsers and decoders raise, down to the panic of a
 Rust decoder. Here each of these becomes the outcome of the one file, with a reason: see `errors_named`.
@@ -12,13 +12,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
+from pydicom import config
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import Decoder
+from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
+from dicom_workflow.dicom.element_values import name_of_tag
 from dicom_workflow.dicom.element_walker import DEFLATED, walk
-from dicom_workflow.errors import DicomError, NotDicomError, WorkflowError
+from dicom_workflow.errors import DicomError, NotDicomError, UnsupportedPixelsError, WorkflowError
 
+MAX_PIXELS = 2**27
+"""Pixels of a frame. A header may promise any size in a few bytes; more than this is refused before memory is taken for it."""
+
+# The quickest decoder of each compression. pydicom would otherwise take GDCM first wherever it happens to be installed.
+_DECODERS = {
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    RLELossless: "pylibjpeg",
+}
+_REQUIRED = ("SamplesPerPixel", "Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _MAX_ELEMENTS = 200_000  # of an instance that is read whole: pydicom takes 1 kB and 10 µs for each
-_DEFERRED_BYTES = 2**28  # a longer value than the largest image is left in the file until it is asked for
+_DEFERRED_BYTES = 2 * MAX_PIXELS  # a longer value than the largest image is left in the file until it is asked for
 
 
 @contextlib.contextmanager
@@ -120,6 +138,90 @@ def located(where: str) -> Iterator[None]:
         raise type(error)(f"{where}: {error}") from error
     except OSError as error:
         raise DicomError(f"{where}: the file cannot be read: {error.strerror or error}.") from error
+
+
+def check_supported(dataset: Dataset, name: str) -> int:
+    """Return Bits Stored of an instance that `stored_values` reads.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        No pixel data, color, more than one frame or more than 16 bits.
+    DicomError
+        A required attribute is missing or cannot be read; the message names it.
+    """
+    with errors_named(name, "its elements cannot be read"):
+        if "PixelData" not in dataset:
+            kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
+            raise UnsupportedPixelsError(f"{name}: expected Pixel Data, got {kind or 'an instance without pixels'}.")
+        photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
+        samples = dataset.get("SamplesPerPixel", 1)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
+        raise UnsupportedPixelsError(
+            f"{name}: expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, got {photometric} with {samples}."
+        )
+    if frames != 1:
+        raise UnsupportedPixelsError(f"{name}: expected one frame, got {frames}.")
+    bits = check_image_pixel(dataset, name)
+    if not 1 <= bits <= 16:
+        raise UnsupportedPixelsError(f"{name}: expected 1 to 16 bits stored, got {bits}.")
+    return bits
+
+
+def check_image_pixel(dataset: Dataset, name: str) -> int:
+    """Return Bits Stored, once the required attributes of the Image Pixel module are there (PS3.3 C.7.6.3).
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        No pixel, or more than `MAX_PIXELS`.
+    DicomError
+        An attribute is missing or cannot be read; the message names it.
+    """
+    values = {}
+    for keyword in _REQUIRED:
+        label = name_of_tag(tag_for_keyword(keyword) or 0)
+        if keyword not in dataset:
+            raise DicomError(f"{name}: {label} is missing, without which the pixels cannot be read.")
+        with errors_named(name, f"{label} cannot be read"):
+            values[keyword] = int(dataset[keyword].value)
+    rows, columns = values["Rows"], values["Columns"]
+    if not 0 < rows * columns <= MAX_PIXELS:
+        raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")
+    return values["BitsStored"]
+
+
+def decoder_of(dataset: Dataset, name: str) -> Decoder:
+    """Return pydicom's decoder of the transfer syntax of an instance.
+
+    Raises
+    ------
+    UnsupportedPixelsError
+        There is no transfer syntax, or no installed decoder for it; the message names the syntax.
+    """
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if not syntax:
+        raise UnsupportedPixelsError(f"{name}: expected a Transfer Syntax UID in the file meta information, got none.")
+    uid = UID(str(syntax), config.IGNORE)
+    kind = "unknown here" if uid.startswith("1.2.840.10008.") else "private"
+    label = f"{uid.name} ({uid})" if uid.type == "Transfer Syntax" else f"{uid} ({kind})"
+    advice = "ask the archive to transcode it to Explicit VR Little Endian (1.2.840.10008.1.2.1)"
+    try:
+        decoder = get_decoder(uid)
+    except (NotImplementedError, ValueError):
+        raise UnsupportedPixelsError(f"{name}: no installed decoder reads the transfer syntax {label}; {advice}.") from None
+    if uid.is_encapsulated and not decoder.is_available:
+        raise UnsupportedPixelsError(
+            f"{name}: no installed decoder reads {label}. `pip install python-gdcm pylibjpeg[openjpeg]`, or {advice}."
+        )
+    return decoder
+
+
+def plugin_of(syntax: UID) -> str:
+    """Return the name of the decoder to use of those that are installed, or nothing for pydicom's choice."""
+    wanted = _DECODERS.get(syntax, "")
+    return wanted if wanted and wanted in get_decoder(syntax).available_plugins else ""
 
 
 def name_of(dataset: Dataset) -> str:

@@ -171,7 +171,7 @@ def _drawn_elsewhere(share: _Share) -> Iterator[tuple[str, tuple[Region, ...]]]:
 
     Not `multiprocessing`: a fork may hang beside threads, and a spawn imports the caller's main module once more.
     """
-    code = f"from {__name__} import draw_share; draw_share()"
+    code = f"import {__name__} as dataset; dataset.{draw_share.__name__}()"
     shares = [json.dumps(asdict(replace(share, part=part))) for part in range(share.parts)]
     for line in output_lines([[sys.executable, "-c", code, text] for text in shares]):
         uid, marked = json.loads(line)

@@ -29,7 +29,7 @@ from pydicom.uid import (
 from support.pixels import compressed, dataset_of, file_bytes, lut
 
 from dicom_workflow.dicom import element_walker, pixels
-from dicom_workflow.dicom.jpeg2000 import reduced_values
+from dicom_workflow.dicom.jpeg import reduced_values
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError, WorkflowError
 
 SAMPLE_DATA = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")

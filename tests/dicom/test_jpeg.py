@@ -12,8 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000, JPEG2000Lossless
 
-from dicom_workflow.dicom import jpeg2000
-from dicom_workflow.dicom.jpeg import code_stream_size
+from dicom_workflow.dicom import jpeg
 
 ROWS, COLUMNS = 333, 258
 
@@ -57,17 +56,17 @@ def halved(halvings: int) -> tuple[int, int]:
 @pytest.mark.parametrize("order", ["LRCP", "RLCP", "RPCL"])
 def test_the_small_image_is_the_one_that_the_whole_code_stream_holds(order: str, halvings: int, bits: int) -> None:
     frame = encoded(values(bits), progression=order)
-    assert jpeg2000.halvings_of(frame, (ROWS, COLUMNS), bits) == 5
-    shorter = jpeg2000.lower_resolution(frame, halvings)
+    assert jpeg.halvings_of(frame, (ROWS, COLUMNS), bits) == 5
+    shorter = jpeg.lower_resolution(frame, halvings)
     assert shorter
-    assert code_stream_size(shorter) == (*halved(halvings), 1)
+    assert jpeg.code_stream_size(shorter) == (*halved(halvings), 1)
     found = decoded(shorter, halved(halvings), bits)
     np.testing.assert_array_equal(found, by_pillow(frame, halved(halvings), halvings))
 
 
 def test_the_rest_of_the_code_stream_is_left_away() -> None:
     frame = encoded(values(16, rows=2000, columns=1500))
-    shorter = jpeg2000.lower_resolution(frame, 3)
+    shorter = jpeg.lower_resolution(frame, 3)
     assert shorter
     assert len(shorter) < len(frame) / 10
 
@@ -75,15 +74,15 @@ def test_the_rest_of_the_code_stream_is_left_away() -> None:
 def test_noise_that_cannot_be_compressed_is_not_cut() -> None:
     noise = np.random.default_rng(1).integers(0, 2**16, (1024, 1024)).astype("<u2")
     frame = encoded(noise)
-    shorter = jpeg2000.lower_resolution(frame, 1)
+    shorter = jpeg.lower_resolution(frame, 1)
     assert shorter
     np.testing.assert_array_equal(decoded(shorter, (512, 512), 16), by_pillow(frame, (512, 512), 1))
 
 
 def test_a_code_stream_from_which_too_much_was_cut_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """So a bound that did not hold would be seen: nothing is filled in for what is missing."""
-    monkeypatch.setattr(jpeg2000, "_SPARE_BYTES", -60_000)
-    shorter = jpeg2000.lower_resolution(encoded(values(16, noise=0.5)), 1)
+    monkeypatch.setattr(jpeg, "_SPARE_BYTES", -60_000)
+    shorter = jpeg.lower_resolution(encoded(values(16, noise=0.5)), 1)
     assert shorter
     with pytest.raises(RuntimeError):
         decoded(shorter, halved(1), 16)
@@ -91,14 +90,14 @@ def test_a_code_stream_from_which_too_much_was_cut_is_not_decoded(monkeypatch: p
 
 def test_layers_may_follow_within_a_resolution() -> None:
     frame = encoded(values(16), progression="RLCP", quality_mode="rates", quality_layers=[20, 5, 1])
-    shorter = jpeg2000.lower_resolution(frame, 2)
+    shorter = jpeg.lower_resolution(frame, 2)
     assert shorter
     np.testing.assert_array_equal(decoded(shorter, halved(2), 16), by_pillow(frame, halved(2), 2))
 
 
 def test_the_lossy_transform_differs_by_rounding_at_most() -> None:
     frame = encoded(values(16), irreversible=True, quality_mode="rates", quality_layers=[8])
-    shorter = jpeg2000.lower_resolution(frame, 2)
+    shorter = jpeg.lower_resolution(frame, 2)
     assert shorter
     difference = decoded(shorter, halved(2), 16, JPEG2000).astype(int) - by_pillow(frame, halved(2), 2)
     assert np.abs(difference).max() <= 1
@@ -112,21 +111,21 @@ def test_the_lossy_transform_differs_by_rounding_at_most() -> None:
     {"progression": "CPRL"},
 ], ids=str)  # fmt: skip
 def test_packets_in_another_order_are_left_to_the_decoder(options: dict[str, Any]) -> None:
-    assert jpeg2000.lower_resolution(encoded(values(16), **options), 1) is None
+    assert jpeg.lower_resolution(encoded(values(16), **options), 1) is None
 
 
 @pytest.mark.parametrize("kept", [0, 3, 60, 120, 0.5, 0.999])
 def test_a_cut_code_stream_has_no_lower_resolution(kept: float) -> None:
     frame = encoded(values(16))
     cut = frame[: kept if isinstance(kept, int) else int(len(frame) * kept)]
-    assert jpeg2000.lower_resolution(cut, 1) is None
+    assert jpeg.lower_resolution(cut, 1) is None
 
 
 def test_a_header_of_another_size_depth_or_grid_allows_no_halving() -> None:
     frame = encoded(values(16))
-    assert jpeg2000.halvings_of(frame, (ROWS, COLUMNS), 16) == 5
-    assert jpeg2000.halvings_of(frame, (COLUMNS, ROWS), 16) == 0
-    assert jpeg2000.halvings_of(frame, (ROWS, COLUMNS), 12) == 0
-    assert jpeg2000.halvings_of(b"\xff\xd8\xff\xd9", (ROWS, COLUMNS), 16) == 0
+    assert jpeg.halvings_of(frame, (ROWS, COLUMNS), 16) == 5
+    assert jpeg.halvings_of(frame, (COLUMNS, ROWS), 16) == 0
+    assert jpeg.halvings_of(frame, (ROWS, COLUMNS), 12) == 0
+    assert jpeg.halvings_of(b"\xff\xd8\xff\xd9", (ROWS, COLUMNS), 16) == 0
     moved = frame[:16] + (4).to_bytes(4, "big") + frame[20:]
-    assert jpeg2000.halvings_of(moved, (ROWS, COLUMNS), 16) == 0
+    assert jpeg.halvings_of(moved, (ROWS, COLUMNS), 16) == 0
