@@ -347,7 +347,7 @@ def test_label_categories_reach_the_post_annotation_function(bench: Bench, monke
         ('{"source-ref": "s3://b/1"}\n{"image": 1}\n', "input.manifest, line 2: expected 'source-ref' or 'source'"),
         ('{"source": "x"\n', "line 1: expected one whole JSON object"),
         ('{"source": "x", "$y": 1}\n', "line 1: expected attribute names that do not begin with '[$]'"),
-        ("", "expected one JSON object per line, got an empty file"),
+        ("", "the file is empty"),
     ],
 )
 def test_a_broken_manifest_fails_the_job_and_names_the_line(bench: Bench, text: str, reason: str) -> None:
