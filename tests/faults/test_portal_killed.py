@@ -1,4 +1,4 @@
-"""The labeling service is killed while three readers work, and started again: nothing that was acknowledged is lost."""
+"""The labeling service is killed and restarted while three readers work: no acknowledged answer is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SageMaker's interface of the labeling service, spoken by the real boto3 to the real process."""
+"""SageMaker's interface of the labeling service: boto3 calls the real process."""
 
 from __future__ import annotations
 

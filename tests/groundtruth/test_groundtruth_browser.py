@@ -1,4 +1,4 @@
-"""A person's day in a real browser: sign in, read real radiographs out of a real Orthanc, submit, skip, stop."""
+"""The portal in a real browser: sign in, read real radiographs from a real Orthanc, submit, skip, stop."""
 
 from __future__ import annotations
 

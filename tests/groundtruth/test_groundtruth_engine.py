@@ -1,4 +1,4 @@
-"""A job from its manifest to its output, step by step, with a clock that the test turns."""
+"""The engine: a job from its manifest to its output, step by step, on a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers' portal over real HTTP: who gets in, what they see, and what they cannot reach."""
+"""The workers' portal over HTTP: sign-in, pages, answers, access rules, and hostile input."""
 
 from __future__ import annotations
 

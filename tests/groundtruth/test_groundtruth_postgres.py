@@ -1,4 +1,4 @@
-"""The job database in a real PostgreSQL that is crashed, taken away, and wanted by two; the promises are those of the file."""
+"""The job database in a real PostgreSQL: crashes, outages and two services at once, with the guarantees of the SQLite file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job database as a file: private whatever was there before, and a file of an earlier version is never passed over."""
+"""The job database as a file: it is private also where files existed before, and a file of an earlier version is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many who sign in at once, whoever they are, keep nobody who is signed in from working."""
+"""Many sign-ins at once do not keep signed-in workers from working."""
 
 from __future__ import annotations
 

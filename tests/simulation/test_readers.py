@@ -1,4 +1,4 @@
-"""Simulated readers: their skill, their consistency, and that nothing but the seed decides what they say."""
+"""Simulated readers: skill, consistency, and that only the seed decides their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The labeling service as tests use it: a workspace with tiny radiographs, the real process on a free port, and jobs."""
+"""The labeling service for tests: a workspace with tiny radiographs, the real process on a free port, and jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server in a folder of its own, which tests may crash; and a fresh database for each that asks."""
+"""A real PostgreSQL server that tests may crash, with a new database for each test."""
 
 from __future__ import annotations
 
