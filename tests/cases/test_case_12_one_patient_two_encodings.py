@@ -9,6 +9,7 @@ from support.cases import case_folder
 
 from dicom_workflow.dicom.element_values import decode_text
 from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.formats.splits import assign_splits
 
 # Character set as declared, bytes in it, the text: every repertoire of PS3.3 C.12.1.1.2.
 REPERTOIRES = [
@@ -89,3 +90,4 @@ def test_the_collected_files_are_two_patients_each_in_one_split() -> None:
     patients = [inspect(path).patient_id for path in sorted(folder.glob("*.dcm"))]
     assert sorted(set(patients)) == ["김희중0", "김희중1"]
     assert all(patients.count(patient) == 2 for patient in patients)
+    assert assign_splits({patient: ["Edema"] for patient in patients}).keys() == {"김희중0", "김희중1"}

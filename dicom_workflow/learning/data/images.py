@@ -70,7 +70,7 @@ def preprocessing_version(*, reduced: bool = False) -> str:
     Parameters
     ----------
     reduced : bool
-        The one that decodes JPEG 2000 only as far as the network needs: see `archive.pixels.to_model_input`.
+        The one that decodes JPEG 2000 only as far as the network needs: see `dicom.pixels.to_model_input`.
     """
     from dicom_workflow.dicom.pixels import PREPROCESSING_VERSION, REDUCED_VERSION
 

@@ -1,6 +1,6 @@
 """A bundle as one ONNX file for other run-times: normalization, network, calibration and sigmoid in it, and what it expects.
 
-Input ``image``, float32 (batch, 1, size, size) in [0, 1], as `archive.pixels.to_model_input` gives it. Outputs ``logits`` and
+Input ``image``, float32 (batch, 1, size, size) in [0, 1], as `dicom.pixels.to_model_input` gives it. Outputs ``logits`` and
 ``probabilities``, float32 (batch, labels). The metadata of the file say labels, size, thresholds and the rest.
 """
 
