@@ -41,6 +41,7 @@ LAMBDA_FILES = [
     "dicom_workflow/formats/answers.py",
     "dicom_workflow/formats/ground_truth.py",
     "dicom_workflow/formats/json_schema.py",
+    "dicom_workflow/formats/json_text.py",
     "dicom_workflow/formats/label_sets/chest.json",
     "dicom_workflow/formats/labels.py",
     "dicom_workflow/formats/object_reference.py",
@@ -115,12 +116,14 @@ def test_modules_are_found_inside_functions_and_through_packages(tmp_path: Path)
     script.write_text("import os\ndef late():\n    from dicom_workflow.labeling import consolidation\n")
     assert [path.as_posix() for path in modules_of([script])] == [
         "dicom_workflow/__init__.py",
-        "dicom_workflow/formats/answers.py",
         "dicom_workflow/errors.py",
+        "dicom_workflow/formats/__init__.py",
+        "dicom_workflow/formats/answers.py",
+        "dicom_workflow/formats/json_schema.py",
+        "dicom_workflow/formats/json_text.py",
+        "dicom_workflow/formats/labels.py",
         "dicom_workflow/labeling/__init__.py",
         "dicom_workflow/labeling/consolidation.py",
-        "dicom_workflow/formats/records.py",
-        "dicom_workflow/formats/json_schema.py",
     ]
 
 
