@@ -1,4 +1,4 @@
-"""Who may import whom: the house stands on its layers, whichever way a module is imported."""
+"""Who may import whom: layers hold, whichever way a module is imported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "dicom_workflow"
 
-# Room → layer. A room imports from the layers below it; rooms of one layer
+# Package → layer. A package imports from the layers below it; packages of one layer
 # may use one another where NEVER does not forbid it.
 LAYERS = {
     "errors": 0,
@@ -46,7 +46,7 @@ NEVER = {
     "search": {"labeling", "groundtruth"},
 }
 
-# What a room may import besides the standard library. The faces may use everything that requirements.txt names.
+# What a package may import besides the standard library. Pipeline, viz and cli may use everything that requirements.txt names.
 THIRD_PARTY = {
     "errors": set(),
     "settings": {"dotenv"},
@@ -54,10 +54,10 @@ THIRD_PARTY = {
     "provenance": {"monai", "numpy", "torch"},
     "storage": {"boto3", "botocore"},
     "dicom": {"pydicom", "numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "jpeglib"},
-    "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm", "pandas"},
+    "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm", "pandas", "botocore", "retrying"},
     "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests", "tqdm"},
     "groundtruth": {
-        *("boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"),
+        *("argon2", "boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"),
         *("psycopg", "psycopg_pool"),  # for who names a PostgreSQL database; imported inside a function
     },
     "learning": {
@@ -128,26 +128,26 @@ def third_party(module: str, *, in_functions: bool = True) -> set[str]:
     return roots - set(sys.stdlib_module_names) - {"dicom_workflow"}
 
 
-def room(module: str) -> str:
+def package_of(module: str) -> str:
     return module.partition(".")[0]
 
 
-def test_every_room_has_its_layer() -> None:
-    assert not {room(module) for module in MODULES} - LAYERS.keys(), "say in LAYERS where the new room stands"
+def test_every_package_has_its_layer() -> None:
+    assert not {package_of(module) for module in MODULES} - LAYERS.keys(), "say in LAYERS where the new package stands"
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_imports_from_above_or_from_next_door(module: str) -> None:
-    imported = {room(name) for name in own_imports(module)} - {room(module)}
-    above = {name for name in imported if LAYERS[name] > LAYERS[room(module)]}
-    assert not above, f"{module} stands in layer {LAYERS[room(module)]} and imports from above: {above}"
-    assert not imported & NEVER.get(room(module), set())
+    imported = {package_of(name) for name in own_imports(module)} - {package_of(module)}
+    above = {name for name in imported if LAYERS[name] > LAYERS[package_of(module)]}
+    assert not above, f"{module} stands in layer {LAYERS[package_of(module)]} and imports from above: {above}"
+    assert not imported & NEVER.get(package_of(module), set())
 
 
 def test_no_two_modules_need_each_other() -> None:
     """In-function imports included: a circle that is only put off is still one.
 
-    Only a package's front door may open its own rooms inside a function, as `archive.open_archive` does.
+    Only a package's `__init__` may import its own modules inside a function, as `archive.open_archive` does.
     """
     needs = {
         module: {
@@ -163,9 +163,9 @@ def test_no_two_modules_need_each_other() -> None:
         pytest.fail(" → ".join(error.args[1]))
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in THIRD_PARTY])
-def test_a_room_imports_only_the_packages_of_its_trade(module: str) -> None:
-    assert third_party(module) <= THIRD_PARTY[room(module)]
+@pytest.mark.parametrize("module", [name for name in MODULES if package_of(name) in THIRD_PARTY])
+def test_a_package_imports_only_the_libraries_that_it_may(module: str) -> None:
+    assert third_party(module) <= THIRD_PARTY[package_of(module)]
 
 
 @pytest.mark.parametrize("module", sorted(LAMBDA))
@@ -209,8 +209,8 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 
 
 def test_who_deploys_waits_for_no_framework() -> None:
-    rooms = "import dicom_workflow.aws, dicom_workflow.aws.stacks.deploy, dicom_workflow.aws.stacks.destroy"
-    assert not modules_after(rooms) & {"torch", "monai", "numpy", "pydicom", "boto3", "fastapi"}
+    modules = "import dicom_workflow.aws, dicom_workflow.aws.stacks.deploy, dicom_workflow.aws.stacks.destroy"
+    assert not modules_after(modules) & {"torch", "monai", "numpy", "pydicom", "boto3", "fastapi"}
 
 
 def test_the_lambda_functions_can_be_imported_where_nothing_is_installed() -> None:

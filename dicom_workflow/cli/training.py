@@ -87,7 +87,7 @@ def _script() -> ModuleType | None:
 def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.archive import open_archive
     from dicom_workflow.formats import manifests
-    from dicom_workflow.pipeline import local_services, records, training, training_channel
+    from dicom_workflow.pipeline import local_services, records, training
     from dicom_workflow.storage import Storage, to_uri
 
     flags = {name.removeprefix(_FLAG): value for name, value in vars(options).items() if name.startswith(_FLAG)}
@@ -100,7 +100,7 @@ def _train(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     manifest_uri = to_uri(options.manifest)
     instances_uri = to_uri(options.instances) if options.instances else records.find_instances(settings, make=False)
     instances = manifests.read_instances(instances_uri, storage=storage)
-    staged = training_channel.stage(manifest_uri, instances, archive, folder / "channel", storage=storage)
+    staged = training.stage(manifest_uri, instances, archive, folder / "channel", storage=storage)
     for source, reason in staged.refused.items():
         say(f"  {source}: {reason}")
     result = training.train(

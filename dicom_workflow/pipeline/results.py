@@ -143,7 +143,15 @@ def explain_cases(
 
 
 def explain_case(results: Results, case: Case, *, method: str = "grad-cam") -> Explained:
-    """Return a case with its image and its map."""
+    """Return a case with its image and its saliency map.
+
+    Parameters
+    ----------
+    results : Results
+    case : Case
+        Its image is among `results.files`.
+    method : {'grad-cam', 'occlusion'}
+    """
     dataset = pixels.read_dataset(results.files[case.identifier])
     saliency = explain.explain(results.bundle, dataset, case.label, method=method)
     return Explained(case, pixels.to_display(dataset), saliency)

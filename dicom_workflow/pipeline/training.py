@@ -1,25 +1,31 @@
-"""Training in one of two places, with one call: a process on this machine, or a SageMaker training job.
+"""Training: the channel with the images and their manifest, then a run on this machine or as a SageMaker training job.
 
-Both run `source/monai_dicom.py` on the same channel and leave the same files.
+A channel is one folder with everything that a training run reads, as SageMaker would mount it. Both places run
+`source/monai_dicom.py` on it and leave the same files.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow import aws
+from dicom_workflow.archive.download import retrieve
+from dicom_workflow.archive.protocol import Archive
 from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.formats import manifests
+from dicom_workflow.formats.instances import Instance, instances_by_source
+from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.learning.evaluation.report import Evaluation, Figures
 from dicom_workflow.learning.training.script_run import run_training
 from dicom_workflow.pipeline import records
 from dicom_workflow.pipeline.records import Record
-from dicom_workflow.pipeline.training_channel import Staged
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, join, to_uri
 
@@ -27,7 +33,66 @@ PLACES = ("local", "sagemaker")
 OnLine = Callable[[str], None]
 OnEpoch = Callable[[dict[str, Any]], None]
 _MOST_BYTES = 256 * 2**20
-"""Of a file in a job's output, unpacked: an archive of a few MB can hold far more."""
+"""Largest file that is read from a job's output archive: a compressed archive of a few MB can hold far more."""
+MANIFEST_NAME = "train.manifest"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A channel that was staged, and the images that it lacks."""
+
+    folder: Path
+    images: int
+    refused: Mapping[str, str]
+    """Source → why its image could not be had."""
+
+
+def stage(
+    training_manifest_uri: str,
+    instances: Iterable[Instance],
+    archive: Archive,
+    folder: Path,
+    *,
+    storage: Storage | None = None,
+    progress: bool = True,
+) -> Staged:
+    """Copy the images of an augmented manifest out of the archive and write the manifest beside them.
+
+    Images that are already there with the right MD5 are not fetched again. A line whose image cannot be had is left out and
+    named; the rest goes on.
+
+    Parameters
+    ----------
+    training_manifest_uri : str
+        Augmented manifest; every line has an ``image``.
+    instances : iterable of Instance
+        What the archive holds; the lines point at some of them.
+    archive : Archive
+    folder : Path
+        Where the channel is made: ``train.manifest`` and ``images/<SOP Instance UID>.dcm``.
+
+    Raises
+    ------
+    LearningError
+        Not one image could be had.
+    """
+    by_source = instances_by_source(instances)
+    lines = [line.data for line in manifests.read(training_manifest_uri, storage=storage, limits=False)]
+    sources = [source_of(line) for line in lines]
+    held = [by_source[source] for source in sources if source in by_source]
+    report = retrieve(held, archive, folder / "images", progress=progress)
+    refused = {source: "not among the archive's instances" for source in sources if source not in by_source}
+    refused |= {
+        source: report.refused[by_source[source].sop_instance_uid]
+        for source in sources
+        if source in by_source and by_source[source].sop_instance_uid in report.refused
+    }
+    staged = [line for source, line in zip(sources, lines, strict=True) if source not in refused]
+    if not staged:
+        reasons = sorted(set(refused.values()))[:3]
+        raise LearningError(f"{training_manifest_uri}: not one image of {len(lines)} lines was fetched: {'; '.join(reasons)}")
+    manifests.write(to_uri(folder / MANIFEST_NAME), staged, limits=False)
+    return Staged(folder, len(staged), refused)
 
 
 @dataclass(frozen=True)
@@ -80,7 +145,7 @@ def train(
     ----------
     settings : Settings
     channel : Path
-        Folder that `channel.stage` made.
+        Folder that `stage` made.
     folder : Path
         For everything the run leaves on this machine.
     train_on : {'local', 'sagemaker'}
@@ -93,7 +158,7 @@ def train(
     role_arn, instance_type, channel_uri, model_uri : str
         For SageMaker: the execution role, the machine, and the s3:// folders for the channel and for the model.
     job : mapping, optional
-        For SageMaker: further fields of `deploy.TrainingRequest`, such as ``{"instance_count": 2, "spot": False}``.
+        For SageMaker: further fields of `aws.TrainingRequest`, such as ``{"instance_count": 2, "spot": False}``.
 
     Raises
     ------
@@ -133,9 +198,22 @@ def train(
 
 
 def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:
-    """Copy a channel into object storage and return the number of files; those that are there already are sent again.
+    """Copy a channel to object storage and return the number of files.
 
-    The manifest goes last: a channel with a manifest is whole.
+    The manifest goes last, so that a channel with a manifest is complete. Files that are there already are sent again.
+
+    Parameters
+    ----------
+    channel : Path
+        Folder that `stage` made.
+    channel_uri : str
+        An s3:// folder.
+    storage : Storage
+
+    Raises
+    ------
+    SettingsError
+        The URI is not of S3, or the channel links to a file outside it; nothing was sent.
     """
     from tqdm.auto import tqdm
 
@@ -150,12 +228,22 @@ def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:
         )
     paths = sorted((path for path in channel.rglob("*") if path.is_file()), key=lambda path: (path.suffix == ".manifest", path))
     for path in tqdm(paths, desc="uploading the channel", unit="file"):
-        storage.write_bytes(join(channel_uri, path.relative_to(channel).as_posix()), path.read_bytes())
+        uri = join(channel_uri, path.relative_to(channel).as_posix())
+        with path.open("rb") as source, storage.writer(uri) as target:
+            shutil.copyfileobj(source, target)
     return len(paths)
 
 
 def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0) -> None:
     """Return when a SageMaker training job is completed.
+
+    Parameters
+    ----------
+    settings : Settings
+        `region` is the job's.
+    job_name : str
+    poll_seconds : float
+        Time between two status requests.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.learning.data import channel, targets
 from dicom_workflow.learning.evaluation import breakdown, run
 from dicom_workflow.learning.model.calibration import Calibration
-from dicom_workflow.pipeline import training_channel
+from dicom_workflow.pipeline import training
 from dicom_workflow.storage import to_uri
 from dicom_workflow.synthetic import dataset as synthetic
 
@@ -53,7 +53,7 @@ def test_what_the_files_say_reaches_the_table_of_subgroups(tmp_path: Path) -> No
     assert all(set(line["attributes"]) == {*training_manifest.ATTRIBUTES, "age"} for line in lines)
     manifests.write(to_uri(tmp_path / "training.manifest"), lines, limits=False)
     training_uri = to_uri(tmp_path / "training.manifest")
-    staged = training_channel.stage(training_uri, instances, archive, tmp_path / "channel", progress=False)
+    staged = training.stage(training_uri, instances, archive, tmp_path / "channel", progress=False)
 
     read = channel.read_channel(staged.folder)
     assert all(breakdown.groups_of(sample.attributes)["age_band"] != "unknown" for sample in read.samples)

@@ -19,7 +19,7 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.learning.evaluation.report import Evaluation, Figures, LabelFigures
-from dicom_workflow.pipeline import training, training_channel
+from dicom_workflow.pipeline import training
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_uri
 from dicom_workflow.synthetic import dataset
@@ -53,7 +53,7 @@ def test_channel_holds_the_images_and_the_manifest(
     tmp_path: Path, archive: FolderArchive, instances: tuple[Instance, ...]
 ) -> None:
     uri = training_manifest(tmp_path, *(instance.reference.to_source() for instance in instances))
-    staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    staged = training.stage(uri, instances, archive, tmp_path / "channel", progress=False)
     assert (staged.images, dict(staged.refused)) == (len(instances), {})
     for _, line in manifests.read(to_uri(staged.folder / "train.manifest")):
         assert (staged.folder / line["image"]).read_bytes() == archive.retrieve_instance(ObjectReference.from_line(line))
@@ -65,7 +65,7 @@ def test_line_whose_image_cannot_be_had_is_named_and_the_rest_goes_on(
     gone = instances[0].reference.to_source()
     archive.delete_instance(instances[0].reference)
     uri = training_manifest(tmp_path, ABSENT, *(instance.reference.to_source() for instance in instances))
-    staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    staged = training.stage(uri, instances, archive, tmp_path / "channel", progress=False)
     assert staged.images == len(instances) - 1
     assert staged.refused[ABSENT] == "not among the archive's instances"
     assert instances[0].sop_instance_uid in staged.refused[gone]
@@ -73,7 +73,7 @@ def test_line_whose_image_cannot_be_had_is_named_and_the_rest_goes_on(
 
 def test_channel_without_one_image_is_an_error(tmp_path: Path, archive: FolderArchive) -> None:
     with pytest.raises(LearningError, match="not one image of 1 lines was fetched: not among the archive's instances"):
-        training_channel.stage(training_manifest(tmp_path, ABSENT), [], archive, tmp_path / "channel", progress=False)
+        training.stage(training_manifest(tmp_path, ABSENT), [], archive, tmp_path / "channel", progress=False)
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ def test_channel_is_sent_to_s3_with_the_manifest_last(
     tmp_path: Path, s3: Storage, archive: FolderArchive, instances: tuple[Instance, ...]
 ) -> None:
     uri = training_manifest(tmp_path, *(instance.reference.to_source() for instance in instances))
-    staged = training_channel.stage(uri, instances, archive, tmp_path / "channel", progress=False)
+    staged = training.stage(uri, instances, archive, tmp_path / "channel", progress=False)
     sent: list[str] = []
-    write = s3.write_bytes
-    s3.write_bytes = lambda uri, data: sent.append(uri) or write(uri, data)  # type: ignore[method-assign,func-returns-value]
+    writer = s3.writer
+    s3.writer = lambda uri, **more: sent.append(uri) or writer(uri, **more)  # type: ignore[method-assign,func-returns-value]
     count = training.upload_channel(staged.folder, "s3://radiographs/channel", s3)
     assert count == len(sent) == len(instances) + 1
     assert sent[-1] == "s3://radiographs/channel/train.manifest"
