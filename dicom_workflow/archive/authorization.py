@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -91,7 +92,7 @@ class _SigV4:
         return dict(request.headers.items())
 
 
-class RequestsAuth(AuthBase):
+class _RequestsAuth(AuthBase):
     """The same for a session of `requests`, whose requests have no body here."""
 
     def __init__(self, authorize: Authorize) -> None:
@@ -100,3 +101,12 @@ class RequestsAuth(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers.update(self._authorize(request.method or "GET", request.url or "", None))
         return request
+
+
+def requests_session(authorize: Authorize, ca_bundle: str) -> requests.Session:
+    """Return a session of `requests` whose requests are authorized; a proxy or ``.netrc`` of the environment is not used."""
+    session = requests.Session()
+    session.trust_env = False
+    session.auth = _RequestsAuth(authorize)
+    session.verify = ca_bundle or ssl.get_default_verify_paths().cafile or True
+    return session

@@ -2,9 +2,8 @@
 
 `dicomweb-client` searches and retrieves frames. Whole files are streamed past it, because it holds every instance in memory.
 
-A server answers STOW-RS by what it says it did: an answer with status 200 may name failed instances, one with status 400 may
-come after instances were stored, and no server tells a checksum. So success is only what was read back. The file that comes
-back may have a file meta information of the server's own; `streams.same_content` says what counts as the same image.
+An answer to STOW-RS with status 200 may name failed instances, one with status 400 may follow a success, and no server tells a
+checksum. So success is only what was read back; `streams.same_content` says what counts as the same image.
 
 References
 ----------
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import ssl
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +23,7 @@ import requests
 import retrying
 from dicomweb_client.web import DICOMwebClient
 
-from dicom_workflow.archive.authorization import Authorize, RequestsAuth, basic_auth
+from dicom_workflow.archive.authorization import Authorize, basic_auth, requests_session
 from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Body, Connection
 from dicom_workflow.archive.protocol import ALREADY_THERE, READ_BACK_CONTENT, STORED, DicomFile, ReadBack, StoreResult
 from dicom_workflow.archive.streams import first_part, opened, same_bytes, same_content, write_pieces
@@ -49,7 +47,7 @@ _DUPLICATE = 0x0111
 _CANNOT_UNDERSTAND = range(0xC000, 0xD000)
 """Failure reasons: an instance that the server has already; a file that it cannot read (PS3.7 C.5.7, PS3.18 I.2.2)."""
 _REFUSED_STATUSES = (202, 400, 409)
-"""Statuses of STOW-RS with a list of stored and failed instances in the body (PS3.18 10.5.3)."""
+"""Statuses of STOW-RS with lists of stored and failed instances (PS3.18 10.5.3)."""
 
 _T = TypeVar("_T")
 
@@ -78,17 +76,10 @@ class DicomWebArchive:
         ca_bundle: str = "",
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self._authorize = authorize or basic_auth("", None)
-        self._connection = Connection(
-            url,
-            authorize=self._authorize,
-            setting="DICOMWEB",
-            timeout_seconds=timeout_seconds,
-            ca_bundle=ca_bundle,
-            retry_seconds=retry_seconds,
-        )
-        self._session = _session(self._authorize, ca_bundle)
-        self._client = DICOMwebClient(self._connection.url, session=self._session, timeout=timeout_seconds)
+        options: dict[str, Any] = {"timeout_seconds": timeout_seconds, "ca_bundle": ca_bundle, "retry_seconds": retry_seconds}
+        self._connection = Connection(url, authorize=authorize, setting="DICOMWEB", **options)
+        self._session = requests_session(authorize or basic_auth("", None), ca_bundle)
+        self._client = DICOMwebClient(self._connection.url, self._session, timeout=timeout_seconds)
         self._client.set_http_retry_params(retry=True, max_attempts=5, wait_exponential_multiplier=100)
 
     def __repr__(self) -> str:
@@ -184,7 +175,7 @@ class DicomWebArchive:
 
     def md5(self, reference: ObjectReference) -> str:
         """Return the MD5 of the file as the server returns it; the whole file is read for that."""
-        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as copy:
+        with tempfile.TemporaryFile() as copy:
             return self.retrieve_to(reference, copy)
 
     def retrieve_instance(self, reference: ObjectReference) -> bytes:
@@ -234,14 +225,12 @@ class DicomWebArchive:
         try:
             found = self._pages({}, page_size)
             first = next(found, None)
-        except ArchiveUnavailableError:
+        except (ArchiveUnavailableError, ArchiveCredentialsError):
             raise
         except ArchiveError:
-            yield from self._search_level_by_level(page_size)
-            return
-        if first is not None:
-            yield first
-            yield from found
+            first, found = None, self._search_level_by_level(page_size)
+        yield from (first,) if first else ()
+        yield from found
 
     def _search_level_by_level(self, page_size: int) -> Iterator[Instance]:
         for study in self._entries(self._client.search_for_studies, {}, page_size):
@@ -312,9 +301,8 @@ class DicomWebArchive:
             raise InstanceNotFoundError(f"{reference}: a DICOMweb server finds instances by UID, not by another server's id.")
         if reference.study_instance_uid and reference.series_instance_uid:
             return ObjectReference(reference.study_instance_uid, reference.series_instance_uid, uid)
-        filters = {"SOPInstanceUID": uid}
-        found = self._ask(reference, lambda: self._client.search_for_instances(search_filters=filters, fields=_FIELDS))
-        for entry in found:
+        options = {"search_filters": {"SOPInstanceUID": uid}, "fields": _FIELDS}
+        for entry in self._ask(reference, lambda: self._client.search_for_instances(**options)):
             if _first(entry, "00080018") == uid:
                 return ObjectReference(_first(entry, "0020000D"), _first(entry, "0020000E"), uid)
         raise InstanceNotFoundError(f"{reference}: the archive holds no such instance.")
@@ -337,15 +325,6 @@ class DicomWebArchive:
             ) from error
         except (requests.RequestException, ValueError) as error:
             raise ArchiveError(f"{url}: expected DICOM JSON, got something else ({error}). Check DICOMWEB_URL.") from error
-
-
-def _session(authorize: Authorize, ca_bundle: str) -> requests.Session:
-    """A session without the environment: a proxy or a ``.netrc`` there is not meant for this server."""
-    session = requests.Session()
-    session.trust_env = False
-    session.auth = RequestsAuth(authorize)
-    session.verify = ca_bundle or ssl.get_default_verify_paths().cafile or True
-    return session
 
 
 def _file(pieces: Iterator[bytes], headers: Mapping[str, str]) -> Iterator[bytes]:

@@ -1,21 +1,29 @@
-"""Download of instances: into a folder, or into object storage from where a reader's page or a training job gets them."""
+"""Download of instances: files into a folder, copies into object storage, images to look at."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dicom_workflow.archive.protocol import Archive
 from dicom_workflow.archive.streams import PIECE_BYTES
 from dicom_workflow.archive.thread_pool import map_threads
 from dicom_workflow.archive.upload_report import FileOutcome, Outcome, RetrieveReport
+from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.inspection import md5_of
 from dicom_workflow.errors import ArchiveCredentialsError, ArchiveUnavailableError, VerificationError, WorkflowError
 from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.storage import Storage, join, to_uri
 
 
@@ -160,3 +168,72 @@ def _md5_at(uri: str, storage: Storage) -> str:
         while piece := stream.read(PIECE_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def load_display(archive: Archive, reference: ObjectReference) -> NDArray[np.float32]:
+    """Return one image of the archive as it is to be seen: float32 (rows, columns) in [0, 1], 0 is black.
+
+    Raises
+    ------
+    ArchiveError
+        The archive does not hold it or does not answer.
+    DicomError
+        Its pixels cannot be displayed.
+    """
+    return pixels.to_display(pixels.read_dataset(archive.retrieve_instance(reference)))
+
+
+def loader(archive: Archive, *, keep: int = 32, storage: Storage | None = None) -> Callable[[Any], NDArray[np.float32]]:
+    """Return a function that loads the image of a sample, or of anything else that has a `source`.
+
+    Parameters
+    ----------
+    archive : Archive
+        Where sources that are no URIs are looked up.
+    keep : int
+        Images kept in memory, the last ones used.
+    storage : Storage, optional
+        Where the URIs of files are read, as lines with ``source-ref`` have them.
+
+    Returns
+    -------
+    callable
+        Gives float32 (rows, columns) in [0, 1], 0 is black.
+    """
+
+    @lru_cache(maxsize=keep)
+    def load(source: str) -> NDArray[np.float32]:
+        reference = ObjectReference.parse(source)
+        if reference.uri:
+            return pixels.to_display(pixels.read_dataset((storage or Storage()).read_bytes(reference.uri)))
+        return load_display(archive, reference)
+
+    return lambda item: load(item.source)
+
+
+def thumbnails(archive: Archive, instances: Iterable[Instance], count: int = 12) -> list[tuple[str, NDArray[np.float32]]]:
+    """Return the first images that can be displayed, each with the end of its SOP Instance UID as its title.
+
+    Parameters
+    ----------
+    archive : Archive
+    instances : iterable of Instance
+        One that cannot be displayed is left out.
+    count : int
+        Images at most.
+
+    Returns
+    -------
+    list of (str, ndarray)
+        Titles and images, float32 (rows, columns) in [0, 1], 0 is black.
+    """
+    shown = ((instance, _try_load(archive, instance.reference)) for instance in instances)
+    good = ((f"…{instance.sop_instance_uid[-6:]}", image) for instance, image in shown if image is not None)
+    return list(islice(good, count))
+
+
+def _try_load(archive: Archive, reference: ObjectReference) -> NDArray[np.float32] | None:
+    try:
+        return load_display(archive, reference)
+    except WorkflowError:
+        return None  # a picture is no place to fail; the step that needs the pixels names what it cannot read

@@ -72,7 +72,13 @@ class OrthancArchive:
         self._connection.close()
 
     def check(self) -> str:
-        """Return Orthanc's name and version."""
+        """Return Orthanc's name and version.
+
+        Raises
+        ------
+        ArchiveError
+            Something else answers.
+        """
         system = self._json("/system", retry=False)
         if not isinstance(system, dict) or "Version" not in system:
             raise ArchiveError(f"{self._connection.url}/system: expected Orthanc's description, got other JSON.")
@@ -115,7 +121,7 @@ class OrthancArchive:
         return answer, identifier, status
 
     def md5(self, reference: ObjectReference) -> str:
-        """Return the MD5 that Orthanc computed of the file when it came in."""
+        """Return the MD5 that Orthanc computed of the file when it came in; raises ArchiveError when it keeps none."""
         path = f"/instances/{self._id(reference)}/attachments/dicom/md5"
         text = self._connection.request("GET", path).body.decode("utf-8", "replace").strip()
         if not _MD5.fullmatch(text):
@@ -136,7 +142,13 @@ class OrthancArchive:
         return stream.getvalue()
 
     def retrieve_to(self, reference: ObjectReference, stream: IO[bytes]) -> str:
-        """Write one DICOM file to a stream, as `retrieve_instance` returns it, and return its MD5."""
+        """Write one DICOM file to a stream, as `retrieve_instance` returns it, and return its MD5.
+
+        Raises
+        ------
+        VerificationError
+            The MD5 is not the one that Orthanc keeps, three times.
+        """
         identifier = self._id(reference)
         for attempt in range(1, _RETRIEVALS + 1):
             expected = self.md5(ObjectReference(orthanc_instance_id=identifier))
@@ -198,6 +210,11 @@ class OrthancArchive:
 
         Orthanc's own listing names an instance by its series only, so the levels above are read first and joined here. The MD5
         is left empty, because it would cost a request each. An instance whose UIDs are none is left out: no manifest names it.
+
+        Raises
+        ------
+        ArchiveError
+            Something else than Orthanc's listing came.
         """
         parents = self._parents(page_size)
         for number, entry in enumerate(self._pages("instances", page_size)):

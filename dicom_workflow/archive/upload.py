@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dicom_workflow.archive.protocol import ALREADY_THERE, Archive, DicomFile
-from dicom_workflow.archive.resume_log import ResumeLog
 from dicom_workflow.archive.thread_pool import map_threads
-from dicom_workflow.archive.upload_report import VERIFIED, FileOutcome, Outcome, UploadReport
+from dicom_workflow.archive.upload_report import VERIFIED, FileOutcome, Outcome, ResumeLog, UploadReport
 from dicom_workflow.dicom.inspection import inspect, md5_of
 from dicom_workflow.errors import (
     ArchiveCredentialsError,

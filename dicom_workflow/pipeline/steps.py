@@ -268,7 +268,7 @@ def load_samples(samples: Sequence[LabeledObject], load_image: LoadImage, *, cou
     ----------
     samples : sequence of LabeledObject
     load_image : callable
-        Returns the image of a sample, float32 (rows, columns) in [0, 1]; see `archive.thumbnails.loader`.
+        Returns the image of a sample, float32 (rows, columns) in [0, 1]; see `archive.download.loader`.
     count : int
         At most so many.
     label : str

@@ -111,7 +111,9 @@ class Server:
             if all(made[name].value == uid for name, uid in wanted.items()):
                 known = {"studies": 1, "series": 2, "instances": 3}[level]
                 names = ["PatientID", *tags.values()][: known + 1] + (["Modality"] if known > 1 else [])
-                rows[made[tags[level]].value] = {f"{made[n].tag:08X}": {"vr": made[n].VR, "Value": [made[n].value]} for n in names}
+                elements = [made[name] for name in names]
+                row = {f"{element.tag:08X}": {"vr": element.VR, "Value": [element.value]} for element in elements}
+                rows[made[tags[level]].value] = row
         page = list(rows.values())[int(query.get("offset", 0)) :]
         limit = min(self.page_limit, int(query.get("limit", 1000)))
         return 200, json.dumps(page[:limit]).encode(), "application/dicom+json"
@@ -269,8 +271,8 @@ def test_nothing_or_something_else_answers(server: Server) -> None:
     for call in (archive.check, lambda: archive.store_instance(dicom())):
         with pytest.raises(ArchiveUnavailableError, match=r"does not answer \(.*refused\).*DICOMWEB_URL"):
             call()
-    with pytest.raises(ArchiveError, match="HTTP 404|HTTP 400|expected"):
-        DicomWebArchive(f"{server.url}/wrong/instances", retry_seconds=0.2).retrieve_instance(inspect(dicom()).to_instance("").reference)
+    with pytest.raises(ArchiveError, match=r"HTTP 404|HTTP 400|expected"):
+        DicomWebArchive(f"{server.url}/wrong", retry_seconds=0.2).retrieve_instance(inspect(dicom()).to_instance("").reference)
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 64, 10_000])

@@ -11,7 +11,7 @@ from pydicom.uid import UID
 from support.archive import dataset, dicom, to_bytes
 from support.cases import case_folder
 
-from dicom_workflow.archive import thumbnails, upload
+from dicom_workflow.archive import download, upload
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.dicom.decoding import read_frame
 from dicom_workflow.dicom.inspection import inspect
@@ -65,7 +65,7 @@ def test_the_batch_and_the_thumbnails_go_on(tmp_path: Path) -> None:
     archive = FolderArchive(tmp_path / "archive")
     report = upload.upload(sorted(tmp_path.glob("*.dcm")), archive, progress=False)
     assert report.counts == {"stored": 3}
-    shown = thumbnails.thumbnails(archive, report.instances)
+    shown = download.thumbnails(archive, report.instances)
     assert len(shown) == 2
     assert all(isinstance(image, np.ndarray) for _, image in shown)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.archive import dataset, dicom, to_bytes
 
-from dicom_workflow.archive import open_archive, thumbnails
+from dicom_workflow.archive import download, open_archive
 from dicom_workflow.errors import DicomError
 from dicom_workflow.formats import manifests
 from dicom_workflow.labeling import output
@@ -54,7 +54,7 @@ def training_manifest(settings: Settings, *files: bytes) -> str:
 def test_images_that_cannot_be_shown_are_named_and_the_others_are_shown(settings: Settings) -> None:
     uri = training_manifest(settings, dicom(0), rgb(), two_frames(), dicom(3))
     samples = list(output.read_output(uri))
-    shown = steps.load_samples(samples, thumbnails.loader(open_archive(settings)))
+    shown = steps.load_samples(samples, download.loader(open_archive(settings)))
     assert [image.shape for image in shown.images] == [(16, 16), (16, 16)]
     assert len(shown.refused) == 2
     assert sorted(shown.refused) == sorted({item.source for item in samples} - {item.source for item in shown.samples})
@@ -64,7 +64,7 @@ def test_images_that_cannot_be_shown_are_named_and_the_others_are_shown(settings
 def test_where_nothing_can_be_shown_the_message_has_the_reason(settings: Settings) -> None:
     samples = list(output.read_output(training_manifest(settings, rgb())))
     with pytest.raises(DicomError, match=r"None of 1 images can be shown: .*RGB"):
-        steps.load_samples(samples, thumbnails.loader(open_archive(settings)))
+        steps.load_samples(samples, download.loader(open_archive(settings)))
 
 
 @pytest.mark.timeout(120)

@@ -10,7 +10,7 @@ from support.archive import dicom, to_bytes
 from support.cases import case_folder
 from support.pixels import dataset_of, file_bytes
 
-from dicom_workflow.archive import thumbnails, upload
+from dicom_workflow.archive import download, upload
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.decoding import read_frame
@@ -47,7 +47,7 @@ def test_the_batch_and_the_thumbnails_go_on(tmp_path: Path) -> None:
     archive = FolderArchive(tmp_path / "archive")
     report = upload.upload(sorted(tmp_path.glob("*.dcm")), archive, progress=False)
     assert report.counts == {"stored": 4}
-    assert len(thumbnails.thumbnails(archive, report.instances)) == 2
+    assert len(download.thumbnails(archive, report.instances)) == 2
 
 
 def test_any_frame_of_any_image_can_be_read_as_it_is_stored(tmp_path: Path) -> None:
