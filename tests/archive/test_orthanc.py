@@ -209,7 +209,7 @@ def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> N
         archive.check()
 
         def kill() -> None:
-            while not _count(server):
+            while _count(server) < 10:
                 time.sleep(0.005)
             server.kill()
 
