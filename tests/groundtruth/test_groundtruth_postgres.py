@@ -453,19 +453,20 @@ def test_a_restart_of_the_database_is_not_noticed_by_who_asks(tmp_path: Path, po
 def test_a_database_that_stays_away_fails_no_job(
     tmp_path: Path, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_module, "OUTAGE_TIMEOUT_SECONDS", 0.05)
     address = postgres.new_database()
     with bench_on(address, tmp_path / "workspace") as bench:
         bench.create(workers=1)
         task = bench.lease(WORKERS[0])
         assert task is not None
         postgres.shut_out(address.name)
-        for _ in range(15):
-            with pytest.raises(JobDatabaseUnavailableError, match="the job database does not answer now"):
-                bench.engine.run_due()
-        with pytest.raises(JobDatabaseUnavailableError):
-            bench.answer(task)
-        assert not bench.store.db.is_ready()
+        with monkeypatch.context() as patch:  # not for the pool of connections, which a busy machine needs more time for
+            patch.setattr(postgres_module, "OUTAGE_TIMEOUT_SECONDS", 0.05)
+            for _ in range(15):
+                with pytest.raises(JobDatabaseUnavailableError, match="the job database does not answer now"):
+                    bench.engine.run_due()
+            with pytest.raises(JobDatabaseUnavailableError):
+                bench.answer(task)
+            assert not bench.store.db.is_ready()
         postgres.let_in(address.name)
         wait_until(bench.store.db.is_ready)
         assert bench.status == "InProgress"
