@@ -293,11 +293,11 @@ def test_an_image_that_cannot_be_shown_can_be_sent_back(page: Any, file: bytes) 
 @pytest.mark.browser
 def test_a_refused_answer_keeps_the_marks_and_goes_out_once_per_press(page: Any) -> None:
     with worker_page(RADIOGRAPH, labels=LABELS) as host:
-        host.replies.append((503, {"error": "The journal cannot be written."}))
+        host.replies.append((503, {"error": "The job database cannot be written."}))
         open_page(page, host.url)
         page.get_by_role("button", name="No finding").click()
         page.get_by_role("button", name="Submit").click()
-        page.get_by_text("The journal cannot be written. Submit again in a moment.").wait_for()
+        page.get_by_text("The job database cannot be written. Submit again in a moment.").wait_for()
         assert page.get_by_role("radio", name="Absent", checked=True).count() == 2
         page.get_by_role("button", name="Submit").dblclick()
         page.get_by_text("next task").wait_for()
