@@ -1,4 +1,4 @@
-"""A batch transform: a model bundle over every DICOM file of an S3 folder or of a manifest, one answer file for each."""
+"""SageMaker batch transforms: predictions of a model bundle for every DICOM file of an S3 folder or of a manifest."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, join
 
-_MOST_MB = 100
-"""Files under way × largest file: what SageMaker allows a machine."""
+_MAX_MB = 100
+"""SageMaker's limit of concurrent requests × payload in MB on one instance."""
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """A batch transform as it is wanted.
+    """The configuration of a batch transform.
 
     Raises
     ------
     DeployError
-        Lists everything that cannot be used.
+        Lists all invalid values.
     """
 
     image: str
-    """Our inference container in a registry of the account."""
+    """This project's inference container in a registry."""
     model_uri: str
     """``model.tar.gz`` of a training job."""
     role: str
     input_uri: str
-    """An s3:// folder of DICOM files, or a manifest (``….manifest``) whose lines point at them with ``source-ref``."""
+    """An s3:// folder of DICOM files, or a manifest (``….manifest``) whose ``source-ref`` lines refer to them."""
     output_uri: str
-    """s3:// folder for the answers, one file ``NAME.out`` for each DICOM file."""
+    """s3:// folder of the predictions, one file ``NAME.out`` for each DICOM file."""
     name: str = "dicom-workflow"
-    """At most 40 characters; a time stamp is added."""
+    """At most 40 characters; a timestamp is appended."""
     instance_type: str = "ml.c6i.xlarge"
     instance_count: int = 1
     concurrency: int = 2
-    """Files under way on one machine."""
+    """Concurrent requests on one instance."""
     max_payload_mb: int = 25
-    """The largest file; more of it means less `concurrency`, as their product may be 100."""
+    """Maximum size of a file; the product with `concurrency` is limited to 100."""
     subnets: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
     volume_kms_key: str = ""
@@ -54,21 +54,34 @@ class BatchRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        problems = model_problems(self.image, self.model_uri, self.role, self.name)
+        problems = model_problems(self)
         problems += errors.folder("input_uri", self.input_uri) + errors.folder("output_uri", self.output_uri)
-        problems += errors.instance(self.instance_type, self.instance_count)
-        problems += errors.network(self.subnets, self.security_group_ids)
+        names = {"instanceType": "instance_type", "instanceCount": "instance_count", "s3OutputPath": "output_uri"}
+        names |= {
+            "transformJobName": "name",
+            "modelName": "name",
+            "kmsKeyId": "output_kms_key",
+            "volumeKmsKeyId": "volume_kms_key",
+        }
+        source = {"S3DataType": "S3Prefix", "S3Uri": self.input_uri}
+        problems += errors.limit_problems("CreateTransformJob", _job(self, stamped(self.name), source), names)
         problems += errors.at_least("concurrency", self.concurrency, 1)
         problems += errors.at_least("max_payload_mb", self.max_payload_mb, 1)
-        if self.concurrency * self.max_payload_mb > _MOST_MB:
+        if self.concurrency * self.max_payload_mb > _MAX_MB:
             problems.append(
-                f"concurrency × max_payload_mb: expected at most {_MOST_MB}, got {self.concurrency} × {self.max_payload_mb}"
+                f"concurrency × max_payload_mb: expected at most {_MAX_MB}, got {self.concurrency} × {self.max_payload_mb}"
             )
         errors.raise_all("batch transform", problems)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> BatchRequest:
-        """Return the request of a JSON object or of a command line; a name that is no field is refused."""
+        """Return the request of a JSON object or of command-line options.
+
+        Raises
+        ------
+        DeployError
+            A name is unknown, or a value is missing or invalid.
+        """
         return cls(**errors.arguments_of(cls, values))
 
 
@@ -84,15 +97,23 @@ class TransformJob:
 def batch_transform(
     settings: Settings, request: BatchRequest, *, client: Any = None, storage: Storage | None = None
 ) -> TransformJob:
-    """Start predicting every DICOM file of a folder or manifest and return the job without waiting.
+    """Start a batch transform and return it without waiting.
 
-    A file that cannot be used has no answer; SageMaker goes on with the others and calls the job failed in the end.
-    `read_batch` reads the answers there are and names the files without.
+    A file that cannot be read has no prediction; SageMaker continues with the others and marks the job as failed at the end.
+    `read_batch` reads the predictions and names the files without one.
+
+    Parameters
+    ----------
+    settings : Settings
+    request : BatchRequest
+    client : boto3 client, optional
+        Of SageMaker.
+    storage : Storage, optional
 
     Raises
     ------
     DeployError
-        The manifest cannot be used, or SageMaker refused the job.
+        A line of the manifest cannot be used, or SageMaker refused the job.
     """
     client = client or client_of(settings, "sagemaker")
     storage = storage or Storage(settings)
@@ -102,81 +123,92 @@ def batch_transform(
         listed = join(request.output_uri, f"{name}.files.json")
         storage.write_bytes(listed, file_list(_files_of(request.input_uri, storage)))
         source = {"S3DataType": "ManifestFile", "S3Uri": listed}
-    key = {"KmsKeyId": request.output_kms_key} if request.output_kms_key else {}
-    volume = {"VolumeKmsKeyId": request.volume_kms_key} if request.volume_kms_key else {}
-    with errors.answers_of_aws(f"batch transform {name}"):
+    with errors.aws_errors(f"batch transform {name}"):
         client.create_model(**model_of(request, name, isolated=True))
         try:
-            answer = client.create_transform_job(
-                TransformJobName=name,
-                ModelName=name,
-                MaxConcurrentTransforms=request.concurrency,
-                MaxPayloadInMB=request.max_payload_mb,
-                BatchStrategy="SingleRecord",
-                ModelClientConfig={"InvocationsTimeoutInSeconds": 60, "InvocationsMaxRetries": 3},
-                TransformInput={
-                    "DataSource": {"S3DataSource": source},
-                    "ContentType": "application/dicom",
-                    "SplitType": "None",  # a file is a record: DICOM has no lines
-                    "CompressionType": "None",
-                },
-                TransformOutput={
-                    "S3OutputPath": request.output_uri,
-                    "Accept": "application/jsonlines",
-                    "AssembleWith": "None",
-                    **key,
-                },
-                TransformResources={
-                    "InstanceType": request.instance_type,
-                    "InstanceCount": request.instance_count,
-                    **volume,
-                },
-                Tags=errors.tags(request.tags),
-            )
+            answer = client.create_transform_job(**_job(request, name, source))
         except BaseException:
             client.delete_model(ModelName=name)
             raise
     return TransformJob(name, answer["TransformJobArn"], request.output_uri)
 
 
+def _job(request: BatchRequest, name: str, source: dict[str, str]) -> dict[str, Any]:
+    """The CreateTransformJob request; the model has the same name."""
+    key = {"KmsKeyId": request.output_kms_key} if request.output_kms_key else {}
+    volume = {"VolumeKmsKeyId": request.volume_kms_key} if request.volume_kms_key else {}
+    return {
+        "TransformJobName": name,
+        "ModelName": name,
+        "MaxConcurrentTransforms": request.concurrency,
+        "MaxPayloadInMB": request.max_payload_mb,
+        "BatchStrategy": "SingleRecord",
+        "ModelClientConfig": {"InvocationsTimeoutInSeconds": 60, "InvocationsMaxRetries": 3},
+        "TransformInput": {
+            "DataSource": {"S3DataSource": source},
+            "ContentType": "application/dicom",
+            "SplitType": "None",  # one file is one record
+            "CompressionType": "None",
+        },
+        "TransformOutput": {
+            "S3OutputPath": request.output_uri,
+            "Accept": "application/jsonlines",
+            "AssembleWith": "None",
+            **key,
+        },
+        "TransformResources": {
+            "InstanceType": request.instance_type,
+            "InstanceCount": request.instance_count,
+            **volume,
+        },
+        "Tags": errors.tags(request.tags),
+    }
+
+
 def _files_of(uri: str, storage: Storage) -> list[str]:
-    """Return the s3:// addresses that a manifest's lines point at.
+    """Return the s3:// URIs of a manifest's lines.
 
     Raises
     ------
     DeployError
-        A line points elsewhere, for instance at an instance of the archive.
+        A line has another reference, for instance to an instance in the archive.
     """
     files = [source_of(line.data) for line in manifests.read(uri, storage=storage, limits=False)]
-    elsewhere = [file for file in files if not file.startswith("s3://")]
-    if elsewhere or not files:
-        got = f"{len(elsewhere)} lines such as {elsewhere[0]!r}" if elsewhere else "no lines"
+    others = [file for file in files if not file.startswith("s3://")]
+    if others or not files:
+        got = f"{len(others)} lines such as {others[0]!r}" if others else "no lines"
         raise DeployError(f"{uri}: expected lines with an s3:// 'source-ref', got {got}. Write it with --by source-ref.")
     return files
 
 
 def file_list(files: Sequence[str]) -> bytes:
-    """Return S3 objects as SageMaker's own kind of manifest: what they begin with alike, then the rest of each."""
+    """Return S3 objects in the format of SageMaker's ManifestFile: the common prefix, then the rest of each key.
+
+    Raises
+    ------
+    DeployError
+        The objects are in several buckets.
+    """
     prefix = posixpath.commonprefix(sorted({file.rpartition("/")[0] + "/" for file in files}))
     prefix = prefix[: prefix.rindex("/") + 1]
     if prefix == "s3://":
-        raise DeployError("batch transform: expected files of one bucket, got several buckets. Start a job for each.")
+        raise DeployError("batch transform: the files are in several buckets. Start a job for each bucket.")
     return json.dumps([{"prefix": prefix}, *(file.removeprefix(prefix) for file in files)]).encode("utf-8")
 
 
 def read_batch(
     input_uris: Sequence[str], output_uri: str, *, prefix: str, storage: Storage
 ) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
-    """Return the predictions of a batch transform by file, and the files that have none.
+    """Return the predictions of a batch transform by file, and the files without one.
 
     Parameters
     ----------
     input_uris : sequence of str
         The DICOM files.
     output_uri : str
-        Folder of the answers.
+        Folder of the predictions.
     prefix : str
-        The job's input folder: below it, answers lie as the files do.
+        The input folder of the job; the predictions have the same relative paths.
     storage : Storage
     """
     found: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""A SageMaker training job of the training script, asked for through SDK 3 of SageMaker."""
+"""SageMaker training jobs of the training script, submitted with SageMaker Python SDK 3."""
 
 from __future__ import annotations
 
@@ -21,89 +21,119 @@ from dicom_workflow.settings import Settings
 from dicom_workflow.storage import s3_parts
 
 TRAINING_FRAMEWORK = ("pytorch-amzn2023", "2.13")
-"""AWS's training container with the torch that requirements.txt names."""
+"""AWS's training container with the version of torch in requirements.txt."""
 
 _CHECKPOINTS = "/opt/ml/checkpoints"
+_NAMES = {
+    "hyperParameters": "hyperparameters",
+    "instanceType": "instance_type",
+    "kmsKeyId": "output_kms_key",
+    "roleArn": "role",
+    "s3OutputPath": "output_uri",
+    "trainingJobName": "job_name",
+    "volumeKmsKeyId": "volume_kms_key",
+}
+"""Members of CreateTrainingJob → fields of a request."""
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """A training job as it is wanted; one that SageMaker could not run is no `TrainingRequest`.
+    """The configuration of a training job.
 
     Raises
     ------
     DeployError
-        Lists everything that cannot be used.
+        Lists all invalid values.
     """
 
     role: str
     """ARN of the execution role."""
     channel_uri: str
-    """s3:// folder with the train, validation and test manifests and the images they name."""
+    """s3:// folder with the train, validation and test manifests and their images."""
     output_uri: str
-    """s3:// folder for the model; staged code and checkpoints go into the same bucket."""
+    """s3:// folder of the model; staged code and checkpoints are stored in the same bucket."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the training script by name; None means its default."""
+    """Options of the training script by name; None means the default."""
     instance_type: str = "ml.g5.xlarge"
     instance_count: int = 1
     processes_per_instance: int = 0
-    """Training processes on each machine; 0 is one per GPU, and one where there is none."""
+    """Training processes on each instance; 0 is one per GPU, or one without GPUs."""
     image: str = ""
-    """Training container; `TRAINING_FRAMEWORK` for the region and the kind of instance when not given."""
+    """Training container; AWS's container of `TRAINING_FRAMEWORK` for the region and instance type when not given."""
     job_name: str = "dicom-workflow"
-    """At most 40 characters; a time stamp is added."""
+    """At most 40 characters; a timestamp is appended."""
     max_runtime_seconds: int = 4 * 3600
     spot: bool = True
-    """Use spare capacity, which costs less and may be taken away: the script goes on from its last checkpoint."""
+    """Use spot instances, which are cheaper and may be interrupted: training resumes from the last checkpoint."""
     max_wait_seconds: int = 0
-    """With spot, for waiting and running together; 0 is twice `max_runtime_seconds`."""
+    """With spot, limit of waiting and running together; 0 is twice `max_runtime_seconds`."""
     volume_gb: int = 50
     subnets: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
-    """Of a VPC that the job shall run in. It needs a way to a package index (or a mirror) and to S3: the job begins by
-    installing ``requirements.txt``, which is why its network is not isolated."""
+    """VPC of the job. It needs access to a package index (or a mirror) and to S3: the job installs ``requirements.txt`` first,
+    so its network is not isolated."""
     volume_kms_key: str = ""
-    """Key for the machines' volumes; those with disks of their own (g5, p4d) encrypt these by themselves and refuse a key."""
+    """KMS key of the instances' volumes; instances with local disks (g5, p4d) encrypt them anyway and refuse a key."""
     output_kms_key: str = ""
-    """Key for the model and the output in S3; empty means that of the bucket."""
+    """KMS key of the model and the output in S3; the bucket's key when empty."""
     encrypt_traffic: bool = False
-    """Encrypt what several machines tell each other; slower, and only gradients of images are told."""
+    """Encrypt traffic between instances; slower, and only gradients are exchanged."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables of the container, such as MLFLOW_TRACKING_URI. They can be read in SageMaker's console: no secrets."""
+    """Environment variables of the container, such as MLFLOW_TRACKING_URI. SageMaker's console shows them, so no secrets."""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         parameters, problems = checked(self.hyperparameters)
         object.__setattr__(self, "hyperparameters", parameters)
-        problems += errors.role(self.role)
+        problems += errors.limit_problems("CreateTrainingJob", self._limited(), _NAMES)
         problems += errors.folder("channel_uri", self.channel_uri) + errors.folder("output_uri", self.output_uri)
-        problems += errors.name("job_name", self.job_name)
-        problems += errors.instance(self.instance_type, self.instance_count)
         problems += errors.image(self.image) if self.image else []
         problems += errors.network(self.subnets, self.security_group_ids)
-        for what, lowest in (("processes_per_instance", 0), ("max_runtime_seconds", 60), ("volume_gb", 1)):
+        for what, lowest in (
+            ("instance_count", 1),
+            ("processes_per_instance", 0),
+            ("max_runtime_seconds", 60),
+            ("volume_gb", 1),
+        ):
             problems += errors.at_least(what, getattr(self, what), lowest)
         if self.max_wait_seconds:
             problems += errors.at_least("max_wait_seconds", self.max_wait_seconds, self.max_runtime_seconds)
-        problems += [
-            f"environment {name}: expected at most 512 characters" for name, text in self.environment.items() if len(text) > 512
-        ]
         errors.raise_all("training job", problems)
+
+    def _limited(self) -> dict[str, Any]:
+        """The values with limits, as a CreateTrainingJob request; the SDK appends a timestamp of 14 digits to the name."""
+        output = {"KmsKeyId": self.output_kms_key} if self.output_kms_key else {}
+        volume = {"VolumeKmsKeyId": self.volume_kms_key} if self.volume_kms_key else {}
+        return {
+            "TrainingJobName": f"{self.job_name}-{'0' * 14}",
+            "RoleArn": self.role,
+            "OutputDataConfig": {"S3OutputPath": self.output_uri, **output},
+            "ResourceConfig": {"InstanceType": self.instance_type, **volume},
+            "HyperParameters": {name: as_sent(value) for name, value in self.hyperparameters.items()},
+            "Environment": dict(self.environment),
+            "Tags": errors.tags(self.tags),
+        }
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> TrainingRequest:
-        """Return the request of a JSON object or of a notebook's parameters; a name that is no field is refused."""
+        """Return the request of a JSON object or of notebook parameters.
+
+        Raises
+        ------
+        DeployError
+            A name is unknown, or a value is missing or invalid.
+        """
         return cls(**errors.arguments_of(cls, values))
 
     @property
     def is_distributed(self) -> bool:
-        """Whether ``torchrun`` starts the script: where there may be several processes. How many GPUs there are, it counts."""
+        """Whether ``torchrun`` starts the script, because there may be several processes; it counts the GPUs."""
         gpus = self.instance_type.startswith(("ml.g", "ml.p"))
         return self.instance_count > 1 or self.processes_per_instance > 1 or (gpus and not self.processes_per_instance)
 
     @property
     def longest_wait_seconds(self) -> int:
-        """For waiting and running together."""
+        """Limit of waiting and running together."""
         return self.max_wait_seconds or 2 * self.max_runtime_seconds
 
 
@@ -114,21 +144,21 @@ class TrainingJob:
     name: str
     arn: str
     model_uri: str
-    """Where the packed model bundle will be when the job is completed."""
+    """Packed model bundle, once the job is completed."""
     output_uri: str
-    """Where the packed evaluation, history and predictions will be."""
+    """Packed evaluation, history and predictions, once the job is completed."""
     checkpoint_uri: str
 
 
 def submit_training(settings: Settings, request: TrainingRequest) -> TrainingJob:
-    """Send the training script to SageMaker as a training job and return it without waiting.
+    """Submit a training job and return it without waiting.
 
     Raises
     ------
     DeployError
         SageMaker refused the job.
     """
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), errors.answers_of_aws("training job"):
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), errors.aws_errors("training job"):
         warnings.simplefilter("ignore")  # the SDK's own deprecations are not this project's
         from sagemaker.core.helper.iam_role_resolver import RoleValidationError
 
@@ -173,9 +203,9 @@ def _trainer(settings: Settings, request: TrainingRequest, source: Path) -> Any:
     bucket, prefix = s3_parts(request.output_uri)
     session = Session(
         boto_session=boto3.Session(region_name=settings.region),
-        default_bucket=bucket,  # else the SDK makes a bucket of its own
+        default_bucket=bucket,  # otherwise the SDK creates a bucket
         default_bucket_prefix=prefix.strip("/") or None,
-        # A configuration given here keeps the SDK from reading one of the machine's, and from reporting usage home.
+        # An explicit configuration keeps the SDK from reading local files and from sending telemetry.
         sagemaker_config={"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}},
     )
     wait = {"max_wait_time_in_seconds": request.longest_wait_seconds} if request.spot else {}
@@ -196,13 +226,13 @@ def _trainer(settings: Settings, request: TrainingRequest, source: Path) -> Any:
         networking=Networking(
             subnets=list(request.subnets) or None,
             security_group_ids=list(request.security_group_ids) or None,
-            enable_network_isolation=False,  # requirements.txt is installed when the job begins
+            enable_network_isolation=False,  # requirements.txt is installed when the job starts
             enable_inter_container_traffic_encryption=request.encrypt_traffic,
         ),
         stopping_condition=StoppingCondition(max_runtime_in_seconds=request.max_runtime_seconds, **wait),
         output_data_config=OutputDataConfig(s3_output_path=request.output_uri, kms_key_id=request.output_kms_key or None),
         input_data_config=[InputData(channel_name="train", data_source=request.channel_uri.rstrip("/") + "/")],
-        # Without an s3_uri the SDK takes one with the job's own name, so that no job goes on from another's checkpoints.
+        # Without an s3_uri the SDK uses one with the job's name, so that no job resumes from checkpoints of another.
         checkpoint_config=CheckpointConfig(local_path=_CHECKPOINTS),
         hyperparameters=dict(request.hyperparameters),
         environment=dict(request.environment),
@@ -214,15 +244,13 @@ def _trainer(settings: Settings, request: TrainingRequest, source: Path) -> Any:
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")  # what argparse takes for a value and not for a flag
+_NEGATIVE_NUMBER = re.compile(r"-\d+|-\d*\.\d+")  # argparse reads it as a value, not as a flag
 
 
 def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the settings that are given, without those that are None, and what is wrong with them."""
+    """Return the hyperparameters that are not None, and an error for each invalid one."""
     problems = []
     parameters = {name: value for name, value in given.items() if value is not None}
-    if len(parameters) > 100:
-        problems.append(f"hyperparameters: expected at most 100, got {len(parameters)}")
     for name, value in parameters.items():
         if not _NAME.fullmatch(name):
             problems.append(f"hyperparameter {name!r}: expected a name of letters, digits and underscores")
@@ -233,26 +261,24 @@ def checked(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _problem(value: Any) -> list[str]:
     if not isinstance(value, str | int | float | bool):
-        return [f"expected a text, number or boolean, got {type(value).__name__}"]
+        return [f"expected a string, number or boolean, got {type(value).__name__}"]
     if "'" in str(value):
-        return [f"expected no apostrophe, which SageMaker's start script cannot carry, got {value!r}"]
-    if len(as_sent(value)) > 2500:
-        return ["expected at most 2500 characters"]
+        return [f"expected no apostrophe, which SageMaker's start script cannot pass on, got {value!r}"]
     arrives = as_it_arrives(value)
     if isinstance(value, str) and arrives != value:
-        return [f"expected a text that SageMaker's start script leaves alone, got {value!r}, which arrives as {arrives!r}"]
+        return [f"expected a string that SageMaker's start script does not change, got {value!r}, which arrives as {arrives!r}"]
     if arrives.startswith("-") and not _NEGATIVE_NUMBER.fullmatch(arrives):
-        return [f"expected no hyphen at the beginning, where it would be read as a flag, got {arrives!r}"]
+        return [f"expected no leading hyphen, which would be read as a flag, got {arrives!r}"]
     return []
 
 
 def as_sent(value: Any) -> str:
-    """Return a hyperparameter as the SDK sends it: texts as they are, the rest as JSON."""
+    """Return a hyperparameter as the SDK sends it: strings unchanged, other values as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def as_it_arrives(value: Any) -> str:
-    """Return a hyperparameter as the training script gets it: twice on the way a text that is JSON is read as JSON."""
+    """Return a hyperparameter as the training script receives it: strings are parsed as JSON twice on the way."""
     return as_sent(_read(_read(as_sent(value))))
 
 

@@ -1,4 +1,4 @@
-"""Serving a trained model, here or on SageMaker: `serve local`, `image`, `endpoint`, `batch` and `delete`."""
+"""`serve`: run a trained model locally, behind a SageMaker endpoint or in a batch transform."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add(command: Command) -> None:
         "serve",
         _local,
         "serve a trained model locally or on SageMaker",
-        after_interrupt="What SageMaker has begun goes on; endpoints are listed in its console.",
+        after_interrupt="Operations that SageMaker has accepted continue; its console lists the endpoints.",
     ).add_subparsers(dest="what", required=True, metavar="WHAT")
 
     def kind(name: str, run: Run, text: str) -> argparse.ArgumentParser:
@@ -33,13 +33,13 @@ def add(command: Command) -> None:
     image = kind("image", _image, "write the build context of the inference container to a folder")
     image.add_argument("folder", type=Path, help="empty or new folder")
 
-    endpoint = kind("endpoint", _endpoint, "deploy a model to a SageMaker endpoint and wait until it answers")
+    endpoint = kind("endpoint", _endpoint, "create a SageMaker endpoint and wait until it is in service")
     _add_model(endpoint, "EndpointRequest", "--set serverless_memory_mb 4096")
 
     batch = kind("batch", _batch, "start a batch transform over the DICOM files of an S3 folder or manifest")
     _add_model(batch, "BatchRequest", "--set instance_count 2")
     batch.add_argument("input_uri", help="s3:// folder of DICOM files, or a manifest with s3:// 'source-ref' lines")
-    batch.add_argument("output_uri", help="s3:// folder for the answers")
+    batch.add_argument("output_uri", help="s3:// folder of the predictions")
 
     delete = kind("delete", _delete, "delete an endpoint with its configuration and model")
     delete.add_argument("name", help="name of the endpoint")
@@ -69,7 +69,7 @@ def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.storage import Storage
 
     with local_server.serve_local(options.model, port=options.port, storage=Storage(settings)) as server:
-        say(f"{server.url}/invocations answers POST with Content-Type application/dicom. Ctrl-C ends it.")
+        say(f"POST DICOM files to {server.url}/invocations with Content-Type application/dicom. Stop with Ctrl-C.")
         try:
             raise DeployError(f"The server ended by itself with exit code {server.wait()}.")
         except KeyboardInterrupt:
@@ -78,33 +78,33 @@ def _local(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _image(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import aws
+    from dicom_workflow.aws.packaging import stage_image
 
-    folder = aws.stage_image(options.folder)
+    folder = stage_image(options.folder)
     say(f"docker build --platform linux/amd64 --tag dicom-workflow:1 {folder}")
     return {"ok": True, "folder": str(folder)}
 
 
 def _endpoint(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import aws
+    from dicom_workflow.aws.endpoints import EndpointRequest, deploy_endpoint
 
-    endpoint = aws.deploy_endpoint(settings, aws.EndpointRequest.parse(_model_of(options)))
-    say(f"endpoint {endpoint.name} answers; it is charged until `dicom-workflow serve delete {endpoint.name}`")
+    endpoint = deploy_endpoint(settings, EndpointRequest.parse(_model_of(options)))
+    say(f"endpoint {endpoint.name} is in service and charged until `dicom-workflow serve delete {endpoint.name}`")
     return {"ok": True, "endpoint": endpoint.name, "arn": endpoint.arn}
 
 
 def _batch(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import aws
+    from dicom_workflow.aws.batch_transforms import BatchRequest, batch_transform
 
     places = {"input_uri": options.input_uri, "output_uri": options.output_uri}
-    job = aws.batch_transform(settings, aws.BatchRequest.parse({**_model_of(options), **places}))
-    say(f"batch transform {job.name} started; its answers go to {job.output_uri}")
+    job = batch_transform(settings, BatchRequest.parse({**_model_of(options), **places}))
+    say(f"batch transform {job.name} started; it writes its predictions to {job.output_uri}")
     return {"ok": True, "job": job.name, "arn": job.arn, "output_uri": job.output_uri}
 
 
 def _delete(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow import aws
+    from dicom_workflow.aws.endpoints import delete_endpoint
 
-    deleted = aws.delete_endpoint(settings, options.name)
-    say(f"deleted: {', '.join(deleted) or 'nothing, there was no such endpoint'}")
+    deleted = delete_endpoint(settings, options.name)
+    say(f"deleted: {', '.join(deleted) or 'nothing, the endpoint does not exist'}")
     return {"ok": bool(deleted), "deleted": list(deleted)}

@@ -9,7 +9,7 @@ line. The rules come from a label set that ships with the function: the task's, 
 ``LABEL_SET`` names. For labels of one's own with other rules, ``LABEL_SET`` is the s3:// URI of a label set as JSON
 (`LabelSet.to_json`); the function's role needs the right to read it.
 
-`dicom_workflow.aws.build_lambda_zip` packs each with what it needs.
+`dicom_workflow.aws.packaging.build_lambda_zip` packs each with what it needs.
 """
 
 from __future__ import annotations

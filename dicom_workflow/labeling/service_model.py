@@ -112,6 +112,12 @@ class _Check:
             for position, item in enumerate(value, start=1):
                 found += self.of(shape["member"]["shape"], item, f"{where}.{position}.member")
             return found
+        if kind == "map" and isinstance(value, dict):
+            found = _limits(shape, len(value), value, where, "length")
+            for key, item in value.items():
+                found += self.of(shape["key"]["shape"], key, f"{where}.{key}.key")
+                found += self.of(shape["value"]["shape"], item, f"{where}.{key}.member")
+            return found
         if kind == "string" and isinstance(value, str):
             return self._text(name, shape, value, where)
         if kind in ("integer", "long") and isinstance(value, int):

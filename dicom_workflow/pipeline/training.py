@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dicom_workflow import aws
 from dicom_workflow.archive.download import retrieve
 from dicom_workflow.archive.protocol import Archive
+from dicom_workflow.aws.training_jobs import TrainingRequest, submit_training
 from dicom_workflow.errors import LearningError, SettingsError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source
@@ -158,7 +158,7 @@ def train(
     role_arn, instance_type, channel_uri, model_uri : str
         For SageMaker: the execution role, the machine, and the s3:// folders for the channel and for the model.
     job : mapping, optional
-        For SageMaker: further fields of `aws.TrainingRequest`, such as ``{"instance_count": 2, "spot": False}``.
+        For SageMaker: further fields of `TrainingRequest`, such as ``{"instance_count": 2, "spot": False}``.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def train(
     if train_on == "local":
         result = run_training(channel, folder, on_epoch=on_epoch, on_line=on_line, **dict(flags or {}))
         return Trained(to_uri(result.model_dir), result.evaluation, result.history)
-    request = aws.TrainingRequest.parse(
+    request = TrainingRequest.parse(
         {
             "role": role_arn,
             "channel_uri": channel_uri,
@@ -186,7 +186,7 @@ def train(
     )
     storage = Storage(settings)
     upload_channel(channel, request.channel_uri, storage)
-    submitted = aws.submit_training(settings, request)
+    submitted = submit_training(settings, request)
     if on_line:
         on_line(f"training job {submitted.name}; checkpoints in {submitted.checkpoint_uri}")
     wait(settings, submitted.name, poll_seconds=poll_seconds)

@@ -29,7 +29,7 @@ from support.groundtruth import KEY, LABELS, REGION, SECRET, radiograph
 from support.learning import dicom_file, picture, tiny_bundle
 from support.postgres import PostgresServer, environment_of
 
-from dicom_workflow import aws
+from dicom_workflow.aws.packaging import stage_image, stage_labeling_service
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.model import bundle
 
@@ -124,7 +124,7 @@ def test_the_pinned_packages_are_those_that_are_asked_for(lock: str, wanted: Pat
 # ---- Build contexts ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("stage", "name"), [(aws.stage_labeling_service, "labeling-service"), (aws.stage_image, "inference")])
+@pytest.mark.parametrize(("stage", "name"), [(stage_labeling_service, "labeling-service"), (stage_image, "inference")])
 def test_a_staged_folder_is_what_the_image_is_made_of(stage: object, name: str, tmp_path: Path) -> None:
     context = stage(tmp_path / "context")  # type: ignore[operator]
     copied = [source for source, _ in Dockerfile(context / "Dockerfile").copied]
@@ -135,12 +135,12 @@ def test_a_staged_folder_is_what_the_image_is_made_of(stage: object, name: str, 
     assert {rule[1:] for rule in rules if rule.startswith("!")} == set(copied)
     files = [str(path.relative_to(context)) for path in context.rglob("*") if path.is_file()]
     assert not [file for file in files if fnmatch.fnmatch(file, "*.pyc") or file.endswith((".env", ".dcm", ".sqlite"))]
-    with pytest.raises(DeployError, match="expected an empty folder"):
+    with pytest.raises(DeployError, match=r"is not empty\. Choose a new or empty folder"):
         stage(context)  # type: ignore[operator]
 
 
 def test_the_labeling_service_brings_no_training_and_no_simulated_reader(tmp_path: Path) -> None:
-    context = aws.stage_labeling_service(tmp_path / "context")
+    context = stage_labeling_service(tmp_path / "context")
     packages = {path.relative_to(context / "dicom_workflow").parts[0] for path in (context / "dicom_workflow").rglob("*.py")}
     assert "groundtruth" in packages
     assert not packages & {"learning", "simulation", "aws", "viz", "pipeline", "cli"}
@@ -171,7 +171,7 @@ def boxes() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def labeling_service(boxes: Path) -> Box:
-    context = aws.stage_labeling_service(boxes / "labeling-service-context")
+    context = stage_labeling_service(boxes / "labeling-service-context")
     return Box(
         boxes / "labeling-service",
         Dockerfile(context / "Dockerfile"),
@@ -289,7 +289,7 @@ def dockerfile_health(labeling_service: Box) -> list[str]:
 
 
 def test_the_inference_server_answers_as_nobody_special_over_a_root_it_cannot_write(boxes: Path, tmp_path: Path) -> None:
-    context = aws.stage_image(boxes / "inference-context")
+    context = stage_image(boxes / "inference-context")
     packages = [*pinned(LOCKS["inference"]), "torch"]
     box = Box(boxes / "inference", Dockerfile(context / "Dockerfile"), context, packages, str(python_for_all()))
     assert box.missing == []

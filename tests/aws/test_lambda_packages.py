@@ -23,7 +23,7 @@ import pytest
 from support.stack_foundation import aws_server
 from support.templates import template
 
-from dicom_workflow.aws import LAMBDA_HANDLER, LAMBDA_KINDS, build_lambda_zip
+from dicom_workflow.aws.packaging import LAMBDA_HANDLER, LAMBDA_KINDS, build_lambda_zip
 
 ORTHANC_ID = "502b0a4b-5cb43965-7f092716-bd6fe6d6-4f7fc3ce"
 BUCKET = "labeling"

@@ -21,9 +21,15 @@ from support.learning import LABELS, write_channel
 from support.sagemaker import INSTANCE, Container, channels_of
 from support.stack_foundation import ROLE
 
-from dicom_workflow import aws as deploy
-from dicom_workflow.aws import TrainingRequest, build_lambda_zip, modules_of, stage_source, submit_training
-from dicom_workflow.aws.training_jobs import as_it_arrives, checked
+from dicom_workflow.aws.packaging import LAMBDA_KINDS, build_lambda_zip, modules_of, stage_source
+from dicom_workflow.aws.training_jobs import (
+    TRAINING_FRAMEWORK,
+    TrainingJob,
+    TrainingRequest,
+    as_it_arrives,
+    checked,
+    submit_training,
+)
 from dicom_workflow.errors import DeployError
 from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.learning.model import bundle, bundle_archive
@@ -68,7 +74,7 @@ def bare_python(code: str, folder: Path) -> str:
 # ---- Lambda packages --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", deploy.LAMBDA_KINDS)
+@pytest.mark.parametrize("kind", LAMBDA_KINDS)
 def test_a_lambda_package_holds_exactly_its_modules(kind: str) -> None:
     with zipfile.ZipFile(io.BytesIO(build_lambda_zip(kind))) as archive:
         assert archive.namelist() == LAMBDA_FILES
@@ -174,7 +180,7 @@ def test_a_run_that_is_tracked_gets_the_packages_for_it(tmp_path: Path) -> None:
 
 def test_a_folder_with_files_is_not_staged_over(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(DeployError, match="expected an empty folder"):
+    with pytest.raises(DeployError, match=r"is not empty\. Choose a new or empty folder"):
         stage_source(tmp_path)
 
 
@@ -191,14 +197,14 @@ SENT = {
 }
 
 
-Submit = Callable[..., tuple[deploy.TrainingJob, dict[str, Any]]]
+Submit = Callable[..., tuple[TrainingJob, dict[str, Any]]]
 
 
 @pytest.fixture
 def submit(aws_bucket: Any, asked: list[tuple[str, dict[str, Any]]], tmp_path: Path) -> Submit:
     """Submits a job to the AWS of the test, and returns it and what SageMaker was asked for."""
 
-    def submit(**changes: Any) -> tuple[deploy.TrainingJob, dict[str, Any]]:
+    def submit(**changes: Any) -> tuple[TrainingJob, dict[str, Any]]:
         job = submit_training(Settings(tmp_path, region="us-east-1"), TrainingRequest.parse({**ASKED, **changes}))
         [sent] = [parameters for operation, parameters in asked if operation == "CreateTrainingJob"]
         return job, sent
@@ -260,7 +266,7 @@ def test_machines_network_keys_and_variables_are_those_asked_for(submit: Submit)
 
 
 def test_torch_of_the_training_image_is_the_one_the_project_requires() -> None:
-    assert deploy.TRAINING_FRAMEWORK[1] == version("torch").rpartition(".")[0]
+    assert TRAINING_FRAMEWORK[1] == version("torch").rpartition(".")[0]
 
 
 @pytest.mark.parametrize(
@@ -372,26 +378,26 @@ def test_what_becomes_of_a_value_on_the_way_is_known(value: Any, arrives: str) -
         ({"hyperparameters": {"commit": "it's"}}, "commit: expected no apostrophe"),
         (
             {"hyperparameters": {"commit": "7e10"}},
-            "commit: expected a text that .* got '7e10', which arrives as '70000000000.0'",
+            "commit: expected a string that .* got '7e10', which arrives as '70000000000.0'",
         ),
-        ({"hyperparameters": {"normalization": "-1,2"}}, "normalization: expected no hyphen at the beginning"),
+        ({"hyperparameters": {"normalization": "-1,2"}}, "normalization: expected no leading hyphen"),
         ({"hyperparameters": {"batch-size": 1}}, "'batch-size': expected a name of letters, digits and underscores"),
-        ({"hyperparameters": {"labels": ["a"]}}, "labels: expected a text, number or boolean, got list"),
-        ({"hyperparameters": {"x": "y" * 2501}}, "x: expected at most 2500 characters"),
-        ({"hyperparameters": {f"x{n}": n for n in range(101)}}, "expected at most 100, got 101"),
+        ({"hyperparameters": {"labels": ["a"]}}, "labels: expected a string, number or boolean, got list"),
+        ({"hyperparameters": {"x": "y" * 2501}}, "hyperparameters x: expected at most 2500, got 'yyy"),
+        ({"hyperparameters": {f"x{n}": n for n in range(101)}}, "hyperparameters: expected at most 100, got 101"),
         ({"channel_uri": "file:///channel"}, "channel_uri: expected an s3:// folder, got 'file:///channel'"),
         ({"output_uri": "runs"}, "output_uri: expected an s3:// folder"),
         ({"role": "training"}, "role: expected an ARN"),
-        ({"role": ""}, "expected a value for role, got none"),
-        ({"job_name": "a_b"}, "job_name: expected at most 40 letters"),
-        ({"job_name": "a" * 41}, "job_name: expected at most 40 letters"),
-        ({"instance_type": "g5.xlarge"}, "instance_type: expected one like ml.g5.xlarge"),
+        ({"role": ""}, "no value for role, which is required"),
+        ({"job_name": "a_b"}, "job_name: expected letters, digits and inner hyphens, at most 63"),
+        ({"job_name": "a" * 49}, "job_name: expected letters, digits and inner hyphens, at most 63"),
+        ({"instance_type": "g5.xlarge"}, "instance_type: expected an instance type like ml.g5.xlarge"),
         ({"instance_count": 0}, "instance_count: expected at least 1, got 0"),
         ({"max_wait_seconds": 60}, "max_wait_seconds: expected at least 14400, got 60"),
         ({"subnets": ["subnet-1"]}, "subnets and security_group_ids: expected both or neither"),
         ({"subnets": ["1"], "security_group_ids": ["sg-1"]}, "subnets: expected identifiers like subnet-0123abcd, got '1'"),
         ({"image": "pytorch"}, "image: expected REGISTRY/NAME:TAG"),
-        ({"instances": 2}, r"expected fields of TrainingRequest \(.*instance_count.*\), got 'instances'"),
+        ({"instances": 2}, r"TrainingRequest has no field 'instances'\. Its fields are .*instance_count"),
     ],
 )
 def test_a_training_job_that_could_not_run_is_not_asked_for(changes: dict[str, Any], message: str) -> None:

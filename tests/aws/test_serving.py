@@ -25,9 +25,10 @@ from botocore.stub import Stubber
 from support.learning import LABELS, dicom_file, picture, tiny_bundle
 from support.stack_foundation import ROLE
 
-from dicom_workflow import aws, cli, processes
-from dicom_workflow.aws import BatchRequest, EndpointRequest
-from dicom_workflow.aws.batch_transforms import file_list
+from dicom_workflow import cli, processes
+from dicom_workflow.aws.batch_transforms import BatchRequest, batch_transform, file_list, read_batch
+from dicom_workflow.aws.endpoints import EndpointRequest, delete_endpoint, deploy_endpoint, invoke_endpoint
+from dicom_workflow.aws.packaging import stage_image
 from dicom_workflow.errors import BundleError, DeployError, ServiceError
 from dicom_workflow.formats import manifests
 from dicom_workflow.learning.inference import local_server, predict
@@ -79,7 +80,7 @@ def sent(asked: Asked, operation: str) -> dict[str, Any]:
 def test_an_endpoint_is_a_model_without_network_a_configuration_and_itself(
     aws_bucket: Any, asked: Asked, settings: Settings
 ) -> None:
-    made = aws.deploy_endpoint(
+    made = deploy_endpoint(
         settings, EndpointRequest(**ASKED, instance_type="ml.m5.xlarge", tags={"project": "chest"}), poll_seconds=0.01
     )
     name, tags = made.name, [{"Key": "project", "Value": "chest"}]
@@ -100,12 +101,12 @@ def test_an_endpoint_is_a_model_without_network_a_configuration_and_itself(
     }
     assert sent(asked, "CreateEndpoint") == {"EndpointName": name, "EndpointConfigName": name, "Tags": tags}
     assert made.arn.endswith(f"endpoint/{name}")
-    assert aws.delete_endpoint(settings, name) == ("endpoint", "configuration", "model")
-    assert aws.delete_endpoint(settings, name) == (), "and again, there is nothing left"
+    assert delete_endpoint(settings, name) == ("endpoint", "configuration", "model")
+    assert delete_endpoint(settings, name) == (), "and again, there is nothing left"
 
 
 def test_a_serverless_endpoint_has_memory_instead_of_machines(aws_bucket: Any, asked: Asked, settings: Settings) -> None:
-    aws.deploy_endpoint(settings, EndpointRequest(**ASKED, serverless_memory_mb=4096), wait=False)
+    deploy_endpoint(settings, EndpointRequest(**ASKED, serverless_memory_mb=4096), wait=False)
     [variant] = sent(asked, "CreateEndpointConfig")["ProductionVariants"]
     assert variant["ServerlessConfig"] == {"MemorySizeInMB": 4096, "MaxConcurrency": 4}
     assert "InstanceType" not in variant
@@ -125,7 +126,7 @@ def test_an_endpoint_that_does_not_become_healthy_is_taken_away_and_says_why(set
         for operation in ("delete_endpoint", "delete_endpoint_config", "delete_model"):
             stub.add_response(operation, {})
         with pytest.raises(DeployError, match=r"endpoint chest-[\d-]+ failed: did not pass the ping"):
-            aws.deploy_endpoint(settings, EndpointRequest(**ASKED), poll_seconds=0, client=client)
+            deploy_endpoint(settings, EndpointRequest(**ASKED), poll_seconds=0, client=client)
         stub.assert_no_pending_responses()
 
 
@@ -139,13 +140,13 @@ def test_what_aws_refuses_is_said_and_what_was_made_is_taken_away(settings: Sett
         stub.add_client_error("delete_endpoint_config", **missing)
         stub.add_response("delete_model", {})
         with pytest.raises(DeployError, match="AWS answered ResourceLimitExceeded: none left"):
-            aws.deploy_endpoint(settings, EndpointRequest(**ASKED), client=client)
+            deploy_endpoint(settings, EndpointRequest(**ASKED), client=client)
         stub.assert_no_pending_responses()
         stub.add_client_error("delete_endpoint", "AccessDeniedException", "not allowed")
         stub.add_response("delete_endpoint_config", {})
         stub.add_response("delete_model", {})
-        with pytest.raises(DeployError, match="endpoint e: its endpoint is still there: AccessDeniedException: not allowed"):
-            aws.delete_endpoint(settings, "e", client=client)
+        with pytest.raises(DeployError, match="its endpoint could not be deleted: AccessDeniedException: not allowed"):
+            delete_endpoint(settings, "e", client=client)
 
 
 def test_an_endpoint_is_asked_with_the_bytes_of_a_file(settings: Settings, image: Path) -> None:
@@ -159,23 +160,23 @@ def test_an_endpoint_is_asked_with_the_bytes_of_a_file(settings: Settings, image
     }
     with Stubber(client) as stub:
         stub.add_response("invoke_endpoint", {"Body": StreamingBody(io.BytesIO(answer), len(answer))}, expected)
-        assert aws.invoke_endpoint(settings, "e", image, client=client) == {"probabilities": {"Edema": 0.5}}
+        assert invoke_endpoint(settings, "e", image, client=client) == {"probabilities": {"Edema": 0.5}}
         stub.add_client_error("invoke_endpoint", "ModelError", "Received client error (400)")
         with pytest.raises(DeployError, match=r"endpoint e: AWS answered ModelError: Received client error \(400\)"):
-            aws.invoke_endpoint(settings, "e", image, client=client)
+            invoke_endpoint(settings, "e", image, client=client)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"image": "dicom-workflow:1"}, "image: expected REGISTRY/NAME:TAG .* docs/deploy.md"),
-        ({"image": IMAGE.replace(":1", ":latest")}, "image: expected a tag that does not move"),
+        ({"image": IMAGE.replace(":1", ":latest")}, "image: expected a fixed tag"),
         ({"model_uri": "model"}, r"model_uri: expected s3://…/model.tar.gz"),
         ({"role": "training"}, "role: expected an ARN"),
-        ({"name": "a b"}, "name: expected at most 40 letters"),
+        ({"name": "a b"}, "name: expected letters, digits and inner hyphens, at most 63"),
         ({"instance_count": 0}, "instance_count: expected at least 1"),
         ({"serverless_memory_mb": 4000}, "serverless_memory_mb: expected 0 or one of 1024, .*, 6144, got 4000"),
-        ({"serverless_memory_mb": 1024, "serverless_concurrency": 0}, "serverless_concurrency: expected 1 to 200, got 0"),
+        ({"serverless_memory_mb": 1024, "serverless_concurrency": 0}, "serverless_concurrency: expected at least 1, got 0"),
         (
             {"serverless_memory_mb": 1024, "subnets": ("subnet-1",), "security_group_ids": ("sg-1",)},
             "a serverless endpoint: expected no subnets",
@@ -193,7 +194,7 @@ def test_an_endpoint_that_could_not_be_is_not_asked_for(changes: dict[str, Any],
 def test_a_batch_transform_sends_every_file_of_a_folder_as_one_record(
     aws_bucket: Any, asked: Asked, settings: Settings
 ) -> None:
-    job = aws.batch_transform(settings, BatchRequest(**BATCH))
+    job = batch_transform(settings, BatchRequest(**BATCH))
     assert sent(asked, "CreateTransformJob") == {
         "TransformJobName": job.name,
         "ModelName": job.name,
@@ -226,19 +227,19 @@ def test_a_manifest_of_ours_becomes_the_file_list_that_sagemaker_reads(
         {"source-ref": f"s3://sagemaker-runs/images/{name}", "labels": "Edema,Fracture"} for name in ("a/1.dcm", "b/2.dcm")
     ]
     manifests.write(uri, lines, storage=storage)
-    aws.batch_transform(settings, BatchRequest(**{**BATCH, "input_uri": uri}), storage=storage)
+    batch_transform(settings, BatchRequest(**{**BATCH, "input_uri": uri}), storage=storage)
     source = sent(asked, "CreateTransformJob")["TransformInput"]["DataSource"]["S3DataSource"]
     assert source["S3DataType"] == "ManifestFile"
     assert json.loads(storage.read_bytes(source["S3Uri"])) == [{"prefix": "s3://sagemaker-runs/images/"}, "a/1.dcm", "b/2.dcm"]
     manifests.write(uri, [{"source": "-".join(["0123abcd"] * 5), "labels": "Edema,Fracture"}], storage=storage)
     with pytest.raises(DeployError, match="expected lines with an s3:// 'source-ref', got 1 lines such as '0123abcd"):
-        aws.batch_transform(settings, BatchRequest(**{**BATCH, "input_uri": uri}), storage=storage)
+        batch_transform(settings, BatchRequest(**{**BATCH, "input_uri": uri}), storage=storage)
 
 
 def test_a_file_list_has_one_bucket_and_whole_folders() -> None:
     assert json.loads(file_list(["s3://b/abc/1.dcm", "s3://b/abd/1.dcm"])) == [{"prefix": "s3://b/"}, "abc/1.dcm", "abd/1.dcm"]
     assert json.loads(file_list(["s3://b/a/1.dcm"])) == [{"prefix": "s3://b/a/"}, "1.dcm"]
-    with pytest.raises(DeployError, match="expected files of one bucket"):
+    with pytest.raises(DeployError, match="the files are in several buckets"):
         file_list(["s3://b/1.dcm", "s3://c/1.dcm"])
 
 
@@ -247,7 +248,7 @@ def test_answers_are_read_by_file_and_those_without_are_named(tmp_path: Path) ->
     (tmp_path / "answers" / "a").mkdir(parents=True)
     (tmp_path / "answers" / "a" / "1.dcm.out").write_text('{"probabilities": {"Edema": 0.5}}\n')
     files = [f"{folder}/images/a/1.dcm", f"{folder}/images/2.dcm"]
-    found, missing = aws.read_batch(files, f"{folder}/answers", prefix=f"{folder}/images", storage=Storage())
+    found, missing = read_batch(files, f"{folder}/answers", prefix=f"{folder}/images", storage=Storage())
     assert found == {files[0]: {"probabilities": {"Edema": 0.5}}}
     assert missing == (files[1],)
 
@@ -336,7 +337,7 @@ def instructions(dockerfile: str) -> list[tuple[str, str]]:
 
 
 def test_the_container_is_pinned_runs_as_nobody_special_and_brings_no_secret(tmp_path: Path) -> None:
-    steps = instructions((aws.stage_image(tmp_path / "image") / "Dockerfile").read_text())
+    steps = instructions((stage_image(tmp_path / "image") / "Dockerfile").read_text())
     arguments = dict(value.split("=", 1) for name, value in steps if name == "ARG")
     assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", arguments["BASE"])
     assert arguments["TORCH"] == torch.__version__.partition("+")[0]
@@ -346,7 +347,7 @@ def test_the_container_is_pinned_runs_as_nobody_special_and_brings_no_secret(tmp
 
 def test_the_image_serves_with_nothing_but_what_is_copied_into_it(archive: Path, image: Path, tmp_path: Path) -> None:
     """As `docker run IMAGE serve` in SageMaker: the files that COPY names, the ENTRYPOINT, the model's folder unpacked."""
-    context = aws.stage_image(tmp_path / "context")
+    context = stage_image(tmp_path / "context")
     steps = instructions((context / "Dockerfile").read_text())
     program = tmp_path / "program"
     program.mkdir()
@@ -370,7 +371,7 @@ def test_the_image_serves_with_nothing_but_what_is_copied_into_it(archive: Path,
         subprocess.Popen([sys.executable, *entry[1:], "serve"], cwd=program, env=environment, stderr=log) as process,
     ):
         try:
-            aws.local._until_it_answers(process, port, tmp_path / "log", 120)
+            local_server._until_it_answers(process, port, tmp_path / "log", 120)
             url = f"http://127.0.0.1:{port}"
             assert ask(url, "GET", "/execution-parameters")[1]["MaxPayloadInMB"] == 50
             status, answer = ask(url, "POST", "/invocations", image.read_bytes(), Content_Type="application/dicom")

@@ -1,4 +1,4 @@
-"""A small house of stacks: four of the real ones with a few resources each, and every trap that a deployment knows."""
+"""A small deployment named clinic: four of the real stacks with a few resources each, and every pitfall of a deployment."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import boto3
 import pytest
 from support.cloudformation import REGION, CloudFormation
 
-from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
 from dicom_workflow.aws.stacks.deployment import Deployment
-from dicom_workflow.aws.stacks.parameters import Given
+from dicom_workflow.aws.stacks.parameters import ParameterOverrides
 from dicom_workflow.settings import Settings
 
 CLOSED = """
@@ -187,32 +187,34 @@ def templates(tmp_path: Path) -> Path:
     return folder
 
 
-class House:
-    """A deployment of the small templates; remembers what a person was told and asked."""
+class Clinic:
+    """A deployment of the small templates; records messages and questions."""
 
     def __init__(self, folder: Path, workspace: Path, url: str, answers: Callable[[str], bool] = lambda question: True) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.questions: list[str] = []
         self.settings = Settings(workspace, s3_url=url)
-        cloud = Cloud(boto3.Session(region_name=REGION), poll_seconds=0)
+        cloud = CloudFormationClient(boto3.Session(region_name=REGION), poll_seconds=0)
 
         def ask(question: str) -> bool:
             self.questions.append(question)
             return answers(question)
 
-        self.deployment = Deployment("clinic", cloud, self.said.append, ask, folder)
+        self.deployment = Deployment("clinic", cloud, self.messages.append, ask, folder)
 
     @property
     def text(self) -> str:
-        return "\n".join(self.said)
+        return "\n".join(self.messages)
 
     def deploy(self, *stacks: str, allowed: Sequence[str] = (), **values: str) -> dict[str, Any]:
-        from dicom_workflow.aws.stacks import deploy as operations  # which imports what only these tests need
+        from dicom_workflow.aws.stacks import deploy  # which imports what only these tests need
 
-        self.said.clear()
-        given = Given({**VALUES, **values})
-        request = operations.Request(self.settings, list(stacks), given, allowed, again="dicom-workflow deploy --name clinic")
-        return operations.deploy(self.deployment, request)
+        self.messages.clear()
+        given = ParameterOverrides({**VALUES, **values})
+        request = deploy.Request(
+            self.settings, list(stacks), given, allowed, resume_command="dicom-workflow deploy --name clinic"
+        )
+        return deploy.deploy(self.deployment, request)
 
     def status(self, stack: str) -> str:
         state = self.deployment.find(stack)
@@ -220,9 +222,11 @@ class House:
 
 
 @pytest.fixture
-def house(cloudformation: CloudFormation, templates: Path, tmp_path: Path, aws: str, monkeypatch: pytest.MonkeyPatch) -> House:
-    from dicom_workflow.aws.stacks import templates as rooms
+def clinic(
+    cloudformation: CloudFormation, templates: Path, tmp_path: Path, aws: str, monkeypatch: pytest.MonkeyPatch
+) -> Clinic:
+    from dicom_workflow.aws.stacks import templates as template_module
 
     # Seconds for each deployment, and the same answer every time: one test asks cfn-lint itself.
-    monkeypatch.setattr(rooms, "lint", lambda *arguments: [])
-    return House(templates, tmp_path / "workspace", aws)
+    monkeypatch.setattr(template_module, "lint", lambda *arguments: [])
+    return Clinic(templates, tmp_path / "workspace", aws)

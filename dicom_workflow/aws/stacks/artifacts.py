@@ -1,29 +1,37 @@
-"""What stacks need besides their templates: Lambda packages, build contexts, wheels and notebooks, named by their content.
+"""Artifacts that stacks need: Lambda packages, build contexts, wheels, notebooks, and the container images built from them.
 
-The same code gives the same bytes and so the same key: a stack changes only when its code did, and what is there already is not
-sent again. An object counts as there when it was read back and its SHA-256 is the one that was built.
+Artifacts are named by their content. The same code gives the same bytes and so the same key: a stack changes only when its
+code changes, and an artifact is not uploaded again when the stored object has the same SHA-256.
+
+A stack that runs a container creates the build project first; with the digest of the image as a parameter it creates the
+service that runs it. The image of a context is built once.
 """
 
 from __future__ import annotations
 
-import base64
-import csv
 import hashlib
-import io
 import tempfile
-import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dicom_workflow import __version__, aws
-from dicom_workflow.aws.packaging import PACKAGE
-from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.errors import aws_errors
+from dicom_workflow.aws.packaging import (
+    CHECKOUT,
+    build_lambda_zip,
+    build_wheel,
+    files_below,
+    notebook_files,
+    stage_image,
+    stage_labeling_service,
+    zip_files,
+)
+from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
+from dicom_workflow.aws.stacks.stack_state import plain
 from dicom_workflow.errors import DeployError, ObjectNotFoundError, VerificationError
 from dicom_workflow.storage import Storage
 
-CHECKOUT = PACKAGE.parent
 PARAMETERS = (
     "PreAnnotationKey",
     "PostAnnotationKey",
@@ -34,13 +42,10 @@ PARAMETERS = (
 )
 """The stack parameters that take an artifact."""
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_SKIPPED = ("__pycache__", ".ipynb_checkpoints")
-
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something that is uploaded under a name made of its content."""
+    """A file that is uploaded under a key with its SHA-256."""
 
     parameter: str
     """The stack parameter that takes the value."""
@@ -61,21 +66,21 @@ class Artifact:
 
 
 def build(folder: Path, parameters: Collection[str], *, dependencies: Path | None = None) -> list[Artifact]:
-    """Build what some stack parameters take, in an empty folder, and return it.
+    """Build the artifacts of some stack parameters in an empty folder and return them.
 
     Parameters
     ----------
     folder : Path
-        For the files; they are needed until they are uploaded.
+        Folder of the files, which must exist until they are uploaded.
     parameters : collection of str
-        Those of `PARAMETERS` that are wanted.
+        Names from `PARAMETERS`.
     dependencies : Path, optional
-        Folder of wheels of other packages, as ``pip download`` fills it, for notebooks without a way to a package index.
+        Folder of wheels of other packages, made with ``pip download``, for notebooks without access to a package index.
 
     Raises
     ------
     DeployError
-        There is no checkout around the package, or `dependencies` holds no wheels.
+        The package is not in a checkout, or `dependencies` has no wheels.
     """
     makers: dict[str, Callable[[], list[Artifact]]] = {
         "PreAnnotationKey": lambda: [_function(folder, "pre_annotation", "PreAnnotationKey")],
@@ -93,16 +98,16 @@ def values(artifacts: Iterable[Artifact]) -> dict[str, str]:
     return {artifact.parameter: artifact.value for artifact in artifacts}
 
 
-def check_owner(cloud: Cloud, bucket: str) -> None:
-    """Return when a bucket is this account's own.
+def check_owner(cloud: CloudFormationClient, bucket: str) -> None:
+    """Check that a bucket belongs to this account.
 
-    Names of buckets are everybody's: once a bucket was deleted by hand, a stranger can make one of that name, take what is sent
-    there, and hand templates and functions of his own to CloudFormation.
+    Bucket names are global: when a bucket was deleted by hand, another account can create one of that name, receive the
+    uploads and provide its own templates and functions to CloudFormation.
 
     Raises
     ------
     DeployError
-        It is somebody else's, or there is none.
+        The bucket belongs to another account, or does not exist.
     """
     from botocore.exceptions import ClientError
 
@@ -111,23 +116,31 @@ def check_owner(cloud: Cloud, bucket: str) -> None:
         cloud.client("s3").head_bucket(Bucket=bucket, ExpectedBucketOwner=account)
     except ClientError as error:
         raise DeployError(
-            f"s3://{bucket}: expected a bucket of account {account} that you may use, got {error.response['Error']['Code']}. "
-            "Was it deleted? Nothing was sent there."
+            f"s3://{bucket} is not a bucket of account {account} that you may use ({error.response['Error']['Code']}). It may "
+            "have been deleted. Nothing was uploaded."
         ) from None
 
 
-def upload(artifacts: Iterable[Artifact], bucket: str, storage: Storage, said: Callable[[str], None]) -> None:
-    """Put artifacts into a bucket, each one read back; what is there and whole is left as it is.
+def upload(artifacts: Iterable[Artifact], bucket: str, storage: Storage, report: Callable[[str], None]) -> None:
+    """Upload artifacts to a bucket and verify each by reading it back; identical objects are not uploaded again.
+
+    Parameters
+    ----------
+    artifacts : iterable of Artifact
+    bucket : str
+    storage : Storage
+    report : callable
+        Prints a message.
 
     Raises
     ------
     VerificationError
-        What was read back is not what was sent.
+        The stored object differs from the artifact.
     """
     for artifact in artifacts:
         uri = f"s3://{bucket}/{artifact.key}"
         if _stored(uri, storage) == artifact.sha256:
-            said(f"{artifact.key}: there already")
+            report(f"{artifact.key}: already uploaded")
             continue
         with storage.writer(uri) as target, artifact.path.open("rb") as stream:
             for block in iter(lambda: stream.read(1 << 20), b""):
@@ -135,13 +148,13 @@ def upload(artifacts: Iterable[Artifact], bucket: str, storage: Storage, said: C
         stored = _stored(uri, storage)
         if stored != artifact.sha256:
             raise VerificationError(
-                f"{uri}: expected to read back SHA-256 {artifact.sha256}, got {stored or 'nothing'}. Deploy again."
+                f"{uri}: expected SHA-256 {artifact.sha256} after the upload, got {stored or 'no object'}. Deploy again."
             )
-        said(f"{artifact.key}: {artifact.size_bytes:,} bytes uploaded and read back")
+        report(f"{artifact.key}: {artifact.size_bytes:,} bytes uploaded and verified")
 
 
 def _stored(uri: str, storage: Storage) -> str:
-    """The SHA-256 of what is there now, empty when nothing is."""
+    """The SHA-256 of the stored object, empty when there is none."""
     digest = hashlib.sha256()
     try:
         with storage.open(uri) as stream:
@@ -154,26 +167,26 @@ def _stored(uri: str, storage: Storage) -> str:
 
 def _function(folder: Path, kind: str, parameter: str) -> Artifact:
     path = folder / f"{kind}.zip"
-    path.write_bytes(aws.build_lambda_zip(kind))
+    path.write_bytes(build_lambda_zip(kind))
     return Artifact.of(parameter, path, f"lambda/{kind}-{{sha}}.zip")
 
 
 def _labeling_service(folder: Path) -> Artifact:
     return Artifact.of(
         "LabelingServiceContextKey",
-        _context(folder / "labeling-service.zip", aws.stage_labeling_service),
+        _context(folder / "labeling-service.zip", stage_labeling_service),
         "labeling-service/context-{sha}.zip",
     )
 
 
 def _inference(folder: Path) -> Artifact:
-    context = _context(folder / "inference.zip", aws.stage_image)
+    context = _context(folder / "inference.zip", stage_image)
     return Artifact.of("InferenceContextKey", context, "inference/context-{sha}.zip")
 
 
 def _context(path: Path, stage: Callable[[Path], Path]) -> Path:
     with tempfile.TemporaryDirectory() as place:
-        return zip_files(path, _below(stage(Path(place) / "context")))
+        return zip_files(path, files_below(stage(Path(place) / "context")))
 
 
 def _notebooks(folder: Path) -> Artifact:
@@ -183,7 +196,7 @@ def _notebooks(folder: Path) -> Artifact:
 def _wheels(folder: Path, dependencies: Path | None) -> list[Artifact]:
     wheels = [build_wheel(folder), *_wheels_in(dependencies)]
     requirements = CHECKOUT / "requirements.txt"
-    # One prefix for all of them, which says of what versions they are.
+    # All of them share one prefix, which identifies their versions.
     digest = hashlib.sha256()
     for path in [*sorted(wheels, key=lambda path: path.name), requirements]:
         digest.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -196,73 +209,106 @@ def _wheels_in(dependencies: Path | None) -> list[Path]:
         return []
     found = sorted(dependencies.glob("*.whl"))
     if not found:
-        raise DeployError(f"--dependencies: expected a folder of wheels, as `pip download` fills it, got {dependencies}.")
-    python = dependencies / "python.tar.gz"  # an interpreter, for instances that have none new enough
+        raise DeployError(f"--dependencies: {dependencies} has no wheels. Fill it with `pip download`.")
+    python = dependencies / "python.tar.gz"  # an interpreter, for instances whose Python is too old
     return [*found, python] if python.is_file() else found
 
 
-def notebook_files() -> dict[str, bytes]:
-    """Return the notebooks and the training script that they start, by their paths in a checkout."""
-    found = {}
-    for name in ("notebooks", "source"):
-        found.update({f"{name}/{path}": content for path, content in _below(CHECKOUT / name).items()})
-    if not found:
-        raise DeployError(f"expected notebooks and source in {CHECKOUT}, found none. Run from a checkout of the project.")
-    return found
+@dataclass(frozen=True)
+class ImageBuild:
+    """The build of one stack's image: names of its outputs and parameters."""
+
+    project: str
+    repository: str
+    context: str
+    image: str
+    """The parameter that takes ``REPOSITORY@sha256:…``."""
 
 
-def package_files() -> dict[str, bytes]:
-    """Return every file of this package, by its path below the folder that holds the package."""
-    return {f"{PACKAGE.name}/{path}": content for path, content in _below(PACKAGE).items()}
+BUILDS: Mapping[str, ImageBuild] = {
+    "labeling": ImageBuild(
+        "LabelingServiceBuildProject", "LabelingServiceRepositoryUri", "LabelingServiceContextKey", "LabelingServiceImage"
+    ),
+    "training": ImageBuild("InferenceBuildProject", "InferenceRepositoryUri", "InferenceContextKey", "InferenceImage"),
+}
 
 
-def _below(folder: Path) -> dict[str, bytes]:
-    """The files of a folder by path; no compiled code, and no hidden file: an editor's copy may hold anything."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    inner = ((path.relative_to(folder), path) for path in paths)
-    return {
-        place.as_posix(): path.read_bytes()
-        for place, path in inner
-        if not any(part in _SKIPPED or part.startswith(".") for part in place.parts)
-    }
+def tag_of(context_key: str) -> str:
+    """Return the tag of the image built from a context: the name of its zip file."""
+    return context_key.rpartition("/")[2].removesuffix(".zip")
 
 
-def zip_files(path: Path, files: Mapping[str, bytes]) -> Path:
-    """Write files into a zip that has the same bytes whenever they have, and return its path."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in sorted(files.items()):
-            member = zipfile.ZipInfo(name, _EPOCH)
-            member.external_attr = (0o755 if name.endswith(".sh") else 0o644) << 16
-            member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, content)
-    return path
+def build_image(
+    cloud: CloudFormationClient,
+    recipe: ImageBuild,
+    outputs: Mapping[str, str],
+    context_key: str,
+    report: Callable[[str], None],
+) -> str:
+    """Return the image of a build context, ``REPOSITORY@sha256:…``; it is built if it does not exist yet.
 
+    Parameters
+    ----------
+    cloud : CloudFormationClient
+    recipe : ImageBuild
+    outputs : mapping
+        Outputs of the stack.
+    context_key : str
+        S3 key of the build context.
+    report : callable
+        Prints a message.
 
-def build_wheel(folder: Path) -> Path:
-    """Write this package as a wheel into a folder, the same bytes whenever the code is the same, and return its path.
-
-    setuptools would write into the checkout and stamp the time on files; a pure Python wheel is a zip with four files more.
+    Raises
+    ------
+    DeployError
+        The build failed; the message names the phase and the log.
     """
-    info = f"dicom_workflow-{__version__}.dist-info"
-    files = package_files()
-    files[f"{info}/METADATA"] = "\n".join(
-        ("Metadata-Version: 2.1", "Name: dicom-workflow", f"Version: {__version__}", "Requires-Python: >=3.11", "")
-    ).encode()
-    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: dicom-workflow\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    files[f"{info}/entry_points.txt"] = b"[console_scripts]\ndicom-workflow = dicom_workflow.cli:main\n"
-    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD")
-    return zip_files(folder / f"dicom_workflow-{__version__}-py3-none-any.whl", files)
+    repository = outputs[recipe.repository]
+    found = find_image(cloud, repository, tag_of(context_key))
+    if not found:
+        _run(cloud, outputs[recipe.project], report)
+        found = find_image(cloud, repository, tag_of(context_key))
+    if not found:
+        raise DeployError(
+            f"{repository} has no image {tag_of(context_key)} after the build. Look at the log of the build project."
+        )
+    return f"{repository}@{found}"
 
 
-def _record(files: Mapping[str, bytes], itself: str) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(_recorded(files))
-    writer.writerow((itself, "", ""))
-    return text.getvalue().encode()
+def find_image(cloud: CloudFormationClient, repository: str, tag: str) -> str:
+    """Return the digest of an image in a repository of this account, empty when it does not exist.
+
+    Parameters
+    ----------
+    cloud : CloudFormationClient
+    repository : str
+        URI of the repository.
+    tag : str
+    """
+    ecr = cloud.client("ecr")
+    with aws_errors(f"repository {repository}"):
+        try:
+            response = ecr.describe_images(repositoryName=repository.partition("/")[2], imageIds=[{"imageTag": tag}])
+        except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
+            return ""
+    return str(response["imageDetails"][0]["imageDigest"]) if response["imageDetails"] else ""
 
 
-def _recorded(files: Mapping[str, bytes]) -> Iterator[tuple[Any, ...]]:
-    for name, content in sorted(files.items()):
-        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-        yield name, f"sha256={digest}", len(content)
+def _run(cloud: CloudFormationClient, project: str, report: Callable[[str], None]) -> None:
+    codebuild = cloud.client("codebuild")
+    with aws_errors(f"build project {project}"):
+        build = codebuild.start_build(projectName=project)["build"]
+        report(f"{project}: building the image ({build['id']}); this takes several minutes")
+        while build["buildStatus"] == "IN_PROGRESS":
+            time.sleep(cloud.poll_seconds)
+            [build] = codebuild.batch_get_builds(ids=[build["id"]])["builds"]
+    if build["buildStatus"] != "SUCCEEDED":
+        failed = [
+            plain(phase["phaseType"])
+            for phase in build.get("phases", ())
+            if phase.get("phaseStatus") not in (None, "SUCCEEDED")
+        ]
+        log = plain(build.get("logs", {}).get("deepLink", ""))
+        raise DeployError(
+            f"{project}: the build ended with {build['buildStatus']} in {', '.join(failed) or 'an unknown phase'}. Log: {log}"
+        )

@@ -1,6 +1,6 @@
-"""What a deployment costs a month while nobody uses it, and what a thousand studies cost: from templates and prices.
+"""Estimated costs: a month of an idle deployment, and a thousand studies, from templates and prices.
 
-An estimate to decide with. What it leaves out, because it grows with use, is said with it.
+The note lists what the estimate leaves out because it depends on usage.
 """
 
 from __future__ import annotations
@@ -13,14 +13,20 @@ from dicom_workflow.aws.stacks.prices import Line, Prices
 from dicom_workflow.aws.stacks.template_evaluator import Evaluation
 
 IMAGES_PER_STUDY = 377_110 / 227_835
-MB_PER_IMAGE = 12.5
-"""Of MIMIC-CXR: 377,110 images of 227,835 studies in 4.7 TB, not compressed."""
+"""MIMIC-CXR: 377,110 images of 227,835 studies."""
+MEGABYTES_PER_IMAGE = 12.5
+"""Uncompressed: 2500 × 2500 pixels of two bytes; 4.7 TB for the images of MIMIC-CXR."""
 
 _SERVERLESS = "db.serverless"
 
 
-def standing(stacks: Mapping[str, Evaluation], table: Prices) -> tuple[list[Line], list[str]]:
-    """Return what each part of some stacks costs a month while nobody uses it, and what the table has no price for."""
+def gib(size_bytes: float) -> float:
+    """Return bytes in binary gigabytes, the unit that AWS charges storage and traffic by."""
+    return size_bytes / 2**30
+
+
+def fixed_costs(stacks: Mapping[str, Evaluation], table: Prices) -> tuple[list[Line], list[str]]:
+    """Return the monthly costs of an idle deployment, part by part, and the parts without a price in the table."""
     lines, unknown = [], []
     for stack, evaluation in stacks.items():
         for what, price, quantity in _parts(evaluation, table.hours_per_month):
@@ -32,21 +38,30 @@ def standing(stacks: Mapping[str, Evaluation], table: Prices) -> tuple[list[Line
 
 
 def per_thousand_studies(table: Prices, *, by_ground_truth: bool, in_s3: bool = True) -> list[Line]:
-    """Return what a thousand studies cost: to take in and to keep a month in S3, and to label where Ground Truth does it."""
+    """Return the costs of a thousand studies: storing them in S3, a month of storage, and labeling by Ground Truth.
+
+    Parameters
+    ----------
+    table : Prices
+    by_ground_truth : bool
+        Ground Truth labels them, which charges for each object.
+    in_s3 : bool
+        The archive keeps the images in S3.
+    """
     images = 1000 * IMAGES_PER_STUDY
     lines = []
     if in_s3:
         lines += [
             Line.of(table, "archive", "storing each image", "s3_put", images / 1000),
-            Line.of(table, "archive", "keeping them a month", "s3_standard", images * MB_PER_IMAGE / 1024),
+            Line.of(table, "archive", "a month of storage", "s3_standard", gib(images * MEGABYTES_PER_IMAGE * 1e6)),
         ]
     if by_ground_truth:
-        lines.append(Line.of(table, "labeling", "labeling each image, readers not counted", "groundtruth_object", images))
+        lines.append(Line.of(table, "labeling", "labeling each image, without the readers", "groundtruth_object", images))
     return lines
 
 
 def by_stack(lines: list[Line]) -> dict[str, float]:
-    """Return the sum of each stack in US dollars, the dearest first."""
+    """Return the sum of each stack in US dollars, the most expensive first."""
     sums: dict[str, float] = {}
     for line in lines:
         sums[line.stack] = sums.get(line.stack, 0.0) + line.usd
@@ -54,20 +69,20 @@ def by_stack(lines: list[Line]) -> dict[str, float]:
 
 
 def summary(stacks: Mapping[str, Evaluation]) -> str:
-    """Return the standing cost in one line: the sum, and that of each stack."""
-    lines, unknown = standing(stacks, prices.load())
+    """Return the monthly cost of an idle deployment in one line: the sum, and that of each stack."""
+    lines, unknown = fixed_costs(stacks, prices.load())
     parts = ", ".join(f"{stack} {usd:,.0f}" for stack, usd in by_stack(lines).items() if usd >= 0.5)
-    more = ", and what has no price in the table" if unknown else ""
-    return f"about {prices.total(lines):,.0f} USD a month unused" + (f" ({parts})" if parts else "") + more
+    more = ", plus parts without a price in the table" if unknown else ""
+    return f"about {prices.total(lines):,.0f} USD a month when idle" + (f" ({parts})" if parts else "") + more
 
 
 def note(stacks: Mapping[str, Evaluation], region: str) -> list[str]:
-    """Return the cost note as lines for a person, with the table's region and date."""
+    """Return the cost note as lines of text, with the region and date of the price table."""
     table = prices.load()
-    lines, unknown = standing(stacks, table)
+    lines, unknown = fixed_costs(stacks, table)
     read = max(price.read for price in table.values())
     where = f"prices of {table.region}, read {read:%Y-%m-%d}" + ("" if region == table.region else f", not of {region}")
-    found = [f"standing cost, about {prices.total(lines):,.2f} USD a month ({where}):"]
+    found = [f"monthly cost when idle, about {prices.total(lines):,.2f} USD a month ({where}):"]
     for stack in by_stack(lines):
         found += [_shown(line) for line in sorted(lines, key=lambda line: -line.usd) if line.stack == stack]
     found += [f"  no price in the table: {what}" for what in unknown]
@@ -76,17 +91,17 @@ def note(stacks: Mapping[str, Evaluation], region: str) -> list[str]:
     if "archive" in stacks or "labeling" in stacks:
         found.append(f"a thousand studies, about {prices.total(studies):,.2f} USD:")
         found += [_shown(line) for line in studies]
-        found += [] if in_s3 else ["  no price in the table: archive: keeping them in HealthImaging or EFS"]
+        found += [] if in_s3 else ["  no price in the table: archive: storage in HealthImaging or EFS"]
     doubts = {line.status for line in [*lines, *studies]}
-    found += [f"  {mark} {words}" for status, (mark, words) in _DOUBTS.items() if status in doubts]
-    found.append("  not in it: traffic, requests, growth, training by the hour, taxes; free tiers and discounts")
+    found += [f"  {mark} {meaning}" for status, (mark, meaning) in _DOUBTS.items() if status in doubts]
+    found.append("  not included: traffic, requests, growth, training by the hour, taxes, free tiers and discounts")
     return found
 
 
 _OTHER_STORES = ("AWS::HealthImaging::Datastore", "AWS::EFS::FileSystem")
 _DOUBTS = {
-    "secondary": ("*", "from a page that is not AWS's own"),
-    "unconfirmed": ("?", "not confirmed: look it up before you rely on it"),
+    "secondary": ("*", "from a page that is not published by AWS"),
+    "unconfirmed": ("?", "not confirmed: look it up before relying on it"),
 }
 
 
@@ -109,7 +124,7 @@ def _labels_by_ground_truth(stacks: Mapping[str, Evaluation]) -> bool:
 
 
 def _parts(evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, float]]:
-    """What is charged for standing there: what it is, the name of its price, and how much of it in a month."""
+    """The parts that are charged by time: description, name of the price, and quantity in a month."""
     resources = evaluation.resources()
     count: dict[str, int] = {}
     for item in resources.values():
@@ -137,7 +152,7 @@ def _parts(evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, flo
 
 
 def _endpoints(evaluation: Evaluation) -> Iterator[tuple[int, int]]:
-    """Of each number of zones, how many interface endpoints there are."""
+    """For each number of zones, the number of interface endpoints."""
     count: dict[int, int] = {}
     for name, item in evaluation.resources().items():
         properties = evaluation.properties(name) if item.get("Type") == "AWS::EC2::VPCEndpoint" else {}

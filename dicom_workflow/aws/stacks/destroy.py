@@ -1,34 +1,33 @@
-"""Stacks taken away again, last first; and, only where that was said twice, the data that CloudFormation leaves behind.
+"""Delete the stacks of a deployment, last first, and, if requested twice, the data that CloudFormation retains.
 
-What stays is known from CloudFormation itself, which remembers a deleted stack and its skipped resources for 90 days: so a
-removal that was stopped goes on, and data can still be deleted by name when their stacks are gone.
+Retained resources are read from CloudFormation, which lists a deleted stack and its skipped resources for 90 days: an
+interrupted deletion can be continued, and data can still be deleted after their stacks.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow.aws.errors import answers_of_aws
-from dicom_workflow.aws.stacks import delete_data as data
+from dicom_workflow.aws.errors import aws_errors
 from dicom_workflow.aws.stacks import wait
-from dicom_workflow.aws.stacks.catalog import DATA_TYPES, DEPLOYMENT_TAG, STACKS
-from dicom_workflow.aws.stacks.change_stack import Change
-from dicom_workflow.aws.stacks.deployment import Deployment
+from dicom_workflow.aws.stacks.change_sets import data_loss
+from dicom_workflow.aws.stacks.deployment import DATA_TYPES, DEPLOYMENT_TAG, STACKS, Deployment
 from dicom_workflow.aws.stacks.stack_state import GOOD, READY, ChangeSet, StackState, plain
 from dicom_workflow.errors import DeployError
 
-_GOES_WITH_ANOTHER = ("AWS::S3::BucketPolicy", "AWS::SecretsManager::ResourcePolicy", "AWS::KMS::Alias")
-"""Kept by a template only so that what they belong to stays closed; they have no data of their own."""
+_POLICIES = ("AWS::S3::BucketPolicy", "AWS::SecretsManager::ResourcePolicy", "AWS::KMS::Alias")
+"""Retained only to protect another resource; they hold no data."""
 
-_OF_PEOPLE = DATA_TYPES - {"AWS::Logs::LogGroup", "AWS::RDS::DBInstance"}
-"""What somebody misses: a database instance has nothing that its cluster has not, and logs are told apart by their policy."""
+_USER_DATA = DATA_TYPES - {"AWS::Logs::LogGroup", "AWS::RDS::DBInstance"}
+"""Types that may hold user data. A database instance holds nothing that its cluster does not; logs follow their policy."""
 
 
 @dataclass(frozen=True)
-class Remains:
-    """A resource that outlives its stack, or whose content goes with it."""
+class DataResource:
+    """A resource that holds data: retained after its stack is deleted, or deleted with its stack."""
 
     stack: str
     logical_id: str
@@ -36,52 +35,53 @@ class Remains:
     physical_id: str
 
     def row(self) -> tuple[str, ...]:
+        """Return stack, logical id, type and physical id."""
         return (self.stack, self.logical_id, self.type, self.physical_id)
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a removal will find."""
+    """What the deletion of a deployment affects."""
 
     stacks: tuple[tuple[str, StackState], ...]
-    """Those that stand, in the order of removal."""
-    goes: int
-    stays: tuple[Remains, ...]
-    """Of stacks that stand and of stacks that are gone already."""
-    lost: tuple[Remains, ...] = ()
-    """What goes with its stack although somebody may have put something into it: the disk of a notebook, say."""
+    """Existing stacks, in order of deletion."""
+    resource_count: int
+    retained: tuple[DataResource, ...]
+    """Data resources that are not deleted with their stack, including those of stacks that are already deleted."""
+    lost: tuple[DataResource, ...] = ()
+    """Data resources that are deleted with their stack, such as the volume of a notebook."""
 
 
 def inventory(deployment: Deployment) -> Inventory:
-    """Return what stands of a deployment, and what of it would stay or has stayed."""
-    standing = [(stack, state) for stack, state in deployment.states().items() if state and state.status != "DELETE_COMPLETE"]
-    stays: list[Remains] = []
-    lost: list[Remains] = []
-    goes = 0
-    for stack, state in standing:
+    """Return the existing stacks of a deployment and its data resources."""
+    existing = [(stack, state) for stack, state in deployment.states().items() if state and state.status != "DELETE_COMPLETE"]
+    retained_resources: list[DataResource] = []
+    lost: list[DataResource] = []
+    count = 0
+    for stack, state in existing:
         resources = deployment.cloud.resources(state.id) if state.exists else []
         present = [item for item in resources if item["ResourceStatus"] != "DELETE_COMPLETE"]
-        staying = _staying(deployment, state, present)
-        goes += len(present) - len(staying)
-        stays += _remains(stack, staying)
-        lost += _remains(stack, [item for item in present if item not in staying and item["ResourceType"] in _OF_PEOPLE])
-    for stack, state in _gone(deployment):
-        stays += _remains(stack, _staying(deployment, state, deployment.cloud.resources(state.id)))
-    return Inventory(tuple(standing[::-1]), goes, tuple(dict.fromkeys(stays)), tuple(lost))
+        retained = _retained(deployment, state, present)
+        count += len(present) - len(retained)
+        retained_resources += _resources(stack, retained)
+        lost += _resources(stack, [item for item in present if item not in retained and item["ResourceType"] in _USER_DATA])
+    for stack, state in _deleted_stacks(deployment):
+        retained_resources += _resources(stack, _retained(deployment, state, deployment.cloud.resources(state.id)))
+    return Inventory(tuple(existing[::-1]), count, tuple(dict.fromkeys(retained_resources)), tuple(lost))
 
 
-def _remains(stack: str, items: list[Mapping[str, Any]]) -> list[Remains]:
+def _resources(stack: str, items: list[Mapping[str, Any]]) -> list[DataResource]:
     return [
-        Remains(stack, plain(item["LogicalResourceId"]), plain(item["ResourceType"]), plain(item.get("PhysicalResourceId")))
+        DataResource(
+            stack, plain(item["LogicalResourceId"]), plain(item["ResourceType"]), plain(item.get("PhysicalResourceId"))
+        )
         for item in items
-        if item["ResourceType"] not in _GOES_WITH_ANOTHER and item.get("PhysicalResourceId")
+        if item["ResourceType"] not in _POLICIES and item.get("PhysicalResourceId")
     ]
 
 
-def _staying(
-    deployment: Deployment, state: StackState, items: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    """The resources that the deployed template, not the one of this checkout, wants to outlive the stack."""
+def _retained(deployment: Deployment, state: StackState, items: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The resources that the deployed template, which may differ from this checkout's, retains."""
     if not items:
         return []
     resources = deployment.cloud.template_of(state).resources
@@ -89,11 +89,11 @@ def _staying(
     return [item for item in items if item["LogicalResourceId"] in kept or item["ResourceStatus"] == "DELETE_SKIPPED"]
 
 
-def _gone(deployment: Deployment) -> list[tuple[str, StackState]]:
-    """The deleted stacks of this deployment that CloudFormation remembers."""
+def _deleted_stacks(deployment: Deployment) -> list[tuple[str, StackState]]:
+    """The deleted stacks of this deployment that CloudFormation still lists."""
     names = {deployment.stack_name(stack): stack for stack in STACKS}
     client = deployment.cloud.client("cloudformation")
-    with answers_of_aws("deleted stacks"):
+    with aws_errors("deleted stacks"):
         pages = client.get_paginator("list_stacks").paginate(StackStatusFilter=["DELETE_COMPLETE"])
         found = [item for page in pages for item in page["StackSummaries"] if item["StackName"] in names]
     ours = []
@@ -104,41 +104,41 @@ def _gone(deployment: Deployment) -> list[tuple[str, StackState]]:
     return ours
 
 
-def remove(deployment: Deployment, found: Inventory) -> None:
-    """Delete the stacks of a deployment, last first. What their templates keep stays.
+def delete_stacks(deployment: Deployment, found: Inventory) -> None:
+    """Delete the stacks of a deployment, last first. Resources with a retaining DeletionPolicy are kept.
 
     Raises
     ------
     DeployError
-        A stack could not be deleted; the message has the first causes and how to go on.
+        A stack could not be deleted; the message has the first causes and how to continue.
     """
     for _, state in found.stacks:
-        _remove_stack(deployment, state)
+        _delete_stack(deployment, state)
 
 
-def _remove_stack(deployment: Deployment, shown: StackState) -> None:
+def _delete_stack(deployment: Deployment, shown: StackState) -> None:
     cloud = deployment.cloud
-    state = cloud.find(shown.id)  # as it is now: its person may have thought about it for long
+    state = cloud.find(shown.id)  # it may have changed since the user was asked
     if state and state.is_busy:
-        state = wait.follow(deployment, state)
+        state = wait.wait_for_operation(deployment, state)
     if state is None or state.status == "DELETE_COMPLETE":
         return
     if state.status in READY and "ProtectData" in state.parameters:
-        _lift_protection(deployment, state)
+        _disable_deletion_protection(deployment, state)
     if state.protected:
         cloud.protect(state.name, False)
-    ended = wait.carry_out(deployment, state, lambda: cloud.delete(state), must_begin=state.exists)
+    ended = wait.run_operation(deployment, state, lambda: cloud.delete(state), must_begin=state.exists)
     if ended.status != "DELETE_COMPLETE":
         raise DeployError(
             f"stack {state.name} could not be deleted and is in {ended.status}. First causes:\n"
-            f"{wait.causes(cloud, ended)}\n"
-            f"When they are dealt with, go on with: {deployment.command('destroy')}"
+            f"{wait.failure_causes(cloud, ended)}\n"
+            f"When they are fixed, continue with: {deployment.command('destroy')}"
         )
-    deployment.say(f"{state.name}: deleted")
+    deployment.report(f"{state.name}: deleted")
 
 
-def _lift_protection(deployment: Deployment, state: StackState) -> None:
-    """Databases, load balancers and user pools that refuse to be deleted let a stack's removal fail half way."""
+def _disable_deletion_protection(deployment: Deployment, state: StackState) -> None:
+    """Deletion protection of databases, load balancers and user pools would make the deletion of a stack fail half way."""
     cloud = deployment.cloud
     values: list[dict[str, Any]] = [
         {"ParameterKey": name, **({"ParameterValue": "false"} if name == "ProtectData" else {"UsePreviousValue": True})}
@@ -146,47 +146,174 @@ def _lift_protection(deployment: Deployment, state: StackState) -> None:
     ]
     change_set = cloud.repeat_change_set(state, values)
     if change_set.is_empty:
-        cloud.drop_change_set(change_set)
+        cloud.delete_change_set(change_set)
         return
-    _must_only_lift(deployment, state, change_set)
-    deployment.say(f"{state.name}: lifting the protection of its databases, load balancers and user pools")
-    ended = wait.carry_out(deployment, state, lambda: cloud.execute(change_set))
+    _check_no_data_loss(deployment, state, change_set)
+    deployment.report(f"{state.name}: disabling deletion protection of its databases, load balancers and user pools")
+    ended = wait.run_operation(deployment, state, lambda: cloud.execute(change_set))
     if ended.status not in GOOD:
         raise DeployError(
-            f"stack {state.name}: its protection could not be lifted; it is in {ended.status}. First causes:\n"
-            f"{wait.causes(cloud, ended)}\nGo on with: {deployment.command('destroy')}"
+            f"stack {state.name}: deletion protection could not be disabled; it is in {ended.status}. First causes:\n"
+            f"{wait.failure_causes(cloud, ended)}\nContinue with: {deployment.command('destroy')}"
         )
 
 
-def _must_only_lift(deployment: Deployment, state: StackState, change_set: ChangeSet) -> None:
-    """Nobody is shown this change set, so it may cost no data: a parameter that AWS looks up can have another value today."""
+def _check_no_data_loss(deployment: Deployment, state: StackState, change_set: ChangeSet) -> None:
+    """The user does not confirm this change set, so it must not replace data: a parameter resolved by AWS may differ."""
     template = deployment.cloud.template_of(state)
-    dangers = [danger for item in change_set.changes if (danger := Change.parse(item).danger(template))]
+    dangers = [danger for item in change_set.changes if (danger := data_loss(item, template))]
     if change_set.status == "CREATE_COMPLETE" and not dangers:
         return
-    deployment.cloud.drop_change_set(change_set)
+    deployment.cloud.delete_change_set(change_set)
     raise DeployError(
-        f"stack {state.name}: its protection cannot be lifted ({'; '.join(dangers) or change_set.reason}), so it was not "
-        f"removed. Bring it to where its template says with `{deployment.command('deploy')}`, then remove it."
+        f"stack {state.name}: deletion protection cannot be disabled ({'; '.join(dangers) or change_set.reason}), so it was "
+        f"not deleted. Update it with `{deployment.command('deploy')}`, then delete it."
     )
 
 
-def delete_data(deployment: Deployment, stays: tuple[Remains, ...]) -> list[tuple[Remains, str]]:
-    """Delete what outlived the stacks, keys last, and return what is still there, each with the reason.
+def delete_data(deployment: Deployment, retained: tuple[DataResource, ...]) -> list[tuple[DataResource, str]]:
+    """Delete retained resources, keys last, and return those that could not be deleted, each with the reason.
 
-    A key, a secret and the like have a waiting period of AWS's own, in which they can be taken back.
+    AWS keeps keys and secrets for a waiting period, in which they can be restored.
     """
     left = []
-    for item in sorted(stays, key=lambda item: item.type == "AWS::KMS::Key"):
-        delete: Callable[[Any, str], str] | None = data.DELETERS.get(item.type)
+    for item in sorted(retained, key=lambda item: item.type == "AWS::KMS::Key"):
+        delete: Callable[[Any, str], str] | None = DELETERS.get(item.type)
         if delete is None:
-            left.append((item, "this command does not know how to delete its type"))
+            left.append((item, "this command cannot delete this type"))
             continue
         try:
-            with answers_of_aws(item.physical_id):
-                said = delete(deployment.cloud.client, item.physical_id)
+            with aws_errors(item.physical_id):
+                outcome = delete(deployment.cloud.client, item.physical_id)
         except DeployError as error:
             left.append((item, plain(error)))
             continue
-        deployment.say(f"  {item.physical_id} ({item.type}): {said}")
+        deployment.report(f"  {item.physical_id} ({item.type}): {outcome}")
     return left
+
+
+Clients = Callable[[str], Any]
+ALREADY_DELETED = "already deleted"
+POLL_SECONDS = 2.0
+MAX_POLLS = 60
+
+
+def _bucket(client: Clients, name: str) -> str:
+    """Deletes every version of every object and every unfinished upload, then the bucket."""
+    s3, count = client("s3"), 0
+    try:
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
+            found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            if found:
+                objects = [{"Key": item["Key"], "VersionId": item["VersionId"]} for item in found]
+                refused = s3.delete_objects(Bucket=name, Delete={"Objects": objects, "Quiet": True}).get("Errors", ())
+                if refused:
+                    raise DeployError(f"{len(refused)} objects could not be deleted ({refused[0].get('Code')})")
+                count += len(objects)
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=name):
+            for item in page.get("Uploads", ()):
+                s3.abort_multipart_upload(Bucket=name, Key=item["Key"], UploadId=item["UploadId"])
+        s3.delete_bucket(Bucket=name)
+    except s3.exceptions.NoSuchBucket:
+        return ALREADY_DELETED
+    return f"deleted with {count:,} versions of objects"
+
+
+def _secret(client: Clients, arn: str) -> str:
+    secrets = client("secretsmanager")
+    try:
+        response = secrets.delete_secret(SecretId=arn)
+    except secrets.exceptions.ResourceNotFoundException:
+        return ALREADY_DELETED
+    except secrets.exceptions.InvalidRequestException:
+        return "already scheduled for deletion"
+    return f"will be deleted on {response['DeletionDate']:%Y-%m-%d}; until then it can be restored"
+
+
+def _key(client: Clients, key: str) -> str:
+    kms = client("kms")
+    try:
+        response = kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=30)
+    except kms.exceptions.NotFoundException:
+        return ALREADY_DELETED
+    except kms.exceptions.KMSInvalidStateException:
+        return "already scheduled for deletion"
+    return f"will be deleted on {response['DeletionDate']:%Y-%m-%d}; until then the deletion can be canceled"
+
+
+def _log_group(client: Clients, name: str) -> str:
+    logs = client("logs")
+    try:
+        logs.delete_log_group(logGroupName=name)
+    except logs.exceptions.ResourceNotFoundException:
+        return ALREADY_DELETED
+    return "deleted"
+
+
+def _database(client: Clients, name: str) -> str:
+    """Deletes a retained cluster, or the final snapshots of one that CloudFormation deleted."""
+    rds, done = client("rds"), []
+    try:
+        for item in rds.describe_db_clusters(DBClusterIdentifier=name)["DBClusters"]:
+            rds.modify_db_cluster(DBClusterIdentifier=name, DeletionProtection=False, ApplyImmediately=True)
+            for member in item.get("DBClusterMembers", ()):
+                rds.delete_db_instance(DBInstanceIdentifier=member["DBInstanceIdentifier"])
+            rds.delete_db_cluster(DBClusterIdentifier=name, SkipFinalSnapshot=True)
+            done.append("deleted")
+    except rds.exceptions.DBClusterNotFoundFault:
+        pass
+    found = rds.get_paginator("describe_db_cluster_snapshots").paginate(DBClusterIdentifier=name, SnapshotType="manual")
+    for item in [item for page in found for item in page["DBClusterSnapshots"]]:
+        rds.delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=item["DBClusterSnapshotIdentifier"])
+        done.append(f"snapshot {item['DBClusterSnapshotIdentifier']} deleted")
+    return ", ".join(done) or ALREADY_DELETED
+
+
+def _file_system(client: Clients, name: str) -> str:
+    efs = client("efs")
+    try:
+        for item in efs.describe_mount_targets(FileSystemId=name)["MountTargets"]:
+            efs.delete_mount_target(MountTargetId=item["MountTargetId"])
+        for _ in range(MAX_POLLS):  # the file system can only be deleted after its last mount target
+            if not efs.describe_mount_targets(FileSystemId=name)["MountTargets"]:
+                break
+            time.sleep(POLL_SECONDS)
+        efs.delete_file_system(FileSystemId=name)
+    except efs.exceptions.FileSystemNotFound:
+        return ALREADY_DELETED
+    return "deleted"
+
+
+def _user_pool(client: Clients, name: str) -> str:
+    cognito = client("cognito-idp")
+    try:
+        pool = cognito.describe_user_pool(UserPoolId=name)["UserPool"]
+        if pool.get("Domain"):
+            cognito.delete_user_pool_domain(Domain=pool["Domain"], UserPoolId=name)
+        if pool.get("DeletionProtection") == "ACTIVE":
+            cognito.update_user_pool(UserPoolId=name, DeletionProtection="INACTIVE")
+        cognito.delete_user_pool(UserPoolId=name)
+    except cognito.exceptions.ResourceNotFoundException:
+        return ALREADY_DELETED
+    return "deleted with its users"
+
+
+def _repository(client: Clients, name: str) -> str:
+    ecr = client("ecr")
+    try:
+        ecr.delete_repository(repositoryName=name, force=True)
+    except ecr.exceptions.RepositoryNotFoundException:
+        return ALREADY_DELETED
+    return "deleted with its images"
+
+
+DELETERS: Mapping[str, Callable[[Clients, str], str]] = {
+    "AWS::Cognito::UserPool": _user_pool,
+    "AWS::ECR::Repository": _repository,
+    "AWS::EFS::FileSystem": _file_system,
+    "AWS::KMS::Key": _key,
+    "AWS::Logs::LogGroup": _log_group,
+    "AWS::RDS::DBCluster": _database,
+    "AWS::S3::Bucket": _bucket,
+    "AWS::SecretsManager::Secret": _secret,
+}

@@ -1,12 +1,12 @@
-"""What would fail half an hour into a deployment and can be known before it: read from the account, nothing is changed."""
+"""Checks before a deployment: errors that would otherwise appear half an hour into it. The account is only read."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
 
-from dicom_workflow.aws.errors import answers_of_aws
-from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.errors import aws_errors
+from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
 from dicom_workflow.aws.stacks.plan import Plan, PlannedStack
 from dicom_workflow.aws.stacks.stack_state import plain
 
@@ -19,15 +19,15 @@ _MANIFESTS = (
 )
 
 
-def known(plan: Plan, region: str, *, has_wheels: bool) -> tuple[list[str], list[str]]:
-    """Return what will surely fail, and what to think of, as far as parameters tell without asking AWS.
+def check_parameters(plan: Plan, region: str, *, has_wheels: bool) -> tuple[list[str], list[str]]:
+    """Return errors and notes that follow from the parameters, without asking AWS.
 
     Parameters
     ----------
     plan : Plan
     region : str
     has_wheels : bool
-        Notebooks bring their dependencies along.
+        The wheels of the notebooks' dependencies are uploaded.
     """
     values = {planned.stack: _values(planned) for planned in plan.stacks}
     problems, notes = [], []
@@ -36,46 +36,49 @@ def known(plan: Plan, region: str, *, has_wheels: bool) -> tuple[list[str], list
             if name.endswith("CertificateArn") and value.count(":") > 3 and value.split(":")[3] != region:
                 there = value.split(":")[3]
                 problems.append(
-                    f"{stack}: {name}: expected a certificate in {region}, where its load balancer is, got one in {there}"
+                    f"{stack}: {name}: expected a certificate in {region}, the region of the load balancer, got one in {there}"
                 )
-    if any(planned.stack == "network" and _has_no_way_out(planned) for planned in plan.stacks):
+    if any(planned.stack == "network" and _has_no_nat(planned) for planned in plan.stacks):
         image = values.get("archive", {}).get("OrthancImage", "")
         if image and not _OWN_REGISTRY.match(image):
             problems.append(
-                "archive: OrthancImage: expected an image in ECR, because NatMode none leaves no way to another registry, "
+                "archive: OrthancImage: expected an image in ECR, as other registries cannot be reached with NatMode none, "
                 f"got {image}"
             )
         if "notebook" in values and not has_wheels:
             notes.append(
-                "notebook: NatMode none leaves no way to a package index: give its wheels with --dependencies FOLDER, made by "
-                "`pip download --only-binary :all: --platform manylinux2014_x86_64 --dest FOLDER -r requirements.txt`"
+                "notebook: a package index cannot be reached with NatMode none: give the wheels with --dependencies FOLDER, "
+                "made with `pip download --only-binary :all: --platform manylinux2014_x86_64 --dest FOLDER -r requirements.txt`"
             )
         if "training" in values:
-            notes.append("training: NatMode none: training jobs need an image of their own with the packages (docs/aws.md)")
+            notes.append("training: with NatMode none, training jobs need an image that contains the packages (docs/aws.md)")
     return problems, notes
 
 
 def _values(planned: PlannedStack) -> dict[str, str]:
-    """What is known of the values of a stack: not what only AWS or an earlier stack will say."""
+    """The known values of a stack, without those that AWS or an earlier stack will provide."""
     return {name: value.text for name, value in planned.values.items() if value.text and "‹" not in value.text}
 
 
-def _has_no_way_out(planned: PlannedStack) -> bool:
+def _has_no_nat(planned: PlannedStack) -> bool:
     kinds = {str(item.get("Type")) for item in planned.evaluation.resources().values()}
     return "AWS::EC2::VPC" in kinds and "AWS::EC2::NatGateway" not in kinds and "NatMode" in planned.values
 
 
-def find(cloud: Cloud, plan: Plan) -> tuple[list[str], list[str]]:
-    """Return what will surely fail, and what could not be looked at or is only worth knowing."""
+def check_account(cloud: CloudFormationClient, plan: Plan) -> tuple[list[str], list[str]]:
+    """Return errors and notes that follow from the state of the account.
+
+    A note is a check that could not be made, or a hint.
+    """
     problems: list[str] = []
     notes: list[str] = []
     for planned in plan.stacks:
-        for certain, words in _of(cloud, planned):
-            (problems if certain else notes).append(f"{planned.stack}: {words}")
+        for is_error, message in _findings(cloud, planned):
+            (problems if is_error else notes).append(f"{planned.stack}: {message}")
     return problems, notes
 
 
-def _of(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
+def _findings(cloud: CloudFormationClient, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
     for name, value in _values(planned).items():
         if name.endswith("CertificateArn"):
             yield from _certificate(cloud, name, value)
@@ -86,43 +89,43 @@ def _of(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
     yield from _log_groups(cloud, planned)
 
 
-def _log_groups(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
-    """A service that wrote its last line after a stack was gone has made the log group anew, and the next stack cannot."""
+def _log_groups(cloud: CloudFormationClient, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
+    """A service that logs after its stack was deleted creates the log group again, and the next stack cannot create it."""
     evaluation, state = planned.evaluation, planned.state
     groups = [name for name, item in evaluation.resources().items() if item.get("Type") == "AWS::Logs::LogGroup"]
     wanted = {str(evaluation.properties(name).get("LogGroupName", "")) for name in groups} - {""}
     if state and state.exists and wanted:
-        here = [item for item in cloud.resources(state.name) if item["ResourceStatus"] != "DELETE_COMPLETE"]
-        wanted -= {item.get("PhysicalResourceId", "") for item in here}
+        present = [item for item in cloud.resources(state.name) if item["ResourceStatus"] != "DELETE_COMPLETE"]
+        wanted -= {item.get("PhysicalResourceId", "") for item in present}
     logs = cloud.client("logs") if wanted else None
     for name in sorted(wanted):
-        with answers_of_aws(f"log group {name}"):
+        with aws_errors(f"log group {name}"):
             found = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"]  # type: ignore[union-attr]
         if any(group["logGroupName"] == name for group in found):
             yield (
                 True,
-                f"there is a log group {name} already, and the stack makes one of that name: keep its lines elsewhere if you "
-                f"need them, then aws logs delete-log-group --region {cloud.region} --log-group-name {name}",
+                f"log group {name} already exists, and the stack creates one of that name: export its events if you need them, "
+                f"then run aws logs delete-log-group --region {cloud.region} --log-group-name {name}",
             )
 
 
-def _certificate(cloud: Cloud, name: str, arn: str) -> Iterator[tuple[bool, str]]:
+def _certificate(cloud: CloudFormationClient, name: str, arn: str) -> Iterator[tuple[bool, str]]:
     region = arn.split(":")[3]
     if region != cloud.region:
-        return  # which `known` says
+        return  # reported by `check_parameters`
     acm = cloud.client("acm")
-    with answers_of_aws(f"certificate {arn}"):
+    with aws_errors(f"certificate {arn}"):
         try:
             status = acm.describe_certificate(CertificateArn=arn)["Certificate"]["Status"]
         except acm.exceptions.ResourceNotFoundException:
             yield True, f"{name}: there is no certificate {arn}"
             return
     if status != "ISSUED":
-        yield True, f"{name}: expected a certificate that is issued, got one that is {status}: finish its validation first"
+        yield True, f"{name}: expected an issued certificate, got status {status}. Finish its validation first"
 
 
-def _workforce(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
-    with answers_of_aws("workforces"):
+def _workforce(cloud: CloudFormationClient, planned: PlannedStack) -> Iterator[tuple[bool, str]]:
+    with aws_errors("workforces"):
         found = cloud.client("sagemaker").list_workforces()["Workforces"]
     own = planned.state.outputs.get("UserPoolId") if planned.state else None
     for workforce in found:
@@ -131,18 +134,18 @@ def _workforce(cloud: Cloud, planned: PlannedStack) -> Iterator[tuple[bool, str]
             client = workforce.get("CognitoConfig", {}).get("ClientId", "ID")
             yield (
                 True,
-                f"there is a workforce {plain(workforce['WorkforceName'])} already, and an account has one in each region: "
+                f"workforce {plain(workforce['WorkforceName'])} already exists, and an account has one per region: "
                 f"use it with --set WorkforceMode existing "
                 f"--set ExistingUserPoolId {pool or 'ID'} --set ExistingUserPoolClientId {client}",
             )
 
 
-def _image(cloud: Cloud, name: str, match: re.Match[str]) -> Iterator[tuple[bool, str]]:
+def _image(cloud: CloudFormationClient, name: str, match: re.Match[str]) -> Iterator[tuple[bool, str]]:
     registry, repository, digest = match["registry"] or "docker.io", match["name"], match["digest"]
     if own := _OWN_REGISTRY.fullmatch(registry):
         if own["region"] == cloud.region and own["account"] == cloud.identity["Account"]:
             ecr = cloud.client("ecr")
-            with answers_of_aws(f"image {repository}"):
+            with aws_errors(f"image {repository}"):
                 try:
                     ecr.describe_images(repositoryName=repository, imageIds=[{"imageDigest": digest}])
                 except (ecr.exceptions.ImageNotFoundException, ecr.exceptions.RepositoryNotFoundException):
@@ -152,23 +155,23 @@ def _image(cloud: Cloud, name: str, match: re.Match[str]) -> Iterator[tuple[bool
     if status == 404:
         yield True, f"{name}: {registry} has no {repository}@{digest[:19]}…"
     elif status != 200:
-        yield False, f"{name}: {registry} cannot be asked from here whether it has that image"
+        yield False, f"{name}: {registry} could not be asked whether it has that image"
 
 
 def _status_in_registry(registry: str, repository: str, digest: str) -> int:
-    """HTTP status of an image in a public registry, 0 when nobody answers. A registry says where a token is to be had."""
+    """HTTP status of an image in a public registry, 0 when it cannot be reached. A token comes from the realm it names."""
     import requests
 
     url, headers = f"https://{registry}/v2/{repository}/manifests/{digest}", {"Accept": _MANIFESTS}
     try:
-        said = requests.head(url, headers=headers, timeout=_TIMEOUT_SECONDS)
-        if said.status_code == 401:
-            asked: Mapping[str, str] = dict(re.findall(r'(\w+)="([^"]*)"', said.headers.get("WWW-Authenticate", "")))
-            if not asked.get("realm", "").startswith("https://"):
+        response = requests.head(url, headers=headers, timeout=_TIMEOUT_SECONDS)
+        if response.status_code == 401:
+            challenge: Mapping[str, str] = dict(re.findall(r'(\w+)="([^"]*)"', response.headers.get("WWW-Authenticate", "")))
+            if not challenge.get("realm", "").startswith("https://"):
                 return 401
-            parameters = {"service": asked.get("service", ""), "scope": f"repository:{repository}:pull"}
-            token = requests.get(asked["realm"], params=parameters, timeout=_TIMEOUT_SECONDS).json().get("token", "")
-            said = requests.head(url, headers={**headers, "Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_SECONDS)
+            parameters = {"service": challenge.get("service", ""), "scope": f"repository:{repository}:pull"}
+            token = requests.get(challenge["realm"], params=parameters, timeout=_TIMEOUT_SECONDS).json().get("token", "")
+            response = requests.head(url, headers={**headers, "Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_SECONDS)
     except (requests.RequestException, ValueError):
         return 0
-    return said.status_code
+    return response.status_code

@@ -1,4 +1,4 @@
-"""What a person is shown of a deployment before anything is done: first what matters, then every stack, then the costs."""
+"""The preview of a deployment: a summary, then each stack, then the costs."""
 
 from __future__ import annotations
 
@@ -7,35 +7,41 @@ from typing import Any
 
 from dicom_workflow.aws.stacks import costs
 from dicom_workflow.aws.stacks.artifacts import Artifact
-from dicom_workflow.aws.stacks.catalog import DATA_TYPES
-from dicom_workflow.aws.stacks.deployment import Deployment
-from dicom_workflow.aws.stacks.parameters import GIVEN
+from dicom_workflow.aws.stacks.deployment import DATA_TYPES, Deployment
+from dicom_workflow.aws.stacks.parameters import OVERRIDE
 from dicom_workflow.aws.stacks.plan import Plan, PlannedStack
 from dicom_workflow.aws.stacks.tables import table
 from dicom_workflow.aws.stacks.template_evaluator import Evaluation
 
 
-def show(deployment: Deployment, plan: Plan, made: list[Artifact]) -> None:
-    """Tell the person of a deployment everything that is known of it."""
-    stacks = {planned.stack: planned.evaluation for planned in plan.stacks}
-    deployment.say("\n" + table(("in short", ""), _in_short(stacks)))
+def show(deployment: Deployment, plan: Plan, built: list[Artifact]) -> None:
+    """Print the preview of a plan.
+
+    Parameters
+    ----------
+    deployment : Deployment
+    plan : Plan
+    built : list of Artifact
+    """
+    stacks = plan.evaluations()
+    deployment.report("\n" + table(("summary", ""), _summary(stacks)))
     for planned in plan.stacks:
-        deployment.say("\n" + _stack(deployment, planned))
-    if made:
-        rows = [(f"{artifact.size_bytes:,}", f"{artifact.sha256[:16]}…", artifact.key) for artifact in made]
-        deployment.say("\nartifacts:\n" + table(("bytes", "SHA-256", "key"), rows))
-    deployment.say("\n" + "\n".join(costs.note(stacks, deployment.cloud.region)))
+        deployment.report("\n" + _stack(deployment, planned))
+    if built:
+        rows = [(f"{artifact.size_bytes:,}", f"{artifact.sha256[:16]}…", artifact.key) for artifact in built]
+        deployment.report("\nartifacts:\n" + table(("bytes", "SHA-256", "key"), rows))
+    deployment.report("\n" + "\n".join(costs.note(stacks, deployment.cloud.region)))
 
 
-def _in_short(stacks: Mapping[str, Evaluation]) -> Iterator[tuple[str, str]]:
+def _summary(stacks: Mapping[str, Evaluation]) -> Iterator[tuple[str, str]]:
     count = sum(len(found.resources()) for found in stacks.values())
-    yield "makes", f"{count} resources in {len(stacks)} stacks"
+    yield "resources", f"{count} resources in {len(stacks)} stacks"
     yield "costs", costs.summary(stacks)
     for words, lines in (
-        ("faces the Internet", facing_the_internet(stacks) or ["nothing"]),
-        ("lets in networks", let_in(stacks) or ["none: only members of its own security groups"]),
-        ("way out", ways_out(stacks) or ["no NAT gateway of its own"]),
-        ("outlives its stack", outliving(stacks) or ["nothing"]),
+        ("public", internet_facing(stacks) or ["nothing is reachable from the Internet"]),
+        ("open ports", open_ports(stacks) or ["none: only members of its own security groups"]),
+        ("NAT gateways", nat_gateways(stacks) or ["none"]),
+        ("retained data", retained_data(stacks) or ["none"]),
     ):
         for number, line in enumerate(lines):
             yield "" if number else words, line
@@ -46,17 +52,17 @@ def _stack(deployment: Deployment, planned: PlannedStack) -> str:
     by_type: dict[str, list[str]] = {}
     for name, item in resources.items():
         by_type.setdefault(str(item["Type"]), []).append(name)
-    stands = planned.state and planned.state.exists
+    exists = planned.state and planned.state.exists
     what = (
-        f"stands ({planned.state.status}); a change set will say what changes"
-        if planned.state and stands
+        f"exists ({planned.state.status}); the change set will show what changes"
+        if planned.state and exists
         else "would be created"
     )
-    kept = " under termination protection" if planned.is_protected else ""
+    protection = " under termination protection" if planned.is_protected else ""
     rows = [(str(len(names)), kind, ", ".join(names)) for kind, names in sorted(by_type.items())]
-    text = f"{deployment.stack_name(planned.stack)}: {what}: {len(resources)} resources{kept}\n"
+    text = f"{deployment.stack_name(planned.stack)}: {what}: {len(resources)} resources{protection}\n"
     text += table(("count", "type", "logical ids"), rows)
-    values = sorted(planned.values.items(), key=lambda item: item[1].source != GIVEN)
+    values = sorted(planned.values.items(), key=lambda item: item[1].source != OVERRIDE)
     chosen = [(name, value.source, value.shown() or "(empty)") for name, value in values if value.source != "default"]
     return text + ("\n\n" + table(("parameter", "from", "value"), chosen) if chosen else "")
 
@@ -65,8 +71,8 @@ ANYWHERE = ("0.0.0.0/0", "::/0")
 _LOAD_BALANCER = "AWS::ElasticLoadBalancingV2::LoadBalancer"
 
 
-def facing_the_internet(stacks: Mapping[str, Evaluation]) -> list[str]:
-    """Return what answers to addresses outside the VPC, or reaches them without a network in between."""
+def internet_facing(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return the resources with public addresses, or with direct access to the Internet."""
     return [f"{stack}: {words}" for stack, found in stacks.items() for words in _outside(found)]
 
 
@@ -76,13 +82,13 @@ def _outside(found: Evaluation) -> Iterator[str]:
         if kind == _LOAD_BALANCER and properties.get("Scheme", "internet-facing") != "internal":
             yield f"{name}, a load balancer with public addresses"
         elif kind == "AWS::SageMaker::NotebookInstance" and properties.get("DirectInternetAccess") != "Disabled":
-            yield f"{name}, a notebook with its own way to the Internet"
+            yield f"{name}, a notebook with direct Internet access"
         elif kind == "AWS::SageMaker::Workteam":
             yield f"{name}: readers sign in at AWS's own portal"
 
 
-def let_in(stacks: Mapping[str, Evaluation]) -> list[str]:
-    """Return the ports that are open to networks rather than to members of a security group."""
+def open_ports(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return the ports that are open to networks, not only to members of a security group."""
     return [f"{stack}: {words}" for stack, found in stacks.items() for words in dict.fromkeys(_networks(found))]
 
 
@@ -104,22 +110,22 @@ def _networks(found: Evaluation) -> Iterator[str]:
 def _ports(rule: Mapping[str, Any]) -> str:
     first, last = str(rule.get("FromPort", "")), str(rule.get("ToPort", ""))
     if str(rule.get("IpProtocol")) == "-1" or not first:
-        return "every port"
+        return "all ports"
     return f"port {first}" if first == last else f"ports {first} to {last}"
 
 
-def ways_out(stacks: Mapping[str, Evaluation]) -> list[str]:
-    """Return the NAT gateways, by which private subnets reach the Internet."""
+def nat_gateways(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return the NAT gateways, through which private subnets reach the Internet."""
     return _of_type(stacks, lambda found, name, kind: kind == "AWS::EC2::NatGateway")
 
 
-def outliving(stacks: Mapping[str, Evaluation]) -> list[str]:
-    """Return what holds data and stays when its stack is removed."""
+def retained_data(stacks: Mapping[str, Evaluation]) -> list[str]:
+    """Return the resources that hold data and are retained when their stack is deleted."""
 
-    def stays(found: Evaluation, name: str, kind: str) -> bool:
+    def is_retained(found: Evaluation, name: str, kind: str) -> bool:
         return kind in DATA_TYPES and found.template.resources[name].get("DeletionPolicy", "Delete") != "Delete"
 
-    return _of_type(stacks, stays)
+    return _of_type(stacks, is_retained)
 
 
 def _of_type(stacks: Mapping[str, Evaluation], wanted: Any) -> list[str]:

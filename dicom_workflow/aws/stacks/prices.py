@@ -1,8 +1,8 @@
-"""What AWS asks for what the stacks use, and what a deployment costs while nobody uses it.
+"""AWS prices of the services that the stacks use.
 
 The prices are data, ``prices.json``: each has a unit, a region, AWS's page, where and when it was read, and whether it was
-confirmed there. They come from stored copies of public pages, without taxes, discounts and free tiers: an estimate to decide
-with, not a bill. Another region's table can be given to `load`.
+confirmed there. They come from stored copies of public pages, without taxes, discounts and free tiers, and serve for estimates.
+`load` reads the table of another region from a file.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from typing import Any, Self
 from dicom_workflow.errors import WorkflowError
 
 STATUSES = ("vendor", "secondary", "unconfirmed")
-"""How well a price is known, best first."""
+"""Reliability of a price, best first."""
 
 
 class PriceError(WorkflowError):
-    """A price table cannot be used, or has no such price."""
+    """A price table is invalid, or has no such price."""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """A price that holds up to so many units a month; the last one has no end (infinity)."""
+    """A price up to a number of units a month; the last tier ends at infinity."""
 
     up_to: float
     usd: float
@@ -38,7 +38,7 @@ class Tier:
 
 @dataclass(frozen=True)
 class Price:
-    """What one unit of something costs in US dollars, and how that is known."""
+    """The price of one unit in US dollars, and its source."""
 
     name: str
     service: str
@@ -52,9 +52,9 @@ class Price:
     status: str
     """``vendor``, ``secondary`` or ``unconfirmed``."""
     read_in: str = ""
-    """Where the number was read; empty when it is remembered."""
+    """Where the number was read; empty when it was not looked up."""
     as_of: str = ""
-    """The day, month or year that the page gives for itself."""
+    """Date of the page as it states it: day, month or year."""
     note: str = ""
 
     @property
@@ -63,7 +63,13 @@ class Price:
         return self.tiers[0].usd
 
     def cost(self, quantity: float) -> float:
-        """Return the dollars of so many units in one month, through all tiers."""
+        """Return the cost of a quantity in one month in US dollars, through all tiers.
+
+        Raises
+        ------
+        PriceError
+            The quantity is negative or not finite.
+        """
         if not quantity >= 0 or math.isinf(quantity):
             raise PriceError(f"{self.name}: expected a finite quantity of at least 0 {self.unit}, got {quantity}.")
         total, begin = 0.0, 0.0
@@ -74,7 +80,20 @@ class Price:
 
     @classmethod
     def parse(cls, name: str, data: Mapping[str, Any], where: str = "prices") -> Self:
-        """Read one entry of a table."""
+        """Read one entry of a table.
+
+        Parameters
+        ----------
+        name : str
+        data : mapping
+        where : str
+            Name of the table, for error messages.
+
+        Raises
+        ------
+        PriceError
+            The entry is incomplete or inconsistent.
+        """
         try:
             steps = data["tiers"] if "tiers" in data else [{"up_to": None, "usd": data["usd"]}]
             tiers = tuple(Tier(math.inf if s["up_to"] is None else float(s["up_to"]), float(s["usd"])) for s in steps)
@@ -101,16 +120,18 @@ class Price:
     def _check(self, where: str) -> None:
         ends = [tier.up_to for tier in self.tiers]
         if not ends or ends[-1] != math.inf or ends != sorted(set(ends)) or any(not tier.usd >= 0 for tier in self.tiers):
-            raise PriceError(f"{where}, {self.name!r}: expected prices from 0 on in growing tiers, the last without an end.")
+            raise PriceError(
+                f"{where}, {self.name!r}: expected non-negative prices in increasing tiers, the last without an end."
+            )
         if self.status not in STATUSES:
             raise PriceError(f"{where}, {self.name!r}: expected a status of {', '.join(STATUSES)}, got {self.status!r}.")
         if self.status != "unconfirmed" and not self.read_in:
-            raise PriceError(f"{where}, {self.name!r}: expected where a {self.status} price was read, got nothing.")
+            raise PriceError(f"{where}, {self.name!r}: a {self.status} price needs read_in, the place where it was read.")
 
 
 @dataclass(frozen=True)
 class Prices(Mapping[str, Price]):
-    """A table of prices; `table[name]` fails by name."""
+    """A table of prices; the error for an unknown name lists the known ones."""
 
     table: Mapping[str, Price]
     region: str
@@ -121,7 +142,7 @@ class Prices(Mapping[str, Price]):
             return self.table[name]
         except KeyError:
             known = ", ".join(self.table)
-            raise PriceError(f"expected the name of a price in {self.region}, got {name!r}. There are {known}.") from None
+            raise PriceError(f"There is no price {name!r} in {self.region}. Known prices: {known}.") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.table)
@@ -133,17 +154,17 @@ class Prices(Mapping[str, Price]):
         return name in self.table
 
     def cost(self, name: str, quantity: float) -> float:
-        """Return the dollars of so many units of a price in one month."""
+        """Return the cost of a quantity in one month in US dollars."""
         return self[name].cost(quantity)
 
 
 def load(path: Path | None = None) -> Prices:
-    """Return the prices that come with the package, or those of a file of the same form.
+    """Return the prices of the package, or those of a file of the same format.
 
     Raises
     ------
     PriceError
-        The file is not there, or an entry of it is not complete; the message names the entry.
+        The file cannot be read, or an entry is incomplete; the message names it.
     """
     return _packaged() if path is None else _parse(path, str(path))
 
@@ -173,22 +194,33 @@ class Line:
     what: str
     quantity: float
     unit: str
-    usd_per_unit: float
     usd: float
-    """A month."""
+    """US dollars a month."""
     status: str
-    """Of the price."""
+    """Reliability of the price, see `STATUSES`."""
 
     @classmethod
     def of(cls, prices: Prices, stack: str, what: str, name: str, quantity: float) -> Self:
-        """Return what so many units of a price cost in a month."""
+        """Return the line of a quantity in one month.
+
+        Parameters
+        ----------
+        prices : Prices
+        stack : str
+        what : str
+            Description.
+        name : str
+            Name of the price.
+        quantity : float
+            In units of the price.
+        """
         price = prices[name]
-        return cls(stack, what, quantity, price.unit, price.usd, price.cost(quantity), price.status)
+        return cls(stack, what, quantity, price.unit, price.cost(quantity), price.status)
 
     def to_json(self) -> dict[str, Any]:
         return {key: round(value, 6) if isinstance(value, float) else value for key, value in vars(self).items()}
 
 
 def total(lines: Iterable[Line]) -> float:
-    """Return the dollars of some lines."""
+    """Return the sum of some lines in US dollars."""
     return sum(line.usd for line in lines)

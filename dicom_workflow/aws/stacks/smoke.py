@@ -1,7 +1,7 @@
-"""What is looked at after a stack stands: not whether CloudFormation says so, but whether it does what it is for.
+"""Smoke tests after a deployment: whether the resources of a stack work, not only whether CloudFormation reports success.
 
-Each check is ``ok``, ``failed``, or ``not reachable from here``: an archive in private subnets answers nobody outside them, and
-that is no fault of it.
+The outcome of a check is ``ok``, ``failed``, or ``not reachable from here``: an archive in private subnets cannot be reached
+from outside of them, which is not an error.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dicom_workflow.aws.stacks.cloudformation import Cloud
+from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
 from dicom_workflow.aws.stacks.stack_state import StackState, plain
 from dicom_workflow.formats.answers import Answer, LabelState
 
 OK, FAILED, UNREACHABLE = "ok", "failed", "not reachable from here"
 
 SAMPLE_LINE = {"source": "-".join(["0123abcd"] * 5), "labels": "Fracture,Lung Lesion"}
-"""A manifest line that names no image there is: the functions are asked what they make of it, nothing is read."""
+"""A manifest line of an image that does not exist: the functions process the line and read no image."""
 
 SAMPLE_BATCH = [
     {
@@ -32,14 +32,14 @@ SAMPLE_BATCH = [
         ],
     }
 ]
-"""What Ground Truth hands to the post-annotation function, with one answer of nobody about nothing."""
+"""The event of Ground Truth for the post-annotation function, with one synthetic answer."""
 
 TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one check found."""
+    """The outcome of one check."""
 
     stack: str
     what: str
@@ -47,52 +47,53 @@ class Result:
     detail: str = ""
 
     def row(self) -> tuple[str, ...]:
+        """Return stack, description, outcome and detail."""
         return (self.stack, self.what, self.outcome, self.detail)
 
 
 Found = Iterator[tuple[str, str, str]]
-"""What was looked at, the outcome, a detail."""
+"""Description of the check, outcome, detail."""
 
 
-def check(cloud: Cloud, stack: str, state: StackState, *, ca_bundle: str = "") -> list[Result]:
-    """Return what the checks of one stack found.
+def check(cloud: CloudFormationClient, stack: str, state: StackState, *, ca_bundle: str = "") -> list[Result]:
+    """Run the checks of one stack and return their outcomes.
 
     Parameters
     ----------
-    cloud : Cloud
+    cloud : CloudFormationClient
     stack : str
     state : StackState
     ca_bundle : str, optional
-        File of the certificate authorities to trust for load balancers; the system's when empty.
+        File of trusted certificate authorities for load balancers; the system's when empty.
     """
-    look = _Look(cloud, state, ca_bundle)
-    makers: Mapping[str, tuple[Callable[[], Found], ...]] = {
-        "foundation": (look.buckets, look.key),
-        "network": (look.endpoints,),
-        "archive": (look.buckets, look.database, look.archive),
-        "labeling": (look.buckets, look.functions, look.team, look.portal),
-        "training": (look.buckets, look.model),
-        "notebook": (look.notebook,),
+    checks = _Checks(cloud, state, ca_bundle)
+    by_stack: Mapping[str, tuple[Callable[[], Found], ...]] = {
+        "foundation": (checks.buckets, checks.key),
+        "network": (checks.endpoints,),
+        "archive": (checks.buckets, checks.database, checks.archive),
+        "labeling": (checks.buckets, checks.functions, checks.team, checks.portal),
+        "training": (checks.buckets, checks.model),
+        "notebook": (checks.notebook,),
     }
     results: list[Result] = []
-    for make in makers.get(stack, ()):
-        results += _results(stack, make)
+    for check_ in by_stack.get(stack, ()):
+        results += _results(stack, check_)
     return results
 
 
-def _results(stack: str, make: Callable[[], Found]) -> Iterator[Result]:
-    """A check that cannot be made is one that failed, with what AWS said."""
+def _results(stack: str, run: Callable[[], Found]) -> Iterator[Result]:
+    """The results of a check; one that raises an AWS error counts as failed."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        for what, outcome, detail in make():
+        for what, outcome, detail in run():
             yield Result(stack, plain(what), outcome, plain(detail))
     except (ClientError, BotoCoreError) as error:
-        yield Result(stack, f"checking {make.__name__}", FAILED, plain(error))
+        yield Result(stack, f"checking {run.__name__}", FAILED, plain(error))
 
 
-class _Look:
-    def __init__(self, cloud: Cloud, state: StackState, ca_bundle: str) -> None:
+class _Checks:
+    def __init__(self, cloud: CloudFormationClient, state: StackState, ca_bundle: str) -> None:
         self.cloud, self.state, self.ca_bundle = cloud, state, ca_bundle
 
     def _of_type(self, kind: str) -> list[str]:
@@ -115,28 +116,30 @@ class _Look:
         arn = self.state.outputs.get("KeyArn", "")
         if arn:
             turns = self.cloud.client("kms").get_key_rotation_status(KeyId=arn)["KeyRotationEnabled"]
-            yield "the key is renewed every year", _outcome(turns), ""
+            yield "the key is rotated every year", _outcome(turns), ""
 
     def endpoints(self) -> Found:
         names = self._of_type("AWS::EC2::VPCEndpoint")
         if names:
-            said = self.cloud.client("ec2").describe_vpc_endpoints(VpcEndpointIds=names)["VpcEndpoints"]
-            waiting = [item["VpcEndpointId"] for item in said if item["State"].lower() != "available"]
-            yield f"{len(names)} ways to AWS's services are open", _outcome(not waiting), ", ".join(waiting)
+            response = self.cloud.client("ec2").describe_vpc_endpoints(VpcEndpointIds=names)["VpcEndpoints"]
+            waiting = [item["VpcEndpointId"] for item in response if item["State"].lower() != "available"]
+            yield f"{len(names)} VPC endpoints are available", _outcome(not waiting), ", ".join(waiting)
 
     def database(self) -> Found:
         for name in self._of_type("AWS::RDS::DBCluster"):
-            [said] = self.cloud.client("rds").describe_db_clusters(DBClusterIdentifier=name)["DBClusters"]
-            good = said["Status"] == "available" and said.get("StorageEncrypted")
-            yield f"database {name} is available and encrypted", _outcome(good), said["Status"]
+            [response] = self.cloud.client("rds").describe_db_clusters(DBClusterIdentifier=name)["DBClusters"]
+            good = response["Status"] == "available" and response.get("StorageEncrypted")
+            yield f"database {name} is available and encrypted", _outcome(good), response["Status"]
 
     def archive(self) -> Found:
         url, secret = self.state.outputs.get("OrthancUrl"), self.state.outputs.get("OrthancSecretArn")
         if not url or not secret:
             return
-        yield from self._answers(f"{url}/system", None, 401, "the archive refuses who has no password")
-        said = json.loads(self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
-        yield from self._answers(f"{url}/system", (said["username"], said["password"]), 200, "the archive answers who has one")
+        yield from self._answers(f"{url}/system", None, 401, "the archive refuses requests without credentials")
+        response = json.loads(self.cloud.client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"])
+        yield from self._answers(
+            f"{url}/system", (response["username"], response["password"]), 200, "the archive answers requests with credentials"
+        )
 
     def portal(self) -> Found:
         url = self.state.outputs.get("GroundTruthUrl", "")
@@ -148,15 +151,15 @@ class _Look:
         job = f"arn:aws:sagemaker:{self.cloud.region}:111122223333:labeling-job/smoke"
         if "PreAnnotationArn" in outputs:
             event = {"version": "2018-10-16", "labelingJobArn": job, "dataObject": SAMPLE_LINE}
-            said = _invoke(client, outputs["PreAnnotationArn"], event)
-            made = isinstance(said, dict) and said.get("taskInput", {}).get("labels") == ["Fracture", "Lung Lesion"]
-            yield "the pre-annotation function makes a task", _outcome(made), "" if made else str(said)[:200]
+            response = _invoke(client, outputs["PreAnnotationArn"], event)
+            made = isinstance(response, dict) and response.get("taskInput", {}).get("labels") == ["Fracture", "Lung Lesion"]
+            yield "the pre-annotation function returns a task", _outcome(made), "" if made else str(response)[:200]
         if "PostAnnotationArn" in outputs:
             made, detail = self._consolidated(client, outputs["PostAnnotationArn"], job)
             yield "the post-annotation function consolidates answers", _outcome(made), detail
 
     def _consolidated(self, client: Any, arn: str, job: str) -> tuple[bool, str]:
-        """Have the function read a recorded batch of nobody's answers from the bucket of its jobs."""
+        """Have the function consolidate the synthetic batch, read from the bucket of its jobs."""
         bucket, key = self.state.outputs.get("LabelingBucket", ""), f"jobs/smoke/{uuid.uuid4().hex}.json"
         s3 = self.cloud.client("s3")
         s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(SAMPLE_BATCH).encode(), ContentType="application/json")
@@ -164,45 +167,47 @@ class _Look:
             uri = f"s3://{bucket}/{key}"
             role = self.state.outputs.get("LabelingRoleArn", "")
             event = {"version": "2018-10-16", "labelingJobArn": job, "labelAttributeName": "findings", "roleArn": role}
-            said = _invoke(client, arn, {**event, "payload": {"s3Uri": uri}})
+            response = _invoke(client, arn, {**event, "payload": {"s3Uri": uri}})
         finally:
             s3.delete_object(Bucket=bucket, Key=key)
         try:
-            state = said[0]["consolidatedAnnotation"]["content"]["findings"]["labels"]["Fracture"]["state"]
+            state = response[0]["consolidatedAnnotation"]["content"]["findings"]["labels"]["Fracture"]["state"]
         except (LookupError, TypeError):
-            return False, str(said)[:200]
+            return False, str(response)[:200]
         return state == "positive", f"Fracture is {state}"
 
     def team(self) -> Found:
         arn = self.state.outputs.get("WorkteamArn", "")
         if arn:
-            said = self.cloud.client("sagemaker").describe_workteam(WorkteamName=arn.rpartition("/")[2])["Workteam"]
-            yield "the work team exists", _outcome(said["WorkteamArn"] == arn), said.get("SubDomain", "")
+            response = self.cloud.client("sagemaker").describe_workteam(WorkteamName=arn.rpartition("/")[2])["Workteam"]
+            yield "the work team exists", _outcome(response["WorkteamArn"] == arn), response.get("SubDomain", "")
 
     def model(self) -> Found:
         name = self.state.outputs.get("EndpointName", "")
         if name:
             status = self.cloud.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointStatus"]
-            # In service means that the container answered /ping; SageMaker asks it again every few seconds.
+            # In service: SageMaker's regular requests to /ping are answered by the container.
             yield f"endpoint {name} answers", _outcome(status == "InService"), status
 
     def notebook(self) -> Found:
         for arn in self._of_type("AWS::SageMaker::NotebookInstance"):
-            said = self.cloud.client("sagemaker").describe_notebook_instance(NotebookInstanceName=arn.rpartition("/")[2])
-            status = said["NotebookInstanceStatus"]
+            response = self.cloud.client("sagemaker").describe_notebook_instance(NotebookInstanceName=arn.rpartition("/")[2])
+            status = response["NotebookInstanceStatus"]
             yield "the notebook instance runs", _outcome(status in ("InService", "Pending", "Stopped")), status
 
     def _answers(self, url: str, who: tuple[str, str] | None, expected: int, what: str) -> Found:
         import requests
 
         try:
-            said = requests.get(url, auth=who, timeout=TIMEOUT_SECONDS, verify=self.ca_bundle or True, allow_redirects=False)
+            response = requests.get(
+                url, auth=who, timeout=TIMEOUT_SECONDS, verify=self.ca_bundle or True, allow_redirects=False
+            )
         except requests.exceptions.SSLError as error:
             yield what, FAILED, f"TLS: {error}"
         except requests.RequestException as error:
             yield what, UNREACHABLE, type(error).__name__
         else:
-            yield what, _outcome(said.status_code == expected), f"HTTP {said.status_code}"
+            yield what, _outcome(response.status_code == expected), f"HTTP {response.status_code}"
 
 
 _NOT_SET = ("NoSuchPublicAccessBlockConfiguration", "NoSuchBucketPolicy")
@@ -210,7 +215,7 @@ _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "Restrict
 
 
 def refuses_plain_http(policy: Mapping[str, Any]) -> bool:
-    """Say whether a bucket policy denies everything to everybody who comes without TLS."""
+    """Return whether a bucket policy denies all requests without TLS."""
     for statement in policy.get("Statement", ()):
         condition = statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")
         everybody = statement.get("Principal") in ("*", {"AWS": "*"})
@@ -226,7 +231,7 @@ def _outcome(good: Any) -> str:
 
 
 def _answer(call: Callable[..., Any], **arguments: Any) -> Any:
-    """What AWS answers, or nothing where it says that there is no such configuration."""
+    """The response, or an empty one when the configuration does not exist."""
     from botocore.exceptions import ClientError
 
     try:
@@ -238,8 +243,8 @@ def _answer(call: Callable[..., Any], **arguments: Any) -> Any:
 
 
 def _invoke(client: Any, arn: str, event: Mapping[str, Any]) -> Any:
-    said = client.invoke(FunctionName=arn, Payload=json.dumps(event).encode())
-    payload = said["Payload"].read()
+    response = client.invoke(FunctionName=arn, Payload=json.dumps(event).encode())
+    payload = response["Payload"].read()
     try:
         return json.loads(payload)
     except ValueError:

@@ -1,33 +1,33 @@
-"""What CloudFormation says of stacks, their events and their change sets, in this project's words.
+"""Stacks, events and change sets as CloudFormation describes them.
 
-Text that AWS sends (reasons, names) is text: what would move a terminal's cursor or color is taken out before anyone prints it.
+Text from AWS (reasons, names) is stripped of control characters, so that printing it cannot change the terminal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 NEVER_CREATED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
-"""A stack whose first creation failed: CloudFormation lets it be deleted and nothing else."""
+"""The creation of the stack failed: it can only be deleted."""
 
 READY = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")
-"""States from which an update starts."""
+"""States from which a stack can be updated."""
 
 GOOD = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
-"""The last operation did what it was asked."""
+"""States after a successful operation."""
 
 
 def plain(text: object) -> str:
-    """Return a text of one line without control characters."""
+    """Return a text on one line without control characters."""
     return "".join(char if char.isprintable() else " " for char in str(text or "")).strip()
 
 
 @dataclass(frozen=True)
 class StackState:
-    """What CloudFormation says of one stack."""
+    """The state of one stack."""
 
     name: str
     id: str
@@ -41,35 +41,35 @@ class StackState:
     drift: str = "NOT_CHECKED"
 
     @classmethod
-    def parse(cls, said: Mapping[str, Any]) -> StackState:
-        """Return one entry of DescribeStacks. Values of parameters are left behind: nobody needs them, and some are secret."""
+    def parse(cls, response: Mapping[str, Any]) -> StackState:
+        """Return one entry of DescribeStacks. Parameter values are dropped, because some are secret."""
         return cls(
-            name=said["StackName"],
-            id=said["StackId"],
-            status=said["StackStatus"],
-            reason=plain(said.get("StackStatusReason")),
-            since=said.get("LastUpdatedTime") or said.get("CreationTime"),
-            outputs={item["OutputKey"]: item["OutputValue"] for item in said.get("Outputs", ())},
-            parameters=tuple(item["ParameterKey"] for item in said.get("Parameters", ())),
-            protected=bool(said.get("EnableTerminationProtection")),
-            tags={item["Key"]: item["Value"] for item in said.get("Tags", ())},
-            drift=said.get("DriftInformation", {}).get("StackDriftStatus", "NOT_CHECKED"),
+            name=response["StackName"],
+            id=response["StackId"],
+            status=response["StackStatus"],
+            reason=plain(response.get("StackStatusReason")),
+            since=response.get("LastUpdatedTime") or response.get("CreationTime"),
+            outputs={item["OutputKey"]: item["OutputValue"] for item in response.get("Outputs", ())},
+            parameters=tuple(item["ParameterKey"] for item in response.get("Parameters", ())),
+            protected=bool(response.get("EnableTerminationProtection")),
+            tags={item["Key"]: item["Value"] for item in response.get("Tags", ())},
+            drift=response.get("DriftInformation", {}).get("StackDriftStatus", "NOT_CHECKED"),
         )
 
     @property
     def is_busy(self) -> bool:
-        """CloudFormation is at work on it. A stack in review has a change set and nothing else: nobody works on it."""
+        """Whether an operation is in progress. A stack in review only has a change set and no operation."""
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
     @property
     def exists(self) -> bool:
-        """There is something of it: more than a change set that was never executed."""
+        """Whether the stack has resources: it is more than a change set that was never executed."""
         return self.status not in ("REVIEW_IN_PROGRESS", "DELETE_COMPLETE")
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a resource."""
+    """An event of a resource."""
 
     id: str
     time: datetime
@@ -80,21 +80,21 @@ class Event:
     reason: str
 
     @classmethod
-    def parse(cls, said: Mapping[str, Any]) -> Event:
+    def parse(cls, response: Mapping[str, Any]) -> Event:
         """Return one entry of DescribeStackEvents."""
         return cls(
-            id=said["EventId"],
-            time=said["Timestamp"],
-            logical_id=plain(said.get("LogicalResourceId")),
-            physical_id=plain(said.get("PhysicalResourceId")),
-            type=plain(said.get("ResourceType")),
-            status=str(said.get("ResourceStatus", "")),
-            reason=plain(said.get("ResourceStatusReason")),
+            id=response["EventId"],
+            time=response["Timestamp"],
+            logical_id=plain(response.get("LogicalResourceId")),
+            physical_id=plain(response.get("PhysicalResourceId")),
+            type=plain(response.get("ResourceType")),
+            status=str(response.get("ResourceStatus", "")),
+            reason=plain(response.get("ResourceStatusReason")),
         )
 
     @property
     def is_cause(self) -> bool:
-        """It failed of itself, not because something else had."""
+        """Whether the resource failed itself, not because another one had failed."""
         return (
             self.status.endswith("_FAILED")
             and "cancelled" not in self.reason.lower()
@@ -102,19 +102,62 @@ class Event:
         )
 
 
+CHANGE_HEADINGS = ("action", "logical id", "type", "replaced", "what changes")
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one resource in a change set."""
+
+    action: str
+    logical_id: str
+    physical_id: str
+    type: str
+    replacement: str
+    """`True`, `False`, `Conditional` (CloudFormation does not know yet), or empty where there is nothing to replace."""
+    policy: str
+    """What happens to the old resource: `Delete`, `Retain`, `ReplaceAndDelete` and the like; empty when not stated."""
+    targets: tuple[str, ...]
+    """Names of the changed properties."""
+
+    @classmethod
+    def parse(cls, response: Mapping[str, Any]) -> Change:
+        """Return one ResourceChange. Property values are dropped, because they may be secrets."""
+        targets = []
+        for detail in response.get("Details", ()):
+            target = detail.get("Target", {})
+            name = plain(".".join(filter(None, (target.get("Attribute"), target.get("Name")))))
+            if name and name not in targets:
+                targets.append(name)
+        return cls(
+            action=str(response.get("Action", "")),
+            logical_id=plain(response.get("LogicalResourceId")),
+            physical_id=plain(response.get("PhysicalResourceId")),
+            type=plain(response.get("ResourceType")),
+            replacement=str(response.get("Replacement", "")) if response.get("Action") == "Modify" else "",
+            policy=str(response.get("PolicyAction", "")),
+            targets=tuple(targets),
+        )
+
+    def row(self) -> tuple[str, ...]:
+        """Return a row with the columns of `CHANGE_HEADINGS`."""
+        replacement = {"True": "YES", "Conditional": "perhaps", "False": "no"}.get(self.replacement, "")
+        return (self.action, self.logical_id, self.type, replacement, ", ".join(self.targets))
+
+
 @dataclass(frozen=True)
 class ChangeSet:
-    """A change set that CloudFormation has worked out."""
+    """A change set that CloudFormation has created."""
 
     id: str
     name: str
     stack_name: str
     status: str
     reason: str
-    changes: tuple[Mapping[str, Any], ...] = field(default=())
+    changes: tuple[Change, ...] = ()
 
     @property
     def is_empty(self) -> bool:
-        """There is nothing to do. CloudFormation calls that a failure and says why in words only."""
-        words = ("didn't contain changes", "No updates are to be performed")
-        return self.status == "FAILED" and any(text in self.reason for text in words)
+        """Whether there are no changes. CloudFormation reports that as a failure, recognizable by its reason only."""
+        reasons = ("didn't contain changes", "No updates are to be performed")
+        return self.status == "FAILED" and any(text in self.reason for text in reasons)

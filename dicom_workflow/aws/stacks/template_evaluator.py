@@ -1,6 +1,7 @@
-"""What a template comes to with given parameters, without asking AWS: which resources there will be, and with what values.
+"""Evaluate a template with parameter values, without AWS: which resources it creates, and with what property values.
 
-What only AWS knows (the ARN of a key that does not exist yet) becomes a readable placeholder such as ``‹Key.Arn›``.
+The package's only implementation of CloudFormation's intrinsic functions. Values that only AWS knows (the ARN of a key that
+does not exist yet) become placeholders such as ``‹Key.Arn›``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dicom_workflow.aws.stacks.templates import Template
 from dicom_workflow.errors import DeployError
 
 NO_VALUE = object()
-"""``AWS::NoValue``: a property that is left out."""
+"""``AWS::NoValue``: the property is left out."""
 
 _SUB = re.compile(r"\$\{(!?)([^}]+)\}")
 
@@ -35,9 +36,9 @@ class Evaluation:
     ----------
     template : Template
     values : mapping
-        Value of each parameter, as text; a missing one has its default or a placeholder.
+        Value of each parameter, as text; the default or a placeholder when missing.
     pseudo : mapping, optional
-        ``AWS::Region`` and its like.
+        Pseudo parameters such as ``AWS::Region``.
     """
 
     def __init__(self, template: Template, values: Mapping[str, str], pseudo: Mapping[str, str] | None = None) -> None:
@@ -57,8 +58,12 @@ class Evaluation:
             self._values[name] = text.split(",") if parameter.is_list else text  # an empty list is one of an empty text
         self._known: dict[str, bool] = {}
 
+    def with_values(self, values: Mapping[str, str]) -> Evaluation:
+        """Return the evaluation of the same template with other parameter values."""
+        return Evaluation(self.template, values, self._pseudo)
+
     def holds(self, condition: str) -> bool:
-        """Say whether a condition of the template is true.
+        """Return whether a condition of the template is true.
 
         Raises
         ------
@@ -67,25 +72,25 @@ class Evaluation:
         """
         if condition not in self._known:
             if condition not in self.template.conditions:
-                raise DeployError(f"{self.template.path}: expected a condition {condition!r}, found none.")
+                raise DeployError(f"{self.template.path} has no condition {condition!r}.")
             self._known[condition] = bool(self._truth(self.template.conditions[condition]))
         return self._known[condition]
 
     def resources(self) -> dict[str, Mapping[str, Any]]:
-        """Return the resources that exist with these values, by logical id, as the template writes them."""
+        """Return the resources that are created with these values, by logical id, unevaluated."""
         return {name: item for name, item in self.template.resources.items() if self._exists(item)}
 
     def uses(self, parameter: str) -> bool:
-        """Say whether a resource that exists takes the value of a parameter."""
+        """Return whether a created resource refers to a parameter."""
         return any(_mentions(item, parameter) for item in self.resources().values())
 
     def properties(self, logical_id: str) -> dict[str, Any]:
-        """Return the properties of a resource with everything filled in that is known."""
+        """Return the evaluated properties of a resource."""
         found = self.value(self.template.resources[logical_id].get("Properties") or {})
         return found if isinstance(found, dict) else {}
 
     def outputs(self) -> dict[str, str]:
-        """Return the outputs, with placeholders for what only AWS knows."""
+        """Return the outputs, with placeholders for values that only AWS knows."""
         found = {}
         for name, item in self.template.outputs.items():
             if self._exists(item):
@@ -94,7 +99,7 @@ class Evaluation:
         return found
 
     def broken_rules(self) -> list[str]:
-        """Return what the template's Rules say against these values, in the template's own words."""
+        """Return the descriptions of the template's Rules that these values violate."""
         found = []
         for name, rule in self.template.rules.items():
             if "RuleCondition" not in rule or self._truth(rule["RuleCondition"]):
@@ -104,7 +109,7 @@ class Evaluation:
         return found
 
     def value(self, node: Any) -> Any:
-        """Return a node of the template with its functions evaluated."""
+        """Return a node of the template with its intrinsic functions evaluated."""
         if isinstance(node, list):
             items = [self.value(item) for item in node]
             return [item for item in items if item is not NO_VALUE]
@@ -135,7 +140,7 @@ class Evaluation:
 
     def _function(self, name: str, argument: Any) -> Any:
         evaluate = getattr(self, f"_fn_{name.lower()}", None)
-        # Cidr, GetAZs, ImportValue, Base64 and their like are AWS's to know.
+        # Cidr, GetAZs, ImportValue, Base64 and others can only be evaluated by AWS.
         return evaluate(argument) if evaluate else f"‹{name}›"
 
     def _fn_getatt(self, argument: Any) -> str:

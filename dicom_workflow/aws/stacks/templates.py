@@ -1,4 +1,4 @@
-"""CloudFormation templates as data: read once, with every short form (``!Ref``, ``!GetAtt``) written out."""
+"""Read CloudFormation templates and their parameters; short forms (``!Ref``, ``!GetAtt``) become their full forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from dicom_workflow.errors import DeployError
 
 BODY_LIMIT_BYTES = 51_200
-"""What CloudFormation takes as the text of a request; a longer template must come from S3."""
+"""CloudFormation's limit for a template in a request; a longer template must be on S3."""
 
 _LIST_TYPES = ("CommaDelimitedList", "List<")
 _NAMED_IAM = {
@@ -25,9 +25,9 @@ _NAMED_IAM = {
 }
 
 
-# The parser in C is seven times as fast; a PyYAML that was built without it has none.
+# The C parser is seven times as fast, but not every build of PyYAML has it.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML as CloudFormation reads it; a date such as a policy's Version stays a text."""
+    """CloudFormation's YAML: a date such as a policy's Version stays a string."""
 
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
@@ -42,7 +42,7 @@ def _short_form(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]
     elif isinstance(node, yaml.SequenceNode):
         value = loader.construct_sequence(node, deep=True)
     else:
-        value = loader.construct_mapping(node, deep=True)  # there are three kinds of nodes
+        value = loader.construct_mapping(node, deep=True)  # the only other kind of node
     return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
 
 
@@ -51,26 +51,26 @@ _Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return a template's text as data; JSON is YAML too."""
+    """Return a YAML or JSON template as data."""
     found = yaml.load(text, _Loader)  # noqa: S506, a SafeLoader with CloudFormation's short forms
     return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a template, as the template declares it."""
+    """A parameter as the template declares it."""
 
     name: str
     type: str
     description: str
     default: str | None
-    """None when a value must be given."""
+    """None when a value is required."""
     secret: bool
-    """``NoEcho``: its value is never shown."""
+    """``NoEcho``: the value is never shown."""
     allowed: tuple[str, ...]
     pattern: str
     constraint: str
-    """The template's own words for what is allowed."""
+    """The template's ``ConstraintDescription``."""
     declared: Mapping[str, Any]
 
     @classmethod
@@ -94,7 +94,7 @@ class Parameter:
         return self.type.startswith(_LIST_TYPES)
 
     def problem(self, value: str) -> str:
-        """Return what is wrong with a value, empty when nothing is. A secret value is not repeated."""
+        """Return why a value is invalid, empty when it is valid. A secret value is not repeated."""
         wrong = self._problem(value)
         shown = "a value that is not shown" if self.secret else repr(value)
         expected = wrong if self.allowed else self.constraint or wrong
@@ -106,7 +106,7 @@ class Parameter:
         if self.type == "Number":
             return self._number_problem(value)
         if self.type == "String" and self.pattern and not _matches(self.pattern, value):
-            return f"a text like {self.pattern}"
+            return f"a string that matches {self.pattern}"
         shortest, longest = int(self.declared.get("MinLength", 0)), int(self.declared.get("MaxLength", 4096))
         return "" if shortest <= len(value) <= longest else f"{shortest} to {longest} characters"
 
@@ -122,13 +122,13 @@ class Parameter:
 
 
 def _phrase(text: str) -> str:
-    """A sentence as part of another."""
+    """A sentence as a clause of another sentence."""
     text = text.rstrip(".")
     return text[:1].lower() + text[1:] if text.split(" ")[0][1:].islower() else text
 
 
 def as_text(value: Any) -> str:
-    """Return a YAML value as CloudFormation takes parameters: texts, with lists joined by commas."""
+    """Return a YAML value as a parameter value: a string, with lists joined by commas."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
@@ -140,7 +140,7 @@ def _matches(pattern: str, value: str) -> bool:
     try:
         return re.fullmatch(pattern, value) is not None
     except re.error:
-        return True  # CloudFormation knows Java's expressions; what Python cannot read, CloudFormation checks
+        return True  # a Java pattern that Python cannot read is left to CloudFormation
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Template:
     stack: str
     path: Path
     text: str
-    """What is sent, byte for byte what the file holds."""
+    """The content of the file, sent unchanged."""
     parameters: Mapping[str, Parameter]
     conditions: Mapping[str, Any]
     mappings: Mapping[str, Any]
@@ -165,26 +165,39 @@ class Template:
         Raises
         ------
         DeployError
-            There is none in the folder, or it is no template.
+            The folder has no such file, or it is not a template.
         """
         path = folder / f"{stack}.yaml"
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise DeployError(f"expected the template of stack {stack} at {path}, found none. Run from a checkout.") from None
+            raise DeployError(f"There is no template of stack {stack} at {path}. Run from a checkout.") from None
         except (OSError, ValueError) as error:
             raise DeployError(f"{path}: cannot be read: {error}") from None
         return cls.of_text(stack, path, text)
 
     @classmethod
     def of_text(cls, stack: str, path: Path, text: str) -> Template:
-        """Return the template of a text; its path is for messages."""
+        """Return the template of a text.
+
+        Parameters
+        ----------
+        stack : str
+        path : Path
+            For error messages.
+        text : str
+
+        Raises
+        ------
+        DeployError
+            The text is not a template.
+        """
         try:
             data = parse(text)
         except (ValueError, yaml.YAMLError) as error:
-            raise DeployError(f"{path}: expected a CloudFormation template in YAML: {error}") from None
+            raise DeployError(f"{path} is not a CloudFormation template in YAML: {error}") from None
         if not isinstance(data.get("Resources"), dict) or not data["Resources"]:
-            raise DeployError(f"{path}: expected a CloudFormation template with Resources.")
+            raise DeployError(f"{path} is not a CloudFormation template: it has no Resources.")
         return cls(
             stack=stack,
             path=path,
@@ -202,11 +215,11 @@ class Template:
         return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
 
     def is_short(self) -> bool:
-        """Say whether a request can hold it; one that cannot goes by way of the artifacts bucket."""
+        """Return whether it fits into a request; a longer template is uploaded to the artifacts bucket."""
         return len(self.text.encode("utf-8")) <= BODY_LIMIT_BYTES
 
     def capabilities(self) -> list[str]:
-        """Return what CloudFormation wants to be told: that the template makes roles, or roles with names of its own."""
+        """Return the capabilities that a request must acknowledge: the template creates IAM resources, or named ones."""
         kinds = {str(item.get("Type")): item for item in self.resources.values()}
         if not any(kind.startswith("AWS::IAM::") for kind in kinds):
             return []
@@ -216,21 +229,22 @@ class Template:
         return ["CAPABILITY_NAMED_IAM"] if named else ["CAPABILITY_IAM"]
 
     def holds_data(self, logical_id: str) -> bool:
-        """Say whether the template means a resource to outlive its stack."""
+        """Return whether a resource is retained when its stack is deleted."""
         item = self.resources.get(logical_id, {})
         return str(item.get("DeletionPolicy", "Delete")) not in ("Delete", "RetainExceptOnCreate")
 
 
 def lint(template: Template, existing: Collection[str], region: str) -> list[str] | None:
-    """Return what cfn-lint calls errors in a template, or None where it is not installed.
+    """Return the errors that cfn-lint finds in a template, or None when it is not installed.
 
-    Warnings are for who writes templates; an error is what CloudFormation would refuse, such as a type that the region lacks.
+    Warnings are left out: they concern authors of templates. CloudFormation would refuse an error, such as a type that the
+    region does not have.
 
     Parameters
     ----------
     template : Template
     existing : collection of str
-        Logical ids of the resources that there will be: an error of another is none of this deployment's.
+        Logical ids of the resources that are created; errors of other resources are left out.
     region : str
     """
     try:

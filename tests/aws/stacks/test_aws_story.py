@@ -25,7 +25,7 @@ from support.sagemaker import INSTANCE
 
 from dicom_workflow import cli
 from dicom_workflow.archive.orthanc_process import OrthancServer, find_orthanc
-from dicom_workflow.aws.stacks import catalog, templates
+from dicom_workflow.aws.stacks import deployment, templates
 from dicom_workflow.pipeline import notebooks
 from dicom_workflow.processes import free_port
 from dicom_workflow.settings import Settings
@@ -117,7 +117,7 @@ def test_a_dry_run_needs_no_account_and_shows_every_stack(
     captured = capsys.readouterr()
     assert code == 0, captured.err
     made = json.loads(captured.out)
-    assert (made["offline"], tuple(made["stacks"])) == (True, catalog.STACKS)
+    assert (made["offline"], tuple(made["stacks"])) == (True, deployment.STACKS)
     assert {key.partition("/")[0].partition("-")[0] for key in made["artifacts"]} == {
         "labeling-service",
         "inference",
@@ -148,7 +148,7 @@ def test_the_notebooks_run_on_what_the_stacks_say(
     try:
         with load_balancer(orthanc.url, server) as archive_url:
             made = deployed(parameters, cloudformation, capsys)
-            assert made["stacks"] == dict.fromkeys(catalog.STACKS, "created")
+            assert made["stacks"] == dict.fromkeys(deployment.STACKS, "created")
             name_the_services(cloudformation, archive_url, labeling_service[0], orthanc)
             with training_machines(aws, Storage(Settings(tmp_path, s3_url=aws))) as (machines, jobs):
                 for name, value in {

@@ -83,7 +83,7 @@ def test_killed_at_the_question_the_same_command_goes_on(
 ) -> None:
     """Between the change set and its execution: the stack is left in review, with a change set that nobody will execute."""
     with terminal([*command, *deploy_words(tmp_path)]) as (process, ours):
-        assert "Make stack clinic-foundation? [y/N]" in read_until(ours, "[y/N]")
+        assert "Create stack clinic-foundation? [y/N]" in read_until(ours, "[y/N]")
         process.send_signal(signal.SIGKILL)
         assert process.wait(30) == -signal.SIGKILL
     [left] = cloudformation.stacks.values()
@@ -110,7 +110,7 @@ def test_killed_while_a_stack_comes_up_the_same_command_waits_for_it_and_goes_on
     cloudformation.held = False
     out, said = again.communicate(timeout=120)
     assert again.returncode == 0, said
-    assert "clinic-foundation: CREATE_IN_PROGRESS; waiting for what is under way" in said
+    assert "clinic-foundation: CREATE_IN_PROGRESS; waiting for the operation in progress" in said
     assert json.loads(out)["stacks"] == {"foundation": "unchanged", "network": "created"}
     assert cloudformation.names("ExecuteChangeSet") == ["clinic-foundation", "clinic-network"]
 
@@ -118,12 +118,12 @@ def test_killed_while_a_stack_comes_up_the_same_command_waits_for_it_and_goes_on
 def test_nobody_at_the_terminal_agrees_to_nothing(command: list[str], cloudformation: CloudFormation, tmp_path: Path) -> None:
     done = run(command, *deploy_words(tmp_path))
     assert done.returncode == 1
-    assert "Make stack clinic-foundation? Nobody is at the terminal to answer. Run it with --yes" in done.stderr
+    assert "Create stack clinic-foundation? Standard input is not a terminal. Confirm with --yes" in done.stderr
     assert not cloudformation.names("ExecuteChangeSet")
 
 
 @pytest.fixture
-def house_words(cloudformation: CloudFormation, templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def place_words(cloudformation: CloudFormation, templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The same in this process, which is faster; returns the words of the place."""
     (tmp_path / "values.yaml").write_text(json.dumps(VALUES))
     monkeypatch.setattr("dicom_workflow.aws.stacks.templates.lint", lambda *arguments: [])
@@ -137,40 +137,40 @@ def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str
 
 
 def test_from_nothing_to_nothing(
-    house_words: list[str], cloudformation: CloudFormation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place_words: list[str], cloudformation: CloudFormation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, made, text = said(capsys, *deploy_words(tmp_path), "--yes")
-    assert (code, made["ok"]) == (1, False), "the labeling bucket of the small house is open, and that is said"
+    assert (code, made["ok"]) == (1, False), "the labeling bucket of the small clinic is open, and that is said"
     assert VALUES["Pin"] not in text
-    code, standing, text = said(capsys, "status", *house_words, "--drift")
+    code, standing, text = said(capsys, "status", *place_words, "--drift")
     assert code == 0, text
     assert standing["stacks"]["network"]["outputs"]["VpcId"] in text
     assert "network: no drift" in text
     pixels = standing["stacks"]["archive"]["outputs"]["PixelBucket"]
     for words, message in (
-        (["--yes", "--delete-data"], "nobody can type the deployment's name here"),
-        (["--yes", "--yes-delete-data-of", "clinic"], "needs --delete-data"),
-        (["--yes", "--delete-data", "--yes-delete-data-of", "other"], "expected the deployment's name 'clinic', got another"),
-        ([], "Nobody is at the terminal"),
+        (["--yes", "--delete-data"], "standard input is not a terminal"),
+        (["--yes", "--yes-delete-data-of", "clinic"], "--yes-delete-data-of needs --delete-data"),
+        (["--yes", "--delete-data", "--yes-delete-data-of", "other"], "the name of the deployment, got 'other'"),
+        ([], "Standard input is not a terminal"),
     ):
-        code, _, text = said(capsys, "destroy", *house_words, *words)
+        code, _, text = said(capsys, "destroy", *place_words, *words)
         assert code == 1
         assert message in text
     assert not cloudformation.names("DeleteStack")
-    code, gone, text = said(capsys, "destroy", *house_words, "--yes")
+    code, gone, text = said(capsys, "destroy", *place_words, "--yes")
     assert code == 0, text
     assert gone["deleted"][0] == "clinic-labeling"
     assert pixels in {item["address"] for item in gone["left"]}
-    assert "stays:" in text
-    code, gone, text = said(capsys, "destroy", *house_words, "--delete-data", "--yes-delete-data-of", "clinic")
-    assert "WILL BE DELETED WITH ALL DATA IN IT" in text
+    assert "kept:" in text
+    code, gone, text = said(capsys, "destroy", *place_words, "--delete-data", "--yes-delete-data-of", "clinic")
+    assert "WILL BE DELETED WITH ALL DATA" in text
     buckets = {item["Name"] for item in boto3.client("s3", region_name=REGION).list_buckets()["Buckets"]}
     assert (code, pixels in buckets) == (0, False), text
-    assert said(capsys, "status", *house_words)[0] == 0
+    assert said(capsys, "status", *place_words)[0] == 0
 
 
 def test_a_dry_run_changes_nothing(
-    house_words: list[str], cloudformation: CloudFormation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place_words: list[str], cloudformation: CloudFormation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, made, text = said(capsys, *deploy_words(tmp_path), "--dry-run")
     assert code == 0, text
@@ -183,14 +183,14 @@ def test_a_dry_run_changes_nothing(
 
 
 def test_status_of_a_half_deployed_stack_ends_with_1_and_says_how_to_go_on(
-    house_words: list[str], cloudformation: CloudFormation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place_words: list[str], cloudformation: CloudFormation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cloudformation.fails["Vpc"] = "The maximum number of VPCs has been reached."
     code, _, text = said(capsys, *deploy_words(tmp_path), "--yes")
     assert code == 1
     assert "Vpc (AWS::EC2::VPC): The maximum number of VPCs has been reached." in text
-    assert f"go on with: dicom-workflow deploy --name clinic --region {REGION} --templates {tmp_path / 'cfn'}" in text
-    code, _, text = said(capsys, "status", *house_words)
+    assert f"continue with: dicom-workflow deploy --name clinic --region {REGION} --templates {tmp_path / 'cfn'}" in text
+    code, _, text = said(capsys, "status", *place_words)
     assert code == 1
     assert "half deployed: clinic-network is in ROLLBACK_COMPLETE" in text
-    assert f"`dicom-workflow deploy --name clinic --region {REGION}` goes on" in text
+    assert f"`dicom-workflow deploy --name clinic --region {REGION}` continues" in text

@@ -8,10 +8,9 @@ import boto3
 import pytest
 
 from dicom_workflow.aws.stacks import costs, plan, preflight, preview
-from dicom_workflow.aws.stacks.catalog import in_order
-from dicom_workflow.aws.stacks.cloudformation import Cloud
-from dicom_workflow.aws.stacks.deployment import Deployment
-from dicom_workflow.aws.stacks.parameters import Given
+from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
+from dicom_workflow.aws.stacks.deployment import Deployment, in_order
+from dicom_workflow.aws.stacks.parameters import ARTIFACT, Input, ParameterOverrides
 from dicom_workflow.aws.stacks.plan import Plan
 from dicom_workflow.aws.stacks.templates import Parameter
 from dicom_workflow.errors import DeployError
@@ -25,26 +24,27 @@ ARTIFACTS |= {"InferenceContextKey": "‹inference›", "WheelsPrefix": "‹whee
 
 def planned(*, artifacts: dict[str, str] = ARTIFACTS, **values: str) -> Plan:
     """The plan of our own templates with an Orthanc, behind a certificate."""
-    deployment = Deployment("chest", Cloud(boto3.Session(region_name=REGION)), lambda text: None)
+    deployment = Deployment("chest", CloudFormationClient(boto3.Session(region_name=REGION)), lambda text: None)
     given = {"ArchiveHostName": "archive.example", "OrthancImage": ORTHANC, "CertificateArn": CERTIFICATE, **values}
-    return plan.make(deployment, [], Given(given), artifacts, states={})
+    provided = {name: Input(value, ARTIFACT) for name, value in artifacts.items()}
+    return plan.make(deployment, [], ParameterOverrides(given), provided, states={})
 
 
-def test_a_house_without_a_way_out_is_told_what_it_must_bring() -> None:
-    problems, notes = preflight.known(planned(NatMode="none"), REGION, has_wheels=False)
+def test_a_deployment_without_nat_gateway_needs_images_and_packages_of_its_own() -> None:
+    problems, notes = preflight.check_parameters(planned(NatMode="none"), REGION, has_wheels=False)
     assert [text for text in problems if "OrthancImage: expected an image in ECR" in text] == problems != []
     assert any("--dependencies" in text for text in notes)
     own = f"111122223333.dkr.ecr.{REGION}.amazonaws.com/{ORTHANC}"
-    problems, notes = preflight.known(planned(NatMode="none", OrthancImage=own), REGION, has_wheels=True)
+    problems, notes = preflight.check_parameters(planned(NatMode="none", OrthancImage=own), REGION, has_wheels=True)
     assert problems == []
     assert not any("--dependencies" in text for text in notes)
-    assert preflight.known(planned(), REGION, has_wheels=False) == ([], [])
+    assert preflight.check_parameters(planned(), REGION, has_wheels=False) == ([], [])
 
 
 def test_a_certificate_of_another_region_is_refused_without_an_account() -> None:
-    problems, _ = preflight.known(planned(), "eu-west-1", has_wheels=False)
+    problems, _ = preflight.check_parameters(planned(), "eu-west-1", has_wheels=False)
     assert {text.split(":")[0] for text in problems} == {"archive", "labeling"}
-    said = f"expected a certificate in eu-west-1, where its load balancer is, got one in {REGION}"
+    said = f"expected a certificate in eu-west-1, the region of the load balancer, got one in {REGION}"
     assert all(said in text for text in problems)
 
 
@@ -55,7 +55,7 @@ def test_what_waits_for_an_image_is_part_of_the_cost() -> None:
     without = {found.stack: found.evaluation for found in planned(**ours).stacks}
     assert any("LabelingService" in line for line in costs.note(with_image, REGION))
     assert not any("LabelingService" in line for line in costs.note(without, REGION))
-    assert preview.facing_the_internet(with_image) == []
+    assert preview.internet_facing(with_image) == []
 
 
 def test_healthimaging_is_not_priced_as_s3() -> None:
@@ -76,6 +76,6 @@ def test_a_refused_choice_names_the_choices_as_they_are_written() -> None:
 
 
 def test_further_commands_name_the_region_that_was_named(tmp_path: Path) -> None:
-    cloud = Cloud(boto3.Session(region_name=REGION))
+    cloud = CloudFormationClient(boto3.Session(region_name=REGION))
     deployment = Deployment("chest", cloud, print, folder=tmp_path, flags=("--region", REGION))
     assert deployment.command("status", "--drift") == f"dicom-workflow status --drift --name chest --region {REGION}"

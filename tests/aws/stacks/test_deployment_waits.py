@@ -10,9 +10,9 @@ import pytest
 from botocore.stub import Stubber
 from support.cloudformation import REGION, CloudFormation
 from support.cloudformation_query import RefusedError
-from support.deployments import House
+from support.deployments import Clinic
 
-from dicom_workflow.aws.stacks import delete_data, destroy, wait
+from dicom_workflow.aws.stacks import destroy, wait
 from dicom_workflow.aws.stacks.stack_state import Event
 from dicom_workflow.errors import DeployError
 
@@ -22,10 +22,10 @@ def event(name: str, status: str) -> Event:
 
 
 def test_an_end_is_not_taken_from_before_the_beginning(
-    house: House, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CloudFormation begins between the look at the stack and the look at its events: the state is that from before."""
-    house.deploy()
+    clinic.deploy()
     execute, describe = cloudformation._ExecuteChangeSet, cloudformation._DescribeStackEvents
     accepted: list[dict[str, Any]] = []
 
@@ -38,20 +38,20 @@ def test_an_end_is_not_taken_from_before_the_beginning(
     monkeypatch.setattr(cloudformation, "_DescribeStackEvents", late)
     cloudformation.fails["Database"] = "no capacity"
     with pytest.raises(DeployError, match="no capacity"):
-        house.deploy("archive", Capacity="2")
+        clinic.deploy("archive", Capacity="2")
 
 
 def test_what_never_begins_is_not_waited_for_without_end(
-    house: House, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wait, "BEGIN_SECONDS", -1.0)
+    monkeypatch.setattr(wait, "START_TIMEOUT_SECONDS", -1.0)
     monkeypatch.setattr(cloudformation, "_ExecuteChangeSet", lambda **asked: None)
-    with pytest.raises(DeployError, match="stack clinic-foundation: expected CloudFormation to begin what it accepted"):
-        house.deploy("foundation")
+    with pytest.raises(DeployError, match="CloudFormation accepted the operation but did not start it"):
+        clinic.deploy("foundation")
 
 
 def test_out_of_reach_in_the_middle_it_says_that_the_stack_comes_up_all_the_same(
-    house: House, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, cloudformation: CloudFormation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def expired(**asked: Any) -> None:
         raise RefusedError("ExpiredToken", "The security token included in the request is expired")
@@ -63,26 +63,26 @@ def test_out_of_reach_in_the_middle_it_says_that_the_stack_comes_up_all_the_same
     begun = cloudformation._ExecuteChangeSet
     with monkeypatch.context() as patch:
         patch.setattr(cloudformation, "_ExecuteChangeSet", execute)
-        with pytest.raises(DeployError, match=r"ExpiredToken.* CloudFormation goes on without this command"):
-            house.deploy("foundation")
+        with pytest.raises(DeployError, match=r"ExpiredToken.* CloudFormation continues without this command"):
+            clinic.deploy("foundation")
     monkeypatch.delattr(cloudformation, "_DescribeStackEvents")
-    assert house.deploy("foundation")["stacks"] == {"foundation": "unchanged"}
+    assert clinic.deploy("foundation")["stacks"] == {"foundation": "unchanged"}
 
 
-def test_a_long_silence_is_broken_by_what_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = wait.Progress(house.deployment, "clinic-archive")
+def test_a_long_silence_is_broken_by_what_is_waited_for(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = wait.Progress(clinic.deployment, "clinic-archive")
     told.event(event("Database", "CREATE_IN_PROGRESS"))
     told.event(event("Bucket", "CREATE_COMPLETE"))
-    told.look()
-    assert len(house.said) == 1, "nothing that it goes on as long as lines come"
+    told.print_if_quiet()
+    assert len(clinic.messages) == 1, "nothing that it goes on as long as lines come"
     monkeypatch.setattr(wait, "QUIET_SECONDS", -1.0)
-    told.look()
-    assert house.said[1].endswith("clinic-archive 1 done, 1 under way: Database")
+    told.print_if_quiet()
+    assert clinic.messages[1].endswith("clinic-archive 1 done, 1 in progress: Database")
 
 
-def test_events_that_are_known_are_not_read_again(house: House, cloudformation: CloudFormation) -> None:
-    house.deploy()
-    cloud = house.deployment.cloud
+def test_events_that_are_known_are_not_read_again(clinic: Clinic, cloudformation: CloudFormation) -> None:
+    clinic.deploy()
+    cloud = clinic.deployment.cloud
     stack = cloud.expect("clinic-archive")
     every = cloud.events(stack.id)
     assert len(every) > 14, "more than two pages of the tests' CloudFormation"
@@ -96,27 +96,27 @@ def test_events_that_are_known_are_not_read_again(house: House, cloudformation: 
 
 
 @pytest.mark.parametrize("kind", ["True", "Conditional"])
-def test_lifting_protection_replaces_no_data(house: House, cloudformation: CloudFormation, kind: str) -> None:
+def test_lifting_protection_replaces_no_data(clinic: Clinic, cloudformation: CloudFormation, kind: str) -> None:
     """Its change set is shown to nobody. A parameter that AWS looks up may have another value than when the stack was made."""
-    house.deploy()
+    clinic.deploy()
     cloudformation.replaced["Database"] = kind
     before = len(cloudformation.names("ExecuteChangeSet"))
-    found = destroy.inventory(house.deployment)
-    with pytest.raises(DeployError, match=r"clinic-archive: its protection cannot be lifted \((MAY )?REPLACES? DATA: Database"):
-        destroy.remove(house.deployment, found)
+    found = destroy.inventory(clinic.deployment)
+    with pytest.raises(DeployError, match=r"deletion protection cannot be disabled \((MAY )?REPLACES? DATA: Database"):
+        destroy.delete_stacks(clinic.deployment, found)
     assert len(cloudformation.names("ExecuteChangeSet")) == before
-    assert house.status("archive") == "CREATE_COMPLETE"
+    assert clinic.status("archive") == "CREATE_COMPLETE"
     assert not cloudformation.change_sets
     [archive] = [stack for stack in cloudformation.stacks.values() if stack.name == "clinic-archive"]
     assert (archive.protected, archive.values["ProtectData"]) == (True, "true")
 
 
-def test_what_somebody_removed_meanwhile_is_passed_over(house: House, cloudformation: CloudFormation) -> None:
-    house.deploy()
-    found = destroy.inventory(house.deployment)
-    destroy.remove(house.deployment, found)
+def test_what_somebody_removed_meanwhile_is_passed_over(clinic: Clinic, cloudformation: CloudFormation) -> None:
+    clinic.deploy()
+    found = destroy.inventory(clinic.deployment)
+    destroy.delete_stacks(clinic.deployment, found)
     asked = len(cloudformation.names("DeleteStack"))
-    destroy.remove(house.deployment, found)
+    destroy.delete_stacks(clinic.deployment, found)
     assert len(cloudformation.names("DeleteStack")) == asked
 
 
@@ -131,7 +131,7 @@ def test_unfinished_uploads_of_every_page_go() -> None:
             asked.add_response("list_multipart_uploads", {**more, "Uploads": uploads}, {**bucket, **markers})
             asked.add_response("abort_multipart_upload", {}, {**bucket, "Key": "image", "UploadId": str(number)})
         asked.add_response("delete_bucket", {}, bucket)
-        assert delete_data.DELETERS["AWS::S3::Bucket"](lambda service: s3, "pixels").startswith("deleted")
+        assert destroy.DELETERS["AWS::S3::Bucket"](lambda service: s3, "pixels").startswith("deleted")
         asked.assert_no_pending_responses()
 
 
@@ -145,6 +145,6 @@ def test_snapshots_of_every_page_go() -> None:
             asked.add_response("describe_db_cluster_snapshots", found, {**wanted, **marker})
         for number in ("1", "2"):
             asked.add_response("delete_db_cluster_snapshot", {}, {"DBClusterSnapshotIdentifier": number})
-        deleted = delete_data.DELETERS["AWS::RDS::DBCluster"](lambda service: rds, "index")
+        deleted = destroy.DELETERS["AWS::RDS::DBCluster"](lambda service: rds, "index")
         assert deleted == "snapshot 1 deleted, snapshot 2 deleted"
         asked.assert_no_pending_responses()

@@ -34,7 +34,7 @@ from support.stack_evaluator import Evaluation
 from support.templates import CFN, template
 
 import dicom_workflow
-from dicom_workflow.aws.stacks import artifacts
+from dicom_workflow.aws import packaging
 from dicom_workflow.learning.training import script_run
 
 SCRIPTS = CFN / "scripts"
@@ -306,8 +306,8 @@ def test_a_notebook_installs_the_package_and_knows_it_the_next_time(machine: Mac
     # The first time what the command line uploads: the wheel and the notebooks of this very project.
     for stand_in in (machine.aws / "artifacts" / PREFIX).glob("dicom_workflow-*"):
         stand_in.unlink()
-    artifacts.build_wheel(machine.aws / "artifacts" / PREFIX)
-    artifacts.zip_files(machine.aws / "artifacts" / f"{BOOKS}.zip", artifacts.notebook_files())
+    packaging.build_wheel(machine.aws / "artifacts" / PREFIX)
+    packaging.zip_files(machine.aws / "artifacts" / f"{BOOKS}.zip", packaging.notebook_files())
     done = machine.run()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # what takes long goes on in the background
     assert f"ready: open dicom-workflow/{BOOKS}/notebooks" in machine.waits_for("ready")

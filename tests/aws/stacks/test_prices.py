@@ -81,7 +81,7 @@ def test_a_quantity_that_is_none_is_refused(quantity: float) -> None:
 
 
 def test_a_missing_price_fails_by_name() -> None:
-    with pytest.raises(PriceError, match=r"expected the name of a price in us-east-1, got 's3_gold'\. There are s3_standard, "):
+    with pytest.raises(PriceError, match=r"There is no price 's3_gold' in us-east-1\. Known prices: s3_standard, "):
         TABLE["s3_gold"]
     assert "s3_gold" not in TABLE and "s3_standard" in TABLE
 
@@ -109,12 +109,12 @@ def test_another_table_may_be_given(tmp_path: Path) -> None:
         ({"status": "rumor"}, "expected a status of vendor, secondary, unconfirmed, got 'rumor'"),
         ({"read": "yesterday"}, "expected service, unit, region, usd or tiers, source, read and status; ValueError"),
         ({"source": None, "unit": ...}, "KeyError: 'unit'"),
-        ({"usd": -1}, "expected prices from 0 on in growing tiers"),
-        ({"usd": "nan"}, "expected prices from 0 on in growing tiers"),
-        ({"tiers": [{"up_to": 10, "usd": 1}]}, "growing tiers, the last without an end"),
-        ({"tiers": [{"up_to": 10, "usd": 1}, {"up_to": 5, "usd": 1}, {"up_to": None, "usd": 1}]}, "in growing tiers"),
-        ({"tiers": []}, "growing tiers"),
-        ({"read_in": ""}, "expected where a secondary price was read, got nothing"),
+        ({"usd": -1}, "expected non-negative prices in increasing tiers"),
+        ({"usd": "nan"}, "expected non-negative prices in increasing tiers"),
+        ({"tiers": [{"up_to": 10, "usd": 1}]}, "increasing tiers, the last without an end"),
+        ({"tiers": [{"up_to": 10, "usd": 1}, {"up_to": 5, "usd": 1}, {"up_to": None, "usd": 1}]}, "in increasing tiers"),
+        ({"tiers": []}, "increasing tiers"),
+        ({"read_in": ""}, "a secondary price needs read_in, the place where it was read"),
     ],
 )
 def test_an_entry_that_is_not_complete_is_refused_by_name(change: dict[str, Any], message: str) -> None:
@@ -142,7 +142,7 @@ def test_a_line_of_a_note_multiplies() -> None:
 
 def test_every_price_that_the_code_names_exists() -> None:
     named = set()
-    for path in (ROOT / "dicom_workflow/aws/stacks").glob("*.py"):
+    for path in [*(ROOT / "dicom_workflow/aws/stacks").glob("*.py"), *(ROOT / "benchmarks/capacity").glob("*.py")]:
         text = path.read_text(encoding="utf-8")
         named |= set(re.findall(r'\bp(?:rices)?(?:\.cost\(|\[)"([a-z0-9_]+)"', text))
     assert len(named) > 15
