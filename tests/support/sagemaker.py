@@ -13,7 +13,7 @@ from typing import Any
 
 from dicom_workflow.storage import Storage
 
-INSTANCE = "ml.c6i.large"
+INSTANCE = "ml.m5.large"
 
 
 def channels_of(request: Mapping[str, Any]) -> dict[str, str]:
