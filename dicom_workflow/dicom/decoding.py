@@ -49,7 +49,7 @@ class Frame:
 
 
 def read_frame(path: str | Path, index: int = 0) -> Frame:
-    """Return the stored values of one frame of a file, grey or color; no other frame is read or decoded.
+    """Return the stored values of one frame of a file, gray or color; no other frame is read or decoded.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def read_frame(path: str | Path, index: int = 0) -> Frame:
     with located(where), errors_named(where, f"frame {index} cannot be read"):
         found = walk(path)
         if found.pixel_position < 0:
-            raise UnsupportedPixelsError("expected Pixel Data, got an instance without pixels.")
+            raise UnsupportedPixelsError("the instance has no Pixel Data (7FE0,0010).")
         if found.transfer_syntax_uid == DEFLATED:  # a frame of it has no place in the file
             dataset = read_dataset(path)
             return _decoded_frame(dataset, dataset.PixelData, where, index)
@@ -108,7 +108,7 @@ def _decoded_frame(header: Dataset, source: Any, name: str, index: int) -> Frame
 
 
 def stored_values(dataset: Dataset) -> NDArray[Any]:
-    """Return the stored values of one single-frame grey-scale instance, cleaned of unused bits.
+    """Return the stored values of one single-frame grayscale instance, cleaned of unused bits.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def _stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     options = as_pixel_options(dataset)
     values, _ = _decode(decoder, dataset, options, name, None)
     if values.shape != (dataset.Rows, dataset.Columns):
-        raise UnsupportedPixelsError(f"{name}: expected one grey-scale plane, got an array of shape {values.shape}.")
+        raise UnsupportedPixelsError(f"{name}: expected one grayscale plane, got an array of shape {values.shape}.")
     if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
         raise UnsupportedPixelsError(f"{name}: expected integers of at most 16 bits, got {values.dtype}.")
     return _cleaned(values, dataset, bits, decoder.UID)
@@ -174,8 +174,8 @@ def _decode(decoder: Decoder, source: Any, options: dict[str, Any], name: str, i
         if not is_file_error(error):
             raise
         raise TruncatedDicomError(
-            f"{name}: expected {options['rows']} rows × {options['columns']} columns of {syntax.name}, could not decode them: "
-            f"{reason_of(error)}. {_AGAIN}"
+            f"{name}: expected {options['rows']} rows × {options['columns']} columns of {syntax.name}, "
+            f"which could not be decoded: {reason_of(error)}. {_AGAIN}"
         ) from error
 
 

@@ -159,7 +159,7 @@ def _check_pixels(found: FileElements, frames: int) -> None:
     rows, columns = _integer(found, "Rows", 0), _integer(found, "Columns", 0)
     samples, bits = _integer(found, "SamplesPerPixel", 1), _integer(found, "BitsAllocated", 8)
     if found.pixel_bytes < 0:
-        raise UnsupportedPixelsError("expected pixel data, found none: this is a DICOM file without an image.")
+        raise UnsupportedPixelsError("the file has no pixel data: it is a DICOM file without an image.")
     if not rows or not columns:
         raise UnsupportedPixelsError(f"expected an image of at least one pixel, got {rows} rows and {columns} columns.")
     if _text(found, "PhotometricInterpretation") == "YBR_FULL_422" and not found.encapsulated:

@@ -184,7 +184,7 @@ def framing_of(dataset: Dataset, size_px: int) -> Framing:
 
 
 def to_png(dataset: Dataset, *, max_px: int | None = None, window: tuple[float, float] | None = None) -> bytes:
-    """Return the display image as an 8-bit grey PNG; it carries no header text.
+    """Return the display image as an 8-bit gray PNG; it carries no header text.
 
     Parameters
     ----------

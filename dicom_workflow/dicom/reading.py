@@ -99,7 +99,7 @@ def read_dataset(source: str | Path | bytes) -> Dataset:
                 deferred = None if found.transfer_syntax_uid == DEFLATED else _DEFERRED_BYTES
                 dataset = pydicom.dcmread(source, defer_size=deferred)
             if not dataset.get("SOPClassUID"):
-                raise NotDicomError("expected a DICOM instance with a SOP Class UID, got a data set without one.")
+                raise NotDicomError("SOP Class UID (0008,0016) is missing: this is no DICOM instance.")
     return dataset
 
 
@@ -153,7 +153,10 @@ def check_supported(dataset: Dataset, name: str) -> int:
     with errors_named(name, "its elements cannot be read"):
         if "PixelData" not in dataset:
             kind = next((k for k in ("FloatPixelData", "DoubleFloatPixelData") if k in dataset), "")
-            raise UnsupportedPixelsError(f"{name}: expected Pixel Data, got {kind or 'an instance without pixels'}.")
+            found = (
+                f"{name_of_tag(tag_for_keyword(kind) or 0)}, which cannot be displayed" if kind else "no Pixel Data (7FE0,0010)"
+            )
+            raise UnsupportedPixelsError(f"{name}: the instance has {found}.")
         photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
         samples = dataset.get("SamplesPerPixel", 1)
         frames = int(dataset.get("NumberOfFrames") or 1)
@@ -202,7 +205,7 @@ def decoder_of(dataset: Dataset, name: str) -> Decoder:
     """
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
     if not syntax:
-        raise UnsupportedPixelsError(f"{name}: expected a Transfer Syntax UID in the file meta information, got none.")
+        raise UnsupportedPixelsError(f"{name}: the file meta information has no Transfer Syntax UID (0002,0010).")
     uid = UID(str(syntax), config.IGNORE)
     kind = "unknown here" if uid.startswith("1.2.840.10008.") else "private"
     label = f"{uid.name} ({uid})" if uid.type == "Transfer Syntax" else f"{uid} ({kind})"

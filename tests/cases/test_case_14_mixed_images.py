@@ -61,8 +61,8 @@ def test_any_frame_of_any_image_can_be_read_as_it_is_stored(tmp_path: Path) -> N
     for index in (2, -1):
         with pytest.raises(UnsupportedPixelsError, match=f"two.dcm: expected a frame index from 0 to 1, got {index}"):
             read_frame(tmp_path / "two.dcm", index)
-    (tmp_path / "grey.dcm").write_bytes(file_bytes(dataset_of([[0xF123, 0x7FFF]])))
-    assert read_frame(tmp_path / "grey.dcm").values.tolist() == [[0x123, 0xFFF]]
+    (tmp_path / "gray.dcm").write_bytes(file_bytes(dataset_of([[0xF123, 0x7FFF]])))
+    assert read_frame(tmp_path / "gray.dcm").values.tolist() == [[0x123, 0xFFF]]
 
 
 def test_the_collected_files() -> None:

@@ -40,7 +40,7 @@ def test_a_cut_code_stream_is_truncated() -> None:
     dataset = pixels.read_dataset(collected())
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[:40]])
-    with pytest.raises(TruncatedDicomError, match="could not decode"):
+    with pytest.raises(TruncatedDicomError, match="could not be decoded"):
         pixels.stored_values(dataset)
 
 

@@ -196,8 +196,8 @@ REFUSED = {
         eCT_Supplemental emri_small emri_small_RLE emri_small_big_endian emri_small_jpeg_2k_lossless emri_small_jpeg_ls_lossless
         liver liver_deflate liver_expb liver_j2k liver_nonbyte_aligned liver_nonbyte_aligned_deflate liver_nonbyte_aligned_j2k
         liver_nonbyte_aligned_rle liver_rle""",
-    "expected Pixel Data, got DoubleFloatPixelData": "parametric_map_double_float",
-    "expected Pixel Data, got FloatPixelData": "parametric_map_float",
+    "the instance has Double Float Pixel Data (7FE0,0009)": "parametric_map_double_float",
+    "the instance has Float Pixel Data (7FE0,0008)": "parametric_map_float",
     "the file ends inside": "emri_small_jpeg_2k_lossless_too_short",
     "not a DICOM file: expected 'DICM' at byte 128": "JLSL_RGB_ILV0 JLSL_RGB_ILV1 JLSL_RGB_ILV2 JLSN_RGB_ILV0 OT-PAL-8-face",
 }

@@ -1,4 +1,4 @@
-"""The grey-scale pipeline, one row of the standard at a time, on images small enough to work out by hand."""
+"""The grayscale pipeline, one row of the standard at a time, on images small enough to work out by hand."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_two_frames_are_refused_and_counted() -> None:
 def test_an_instance_without_pixels_is_refused() -> None:
     dataset = dataset_of([1])
     del dataset.PixelData
-    with pytest.raises(UnsupportedPixelsError, match="expected Pixel Data, got an instance without pixels"):
+    with pytest.raises(UnsupportedPixelsError, match=r"the instance has no Pixel Data \(7FE0,0010\)"):
         pixels.to_display(dataset)
 
 
@@ -102,7 +102,7 @@ def test_floating_point_pixels_are_refused_by_name() -> None:
     dataset = dataset_of([1])
     del dataset.PixelData
     dataset.FloatPixelData = bytes(4)
-    with pytest.raises(UnsupportedPixelsError, match="got FloatPixelData"):
+    with pytest.raises(UnsupportedPixelsError, match=r"the instance has Float Pixel Data \(7FE0,0008\)"):
         pixels.to_display(dataset)
 
 
@@ -145,7 +145,7 @@ def test_a_deflated_data_set_is_refused_before_it_fills_the_memory(monkeypatch: 
 def test_an_instance_without_transfer_syntax_is_refused() -> None:
     dataset = dataset_of([1])
     dataset.file_meta = FileMetaDataset()
-    with pytest.raises(UnsupportedPixelsError, match="expected a Transfer Syntax UID"):
+    with pytest.raises(UnsupportedPixelsError, match="has no Transfer Syntax UID"):
         pixels.stored_values(dataset)
 
 
@@ -195,7 +195,7 @@ def test_a_cut_code_stream_is_truncated(syntax: str, kept: float) -> None:
     dataset = compressed(dataset_of(noise), syntax)
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
     dataset.PixelData = encapsulate([frame[: int(len(frame) * kept)]])
-    with pytest.raises(TruncatedDicomError, match=r"expected 64 rows × 64 columns.*could not decode"):
+    with pytest.raises(TruncatedDicomError, match=r"expected 64 rows × 64 columns.*could not be decoded"):
         pixels.stored_values(dataset)
 
 

@@ -38,7 +38,7 @@ def expose(chest: Chest) -> Array:
     grain = blurred(rng.standard_normal(light.shape, np.float32), 0.5)
     light = np.maximum(light + np.sqrt(light / quanta) * grain * 1.6, 1e-4)
     density = -np.log(light)
-    # As automatic exposure does: aerated lung becomes dark grey, the densest tissue nearly white, in thin and thick patients.
+    # As automatic exposure does: aerated lung becomes dark gray, the densest tissue nearly white, in thin and thick patients.
     inside = density[(lung > 5.0) & (chest.air > 0.8)][::7]
     low = float(np.percentile(inside, 10)) - 0.72 if inside.size > 500 else 0.9
     high = float(np.percentile(density[::4, ::4], 98.0)) + 0.25

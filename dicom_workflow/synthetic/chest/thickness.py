@@ -1,7 +1,7 @@
 """The geometry of a chest phantom: the patient's proportions, and the thickness of each kind of matter along each ray.
 
 Lengths are centimeters of a standard body in a field of `FIELD_CM`, x to the patient's left (the right of the image) from the
-midline, y downward from the top. Tissue, air, bone and metal are kept apart, and only the exposure turns their sum into a grey
+midline, y downward from the top. Tissue, air, bone and metal are kept apart, and only the exposure turns their sum into a gray
 value, so that overlapping structures add up as they do on a radiograph. Nothing here is taken from a patient.
 """
 
