@@ -45,7 +45,7 @@ class Watch:
     def __enter__(self) -> Watch:
         watch = self
 
-        class Pace(hardware.ThreadTuner):
+        class TimedTuner(hardware.ThreadTuner):
             def begin(self) -> None:
                 super().begin()
                 self.began = time.process_time()
@@ -55,7 +55,7 @@ class Watch:
                 super().end(images)
                 watch._after_step()
 
-        before, hardware.ThreadTuner = hardware.ThreadTuner, Pace  # type: ignore[misc]
+        before, hardware.ThreadTuner = hardware.ThreadTuner, TimedTuner  # type: ignore[misc]
         self._stack.callback(setattr, hardware, "ThreadTuner", before)
         return self
 

@@ -11,13 +11,13 @@ epoch_ratio_raw, _jpegls, _j2k
     `epoch_ratio_limit_*` is what the ratio would be if nothing but our network's bare step took time: how far a processor lets
     it go. That depends on its bfloat16: the bars are for 500 GFLOP/s a core (`conv_gflops` has this machine's).
 loader_ratio
-    The data of an epoch alone, at 224 x 224, changes at random included: the reference's loader over our feed, plain files.
+    The data of an epoch alone, at 224 x 224, changes at random included: the reference's loader over our loader, plain files.
 model_share
     The bare step of our network, on tensors that lie ready, over the script's whole step with reading, changes at random,
     clipping and averaging; the lower of the two sizes. After each step of the script comes a bare one, and the medians count.
 cache_ms_per_j2k_image, correlation
-    What a JPEG 2000 film costs on its way into the cache at 224 pixels with `--reduced true`, and how alike the image is to one
-    decoded whole.
+    What a JPEG 2000 radiograph costs on its way into the cache at 224 pixels with `--reduced true`, and how alike the image is
+    to one decoded whole.
 rss_growth_mb
     How much more memory a process takes at its peak, building a cache of 10,000 images and reading it twice, than with 1,000.
 
@@ -42,7 +42,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import films
+import made_radiographs
 import numpy as np
 import reference_recipe
 import script_steps
@@ -74,8 +74,8 @@ class Scale:
 
     files: int = 48
     distinct: int = 4
-    rows: int = films.ROWS
-    columns: int = films.COLUMNS
+    rows: int = made_radiographs.ROWS
+    columns: int = made_radiographs.COLUMNS
     reference_px: tuple[int, int] = reference_recipe.SIZE
     size_px: int = 102
     """The smallest square with at least as many pixels as the reference's input."""
@@ -113,7 +113,7 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
 
 def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float]:
     """Return what an image costs in ms: in an epoch of the reference, of ours, of the bare network, and to enter our cache."""
-    channel = films.channel(folder, paths)
+    channel = made_radiographs.channel(folder, paths)
     classes = [next((i for i, s in enumerate(sample.states.values()) if s == "positive"), 0) for sample in channel.samples]
     reference = reference_recipe.build(len(LABELS))
     optimizer = reference_recipe.optimizer_of(reference)
@@ -150,7 +150,11 @@ def epochs(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
 def share(folder: Path, paths: Sequence[Path], size_px: int, scale: Scale) -> dict[str, float]:
     """Return the whole step of the script and the bare step of the network, in ms, and what share the one is of the other."""
     data = dataset.read_training_set(
-        films.channel(folder, paths), size_px=size_px, workers=1, progress=False, cache_dir=folder / f"cache-{size_px}"
+        made_radiographs.channel(folder, paths),
+        size_px=size_px,
+        workers=1,
+        progress=False,
+        cache_dir=folder / f"cache-{size_px}",
     )
     bare = script_steps.BareStep(scale.batch, size_px)
     bare()
@@ -167,12 +171,12 @@ def share(folder: Path, paths: Sequence[Path], size_px: int, scale: Scale) -> di
 
 
 def loader(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float]:
-    """Return what an image costs until it is in a batch at `loader_px`, in ms: the reference's loader and our feed."""
-    channel = films.channel(folder, paths)
+    """Return what an image costs until it is in a batch at `loader_px`, in ms: the reference's loader and our loader."""
+    channel = made_radiographs.channel(folder, paths)
     size_px = scale.loader_px
     loading = {"workers": 1, "progress": False, "cache_dir": folder / "cache-loader"}
     images = dataset.read_training_set(channel, size_px=size_px, **loading).images
-    feed = BatchLoader(images, device=torch.device("cpu"), augment=Augmentation(), mean=0.5, std=0.2)
+    loader = BatchLoader(images, device=torch.device("cpu"), augment=Augmentation(), mean=0.5, std=0.2)
     batches = reference_recipe.loader(paths, [0] * len(paths), batch_size=scale.batch, size=(size_px, size_px))
 
     def plan(epoch: int) -> Iterator[tuple[np.ndarray, torch.Generator]]:
@@ -184,7 +188,7 @@ def loader(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
     for round_ in range(scale.rounds):
         theirs.append(cpu_seconds(partial(deque, batches, 0)))
         for epoch in range(10 * round_, 10 * round_ + 10):
-            ours.append(cpu_seconds(partial(deque, feed.batches(plan(epoch)), 0)))
+            ours.append(cpu_seconds(partial(deque, loader.batches(plan(epoch)), 0)))
     each = 1000 / len(paths)
     return {
         "reference_loader_ms": each * min(theirs),
@@ -194,7 +198,7 @@ def loader(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float
 
 
 def jpeg2000(folder: Path, paths: Sequence[Path], scale: Scale) -> dict[str, float]:
-    """Return what a JPEG 2000 film costs on its way into the cache, at a lower resolution and whole, and how alike they are."""
+    """Return the cost of caching a JPEG 2000 radiograph, at a lower resolution and whole, and how alike the images are."""
     reduced, whole = dataset.preprocessing_version(reduced=True), dataset.preprocessing_version()
     size_px = scale.loader_px
     pairs = [[dataset.decode(path, size_px, version).ravel() for version in (whole, reduced)] for path in paths]
@@ -248,10 +252,10 @@ def memory(folder: Path, scale: Scale) -> dict[str, float]:
 def measure(folder: Path, scale: Scale, parts: Sequence[str] = PARTS) -> dict[str, Any]:
     """Return the figures of some parts."""
     made: dict[str, list[Path]] = {}
-    for name in films.SYNTAXES:
-        say(f"{scale.files} films, {name}")
-        made[name] = films.write(
-            folder / name, name, films=scale.files, distinct=scale.distinct, rows=scale.rows, columns=scale.columns
+    for name in made_radiographs.SYNTAXES:
+        say(f"{scale.files} radiographs, {name}")
+        made[name] = made_radiographs.write(
+            folder / name, name, images=scale.files, distinct=scale.distinct, rows=scale.rows, columns=scale.columns
         )
     figures: dict[str, Any] = {}
     for name, paths in made.items() if "epochs" in parts else ():
@@ -313,8 +317,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = measure(Path(folder), scale, options.parts)
     about = {
         "benchmark": "training",
-        "films": scale.files,
-        "distinct_films": scale.distinct,
+        "images": scale.files,
+        "distinct_images": scale.distinct,
         "size_px": scale.size_px,
         "reference_px": scale.reference_px,
         "reader": reference_recipe.reader(),

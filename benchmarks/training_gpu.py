@@ -16,7 +16,7 @@ model_share
     The script's images per second over those of the bare network step on a batch that lies ready, compiled alike.
 ratio_to_reference_raw, _j2k
     The best images per second over those of the reference's loader with its ten processes (`reference_recipe`), at the same
-    size, on plain and on JPEG 2000 films of 2500 x 2048. Its network is not even run.
+    size, on plain and on JPEG 2000 radiographs of 2500 x 2048. Its network is not even run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import films
+import made_radiographs
 import numpy as np
 import reference_recipe
 import script_steps
@@ -79,13 +79,13 @@ class Scale:
     """Of an epoch with the largest batch."""
     epochs: int = 4
     bare_steps: int = 30
-    reference_films: int = 320
-    rows: int = films.ROWS
-    columns: int = films.COLUMNS
+    reference_images: int = 320
+    rows: int = made_radiographs.ROWS
+    columns: int = made_radiographs.COLUMNS
     workers: int = reference_recipe.GPU_WORKERS
 
 
-TINY = Scale(batches=(2,), steps=2, epochs=1, bare_steps=2, reference_films=4, rows=250, columns=205, workers=0)
+TINY = Scale(batches=(2,), steps=2, epochs=1, bare_steps=2, reference_images=4, rows=250, columns=205, workers=0)
 
 
 def noise(path: Path, size_px: int, version: str) -> np.ndarray:
@@ -100,7 +100,7 @@ def random_set(folder: Path, images: int, size_px: int) -> TrainingSet:
     for number, path in enumerate(paths):
         path.write_bytes(number.to_bytes(8, "big"))
     return read_training_set(
-        films.channel(folder, paths),
+        made_radiographs.channel(folder, paths),
         size_px=size_px,
         decode=noise,
         workers=os.cpu_count() or 1,
@@ -112,8 +112,8 @@ def random_set(folder: Path, images: int, size_px: int) -> TrainingSet:
 
 def reference_speed(folder: Path, size_px: int, name: str, scale: Scale) -> float:
     """Return the images per second of the reference's loader, once its processes have started."""
-    paths = films.write(
-        folder / f"{name}-{size_px}", name, films=scale.reference_films, distinct=2, rows=scale.rows, columns=scale.columns
+    paths = made_radiographs.write(
+        folder / f"{name}-{size_px}", name, images=scale.reference_images, distinct=2, rows=scale.rows, columns=scale.columns
     )
     batch = min(reference_recipe.BATCH_SIZE, len(paths) // 2)
     loader = reference_recipe.loader(paths, [0] * len(paths), batch_size=batch, size=(size_px, size_px), workers=scale.workers)

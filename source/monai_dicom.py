@@ -247,7 +247,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     ).to(device)
     wanted = torch.from_numpy(data.taught).to(device)  # (N, labels), NaN unknown
     augment = Augmentation(config.rotation_degrees, config.translation, config.scale, config.contrast)
-    feed = BatchLoader(data.images, device=device, augment=augment, mean=mean, std=std)
+    loader = BatchLoader(data.images, device=device, augment=augment, mean=mean, std=std)
     # As many steps as whole batches fit, the images dealt out evenly: no image is dropped and no batch is nearly empty.
     steps = max(1, min(round(len(train_rows) / config.batch_size), len(train_rows) // 2))
     parts = distributed.count_parts(config.microbatches, processes=group.size, smallest_batch=len(train_rows) // steps)
@@ -258,7 +258,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
         """Return the logits of some images, (len(rows), labels); each process computes its share of them."""
         mine = rows[group.rank :: group.size]
         size = max(8, 2 * config.batch_size // parts)
-        logits = network.logits_of(average, feed.images, rows=mine, mean=mean, std=std, batch_size=size, precision=precision)
+        logits = network.logits_of(average, loader.images, rows=mine, mean=mean, std=std, batch_size=size, precision=precision)
         return group.gathered(logits, len(rows), len(labels))
 
     # --- where the run stands -----------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
             batches = np.array_split(train_rows[order], steps)
             mine = [group.share(np.array_split(batch, parts)) for batch in batches]  # of each, with the parts' numbers
             draws = [(step, number, part) for step in range(first_step, steps) for number, part in mine[step]]
-            stream = feed.batches((part, seeded(config.seed, epoch, step, number)) for step, number, part in draws)
+            stream = loader.batches((part, seeded(config.seed, epoch, step, number)) for step, number, part in draws)
             loss_sum = torch.tensor(state.loss_sum if group.is_first else 0.0, dtype=torch.float64, device=device)
             model.train()
             for step in range(first_step, steps):

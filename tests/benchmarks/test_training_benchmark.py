@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import films
+import made_radiographs
 import pytest
 import reference_recipe
 import torch
@@ -76,7 +76,7 @@ def test_the_limit_is_bandwidth_over_bytes_per_image(monkeypatch):
 
 def test_the_reference_recipe_sees_one_channel_of_its_own_size_and_turns_it(monkeypatch, tmp_path):
     monkeypatch.setattr(reference_recipe, "reader", lambda: "pydicom")  # ITK's takes long to import
-    path = films.write(tmp_path / "raw", "raw", films=1, distinct=1, rows=120, columns=100)[0]
+    path = made_radiographs.write(tmp_path / "raw", "raw", images=1, distinct=1, rows=120, columns=100)[0]
     plain, changed = reference_recipe.transforms(augmented=False)(path), reference_recipe.transforms(augmented=True, seed=3)
     assert plain.shape == (1, 108, 96)
     assert 0 <= plain.min() < plain.max() <= 1

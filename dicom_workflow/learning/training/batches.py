@@ -111,7 +111,7 @@ class BatchLoader:
             except Exception as error:  # noqa: BLE001  whatever it is, it belongs to the thread that waits
                 put(error)
 
-        thread = threading.Thread(target=read, name="feed", daemon=True)
+        thread = threading.Thread(target=read, name="batch-loader", daemon=True)
         thread.start()
         try:
             while (item := ready.get()) is not None:

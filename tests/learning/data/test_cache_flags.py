@@ -38,12 +38,12 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("channel")
     for line in write_channel(folder, IMAGES):
         path = folder / line["image"]
-        film = pixels.read_dataset(path)
-        values = np.kron(film.pixel_array, np.ones((4, 4), np.uint8))
-        film.Rows, film.Columns = values.shape
-        film.PixelData = np.clip(values + np.random.default_rng(0).normal(0, 9, values.shape), 0, 255).astype("u1").tobytes()
-        film.compress(JPEG2000Lossless, generate_instance_uid=False)
-        film.save_as(path, enforce_file_format=True)
+        dataset = pixels.read_dataset(path)
+        values = np.kron(dataset.pixel_array, np.ones((4, 4), np.uint8))
+        dataset.Rows, dataset.Columns = values.shape
+        dataset.PixelData = np.clip(values + np.random.default_rng(0).normal(0, 9, values.shape), 0, 255).astype("u1").tobytes()
+        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
+        dataset.save_as(path, enforce_file_format=True)
     return folder
 
 

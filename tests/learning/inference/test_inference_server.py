@@ -119,7 +119,7 @@ def container(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def small(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """One request at a time, one waiting, and little patience."""
+    """One request at a time, one waiting, and short timeouts."""
     running = Container(
         model, tmp_path_factory.mktemp("log") / "log", "--concurrency", 1, "--waiting", 1, "--answer-seconds", 1
     )

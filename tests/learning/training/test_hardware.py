@@ -15,14 +15,14 @@ def _threads():
     torch.set_num_threads(before)
 
 
-def run(pace: ThreadTuner, clock: list[float], steps: int, seconds: dict[int, float]) -> list[int]:
+def run(tuner: ThreadTuner, clock: list[float], steps: int, seconds: dict[int, float]) -> list[int]:
     taken = []
     for _ in range(steps):
-        pace.begin()
-        assert torch.get_num_threads() == pace.threads
-        taken.append(pace.threads)
-        clock[0] += seconds[pace.threads]
-        pace.end(8)
+        tuner.begin()
+        assert torch.get_num_threads() == tuner.threads
+        taken.append(tuner.threads)
+        clock[0] += seconds[tuner.threads]
+        tuner.end(8)
     return taken
 
 
@@ -33,20 +33,20 @@ def test_a_fixed_number_is_kept():
 
 def test_all_threads_on_a_quiet_machine_and_one_on_a_busy_one_and_back():
     clock = [0.0]
-    pace = ThreadTuner(0, cpus=2, clock=lambda: clock[0])
+    tuner = ThreadTuner(0, cpus=2, clock=lambda: clock[0])
     quiet, busy = {2: 0.25, 1: 0.4}, {2: 3.0, 1: 0.5}
-    taken = run(pace, clock, 300, quiet)
+    taken = run(tuner, clock, 300, quiet)
     assert taken[:4] == [1, 1, 2, 2]
     assert taken.count(1) < 10
-    taken = run(pace, clock, 300, busy)
+    taken = run(tuner, clock, 300, busy)
     assert 1 in taken[:4]
     assert taken.count(2) < 12
-    taken = run(pace, clock, 600, quiet)
+    taken = run(tuner, clock, 600, quiet)
     assert taken[-100:].count(2) > 95
 
 
 def test_the_first_step_is_not_held_against_anyone():
     clock = [0.0]
-    pace = ThreadTuner(0, cpus=2, clock=lambda: clock[0])
-    assert run(pace, clock, 1, {1: 60.0}) == [1]
-    assert run(pace, clock, 5, {2: 0.5, 1: 0.4}) == [1, 2, 1, 1, 1]
+    tuner = ThreadTuner(0, cpus=2, clock=lambda: clock[0])
+    assert run(tuner, clock, 1, {1: 60.0}) == [1]
+    assert run(tuner, clock, 5, {2: 0.5, 1: 0.4}) == [1, 2, 1, 1, 1]

@@ -26,7 +26,7 @@ SYNTAXES = {"raw": ExplicitVRLittleEndian, "jpegls": JPEGLSLossless, "j2k": JPEG
 ROWS, COLUMNS = 2500, 2048
 
 
-def film(seed: int, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
+def radiograph(seed: int, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
     """Return a radiograph of 12 bits, 5 megapixels, with as much noise as leaves 6 bits per pixel: (rows, columns)."""
     y, x = np.mgrid[:rows, :columns] / rows
     fields = sum(np.exp(-(((x - at) / 0.13) ** 2) - ((y - 0.42) / 0.28) ** 2) for at in (0.22 + 0.01 * seed, 0.6))
@@ -52,17 +52,17 @@ def dicom_bytes(values: np.ndarray, syntax: str) -> bytes:
     return buffer.getvalue()
 
 
-def write(folder: Path, name: str, *, films: int, distinct: int, rows: int = ROWS, columns: int = COLUMNS) -> list[Path]:
-    """Write films of one of `SYNTAXES` and return their paths.
+def write(folder: Path, name: str, *, images: int, distinct: int, rows: int = ROWS, columns: int = COLUMNS) -> list[Path]:
+    """Write radiographs of one of `SYNTAXES` and return their paths.
 
     Only `distinct` of them are made; the others are further names of these. Nothing that is measured knows: each name is read
     and decoded by itself.
     """
     folder.mkdir()
-    paths = [folder / f"{number:04}.dcm" for number in range(films)]
+    paths = [folder / f"{number:04}.dcm" for number in range(images)]
     for number, path in enumerate(paths):
         if number < distinct:
-            path.write_bytes(dicom_bytes(film(number, rows, columns), SYNTAXES[name]))
+            path.write_bytes(dicom_bytes(radiograph(number, rows, columns), SYNTAXES[name]))
         else:
             path.symlink_to(paths[number % distinct])
     return paths
