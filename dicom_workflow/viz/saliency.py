@@ -92,7 +92,7 @@ def saliency_figure(
     Parameters
     ----------
     saliency : Saliency
-        From `learning.explain`.
+        From `learning.inference.saliency.explain`.
     image : ndarray, shape (rows, columns), in [0, 1]
         Display image of the same instance.
     threshold : float, optional

@@ -104,4 +104,4 @@ def test_nothing_to_predict_and_a_folder_without_a_model_are_messages(model, tmp
     assert "There is nothing to predict. Give DICOM files, --manifest or --onnx" in said
     code, _, said = run(capsys, "predict", tmp_path / "nothing", "image.dcm")
     assert code == 1
-    assert "expected a model bundle" in said
+    assert "no model bundle is there" in said

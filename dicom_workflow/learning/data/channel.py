@@ -93,7 +93,7 @@ def read_channel(folder: str | Path) -> Channel:
     folder = Path(folder)
     paths = sorted(folder.glob("*.manifest")) if folder.is_dir() else []
     if not paths:
-        raise DatasetError(f"{folder}: expected a folder with *.manifest files, found none. {_MAKER}")
+        raise DatasetError(f"{folder}: there is no *.manifest file in this folder. {_MAKER}")
     problems: list[str] = []
     samples: list[Sample] = []
     labels: tuple[str, ...] = ()
@@ -116,19 +116,20 @@ def read_channel(folder: str | Path) -> Channel:
                 labels, label_set = here, found
             if set(here) != set(labels):
                 raise DatasetError(
-                    f"{where}: expected the label list of the lines before ({', '.join(labels)}), got {', '.join(here)}. "
+                    f"{where}: the label list differs from that of the lines before ({', '.join(labels)}): "
+                    f"{', '.join(here)}. "
                     "Train on the lines of one labeling job at a time."
                 )
             if not sample.split:
-                raise DatasetError(f"{where}: expected 'split' as one of {', '.join(SPLITS)}, got none. {_MAKER}")
+                raise DatasetError(f"{where}: the line has no 'split': {', '.join(SPLITS)}. {_MAKER}")
             samples.append(sample)
     if not samples:
         first = f" The first: {problems[0]}" if problems else ""
-        raise DatasetError(f"{folder}: expected at least one usable line, got none of {len(problems)}.{first} {_MAKER}")
+        raise DatasetError(f"{folder}: none of {len(problems)} lines is usable.{first} {_MAKER}")
     _check_disjoint(samples)
     if not any(sample.image.is_file() for sample in samples):
         raise DatasetError(
-            f"{folder}: expected the images beside the manifests, found none of {len(samples)}; the first should be "
+            f"{folder}: none of the {len(samples)} images lies beside the manifests; the first should be "
             f"{samples[0].image}. {_MAKER}"
         )
     hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
@@ -170,10 +171,10 @@ def _sample(data: Mapping[str, Any], folder: Path, labels: Sequence[str], split_
         raise RecordError(f"expected the split of this file, {split_of_file}, got {split}.")
     patient_id = data.get("patient_id")
     if not isinstance(patient_id, str) or not patient_id:
-        raise RecordError("expected 'patient_id' as a text that is not empty: without it the splits may share a patient.")
+        raise RecordError("'patient_id' is missing or empty: without it the splits may share a patient.")
     image = data.get("image")
     if not isinstance(image, str) or not image:
-        raise RecordError("expected 'image' as a path relative to the manifest's folder.")
+        raise RecordError("'image' is missing: a path relative to the manifest's folder.")
     relative = PurePosixPath(image)
     if relative.is_absolute() or ".." in relative.parts or "\0" in image:
         raise RecordError(f"expected 'image' as a path below the manifest's folder, got {image[:80]!r}.")
@@ -205,7 +206,7 @@ def _fractions(value: object, labels: Sequence[str]) -> dict[str, float]:
         raise RecordError(f"expected 'fractions' as an object of label to share, got {type(value).__name__}.")
     strange = sorted(set(map(str, value)) - set(labels))
     if strange:
-        raise RecordError(f"expected only labels of the line's list in 'fractions', got {', '.join(strange)[:200]}.")
+        raise RecordError(f"'fractions' names labels that are not in the line's list: {', '.join(strange)[:200]}.")
     for label, share in value.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:  # NaN compares false
             raise RecordError(f"'fractions': expected a number from 0 to 1 for {label}, got {str(share)[:40]}.")
@@ -217,7 +218,7 @@ def _states(value: object, labels: Sequence[str], key: str) -> dict[str, LabelSt
         raise RecordError(f"expected {key!r} as an object of label to state, got {type(value).__name__}.")
     strange = sorted(set(map(str, value)) - set(labels))
     if strange and key == "states":
-        raise RecordError(f"expected only labels of the line's list in {key!r}, got {', '.join(strange)[:200]}.")
+        raise RecordError(f"{key!r} names labels that are not in the line's list: {', '.join(strange)[:200]}.")
     try:
         return {label: LabelState(str(value.get(label, LabelState.UNKNOWN))) for label in labels}
     except ValueError as error:
@@ -233,6 +234,6 @@ def _check_disjoint(samples: Sequence[Sample]) -> None:
         if shared:
             shown = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
             raise DatasetError(
-                f"expected each {what} in one split, but {shown} is in several: "
+                f"a {what} may be in one split only, but {shown} is in several: "
                 f"{', '.join(sorted(splits[shared[0]]))}. Split by patient with assign_splits()."
             )

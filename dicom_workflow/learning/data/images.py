@@ -109,7 +109,7 @@ def load_images(
     version : str
         Preprocessing version, as for `decode`.
     cache_dir : str or Path, optional
-        Folder that keeps decoded images for the next run, see `learning.cache`; None or empty keeps them in memory only.
+        Folder that keeps decoded images for the next run, see `data.cache.folder`; None or empty keeps them in memory only.
     cache_gb : float
         How large that folder may grow, in 10^9 bytes.
     decode : callable
@@ -303,7 +303,8 @@ def read_training_set(
     if usable < 2:
         reasons = "; ".join(found.problems[:3])
         raise DatasetError(
-            f"{channel.folder}: expected at least 2 training images with a label, got {usable} of {len(found.rows['train'])}; "
-            f"{len(found.problems)} were left out{': ' + reasons if reasons else ''}. Label more images."
+            f"{channel.folder}: training needs at least 2 images with a label, there are {usable} of "
+            f"{len(found.rows['train'])}; {len(found.problems)} were left out{': ' + reasons if reasons else ''}. "
+            "Label more images."
         )
     return found

@@ -173,13 +173,13 @@ def compare_predictions(
     rows = {identifier: row for row, identifier in enumerate(other.identifiers)}
     shared = [(row, rows[identifier]) for row, identifier in enumerate(one.identifiers) if identifier in rows]
     if not labels or not shared:
-        raise LearningError(f"{first}, {second}: expected predictions of the same images and labels, got none in common.")
+        raise LearningError(f"{first}, {second}: the two files have no image or no label in common.")
     left, right = ([pair[side] for pair in shared] for side in (0, 1))
     against = against or ("truth" if one.has_truth and other.has_truth else "states")
     columns, other_columns = ([file.labels.index(label) for label in labels] for file in (one, other))
     targets = one.targets(against)[np.ix_(left, columns)]
     if not np.array_equal(targets, other.targets(against)[np.ix_(right, other_columns)], equal_nan=True):
-        raise LearningError(f"{first}, {second}: expected the same {against} for the same images, they differ.")
+        raise LearningError(f"{first}, {second}: the two files disagree on the {against} of the same images.")
     return {
         **compare(
             targets,

@@ -234,7 +234,7 @@ def check_shapes(targets: np.ndarray, scores: np.ndarray, labels: Sequence[str],
         )
     if not np.isfinite(scores).all():
         rows = int((~np.isfinite(scores)).any(axis=1).sum())
-        raise LearningError(f"expected finite scores, {rows} of {len(scores)} images have others: the weights are damaged.")
+        raise LearningError(f"the scores of {rows} of {len(scores)} images are not finite: the weights are damaged.")
 
 
 def _label_figures(

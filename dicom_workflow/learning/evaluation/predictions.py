@@ -65,7 +65,7 @@ def read_predictions(path: str | Path) -> Predictions:
                 f"{path}, line {number}: expected probabilities from 0 to 1, got {list(given.values())!r:.200}."
             )
     if len(set(identifiers)) < len(identifiers):
-        raise LearningError(f"{path}: expected each image once, {len(identifiers) - len(set(identifiers))} come again.")
+        raise LearningError(f"{path}: {len(identifiers) - len(set(identifiers))} images come more than once.")
     return Predictions(
         labels=labels,
         identifiers=tuple(identifiers),

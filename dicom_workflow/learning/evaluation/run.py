@@ -146,13 +146,13 @@ def evaluate_bundle(
     bundle : Bundle
         Its own thresholds and calibration are used; nothing is fitted.
     folder : str or Path
-        See `dataset.read_channel`; its images need not be those of the run that made the bundle.
+        See `channel.read_channel`; its images need not be those of the run that made the bundle.
     split : str
         Which images.
     specificity, resamples, seed
         See `assess`.
     workers, progress, cache_dir
-        See `dataset.load_images`.
+        See `images.load_images`.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def evaluate_bundle(
     channel = read_channel(folder)
     if not set(channel.labels) & set(bundle.labels):
         wanted, got = ", ".join(bundle.labels), ", ".join(channel.labels)
-        raise DatasetError(f"{folder}: expected at least one label of the bundle, {wanted}, got {got}.")
+        raise DatasetError(f"{folder}: the channel has no label of the bundle: it has {got}, the bundle {wanted}.")
     loaded = load_images(
         [sample for sample in channel.samples if sample.split == split],
         size_px=bundle.size_px,
@@ -174,7 +174,7 @@ def evaluate_bundle(
         cache_dir=cache_dir,
     )
     if not loaded.samples:
-        raise DatasetError(f"{folder}: expected at least one usable {split} image, got none of {len(loaded.problems)}.")
+        raise DatasetError(f"{folder}: none of {len(loaded.problems)} {split} images is usable.")
     logits = logits_of(bundle.network, loaded.images, mean=bundle.input_mean, std=bundle.input_std)
     report = evaluate_model(
         replace(channel, labels=bundle.labels, label_set=bundle.label_set, untaught=bundle.untaught),

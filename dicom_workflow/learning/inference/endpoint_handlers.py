@@ -54,7 +54,7 @@ def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
-        raise LearningError("expected a JSON body, got something else.") from None
+        raise LearningError("the body is not JSON.") from None
     instances = request.get("instances") if isinstance(request, Mapping) else None
     if not isinstance(instances, list) or not instances or not all(isinstance(item, str) for item in instances):
         raise LearningError('expected {"instances": ["<base64 of a DICOM file>", …]} with at least one text.')
@@ -63,7 +63,7 @@ def input_fn(body: bytes | str, content_type: str, context: Any = None) -> list[
     try:
         return [base64.b64decode(item, validate=True) for item in instances]
     except (binascii.Error, ValueError) as error:
-        raise LearningError(f"expected instances in base64: {error}.") from None
+        raise LearningError(f"the instances are not base64: {error}.") from None
 
 
 def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def predict_fn(data: Sequence[bytes], model: Bundle, context: Any = None) -> lis
         except DicomError as error:
             results.append({"error": str(error)})
     if not images:
-        raise LearningError(f"expected at least one usable DICOM file of {len(data)}: {results[0]['error'] if results else ''}")
+        raise LearningError(f"none of {len(data)} DICOM files is usable: {results[0]['error'] if results else ''}")
     scores = iter(predict_images(model, np.stack(images)))
     made_by = {"calibrated": model.is_calibrated, "bundle": model.identifier}
     return [result or {**to_prediction(model, next(scores)), **made_by} for result in results]

@@ -59,7 +59,7 @@ def export(bundle: Bundle, path: str | Path) -> Path:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise LearningError(f"ONNX: expected the package {error.name}, it is not installed: {_INSTALL}") from None
+        raise LearningError(f"ONNX: the package {error.name} is not installed. Install it with `{_INSTALL}`.") from None
     model = _WithEnds(bundle).to("cpu").eval()
     example = torch.zeros(2, bundle.channels, bundle.size_px, bundle.size_px)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx", "onnxscript", "onnx_ir"):

@@ -167,12 +167,12 @@ def predict_channel(
     ----------
     bundle : Bundle
     channel : str or Path
-        Folder of `dataset.read_channel`.
+        Folder of `channel.read_channel`.
     output : str or Path
         The file to write.
     splits : sequence of str
     workers, progress, cache_dir, cache_gb
-        See `dataset.load_images`; with the cache of a training run of the same image size nothing is decoded again.
+        See `images.load_images`; with the cache of a training run of the same image size nothing is decoded again.
 
     Returns
     -------
@@ -204,7 +204,7 @@ class PredictedFiles:
     """The predictions of some files."""
 
     path: Path
-    """``predictions.jsonl``: a line per usable file, each with its `file` and `inference.to_prediction`."""
+    """``predictions.jsonl``: a line per usable file, each with its `file` and `predict.to_prediction`."""
     lines: tuple[Mapping[str, Any], ...]
     refused: Mapping[str, str] = field(default_factory=dict)
     """File → why it could not be used."""
@@ -278,7 +278,7 @@ def predict_files(
             bar.update(len(some))
     if not lines:
         reason = f" The first: {next(iter(refused.values()))}" if refused else ""
-        raise LearningError(f"expected at least one usable DICOM file, got none of {len(paths)}.{reason}")
+        raise LearningError(f"none of {len(paths)} files is a usable DICOM file.{reason}")
     with Storage().writer(to_uri(output)) as stream:
         for line in lines:
             # A file's name need not be UTF-8; its odd bytes become escapes, which JSON reads back as they were.

@@ -72,7 +72,7 @@ class Saliency:
     """Shape (rows, columns) of the DICOM image, in [0, 1]: 1 is the place that speaks most for the label in this image, 0 one
     that says nothing or speaks against it. Images cannot be compared by it; all zero where nothing speaks for the label."""
     probability: float
-    """Of the label, as `inference.predict` gives it."""
+    """Of the label, as `predict.predict_images` gives it."""
     strength: float
     """What a value of 1 stands for, in log-odds before calibration. Grad-CAM: what this place would add if the whole image
     looked like it (exactly so for `LAST`, to first order for `FINER`); occlusion: what is lost, on average, while this place is
@@ -266,7 +266,7 @@ def _watched(network: nn.Module, name: str) -> Iterator[list[Tensor]]:
     """Give a list that gets what the layers of that name return, in a network or in each member of an ensemble."""
     layers = [module for path, module in network.named_modules() if path == name or path.endswith(f".{name}")]
     if not layers:
-        raise LearningError(f"expected a layer {name!r} in the network, it has none. Give another Layer.")
+        raise LearningError(f"the network has no layer {name!r}. Give another Layer.")
     seen: list[Tensor] = []
     hooks = [layer.register_forward_hook(lambda _module, _input, output: seen.append(output)) for layer in layers]
     try:

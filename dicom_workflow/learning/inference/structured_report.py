@@ -77,7 +77,9 @@ def to_report(bundle: Bundle, source: Dataset, prediction: Mapping[str, Any], *,
     try:
         from highdicom import sr
     except ImportError:
-        raise LearningError("reports: expected highdicom, it is not installed: pip install 'highdicom>=0.26,<1'.") from None
+        raise LearningError(
+            "reports: highdicom is not installed. Install it with `pip install 'highdicom>=0.26,<1'`."
+        ) from None
 
     evidence = _evidence(source)
     made_by = sr.ObserverContext(

@@ -215,7 +215,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> Bundle:
             raise BundleError(f"{weights_path}: expected weights of at most {MAX_WEIGHTS_BYTES >> 20} MB.")
         weights = weights_path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{weights_path}: expected the weights of the bundle: {error.strerror}.") from None
+        raise BundleError(f"{weights_path}: the weights of the bundle cannot be read: {error.strerror}.") from None
     sha256, expected = hashlib.sha256(weights).hexdigest(), text_of(description, "weights", "sha256")
     if sha256 != expected:
         raise BundleError(
@@ -284,7 +284,7 @@ def _parse(description: Mapping[str, Any], folder: Path, members: int) -> Bundle
         numbers = f"{dropout}, {mean}, {std} and {list(thresholds.values())[:8]}"
         raise BundleError(f"{where}: expected a dropout from 0 to 1 and finite mean, std and thresholds, got {numbers}.")
     if {*labels, *untaught} != {*label_set.labels}:
-        raise BundleError(f"{where}: expected each label of 'label_set' in either 'labels' or 'untaught'.")
+        raise BundleError(f"{where}: every label of 'label_set' must be in either 'labels' or 'untaught'.")
     return Bundle(
         network=build(labels, architecture=name, dropout=dropout, seed=0, members=members),
         labels=labels,

@@ -53,7 +53,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
     found = take(archive, most, folder)
     missing = [name for name in most if name not in found]
     if missing:
-        raise BundleError(f"{archive}: expected {' and '.join(missing)} at the root, found none.")
+        raise BundleError(f"{archive}: {' and '.join(missing)} missing at the root of the archive.")
     monai_configs.write(read_description(folder), folder)
     return folder
 
@@ -88,7 +88,7 @@ def take(archive: str | Path, most_bytes: Mapping[str, int], folder: str | Path)
                 if content := tar.extractfile(member):  # there is one, of a plain file
                     write_atomically(folder / name, b"".join(iter(partial(content.read, _CHUNK), b"")))
     except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
-        raise BundleError(f"{archive}: expected a .tar.gz as a training job leaves it: {error}.") from None
+        raise BundleError(f"{archive}: not a .tar.gz of a training job: {error}.") from None
     return tuple(members)
 
 

@@ -53,7 +53,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             raise BundleError(f"{path}: expected a description of at most {MAX_DESCRIPTION_BYTES >> 20} MB.")
         return parse_description(path.read_bytes(), path)
     except OSError as error:
-        raise BundleError(f"{path}: expected a model bundle, made by source/monai_dicom.py: {error.strerror}.") from None
+        raise BundleError(f"{path}: no model bundle is there: {error.strerror}. `dicom-workflow train` writes one.") from None
 
 
 def parse_description(data: bytes, where: str | Path) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def parse_description(data: bytes, where: str | Path) -> dict[str, Any]:
     try:
         description = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: expected JSON: {str(error)[:120]}.") from None
+        raise BundleError(f"{where}: not JSON: {str(error)[:120]}.") from None
     schema = description.get("schema") if isinstance(description, dict) else None
     if schema in _EARLIER_SCHEMAS:
         raise BundleError(
@@ -78,7 +78,7 @@ def parse_description(data: bytes, where: str | Path) -> dict[str, Any]:
         raise BundleError(f"{where}: expected schema {BUNDLE_SCHEMA!r}, got {str(schema)[:60]!r}. Update dicom-workflow.")
     if not _is_as_written(data, description.get("sha256")):
         raise BundleError(
-            f"{where}: expected the bytes that its own SHA-256 was taken of: the file was changed. Copy the bundle again; to "
+            f"{where}: the file was changed: its SHA-256 is not the one that it holds. Copy the bundle again; to "
             "change a threshold, load the bundle, replace it and save."
         )
     return description
@@ -107,7 +107,7 @@ def value_of(description: Mapping[str, Any], *keys: str) -> Any:
     value: Any = description
     for key in keys:
         if not isinstance(value, Mapping) or key not in value:
-            raise BundleError(f"{DESCRIPTION_NAME}: expected {'.'.join(keys)!r}, it is missing.")
+            raise BundleError(f"{DESCRIPTION_NAME}: {'.'.join(keys)!r} is missing.")
         value = value[key]
     return value
 

@@ -129,7 +129,7 @@ def fit(
     if method not in METHODS:
         raise LearningError(f"calibration: expected one of {', '.join(METHODS)}, got {method[:40]!r}.")
     if not np.isfinite(logits).all():
-        raise LearningError("calibration: expected finite logits, got others: the weights are damaged.")
+        raise LearningError("calibration: the logits are not finite: the weights are damaged.")
     if method == "none":
         return Calibration()
     if mode == "single-label":

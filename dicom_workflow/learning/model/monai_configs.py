@@ -31,7 +31,7 @@ def write(description: Mapping[str, Any], folder: Path) -> None:
         configs = configs_of(description, WEIGHTS_NAME)
         texts = {name: json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False) for name, config in configs.items()}
     except (ArithmeticError, AttributeError, LearningError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{folder / DESCRIPTION_NAME}: expected a complete description, got: {error!r:.120}") from None
+        raise BundleError(f"{folder / DESCRIPTION_NAME}: the description is incomplete: {error!r:.120}") from None
     (folder / FOLDER).mkdir(exist_ok=True)
     for name, text in texts.items():
         write_atomically(folder / FOLDER / name, text.encode("utf-8") + b"\n")

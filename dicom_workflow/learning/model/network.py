@@ -173,7 +173,7 @@ def mean_and_std(images: np.ndarray, rows: np.ndarray | None = None) -> tuple[fl
     """
     rows = np.arange(len(images)) if rows is None else rows
     if not images.size or not len(rows):
-        raise LearningError("expected at least one image to take the mean of, got none.")
+        raise LearningError("there is no image to take the mean of.")
     sums = np.zeros(2)
     for row in rows:  # one at a time: a training set may be larger than memory
         image = take(images, np.array([row])).astype(np.float32)
@@ -218,7 +218,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """
     if name != "auto":
         if name.startswith("cuda") and not torch.cuda.is_available():
-            raise LearningError(f"device: expected one that is here, got {name!r} without a usable GPU. Use auto or cpu.")
+            raise LearningError(f"device: {name!r} needs a usable GPU, and there is none. Use auto or cpu.")
         return torch.device(name)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

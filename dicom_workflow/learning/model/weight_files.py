@@ -65,7 +65,7 @@ def parse(data: bytes, where: str, *, is_pinned: bool) -> dict[str, Tensor]:
         )
     if not is_pinned:
         raise WeightsError(
-            f"{where}: expected the SHA-256 of this file beside its name. PyTorch's own files are pickles, which can run "
+            f"{where}: a pickled file is only opened with its SHA-256 given. PyTorch's own files are pickles, which can run "
             "programs when they are read: one is opened only when it is, to the last bit, the file that its publisher "
             "describes. Give that hash, or convert the file to safetensors, which needs none."
         )
@@ -82,7 +82,7 @@ def _safetensors(data: bytes, where: str) -> dict[str, Tensor]:
     try:
         return dict(load(data))
     except (SafetensorError, *_READER_ERRORS) as error:
-        raise WeightsError(f"{where}: expected a whole safetensors file: {str(error)[:160]}") from None
+        raise WeightsError(f"{where}: a damaged safetensors file: {str(error)[:160]}") from None
 
 
 def _unpickled(data: bytes, where: str) -> Any:

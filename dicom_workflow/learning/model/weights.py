@@ -163,7 +163,7 @@ def find(uri: str, *, storage: stores.Storage | None = None) -> str:
     storage = storage or stores.Storage()
     where, _ = _locate(storage, stores.to_uri(uri))
     if not storage.exists(where):
-        raise WeightsError(f"{where}: expected a file of initial weights or the folder of a bundle, found none.")
+        raise WeightsError(f"{where}: there is no file of initial weights and no bundle.")
     return where
 
 
@@ -196,7 +196,7 @@ def _description(storage: stores.Storage, uri: str, digest: str) -> Mapping[str,
     description = parse_description(_read(storage, uri, MAX_DESCRIPTION_BYTES), uri)
     weights = description.get("weights")
     if not isinstance(weights, Mapping) or weights.get("sha256") != digest:
-        raise WeightsError(f"{uri}: expected the SHA-256 of the weights beside it, {digest}. Copy the bundle again.")
+        raise WeightsError(f"{uri}: it does not hold the SHA-256 of the weights beside it, {digest}. Copy the bundle again.")
     return description
 
 
@@ -284,9 +284,11 @@ def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str
         )
     for name in needed:
         if not found[name].is_floating_point() or not torch.isfinite(found[name]).all():
-            raise WeightsError(f"{where}: expected finite numbers, got others in {name}. The file is damaged or diverged.")
+            raise WeightsError(
+                f"{where}: the numbers of {name} are not all finite. The file is damaged, or the training diverged."
+            )
         if name.endswith("running_var") and (found[name] < 0).any():
-            raise WeightsError(f"{where}: expected variances from 0, got negative ones in {name}. The file is damaged.")
+            raise WeightsError(f"{where}: {name} holds negative variances. The file is damaged.")
     for name in set(wanted) - set(needed):
         if name in found and (found[name].numel() != 1 or found[name].is_floating_point()):
             raise WeightsError(f"{where}: expected one whole number in {name}, got shape {tuple(found[name].shape)}.")

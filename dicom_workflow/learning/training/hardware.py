@@ -145,7 +145,7 @@ def memory_advice(batch: int, parts: int, size_px: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise LearningError(
-            f"expected a batch of {batch} images of {size_px} px in {parts} parts to fit into the GPU's memory, it does not: "
+            f"a batch of {batch} images of {size_px} px in {parts} parts does not fit into the GPU's memory: "
             f"{str(error).splitlines()[0][:160]} Use --microbatches {2 * parts}, which changes little in what is learned, or a "
             "smaller --batch_size or --size_px."
         ) from None

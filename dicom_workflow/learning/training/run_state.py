@@ -90,11 +90,11 @@ class RunState:
         if last:
             before = state.get("fingerprint", {})
             if not state.keys() >= set(_PLACE):
-                raise LearningError(f"{self.last_path}: expected {', '.join(_PLACE)} in the checkpoint. Use --resume false.")
+                raise LearningError(f"{self.last_path}: the checkpoint lacks some of {', '.join(_PLACE)}. Use --resume false.")
             different = sorted(key for key in self.fingerprint if before.get(key) != self.fingerprint[key])
             if different:
                 raise LearningError(
-                    f"{self.last_path}: expected a checkpoint of this run, but {', '.join(different)} differ. "
+                    f"{self.last_path}: the checkpoint belongs to another run: {', '.join(different)} differ. "
                     "Use the same settings and data, another --checkpoint_dir, or --resume false."
                 )
             for name in _PLACE:
@@ -171,7 +171,7 @@ class RunState:
         """
         with self.group.from_first(self.best_path) as best:
             if best is None:
-                raise LearningError(f"{self.best_path}: expected the weights of epoch {self.best['epoch']}. Train again.")
+                raise LearningError(f"{self.best_path}: the weights of epoch {self.best['epoch']} are missing. Train again.")
             load_checkpoint(best, {"average": self.networks["average"]})
 
     @property
@@ -248,7 +248,7 @@ def load_checkpoint(
         return dict(header["state"])
     except (SafetensorError, OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         reason = str(error)[:200]
-        raise LearningError(f"{path}: expected a checkpoint of this network: {reason} Start with --resume false.") from None
+        raise LearningError(f"{path}: not a checkpoint of this network: {reason} Start with --resume false.") from None
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

@@ -79,7 +79,7 @@ def run_training(
     output = Path(output_dir).resolve()
     output.mkdir(parents=True, exist_ok=True)
     if not Path(script).is_file():
-        raise LearningError(f"expected the training script at {script}. Give its path as script=….")
+        raise LearningError(f"there is no training script at {script}. Give its path as script=….")
     folders = {"channel": Path(channel_dir).resolve(), "output_dir": output, "model_dir": output / "model"}
     folders["checkpoint_dir"] = output / "checkpoints"
     flags = {**folders, "progress": False, "resume": False, "stop_with_stdin": True, **flags}

@@ -178,9 +178,7 @@ def _require(kind: str) -> None:
         importlib.import_module("torch.utils.tensorboard" if kind == "tensorboard" else "mlflow.tracking")
     except ModuleNotFoundError as error:
         command = f"pip install '{PACKAGES[kind]}'"
-        raise LearningError(
-            f"--tracking {kind}: expected the package {kind}, but {error.name} is not installed. Run: {command}"
-        ) from None
+        raise LearningError(f"--tracking {kind}: {error.name} is not installed. Run: {command}") from None
 
 
 def _library_errors(sinks: Mapping[str, Sink]) -> tuple[type[Exception], ...]:

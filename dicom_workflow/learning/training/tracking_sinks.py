@@ -57,7 +57,7 @@ class TensorBoard:
             purge = {"purge_step": from_step + 1} if from_step else {}
             self._writer = SummaryWriter(str(folder / "tensorboard"), **purge)
         except OSError as error:
-            raise LearningError(f"--tracking tensorboard: expected to write to {folder / 'tensorboard'}: {error}") from error
+            raise LearningError(f"--tracking tensorboard: {folder / 'tensorboard'} cannot be written: {error}") from error
         table = "".join(f"| {key} | {value} |\n" for key, value in parameters.items())
         self._writer.add_text("parameters", f"| setting | value |\n| --- | --- |\n{table}", from_step)
 
@@ -110,7 +110,7 @@ class MLflow:
             (folder / _RUN_FILE).write_text(json.dumps({"run_id": self._run}) + "\n", encoding="utf-8")
         except (MlflowException, OSError) as error:
             # None: the library's own error quotes the server's address as it was given, with a password that stands in it.
-            raise LearningError(f"--tracking mlflow: expected to open a run: {without_passwords(str(error))}") from None
+            raise LearningError(f"--tracking mlflow: a run cannot be opened: {without_passwords(str(error))}") from None
 
     def _new(self, name: str, parameters: Mapping[str, str], location: str | None) -> str:
         from mlflow.entities import Param

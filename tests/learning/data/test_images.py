@@ -42,7 +42,7 @@ def test_a_line_without_split_in_a_single_manifest_names_the_notebook(tmp_path):
     line = entry(0, ["Edema"], "train")
     del line["split"]
     write_lines(tmp_path / "train.manifest", [line])
-    with pytest.raises(DatasetError, match=r"train.manifest, line 1: expected 'split' .* 04_parse_output_manifest"):
+    with pytest.raises(DatasetError, match=r"train.manifest, line 1: the line has no 'split': .* 04_parse_output_manifest"):
         read_channel(tmp_path)
 
 
@@ -73,7 +73,7 @@ def test_lines_of_two_label_lists_are_refused(tmp_path):
     other["labels"] = ["Edema", "Mass"]
     other["states"] = {"Edema": "negative", "Mass": "negative"}
     write_lines(tmp_path / "train.manifest", [entry(0, [], "train"), other])
-    with pytest.raises(DatasetError, match=r"line 2: expected the label list of the lines before .*Edema, Mass"):
+    with pytest.raises(DatasetError, match=r"line 2: the label list differs from that of the lines before .*Edema, Mass"):
         read_channel(tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_a_folder_without_manifest_or_usable_line_or_image_is_refused(tmp_path):
     with pytest.raises(DatasetError, match=r"at least one usable line, got none of 1. The first: .*broken JSON"):
         read_channel(tmp_path)
     write_lines(tmp_path / "train.manifest", [entry(0, [], "train")])
-    with pytest.raises(DatasetError, match="expected the images beside the manifests, found none of 1"):
+    with pytest.raises(DatasetError, match="none of the 1 images lies beside the manifests"):
         read_channel(tmp_path)
 
 

@@ -131,7 +131,7 @@ def test_files_that_cannot_be_compared_say_why(tmp_path):
     first = write(tmp_path / "first.jsonl", range(4), [0.5] * 4)
     with pytest.raises(LearningError, match="got none in common"):
         comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4, 8), [0.5] * 4))
-    with pytest.raises(LearningError, match="expected the same truth for the same images"):
+    with pytest.raises(LearningError, match="the two files disagree on the truth of the same images"):
         comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4), [0.5] * 4, flip=True))
     with pytest.raises(LearningError, match="each image once, 1 come again"):
         predictions.read_predictions(write(tmp_path / "twice.jsonl", [1, 1], [0.5] * 2))

@@ -301,5 +301,5 @@ def test_another_evaluation_is_refused_by_name(evaluation, change, message):
 def test_scores_that_are_no_numbers_or_of_another_shape_are_refused():
     with pytest.raises(LearningError, match=r"expected targets and scores of shape \(2, 1\), got \(2, 1\) and \(2, 2\)"):
         metrics.evaluate(np.ones((2, 1)), np.ones((2, 2)), labels=["a"], patients=["x", "y"])
-    with pytest.raises(LearningError, match="expected finite scores, 1 of 2 images have others"):
+    with pytest.raises(LearningError, match="the scores of 1 of 2 images are not finite"):
         metrics.evaluate(np.ones((2, 1)), np.array([[0.5], [np.nan]]), labels=["a"], patients=["x", "y"])

@@ -158,10 +158,10 @@ def test_the_endpoint_handlers_answer_as_the_notebook_does(trained, files, tmp_p
     ("body", "content_type", "message"),
     [
         (b"x", "image/png", "expected content type application/dicom or application/json, got 'image/png'"),
-        (b"{", "application/json", "expected a JSON body"),
+        (b"{", "application/json", "the body is not JSON"),
         (b"[1]", "application/json", 'expected {"instances"'),
         (b'{"instances": []}', "application/json", "at least one text"),
-        (b'{"instances": ["%%%"]}', "application/json", "expected instances in base64"),
+        (b'{"instances": ["%%%"]}', "application/json", "the instances are not base64"),
         (json.dumps({"instances": ["AA=="] * 65}), "application/json", "at most 64 instances in a request, got 65"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_request_that_cannot_be_read_says_why(body, content_type, message):
 
 
 def test_a_request_without_any_usable_file_or_another_accept_is_refused(trained):
-    with pytest.raises(LearningError, match=r"at least one usable DICOM file of 1: .*not a DICOM file"):
+    with pytest.raises(LearningError, match=r"none of 1 DICOM files is usable: .*not a DICOM file"):
         endpoint_handlers.predict_fn([b"no"], trained)
     with pytest.raises(LearningError, match="was asked for 'text/html'"):
         endpoint_handlers.output_fn([], "text/html")

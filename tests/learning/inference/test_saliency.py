@@ -211,7 +211,7 @@ def test_mistakes_are_named(tmp_path):
         saliency.explain(bundle, path, "Mass")
     with pytest.raises(LearningError, match="method: expected one of grad-cam, occlusion, got 'magic'"):
         saliency.explain(bundle, path, "Edema", method="magic")
-    with pytest.raises(LearningError, match="expected a layer 'relu9' in the network"):
+    with pytest.raises(LearningError, match="the network has no layer 'relu9'"):
         saliency.grad_cam(bundle, path, "Edema", layer=Layer("relu9", 1, 0))
     with pytest.raises(LearningError, match="expected 0 < step_px ≤ patch_px ≤ 40, got 9 and 8"):
         saliency.occlusion(bundle, path, "Edema", patch_px=8, step_px=9)

@@ -89,7 +89,7 @@ def test_weights_with_one_changed_byte_are_refused(folder):
     with pytest.raises(BundleError, match=r"expected SHA-256 [0-9a-f]{12}… as in bundle.json, got [0-9a-f]{12}…"):
         bundle.load(folder)
     weights.unlink()
-    with pytest.raises(BundleError, match="expected the weights of the bundle: No such file"):
+    with pytest.raises(BundleError, match="the weights of the bundle cannot be read: No such file"):
         bundle.load(folder)
 
 
@@ -112,13 +112,13 @@ def test_weights_of_another_network_are_refused(folder):
         ({"size_px": 10**9}, "size_px from 16 to 8192"),
         ({"size_px": "wide"}, "invalid literal"),
         ({"labels": ["A", "A"]}, "expected each label once"),
-        ({"thresholds": {}}, "expected 'thresholds.Edema', it is missing"),
+        ({"thresholds": {}}, "'thresholds.Edema' is missing"),
         (
             {"network": {"name": "os.system", "arguments": {}}},
             "a network of densenet121-gray, densenet121-rgb, got 'os",
         ),
         ({"preprocessing": {"version": "0", "normalization": {}}}, "expected preprocessing version .* Train again"),
-        ({"weights": {}}, "expected 'weights.sha256', it is missing"),
+        ({"weights": {}}, "'weights.sha256' is missing"),
         ({"size_px": math.inf}, "cannot convert float infinity"),
         ({"metrics": [1]}, "cannot convert dictionary update sequence"),
         ({"thresholds": dict.fromkeys(LABELS, math.nan)}, "finite mean, std and thresholds, got 0.0, 0.4, 0.2 and .nan"),
@@ -143,10 +143,10 @@ def test_a_description_that_does_not_fit_is_refused(folder, values, message):
 
 
 def test_a_folder_without_bundle_or_with_broken_json_is_refused(folder, tmp_path):
-    with pytest.raises(BundleError, match=r"expected a model bundle, made by source/monai_dicom\.py"):
+    with pytest.raises(BundleError, match=r"no model bundle is there"):
         bundle.load(tmp_path / "nothing")
     (folder / "bundle.json").write_text("{")
-    with pytest.raises(BundleError, match="expected JSON"):
+    with pytest.raises(BundleError, match="not JSON"):
         bundle.load(folder)
 
 
@@ -166,11 +166,11 @@ def test_an_archive_cannot_write_outside_its_folder(folder, tmp_path):
         link = tarfile.TarInfo("model.safetensors")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    with pytest.raises(BundleError, match=r"expected model\.safetensors and bundle\.json at the root"):
+    with pytest.raises(BundleError, match=r"model\.safetensors and bundle\.json missing at the root of the archive"):
         bundle_archive.unpack(archive, tmp_path / "target" / "deep")
     assert not (tmp_path / "target" / "escaped.txt").exists()
     (tmp_path / "text.tar.gz").write_text("no archive")
-    with pytest.raises(BundleError, match=r"expected a .tar.gz"):
+    with pytest.raises(BundleError, match=r"not a \.tar\.gz"):
         bundle_archive.unpack(tmp_path / "text.tar.gz", tmp_path / "target")
 
 
@@ -202,7 +202,7 @@ def test_a_checkpoint_comes_back_with_its_optimizer_and_a_pickle_does_not(traine
     assert first.keys() == second.keys()
     assert all(torch.equal(first[index][name], second[index][name]) for index in first for name in first[index])
     torch.save({"epoch": 3}, path)
-    with pytest.raises(LearningError, match=r"expected a checkpoint of this network: .* Start with --resume false"):
+    with pytest.raises(LearningError, match=r"not a checkpoint of this network: .* Start with --resume false"):
         run_state.load_checkpoint(path, {"a": two})
     with pytest.raises(LearningError, match="expected a checkpoint of schema"):
         run_state.load_checkpoint(bundle.save(trained, tmp_path / "model") / "model.safetensors", {"a": two})
@@ -223,7 +223,7 @@ def test_a_checkpoint_that_nobody_saved_is_refused(tmp_path, header, moments):
     tensors = {f"a/{name}": tensor for name, tensor in model.state_dict().items()}
     path = tmp_path / "last.safetensors"
     path.write_bytes(safetensors.torch.save({**tensors, **moments}, metadata={"checkpoint": header}))
-    with pytest.raises(LearningError, match="expected a checkpoint of"):
+    with pytest.raises(LearningError, match=r"(expected|not) a checkpoint of"):
         run_state.load_checkpoint(path, {"a": model}, torch.optim.AdamW(model.parameters()))
 
 

@@ -150,5 +150,5 @@ def test_a_calibration_that_cannot_be_used_is_refused(value, message):
 def test_another_method_and_damaged_logits_are_refused():
     with pytest.raises(LearningError, match="expected one of none, temperature, platt, got 'magic'"):
         calibration.fit(*too_sure(10), ["a"], method="magic")
-    with pytest.raises(LearningError, match="expected finite logits"):
+    with pytest.raises(LearningError, match="the logits are not finite"):
         calibration.fit(np.ones((1, 1)), np.array([[np.inf]]), ["a"])

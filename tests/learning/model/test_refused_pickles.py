@@ -85,10 +85,10 @@ def refused_as_initial_weights(net, folder: Path, data: bytes, *, pinned: bool) 
         for ending in ("pt", "safetensors"):
             path = folder / f"{form}.{ending}"
             path.write_bytes(content)
-            with pytest.raises(WeightsError, match=r"expected the SHA-256 of this|expected a safetensors file"):
+            with pytest.raises(WeightsError, match=r"only opened with its SHA-256|expected a safetensors file|damaged"):
                 weights.initialize(net, str(path))
             if pinned:
-                with pytest.raises(WeightsError, match="expected"):
+                with pytest.raises(WeightsError, match=r"expected|damaged"):
                     weights.initialize(net, str(path), sha256=hashlib.sha256(content).hexdigest())
 
 
@@ -102,7 +102,7 @@ def refused_as_bundle(sound: Path, folder: Path, data: bytes) -> None:
     with pytest.raises(BundleError, match=r"these are not the weights of a densenet121-gray"):
         bundle.load(bundle_archive.unpack(bundle_archive.pack(model, folder / "inside.tar.gz"), folder / "unpacked"))
     (model / "bundle.json").write_bytes(data)
-    with pytest.raises(BundleError, match="expected JSON"):
+    with pytest.raises(BundleError, match="not JSON"):
         bundle.load(model)
 
 
@@ -114,14 +114,14 @@ def refused_as_archive(folder: Path, data: bytes) -> None:
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))
     for name in ("bare", "packed", "other"):
-        with pytest.raises(BundleError, match=r"expected (a|model\.)"):
+        with pytest.raises(BundleError, match=r"not a \.tar\.gz|missing at the root|expected model\."):
             bundle_archive.unpack(folder / f"{name}.tar.gz", folder / "out")
 
 
 def refused_as_checkpoint(net, folder: Path, data: bytes) -> None:
     path = folder / "last.safetensors"
     path.write_bytes(data)
-    with pytest.raises(LearningError, match="expected a checkpoint of this network"):
+    with pytest.raises(LearningError, match="not a checkpoint of this network"):
         run_state.load_checkpoint(path, {"network": net})
 
 
@@ -192,14 +192,14 @@ def test_damaged_files_are_refused_and_nothing_else_happens(net, tmp_path):
             for _ in range(generator.choice((1, 1, 2, 8))):
                 data[generator.randrange(len(data))] = generator.choice((0, 0x2E, 0x52, 0xFF, generator.randrange(256)))
             path.write_bytes(data[: generator.choice((len(data), generator.randrange(len(data))))])
-            with pytest.raises(LearningError, match="expected"):
+            with pytest.raises(LearningError, match=r"expected|damaged|not a|missing|not all finite|negative"):
                 if original.name.endswith(".tar.gz"):
                     bundle_archive.unpack(path, tmp_path / "out")
                 else:
                     weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
             refused += 1
             if original.suffix == ".safetensors":
-                with pytest.raises(LearningError, match="expected a checkpoint"):
+                with pytest.raises(LearningError, match=r"(expected|not) a checkpoint"):
                     run_state.load_checkpoint(path, {"network": net})
     assert refused == 1000
 

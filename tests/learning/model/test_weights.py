@@ -319,7 +319,7 @@ def test_a_bundle_comes_from_s3(net, model):
 def test_a_pickled_state_dict_of_a_known_hash_is_read(net, xray, tmp_path, is_zip, key):
     path = tmp_path / "weights.pt"
     torch.save({key: xray, "epoch": 3} if key else xray, path, _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(WeightsError, match=r"expected the SHA-256 of this file beside its name.*can run programs"):
+    with pytest.raises(WeightsError, match=r"a pickled file is only opened with its SHA-256 given.*can run programs"):
         weights.initialize(net, str(path))
     origin = weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest().upper())
     assert len(origin.loaded) == 725
@@ -366,10 +366,10 @@ def changed(state: dict[str, Tensor], name: str, tensor: Tensor | None) -> dict[
         (
             "features.norm5.bias",
             torch.full((1024,), float("nan")),
-            "expected finite numbers, got others in features.norm5.bias",
+            "the numbers of features.norm5.bias are not all finite",
         ),
-        ("features.norm5.bias", torch.ones(1024, dtype=torch.int8), "expected finite numbers, got others"),
-        ("features.norm5.running_var", -torch.ones(1024), "expected variances from 0, got negative ones"),
+        ("features.norm5.bias", torch.ones(1024, dtype=torch.int8), "are not all finite"),
+        ("features.norm5.running_var", -torch.ones(1024), "features.norm5.running_var holds negative variances"),
         ("features.norm5.num_batches_tracked", torch.zeros(2, dtype=torch.int64), "expected one whole number in"),
         ("features.conv0.weight", torch.ones(64, 2, 7, 7), "expected a stem with 1 channels and its norm0"),
         ("features.conv0.weight", torch.ones(64), "expected a stem with 1 channels and its norm0"),
@@ -412,5 +412,5 @@ def test_files_that_are_missing_too_large_or_of_no_known_kind_are_refused(untouc
 def test_a_bundle_whose_two_files_do_not_belong_together_is_refused(untouched, model, xray, tmp_path):
     (tmp_path / "bundle.json").write_bytes((model / "bundle.json").read_bytes())
     written(tmp_path / "model.safetensors", xray)
-    with pytest.raises(WeightsError, match="expected the SHA-256 of the weights beside it"):
+    with pytest.raises(WeightsError, match="it does not hold the SHA-256 of the weights beside it"):
         weights.initialize(untouched, str(tmp_path))

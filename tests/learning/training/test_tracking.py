@@ -155,7 +155,7 @@ def test_a_password_in_the_address_of_a_server_is_not_said(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://doctor:hush@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with (
-        pytest.raises(LearningError, match=r"expected to open a run: .*http://127") as refused,
+        pytest.raises(LearningError, match=r"a run cannot be opened: .*http://127") as refused,
         tracking.open_tracker("mlflow", tmp_path, name="chest", parameters={}),
     ):
         pass

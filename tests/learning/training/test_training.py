@@ -147,7 +147,7 @@ def test_an_error_in_a_callback_keeps_the_checkpoint_and_the_best_bundle(script,
     assert (tmp_path / "checkpoints" / "last.safetensors").is_file()
     arguments = [f"--channel={channel}", f"--output_dir={tmp_path}", "--resume=true", "--seed=1", "--progress=false"]
     arguments += ["--epochs=500", *(f"--{name}={value}" for name, value in SMALL.items())]
-    with pytest.raises(LearningError, match="expected a checkpoint of this run, but seed differ"):
+    with pytest.raises(LearningError, match="the checkpoint belongs to another run: seed differ"):
         script.train(script.parse(arguments, {}))
 
 
@@ -163,7 +163,7 @@ def test_sagemaker_variables_are_the_defaults_and_a_failure_is_written(tmp_path)
     }
     run = subprocess.run([sys.executable, str(script_run.SCRIPT)], env=environ, capture_output=True, text=True, check=False)
     assert run.returncode == 1
-    assert run.stderr.startswith(f"error: {tmp_path / 'empty'}: expected a folder with *.manifest files, found none.")
+    assert run.stderr.startswith(f"error: {tmp_path / 'empty'}: there is no *.manifest file in this folder.")
     assert "Traceback" not in run.stderr
     assert (output / "failure").read_text() == run.stderr.removeprefix("error: ").strip()
 
@@ -267,7 +267,7 @@ def test_a_loss_that_is_no_number_is_named(script, channel, tmp_path):
 def test_a_failed_run_says_where_its_output_is(tmp_path):
     with pytest.raises(LearningError, match=r"(?s)exit code 1; the whole output is in .*training.log.*error: .*found none"):
         script_run.run_training(tmp_path / "nothing", tmp_path / "run")
-    with pytest.raises(LearningError, match="expected the training script at"):
+    with pytest.raises(LearningError, match="there is no training script at"):
         script_run.run_training(tmp_path, tmp_path / "run", script=tmp_path / "none.py")
 
 
@@ -295,7 +295,7 @@ def test_a_run_ends_with_the_process_that_started_it(channel, tmp_path):
         ("--tracking=wandb", "--tracking: expected none"),
         ("--uncertain=ignore,Edma=ones", "uncertain: expected LABEL=POLICY"),
         ("--fold=1", "--fold: expected --folds beside it"),
-        ("--init_weights=/nowhere/w.safetensors", "file:///nowhere/w.safetensors: expected a file of initial weights"),
+        ("--init_weights=/nowhere/w.safetensors", "file:///nowhere/w.safetensors: there is no file of initial weights"),
     ],
 )
 def test_a_mistake_in_a_flag_shows_before_an_image_is_decoded(script, channel, tmp_path, capsys, mistake, named):

@@ -62,14 +62,14 @@ def identified(paths: Sequence[Path], folder: Path, workers: int, progress: bool
         name = str(path.absolute())
         signature = signature_of(path)
         if signature is not None and not path.is_file():
-            return f"{path}: expected a regular file, got a folder, pipe, socket or device."
+            return f"{path}: not a regular file but a folder, pipe, socket or device."
         if signature is not None and known.get(name, [])[:-1] == list(signature):
             return KnownFile(number, path, bytes.fromhex(known[name][-1]), signature)
         try:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256")
         except OSError as error:
-            return f"{path}: expected a readable file, got: {error.strerror or error}."
+            return f"{path}: cannot be read: {error.strerror or error}."
         if signature is None or signature_of(path) != signature:
             return f"{path}: changed while it was read. Start again when nothing writes to it."
         if now - signature[2] / 1e9 > _SETTLED_SECONDS:

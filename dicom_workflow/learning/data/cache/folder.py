@@ -101,7 +101,7 @@ class PackFolder:
         needed = pack.data_at + len(files) * self.row_bytes
         if needed > self.limit_bytes:
             raise CacheError(
-                f"{self.folder}: expected room for {len(files)} images of {self.size_px} px, which take "
+                f"{self.folder}: not enough room for {len(files)} images of {self.size_px} px, which take "
                 f"{needed / 1e9:.2f} GB, in a cache of {self.limit_bytes / 1e9:.2f} GB. Allow more."
             )
         others = self._others(stack)  # open, so that trimming cannot take them away
@@ -333,7 +333,7 @@ def load_cached(
         images, failed, decoded = packs.images_of(files)
     except OSError as error:
         raise CacheError(
-            f"{folder}: expected a folder to keep decoded images in, got: {error.strerror or error}. "
+            f"{folder}: decoded images cannot be kept here: {error.strerror or error}. "
             "Name another one, or none to decode at every start."
         ) from error
     for file, problem in failed.items():
@@ -346,6 +346,6 @@ def _check_owner(folder: Path) -> None:
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise CacheError(
-            f"{folder}: expected a folder that you own and nobody else may write to, got one of user {status.st_uid} with mode "
+            f"{folder}: others may write to this folder: it belongs to user {status.st_uid} with mode "
             f"{status.st_mode & 0o7777:o}: others could put other pixels in. Name a new folder, or run chmod 700 on your own."
         )
