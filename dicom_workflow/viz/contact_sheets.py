@@ -144,8 +144,8 @@ def predicted_figure(lines: Sequence[Mapping[str, Any]], *, count: int = 8, colu
     Parameters
     ----------
     lines : sequence of mapping
-        `learning.batch.Predicted.lines`: `file`, `probabilities` and `consistent`, what is called positive without a "No
-        Finding" that contradicts it.
+        `learning.inference.predict.PredictedFiles.lines`: `file`, `probabilities` and `consistent`, the labels called positive
+        without those that exclude another.
     count : int
         Images that are drawn, from the first on.
     columns : int
