@@ -1,4 +1,4 @@
-"""Charts: a labeling job while it runs and when it is done, what the labels are, and how well each is told."""
+"""Charts: progress of a labeling job, agreement of workers, label counts, and AUROC by label."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from dicom_workflow.viz.style import (
 
 @matplotlib.rc_context(STYLE)
 def labeling_progress(history: Sequence[Mapping[str, Any]], *, total: int = 0, job_name: str = "") -> Figure:
-    """Return how far a labeling job is.
+    """Return the progress of a labeling job.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def labeling_progress(history: Sequence[Mapping[str, Any]], *, total: int = 0, j
 
 @matplotlib.rc_context(STYLE)
 def agreement_figure(kappa: Mapping[str, float | None], answers: Mapping[str, int], *, overall: float | None = None) -> Figure:
-    """Return how far workers agree on each label, and how many answers each of them gave.
+    """Return the agreement of workers on each label, and the number of answers of each.
 
     Parameters
     ----------

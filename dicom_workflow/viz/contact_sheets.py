@@ -1,4 +1,4 @@
-"""Sheets of radiographs: what went into the archive, and what a labeling job will ask."""
+"""Contact sheets of radiographs: an upload, a manifest, and predictions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def upload_figure(
     seconds: float = 0.0,
     size_bytes: int = 0,
 ) -> Figure:
-    """Return what an upload left in the archive: a dozen of the images, and how many files had which outcome.
+    """Return the result of an upload: a dozen of the images, and the number of files by outcome.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def upload_figure(
 def manifest_figure(
     labels: Sequence[str], lines: int, images: Sequence[NDArray[Any]] = (), titles: Sequence[object] = ()
 ) -> Figure:
-    """Return what a labeling job will ask: of which images, and which labels.
+    """Return images and labels of a manifest.
 
     Parameters
     ----------

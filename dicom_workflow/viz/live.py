@@ -1,4 +1,4 @@
-"""Live views: one picture in a cell's output that is drawn again while something runs.
+"""Live figures: one picture in a cell's output that is redrawn while a job or a training runs.
 
 They fit what reports progress: ``run_training(…, on_epoch=live.add)``. In a notebook the same output is replaced, whether a
 browser, papermill or nobody looks on; outside of IPython nothing is shown and `figure` holds the newest picture.
@@ -21,7 +21,7 @@ from dicom_workflow.viz.training import training_figure
 
 
 class Counters(Protocol):
-    """What a poll of a labeling job says: `dicom_workflow.labeling.jobs.JobState` has it."""
+    """Counters of a labeling job, as `dicom_workflow.labeling.jobs.JobState` has them."""
 
     @property
     def labeled(self) -> int: ...

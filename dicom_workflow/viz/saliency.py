@@ -1,4 +1,4 @@
-"""Where a model looked: saliency over the radiograph, for one answer and for the surest right and wrong ones."""
+"""Saliency maps over radiographs, for one prediction and for the most confident right and wrong ones."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Explained(Protocol):
 
 
 def _heat() -> ListedColormap:
-    """From clear over magenta to orange, seen on lung and on bone: what speaks for nothing leaves the radiograph as it is."""
+    """Color map from transparent over magenta to orange, visible on lung and on bone; zero leaves the radiograph as it is."""
     colors = matplotlib.colormaps["plasma"](np.linspace(0.3, 0.85, 256))
     colors[:, 3] = np.clip((np.linspace(0, 1, 256) - 0.1) / 0.9, 0, 1) * 0.55
     return ListedColormap(colors)
@@ -87,7 +87,7 @@ def draw_saliency(axes: Axes, image: NDArray[Any], values: NDArray[Any]) -> None
 def saliency_figure(
     saliency: Saliency, image: NDArray[Any], *, threshold: float | None = None, truth: str = "", title: str = ""
 ) -> Figure:
-    """Return a radiograph as it is and, beside it, with what speaks for a label.
+    """Return a radiograph and, beside it, the same with its saliency map.
 
     Parameters
     ----------
@@ -110,13 +110,13 @@ def saliency_figure(
     right.set_title(f"{METHOD_NAMES[saliency.method]}; line: half of the greatest value", color=GREY)
     if not saliency.values.any():
         _say(right, "nothing in this image speaks for the label")
-    _colour_bar(figure, [left, right], saliency.method)
+    _color_bar(figure, [left, right], saliency.method)
     _caution(figure)
     return figure
 
 
 def case_figure(explained: Explained) -> Figure:
-    """Return `saliency_figure` of a case, with what the model called and what was true."""
+    """Return `saliency_figure` of a case, with prediction and target."""
     case = explained.case
     truth = "positive" if case.outcome in ("true positive", "false negative") else "negative"
     name = f"image …{case.identifier[-12:]}"
@@ -125,7 +125,7 @@ def case_figure(explained: Explained) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, label: str = "") -> Figure:
-    """Return the surest right and wrong answers, a row for each outcome: each image as it is, and with its saliency.
+    """Return the most confident right and wrong predictions, a row for each outcome, each image without and with its saliency.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, labe
             clean.set_title(said, fontsize=8.5)
     methods = [shown.saliency.method for cases in explained.values() for shown in cases]
     if methods:
-        _colour_bar(figure, list(grid.ravel()), methods[0])
+        _color_bar(figure, list(grid.ravel()), methods[0])
     _caution(figure)
     return figure
 
@@ -181,10 +181,10 @@ def _summary(explained: Mapping[str, Sequence[Explained]], label: str) -> str:
     return f"{plain(label) or 'All labels'}: the surest answers, {count - wrong} right and {wrong} wrong"
 
 
-def _colour_bar(figure: Figure | SubFigure, axes: list[Axes], method: str) -> None:
+def _color_bar(figure: Figure | SubFigure, axes: list[Axes], method: str) -> None:
     mappable = ScalarMappable(Normalize(0, 1), _heat())
     bar = figure.colorbar(mappable, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.015, anchor=(0.0, 1.0))
-    bar.ax.set_facecolor("#4A4A4A")  # as on a grey part of a radiograph
+    bar.ax.set_facecolor("#4A4A4A")  # as on a gray part of a radiograph
     bar.ax.axvline(CONTOUR, color=YELLOW, linewidth=1.5)
     bar.set_ticks([0, 0.5, 1], labels=["0", "0.5", "1"])
     bar.outline.set_visible(False)

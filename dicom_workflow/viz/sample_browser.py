@@ -1,4 +1,4 @@
-"""The browser of labeled samples: look through what workers said, image by image."""
+"""Widget to browse labeled samples image by image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMAGE_PX = 540
 
 
 class SampleBrowser(Generic[SampleType]):
-    """Labeled samples one by one: image with window and level, regions, and who said what.
+    """Labeled samples one by one: image with window and level, regions, and the workers' answers.
 
     Show it by making it the last line of a cell. Samples are filtered by label, by its state, and by what is open about them.
 
@@ -89,7 +89,7 @@ class SampleBrowser(Generic[SampleType]):
 
     @property
     def shown(self) -> SampleType | None:
-        """The sample that is looked at; None when the filter leaves none."""
+        """The sample on display; None when the filter leaves none."""
         return self.samples[self._found[self.position.value - 1]] if self._found else None
 
     @property
@@ -143,7 +143,7 @@ class SampleBrowser(Generic[SampleType]):
         except WorkflowError as error:
             self.message.value, self.image.value = f"the image cannot be shown: {error}", b""
             return
-        # Window and level as on a reading station: of the grey values, `window` wide around `level`, black to white.
+        # Window and level as on a reading station: of the gray values, `window` wide around `level`, black to white.
         width, center = self.window.value / 100, self.level.value / 100
         self.image.value = self._picture(np.clip((image - center) / width + 0.5, 0.0, 1.0), sample).to_png(dpi=100)
 
@@ -171,7 +171,7 @@ class SampleBrowser(Generic[SampleType]):
 
 
 def _table(sample: Labeled, colors: Mapping[str, str]) -> str:
-    """Who said what, as an HTML table in which every text of the data is escaped; labels to review have a yellow row."""
+    """The workers' answers as an HTML table, every text of the data escaped; labels to review have a yellow row."""
     workers = short_names(sample.answers)
     lines = [f"<b>{_text(title_of(sample), 60)}</b>"]
     if reason := str(getattr(sample, "failure_reason", "")):

@@ -1,4 +1,4 @@
-"""Labeled samples: a radiograph, the regions on it, and who said what of it."""
+"""Figures of labeled samples: a radiograph, its regions, and the workers' answers."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ from dicom_workflow.viz.style import (
 )
 
 SIGN_COLORS = {**STATE_COLORS, "uncertain": "#9A7B00", "negative": "#2F7FB0", "unknown": GREY}
-"""The colours of `STATE_COLORS`, dark enough for a sign on white."""
+"""The colors of `STATE_COLORS`, dark enough for a sign on white."""
 
 
 REVIEW_COLOR = "#FBF6D0"
 LEGEND_ON_BLACK: Any = {
     "frameon": True, "facecolor": INK, "edgecolor": "none", "framealpha": 1, "labelcolor": "white", "handlelength": 1.4,
 }  # fmt: skip
-"""Names of regions stand on black as the regions do, because their colours are made for it."""
+"""Names of regions stand on black as the regions do, because their colors are made for it."""
 
 
 LEGEND_COLUMNS = 3
 
 
 class Labeled(Protocol):
-    """What these pictures need to know: `Sample`, or a `dicom_workflow.labeling.output.LabeledObject`."""
+    """Interface of a labeled sample: `Sample`, or a `dicom_workflow.labeling.output.LabeledObject`."""
 
     @property
     def states(self) -> Mapping[str, LabelState]: ...
@@ -59,7 +59,7 @@ class Labeled(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """One labeled image, as the pictures show it."""
+    """One labeled image."""
 
     title: str
     states: Mapping[str, LabelState] = field(default_factory=dict)
@@ -75,18 +75,18 @@ SampleType = TypeVar("SampleType", bound=Labeled)
 
 
 def title_of(sample: Labeled) -> str:
-    """Return what a sample is called: its title, else the beginning of its source."""
+    """Return the title of a sample, else the beginning of its source."""
     source = str(getattr(sample, "source", "")).rpartition("/")[2]
     return str(getattr(sample, "title", "")) or source[:17]
 
 
 def labels_of(sample: Labeled) -> list[str]:
-    """Return every label anybody spoke of, in order."""
+    """Return every label of the states and answers, in order."""
     return in_label_order([*sample.states, *(label for answer in sample.answers.values() for label in answer.labels)])
 
 
 def has_disagreement(sample: Labeled, label: str = "") -> bool:
-    """Say whether two workers gave a label different states; any label when none is named. Not answering is no opinion."""
+    """Return whether two workers gave a label different states; any label when none is named. Unknown does not count."""
     wanted = [label] if label else labels_of(sample)
     return any(len(_said(sample, name) - {LabelState.UNKNOWN}) > 1 for name in wanted)
 
@@ -96,7 +96,7 @@ def _said(sample: Labeled, label: str) -> set[LabelState]:
 
 
 def region_colors(samples: Sequence[Labeled]) -> dict[str, str]:
-    """Return the colour of each label's regions, the same on every image of a set."""
+    """Return the color of each label's regions, the same on every image of a set."""
     labels = in_label_order(region.label for sample in samples for region in sample.regions)
     return {label: REGION_COLORS[number % len(REGION_COLORS)] for number, label in enumerate(labels)}
 
@@ -156,7 +156,7 @@ def sample_figure(sample: Labeled, image: NDArray[Any]) -> Figure:
 
 
 def _region_legend(axes: Axes, samples: Sequence[Labeled], colors: Mapping[str, str]) -> None:
-    """Which colour is which label, and how many regions it has, below the image."""
+    """Which color is which label, and how many regions it has, below the image."""
     drawn = [region.label for sample in samples for region in sample.regions]
     handles = [
         Line2D([], [], color=color, linewidth=2, label=f"{plain(label or 'no label', 26)} ({drawn.count(label)})")
@@ -216,7 +216,7 @@ def _sign(axes: Axes, x: float, y: float, state: LabelState, *, size: float) -> 
 
 @matplotlib.rc_context(STYLE)
 def samples_figure(samples: Sequence[Labeled], images: Sequence[NDArray[Any]], *, columns: int = 4) -> Figure:
-    """Return several radiographs with their regions, and below each what it was found to be.
+    """Return several radiographs with their regions, and below each its positive and open labels.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def _listed(labels: Sequence[str], limit: int) -> str:
 
 
 def choose_samples(samples: Sequence[SampleType], count: int, *, label: str = "") -> list[SampleType]:
-    """Return samples worth a look, at most `count`: labeled ones before others, earlier ones before later.
+    """Return at most `count` samples of interest: labeled ones before others, earlier ones before later.
 
     Parameters
     ----------

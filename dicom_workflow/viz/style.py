@@ -1,4 +1,4 @@
-"""How every picture looks: its colours, its type, and how it reaches a notebook."""
+"""Style of all figures: colors, fonts, and their display in a notebook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dicom_workflow.storage import Storage
 
-# Okabe and Ito's palette, which readers with any colour vision tell apart.
+# Okabe and Ito's palette, which readers with any color vision tell apart.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
@@ -168,7 +168,7 @@ def show_radiograph(axes: Axes, image: NDArray[Any], *, longest_px: int = 800, s
 
 
 def percent(part: int, whole: int) -> str:
-    """Return a share as text; almost all is not all, and almost none is not none."""
+    """Return a share as text; only exact values are shown as 0 % and 100 %."""
     share = 100 * part / whole if whole else 0.0
     if 0 < share < 0.5:
         return "< 1 %"
@@ -176,12 +176,12 @@ def percent(part: int, whole: int) -> str:
 
 
 def rounded(probability: float) -> str:
-    """Return a probability as text; almost sure is not sure."""
+    """Return a probability as text, never as 0.00 or 1.00."""
     return "> 0.99" if probability > 0.995 else "< 0.01" if probability < 0.005 else f"{probability:.2f}"
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Say whether a value of a report is a number that can be drawn."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and math.isfinite(value)
 
 

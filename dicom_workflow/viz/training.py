@@ -1,4 +1,4 @@
-"""How a training run goes: its learning curves, also while it has only begun."""
+"""Learning curves of a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training channel as samples: a folder of manifests and DICOM files in, what each line says of its image out.
+"""Reading a training channel: a folder of manifests and DICOM files as samples.
 
 A channel is what a training job is given: ``train.manifest``, ``validation.manifest`` and ``test.manifest``, or one manifest
 with a `split` on every line, and beside them the images that the lines name.
@@ -49,7 +49,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Channel:
-    """All samples of one training channel, whose patients are in one split each."""
+    """All samples of one training channel; each patient is in one split."""
 
     folder: Path
     labels: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Decoding many files at a time, in processes: the decoders of JPEG 2000 and JPEG-LS hold Python's lock while they work.
+"""Pool of decoder processes: the decoders of JPEG 2000 and JPEG-LS hold Python's global lock.
 
 A decoder process reads one line of JSON per file and answers with one. It writes its pixels where the line says and ends with
 its standard input, so however its starter ends it does not stay behind. A file that makes a decoder crash is one bad file.
@@ -52,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file."""
+    """Outcome of decoding one file."""
 
     problem: str
     """Why it cannot be used; empty when it can."""
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def checksum(key: bytes, data: bytes | memoryview) -> int:
-    """Return the checksum of pixels and of the file they belong to: CRC-32, against damage and not against intent."""
+    """Return the checksum of pixels and of the file they belong to: CRC-32, which detects damage, not tampering."""
     return zlib.crc32(data, zlib.crc32(key))
 
 
@@ -146,7 +146,7 @@ def serve(function: str, size_px: int, version: str) -> None:
 
 
 class _Process:
-    """One decoder process, which is started again when a file has crashed it."""
+    """One decoder process, restarted after a file has crashed it."""
 
     def __init__(self, function: str, size_px: int, version: str) -> None:
         code = _CHILD.format(path=sys.path, function=function, size_px=size_px, version=version)
@@ -210,7 +210,7 @@ def _decoded(job: Job, size_px: int, version: str, decode: Decode) -> Outcome:
 
 
 def _importable(function: Callable[..., Any]) -> str:
-    """Return how another process finds a function, or nothing where it cannot."""
+    """Return ``module:name`` of a function that another process can import, else an empty text."""
     module, name = getattr(function, "__module__", ""), getattr(function, "__qualname__", "")
     found = getattr(sys.modules.get(module), name, None) if module and module != "__main__" else None
     return f"{module}:{name}" if found is function else ""

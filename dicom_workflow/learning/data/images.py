@@ -1,4 +1,4 @@
-"""Images of a training channel, each decoded once, and the training set that they make with their targets.
+"""Images of a training channel, each decoded once, and the training set of images and targets.
 
 Every image goes through the same `dicom.pixels.to_model_input` that serves inference and search; `data.cache` keeps the results
 for later runs.
@@ -65,7 +65,7 @@ def decode(source: Any, size_px: int, version: str = "") -> np.ndarray:
 
 
 def preprocessing_version(*, reduced: bool = False) -> str:
-    """Return the version of the one preprocessing path, which every bundle keeps.
+    """Return the version of the preprocessing, which every bundle keeps.
 
     Parameters
     ----------
@@ -263,14 +263,14 @@ def read_training_set(
     reduced: bool = False,
     **loading: Any,
 ) -> TrainingSet:
-    """Return the images of a channel with what they teach.
+    """Return the images of a channel with their targets.
 
     Parameters
     ----------
     channel : Channel
     size_px : int
     mode : str
-        ``single-label`` knows no shares: an image teaches its one positive label or nothing.
+        ``single-label`` ignores shares: the target of an image is its one positive label.
     uncertain, soft
         See `targets.to_targets`.
     reduced : bool
@@ -281,7 +281,7 @@ def read_training_set(
     Raises
     ------
     DatasetError
-        Fewer than 2 training images can teach.
+        Fewer than 2 training images have a target.
     """
     version = preprocessing_version(reduced=reduced)
     # A mistake shows now, not when every image is decoded.

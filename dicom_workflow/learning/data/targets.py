@@ -1,7 +1,7 @@
-"""What a network should answer for each image: numbers out of label states, policies for doubt, and readers' shares.
+"""Training and evaluation targets: label states as numbers, policies for uncertain labels, and readers' shares.
 
-Teaching and judging differ. A network may be taught that an uncertain label counts as something; it is judged only by labels
-that are positive or negative (`to_targets` without a policy).
+Targets of training and of evaluation differ. In training an uncertain label may have a value; evaluation uses only labels that
+are positive or negative (`to_targets` without a policy).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VALUES = {"ignore": float("nan"), "ones": 1.0, "zeros": 0.0, "soft": SOFT_TARGE
 
 @dataclass(frozen=True)
 class UncertainPolicy:
-    """What an uncertain label counts in training: one value for all labels, and others for some.
+    """The training target of uncertain labels: one value for all labels, and others for some.
 
     NaN takes no part in the loss. Which value serves best differs from finding to finding: see the references.
 
@@ -76,7 +76,7 @@ class UncertainPolicy:
         return cls(text, _value(first, ""), values)
 
     def of(self, label: str) -> float:
-        """Return what an uncertain `label` counts: a number from 0 to 1, or NaN."""
+        """Return the target of an uncertain `label`: a number from 0 to 1, or NaN."""
         return self.values.get(label, self.value)
 
 
@@ -104,7 +104,7 @@ def to_targets(
     of: str = "states",
     soft: bool = False,
 ) -> np.ndarray:
-    """Return what a network should answer.
+    """Return the targets of samples.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def untaught_labels(targets: np.ndarray, labels: Sequence[str]) -> dict[str, str
 
 
 def has_one_label(targets: np.ndarray) -> np.ndarray:
-    """Return which rows can teach a single-label network: those with exactly one positive.
+    """Return which rows a single-label network can be trained on: those with exactly one positive label.
 
     Parameters
     ----------

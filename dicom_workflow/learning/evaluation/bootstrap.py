@@ -1,4 +1,4 @@
-"""Intervals over patients: which images each resample holds, and what its percentiles say.
+"""Bootstrap intervals over patients.
 
 Images of one patient are not independent, so patients are drawn, with replacement, and bring all their images.
 """
@@ -61,7 +61,7 @@ def interval(values: np.ndarray) -> tuple[float, float] | None:
 
 
 def spread(values: np.ndarray) -> tuple[float, float] | None:
-    """Return `interval`, but None where it is a point: two images told apart in every resample are no certainty.
+    """Return `interval`, but None where it is a point: a figure that no resample changes has an unknown spread.
 
     Parameters
     ----------

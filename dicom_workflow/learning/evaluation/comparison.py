@@ -1,4 +1,4 @@
-"""Two models on the same images: is one better, or was it luck?
+"""Comparison of two models on the same images: DeLong's test and a paired bootstrap over patients.
 
 Two answers stand side by side. DeLong's test is plain arithmetic on ranks, but takes images as independent; the paired
 bootstrap resamples patients, since images of one patient are not. Where the two disagree, believe the bootstrap.
@@ -29,7 +29,7 @@ COMPARISON_SCHEMA = "dicom-workflow/comparison/1"
 
 @dataclass(frozen=True)
 class Comparison:
-    """DeLong's test of one label: two AUROCs, and how sure their difference is."""
+    """DeLong's test of one label: two AUROCs, and the variance of their difference."""
 
     first: float
     second: float
@@ -88,7 +88,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return how two models differ on the same images.
+    """Return the differences of two models on the same images.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def brier(targets: np.ndarray, scores: np.ndarray) -> float:
 
 
 def reliability_bins(targets: np.ndarray, scores: np.ndarray, *, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
-    """Return how often a finding was there, over bins of rising probability that hold about as many images each.
+    """Return the observed share of positives over bins of rising probability with about as many images each.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ class Predictions:
 
     @property
     def has_truth(self) -> bool:
-        """Whether anything is known from elsewhere."""
+        """Whether the reference standard is known for any label."""
         return not bool(np.isnan(self.truth).all())
 
     def targets(self, against: str = "") -> np.ndarray:
@@ -90,7 +90,7 @@ OUTCOMES = ("true positive", "false positive", "false negative", "true negative"
 
 @dataclass(frozen=True)
 class Case:
-    """One label of one image: what was said of it, and what was true."""
+    """One label of one image: the prediction and the target."""
 
     identifier: str
     """Of the image, as in `Predictions`."""
@@ -113,7 +113,7 @@ def choose_cases(
     count: int = 2,
     against: str = "",
 ) -> dict[str, list[Case]]:
-    """Return the cases of each outcome in which the model was most confident.
+    """Return the most confident cases of each outcome.
 
     Parameters
     ----------

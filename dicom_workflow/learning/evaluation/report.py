@@ -1,4 +1,4 @@
-"""The record ``evaluation.json``: what was measured, on which images, against what, as frozen dataclasses.
+"""The evaluation report, ``evaluation.json``, as frozen dataclasses.
 
 The fields have the names that stand in the file. Undefined numbers are None here and null there; intervals are 95 % and over
 resampled patients: images of one patient are not independent.
@@ -172,7 +172,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a model is on one split of one channel: the content of ``evaluation.json``."""
+    """The evaluation of a model on one split of one channel: the content of ``evaluation.json``."""
 
     split: str
     """``train``, ``validation``, ``test`` or ``cross-validation``."""
@@ -211,7 +211,7 @@ class Evaluation:
         return self.against[self.measured_against]
 
     def headline(self) -> dict[str, Any]:
-        """Return the figures that a bundle keeps and that stand at the top of ``evaluation.json``."""
+        """Return the figures at the top of ``evaluation.json``, which the bundle keeps too."""
         found = self.figures
         return {
             "measured_against": self.measured_against,

@@ -43,7 +43,7 @@ def calibrate_and_threshold(
     mode, method : str
         See `calibration.fit`.
     rule : Rule
-        How a threshold is chosen.
+        Rule by which a threshold is chosen.
     """
     fitted = calibration.fit(targets, logits, labels, mode=mode, method=method)
     scores = fitted.probabilities(logits, labels, mode)

@@ -1,4 +1,4 @@
-"""From which probability on a label is called positive: chosen by a rule, on validation images only."""
+"""Decision thresholds, chosen by a rule on validation images only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNDECIDED = 0.5
 
 @dataclass(frozen=True)
 class Rule:
-    """How a threshold is chosen."""
+    """Rule by which a threshold is chosen."""
 
     kind: str = "youden"
     """``youden``: greatest sensitivity + specificity; ``sensitivity`` or ``specificity``: at least `at` of it, and then as much

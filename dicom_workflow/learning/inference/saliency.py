@@ -162,7 +162,7 @@ def occlusion(
     bundle, source, label
         As for `grad_cam`.
     patch_px : int
-        Side of the square that is covered, in pixels of the network's square, with the mean grey of the image; an eighth of
+        Side of the square that is covered, in pixels of the network's square, with the mean gray of the image; an eighth of
         the side when not given.
     step_px : int
         How far it moves; half of the patch when not given.
@@ -186,7 +186,7 @@ def occlusion(
         raise LearningError(f"expected 0 < step_px ≤ patch_px ≤ {bundle.size_px}, got {step} and {patch}.")
     image, framing = _read(bundle, source)
     top, left, rows, columns = *framing.corner, *framing.inner
-    grey = np.float16(image[0, top : top + rows, left : left + columns].mean(dtype=np.float64))
+    gray = np.float16(image[0, top : top + rows, left : left + columns].mean(dtype=np.float64))
     # From half outside to half outside: the edge of the image is covered as often as its middle.
     windows = [
         np.ix_([0], range(max(y, top), min(y + patch, top + rows)), range(max(x, left), min(x + patch, left + columns)))
@@ -199,7 +199,7 @@ def occlusion(
         some = windows[start : start + batch_size]
         batch = np.repeat(image[None], len(some), axis=0)
         for one, window in zip(batch, some, strict=True):
-            one[window] = grey
+            one[window] = gray
         for window, score in zip(some, _scores(bundle, batch, column, batch_size), strict=True):
             lost[window[1:]] += whole - score
             covered[window[1:]] += 1

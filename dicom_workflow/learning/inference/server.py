@@ -179,7 +179,7 @@ class App:
             files = endpoint_handlers.input_fn(body, content_type)
             return endpoint_handlers.output_fn(endpoint_handlers.predict_fn(files, self.bundle), accept), len(files)
         except WorkflowError as error:
-            step = "Send DICOM Part 10 files of single-frame grey-scale radiographs."
+            step = "Send DICOM Part 10 files of single-frame gray-scale radiographs."
             raise Refusal(400, "DICOM files that can be predicted", str(error), step) from None
         finally:
             del self._running[number]

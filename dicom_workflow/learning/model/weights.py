@@ -12,9 +12,9 @@ torchvision        3         (v - mean_c) / std_c, RGB      0.449, 0.226: the ch
 torchxrayvision    1         2048 v - 1024                  0.5, 1 / 2048
 =================  ========  =============================  ==========================================
 
-Three channels of one grey image become one by adding their kernels, each divided by its channel's deviation. The means move
+Three channels of one gray image become one by adding their kernels, each divided by its channel's deviation. The means move
 into `norm0`, whose running mean follows the convolution. A scale moves exactly. A shift does so wherever the kernel sees
-image only: at the border it also sees padding, which is 0 after normalization and so another grey when the mean is another.
+image only: at the border it also sees padding, which is 0 after normalization and so another gray when the mean is another.
 One-channel layouts that keep their normalization change nothing and agree everywhere.
 """
 
@@ -132,7 +132,7 @@ def initialize(
     if normalization is None:
         normalization = _own_normalization(scale)
     if scale and normalization:
-        found = _with_grey_stem(found, scale, normalization, where)
+        found = _with_gray_stem(found, scale, normalization, where)
     elif found[_STEM].ndim == 4:
         found[_STEM] = found[_STEM].float().sum(dim=1, keepdim=True)  # of equal channels
     own = network.state_dict()
@@ -247,7 +247,7 @@ def _own_normalization(scale: tuple[Sequence[float], Sequence[float]] | None) ->
     return round(sum(means) / len(means), 6), sum(deviations) / len(deviations)
 
 
-def _with_grey_stem(
+def _with_gray_stem(
     found: Mapping[str, Tensor],
     scale: tuple[Sequence[float], Sequence[float]],
     normalization: tuple[float, float],

@@ -1,4 +1,4 @@
-"""Settings of a script as one frozen dataclass, and as the flags of its command line.
+"""Settings of a script as a frozen dataclass, and its fields as command-line flags.
 
 Each field is ``name: Annotated[type, "its reason"] = default``; the flag has its name, ``--help`` its reason, and nothing has
 to be said twice. SageMaker hands hyperparameters over as ``--name value``, so there is no flag without a value.

@@ -1,4 +1,4 @@
-"""How many CPU threads take the next training step: all, or one, whichever is faster just now.
+"""Precision, kernels, compilation and CPU threads of a training run.
 
 Two threads of one step wait for each other a thousand times. On a quiet machine of two cores that is 1.5 times as fast as one
 thread; beside another busy process, which takes one of the cores away in slices, it was seen five times slower than one.
@@ -21,7 +21,7 @@ _FIRST_PROBE, _LAST_PROBE = 16, 256
 
 
 class ThreadTuner:
-    """Sets torch's number of threads before each step, from the speed of the steps before.
+    """Sets torch's number of threads before each step, by the measured speed of earlier steps.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 
 def choose_kernels(*, deterministic: bool) -> None:
-    """Let torch take the fastest kernels of a GPU, or only those that give the same sums every time."""
+    """Choose the fastest GPU kernels, or only deterministic ones."""
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic or torch.are_deterministic_algorithms_enabled():  # the call itself imports a compiler: seconds
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # where cuBLAS reads it, before its first call
@@ -110,7 +110,7 @@ def choose_kernels(*, deterministic: bool) -> None:
 
 
 def compiled(network: nn.Module, choice: str, device: torch.device) -> nn.Module:
-    """Return a network that computes the same, compiled where that pays.
+    """Return the network, compiled where that is faster.
 
     On a GPU compiling fuses what is bound by memory. On a CPU it took minutes and gained nothing: ``auto`` leaves it there.
 
@@ -129,7 +129,7 @@ def compiled(network: nn.Module, choice: str, device: torch.device) -> nn.Module
 
 @contextlib.contextmanager
 def memory_advice(batch: int, parts: int, size_px: int) -> Iterator[None]:
-    """Turn a GPU's out-of-memory error into one that says what to change.
+    """Turn a GPU's out-of-memory error into one that names the flags to change.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What training makes small, and how much a rare finding counts in it."""
+"""Training loss, positive-class weights, weight decay groups and the running average of weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Loss:
-    """What training makes small: binary cross-entropy over the known targets, or cross-entropy in mode ``single-label``.
+    """Training loss: binary cross-entropy over the known targets, or cross-entropy in mode ``single-label``.
 
     A loss is a sum divided by what it was summed over. Where a batch goes through the network in parts, the whole batch's
     divisor makes the losses of the parts add up to that of the whole.
@@ -69,7 +69,7 @@ def _classes(targets: Tensor) -> Tensor:
 
 
 def positive_weights(targets: np.ndarray, cap: float) -> np.ndarray:
-    """Return how much more a positive counts than a negative: the square root of negatives / positives, in [1, cap].
+    """Return the weight of positives over negatives: the square root of negatives / positives, in [1, cap].
 
     Parameters
     ----------

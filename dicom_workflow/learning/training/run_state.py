@@ -1,4 +1,4 @@
-"""The state of a training run, and the checkpoints that let it resume after whatever ends it.
+"""The state of a training run, and its checkpoints.
 
 Each step of a run follows from the seed, the epoch and the step alone: the order of images, their random changes, dropout, the
 learning rate. So a checkpoint needs no state of a random generator, of a sampler or of a schedule: weights, moments of the

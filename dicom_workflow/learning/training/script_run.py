@@ -1,4 +1,4 @@
-"""Running the training script on this machine: as a process of its own, followed line by line.
+"""Running the training script as a subprocess, and the lines that it prints.
 
 The script is the one that SageMaker runs; here it gets its folders and settings as flags.
 """
@@ -27,7 +27,7 @@ _STOP_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished training run left."""
+    """Output of a finished training run."""
 
     output_dir: Path
     model_dir: Path
@@ -50,7 +50,7 @@ def run_training(
     script: str | Path = SCRIPT,
     **flags: Any,
 ) -> TrainingResult:
-    """Train on a channel and return what came out.
+    """Train on a channel and return the output of the run.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
 
 
 def _stop(process: subprocess.Popen[str]) -> None:
-    """Ask for the checkpoint, wait for it, and only then insist."""
+    """Ask the script to stop after its checkpoint, and kill it when it does not."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -176,7 +176,7 @@ METRIC_DEFINITIONS: tuple[dict[str, str], ...] = tuple(
 
 
 def epoch_line(line: Mapping[str, Any]) -> str:
-    """Return what is printed of one epoch, given its line of the history."""
+    """Return the line that is printed of one epoch, given its line of the history."""
     figures = (f"{name}={shown(line[name])};" for name in ("train_loss", "validation_loss", "validation_auroc"))
     return f"epoch={line['epoch']} {' '.join(figures)} seconds={line['seconds']:.1f};"
 

@@ -31,7 +31,7 @@ PACKAGES = {"tensorboard": "tensorboard>=2.18,<3", "mlflow": "mlflow>=3.5,<4"}
 
 
 class Tracker:
-    """Hands the figures of a run to every sink; without sinks it does nothing."""
+    """Writes the figures of a run to every sink; without sinks it does nothing."""
 
     def __init__(self, sinks: Mapping[str, Sink]) -> None:
         self._sinks = dict(sinks)
@@ -169,7 +169,7 @@ def safe(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _name(text: str) -> str:
-    """Return a name that both know how to write: a label may have characters that MLflow has not."""
+    """Return a name without the characters that MLflow does not accept."""
     return re.sub(r"[^\w./ -]", "_", text)
 
 

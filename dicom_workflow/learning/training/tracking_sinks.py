@@ -1,4 +1,4 @@
-"""Where `tracking` writes to: TensorBoard's event files, and a run of MLflow."""
+"""Tracking sinks: TensorBoard event files and MLflow runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RUN_FILE = "mlflow-run.json"
 
 
 class Sink(Protocol):
-    """One place that figures go to."""
+    """Interface of a tracking sink."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Write the figures of one step."""
@@ -153,7 +153,7 @@ class MLflow:
 
 
 def without_passwords(text: str) -> str:
-    """Return a text whose addresses have no user and password any more."""
+    """Return a text with user and password removed from its addresses."""
     return re.sub(r"://[^/\s]*@", "://", text)
 
 
@@ -180,7 +180,7 @@ def _client(folder: Path) -> tuple[Any, str | None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow uses its own database library in ways that this one warns about; that is between the two."""
+    """Suppress the warnings of MLflow's database library about how MLflow uses it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)(\.|$)")
         warnings.filterwarnings("ignore", message=".*loader strategy is deprecated.*")

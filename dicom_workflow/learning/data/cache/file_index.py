@@ -1,4 +1,4 @@
-"""Files known by their content, and known again by their path, size, times and inode, so that few are read twice."""
+"""File index: SHA-256 of each file, remembered by path, size, times and inode, so that unchanged files are not read again."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def identified(paths: Sequence[Path], folder: Path, workers: int, progress: bool
 
 
 def signature_of(path: Path) -> tuple[int, ...] | None:
-    """Return what changes when a file does; the time of its last status change cannot be set back."""
+    """Return size, times and inode of a file; the time of its last status change cannot be set back."""
     try:
         status = path.stat()
     except OSError:
@@ -95,7 +95,7 @@ def signature_of(path: Path) -> tuple[int, ...] | None:
 
 
 def _remembered(memory: Path) -> dict[str, list[Any]]:
-    """Return path → size, times, inode and SHA-256 of files read before; what is damaged was never there."""
+    """Return path → size, times, inode and SHA-256 of files read before; a damaged index is an empty one."""
     try:
         known = json.loads(memory.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -112,7 +112,7 @@ def _is_memory(value: object) -> bool:
 
 
 def _remember(memory: Path, known: dict[str, list[Any]]) -> None:
-    """Of two processes that write at once the last one counts: the other's files will be read again."""
+    """Write the index. Of two processes that write at once the last one wins: the other's files are read again."""
     newest = dict(list(known.items())[-_REMEMBERED_FILES:])
     handle, name = tempfile.mkstemp(dir=memory.parent, prefix=".files-", suffix=".part")
     try:

@@ -1,4 +1,4 @@
-"""Model inputs on disk, decoded once: for every epoch, run and process that wants the same pixels again.
+"""Cache of decoded images on disk, shared by epochs, runs and processes.
 
 A cache is a folder of packs. A pack holds the inputs of one list of files, in that list's order, as one array that is mapped
 into memory and never loaded, and before it, for each row, the SHA-256 of its file and a checksum. A pack's name depends on the
@@ -136,7 +136,7 @@ class PackFolder:
         return pack if pack.read_records() else None
 
     def _checked(self, pack: Pack, files: Sequence[KnownFile]) -> tuple[bool, list[KnownFile]]:
-        """Say whether every row of a pack is what it was, and which files have none."""
+        """Return whether every row of a pack has its checksum, and which files have no row."""
         from tqdm import tqdm
 
         missing, slot = [], 0
@@ -171,7 +171,7 @@ class PackFolder:
         return None
 
     def _resumed(self, pack: Pack, files: Sequence[KnownFile], needed: int, keep: set[str]) -> set[int]:
-        """Return which slots an interrupted builder left in good order, and take the room for all."""
+        """Return which rows an interrupted builder completed, and allocate the file."""
         done: set[int] = set()
         if pack.read_records():
             done = {slot for slot, file in enumerate(files) if pack.has(slot, file.key) and pack.row(slot) is not None}
@@ -219,7 +219,7 @@ class PackFolder:
         return copied
 
     def _decoded(self, pack: Pack, files: Sequence[KnownFile], done: set[int], path: Path) -> dict[int, str]:
-        """Decode what is still missing, each row counting as soon as it is there; return the problems by file number."""
+        """Decode the missing rows, each valid as soon as it is written; return the problems by file number."""
         from tqdm import tqdm
 
         slots = [slot for slot in range(len(files)) if slot not in done]
@@ -239,7 +239,7 @@ class PackFolder:
         return problems
 
     def _trim(self, limit_bytes: int, keep: set[str]) -> None:
-        """Remove what was used longest ago until the rest fits; what another process is building stays."""
+        """Remove the least recently used packs until the rest fits; packs that another process builds stay."""
         found: list[tuple[float, int, Path]] = []
         for path in self.folder.iterdir():
             with contextlib.suppress(OSError):
@@ -256,7 +256,7 @@ class PackFolder:
 
 
 def _is_abandoned(partial: Path) -> bool:
-    """Say whether no process holds a partial pack."""
+    """Return whether no process holds a partial pack."""
     try:
         with partial.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -342,7 +342,7 @@ def load_cached(
 
 
 def _check_owner(folder: Path) -> None:
-    """Refuse a folder that somebody else may write to: a checksum tells damage, not pixels that were put there."""
+    """Refuse a folder that other users may write to: a checksum detects damage, not pixels that someone put there."""
     status = folder.stat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
         raise CacheError(

@@ -128,7 +128,7 @@ class Pack:
 
 
 def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return a copy of some rows, and keep no more of a mapped array in memory than a few batches.
+    """Return a copy of some rows, keeping at most a few batches of a mapped array in memory.
 
     Pages of a mapped file count as this process's memory once they are read. They are given back now and then; the system
     keeps them as long as it has room, so the next epoch reads no disk.
@@ -159,7 +159,7 @@ def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 class _Map(mmap.mmap):
-    """A mapped pack, which knows how much of it was read since it was last given back."""
+    """A mapped pack that counts the bytes read since its pages were last released."""
 
     read_bytes = 0
 
