@@ -1,4 +1,4 @@
-"""A bundle as one ONNX file for other run-times: normalization, network, calibration and sigmoid in it, and what it expects.
+"""Export of a bundle as one ONNX file: normalization, network, calibration and activation.
 
 Input ``image``, float32 (batch, 1, size, size) in [0, 1], as `dicom.pixels.to_model_input` gives it. Outputs ``logits`` and
 ``probabilities``, float32 (batch, labels). The metadata of the file say labels, size, thresholds and the rest.
@@ -29,7 +29,7 @@ _INSTALL = "pip install 'onnx>=1.17,<2' 'onnxscript>=0.5,<1' 'onnxruntime>=1.20,
 
 
 class _WithEnds(nn.Module):
-    """From the image as it is displayed to logits and probabilities."""
+    """The network with normalization before it, and calibration and activation behind it."""
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Predicting with a model bundle: images in, one probability per label out; for notebooks, manifests and endpoints.
+"""Prediction with a model bundle: DICOM files or decoded images in, one probability per label out.
 
 `model_fn`, `input_fn`, `predict_fn` and `output_fn` are the four handlers that SageMaker's PyTorch serving calls.
 """
@@ -212,7 +212,7 @@ class PredictedFiles:
     """Label that the model does not predict → why."""
 
     def refusals(self) -> list[str]:
-        """Return a sentence on how many files there were, and a line for each that could not be used."""
+        """Return a line with the number of files, and one for each label and file that was left out."""
         total = len(self.lines) + len(self.refused)
         whole = f"{len(self.lines):,} of {total:,} files predicted"
         not_predicted = [f"not predicted: {label}: {why}" for label, why in self.untaught.items()]
@@ -232,7 +232,7 @@ def predict_files(
     reports: str | Path | None = None,
     progress: bool = True,
 ) -> PredictedFiles:
-    """Predict DICOM files and write what the model said of them.
+    """Predict DICOM files and write the predictions.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where in an image a network's answer comes from: Grad-CAM and occlusion, as a map over the DICOM image's own pixels.
+"""Saliency maps by Grad-CAM and occlusion, over the DICOM image's own pixels.
 
 Two methods, because each is blind where the other sees. Grad-CAM is one pass through the network and as coarse as the layer it
 looks at: a value for each 16 or 32 pixels of the network's square. Occlusion covers one patch after the other and looks what
@@ -42,7 +42,7 @@ _SHARE_OF_SIDE = 8
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that Grad-CAM looks at, and which places of the input its values stand for."""
+    """A layer for Grad-CAM, and the positions of its values in the input."""
 
     name: str
     """In the network, or in each member of an ensemble."""
@@ -63,7 +63,7 @@ _FEWEST_PLACES = 7
 
 @dataclass(frozen=True)
 class Saliency:
-    """Which pixels of one image speak for a label, according to one method."""
+    """Saliency map of one image and label by one method."""
 
     label: str
     method: str
@@ -100,7 +100,7 @@ def explain(bundle: Bundle, source: Any, label: str, *, method: str = "grad-cam"
 
 
 def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer | None = None) -> Saliency:
-    """Return where a layer's values speak for a label.
+    """Return the Grad-CAM map of a label at a layer.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer | None = N
 def occlusion(
     bundle: Bundle, source: Any, label: str, *, patch_px: int = 0, step_px: int = 0, batch_size: int = 32
 ) -> Saliency:
-    """Return which places an answer gets weaker without.
+    """Return the occlusion map of a label: how much the logit falls while a place is covered.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def _margins(framing: Framing) -> list[tuple[int, int]]:
 
 @contextlib.contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; each module gets back the mode it had."""
+    """Evaluation mode within the context; each module gets its former mode back."""
     before = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -263,7 +263,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _watched(network: nn.Module, name: str) -> Iterator[list[Tensor]]:
-    """Give a list that gets what the layers of that name return, in a network or in each member of an ensemble."""
+    """Yield a list that collects the outputs of the layers of that name, in a network or each member of an ensemble."""
     layers = [module for path, module in network.named_modules() if path == name or path.endswith(f".{name}")]
     if not layers:
         raise LearningError(f"the network has no layer {name!r}. Give another Layer.")

@@ -1,4 +1,4 @@
-"""A model bundle behind HTTP, as SageMaker calls a container: ``GET /ping`` and ``POST /invocations`` on port 8080.
+"""Inference server over a model bundle with SageMaker's container interface: ``GET /ping``, ``POST /invocations``.
 
     python -m dicom_workflow.learning.inference.server --model DIR --port 8080
 
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """What one container takes on at a time; beyond it a request is refused at once, so that memory and waiting have an end."""
+    """Limits of one container. A request beyond them is refused at once, which bounds memory and waiting."""
 
     concurrency: int = 2
     """Requests being predicted: one decodes while the other is in the network."""
@@ -121,14 +121,14 @@ class App:
             log.info("invocations status=%d images=%d bytes=%d ms=%.0f", status, images, received[0], milliseconds)
 
     def _ping(self) -> tuple[int, str]:
-        """Healthy, unless every thread has been at one request for so long that none will answer again: then be replaced."""
+        """Return 200, or 503 when every thread has been stuck for so long that the container must be replaced."""
         longest = 3 * self.limits.answer_seconds
         stuck = sum(time.monotonic() - began > longest for began in self._running.values())
         healthy = stuck < self.limits.concurrency
         return (200 if healthy else 503), json.dumps({"healthy": healthy, "bundle": self.bundle.identifier})
 
     def execution_parameters(self) -> dict[str, Any]:
-        """Return what a batch transform asks before it begins."""
+        """Return the execution parameters that a batch transform asks for."""
         return {
             "MaxConcurrentTransforms": self.limits.concurrency,
             "BatchStrategy": "SINGLE_RECORD",
@@ -192,7 +192,7 @@ class App:
             raise _no_body()
 
     async def _body(self, receive: Receive, received: list[int]) -> bytes:
-        """Return the whole body, however it is sent, as long as it is not too large and comes in time."""
+        """Return the whole body, unless it is too large or late."""
         chunks = []
         try:
             async with asyncio.timeout(self.limits.body_seconds):

@@ -1,4 +1,4 @@
-"""A prediction as a DICOM Structured Report, which an archive keeps beside the image and a viewer shows.
+"""Predictions as DICOM Structured Reports (TID 1500).
 
 Comprehensive SR after TID 1500: the observer is a device, and each label is a measurement group (TID 1501) on the source image
 with its finding as a coded concept, the model's probability in percent, and present or absent at the bundle's threshold. A
@@ -183,7 +183,7 @@ def write_report(
 
 
 def _evidence(source: Dataset) -> Dataset:
-    """What a report takes over from its image: patient and study, and what to refer to. Type 2 attributes may be empty."""
+    """Return the patient, study and reference attributes that a report copies from its image. Type 2 attributes may be empty."""
     evidence = Dataset()
     for keyword in _UIDS:
         value = source.get(keyword)
@@ -209,5 +209,5 @@ def _procedure(source: Dataset) -> Code:
 
 
 def _device_uid(bundle: Bundle) -> str:
-    """The observing device is this model: the same bundle has the same UID everywhere."""
+    """Return the UID of the observing device: the same bundle has the same UID everywhere."""
     return str(generate_uid(entropy_srcs=["dicom-workflow", bundle.identifier]))

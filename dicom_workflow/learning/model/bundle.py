@@ -87,7 +87,7 @@ class Bundle:
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether probabilities of at least one label were fitted to how often it is there."""
+        """Whether the probabilities of at least one label are calibrated."""
         return bool(self.calibration.scales)
 
     @property
@@ -97,7 +97,7 @@ class Bundle:
 
     @property
     def embedding_space(self) -> str:
-        """What names the space of `embed`: embeddings can only be compared when it is the same.
+        """Identifier of the embedding space: embeddings can be compared only when it is the same.
 
         The weights' SHA-256, then the preprocessing: its version, the image size, and mean and standard deviation.
         """
@@ -237,7 +237,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> Bundle:
 
 
 def _check_members(arguments: object, names: Iterable[str], where: str) -> int:
-    """Return how many networks the arguments say there are; BundleError unless the names of the weights say so too."""
+    """Return the number of members in the arguments; BundleError unless the weights have as many."""
     members = arguments.get("members", 1) if isinstance(arguments, Mapping) else 1
     found = len({name.split(".")[1] for name in names if name.startswith("members.")}) or 1
     if isinstance(members, bool) or not isinstance(members, int) or not 1 <= members <= MAX_MEMBERS or members != found:

@@ -1,4 +1,4 @@
-"""A bundle as one file, ``model.tar.gz``, as SageMaker wants it; whoever packed it, two known files come out and no other."""
+"""Packing a bundle as SageMaker's ``model.tar.gz``, and unpacking it safely."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def unpack(archive: str | Path, folder: str | Path) -> Path:
 
 
 def take(archive: str | Path, most_bytes: Mapping[str, int], folder: str | Path) -> tuple[str, ...]:
-    """Extract some files from the root of a ``.tar.gz``, whoever packed it, and return the names of those that were there.
+    """Extract named files from the root of an untrusted ``.tar.gz``, and return the names that it had.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def take(archive: str | Path, most_bytes: Mapping[str, int], folder: str | Path)
 
 
 class _Unpacked(gzip.GzipFile):
-    """The bytes of an archive, which may unpack to a thousand times its size: so many at a time, so many in all.
+    """Decompressed stream of an archive with limits on one read and on the total: it may be a decompression bomb.
 
     tarfile reads the long headers of a member in one go, as long as the archive says they are.
     """

@@ -92,7 +92,7 @@ def _is_as_written(data: bytes, seal: object) -> bool:
 
 
 def identifier_of(folder: str | Path) -> str:
-    """Return what names a bundle and all that is in it: the SHA-256 of its ``bundle.json``."""
+    """Return the identifier of a bundle: the SHA-256 of its ``bundle.json``, which holds that of the weights."""
     return hashlib.sha256((Path(folder) / DESCRIPTION_NAME).read_bytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""From logits to probabilities that are true: a scale and an offset per label, fitted on validation images only.
+"""Calibration of probabilities: a scale and an offset per label, fitted on validation images only.
 
 A network trained with class weights says too much of rare findings, and a network trained long is too sure. Platt's scaling,
 ``logit → scale · logit + offset``, repairs both; temperature scaling has no offset. The scale is above zero, so the order of
@@ -34,7 +34,7 @@ _ITERATIONS = 200
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is done to the logits of each label; nothing, when it is empty."""
+    """Scale and offset of each label's logits; an empty one changes nothing."""
 
     method: str = "none"
     scales: Mapping[str, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Calibration:
 
     @classmethod
     def parse(cls, value: object, labels: Sequence[str]) -> Calibration:
-        """Return the calibration of one JSON object, or none at all for null: bundles made before there was any.
+        """Return the calibration of one JSON object; null is an empty calibration.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Calibration:
 def fit(
     targets: np.ndarray, logits: np.ndarray, labels: Sequence[str], *, mode: str = "multi-label", method: str = "platt"
 ) -> Calibration:
-    """Return the calibration that makes the probabilities of validation images as likely as can be.
+    """Return the calibration that maximizes the likelihood of validation images.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def fit(
 
 
 def _fit_label(truth: np.ndarray, logits: np.ndarray, *, has_offset: bool) -> tuple[float, float]:
-    """Return scale and offset by Newton's method: with the pull the loss is strictly convex, so there is one answer."""
+    """Return scale and offset by Newton's method: with the prior the loss is strictly convex, so the minimum is unique."""
     design = np.stack([logits, np.ones_like(logits)])  # (2, n)
     spread = max(1.0, float(np.abs(logits).max()))  # logits of thousands would leave the Hessian without digits
     design[0] /= spread

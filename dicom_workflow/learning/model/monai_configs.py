@@ -20,7 +20,7 @@ _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downl
 
 
 def write(description: Mapping[str, Any], folder: Path) -> None:
-    """Write MONAI's two files of a bundle beside its own.
+    """Write the two files of MONAI's bundle format.
 
     Raises
     ------

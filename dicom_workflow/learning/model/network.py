@@ -1,4 +1,4 @@
-"""The networks that can be trained: a registry of architectures, ensembles, and what a network's numbers mean."""
+"""Networks: a registry of architectures, ensembles, logits, probabilities and embeddings."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network's first weights came from, for the provenance of the bundle that will hold its last ones."""
+    """Origin of a network's initial weights, for the provenance of the bundle."""
 
     uri: str
     sha256: str
@@ -91,7 +91,7 @@ def initialize(
     normalization: tuple[float, float] | None = None,
     storage: stores.Storage | None = None,
 ) -> Origin:
-    """Put the tensors of a file into a network, and say which.
+    """Load the tensors of a file into a network, and return which ones.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def _locate(storage: stores.Storage, uri: str) -> tuple[str, str]:
 
 
 def _read(storage: stores.Storage, uri: str, most: int) -> bytes:
-    """Return an object of at most so many bytes; a larger one is not read to its end."""
+    """Return an object of at most `most` bytes; a larger one is not read to its end."""
     parts, size = [], 0
     with storage.open(uri) as stream:
         while part := stream.read(_CHUNK):
@@ -272,7 +272,7 @@ def _with_gray_stem(
 
 
 def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, layout: str) -> None:
-    """Refuse a file without every tensor that is wanted, or with numbers that no training gives."""
+    """Refuse a file that lacks a tensor, or holds numbers that no training gives."""
     needed = {name: tensor for name, tensor in wanted.items() if tensor.is_floating_point()}  # the rest counts batches
     wrong = [name for name, tensor in needed.items() if name not in found or found[name].shape != tensor.shape]
     if wrong:

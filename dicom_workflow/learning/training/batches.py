@@ -1,4 +1,4 @@
-"""Batches on the device: rows of the image cache, changed at random and normalized, ready when a step wants them.
+"""Training batches on the device: rows of the image cache, augmented and normalized.
 
 Where the images fit into the GPU's memory they all lie there and a batch is only picked. Where they do not, the next batches
 are read and sent while the GPU works on this one. On a CPU a batch is read from the mapped file when its turn comes: that
@@ -28,7 +28,7 @@ _UPLOAD_ROWS = 4096
 
 
 class BatchLoader:
-    """The images of a run, as a device wants them.
+    """Loads training batches onto a device.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ _CACHED_PIXELS = 4 * 224 * 224
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far images may be changed; every value is the bound of a uniform distribution around no change."""
+    """Random augmentation; every value is the bound of a uniform distribution around no change."""
 
     rotation_degrees: float = 7.0
     translation: float = 0.04
@@ -154,7 +154,7 @@ class Augmentation:
     """Contrast is multiplied by up to 1 ± this, around the image's mean, and brightness shifted by up to ± half of it."""
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return changed images.
+        """Return augmented images.
 
         Parameters
         ----------
@@ -204,6 +204,6 @@ class Augmentation:
 
 
 def seeded(*numbers: int) -> torch.Generator:
-    """Return a random generator that depends on these numbers alone."""
+    """Return a random generator seeded by these numbers alone."""
     seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(seed & 0x7FFF_FFFF_FFFF_FFFF)

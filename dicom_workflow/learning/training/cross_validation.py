@@ -1,4 +1,4 @@
-"""Cross-validation: every image is judged once by a network that has not seen its patient, and the networks become one.
+"""Cross-validation: every image is evaluated once by a network that has not seen its patient; the networks form an ensemble.
 
 The images of the train and validation splits are dealt out by patient into k folds. Network number i learns from k - 2 of
 them, chooses its epoch and its calibration on fold i + 1, and is judged on fold i. The test split, where a channel has one, is
@@ -36,7 +36,7 @@ LOCKED = "locked"
 
 
 def assign_folds(samples: Sequence[Sample], folds: int, *, seed: int = 0) -> dict[str, int]:
-    """Return the fold of each patient, such that the folds are alike in size and in their labels.
+    """Return the fold of each patient; folds have similar sizes and label frequencies.
 
     Patients with rare labels are dealt out first, each to the fold that has fewest images of its labels so far.
 
@@ -131,7 +131,7 @@ def fold_channel(
 
 
 def cross_validate(config: Any, train: Callable[[Any], int]) -> int:
-    """Train one network per fold, then judge them together and save them as an ensemble; return the exit code.
+    """Train one network per fold, evaluate them together and save them as an ensemble; return the exit code.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def cross_validate(config: Any, train: Callable[[Any], int]) -> int:
 
 
 def _join(config: Any, device: str) -> None:
-    """Make one bundle of the folds' networks and write what they are worth."""
+    """Save the folds' networks as one bundle, with its evaluation."""
     from dicom_workflow.learning.model import bundle
     from dicom_workflow.learning.model.calibration import Calibration
     from dicom_workflow.learning.training import finish

@@ -1,4 +1,4 @@
-"""Several processes as one: which part of each batch is whose, and what they tell each other.
+"""Data-parallel training: sharing batches among processes, and combining their results.
 
 A step's batch is cut into parts. Each part goes through the network by itself and is normalized by its own statistics; what the
 parts teach is added up, and one step is taken. Whether one process takes the parts in turn (gradient accumulation) or several
@@ -42,7 +42,7 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process speaks for all."""
+        """Whether this process prints and writes for all."""
         return self.rank == 0
 
     def share(self, parts: Sequence[Any]) -> list[tuple[int, Any]]:
@@ -58,7 +58,7 @@ class Group:
         return values
 
     def largest(self, number: int) -> int:
-        """Return the largest of the numbers that the processes give; every process asks at the same place."""
+        """Return the largest number over all processes, each of which calls it at the same place."""
         if self.size == 1:
             return number
         value = torch.tensor(number)
@@ -118,7 +118,7 @@ class Group:
                 print(line, flush=True)
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """Return what the forward pass is called on: it adds up the gradients of all processes during the backward pass."""
+        """Return the network for the forward pass; its backward pass adds up the gradients of all processes."""
         if self.size == 1:
             return network
         # Statistics of normalization are not handed around by torch: `network.Statistics` averages them over all parts.
