@@ -183,7 +183,7 @@ def write_report(
 
 
 def _evidence(source: Dataset) -> Dataset:
-    """Return the patient, study and reference attributes that a report copies from its image. Type 2 attributes may be empty."""
+    """Return the attributes that a report copies from its image: patient, study, references. Type 2 may be empty."""
     evidence = Dataset()
     for keyword in _UIDS:
         value = source.get(keyword)
