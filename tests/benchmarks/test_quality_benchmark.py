@@ -52,13 +52,13 @@ def test_an_image_is_right_when_its_likeliest_label_is_true():
 
 def test_what_is_always_right_is_above_what_never_is():
     gain = quality_radiographs.gain(TRUTH, 1 - TRUTH, TRUTH, LABELS, PATIENTS, seed=0)
-    assert gain["accuracy"] == {"difference": 1.0, "interval": [1.0, 1.0]}
+    assert gain["accuracy"] == {"difference": 1.0, "interval": (1.0, 1.0)}
     assert gain["macro_auroc"]["difference"] == 1.0
 
 
 def test_the_same_answers_are_not_above_each_other():
     gain = quality_radiographs.gain(TRUTH, TRUTH, TRUTH, LABELS, PATIENTS, seed=0)
-    assert gain["accuracy"]["interval"] == [0.0, 0.0]
+    assert gain["accuracy"]["interval"] == (0.0, 0.0)
 
 
 def test_figures_say_accuracy_auroc_and_confusion_with_intervals():
