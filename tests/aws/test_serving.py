@@ -371,8 +371,9 @@ def test_the_image_serves_with_nothing_but_what_is_copied_into_it(archive: Path,
         subprocess.Popen([sys.executable, *entry[1:], "serve"], cwd=program, env=environment, stderr=log) as process,
     ):
         try:
-            local_server._until_it_answers(process, port, tmp_path / "log", 120)
             url = f"http://127.0.0.1:{port}"
+            ready = {"name": "container", "log_path": tmp_path / "log", "timeout_seconds": 120}
+            processes.wait_until(lambda: processes.answers(f"{url}/ping"), process, **ready)
             assert ask(url, "GET", "/execution-parameters")[1]["MaxPayloadInMB"] == 50
             status, answer = ask(url, "POST", "/invocations", image.read_bytes(), Content_Type="application/dicom")
             assert (status, set(answer["predictions"][0]["probabilities"])) == (200, set(LABELS))
