@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -46,12 +47,19 @@ ORTHANC_PASSWORD, GROUNDTRUTH_URL, S3_URL, …). Where none is given, local serv
 """
 
 
+_WITHOUT_PATIENTS = ("serve", "deploy", "status", "destroy")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     # A closed terminal or `kill` ends like Ctrl-C: services are stopped, partial results stay whole.
     signal.signal(signal.SIGTERM, _interrupt)
+    # What the other commands write may name or show patients, so only this user may read it, wherever the workspace lies.
+    umask = os.umask(0o077)
+    if options.command in _WITHOUT_PATIENTS:
+        os.umask(umask)
     try:
         result = options.run(Settings.from_env(), options)
     except WorkflowError as error:
@@ -60,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say(f"\ndicom-workflow {options.command}: interrupted. {options.after_interrupt}")
         return 130
+    finally:
+        os.umask(umask)
     if options.json:
         print(_json_line(result))
     return 0 if result.get("ok", True) else 1

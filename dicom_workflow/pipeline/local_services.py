@@ -86,8 +86,8 @@ class State:
         """Return the settings with every address that they leave open filled in."""
         names: tuple[str, ...] = ()
         if not settings.names_archive and settings.archive != "folder":
-            names += tuple(item.name for item in fields(settings) if item.name.startswith(("orthanc_", "dicomweb_")))
-            names += ("archive",) if self.settings.archive == "folder" else ()  # Orthanc is not installed here
+            # One interface for a workspace: the portal that runs reads manifests by its own, and each names images its own way.
+            names += tuple(item.name for item in fields(settings) if item.name.startswith(("archive", "orthanc_", "dicomweb_")))
         if not settings.groundtruth_url:
             names += ("groundtruth_url", "groundtruth_access_key", "groundtruth_secret_key")
         return settings.with_(**{name: getattr(self.settings, name) for name in names})
@@ -115,7 +115,7 @@ def attach(settings: Settings) -> Settings:
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
     with lock(settings.workspace):
         _take_lease(settings.workspace, str(os.getpid()))
-        state = _running(settings.workspace) or _start_supervisor(settings)
+        state = _running(settings) or _start_supervisor(settings)
     return state.apply_to(settings)
 
 
@@ -125,7 +125,7 @@ def up(settings: Settings) -> State:
     _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
     with lock(settings.workspace):
         _take_lease(settings.workspace, KEEP)
-        return _running(settings.workspace) or _start_supervisor(settings)
+        return _running(settings) or _start_supervisor(settings)
 
 
 def down(settings: Settings) -> bool:
@@ -227,11 +227,16 @@ def _refuse_earlier_folder_archive(root: Path) -> None:
         )
 
 
-def _running(workspace: Path) -> State | None:
+def _running(settings: Settings) -> State | None:
     """Return the state of services that answer; one whose starter was killed may still be starting, and is waited for."""
     deadline = time.monotonic() + START_SECONDS
-    while (state := State.read(workspace)) is not None and not state.ready and time.monotonic() < deadline:
+    while (state := State.read(settings.workspace)) is not None and not state.ready and time.monotonic() < deadline:
         time.sleep(0.05)
+    if state and not settings.names_archive and (settings.archive, state.settings.archive) == ("dicomweb", "orthanc"):
+        raise ServiceError(
+            f"The services of {settings.workspace} run with ARCHIVE=orthanc, not dicomweb. Stop "
+            "them with `make down`, or set DICOM_WORKFLOW_WORKSPACE to another folder."
+        )
     return state
 
 

@@ -170,10 +170,15 @@ def test_dicomweb_of_the_local_orthanc_serves_a_workspace(settings: Settings) ->
     assert attached.dicomweb_url == f"{attached.orthanc_url}/dicom-web"
     assert local_services.serves_local_archive(attached)
     open_archive(attached).check()
-    # A second notebook speaks the other interface of the same Orthanc.
-    other = local_services.attach(settings)
-    assert (other.archive, other.orthanc_url) == ("orthanc", attached.orthanc_url)
+    # A notebook whose environment does not say the archive speaks the interface that the portal speaks.
+    assert local_services.attach(settings).archive == "dicomweb"
     assert not local_services.serves_local_archive(settings.with_(archive="dicomweb", dicomweb_url="http://pacs.example/d"))
+
+
+def test_services_that_speak_the_other_interface_are_named(settings: Settings) -> None:
+    local_services.attach(settings)
+    with pytest.raises(ServiceError, match="run with ARCHIVE=orthanc, not dicomweb"):
+        local_services.attach(settings.with_(archive="dicomweb"))
 
 
 def test_only_an_archive_that_was_started_for_the_workspace_is_its_own(settings: Settings) -> None:

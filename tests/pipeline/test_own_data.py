@@ -132,6 +132,22 @@ def test_make_clean_deletes_no_run_and_no_model(tmp_path: Path) -> None:
     assert [path.is_file() for path in kept] == [True, False]
 
 
+def test_what_a_command_writes_is_this_users_alone_also_in_a_folder_that_was_there(settings: Settings, tmp_path: Path) -> None:
+    settings.workspace.mkdir(mode=0o755)
+    settings.workspace.chmod(0o755)
+    (tmp_path / "cd").mkdir()
+    (tmp_path / "cd" / "0.dcm").write_bytes(dicom(0))
+    try:
+        assert cli.main(["upload", str(tmp_path / "cd")]) == 0
+        assert cli.main(["manifest"]) == 0
+    finally:
+        local_services.detach(settings)
+    files = [path for path in settings.workspace.rglob("*") if path.is_file()]
+    assert {"instances.jsonl", "input.manifest", "01_upload_to_orthanc.json"} <= {path.name for path in files}
+    readable = [str(path) for path in files if path.stat().st_mode & 0o077]
+    assert not readable
+
+
 # ---- workspaces of earlier versions -----------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,7 @@ VALUES = {
     "PortalHostName": "labeling.example.org",
 }
 SMALL: dict[str, dict[str, Any]] = {
-    "01_upload_to_orthanc": {"source_folder": "", "patients": 14, "image_size_px": 64},
+    "01_upload_to_orthanc": {"source_folder": "phantoms", "patients": 14, "image_size_px": 64},
     "03_run_labeling_job": {"simulated_readers": 3, "poll_seconds": 0.2, "job_name": "chest"},
     "06_train_densenet": {"image_size_px": 32, "epochs": 1, "batch_size": 8, "patience": 0, "instance_type": INSTANCE},
 }
@@ -119,7 +119,7 @@ def test_a_dry_run_needs_no_account_and_shows_every_stack(
     made = json.loads(captured.out)
     assert (made["offline"], tuple(made["stacks"])) == (True, deployment.STACKS)
     assert {key.partition("/")[0].partition("-")[0] for key in made["artifacts"]} == {
-        "labeling-service",
+        "labeling",
         "inference",
         "wheels",
         "notebooks",
