@@ -17,8 +17,8 @@ from dicom_workflow.processes import output_lines
 from dicom_workflow.storage import to_path, to_uri
 from dicom_workflow.synthetic import chest as phantom
 from dicom_workflow.synthetic.chest.conditions import LABELS
-from dicom_workflow.synthetic.chest.instance import to_dataset
 from dicom_workflow.synthetic.chest.plan import TRANSFER_SYNTAXES, Planned, plan
+from dicom_workflow.synthetic.chest.radiograph import to_dataset
 
 __all__ = ["TRANSFER_SYNTAXES", "Phantoms", "Planned", "make_dataset", "plan", "to_dataset"]
 

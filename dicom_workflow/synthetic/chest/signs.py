@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dicom_workflow.synthetic.chest.skeleton import rib_at
+from dicom_workflow.synthetic.chest.anatomy import rib_at
 from dicom_workflow.synthetic.chest.thickness import Array, Box, Chest, Point, smooth_step, spline
 
 
