@@ -144,7 +144,9 @@ class Storage:
             return self.read_bytes(uri).decode("utf-8")
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
-            raise StorageError(f"{uri}: expected UTF-8 text, got byte {byte:#04x} at {error.start}.") from None
+            raise StorageError(
+                f"{uri}: expected UTF-8 text, got byte {byte:#04x} at {error.start}. Save it as UTF-8."
+            ) from None
 
     @contextlib.contextmanager
     def open(self, uri: str) -> Iterator[IO[bytes]]:

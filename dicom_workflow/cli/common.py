@@ -32,10 +32,18 @@ class Command(Protocol):
 
 
 def values_of(pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Return ``NAME VALUE`` pairs of the command line with the values read as YAML: ``2`` is a number, ``false`` a boolean."""
+    """Return ``NAME VALUE`` pairs of the command line: numbers, ``false``, lists and objects in YAML, else the text."""
+    return {name: _value_of(text) for name, text in pairs}
+
+
+def _value_of(text: str) -> Any:
     import yaml
 
-    return {name: yaml.safe_load(value) for name, value in pairs}
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    return value if isinstance(value, bool | int | float | list | dict) else text
 
 
 def say(text: str) -> None:

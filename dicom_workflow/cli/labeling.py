@@ -132,7 +132,8 @@ def _parse(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     for number, reason in parsed.failed:
         say(f"  line {number}: {reason}")
     for number, answer in parsed.refused:
-        say(f"  line {number}: answer of {answer.get('workerId', 'a worker')} refused: {answer.get('reason', '')}")
+        worker = answer.get("workerId") or "a worker without id"
+        say(f"  line {number}: answer of {worker} refused: {answer.get('reason', '')}")
     for read_as in dict.fromkeys(item.read_as for item in parsed.objects if item.read_as):
         say(f"  {read_as}")
     counts = f"{len(parsed.labeled)} of {len(parsed.objects)} objects have a label, {len(parsed.refused)} answers refused"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.cli.common import Command, say
 from dicom_workflow.errors import SettingsError, UnknownParameterError
+from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.settings import ARCHIVE_KINDS, Settings
 
 
@@ -25,7 +27,9 @@ def add(command: Command) -> None:
     )
     run.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="names such as 02_create_manifest (default: all seven)")
     run.add_argument("--parameters", type=Path, help="YAML file of parameters, by notebook")
-    run.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter")
+    run.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter, of each notebook that has it"
+    )
 
     demo = command(
         "demo",
@@ -58,51 +62,83 @@ def _run(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         say(f"{step}: finished by the interrupted run" if done else f"{step} → {output}")
 
     steps = [Path(name).stem for name in options.notebooks] or list(notebooks.STEPS)
+    types = {step: notebooks.parameters_of(notebooks.folder() / f"{step}.ipynb") for step in steps}
     by_notebook = _read_parameters(options.parameters) if options.parameters else {}
-    values = {step: {**by_notebook.get(step, {}), **_typed(options.p, step)} for step in steps}
+    values = {step: _typed(by_notebook.get(step, {}), types[step], str(options.parameters), step) for step in steps}
+    for name, text in options.p:
+        takers = [step for step in steps if name in types[step]]
+        if not takers:
+            known = ", ".join(sorted({known for step in steps for known in types[step]}))
+            which = f"{steps[0]} has no" if len(steps) == 1 else "None of the notebooks has a"
+            raise UnknownParameterError(f"{which} parameter {name}. Its parameters are {known}.")
+        for step in takers:
+            values[step][name] = _value(text, types[step][name], f"-p {name}")
     records = notebooks.run_steps(settings, steps, values, on_step=on_step)
     return {"ok": True, "records": {step: record.to_json() for step, record in records.items()}}
 
 
-def _typed(pairs: Sequence[Sequence[str]], step: str) -> dict[str, Any]:
-    """Return the values of ``-p`` by the types of the notebook's parameters: a ``str`` takes the text as it was typed."""
-    from dicom_workflow.pipeline import notebooks
+def _typed(given: Mapping[str, Any], types: Mapping[str, str], path: str, step: str) -> dict[str, Any]:
+    """Return the values of one notebook in a file of parameters, by the types of its parameters."""
+    unknown = [name for name in given if name not in types]
+    if unknown:
+        raise UnknownParameterError(
+            f"{path}: {step} has no parameter {', '.join(unknown)}. Its parameters are {', '.join(sorted(types))}."
+        )
+    return {name: _value(value, types[name], f"{path}: {step}: {name}") for name, value in given.items()}
 
-    types = notebooks.parameters_of(notebooks.folder() / f"{step}.ipynb") if pairs else {}
-    return {name: _value(name, text, types, step) for name, text in pairs}
 
-
-def _value(name: str, text: str, types: Mapping[str, str], step: str) -> Any:
+def _value(given: Any, kind: str, where: str) -> Any:
+    """Return a value by the type of its parameter: a ``str`` takes the text as it was typed, ``list[…]`` a list in YAML."""
     import yaml
 
-    kind = types.get(name)
-    if kind is None:
-        raise UnknownParameterError(f"{step} has no parameter {name}. Its parameters are {', '.join(sorted(types))}.")
-    if kind == "str":
-        return text
     try:
-        if kind in ("int", "float"):
-            return int(text) if kind == "int" else float(text)
-        value = yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
-        value = None
-    wanted: Any = {"bool": bool}.get(kind, list if kind.startswith("list") else object)
-    if not isinstance(value, wanted) or value is None:
-        example = {"int": "12", "float": "0.5", "bool": "true or false"}.get(kind, "[a, b]")
-        raise SettingsError(f"-p {name}: expected a value of type {kind}, such as {example}, got {text!r}.")
-    return value
+        if kind.startswith("list"):
+            items = yaml.load(given, yaml.BaseLoader) if isinstance(given, str) else given  # noqa: S506  # it makes texts only
+            if not isinstance(items, list):
+                raise TypeError
+            return [_scalar(item, kind.removeprefix("list[").removesuffix("]")) for item in items]
+        return _scalar(given, kind)
+    except (TypeError, ValueError, yaml.YAMLError):
+        example = {"str": "text", "int": "12", "float": "0.5", "bool": "true or false"}.get(kind, "[a, b]")
+        raise SettingsError(f"{where}: expected a value of type {kind}, such as {example}, got {shown(given)}.") from None
+
+
+def _scalar(given: Any, kind: str) -> Any:
+    """Return one value; a TypeError or ValueError where the text is none of that type."""
+    import yaml
+
+    if not isinstance(given, str):
+        raise TypeError
+    if kind == "bool":
+        value = yaml.safe_load(given)
+        if not isinstance(value, bool):
+            raise TypeError
+        return value
+    if kind == "float" and not math.isfinite(float(given)):
+        raise ValueError
+    return {"int": int, "float": float}.get(kind, str)(given)
 
 
 def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
+    """Return notebook → parameter → value as a text or a list of texts."""
     import yaml
 
+    from dicom_workflow.pipeline import notebooks
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader) or {}  # noqa: S506  # it makes texts only
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SettingsError(f"{path}: cannot be read as a YAML file of parameters by notebook: {error}") from None
-    if not isinstance(values, dict) or not all(isinstance(value, dict) for value in values.values()):
-        raise SettingsError(f"{path}: expected notebook names with parameters below each, got {type(values).__name__}.")
-    return values
+    by_notebook = {step: value or {} for step, value in values.items()} if isinstance(values, dict) else {}
+    wrong = [f"{step}: {shown(value)}" for step, value in by_notebook.items() if not isinstance(value, dict)]
+    if wrong or not isinstance(values, dict):
+        got = wrong[0] if wrong else shown(values)
+        raise SettingsError(f"{path}: expected names of notebooks with their parameters below each, got {got}.")
+    unknown = [step for step in by_notebook if step not in notebooks.STEPS]
+    if unknown:
+        known = ", ".join(notebooks.STEPS)
+        raise SettingsError(f"{path}: there is no notebook {', '.join(unknown)}. The notebooks are {known}.")
+    return by_notebook
 
 
 def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:

@@ -66,11 +66,15 @@ def decode_text(raw: bytes, character_set: bytes | str = b"") -> str:
     if raw.isascii() and b"\x1b" not in raw:
         return raw.decode("ascii")
     declared = character_set.decode("ascii", "replace") if isinstance(character_set, bytes) else character_set
-    first = _repertoire(declared.split("\\")[0])
-    if first in _STAND_ALONE:
-        return raw.decode(_STAND_ALONE[first], "backslashreplace").strip("\0 ")
-    # Bytes above 127 without a declared repertoire are read as Latin 1, as pydicom and Orthanc do.
-    initial = g0, g1 = "ascii", _G1_OF_TERM.get(first, "iso8859_1")
+    terms = [_repertoire(term) for term in declared.split("\\")]
+    alone = next((_STAND_ALONE[term] for term in terms if term in _STAND_ALONE), "")
+    if not alone and terms[0] == "13" and b"\x1b" not in raw:
+        alone = "shift_jis"  # which some writers mean: the katakana of IR 13 lie in it where they lie in IR 13
+    if alone:
+        return raw.decode(alone, "backslashreplace").strip("\0 ")
+    # Some writers leave out the escape sequence of the one repertoire that they declare. Bytes above 127 without any declared
+    # repertoire are read as Latin 1, as pydicom and Orthanc do.
+    initial = g0, g1 = "ascii", next((_G1_OF_TERM[term] for term in terms if term in _G1_OF_TERM), "iso8859_1")
     text = []
     for piece in _PIECES.findall(raw):
         escape = piece[1:] if piece.startswith(b"\x1b") else b""

@@ -216,7 +216,7 @@ def _plain_answer(data: Mapping[str, Any]) -> Answer:
     if not isinstance(regions, list):
         raise AnswerError(f"expected 'regions' as a list, got {shown(regions)}.")
     return Answer(
-        labels={str(label): _state(state) for label, state in labels.items()},
+        labels={str(label): parse_state(state) for label, state in labels.items()},
         regions=tuple(Region.parse(region) for region in regions),
         comment=str(data.get("comment") or ""),
         unusable=str(data.get("unusable") or ""),
@@ -290,7 +290,14 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _state(value: object) -> LabelState:
+def parse_state(value: object) -> LabelState:
+    """Return the state of a JSON value; true is positive, false negative.
+
+    Raises
+    ------
+    AnswerError
+        No state.
+    """
     if isinstance(value, bool):
         return LabelState.POSITIVE if value else LabelState.NEGATIVE
     try:

@@ -375,7 +375,8 @@ def _decode(raw: bytes, check: Callable[[object, int], dict[str, Any]]) -> dict[
     try:
         text = raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:
-        raise RecordError(f"expected UTF-8 text, got byte {raw[error.start]:#04x} at {error.start}.") from None
+        byte = raw[error.start]
+        raise RecordError(f"expected UTF-8 text, got byte {byte:#04x} at {error.start}. Save it as UTF-8.") from None
     if not text:
         return None
     try:

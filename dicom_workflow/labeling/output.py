@@ -5,6 +5,8 @@ An answer is parsed and validated once, here; agreement, figures and the trainin
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,7 @@ from dicom_workflow.errors import AnswerError, ManifestError, RecordError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest
+from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.formats.json_text import parse_json
 from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import source_of
@@ -24,6 +27,9 @@ METADATA_SUFFIX = "-metadata"
 ANSWERS_KEY = "annotationsFromAllWorkers"
 READERS_KEY = "readers"
 """Key of a training manifest line: reader → label → state; see `training_manifest`."""
+
+_UNREADABLE = (AnswerError, RecordError, LookupError, TypeError, ValueError, AttributeError)
+"""What reading a label of another form raises."""
 
 CLASSIFICATION = "groundtruth/image-classification"
 MULTI_LABEL_CLASSIFICATION = "groundtruth/image-classification-multilabel"
@@ -114,7 +120,7 @@ def read_output(uri: str, *, attribute: str = "", storage: Storage | None = None
     """
     store = storage or Storage()
     with store.open(uri) as stream:
-        first = stream.read(64).lstrip()[:1]
+        first = stream.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     if first == b"[":
         yield from _read_batch(uri, store)
         return
@@ -159,14 +165,16 @@ class _LineReader:
         if failure := metadata.get("failure-reason") or metadata.get("failure_reason"):
             return LabeledObject(**common, failure_reason=str(failure))
         kind = str(metadata.get("type") or "")
-        if value is not None and kind in (CLASSIFICATION, MULTI_LABEL_CLASSIFICATION):
-            return self._of_classes(common, kind, value, metadata)
-        if not isinstance(value, Mapping) or not value:
+        is_classes = value is not None and kind in (CLASSIFICATION, MULTI_LABEL_CLASSIFICATION)
+        label = value if isinstance(value, Mapping) else {}
+        if not is_classes and (not label or _is_built_in(kind)):
             return LabeledObject(**common, failure_reason=_missing(name, value, kind))
         try:
+            if is_classes:
+                return self._of_classes(common, kind, value, metadata)
             labels = parse_label_list(data["labels"]) if "labels" in data else ()
-            return _from_label(common, value, labels, self._storage)
-        except (AnswerError, RecordError, LookupError, TypeError, ValueError, AttributeError) as error:
+            return _from_label(common, label, labels, self._storage)
+        except _UNREADABLE as error:
             return LabeledObject(**common, failure_reason=f"the label cannot be read: {error}")
 
     def _of_classes(self, common: dict[str, Any], kind: str, value: object, metadata: Mapping[str, Any]) -> LabeledObject:
@@ -187,13 +195,18 @@ class _LineReader:
             for line in lines:
                 metadata = line.data.get(name + METADATA_SUFFIX)
                 if isinstance(metadata, Mapping) and name in line.data:
-                    found.update(dict.fromkeys(_classes(str(metadata.get("type") or ""), line.data[name], metadata)))
+                    with contextlib.suppress(RecordError):  # said where that line is read
+                        found.update(dict.fromkeys(_classes(str(metadata.get("type") or ""), line.data[name], metadata)))
             self._all_classes = tuple(sorted(found))
         return self._all_classes
 
 
+def _is_built_in(kind: str) -> bool:
+    return kind.startswith("groundtruth/") and kind != "groundtruth/custom"
+
+
 def _missing(name: str, value: object, kind: str) -> str:
-    if kind.startswith("groundtruth/") and kind != "groundtruth/custom":
+    if _is_built_in(kind) and kind not in (CLASSIFICATION, MULTI_LABEL_CLASSIFICATION):
         return f"the label is of the built-in type {kind.removeprefix('groundtruth/')}, which is not read."
     if value is None:
         wanted = f"'{name}'" if name else "a label attribute"
@@ -202,14 +215,28 @@ def _missing(name: str, value: object, kind: str) -> str:
 
 
 def _classes(kind: str, value: object, metadata: Mapping[str, Any]) -> dict[str, float]:
-    """Class → confidence of one line of the built-in image classification."""
+    """Class → confidence of one line of the built-in image classification; a RecordError where a class has no name."""
     if kind == CLASSIFICATION:
-        name = metadata.get("class-name") or metadata.get("class_name") or str(value)
+        name = metadata.get("class-name") or metadata.get("class_name")
+        if not name:
+            raise RecordError(f"expected 'class-name' with the name of class {shown(value)} in the metadata, got nothing.")
         return {str(name): _confidence(metadata.get("confidence"))}
-    if kind == MULTI_LABEL_CLASSIFICATION and isinstance(value, list):
-        names, confidences = metadata.get("class-map") or {}, metadata.get("confidence-map") or {}
-        return {str(names.get(str(index), index)): _confidence(confidences.get(str(index))) for index in value}
-    return {}
+    if kind != MULTI_LABEL_CLASSIFICATION:
+        return {}
+    names, confidences = _map(metadata, "class-map"), _map(metadata, "confidence-map")
+    if not isinstance(value, list):
+        raise RecordError(f"expected a list of class numbers, got {shown(value)}.")
+    unnamed = [index for index in value if str(index) not in names]
+    if unnamed:
+        raise RecordError(f"expected the name of class {shown(unnamed[0])} in 'class-map', got {shown(dict(names))}.")
+    return {str(names[str(index)]): _confidence(confidences.get(str(index))) for index in value}
+
+
+def _map(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = metadata.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise RecordError(f"expected '{name}' of the metadata as a JSON object, got {shown(value)}.")
+    return value
 
 
 def _confidence(value: object) -> float:
@@ -219,7 +246,9 @@ def _confidence(value: object) -> float:
 def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage) -> LabeledObject:
     task = registry.find(str(value.get("task") or ""))
     given, unreadable = read_answers(value.get(ANSWERS_KEY, []), read=storage.read_text, labels=labels, task=task)
-    refused = tuple(value.get("refused") or ()) or tuple(unreadable)
+    refused = _refused(value.get("refused")) or tuple(unreadable)
+    if value.get("labels") and not isinstance(value["labels"], Mapping):
+        raise RecordError(f"expected its 'labels' as a JSON object, got {shown(value['labels'])}.")
     if not given and (ANSWERS_KEY in value or not value.get("labels")):
         each = "; ".join(f"{entry.get('workerId') or 'unnamed worker'}: {entry.get('reason')}" for entry in refused)
         reason = f"every answer was refused. {each}" if refused else "no worker answered."
@@ -242,6 +271,12 @@ def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[
     )
 
 
+def _refused(value: object) -> tuple[Mapping[str, str], ...]:
+    """The refused answers of a label; one that is no object is kept as a reason."""
+    entries = value if isinstance(value, list) else [value] if value else []
+    return tuple(entry if isinstance(entry, Mapping) else {"reason": shown(entry)} for entry in entries)
+
+
 def _answers_of_readers(readers: object) -> dict[str, Answer]:
     """The answers that a training manifest line keeps: states by reader, and nothing else."""
     if not isinstance(readers, Mapping):
@@ -254,7 +289,7 @@ def _answers_of_readers(readers: object) -> dict[str, Answer]:
 
 def _read_batch(uri: str, storage: Storage) -> Iterator[LabeledObject]:
     try:
-        batch = parse_json(storage.read_text(uri))
+        batch = parse_json(storage.read_text(uri).removeprefix("\ufeff"))
     except ValueError as error:
         raise ManifestError(uri, None, f"expected a JSON list of consolidation requests, got broken JSON: {error}.") from None
     for position, entry in enumerate(batch if isinstance(batch, list) else (), start=1):
@@ -266,4 +301,7 @@ def _read_batch(uri: str, storage: Storage) -> Iterator[LabeledObject]:
         uri_of_object, text = request.data_object.get("s3Uri"), request.data_object.get("content")
         data = {"source-ref": str(uri_of_object)} if uri_of_object else {"source": str(text or "")}
         common: dict[str, Any] = {"number": position, "source": source_of(data), "data": data}
-        yield _from_label(common, {ANSWERS_KEY: list(request.annotations)}, (), storage)
+        try:
+            yield _from_label(common, {ANSWERS_KEY: list(request.annotations)}, (), storage)
+        except _UNREADABLE as error:
+            yield LabeledObject(**common, failure_reason=f"the label cannot be read: {error}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from dicom_workflow.errors import ManifestError
@@ -15,6 +15,11 @@ from dicom_workflow.storage import Storage
 
 _NOT_LABELS = ("sop_instance_uid", "patient_id", "file")
 """Columns that are no label."""
+
+_SEPARATORS = ",;\t"
+"""Of a spreadsheet's CSV file: which one is written depends on the country that the program is set to."""
+
+_Row = tuple[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class ReferenceStandard:
         """Return the reference standard of a CSV table.
 
         Two forms are read: one column per label with 1 or 0, or one column ``label`` with a positive label in each row, as
-        many rows per image as it has positive labels. Both have a column ``sop_instance_uid``.
+        many rows per image as it has positive labels. Both have a column ``sop_instance_uid``. Columns are separated by commas,
+        semicolons or tabs; empty rows, and spaces around a value, do not count.
 
         Parameters
         ----------
@@ -46,29 +52,29 @@ class ReferenceStandard:
         Raises
         ------
         ManifestError
-            A column is missing, a value is neither 1 nor 0, a row is too short, two rows contradict each other, or a row
-            names no label.
+            It is no CSV; a column is missing or comes twice; a row is too short, too long, or names no image or no label; a
+            value is neither 1 nor 0; or two rows contradict each other.
         """
-        rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), restval="")
-        columns = list(rows.fieldnames or ())
-        if "sop_instance_uid" not in columns:
-            raise ManifestError(uri, 1, f"expected a column 'sop_instance_uid', got {columns[:8]}.")
+        columns, rows = _table(text, uri)
         if "label" in columns:
             return cls._of_findings(rows, uri, rules or default_label_set())
-        return cls._of_columns(rows, tuple(name for name in columns if name not in _NOT_LABELS), uri)
+        labels = tuple(name for name in columns if name not in _NOT_LABELS)
+        if not labels:
+            raise ManifestError(uri, 1, f"expected a column 'label' or a column for each label, got only {', '.join(columns)}.")
+        return cls._of_columns(rows, labels, uri)
 
     @classmethod
-    def _of_findings(cls, rows: csv.DictReader[str], uri: str, rules: LabelSet) -> ReferenceStandard:
+    def _of_findings(cls, rows: Iterable[_Row], uri: str, rules: LabelSet) -> ReferenceStandard:
         positive: dict[str, list[str]] = {}
-        for row in rows:
-            uid, label = row["sop_instance_uid"], row["label"].strip()
+        for number, row in rows:
+            uid, label = row["sop_instance_uid"], row["label"]
             if not label:
-                raise ManifestError(uri, rows.line_num, "the row has no label. Leave out images without a positive label.")
+                raise ManifestError(uri, number, "the row has no label. Leave out images without a positive label.")
             here = positive.setdefault(uid, [])
             excluded = [other for other in here if rules.excludes(label, other) or rules.excludes(other, label)]
             if excluded:
                 message = f"{label!r} contradicts {excluded[0]!r} of an earlier row of the same image, {uid}."
-                raise ManifestError(uri, rows.line_num, f"{message} Remove one of the two rows.")
+                raise ManifestError(uri, number, f"{message} Remove one of the two rows.")
             here.append(label)
         # The order of first appearance; a label that stands alone comes last, as in the label sets of this package.
         order = dict.fromkeys(label for labels in positive.values() for label in labels)
@@ -76,18 +82,18 @@ class ReferenceStandard:
         return cls(labels, {uid: frozenset(here) for uid, here in positive.items()})
 
     @classmethod
-    def _of_columns(cls, rows: csv.DictReader[str], labels: tuple[str, ...], uri: str) -> ReferenceStandard:
+    def _of_columns(cls, rows: Iterable[_Row], labels: tuple[str, ...], uri: str) -> ReferenceStandard:
         positive: dict[str, frozenset[str]] = {}
-        for row in rows:
+        for number, row in rows:
             wrong = [label for label in labels if row[label] not in ("0", "1")]
             if wrong:
-                raise ManifestError(uri, rows.line_num, f"expected 1 or 0 under {wrong[0]!r}, got {row[wrong[0]]!r}.")
+                raise ManifestError(uri, number, f"expected 1 or 0 under {wrong[0]!r}, got {row[wrong[0]]!r}.")
             uid = row["sop_instance_uid"]
             here = frozenset(label for label in labels if row[label] == "1")
             other = sorted(here ^ positive.get(uid, here))
             if other:
                 message = f"{other[0]!r} has another value than in an earlier row of the same image, {uid}."
-                raise ManifestError(uri, rows.line_num, f"{message} Remove one of the two rows.")
+                raise ManifestError(uri, number, f"{message} Remove one of the two rows.")
             positive[uid] = here
         return cls(labels, positive)
 
@@ -128,6 +134,47 @@ class ReferenceStandard:
         if positive is None:
             return None
         return {label: LabelState.POSITIVE if label in positive else LabelState.NEGATIVE for label in self.labels}
+
+
+def _table(text: str, uri: str) -> tuple[list[str], Iterator[_Row]]:
+    """Return the columns of a table, and its rows as line number and column → value."""
+    header = text.removeprefix("\ufeff").partition("\n")[0]
+    separator = max(_SEPARATORS, key=header.count)
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=None), delimiter=separator, strict=True)
+    lines = _filled_lines(reader, uri)
+    columns = next(lines, (1, []))[1]
+    if "sop_instance_uid" not in columns:
+        raise ManifestError(uri, 1, f"expected a column 'sop_instance_uid', got {columns[:8]}.")
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise ManifestError(uri, 1, f"the column {twice[0]!r} comes twice. Remove one of the two.")
+    return columns, _rows(lines, columns, uri)
+
+
+def _filled_lines(reader: Iterator[list[str]], uri: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines that hold something; the columns that a spreadsheet adds at the right are empty and left out."""
+    number = 0
+    try:
+        for cells in reader:
+            number = reader.line_num  # type: ignore[attr-defined]
+            values = [cell.strip() for cell in cells]
+            while values and not values[-1]:
+                values.pop()
+            if values:
+                yield number, values
+    except csv.Error as error:
+        raise ManifestError(uri, number + 1, f"the table is not CSV: {error}.") from None
+
+
+def _rows(lines: Iterator[tuple[int, list[str]]], columns: list[str], uri: str) -> Iterator[_Row]:
+    for number, values in lines:
+        if len(values) > len(columns):
+            message = f"expected {len(columns)} columns, got {len(values)}. Quote a value that has a separator in it."
+            raise ManifestError(uri, number, message)
+        row = dict(zip(columns, [*values, *[""] * len(columns)], strict=False))
+        if not row["sop_instance_uid"]:
+            raise ManifestError(uri, number, "the row names no image under 'sop_instance_uid'. Name it, or remove the row.")
+        yield number, row
 
 
 def read_regions(uri: str, *, storage: Storage | None = None) -> dict[str, dict[str, list[Region]]]:

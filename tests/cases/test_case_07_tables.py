@@ -31,3 +31,43 @@ def test_a_table_that_matches_no_image_is_said() -> None:
     assert table.check_matches(["1.2", "1.3"]) == 1
     with pytest.raises(ManifestError, match="matches 0 of 2 images"):
         table.check_matches(["9.1", "9.2"], "truth.csv")
+
+
+COLUMNS = {
+    "semicolons": "sop_instance_uid;Edema;Fracture\n1.2;1;0\n1.3;0;0\n",
+    "tabs": "sop_instance_uid\tEdema\tFracture\n1.2\t1\t0\n1.3\t0\t0\n",
+    "spaces": "sop_instance_uid, Edema ,Fracture\n 1.2 , 1,0\n1.3,0 ,0\n",
+    "empty rows and columns": "sop_instance_uid,Edema,Fracture,,\n1.2,1,0,,\n,,,,\n\n1.3,0,0,,\n,,,,\n",
+    "returns only": "sop_instance_uid,Edema,Fracture\r1.2,1,0\r1.3,0,0\r",
+    "byte order mark": "\ufeffsop_instance_uid,Edema,Fracture\r\n1.2,1,0\r\n1.3,0,0\r\n",
+}
+
+
+@pytest.mark.parametrize("text", COLUMNS.values(), ids=COLUMNS)
+def test_a_table_as_a_spreadsheet_writes_it(text: str) -> None:
+    assert ReferenceStandard.parse(text).positive == {"1.2": {"Edema"}, "1.3": set()}
+
+
+def test_findings_of_one_image_are_united_whatever_is_around_its_uid() -> None:
+    table = ReferenceStandard.parse("sop_instance_uid;label\n1.2;Edema\n1.2 ;Fracture \n;\n")
+    assert table.positive == {"1.2": {"Edema", "Fracture"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("sop_instance_uid,Edema,Edema\n1.2,1,0\n", r"line 1: the column 'Edema' comes twice"),
+        ("sop_instance_uid,Edema\n1.2,1,0\n", r"line 2: expected 2 columns, got 3"),
+        ("sop_instance_uid,Edema,Fracture\n1.2,1\n", r"line 2: expected 1 or 0 under 'Fracture', got ''"),
+        ("sop_instance_uid,Edema\n1.2,yes\n", r"line 2: expected 1 or 0 under 'Edema', got 'yes'"),
+        ("sop_instance_uid,Edema\n,1\n", r"line 2: the row names no image"),
+        ("sop_instance_uid,label\n1.2,Edema\n,Edema\n", r"line 3: the row names no image"),
+        ('sop_instance_uid,Edema\n1.2,1\n"1.3,1\n', r"line 3: the table is not CSV"),
+        (f"sop_instance_uid,Edema\n{'1' * 200_000},1\n", r"line 2: the table is not CSV"),
+        ("sop_instance_uid,patient_id\n1.2,P1\n", r"line 1: expected a column 'label' or a column for each label"),
+        ("", r"line 1: expected a column 'sop_instance_uid'"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(text: str, reason: str) -> None:
+    with pytest.raises(ManifestError, match=reason):
+        ReferenceStandard.parse(text)

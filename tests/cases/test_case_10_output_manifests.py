@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +118,62 @@ def test_a_broken_line_is_named_and_the_others_are_kept(
     assert "2 of 3 objects have a label" in printed
     training = tmp_path / "workspace" / "training" / "training.manifest"
     assert [json.loads(text)["source"] for text in training.read_text().splitlines()] == ["a", "b"]
+
+
+def label_of(value: object, kind: str = "custom", **metadata: object) -> dict[str, Any]:
+    own = {**METADATA, "type": f"groundtruth/{kind}", **metadata}
+    return {"source": "a", "labels": ["Edema"], "patient_id": "a", "chest": value, "chest-metadata": own}
+
+
+POSITIVE = {"labels": {"Edema": {"state": "positive", "confidence": 1.0}}}
+MULTI_LABEL, SINGLE_LABEL = "image-classification-multilabel", "image-classification"
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (label_of([0], MULTI_LABEL, **{"class-map": ["Edema"]}), r"expected 'class-map' of the metadata as a JSON object"),
+        (label_of([0], MULTI_LABEL, **{"class-map": None}), r"expected the name of class 0 in 'class-map'"),
+        (label_of("0", MULTI_LABEL), r"expected a list of class numbers, got '0'"),
+        (label_of(3, SINGLE_LABEL), r"expected 'class-name' with the name of class 3"),
+        (label_of({"annotations": [], "image_size": []}, "object-detection"), r"of the built-in type object-detection, which"),
+        (label_of({"labels": ["Edema"]}), r"expected its 'labels' as a JSON object, got \['Edema'\]"),
+        (label_of({"labels": {"Edema": "positive"}}), r"expected label 'Edema' as a JSON object with its 'state'"),
+        (label_of({"labels": {"Edema": {"state": "maybe"}}}), r"expected a label state as one of positive, .*got 'maybe'"),
+        (label_of({"annotationsFromAllWorkers": "none"}), r"every answer was refused. unnamed worker: expected 'annotations'"),
+        (label_of({"annotationsFromAllWorkers": [1]}), r"every answer was refused. unnamed worker: expected an annotation"),
+        (label_of(None, **{"failure-reason": "ClientError: no image"}), r"ClientError: no image"),
+    ],
+)
+def test_a_label_of_another_form_is_named_and_the_others_are_kept(
+    tmp_path: Path, broken: dict[str, Any], reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "o.manifest", line("g", answer("w", Edema="positive")), broken)
+    code, printed = parse(path, monkeypatch, capsys)
+    assert code == 1
+    assert "1 of 2 objects have a label" in printed
+    assert re.search(f"line 2: .*{reason}|line 2: {reason}", printed), printed
+
+
+@pytest.mark.parametrize("refused", ["w1: not JSON", ["w1: not JSON"], [{"workerId": "", "reason": "w1: not JSON"}]])
+def test_refused_answers_in_another_form_are_named_too(
+    tmp_path: Path, refused: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path / "o.manifest", label_of({**POSITIVE, "refused": refused}))
+    code, printed = parse(path, monkeypatch, capsys)
+    assert code == 0
+    assert "line 1: answer of a worker without id refused: " in printed
+    assert "w1: not JSON" in printed
+    assert "1 of 1 objects have a label, 1 answers refused" in printed
+
+
+def test_a_batch_file_with_a_byte_order_mark_is_read_entry_by_entry(tmp_path: Path) -> None:
+    request = {"dataObject": {"content": "a"}, "annotations": [answer("w", Edema="positive")]}
+    batch = [{"datasetObjectId": "0", **request}, 5, {**request}, {"datasetObjectId": "3", **request, "annotations": "x"}]
+    path = tmp_path / "batch.json"
+    path.write_bytes(codecs.BOM_UTF8 + json.dumps(batch).encode())
+    first, *broken = read_output(to_uri(path))
+    assert first.states == {"Edema": "positive"}
+    assert [item.failure_reason.partition(":")[0] for item in broken] == [
+        "entry 2 cannot be read", "entry 3 cannot be read", "no worker answered.",
+    ]  # fmt: skip

@@ -76,6 +76,25 @@ def test_bytes_that_are_no_text_keep_patients_apart() -> None:
     assert one.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("character_set", "raw", "text"),
+    [
+        (b"ISO 2022 IR 6\\ISO_IR 192", "김희중0".encode(), "김희중0"),
+        (b"ISO_IR 192\\ISO 2022 IR 100", "Größe".encode(), "Größe"),
+        (b"ISO 2022 IR 6\\ISO 2022 IR 149", "김희중0".encode("euc_kr"), "김희중0"),
+        (b"\\ISO 2022 IR 58", "张三".encode("gb2312"), "张三"),
+        (b"ISO_IR 13", "山田ﾔﾏ".encode("shift_jis"), "山田ﾔﾏ"),
+        (b"ISO 2022 IR 13\\ISO 2022 IR 87", "山田".encode("shift_jis"), "山田"),
+        (b"ISO 2022 IR 87", b"\x1b$B;3ED", "山田"),
+        (b"", b"\x1b$B;3ED\x1b(B", "山田"),
+    ],
+    ids=str,
+)
+def test_what_writers_leave_out_or_mean_makes_no_second_patient(character_set: bytes, raw: bytes, text: str) -> None:
+    """UTF-8 beside another term, an escape sequence that is missing, Shift JIS under the name of its katakana."""
+    assert decode_text(raw, character_set) == text
+
+
 @pytest.mark.parametrize("term", ["ISO_IR 192", "ISO IR 192", "iso_ir_192", "ISO-IR 192", "UTF-8", "ISO 2022 IR 192"])
 def test_a_defined_term_with_other_punctuation_is_understood(term: str) -> None:
     assert decode_text("Größe".encode(), term) == "Größe"

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from dicom_workflow.formats.answers import Answer, LabelState, Region
-from dicom_workflow.formats.json_schema import Schema
+from dicom_workflow.errors import AnswerError
+from dicom_workflow.formats.answers import Answer, LabelState, Region, parse_state
+from dicom_workflow.formats.json_schema import Schema, shown
 from dicom_workflow.formats.labels import LabelSet, default_label_set
 from dicom_workflow.labeling.consolidation import VOTING_STATES, WorkerAnswer, consolidate
 
@@ -145,8 +146,11 @@ class Task(ABC):
             The label has another form.
         """
         votes = label["labels"]
+        for name, vote in votes.items():
+            if not isinstance(vote, Mapping) or "state" not in vote:
+                raise AnswerError(f"expected label {name!r} as a JSON object with its 'state', got {shown(vote)}.")
         return ReadLabel(
-            states={str(name): LabelState(vote["state"]) for name, vote in votes.items()},
+            states={str(name): parse_state(vote["state"]) for name, vote in votes.items()},
             confidences={str(name): float(vote.get("confidence", 0.0)) for name, vote in votes.items()},
             fractions={str(name): share for name, vote in votes.items() if (share := fraction_of(vote)) is not None},
             review=tuple(label.get("review") or ()),
