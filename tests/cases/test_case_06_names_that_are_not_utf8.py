@@ -32,7 +32,8 @@ def test_upload_goes_on(tmp_path: Path, locale: str) -> None:
     (folder / "0.dcm").write_bytes(dicom(0))
     Path(os.fsdecode(os.fsencode(folder) + b"/" + LATIN_1)).write_bytes(b"not an image")
     environment = {**os.environ, "ARCHIVE": "folder", "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, "-m", "dicom_workflow.cli", "upload", str(folder), "--json"]
+    program = "import sys; from dicom_workflow.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "upload", str(folder), "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr
     assert done.stdout, done.stderr.decode()[-1500:]

@@ -31,7 +31,7 @@ def command(cloudformation: CloudFormation, templates: Path, tmp_path: Path, mon
     (tmp_path / "without" / "cfnlint.py").write_text("raise ImportError('not here')\n")
     (tmp_path / "values.yaml").write_text(json.dumps(VALUES))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "without"))
-    return [sys.executable, "-m", "dicom_workflow.cli"]
+    return [sys.executable, "-c", "import sys; from dicom_workflow.cli import main; sys.exit(main())"]
 
 
 def place(tmp_path: Path) -> list[str]:
