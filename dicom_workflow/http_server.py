@@ -1,8 +1,9 @@
-"""Request-header timeout for uvicorn (slow-loris protection), shared by the labeling service and the inference server."""
+"""Shared by the labeling service and the inference server: request-header timeout for uvicorn, test for local hosts."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -55,3 +56,11 @@ class HeaderTimeoutProtocol(H11Protocol):
 def protocol_with_header_timeout(seconds: float = REQUEST_HEADER_SECONDS) -> type[HeaderTimeoutProtocol]:
     """Return a class for uvicorn's ``http`` option that closes a connection whose request header takes too long."""
     return type("HeaderTimeoutProtocol", (HeaderTimeoutProtocol,), {"header_seconds": seconds})
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine alone: ``localhost``, 127.0.0.0/8 or ::1."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -14,7 +14,7 @@ import uvicorn
 
 from dicom_workflow.errors import SettingsError, WorkflowError
 from dicom_workflow.groundtruth.app import make_app, open_database
-from dicom_workflow.http_server import HeaderTimeoutProtocol
+from dicom_workflow.http_server import HeaderTimeoutProtocol, is_loopback
 from dicom_workflow.settings import Settings
 
 REQUESTS_SECONDS = 10
@@ -30,7 +30,7 @@ def main() -> int:
     # Warnings and errors only, and no access log: addresses and times of workers are personal data.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # `postgres` logs the same once
-    if not _is_loopback(arguments.host):
+    if not is_loopback(arguments.host):
         logging.getLogger(__name__).warning("listening on a non-loopback address: put a TLS reverse proxy in front")
     is_stopped = True
     try:
@@ -103,13 +103,6 @@ def _proxies(given: list[str] | None) -> list[str]:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 if __name__ == "__main__":

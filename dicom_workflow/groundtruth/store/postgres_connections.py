@@ -6,7 +6,6 @@ The advisory lock belongs to the database and ends with the connection that took
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from functools import cache
 from typing import Any
@@ -18,6 +17,7 @@ from psycopg.types.string import StrDumperUnknown
 from psycopg_pool import ConnectionPool
 
 from dicom_workflow.groundtruth.store.database import JobDatabaseInUseError, JobDatabaseUnavailableError
+from dicom_workflow.http_server import is_loopback
 from dicom_workflow.settings import DatabaseAddress
 
 _DIALECT = {" WITHOUT ROWID": "", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA", "%": "%%", "?": "%s"}
@@ -86,16 +86,9 @@ def parameters_of(address: DatabaseAddress) -> dict[str, Any]:
         "password": address.password.reveal() or None,
         "options": " ".join(f"-c {name}={value}" for name, value in _SERVER_OPTIONS.items()),
     }
-    if address.ca or not _is_this_machine(address.host):
+    if address.ca or not (address.host.startswith("/") or is_loopback(address.host)):
         parameters.update(sslmode="verify-full", sslrootcert=address.ca or "system")
     return parameters
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.startswith("/")
 
 
 def writer(parameters: dict[str, Any], name: str) -> psycopg.Connection[Any]:
