@@ -301,7 +301,7 @@ class DicomWebArchive:
             raise InstanceNotFoundError(f"{reference}: a DICOMweb server finds instances by UID, not by another server's id.")
         if reference.study_instance_uid and reference.series_instance_uid:
             return ObjectReference(reference.study_instance_uid, reference.series_instance_uid, uid)
-        options = {"search_filters": {"SOPInstanceUID": uid}, "fields": _FIELDS}
+        options: dict[str, Any] = {"search_filters": {"SOPInstanceUID": uid}, "fields": _FIELDS}
         for entry in self._ask(reference, lambda: self._client.search_for_instances(**options)):
             if _first(entry, "00080018") == uid:
                 return ObjectReference(_first(entry, "0020000D"), _first(entry, "0020000E"), uid)

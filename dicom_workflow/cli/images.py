@@ -48,6 +48,9 @@ def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items() if count))
         for outcome in report.problems().itertuples():
             say(f"  {outcome.path}: {outcome.outcome}: {outcome.reason}")
+        for item in report.outcomes:
+            if item.instance in report.without_patient_id:
+                say(f"  {item.path}: {item.outcome}, without PatientID: it can be labeled, but not be split for training")
 
     settings = local_services.attach(settings)
     uri = to_uri(options.output or settings.workspace / "archive" / "instances.jsonl")

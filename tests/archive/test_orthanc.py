@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import json
 import ssl
 import threading
 import time
@@ -277,6 +278,20 @@ def make_certificate(folder: Path) -> Path:
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
     return path
+
+
+def test_the_files_of_a_local_orthanc_become_private_in_a_folder_that_was_there_before(tmp_path: Path) -> None:
+    for name in ("orthanc.json", "orthanc.log"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o644)
+    tmp_path.chmod(0o755)
+    with OrthancServer(tmp_path) as server:
+        configuration = json.loads((tmp_path / "orthanc.json").read_text())
+        assert server.password.reveal() in configuration["RegisteredUsers"].values()
+        assert (configuration["RemoteAccessAllowed"], configuration["DicomServerEnabled"]) == (False, False)
+        assert configuration["HttpBindAddresses"] == ["127.0.0.1"]
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path, tmp_path / "orthanc.json", tmp_path / "orthanc.log")}
+    assert modes == {tmp_path.name: 0o700, "orthanc.json": 0o600, "orthanc.log": 0o600}
 
 
 def test_the_orthanc_id_is_the_sha1_of_four_texts() -> None:

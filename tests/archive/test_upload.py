@@ -151,6 +151,14 @@ def test_a_record_that_was_lost_is_made_again_from_the_file(tmp_path: Path) -> N
     assert set(archive.search_for_instances()) == set(instances)
 
 
+def test_a_resume_log_that_was_there_before_becomes_private(tmp_path: Path) -> None:
+    resume_log = tmp_path / "upload.jsonl"
+    resume_log.write_text("")
+    resume_log.chmod(0o644)
+    upload(write_files(tmp_path / "files", 1), FolderArchive(tmp_path / "a"), resume_log_path=resume_log, progress=False)
+    assert resume_log.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_bar_is_shown_when_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = write_files(tmp_path / "files", 2)
     upload(files, FolderArchive(tmp_path / "a"), progress=False)
