@@ -240,6 +240,8 @@ class Connection:
                         f"{self.url}: the connection was closed {resets} times while the file was sent ({_reason(error)}). "
                         "Does a proxy limit the size of a request?"
                     ) from error
+                if attempts == 1 and isinstance(error, ProtocolError):
+                    continue  # the server closed a connection that had been idle
             else:
                 problem = self._refusal(method, path, response.status, said, response.headers.get("Location", ""))
                 server_errors += 1
