@@ -71,7 +71,7 @@ THIRD_PARTY = {
 # The two Lambda functions ship with these modules and nothing else.
 LAMBDA = {
     "errors",
-    *(f"formats.{name}" for name in ("answers", "ground_truth", "json_schema", "json_text", "labels", "object_reference")),
+    *(f"formats.{name}" for name in ("answers", "ground_truth", "json_schema", "labels", "object_reference")),
     *(f"labeling.{name}" for name in ("lambda_handlers", "consolidation")),
     *(f"labeling.tasks.{name}" for name in ("protocol", "registry", "radiograph.task")),
 }

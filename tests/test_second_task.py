@@ -23,7 +23,7 @@ from support.groundtruth import PASSWORDS, TEAM, Service, Visitor
 
 from dicom_workflow import cli
 from dicom_workflow.errors import AnswerError, RecordError
-from dicom_workflow.formats import manifests
+from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region, decoded
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.json_schema import Schema
@@ -160,7 +160,7 @@ def test_a_task_that_the_package_does_not_know_goes_from_manifest_to_training(tm
         instances.append(Instance(**{**vars(instance), "uri": to_uri(path)}))
     manifest_uri = to_uri(workspace / "input.manifest")
     manifests.write(manifest_uri, manifests.entries_for(instances, DIAGNOSES, by="source-ref"))
-    assert manifests.validate(manifest_uri).label_set.rules == DIAGNOSES.rules
+    assert manifest_validation.validate(manifest_uri).label_set.rules == DIAGNOSES.rules
 
     service = Service(workspace)
     service.module = [str(Path(__file__).resolve())]

@@ -72,7 +72,7 @@ def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.formats import manifests
+    from dicom_workflow.formats import manifest_validation
     from dicom_workflow.formats.labels import parse_label_list
     from dicom_workflow.pipeline import local_services, records, steps
     from dicom_workflow.storage import Storage, to_uri
@@ -80,7 +80,7 @@ def _manifest(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
     left_out: dict[str, int] = {}
     if options.validate:
         uri = to_uri(options.validate)
-        found = manifests.validate(uri, storage=Storage(settings))
+        found = manifest_validation.validate(uri, storage=Storage(settings))
     else:
         uri = to_uri(options.output or settings.workspace / "labeling" / "input.manifest")
         instances_uri = to_uri(options.instances) if options.instances else ""

@@ -18,8 +18,7 @@ from importlib import resources
 from typing import Any
 
 from dicom_workflow.errors import AnswerError
-from dicom_workflow.formats.json_schema import Schema, shown
-from dicom_workflow.formats.json_text import parse_json
+from dicom_workflow.formats.json_schema import Schema, parse_json, shown
 
 ANSWER_SCHEMA = "dicom-workflow/answer/2"
 SCHEMA_FILE = "formats/schemas/answer.schema.json"

@@ -1,4 +1,6 @@
-"""A validator for the subset of JSON Schema that this package's schemas use, on the standard library for the Lambda functions.
+"""Strict JSON: parsing, numbers, and a validator for the subset of JSON Schema that this package's schemas use.
+
+Standard library only: this module ships inside the Lambda functions.
 
 The worker's page validates against the same schema files with a full implementation. `Schema` refuses a schema with a keyword
 that it does not know, so that no rule is ignored silently.
@@ -10,9 +12,10 @@ JSON Schema draft-07, core and validation.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 _TYPES: Mapping[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, Mapping),
@@ -122,6 +125,33 @@ class Schema:
                 yield from self._problems(others, item, _inside(place, name))
 
 
+def parse_json(text: str) -> object:
+    """Return the value of a JSON text.
+
+    Raises
+    ------
+    ValueError
+        The text is not JSON: also ``NaN`` and ``Infinity``, which Python would take, and nesting too deep to read. A
+        `json.JSONDecodeError` where the place is known.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deep to read") from None
+
+
+def number(value: float, digits: int = 4) -> float | None:
+    """Return a number as reports keep it: rounded, and None where it is not finite, which JSON cannot say.
+
+    Parameters
+    ----------
+    value : float
+    digits : int
+        Decimals that stay.
+    """
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
 def shown(value: object) -> str:
     """Return a short, safe repr for a message: never a whole answer or header."""
     text = repr(value)
@@ -155,3 +185,7 @@ def _is_number(value: object) -> bool:
 
 def _same(value: object, other: object) -> bool:
     return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

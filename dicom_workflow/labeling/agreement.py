@@ -15,7 +15,7 @@ from typing import Any
 from dicom_workflow.errors import LabelingError
 from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.formats.instances import Instance, instances_by_source
-from dicom_workflow.formats.json_text import number
+from dicom_workflow.formats.json_schema import number
 from dicom_workflow.labeling.consolidation import VOTING_STATES, count_votes
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.reference_standard import ReferenceStandard

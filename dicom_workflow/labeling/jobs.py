@@ -179,7 +179,6 @@ class JobState:
     status: str
     """Initializing, InProgress, Completed, Failed, Stopping or Stopped."""
     labeled: int = 0
-    human_labeled: int = 0
     failed: int = 0
     """Objects that will not be labeled: expired, refused or lost by the consolidation."""
     unlabeled: int = 0
@@ -198,7 +197,6 @@ class JobState:
             name=name,
             status=str(response.get("LabelingJobStatus", "")),
             labeled=counters.get("TotalLabeled", 0),
-            human_labeled=counters.get("HumanLabeled", 0),
             failed=counters.get("FailedNonRetryableError", 0),
             unlabeled=counters.get("Unlabeled", 0),
             failure_reason=str(response.get("FailureReason", "")),
@@ -283,7 +281,7 @@ def wait(
     progress: bool = True,
     poll_seconds: float = 15.0,
     timeout_seconds: float | None = None,
-    patience_seconds: float = 120.0,
+    unavailable_seconds: float = 120.0,
     on_poll: Callable[[JobState], None] | None = None,
 ) -> JobState:
     """Return the state of a job when it is finished.
@@ -295,11 +293,11 @@ def wait(
     progress : bool
         Show a bar that counts objects.
     poll_seconds : float
-        Time between two looks, in seconds; there is no waiter for labeling jobs in boto3.
+        Seconds between status polls; boto3 has no waiter for labeling jobs.
     timeout_seconds : float, optional
-        Give up after this long; for ever when not given: people label at their own pace.
-    patience_seconds : float
-        How long the service may be away, as during a restart, before that is an error.
+        Give up after this long; without it there is no limit, because people may take days.
+    unavailable_seconds : float
+        How long the service may not answer, as during a restart, before that is an error.
     on_poll : callable, optional
         Called with every state.
 
@@ -308,19 +306,19 @@ def wait(
     LabelingError
         The job failed, or did not finish in time.
     ServiceError
-        Nothing answered for `patience_seconds`.
+        Nothing answered for `unavailable_seconds`.
     """
     from tqdm.auto import tqdm
 
-    started = away_since = time.monotonic()
+    started = unavailable_since = time.monotonic()
     with tqdm(desc=name, unit="object", disable=not progress) as bar:
         while True:
             state = None
             try:
                 state = describe(sagemaker, name)
-                away_since = time.monotonic()
+                unavailable_since = time.monotonic()
             except ServiceError:
-                if time.monotonic() - away_since > patience_seconds:
+                if time.monotonic() - unavailable_since > unavailable_seconds:
                     raise
             if state is not None:
                 bar.total = state.total
@@ -331,7 +329,7 @@ def wait(
                 if state.finished:
                     break
             if timeout_seconds is not None and time.monotonic() - started > timeout_seconds:
-                said = f"{state.labeled} of {state.total} objects labeled" if state else "the service is away"
+                said = f"{state.labeled} of {state.total} objects labeled" if state else "the service does not answer"
                 raise LabelingError(f"labeling job {name!r} did not finish in {timeout_seconds:g} seconds: {said}.")
             time.sleep(poll_seconds)
     if state.status == "Failed":
@@ -343,7 +341,7 @@ def _in_words(problem: service_model.Problem, name: str) -> str:
     """A broken limit in the words of a field instead of those of the request's member."""
     least, most = problem.limits.get("min", 0), problem.limits.get("max")
     bounds = f"{least} to {most}" if least else f"at most {most}"
-    if isinstance(problem.limits.get("type"), str) and problem.limits["type"] in ("integer", "long"):
+    if problem.limits.get("type") in ("integer", "long"):
         return f"expected a whole number from {least} to {most}, got {problem.value!r}"
     size = len(problem.value) if isinstance(problem.value, str | list) else 0
     if most is not None and not least <= size <= most and (name not in _EXAMPLES or size > most):

@@ -15,8 +15,7 @@ from dicom_workflow.errors import AnswerError, ManifestError, RecordError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ConsolidationRequest
-from dicom_workflow.formats.json_schema import shown
-from dicom_workflow.formats.json_text import parse_json
+from dicom_workflow.formats.json_schema import parse_json, shown
 from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.labeling.lambda_handlers import read_answers

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from dicom_workflow.errors import LabelingError, ObjectNotFoundError, WorkflowError
-from dicom_workflow.formats import manifests
-from dicom_workflow.formats.manifests import Validation
+from dicom_workflow.formats import manifest_validation, manifests
+from dicom_workflow.formats.manifest_validation import Validation
 from dicom_workflow.labeling import adjudication, agreement, jobs, output, reference_standard, suggestions, templates
 from dicom_workflow.labeling.client import job_arns
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
@@ -129,7 +129,7 @@ def start(
     truth = ReferenceStandard.read(readers.truth_uri, storage=storage)
     regions = reference_standard.read_regions(_regions_uri(readers, storage), storage=storage)
     accepted_uri = join(output_uri, "accepted.manifest")
-    accepted = manifests.accept(manifest_uri, accepted_uri, storage=storage)
+    accepted = manifest_validation.accept(manifest_uri, accepted_uri, storage=storage)
     notes = _truth_notes(readers, truth, accepted.label_set.labels)
     job_uri = suggestions.suggest(
         accepted_uri, predictions_uri, join(output_uri, "suggested.manifest"), mode=assistance, storage=storage

@@ -19,10 +19,10 @@ from dicom_workflow.archive import download, open_archive
 from dicom_workflow.archive.upload import upload as upload_files
 from dicom_workflow.archive.upload_report import UploadReport
 from dicom_workflow.errors import ArchiveError, DicomError, LabelingError, StorageError, WorkflowError
-from dicom_workflow.formats import manifests
+from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source
 from dicom_workflow.formats.labels import default_label_set
-from dicom_workflow.formats.manifests import Validation
+from dicom_workflow.formats.manifest_validation import Validation
 from dicom_workflow.labeling import agreement, output, training_manifest
 from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
@@ -63,7 +63,7 @@ class Uploaded:
 
 @dataclass(frozen=True)
 class ManifestWritten:
-    """An input manifest: what `manifests.validate` says of it, and the objects that it leaves out."""
+    """An input manifest: what `manifest_validation.validate` says of it, and the objects that it leaves out."""
 
     uri: str
     validation: Validation
@@ -172,7 +172,7 @@ def create_manifest(
     images = tuple(instance for instance in listed if instance.modality not in NO_IMAGE)
     left_out = dict(Counter(instance.modality for instance in listed if instance.modality in NO_IMAGE))
     manifests.write(output_uri, manifests.entries_for(images, default_label_set(tuple(labels)), by=by), storage=storage)
-    found = manifests.validate(output_uri, storage=storage)
+    found = manifest_validation.validate(output_uri, storage=storage)
     metrics = {"lines": found.accepted, "refused": found.refused, "left_out": left_out, "labels": list(found.label_set.labels)}
     record = Record(records.MANIFEST, output_uri, metrics, {"instances": instances_uri})
     return ManifestWritten(output_uri, found, left_out, images, records.keep(record, settings))

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from support.stack_foundation import BUCKET, s3_storage
 
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError
-from dicom_workflow.formats import manifests
+from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.labels import load_label_set
+from dicom_workflow.formats.manifest_validation import validate
 from dicom_workflow.formats.manifests import (
     MAX_ATTRIBUTE_CHARACTERS,
     MAX_LINE_CHARACTERS,
@@ -29,7 +30,6 @@ from dicom_workflow.formats.manifests import (
     any_object,
     entries_for,
     read_instances,
-    validate,
 )
 from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.formats.splits import MAX_JOB_OBJECTS, SPLITS, assign_splits, split_for_jobs
@@ -486,7 +486,7 @@ def test_good_lines_are_accepted_and_the_broken_ones_named(tmp_path: Path) -> No
     path = tmp_path / "input.manifest"
     good = ('{"source": "a", "labels": ["Edema"]}', '{"source": "b", "labels": "Edema"}')
     path.write_text("\n".join([good[0], "not JSON", '{"source": "a"}', good[1], '{"image": 1}', ""]))
-    found = manifests.accept(to_uri(path), to_uri(tmp_path / "accepted.manifest"))
+    found = manifest_validation.accept(to_uri(path), to_uri(tmp_path / "accepted.manifest"))
     assert (found.lines, found.accepted, found.refused) == (5, 2, 3)
     assert [error.line for error in found.errors] == [2, 3, 5]
     kept = [line.data["source"] for line in manifests.read(to_uri(tmp_path / "accepted.manifest"))]
@@ -497,5 +497,5 @@ def test_manifest_without_one_good_line_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "input.manifest"
     path.write_text("not JSON\n")
     with pytest.raises(ManifestError, match="line 1: expected one whole JSON object"):
-        manifests.accept(to_uri(path), to_uri(tmp_path / "accepted.manifest"))
+        manifest_validation.accept(to_uri(path), to_uri(tmp_path / "accepted.manifest"))
     assert not (tmp_path / "accepted.manifest").exists()

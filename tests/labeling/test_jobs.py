@@ -245,7 +245,7 @@ def test_waiting_outlasts_a_restart_of_the_service_and_not_its_end(sagemaker: An
         assert jobs.wait(sagemaker, "chest-1", progress=False, poll_seconds=0).status == "Stopped"
         stubber.add_client_error("describe_labeling_job", "InternalFailure", "", 500)
         with pytest.raises(ServiceError, match="Try again later"):
-            jobs.wait(sagemaker, "chest-1", progress=False, poll_seconds=0, patience_seconds=-1)
+            jobs.wait(sagemaker, "chest-1", progress=False, poll_seconds=0, unavailable_seconds=-1)
 
 
 def test_waiting_has_a_time_limit_and_can_be_interrupted(sagemaker: Any) -> None:

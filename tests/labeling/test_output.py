@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dicom_workflow.errors import LabelingError, ManifestError
-from dicom_workflow.formats import manifests
+from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.labeling import output, training_manifest
@@ -242,7 +242,7 @@ def test_a_line_full_of_outlines_is_read_and_goes_on_to_training(tmp_path: Path)
     assert manifests.write(training, training_manifest.augmented_lines(objects), limits=False) == 1
     with pytest.raises(ManifestError, match="at most 100,000 characters"):
         manifests.write(training, training_manifest.augmented_lines(objects))
-    assert manifests.validate(uri).refused == 1  # as the input of another job it is too long
+    assert manifest_validation.validate(uri).refused == 1  # as the input of another job it is too long
 
 
 def vote(positive: int, negative: int, uncertain: int, **more: Any) -> dict[str, Any]:

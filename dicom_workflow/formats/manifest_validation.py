@@ -1,0 +1,130 @@
+"""Validation of whole manifests: every line, and the lines against each other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dicom_workflow.errors import ManifestError, RecordError
+from dicom_workflow.formats.labels import RULES_KEY, LabelSet, parse_label_list
+from dicom_workflow.formats.manifests import read, write
+from dicom_workflow.formats.object_reference import source_of
+from dicom_workflow.storage import Storage
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The result of `validate`: number of lines, and the errors of the broken ones."""
+
+    uri: str
+    lines: int
+    label_set: LabelSet
+    """The labels of the first line that carries some, with their rules; empty where no line does."""
+    errors: tuple[ManifestError, ...]
+    """At most `max_errors` of them."""
+    refused: int
+
+    @property
+    def accepted(self) -> int:
+        """Number of lines that keep the contract."""
+        return self.lines - self.refused
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label list of the lines that carry one, in the order first met."""
+        return self.label_set.labels
+
+
+def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
+    """Read a whole manifest and return the errors of its lines.
+
+    Beyond what `read` checks, the same source twice, and labels or rules that differ from the first ones, are errors.
+
+    Parameters
+    ----------
+    uri : str
+        file:// or s3:// URI of the manifest.
+    storage : Storage, optional
+        Where to read; local files and AWS's own S3 when not given.
+    max_errors : int
+        Errors that are kept; all are counted.
+    """
+    errors: list[ManifestError] = []
+    label_set = LabelSet()
+    accepted = refused = 0
+    for found in _judged(uri, storage):
+        if isinstance(found, ManifestError):
+            refused += 1
+            if len(errors) < max_errors:
+                errors.append(found)
+        else:
+            accepted += 1
+            label_set = label_set if label_set.labels else LabelSet.of_line(found)
+    return Validation(uri=uri, lines=accepted + refused, label_set=label_set, errors=tuple(errors), refused=refused)
+
+
+def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
+    """Copy the lines of a manifest that keep the contract to another one, and return the validation of the whole.
+
+    One broken line fails a whole labeling job, so a job gets the good lines alone.
+
+    Parameters
+    ----------
+    uri : str
+        file:// or s3:// URI of the manifest.
+    target_uri : str
+        The manifest to write.
+    storage : Storage, optional
+        Where to read and write; local files and AWS's own S3 when not given.
+    max_errors : int
+        See `validate`.
+
+    Raises
+    ------
+    ManifestError
+        Not one line is good; the message is that of the first.
+    """
+    validation = validate(uri, storage=storage, max_errors=max_errors)
+    if not validation.accepted:
+        raise validation.errors[0]
+    write(target_uri, (found for found in _judged(uri, storage) if not isinstance(found, ManifestError)), storage=storage)
+    return validation
+
+
+def _judged(uri: str, storage: Storage | None) -> Iterator[dict[str, Any] | ManifestError]:
+    """Each line of a manifest, or what is wrong with it."""
+    broken: list[ManifestError] = []
+    first_seen: dict[bytes, int] = {}
+    first: dict[str, Any] = {}
+    for number, data in read(uri, storage=storage, on_error=broken.append):
+        yield from broken
+        broken.clear()
+        # Sixteen bytes of a hash instead of the text: 400,000 long URIs stay within a few tens of megabytes.
+        key = hashlib.blake2b(source_of(data).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        here = {**first, **{name: data.get(name) for name in ("labels", RULES_KEY) if "labels" in data}}
+        if key in first_seen:
+            yield ManifestError(uri, number, f"expected each source once, this one stands in line {first_seen[key]} already.")
+        elif problem := _other_labels(here, first):
+            yield ManifestError(uri, number, problem)
+        else:
+            first = first or here
+            yield data
+        first_seen.setdefault(key, number)
+    yield from broken
+
+
+def _other_labels(here: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """What is wrong with the labels of a line beside those of the first line; nearly always nothing, so that is quick."""
+    if here == first or not here:
+        return ""
+    try:
+        labels = LabelSet.of_line(here)
+    except RecordError as error:
+        return str(error)
+    if first and set(labels.labels) != set(parse_label_list(first["labels"])):
+        return f"expected the labels of the lines before, got {', '.join(labels.labels)[:200]}."
+    if first and here.get(RULES_KEY) != first.get(RULES_KEY):
+        return f"expected the '{RULES_KEY}' of the lines before, got others."
+    return ""
