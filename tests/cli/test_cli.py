@@ -13,6 +13,7 @@ import pytest
 
 from dicom_workflow import cli
 from dicom_workflow.cli import training
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.pipeline import local_services, notebooks
 from dicom_workflow.settings import Settings
 from dicom_workflow.synthetic import dataset
@@ -54,7 +55,9 @@ def test_upload_manifest_label_parse_train_predict(folder_archive: Path, capsys:
     image = next((folder_archive / "images").rglob("*.dcm"))
     code, predicted, _ = run(capsys, "predict", trained["model"], image, folder_archive / "truth.csv")
     assert code == 1, "one of the two files is no image"
-    assert len(predicted["predictions"][0]["probabilities"]) == 14
+    # Labels that no training image teaches are not predicted, and the evaluation says which.
+    untaught = trained["evaluation"]["untaught"]
+    assert set(predicted["predictions"][0]["probabilities"]) == set(default_label_set().labels) - set(untaught)
     assert "DICM" in predicted["refused"][str(folder_archive / "truth.csv")]
     local_services.detach(Settings.from_env())
 
@@ -133,7 +136,7 @@ def test_serve_refuses_what_sagemaker_would_refuse(capsys: pytest.CaptureFixture
     for what in ("image: expected", "role: expected", "model_uri: expected", "instance_count: expected at least 1, got 0"):
         assert what in said
     assert cli.main([*asked, "--set", "colour", "red"]) == 1
-    assert "expected fields of EndpointRequest" in capsys.readouterr().err
+    assert "EndpointRequest has no field 'colour'. Its fields are" in capsys.readouterr().err
 
 
 COMMANDS = (
