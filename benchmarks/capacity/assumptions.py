@@ -1,4 +1,4 @@
-"""What the arithmetic of `scale` takes for granted, each with its unit, its source, and what kind of source that is."""
+"""Assumptions of the capacity model, each with its unit, its source and the kind of source."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from dicom_workflow.aws.stacks.costs import IMAGES_PER_STUDY, MEGABYTES_PER_IMAGE
 from dicom_workflow.errors import WorkflowError
 
 KINDS = {
@@ -18,12 +19,12 @@ KINDS = {
 
 
 class AssumptionError(WorkflowError):
-    """An assumption that there is not."""
+    """There is no such assumption."""
 
 
 @dataclass(frozen=True)
 class Assumption:
-    """One number that is taken for granted."""
+    """One assumed number."""
 
     name: str
     value: float
@@ -34,7 +35,7 @@ class Assumption:
 
 
 class Assumptions(Mapping[str, Assumption]):
-    """All of them; one that is not there fails by name."""
+    """All assumptions by name; the error for an unknown name lists the known ones."""
 
     def __init__(self, items: Mapping[str, Assumption]) -> None:
         self._items = MappingProxyType(dict(items))
@@ -43,7 +44,7 @@ class Assumptions(Mapping[str, Assumption]):
         try:
             return self._items[name]
         except KeyError:
-            raise AssumptionError(f"expected the name of an assumption, got {name!r}. There are {', '.join(self)}.") from None
+            raise AssumptionError(f"There is no assumption {name!r}. Known assumptions: {', '.join(self)}.") from None
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._items)
@@ -56,7 +57,7 @@ class Assumptions(Mapping[str, Assumption]):
         return self[name].value
 
     def with_(self, **values: float) -> Assumptions:
-        """Return these with some values of your own."""
+        """Return these assumptions with some other values."""
         own = {
             name: Assumption(name, value, self[name].unit, "assumed", "given by the caller") for name, value in values.items()
         }
@@ -65,8 +66,8 @@ class Assumptions(Mapping[str, Assumption]):
 
 _ROWS = (
     # Images
-    ("images_per_study", 377_110 / 227_835, "images", "published", "MIMIC-CXR: 377,110 images of 227,835 studies"),
-    ("image_megabytes", 12.5, "MB", "assumed", "2500 × 2500 pixels of two bytes"),
+    ("images_per_study", IMAGES_PER_STUDY, "images", "published", "MIMIC-CXR: 377,110 images of 227,835 studies"),
+    ("image_megabytes", MEGABYTES_PER_IMAGE, "MB", "assumed", "2500 × 2500 pixels of two bytes"),
     ("jpeg_ls_ratio", 2.43, "times smaller", "published", "Clunie 2000: lossless, digital X-ray"),
     ("j2k_ratio", 2.43, "times smaller", "published", "Clunie 2000: on the whole as small as JPEG-LS"),
     ("htj2k_ratio", 2.26, "times smaller", "assumed", "7 % larger than JPEG 2000"),

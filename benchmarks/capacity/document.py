@@ -1,4 +1,4 @@
-"""Write ``docs/scale.md`` and its pictures from the arithmetic and the simulation.
+"""Write ``docs/scale.md`` and its figures from the model and the simulation.
 
     PYTHONPATH=benchmarks python -m capacity.document
 """
@@ -38,10 +38,10 @@ def main() -> None:
 def render() -> str:
     """Return the page."""
     text = (HERE / "document.md").read_text(encoding="utf-8")
-    return text.format(**tables(), **words())
+    return text.format(**tables(), **text_values())
 
 
-# Numbers as people read them
+# Formatting of numbers
 
 
 def number(value: float) -> str:
@@ -75,7 +75,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 @cache
 def simulated() -> dict[str, Any]:
-    """The simulations of the page; a seed fixes them."""
+    """The simulations of the page, with a fixed seed."""
     return {
         "ingest": bench.ingest_sweep(SIMULATED_FILES, SEED),
         "labeling": bench.labeling_sweep(SIMULATED_OBJECTS, SEED),
@@ -87,7 +87,7 @@ def tables() -> dict[str, str]:
     return {
         "summary": _summary(),
         "breaks": table(
-            ["what", "at how many images", "why", "what to turn"],
+            ["limit", "reached at images", "reason", "remedy"],
             ((row.what, number(row.images), row.why, row.knob) for row in limits.breaks()),
         ),
         "storage": _storage(),
@@ -107,7 +107,7 @@ def tables() -> dict[str, str]:
         "search": _search(),
         "thousand": _thousand(),
         "decades": table(
-            ["objects", "ingest, ms an object", "labeling, s an object"],
+            ["objects", "ingest, ms per object", "labeling, s per object"],
             (
                 (f"{row['objects']:,}", number(row["ingest_ms_per_object"]), number(row["labeling_seconds_per_object"]))
                 for row in simulated()["decades"]["rows"]
@@ -134,9 +134,9 @@ def _summary() -> str:
         ("reading everything three times", [f"{number(model.labeling(n).readers_for_a_year)} reader years" for n in N]),
         ("training on one ml.g5.xlarge", [time_of(model.training(n)[1].hours) for n in N]),
         ("training on one ml.p5.48xlarge", [time_of(model.training(n)[2].hours) for n in N]),
-        ("AWS once, labeled by the self-hosted service", [usd(_once(n)) for n in N]),
-        ("of that, images that leave AWS", [usd(figures.leaving(n)) for n in N]),
-        ("keeping it a month, without what the stacks cost idle", [usd(_monthly(n)) for n in N]),
+        ("AWS once, labeling by the self-hosted service", [usd(_once(n)) for n in N]),
+        ("of that, transfer out of AWS", [usd(figures.leaving(n)) for n in N]),
+        ("storage a month, without the idle cost of the stacks", [usd(_monthly(n)) for n in N]),
         ("the readers", [usd(model.labeling(n).people_usd) for n in N]),
     ]
     return table(["", *map(count, N)], ((name, *values) for name, values in rows))
@@ -166,9 +166,9 @@ def _ingest() -> str:
     rows = []
     for uploaders, tasks in model.FLEETS:
         found = [model.ingest(n, uploaders, tasks) for n in N]
-        pace = number(found[0].images_per_second), found[0].bound_by
-        rows.append((f"{uploaders} and {tasks}", *pace, *(time_of(row.hours) for row in found)))
-    shown = table(["uploaders and tasks", "images/s", "bound by", *map(count, N)], rows)
+        rate = number(found[0].images_per_second), found[0].bound_by
+        rows.append((f"{uploaders} and {tasks}", *rate, *(time_of(row.hours) for row in found)))
+    shown = table(["uploaders and tasks", "images/s", "limited by", *map(count, N)], rows)
     costs = [model.ingest(n, *model.fleet_for(n)) for n in N]
     return (
         f"{shown}\n\nTasks, database and requests cost {', '.join(usd(c.usd) for c in costs)}; reading back to an uploader "
@@ -198,7 +198,7 @@ def _simulated_ingest() -> str:
                 f"{row['retries']}; {row['read_back']:,} of {SIMULATED_FILES:,} read back" if "retries" in row else "0",
             )
         )
-    return table(["", "images/s", "by arithmetic", "a file, median", "a file, 99 %", "sent again"], rows)
+    return table(["", "images/s", "computed", "per file, median", "per file, 99 %", "sent again"], rows)
 
 
 def _labeling() -> str:
@@ -208,7 +208,7 @@ def _labeling() -> str:
         ("hours of reading", [number(row.reader_hours) for row in found]),
         *((f"days of {people} readers", [number(model.days_of_reading(n, people)) for n in N]) for people in (10, 100, 1000)),
         ("pre-annotation calls", [f"{row.pre_invocations:,}" for row in found]),
-        ("consolidation calls, one a batch", [f"{row.batches:,}" for row in found]),
+        ("consolidation calls, one per batch", [f"{row.batches:,}" for row in found]),
         ("the two Lambda functions", [usd(row.lambda_usd) for row in found]),
         ("Ground Truth, all in one month", [usd(row.groundtruth_usd) for row in found]),
         ("the self-hosted service, a year", [usd(row.self_hosted_usd) for row in found]),
@@ -232,8 +232,8 @@ def _simulated_labeling() -> str:
                 " / ".join(number(value) for value in row["object_wait_hours"]),
             )
         )
-    head = ["", "days", "and adjudication", "of the readers' time used", "without an image", "leases run out"]
-    return table([*head, "hours of an object, 50 / 90 / 99 %"], rows)
+    head = ["", "days", "with adjudication", "readers' time used", "without an image", "expired leases"]
+    return table([*head, "hours per object, 50 / 90 / 99 %"], rows)
 
 
 def _training() -> str:
@@ -267,14 +267,14 @@ def _thousand() -> str:
 
 
 def _own(lines: Mapping[str, float]) -> float:
-    """Sum what is not an alternative to another line."""
+    """Sum the lines that are not alternatives to another line."""
     return sum(value for name, value in lines.items() if not name.startswith("or "))
 
 
-# The page's words
+# Values in the text
 
 
-def words() -> dict[str, str]:
+def text_values() -> dict[str, str]:
     p = prices.load()
     known = Counter(price.status for price in p.values())
     images = {f"images_{i}": count(n) for i, n in enumerate(N, 1)}

@@ -1,7 +1,9 @@
-"""A discrete-event loop as small as it can be: processes are generators that wait for a time or for a place.
+"""A small discrete-event simulation: processes are generators that wait for a time or for a server.
 
-A process yields a number of seconds to wait, or a `Place` to hold; it goes on when the time has passed or the place is its own.
-What happens at the same time happens in the order it was asked for, so a seed fixes everything.
+A process yields a number of seconds to wait, or a `Place` to occupy; it continues when the time has passed or a server is
+free. Simultaneous events run in the order in which they were scheduled, so a seed determines the result. simpy has no queue
+statistics (utilization, mean queue, mean wait), which are most of this module and are tested against queueing theory, so it
+would replace forty lines by a dependency.
 """
 
 from __future__ import annotations
@@ -16,28 +18,26 @@ Process = Generator[Any, None, None]
 
 
 class Loop:
-    """Time, and what happens in it."""
+    """The clock and the scheduled events."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.happened = 0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
 
     def at(self, when: float, call: Callable[[], None]) -> None:
-        """Have something called at a time, which must not be past."""
+        """Schedule a call at a time that is not past."""
         assert when >= self.now, f"expected a time from {self.now} on, got {when}"
         heapq.heappush(self._due, (when, next(self._numbers), call))
 
     def start(self, process: Process) -> None:
-        """Let a process begin now."""
+        """Start a process now."""
         self.at(self.now, lambda: self._step(process))
 
     def run(self, until: float = float("inf")) -> float:
-        """Let things happen until nothing is left or a time has come; return the time."""
+        """Run until no event is left or a time is reached, and return the time."""
         while self._due and self._due[0][0] <= until:
             self.now, _, call = heapq.heappop(self._due)
-            self.happened += 1
             call()
         return self.now
 
@@ -53,7 +53,7 @@ class Loop:
 
 
 class Place:
-    """So many servers and one queue, first come first served: `yield place` to hold one, then `leave`."""
+    """A number of servers with one first-come, first-served queue: `yield place` to occupy one, then `leave`."""
 
     def __init__(self, loop: Loop, servers: int) -> None:
         assert servers >= 1, f"expected at least one server, got {servers}"
@@ -67,7 +67,7 @@ class Place:
         self.waited = 0.0
 
     def take(self, call: Callable[[], None]) -> None:
-        """Call when a server is free."""
+        """Schedule a call for when a server is free."""
         self._count()
         if self._held < self.servers:
             self._held += 1
@@ -77,7 +77,7 @@ class Place:
             self._queue.append((self._loop.now, call))
 
     def leave(self) -> None:
-        """Give the server back; who waits longest has it next."""
+        """Release the server to the first in the queue."""
         self._count()
         if self._queue:
             since, call = self._queue.popleft()
@@ -88,7 +88,7 @@ class Place:
             self._held -= 1
 
     def hold(self, seconds: float) -> Process:
-        """Wait for a server, keep it so long, and give it back: ``yield from place.hold(2.0)``."""
+        """Wait for a server, occupy it for some seconds, and release it: ``yield from place.hold(2.0)``."""
         yield self
         yield seconds
         self.leave()
@@ -100,17 +100,17 @@ class Place:
 
     @property
     def utilization(self) -> float:
-        """Share of the servers' time that was used, until now."""
+        """Utilization of the servers until now."""
         self._count()
         return self._busy / (self.servers * self._last) if self._last else 0.0
 
     @property
     def mean_queue(self) -> float:
-        """How many waited, averaged over time."""
+        """Mean length of the queue."""
         self._count()
         return self._queued / self._last if self._last else 0.0
 
     @property
     def mean_wait(self) -> float:
-        """Seconds from asking for a server to having it."""
+        """Mean seconds in the queue."""
         return self.waited / self.waits if self.waits else 0.0

@@ -46,7 +46,7 @@ class Ingest:
     """Uploader and Orthanc on the same processors, as when both run on one machine."""
     lost: float = 0.0
     """Share of attempts whose answer never comes."""
-    patience_seconds: float = 5.0
+    timeout_seconds: float = 5.0
     spread: float = 0.3
     """Standard deviation of a processor time over its mean."""
 
@@ -124,7 +124,7 @@ class _Batch:
                 if self.random.random() >= plan.lost:
                     break
                 self.retries += 1
-                yield plan.patience_seconds
+                yield plan.timeout_seconds
             yield plan.round_trip_seconds * plan.round_trips / 2
             yield from task.hold(self.drawn(plan.read_seconds))
             if plan.relay_seconds:

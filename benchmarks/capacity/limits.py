@@ -1,4 +1,4 @@
-"""What breaks first when images become many, at how many, and what to turn then."""
+"""Limits that are reached as the number of images grows, and how to raise them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dicom_workflow.aws.stacks.prices import Prices, load
 
 @dataclass(frozen=True)
 class Break:
-    """A limit, the number of images at which it is reached, and what to turn then."""
+    """A limit, the number of images at which it is reached, and the parameter that raises it."""
 
     what: str
     images: float
@@ -22,7 +22,7 @@ class Break:
 
 
 def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]:
-    """Return what breaks at which number of images, the first one first."""
+    """Return the limits in the order in which they are reached."""
     p = p or load()
     week = 7 * 24
     one = model.ingest(1_000_000, 1, 1, a=a, p=p)
@@ -93,9 +93,9 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "`instance_type`, `instance_count`; fewer epochs of more images",
         ),
         Break(
-            "The largest Orthanc its authors tell of",
+            "The largest Orthanc known to its authors",
             a("known_orthanc_images"),
-            "nobody has shown more",
+            "no larger one is documented",
             "several archives, by hash of the study; HealthImaging",
         ),
         Break(

@@ -71,14 +71,14 @@ def measure_engine(folder: Path, objects: int, seed: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Paced(SimulatedReader):
+class _ThoughtfulReader(SimulatedReader):
     """A simulated reader who takes time."""
 
-    pace: Any = None
+    think: Any = None
 
     def read(self, sop_instance_uid: str, labels: Sequence[str], truth: Any, regions: Any = None) -> Answer:
-        if self.pace is not None:
-            time.sleep(self.pace())
+        if self.think is not None:
+            time.sleep(self.think())
         return super().read(sop_instance_uid, labels, truth, regions)
 
 
@@ -179,11 +179,11 @@ def _label(portal: _Portal, name: str, readers: int, objects: int, think_seconds
     request = job_request(workspace, to_uri(workspace / "input.manifest"), Job(objects, readers, batch))
     _client(portal.settings).create_labeling_job(**{**request, "LabelingJobName": name})
 
-    def pace(number: int) -> Any:
+    def thinking(number: int) -> Any:
         draw = random.Random(f"{seed} {number}")
         return (lambda: lognormal(draw, think_seconds, 0.6)) if think_seconds else None
 
-    people = [(_Paced(f"reader-{n}", pace=pace(n)), portal.passwords[f"reader-{n}"]) for n in range(readers)]
+    people = [(_ThoughtfulReader(f"reader-{n}", think=thinking(n)), portal.passwords[f"reader-{n}"]) for n in range(readers)]
     began = time.perf_counter()
     readings = read_all(portal.settings.groundtruth_url, people, {}, progress=False)
     assert sum(reading.answered for reading in readings) == readers * objects, readings

@@ -1,7 +1,7 @@
-"""The arithmetic of many images: storage, ingest, labeling, training, search and dollars.
+"""Capacity model: storage, ingest, labeling, training, search and costs for a number of images.
 
 Everything follows from `assumptions` and `prices`; ``docs/scale.md`` is made of what these functions return. Sizes are decimal
-(MB, GB, TB) except where a price is per binary GB, which `_gib` says.
+(MB, GB, TB) except where a price is per binary GB, which `costs.gib` converts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from capacity.assumptions import ASSUMPTIONS, AssumptionError, Assumptions
 
+from dicom_workflow.aws.stacks.costs import gib
 from dicom_workflow.aws.stacks.prices import Prices, load
 
 SCALES = (377_110, 10_000_000, 1_000_000_000)
@@ -28,10 +29,6 @@ def image_bytes(form: str, a: Assumptions = ASSUMPTIONS) -> float:
     if form not in FORMATS:
         raise AssumptionError(f"expected a format of {', '.join(FORMATS)}, got {form!r}.")
     return a("image_megabytes") * 1e6 / (1.0 if form == "raw" else a(f"{form}_ratio"))
-
-
-def _gib(size_bytes: float) -> float:
-    return float(size_bytes / 2**30)
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def storage(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None) 
     rows = []
     for form in FORMATS:
         size = images * image_bytes(form, a)
-        usd = [p.cost(name, _gib(size)) for name in ("s3_standard", "s3_standard_ia", "s3_glacier_ir")]
+        usd = [p.cost(name, gib(size)) for name in ("s3_standard", "s3_standard_ia", "s3_glacier_ir")]
         rows.append(Stored(form, size / 1e12, *usd))
     return rows
 
@@ -64,7 +61,7 @@ def healthimaging_usd(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | Non
     p = p or load()
     studies = images / a("images_per_study")
     size = studies * max(5 * 2**20, a("images_per_study") * image_bytes("htj2k", a))
-    return p.cost("healthimaging_frequent", _gib(size)), p.cost("healthimaging_archive", _gib(size))
+    return p.cost("healthimaging_frequent", gib(size)), p.cost("healthimaging_archive", gib(size))
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,16 @@ def orthanc_seconds(form: str, a: Assumptions = ASSUMPTIONS) -> float:
 def ingest(
     images: int, uploaders: int, tasks: int, form: str = "jpeg_ls", a: Assumptions = ASSUMPTIONS, p: Prices | None = None
 ) -> Ingested:
-    """Return how fast so many uploaders and Orthanc tasks are, and which part sets the pace."""
+    """Return the throughput of uploaders and Orthanc tasks, and the part that limits it.
+
+    Parameters
+    ----------
+    images, uploaders, tasks : int
+    form : str
+        One of `FORMATS`.
+    a : Assumptions
+    p : Prices, optional
+    """
     p = p or load()
     size = image_bytes(form, a) / 1e6
     transfer = size / a("uplink_mb_per_second")
@@ -113,7 +119,7 @@ def ingest(
     usd = hours * (tasks * task_usd + acu * p["aurora_acu"].usd + p["alb"].usd)
     usd += p.cost("aurora_io", images * a("index_requests") / 1e6)
     usd += p.cost("s3_put", images * a("puts_per_image") / 1000) + p.cost("s3_get", images / 1000)
-    read_back = p.cost("data_out", _gib(images * image_bytes(form, a)))
+    read_back = p.cost("data_out", gib(images * image_bytes(form, a)))
     return Ingested(rate, bound, hours, limits, usd, read_back)
 
 
@@ -171,8 +177,8 @@ def labeling(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None)
     seconds = images * a("pre_seconds") + batches * a("post_seconds")
     lambda_usd = p.cost("lambda_requests", (images + batches) / 1e6) + p.cost("lambda_arm64", seconds * a("lambda_gb"))
     requests = p.cost("s3_put", (images + 3 * batches) / 1000) + p.cost("s3_get", images * a("readers_per_image") / 1000)
-    pace = readers * a("labeling_efficiency") / a("seconds_per_image")
-    services = max(1, math.ceil(pace / a("portal_answers_per_second")))
+    answer_rate = readers * a("labeling_efficiency") / a("seconds_per_image")
+    services = max(1, math.ceil(answer_rate / a("portal_answers_per_second")))
     month = p.hours_per_month * (
         services * (p["fargate_arm64_vcpu"].usd + 4 * p["fargate_arm64_memory"].usd) + p["alb"].usd + 0.5 * p["aurora_acu"].usd
     )
@@ -186,8 +192,8 @@ def labeling(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None)
         lambda_usd=lambda_usd,
         groundtruth_usd=p.cost("groundtruth_object", images) + lambda_usd + requests,
         self_hosted_usd=12 * month + requests,
-        to_readers_usd=p.cost("data_out", _gib(answers * image_bytes("jpeg_ls", a))),
-        answers_per_second=pace,
+        to_readers_usd=p.cost("data_out", gib(answers * image_bytes("jpeg_ls", a))),
+        answers_per_second=answer_rate,
     )
 
 
@@ -202,8 +208,6 @@ class Trained:
     images_per_second: float
     hours: float
     usd: float
-    spot_usd: tuple[float, float]
-    """Low and high."""
 
 
 def training(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Trained]:
@@ -214,7 +218,7 @@ def training(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None)
     for machine, rate in zip(MACHINES, rates, strict=True):
         hours = images * a("epochs") / rate / 3600
         usd = hours * p[f"training_{machine}"].usd
-        rows.append(Trained(machine, rate, hours, usd, (usd * p["spot_share_low"].usd, usd * p["spot_share_high"].usd)))
+        rows.append(Trained(machine, rate, hours, usd))
     return rows
 
 
@@ -256,7 +260,7 @@ def search(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -
     p = p or load()
     size = images * a("search_bytes")
     nodes = 0 if images <= a("search_embedded_images") else max(2, math.ceil(images / a("search_per_node")))
-    usd = p.cost("s3_standard", _gib(size))
+    usd = p.cost("s3_standard", gib(size))
     if nodes:
         disk = images / 1e6 * a("search_node_gb_per_million")
         usd = nodes * p.hours_per_month * p["opensearch_r6g.4xlarge"].usd + p.cost("opensearch_storage", disk)
@@ -300,7 +304,7 @@ def dollars(images: int, a: Assumptions = ASSUMPTIONS, p: Prices | None = None) 
     per_month = {
         "images, S3 Standard": stored.standard_usd,
         "or images, Glacier Instant Retrieval": stored.glacier_usd,
-        "index of the archive": p.cost("aurora_storage", _gib(images * a("index_bytes"))),
+        "index of the archive": p.cost("aurora_storage", gib(images * a("index_bytes"))),
         "search": search(images, a, p).usd,
     }
     return Dollars(once, per_month)

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicom_workflow.archive.orthanc_process import find_orthanc
-from dicom_workflow.aws.stacks import prices
+from dicom_workflow.aws.stacks import costs, prices
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,7 +128,7 @@ def test_one_worker_takes_the_sum_of_the_steps() -> None:
         ({"round_trip_seconds": 2.0, "workers": 4}, 4 / 4.004),
     ],
 )
-def test_with_many_at_once_the_narrowest_part_sets_the_pace(change: dict[str, Any], bound: float) -> None:
+def test_with_many_at_once_the_narrowest_part_limits_the_rate(change: dict[str, Any], bound: float) -> None:
     plan = replace(Ingest(files=1500, workers=64, client_seconds=0.001, store_seconds=0.002, read_seconds=0.001), **change)
     found = ingest_model.simulate(plan)
     assert found.files_per_second == pytest.approx(bound, rel=0.12)
@@ -136,7 +136,7 @@ def test_with_many_at_once_the_narrowest_part_sets_the_pace(change: dict[str, An
 
 
 def test_a_lost_answer_costs_time_and_no_file() -> None:
-    plan = Ingest(files=2000, lost=0.1, patience_seconds=1.0)
+    plan = Ingest(files=2000, lost=0.1, timeout_seconds=1.0)
     found, calm = ingest_model.simulate(plan), ingest_model.simulate(replace(plan, lost=0.0))
     assert found.verified == calm.verified == 2000
     assert calm.retries == 0
@@ -223,7 +223,7 @@ def test_a_job_needs_as_many_readers_as_places() -> None:
         labeling_model.simulate(Job(objects=5), [Reader(), Reader()])
 
 
-def test_readers_without_shifts_and_without_waiting_read_at_their_own_pace() -> None:
+def test_readers_without_shifts_and_without_waiting_read_at_their_own_rate() -> None:
     found = labeling_model.simulate(Job(objects=4000, places=1, batch=4000), [Reader(30.0, 0.5) for _ in range(10)])
     assert found.answers_per_hour == pytest.approx(10 * 3600 / 30, rel=0.03)
     assert found.idle_share < 0.02
@@ -335,6 +335,13 @@ def test_more_images_never_cost_less_and_a_thousand_studies_are_their_share() ->
     studies = images / ASSUMPTIONS("images_per_study")
     share = model.per_thousand_studies(images)
     assert share.once["training"] * studies / 1000 == pytest.approx(model.dollars(images).once["training"])
+
+
+def test_the_dry_run_and_this_page_price_the_storage_of_a_thousand_studies_alike() -> None:
+    lines = costs.per_thousand_studies(prices.load(), by_ground_truth=False)
+    stored = next(line.usd for line in lines if line.what == "a month of storage")
+    uncompressed = model.storage(round(1000 * costs.IMAGES_PER_STUDY))[model.FORMATS.index("raw")]
+    assert stored == pytest.approx(uncompressed.standard_usd, rel=1e-3)
 
 
 def test_people_are_in_no_bill_of_aws() -> None:
