@@ -1,17 +1,17 @@
-"""How long ingest and labeling take beyond what one machine can try: a discrete-event simulation, calibrated and judged here.
+"""Duration of ingest and labeling beyond one machine: a discrete-event simulation, calibrated and validated here.
 
     python benchmarks/scale.py
     python benchmarks/scale.py --quick
 
-Three things are measured first, on this machine: the real upload with every byte read back, to a real Orthanc; the real
-labeling service with readers who take time; the real engine and job database on a clock that the simulation turns. The models
-are calibrated on some of the points and must predict the others: `ingest_error` and `labeling_error` are the largest
-differences, as shares, and `engine_difference_seconds` is how far any answer of the engine is from the model's. The processor
-time that other work on the machine took is measured too and taken into account; `load` says how busy it was. Then the models
-run where no machine here gets to: many uploaders and tasks, shifts of readers, leases that run out, answers that are lost.
+Three measurements come first, on this machine: real uploads to a real Orthanc with every byte read back; the real labeling
+service with readers who need time; the real engine and job database on the clock of the simulation. The models are calibrated
+on some of the measurements and must predict the others: `ingest_error` and `labeling_error` are the largest relative
+differences, and `engine_difference_seconds` is the largest difference in time between an answer of the engine and of the
+model. The processor time of other work on the machine is measured and subtracted; `load` is the load average. Then the models
+run at sizes that cannot be measured here: many uploaders and tasks, shifts of readers, expiring leases, lost responses.
 
-A billion objects are not simulated one by one. `decades` shows that time and events grow in proportion over three decades, so
-that `capacity.model` may multiply from there.
+A billion objects are not simulated one by one. `decades` shows that time is proportional to the number of objects over three
+decades, so that `capacity.model` may extrapolate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from capacity.ingest_model import Ingest
 from capacity.labeling_model import Job, Reader, adjudication_of
 
 TOLERANCE = {"ingest_error": 0.25, "labeling_error": 0.15, "engine_difference_seconds": 1e-6, "decade_error": 0.05}
-"""What the benchmark states and judges itself by."""
+"""Largest accepted errors."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,15 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     quick, seed = options.quick, options.seed
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        engine = said("engine", measured_labeling.measure_engine(folder / "engine", 40 if quick else 400, seed))
+        engine = reported("engine", measured_labeling.measure_engine(folder / "engine", 40 if quick else 400, seed))
         objects, think_seconds = (6, 0.05) if quick else (60, 0.2)
-        portal = said("portal", measured_labeling.measure_portal(folder / "portal", objects, think_seconds, seed))
-        database = said("postgresql", None if quick else measured_database.measure_postgres(folder / "database", 400))
-        ingest = said("ingest", measured_ingest.measure_ingest(folder / "ingest", 20 if quick else 120, 0 if quick else 3))
+        portal = reported("portal", measured_labeling.measure_portal(folder / "portal", objects, think_seconds, seed))
+        database = reported("postgresql", None if quick else measured_database.measure_postgres(folder / "database", 400))
+        ingest = reported("ingest", measured_ingest.measure_ingest(folder / "ingest", 20 if quick else 120, 0 if quick else 3))
     simulated = {
-        "ingest": said("simulated ingest", ingest_sweep(10_000 if not quick else 2_000, seed)),
-        "labeling": said("simulated labeling", labeling_sweep(10_000 if not quick else 400, seed)),
-        "decades": said("decades", decades((1_000, 10_000, 100_000) if not quick else (300, 1_000, 3_000), seed)),
+        "ingest": reported("simulated ingest", ingest_sweep(10_000 if not quick else 2_000, seed)),
+        "labeling": reported("simulated labeling", labeling_sweep(10_000 if not quick else 400, seed)),
+        "decades": reported("decades", decades((1_000, 10_000, 100_000) if not quick else (300, 1_000, 3_000), seed)),
     }
     figures = {
         "ingest_error": ingest["error"],
@@ -80,14 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def said(what: str, found: Any) -> Any:
-    """Show what was found as it comes; the last line has everything."""
+def reported(what: str, found: Any) -> Any:
+    """Print a result to standard error and return it."""
     print(f"{what}: {json.dumps(found)}", file=sys.stderr, flush=True)
     return found
 
 
 def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
-    """Return ingest on AWS as `capacity.model` assumes it, for the same figures by simulation."""
+    """Return the plan of an ingest on AWS with the assumptions of `capacity.model`."""
     assumed = model.ASSUMPTIONS
     size_mb = model.image_bytes("jpeg_ls") / 1e6
     read = assumed["orthanc_read_ms_per_mb"].value * size_mb / 1000
@@ -110,7 +110,7 @@ def cloud_ingest(uploaders: int, tasks: int, files: int) -> Ingest:
 
 
 def ingest_sweep(files: int, seed: int) -> dict[str, Any]:
-    """Files per second for more and more of everything, and with answers that are lost; beside the arithmetic."""
+    """Files per second for each fleet, and with lost responses, next to the computed figures."""
     rows = {}
     for uploaders, tasks in model.FLEETS:
         found = ingest_model.simulate(cloud_ingest(uploaders, tasks, files), seed)
@@ -125,7 +125,7 @@ def ingest_sweep(files: int, seed: int) -> dict[str, Any]:
         }
     plan = cloud_ingest(4, 2, files)
     lossy = ingest_model.simulate(replace(plan, lost=0.01), seed)
-    rows["4 uploaders, 2 tasks, 1 answer in 100 lost"] = {
+    rows["4 uploaders, 2 tasks, 1 response in 100 lost"] = {
         "images_per_second": round(lossy.files_per_second, 1),
         "p99_seconds": round(lossy.p99_seconds, 2),
         "retries": lossy.retries,
@@ -139,7 +139,7 @@ def of(number: int, what: str) -> str:
 
 
 def usual_readers(count: int) -> list[Reader]:
-    """Readers as the plan assumes them, whose days begin at different hours."""
+    """Readers with the assumed times, whose days begin at different hours."""
     assumed = model.ASSUMPTIONS
     return [
         Reader(
@@ -155,7 +155,7 @@ def usual_readers(count: int) -> list[Reader]:
 
 
 def labeling_sweep(objects: int, seed: int) -> dict[str, Any]:
-    """A usual job, and what changes when one thing does."""
+    """A typical job, and variants that differ in one parameter."""
     assumed = model.ASSUMPTIONS
     job = Job(objects=objects, places=int(assumed["readers_per_image"].value), adjudicated=assumed["adjudicated"].value)
     readers = usual_readers(20)
@@ -165,9 +165,9 @@ def labeling_sweep(objects: int, seed: int) -> dict[str, Any]:
         "batches of 5000": (replace(job, batch=5000), readers),
         "leases of 5 minutes": (replace(job, lease_seconds=300), readers),
         "leases of 8 hours": (replace(job, lease_seconds=28_800), readers),
-        "as few readers as places": (job, usual_readers(job.places)),
+        "as many readers as readings per image": (job, usual_readers(job.places)),
         "one reader for each image": (replace(job, places=1), readers),
-        "nobody leaves": (job, [replace(person, leaves=0.0) for person in readers]),
+        "no abandoned images": (job, [replace(person, leaves=0.0) for person in readers]),
     }
     return {name: labeled(*case, seed) for name, case in cases.items()}
 
@@ -191,7 +191,7 @@ def labeled(job: Job, readers: list[Reader], seed: int) -> dict[str, Any]:
 
 
 def decades(sizes: tuple[int, ...], seed: int) -> dict[str, Any]:
-    """Time per object, simulated and of the simulation, over three decades: what arithmetic may multiply from."""
+    """Time per object over three decades of sizes."""
     rows = []
     for size in sizes:
         began = time.perf_counter()

@@ -36,13 +36,13 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "Similar images without an index",
             a("search_exact_images"),
             "every vector is compared",
-            "IVF_RQ, built in minutes (search is not built yet)",
+            "IVF_RQ, built in minutes (search is not implemented yet)",
         ),
         Break(
             "Objects in one labeling job",
             a("objects_per_job"),
             "Ground Truth's quota",
-            "`manifest.split_for_jobs`; the jobs share one work team",
+            "`splits.split_for_jobs`; the jobs share one work team",
         ),
         Break(
             "Ten readers, one year",
@@ -65,26 +65,26 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
         Break(
             "Twenty labeling jobs at once",
             a("objects_per_job") * a("jobs_at_once"),
-            "the self-hosted service takes no more",
+            "limit of the self-hosted service",
             "start the next job when one is complete",
         ),
         Break(
             "The cache on the disk of ml.g5.xlarge",
             a("disk_gb_g5") * 1e9 / cache,
             f"{cache / 1000:.0f} KB an image",
-            "a machine with a larger disk; each process its shard",
+            "an instance with a larger disk; one shard per process",
         ),
         Break(
             "Listing the archive by pages in an hour",
             math.sqrt(3600 * 2 * a("listing_page") * a("offset_rows_per_second")),
-            "the database passes over all rows before each page",
+            "the database skips all rows before each page",
             "`instances.jsonl` of the upload instead of a listing; several archives",
         ),
         Break(
             "One uploader, one task, one week",
             one.images_per_second * week * 3600,
             one.bound_by,
-            "more uploaders, each with its part of the folders; `MinTasks` of the archive stack",
+            "more uploaders, each with part of the folders; `MinTasks` of the archive stack",
         ),
         Break(
             "One ml.g5.xlarge, one week",

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,14 @@ def measure_engine(folder: Path, objects: int, seed: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _ThoughtfulReader(SimulatedReader):
-    """A simulated reader who takes time."""
+    """A simulated reader with thinking time."""
 
     think: Any = None
 
-    def read(self, sop_instance_uid: str, labels: Sequence[str], truth: Any, regions: Any = None) -> Answer:
+    def read(self, *arguments: Any, **options: Any) -> Answer:
         if self.think is not None:
             time.sleep(self.think())
-        return super().read(sop_instance_uid, labels, truth, regions)
+        return super().read(*arguments, **options)
 
 
 def measure_portal(folder: Path, objects: int, think_seconds: float, seed: int) -> dict[str, Any]:

@@ -284,7 +284,7 @@ def test_an_assumption_has_a_unit_and_says_where_it_is_from(item: Any) -> None:
 
 
 def test_an_assumption_that_there_is_not_fails_by_name() -> None:
-    with pytest.raises(AssumptionError, match=r"got 'seconds_per_picture'\. There are images_per_study"):
+    with pytest.raises(AssumptionError, match=r"no assumption 'seconds_per_picture'\. Known assumptions: images_per_study"):
         ASSUMPTIONS.with_(seconds_per_picture=3)
     with pytest.raises(AssumptionError, match="expected a format of raw, jpeg_ls, j2k, htj2k, got 'gif'"):
         model.image_bytes("gif")
@@ -383,7 +383,7 @@ def test_the_page_shows_its_pictures_and_hides_no_doubt(page: str) -> None:
         assert (document.PAGE.parent / name).read_bytes().startswith(b"\x89PNG")
     for name, price in prices.load().items():
         assert (f"`{name}`" in page) == (price.status == "unconfirmed")
-    assert "Search is not built yet" in page
+    assert "Search is not implemented yet" in page
     assert "{" not in re.sub(r"```.*?```", "", page, flags=re.DOTALL)
 
 

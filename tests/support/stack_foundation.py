@@ -1,4 +1,4 @@
-"""AWS and its S3 on a free port of this machine, for the tests of the rooms that read and write objects."""
+"""AWS and its S3 on a free port of this machine, for tests that read and write objects."""
 
 from __future__ import annotations
 

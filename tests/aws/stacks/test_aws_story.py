@@ -124,7 +124,7 @@ def test_a_dry_run_needs_no_account_and_shows_every_stack(
         "wheels",
         "notebooks",
     }
-    assert "no AWS credentials: nothing is asked of AWS" in captured.err
+    assert "no AWS credentials: AWS is not asked" in captured.err
     assert "USD a month" in captured.err
 
 

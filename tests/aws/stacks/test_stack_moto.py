@@ -128,7 +128,7 @@ def rendered(stack: str, values: dict[str, str]) -> dict[str, Any]:
     resources = {}
     for name, node in trial.resources.items():
         body = {key: node[key] for key in ("Type", "Properties") if key in node}
-        for change in MENDED.get(node["Type"], ()):
+        for change in CORRECTED.get(node["Type"], ()):
             change(name, body["Properties"])
         resources[name] = body
     outputs = {name: {"Value": trial.output(name)} for name in template(stack)["Outputs"] if trial.gives(name)}
@@ -168,7 +168,7 @@ def smaller_family(name: str, properties: dict[str, Any]) -> None:
 
 
 # What moto 5.2.5 cannot take of a type, though AWS can, by type.
-MENDED: dict[str, tuple[Change, ...]] = {
+CORRECTED: dict[str, tuple[Change, ...]] = {
     # moto/kms/models.py hands on tags as {Key, Value} where its own tagger reads TagKey (KeyError), and
     # reads the policy as JSON text, where CloudFormation takes a map (TypeError).
     "AWS::KMS::Key": (without("Tags"), as_text("KeyPolicy")),
