@@ -34,7 +34,10 @@ RETIRED = {
 OTHER_SENSE = {
     "journals?": (r"PRAGMA journal_mode",),  # SQLite's own
     "traps?": (r"\btrap '", r"trap - "),  # the shell's command
-    "patience": (r"early[- ]stopping patience", r"ReduceLROnPlateau"),
+    "patience": (  # of early stopping, a flag of the training script
+        *(r"early[- ]stopping patience", r"ReduceLROnPlateau", r"--patience \d"),
+        *(r"^    patience: Annotated", r'"epochs", "patience"', r'"patience": 0', r"config\.patience"),
+    ),
 }
 TEXT = {".py", ".md", ".ipynb", ".ts", ".tsx", ".js", ".css", ".html", ".liquid", ".yaml", ".toml", ".txt", ".sh", ".json", ""}
 NOT_OURS = ("package-lock.json", "THIRD-PARTY.txt", "LICENSE", "requirements.lock", "worker_templates/", "benchmarks/results/")

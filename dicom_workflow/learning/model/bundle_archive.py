@@ -103,10 +103,10 @@ class _Unpacked(gzip.GzipFile):
             raise tarfile.ReadError(f"expected headers of at most {_CHUNK:,} bytes, got {size}")
         return super().read(size)
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, origin: int = os.SEEK_SET) -> int:
         if offset > _MAX_ARCHIVE_BYTES:
             raise tarfile.ReadError(f"expected at most {_MAX_ARCHIVE_BYTES:,} bytes unpacked, got more")
-        return super().seek(offset, whence)
+        return super().seek(offset, origin)
 
 
 def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None = None) -> Path:

@@ -105,9 +105,9 @@ class RunState:
             self._history_path.write_text(text, encoding="utf-8")
         return last is not None
 
-    def is_spent(self, patience: int) -> bool:
-        """Return whether none of the last `patience` epochs was better than the best before them (early stopping)."""
-        return 0 < patience < len(self.history) and not any(line["is_best"] for line in self.history[-patience:])
+    def is_spent(self, epochs: int) -> bool:
+        """Return whether none of the last `epochs` was better than the best before them (early stopping); never for 0."""
+        return 0 < epochs < len(self.history) and not any(line["is_best"] for line in self.history[-epochs:])
 
     def poll(self) -> None:
         """Set `is_due` and `stopped_by` from this process's clock and signals, and from those of all others.

@@ -279,7 +279,7 @@ def test_images_that_are_mapped_stay_when_their_pack_is_removed(samples, tmp_pat
 def test_a_pack_larger_than_the_limit_stays_in_memory_and_says_so(samples, tmp_path):
     found = loaded(samples, tmp_path / "cache", cache_gb=1e-6)
     assert found.note.startswith("decoded into memory: ")
-    assert "not enough room for 12 images of 32 px" in found.note
+    assert "not enough space for 12 images of 32 px" in found.note
     np.testing.assert_array_equal(found.images, plain(samples))
     assert packs(tmp_path / "cache") == []
 

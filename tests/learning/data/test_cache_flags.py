@@ -127,7 +127,7 @@ def test_a_run_whose_cache_may_not_grow_says_so_and_learns_the_same_without(
     first: tuple[TrainingResult, Path], channel: Path, tmp_path: Path
 ) -> None:
     result = run(channel, tmp_path / "run", cache_gb=1e-6)
-    assert "not enough room for 40 images of 32 px" in result.log.read_text()
+    assert "not enough space for 40 images of 32 px" in result.log.read_text()
     assert packs(tmp_path / "image-cache") == []  # beside the run's folder, unless another one is named
     assert_same_weights(first[0], result)
 

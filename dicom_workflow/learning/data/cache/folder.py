@@ -101,7 +101,7 @@ class PackFolder:
         needed = pack.data_at + len(files) * self.row_bytes
         if needed > self.limit_bytes:
             raise CacheError(
-                f"{self.folder}: not enough room for {len(files)} images of {self.size_px} px, which take "
+                f"{self.folder}: not enough space for {len(files)} images of {self.size_px} px, which take "
                 f"{needed / 1e9:.2f} GB, in a cache of {self.limit_bytes / 1e9:.2f} GB. Allow more."
             )
         others = self._others(stack)  # open, so that trimming cannot take them away
@@ -336,9 +336,7 @@ def load_cached(
             f"{folder}: decoded images cannot be kept here: {error.strerror or error}. "
             "Name another one, or none to decode at every start."
         ) from error
-    for file, problem in failed.items():
-        problems[file] = problem
-    return CachedImages(images, tuple(problems), decoded)
+    return CachedImages(images, tuple(failed.get(number, problem) for number, problem in enumerate(problems)), decoded)
 
 
 def _check_owner(folder: Path) -> None:

@@ -131,7 +131,7 @@ def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return a copy of some rows, keeping at most a few batches of a mapped array in memory.
 
     Pages of a mapped file count as this process's memory once they are read. They are given back now and then; the system
-    keeps them as long as it has room, so the next epoch reads no disk.
+    keeps them as long as it has memory, so the next epoch reads no disk.
 
     Parameters
     ----------
