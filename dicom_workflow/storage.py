@@ -208,13 +208,6 @@ class Storage:
 
         A file is written beside its place, flushed to disk and renamed; an S3 object is spooled to a temporary file first.
 
-        Parameters
-        ----------
-        uri : str
-            file:// or s3://; the folder of a file is made when it is missing.
-        headers : mapping, optional
-            As for `write_bytes`.
-
         Raises
         ------
         StorageError

@@ -57,7 +57,7 @@ def training_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
     for axes in (left, right):
         axes.set_xlim(0.8 - 0.02 * planned, planned + 0.2 + 0.02 * planned)
         axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, min_n_ticks=1))
-        axes.set_xlabel(f"epoch ({_pace(history)})" if history else "epoch")
+        axes.set_xlabel(f"epoch ({_seconds_each(history)})" if history else "epoch")
         axes.grid(axis="y")
     _name_curves(right, curves)
     return figure
@@ -96,6 +96,6 @@ def _best_epoch(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | Non
     return marked[-1] if marked else max(measured, key=lambda line: line["validation_auroc"], default=None)
 
 
-def _pace(history: Sequence[Mapping[str, Any]]) -> str:
+def _seconds_each(history: Sequence[Mapping[str, Any]]) -> str:
     seconds = [float(line["seconds"]) for line in history if is_number(line.get("seconds"))]
     return f"{sum(seconds) / len(seconds):.1f} s each" if seconds else "1 is the first"
