@@ -305,7 +305,7 @@ def test_a_folder_that_others_may_write_to_is_not_trusted_with_pixels(samples, t
     for mode in (0o777, 0o1777, 0o770):
         folder.chmod(mode)
         found = loaded(samples, folder)
-        assert f"nobody else may write to, got one of user {os.geteuid()} with mode {mode:o}" in found.note
+        assert f"it belongs to user {os.geteuid()} with mode {mode:o}" in found.note
         np.testing.assert_array_equal(found.images, plain(samples))
     assert not list(folder.iterdir())
 

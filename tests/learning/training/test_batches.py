@@ -1,4 +1,4 @@
-"""Batches of a feed: the same from memory, from the device and from the thread that reads ahead for a GPU."""
+"""Training batches: the same from memory, from the device and from the thread that reads ahead for a GPU."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def plan(*parts: tuple[int, ...]) -> Iterator[tuple[np.ndarray, torch.Generator]
     return ((np.array(rows), torch.Generator().manual_seed(number)) for number, rows in enumerate(parts))
 
 
-def feed(*, resident: bool) -> BatchLoader:
+def batch_loader(*, resident: bool) -> BatchLoader:
     return BatchLoader(IMAGES, device=CPU, augment=Augmentation(), mean=0.5, std=0.25, resident=resident)
 
 
 def readers() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "feed"]
+    return [thread for thread in threading.enumerate() if thread.name == "batch-loader"]
 
 
 @pytest.fixture
@@ -35,14 +35,16 @@ def unpinned(monkeypatch):
 
 def test_images_on_the_device_give_the_batches_of_those_in_memory():
     parts = ((3, 1), (8, 0, 2))
-    for ours, theirs in zip(feed(resident=True).batches(plan(*parts)), feed(resident=False).batches(plan(*parts)), strict=True):
+    for ours, theirs in zip(
+        batch_loader(resident=True).batches(plan(*parts)), batch_loader(resident=False).batches(plan(*parts)), strict=True
+    ):
         assert torch.equal(ours, theirs)
         assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_what_is_read_ahead_comes_in_the_order_of_the_plan(unpinned):
     parts = [(number % 9, (number + 4) % 9) for number in range(20)]
-    sent = list(feed(resident=False)._sent(IMAGES, plan(*parts)))
+    sent = list(batch_loader(resident=False)._sent(IMAGES, plan(*parts)))
     assert [generator.initial_seed() for _, generator in sent] == list(range(20))
     for rows, (batch, _) in zip(parts, sent, strict=True):
         assert np.array_equal(batch.numpy(), IMAGES[list(rows)])
@@ -50,7 +52,7 @@ def test_what_is_read_ahead_comes_in_the_order_of_the_plan(unpinned):
 
 
 def test_a_run_that_stops_in_the_middle_leaves_no_reader_behind(unpinned):
-    stream = feed(resident=False)._sent(IMAGES, plan(*[(0, 1)] * 50))
+    stream = batch_loader(resident=False)._sent(IMAGES, plan(*[(0, 1)] * 50))
     next(stream)
     assert readers()
     stream.close()
@@ -58,7 +60,7 @@ def test_a_run_that_stops_in_the_middle_leaves_no_reader_behind(unpinned):
 
 
 def test_an_error_while_reading_ahead_is_raised_where_the_batch_is_wanted(unpinned):
-    stream = feed(resident=False)._sent(IMAGES, plan((0, 1), (2, 99)))
+    stream = batch_loader(resident=False)._sent(IMAGES, plan((0, 1), (2, 99)))
     next(stream)
     with pytest.raises(IndexError, match="99"):
         next(stream)

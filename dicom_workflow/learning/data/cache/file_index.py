@@ -69,7 +69,7 @@ def identified(paths: Sequence[Path], folder: Path, workers: int, progress: bool
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256")
         except OSError as error:
-            return f"{path}: cannot be read: {error.strerror or error}."
+            return f"{path}: the file cannot be read: {error.strerror or error}."
         if signature is None or signature_of(path) != signature:
             return f"{path}: changed while it was read. Start again when nothing writes to it."
         if now - signature[2] / 1e9 > _SETTLED_SECONDS:
