@@ -129,7 +129,7 @@ def test_two_files_of_predictions_meet_at_their_common_images(tmp_path):
 
 def test_files_that_cannot_be_compared_say_why(tmp_path):
     first = write(tmp_path / "first.jsonl", range(4), [0.5] * 4)
-    with pytest.raises(LearningError, match="got none in common"):
+    with pytest.raises(LearningError, match="no image or no label in common"):
         comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4, 8), [0.5] * 4))
     with pytest.raises(LearningError, match="the two files disagree on the truth of the same images"):
         comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4), [0.5] * 4, flip=True))
