@@ -76,6 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrthancServer]:
         yield running
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["orthanc", "dicomweb", "folder"])
 def test_memory_does_not_grow_with_the_file(kind: str, server: OrthancServer, tmp_path: Path) -> None:
     if kind == "dicomweb" and not find_dicomweb_plugin():
