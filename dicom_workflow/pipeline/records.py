@@ -5,6 +5,7 @@ A command and a notebook leave the same record: one JSON object beside the artif
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import subprocess
@@ -212,6 +213,15 @@ def _refuse_phantoms(settings: Settings) -> None:
             f"No source_folder was given, and this workspace holds images of {images}. Synthetic phantoms are not mixed with "
             "them. Give source_folder, or set DICOM_WORKFLOW_WORKSPACE to a new folder."
         )
+
+
+def phantom_uids(settings: Settings) -> set[str]:
+    """Return the SOP Instance UIDs of all synthetic images that `source_images` made in this workspace."""
+    found: set[str] = set()
+    for table in (settings.workspace / PHANTOMS).glob(f"*/{dataset.TRUTH_FILE}"):
+        with table.open(newline="", encoding="utf-8") as stream:
+            found.update(row["sop_instance_uid"] for row in csv.DictReader(stream))
+    return found
 
 
 def is_of_phantoms(upload: Record, settings: Settings) -> bool:

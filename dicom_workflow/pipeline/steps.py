@@ -108,7 +108,8 @@ def upload(
     source : str or Path
         Folder, searched to its last subfolder.
     output_uri : str
-        ``instances.jsonl``. Instances that an earlier upload listed there stay; one of the same SOP Instance UID is updated.
+        ``instances.jsonl``. Instances that an earlier upload listed there stay, phantoms excepted; one of the same SOP Instance
+        UID is updated.
     settings : Settings
         As `local_services.attach` returns them.
     workers : int
@@ -130,9 +131,9 @@ def upload(
     copies = download.copy_to(copies_uri, report.instances, archive, storage)
     if not copies.instances:
         raise NothingStoredError(report)
-    earlier = records.latest(settings, records.UPLOAD)
-    # Phantoms give way: another set of them, or images of real patients, is no addition to the list.
-    kept = [] if earlier and records.is_of_phantoms(earlier, settings) else _instances_at(output_uri, storage)
+    # Phantoms give way: another set of them, or images of real patients, is no addition to their list.
+    phantoms = records.phantom_uids(settings)
+    kept = [instance for instance in _instances_at(output_uri, storage) if instance.sop_instance_uid not in phantoms]
     listed = _merged(kept, copies.instances)
     manifests.write(output_uri, (instance.to_json() for instance in listed), storage=storage, check=False)
     metrics = {**report.metrics(), "outcomes": report.counts, "copies_refused": len(copies.refused), "listed": len(listed)}

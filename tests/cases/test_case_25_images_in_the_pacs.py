@@ -107,3 +107,9 @@ def test_phantoms_give_way_to_images(tmp_path: Path, monkeypatch: pytest.MonkeyP
     uploaded = steps.upload(tmp_path / "cd", uri, settings)
     assert [instance.patient_id for instance in manifests.read_instances(uri)] == ["P1"]
     assert uploaded.record.uris == {}, "the truth of the phantoms says nothing of these images"
+    # Phantoms that are asked for by name come beside them, and a third upload drops no image of a patient.
+    folder, known = records.source_images(records.PHANTOMS, settings, patients=1, size_px=64)
+    steps.upload(folder, uri, settings, known_uris=known)
+    (tmp_path / "cd" / "1.dcm").write_bytes(dicom(1))
+    steps.upload(tmp_path / "cd", uri, settings)
+    assert [instance.sop_instance_uid[-2:] for instance in manifests.read_instances(uri)] == [".0", ".1"]
