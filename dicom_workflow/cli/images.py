@@ -32,7 +32,7 @@ def add(command: Command) -> None:
     )
     manifest.add_argument("--instances", default="", help="instances.jsonl (default: that of `upload`, else the whole archive)")
     manifest.add_argument(
-        "--labels", default="", help="labels, as CSV: 'Edema,\"Opacity, left\"' (default: the chest label set)"
+        "--labels", default="", help="labels, as CSV: 'Fracture,\"Opacity, left\"' (default: the chest label set)"
     )
     manifest.add_argument("--by", choices=("source", "source-ref"), default="source", help="what a line points at")
     manifest.add_argument("--output", type=Path, help="the manifest (default: input.manifest in the workspace)")

@@ -112,7 +112,7 @@ class Schema:
     def _object_problems(self, schema: Mapping[str, Any], value: Mapping[str, Any], place: str) -> Iterator[str]:
         for name in schema.get("required", ()):
             if name not in value:
-                yield f"expected {_inside(place, name)}, it is missing."
+                yield f"{_inside(place, name)} is missing."
         properties, others = schema.get("properties", {}), schema.get("additionalProperties", {})
         for name, item in value.items():
             if "propertyNames" in schema:
@@ -120,7 +120,7 @@ class Schema:
             if name in properties:
                 yield from self._problems(properties[name], item, _inside(place, name))
             elif others is False:
-                yield f"expected no {_inside(place, name)}, which the schema does not have."
+                yield f"{_inside(place, name)} is not in the schema."
             elif others:
                 yield from self._problems(others, item, _inside(place, name))
 

@@ -105,7 +105,7 @@ def _judged(uri: str, storage: Storage | None) -> Iterator[dict[str, Any] | Mani
         key = hashlib.blake2b(source_of(data).encode("utf-8", "surrogatepass"), digest_size=16).digest()
         here = {**first, **{name: data.get(name) for name in ("labels", RULES_KEY) if "labels" in data}}
         if key in first_seen:
-            yield ManifestError(uri, number, f"expected each source once, this one stands in line {first_seen[key]} already.")
+            yield ManifestError(uri, number, f"the same source stands in line {first_seen[key]} already.")
         elif problem := _other_labels(here, first):
             yield ManifestError(uri, number, problem)
         else:
@@ -124,7 +124,7 @@ def _other_labels(here: Mapping[str, Any], first: Mapping[str, Any]) -> str:
     except RecordError as error:
         return str(error)
     if first and set(labels.labels) != set(parse_label_list(first["labels"])):
-        return f"expected the labels of the lines before, got {', '.join(labels.labels)[:200]}."
+        return f"the labels differ from those of the lines before: {', '.join(labels.labels)[:200]}."
     if first and here.get(RULES_KEY) != first.get(RULES_KEY):
-        return f"expected the '{RULES_KEY}' of the lines before, got others."
+        return f"the '{RULES_KEY}' differ from those of the lines before."
     return ""

@@ -59,7 +59,7 @@ def check_entry(data: object, text_characters: int | None = None, *, limits: boo
     source, reference = data.get("source"), data.get("source-ref")
     if source is None and reference is None:
         keys = sorted(data)[:8]
-        raise RecordError(f"expected 'source-ref' or 'source', got keys {keys}. Write manifests with manifest.write().")
+        raise RecordError(f"expected 'source-ref' or 'source', got keys {keys}. Write manifests with manifests.write().")
     for name, value in (("source", source), ("source-ref", reference)):
         if value is not None and (not isinstance(value, str) or not value):
             raise RecordError(f"expected '{name}' as a text that is not empty, got {type(value).__name__}.")

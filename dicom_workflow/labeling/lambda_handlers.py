@@ -84,7 +84,7 @@ def _task_input(line: object, prefix: str, task: Task) -> dict[str, Any]:
     try:
         json.dumps(task_input, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can say and no page can show
-        raise RecordError("expected labels and texts in Unicode, got half a character (a lone surrogate).") from None
+        raise RecordError("a label or text is not Unicode: it has half a character (a lone surrogate).") from None
     size = len(json.dumps(task_input))
     if size > TASK_INPUT_LIMIT_CHARACTERS:
         raise RecordError(f"expected a task input of at most {TASK_INPUT_LIMIT_CHARACTERS} characters, got {size}.")
@@ -136,7 +136,7 @@ def post_annotation(
     read = read or read_s3
     attribute = event.get("labelAttributeName")
     if not isinstance(attribute, str) or not attribute:
-        raise RecordError("expected 'labelAttributeName' in the post-annotation event.")
+        raise RecordError("the post-annotation event has no 'labelAttributeName'.")
     labels = _label_categories(event.get("labelCategories"))
     task = task or _task()
     rules = label_set or _configured_label_set(os.environ.get("LABEL_SET", ""), read) or task.label_set
@@ -222,7 +222,7 @@ def _batch(event: Mapping[str, Any], read: Reader) -> list[object]:
     payload = event.get("payload")
     uri = payload.get("s3Uri") if isinstance(payload, Mapping) else None
     if not isinstance(uri, str) or not uri:
-        raise RecordError("expected 'payload' with the 's3Uri' of the batch in the post-annotation event.")
+        raise RecordError("the post-annotation event has no 'payload' with the 's3Uri' of the batch.")
     try:
         batch = json.loads(read(uri))
     except (ValueError, RecursionError):

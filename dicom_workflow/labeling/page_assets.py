@@ -101,10 +101,10 @@ def checked(name: str, data: bytes) -> bytes:
         try:
             data = zlib.decompressobj(wbits=31).decompress(data, MAX_BYTES)
         except zlib.error:
-            raise StorageError(f"expected {name[:60]} as gzip, got something broken.") from None
+            raise StorageError(f"{name[:60]} is damaged: its gzip data cannot be read. Publish the template again.") from None
     named = _NAME.fullmatch(name)
     if named is None or hashlib.sha256(data).hexdigest()[:12] != named[1]:
-        raise StorageError(f"expected the file that {name[:60]} was, its content is another. Publish the template again.")
+        raise StorageError(f"{name[:60]} has another content than its name says. Publish the template again.")
     return data
 
 

@@ -226,9 +226,9 @@ def _bounded(name: str, apply: Callable[..., Any], deadline: float) -> Callable[
         elif name == "join" and isinstance(value, list | tuple):
             size += len(value) * sum(map(_characters, arguments))
         if size > FILTER_LIMIT_CHARACTERS:
-            raise LiquidError(f"{name}: expected at most {FILTER_LIMIT_CHARACTERS} characters, got more", token=None)
+            raise LiquidError(f"{name}: more than {FILTER_LIMIT_CHARACTERS} characters", token=None)
         if time.monotonic() > deadline:
-            raise LiquidError(f"expected a page within {RENDER_SECONDS:.0f} seconds, it is not done yet", token=None)
+            raise LiquidError(f"rendering took more than {RENDER_SECONDS:.0f} seconds", token=None)
         return apply(value, *arguments, **options)
 
     return bounded

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,7 +97,7 @@ def is_read(value: Any) -> bool:
     try:
         Answer.parse(value)
     except AnswerError as error:
-        assert str(error).startswith("expected "), error
+        assert re.search(r"^expected |^\S+ is missing\.$|^\S+ is not in the schema\.$", str(error)), error
         assert len(str(error)) < 500
         return False
     return True
@@ -144,7 +145,7 @@ def test_the_first_read_is_what_was_said_before_the_suggestions() -> None:
         (("image", "rows"), 0.5, r"image\.rows as a whole number, got 0\.5\."),
         (("unusable",), "rotated", "unusable as one of not-displayed, poor-quality, .*, got 'rotated'"),
         (("comment",), "x" * 4001, "comment with at most 4000 characters, got 4001 characters"),
-        (("worker",), "w1", "expected no worker, which the schema does not have"),
+        (("worker",), "w1", "worker is not in the schema"),
         (("pixel_origin",), "centre", "pixel_origin as 'corner', got 'centre'"),
     ],
 )
@@ -155,7 +156,7 @@ def test_a_refusal_names_the_place_and_what_was_expected(path: tuple[Any, ...], 
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(AnswerError, match="expected pixel_origin, it is missing"):
+    with pytest.raises(AnswerError, match="pixel_origin is missing"):
         Answer.parse({name: value for name, value in PLAIN.items() if name != "pixel_origin"})
 
 

@@ -131,7 +131,7 @@ def test_both_kinds_of_source_are_read_and_every_other_key_stays_as_it_is(folder
             "got broken JSON: Unexpected UTF-8 BOM (decode using utf-8-sig) at character 1.",
         ),
         (b'{"source": "M\xfcller"}', "expected UTF-8 text, got byte 0xfc at 13."),
-        (b'{"image": 1}', "expected 'source-ref' or 'source', got keys ['image']. Write manifests with manifest.write()."),
+        (b'{"image": 1}', "expected 'source-ref' or 'source', got keys ['image']. Write manifests with manifests.write()."),
         (b'{"source": ""}', "expected 'source' as a text that is not empty, got str."),
         (b'{"source": 7}', "expected 'source' as a text that is not empty, got int."),
         (b'{"source-ref": ["s3://b/k"]}', "expected 'source-ref' as a text that is not empty, got list."),
@@ -342,7 +342,7 @@ def test_the_same_source_twice_is_said_with_the_first_line(folder: Path) -> None
     found = validate(lines_of(folder / "m", '{"source": "a"}\n{"source": "b"}\n\n{"source": "a"}\n{"source": "a"}\n'))
     assert (found.lines, found.accepted, found.refused) == (4, 2, 2)
     assert [error.line for error in found.errors] == [4, 5]
-    assert "expected each source once, this one stands in line 1 already." in str(found.errors[1])
+    assert "the same source stands in line 1 already." in str(found.errors[1])
 
 
 def test_a_label_list_that_differs_is_said_and_another_order_is_none(folder: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_label_list_that_differs_is_said_and_another_order_is_none(folder: Pat
     found = validate(lines_of(folder / "m", content + '{"source": "d", "labels": ["Edema", "Mass"]}\n'))
     assert found.labels == ("Edema", "Fracture")
     assert [str(error).partition(": ")[2] for error in found.errors] == [
-        "expected the labels of the lines before, got Edema, Mass."
+        "the labels differ from those of the lines before: Edema, Mass."
     ]
     assert found.errors[0].line == 4
 

@@ -107,8 +107,8 @@ def test_nothing_of_the_patient_reaches_the_page() -> None:
         ({"source": ORTHANC_ID, "labels": ["A", "A"]}, "each label once"),
         ({"source": ORTHANC_ID, "labels": [{"label": "A"}]}, "expected 'labels' as a list of texts"),
         ({"source": ORTHANC_ID, "labels": ["A"], "instructions": "x" * 130_000}, "at most 128000 characters"),
-        ({"source": ORTHANC_ID, "labels": ["A\ud800"]}, "expected labels and texts in Unicode"),
-        ({"source": ORTHANC_ID, "labels": ["A"], "instructions": "\ud800"}, "expected labels and texts in Unicode"),
+        ({"source": ORTHANC_ID, "labels": ["A\ud800"]}, "a label or text is not Unicode"),
+        ({"source": ORTHANC_ID, "labels": ["A"], "instructions": "\ud800"}, "a label or text is not Unicode"),
         (None, "expected 'dataObject' as a manifest line"),
         ([1], "expected 'dataObject' as a manifest line"),
     ],
@@ -341,3 +341,26 @@ def test_s3_errors_are_storage_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     for uri in ("file:///etc/passwd", "s3://b", "/etc/passwd"):
         with pytest.raises(StorageError, match="expected an s3://bucket/key"):
             read_s3(uri)
+
+
+RULES = {"labels": ["Edema", "Gout"], "exclusions": {"Gout": ["Edema"]}}
+
+
+def test_rules_of_ones_own_come_from_the_label_set_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [annotation("w", text(Edema="positive", Gout="positive"))]
+    assert one(both)["conflicts"] == []
+    monkeypatch.setenv("LABEL_SET", "s3://bucket/labels.json")
+    assert one(both, objects_on_s3={"s3://bucket/labels.json": json.dumps(RULES)})["conflicts"] == ["Edema"]
+    with pytest.raises(RecordError, match=r"LABEL_SET: s3://bucket/labels\.json is not a label set"):
+        one(both, objects_on_s3={"s3://bucket/labels.json": '{"labels": []}'})
+    monkeypatch.setenv("LABEL_SET", "nobodys")
+    with pytest.raises(RecordError, match="expected the name of a label set, chest"):
+        one(both)
+
+
+def test_the_environment_names_the_task_and_the_label_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one([annotation("w", text(Edema="positive"))])["task"] == "radiograph"
+    monkeypatch.setenv("TASK", "nobodys")
+    assert "expected a labeling task, " in pre({"source": ORTHANC_ID, "labels": ["A"]})["reason"]
+    with pytest.raises(RecordError, match="expected a labeling task"):
+        one([])

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from dicom_workflow.errors import AnswerError, ServiceError
+from dicom_workflow.formats.json_schema import parse_json
 from dicom_workflow.groundtruth.portal import pages
 from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
 
@@ -161,10 +162,10 @@ def answer_content(body: bytes) -> str:
         The body is not UTF-8, not JSON, not an object, or has no non-empty object under ``answerContent``.
     """
     try:
-        data = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        data = parse_json(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise BadAnswerError(f"The answer is not UTF-8. Send {_ANSWER_FORM}.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadAnswerError(f"The answer is not JSON: {str(error)[:120]}. Send {_ANSWER_FORM}.") from None
     if not isinstance(data, dict):
         raise BadAnswerError(f"expected {_ANSWER_FORM}, got {type(data).__name__}.")
@@ -172,7 +173,3 @@ def answer_content(body: bytes) -> str:
     if not isinstance(content, dict) or not content:
         raise BadAnswerError(f"expected {_ANSWER_FORM}, got keys {[key[:40] for key in list(data)[:8]]}.")
     return json.dumps(content)
-
-
-def _refuse_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
