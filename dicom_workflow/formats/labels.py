@@ -169,6 +169,8 @@ class LabelSet:
             In the order the new set is to have.
         """
         chosen = tuple(labels)
+        if chosen == self.labels:
+            return self
         parents = {}
         for label in chosen:
             above = next((ancestor for ancestor in self.ancestors(label) if ancestor in chosen), None)
@@ -177,7 +179,6 @@ class LabelSet:
         excluded = {a: tuple(b for b in others if b in chosen) for a, others in self.exclusions.items() if a in chosen}
         return LabelSet(
             labels=chosen,
-            name=self.name if chosen == self.labels else "",
             parents=parents,
             exclusions={label: others for label, others in excluded.items() if others},
             exclusive={a: tuple(b for b in others if b in chosen) for a, others in self.exclusive.items() if a in chosen},
