@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py                                        # both; the last line is JSON
     python benchmarks/quality.py --only-synthetic --patients 300        # smaller, to try it
-    python benchmarks/quality.py --initial runs/latest/model/model --figure quality.png --flag size_px=160
+    python benchmarks/quality.py --initial ~/dicom-workflow/runs/latest/model/model --figure quality.png --flag size_px=160
 
 The radiographs' networks start from the phantoms' network: that is trained first, unless a bundle is given with --initial.
 Both train with `source/monai_dicom.py`, as a user would. Every draw has a seed.
