@@ -1,4 +1,4 @@
-"""Train a chest-radiograph classifier on labeled DICOM files: the only training loop of this project.
+"""Train an image classifier on labeled DICOM files: the only training loop of this project.
 
     python source/monai_dicom.py --channel CHANNEL                              # defaults: minutes on two CPU cores
     python source/monai_dicom.py --channel CHANNEL --size_px 320 --batch_size 64 --epochs 30      # one GPU
@@ -15,7 +15,7 @@ the same labels:
 On SageMaker the same file runs as a training job: its SM_* variables are the defaults, hyperparameters arrive as the flags
 below, checkpoints are kept in /opt/ml/checkpoints and a restarted job goes on by itself.
 
-It leaves, in the output folder, `history.jsonl` (a line per epoch, as it happens), `evaluation.json` and `predictions.jsonl`
+It writes, into the output folder, `history.jsonl` (a line per epoch, as it happens), `evaluation.json` and `predictions.jsonl`
 of the test images, and `checkpoints/`; in the model folder the bundle (`model.safetensors`, `bundle.json`) and `model_card.md`.
 
 Read it from top to bottom: settings, data, network, loop, outcome.
@@ -72,10 +72,10 @@ class Config:
     normalization: Annotated[str, "auto (the initial weights', else the training images') or MEAN,STD of values 0 to 1"] = (
         "auto"
     )
-    uncertain: Annotated[str, "what uncertain teaches: ignore, ones, zeros or soft; and per label: ignore,Edema=ones"] = (
+    uncertain: Annotated[str, "target of an uncertain label: ignore, ones, zeros or soft; and per label: ignore,Edema=ones"] = (
         "ignore"
     )
-    soft_targets: Annotated[bool, "teach the share of readers who said positive, where the manifest has it"] = False
+    soft_targets: Annotated[bool, "target is the share of readers who said positive, where the manifest has it"] = False
     mode: Annotated[str, "multi-label (a sigmoid each) or single-label (softmax; one finding per image)"] = "multi-label"
     folds: Annotated[int, "cross-validate with so many networks, and keep them as an ensemble; 0: one network"] = 0
     fold: Annotated[int, "train only this network of the folds, from 0; -1: all, one after the other"] = -1
@@ -99,11 +99,13 @@ class Config:
     gradient_clip: Annotated[float, "largest norm of a gradient; one strange image must not throw the weights away"] = 5.0
     pos_weight_cap: Annotated[float, "most a positive may count over a negative for a rare label; 1 switches it off"] = 5.0
     dropout: Annotated[float, "after each dense layer; augmentation serves small sets better"] = 0.0
-    average: Annotated[float, "share a step leaves of the running average of weights, which is what is judged; 0: none"] = 0.99
+    average: Annotated[float, "share of the running average of weights kept by a step; the average is evaluated; 0: none"] = (
+        0.99
+    )
     patience: Annotated[int, "stop after so many epochs without a better validation AUROC; 0 never stops early"] = 0
     # Evaluation
     resamples: Annotated[int, "draws of patients for the 95 % intervals; 0 for none"] = 1000
-    calibration: Annotated[str, "platt, temperature or none: probabilities made true on validation images"] = "platt"
+    calibration: Annotated[str, "platt, temperature or none: fitted on validation images"] = "platt"
     threshold: Annotated[str, "youden, sensitivity=SHARE or specificity=SHARE, reached on validation images"] = "youden"
     # System
     seed: Annotated[int, "same seed, same data and one thread: same weights, bit by bit"] = 0
@@ -168,7 +170,7 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
 
 
 def train(config: Config) -> int:
-    """Train one network, judge it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
+    """Train one network, evaluate it and save it; return the exit code: 0, or 128 + the signal that stopped the run."""
     from dicom_workflow.learning.data import images
     from dicom_workflow.learning.data.channel import read_channel
     from dicom_workflow.learning.evaluation import thresholds
@@ -374,7 +376,7 @@ def conclude(
     facts: Facts,
     evaluate: Callable[[np.ndarray], torch.Tensor],
 ) -> int:
-    """Save the best epoch's network, judged on images that it has never seen; return the exit code."""
+    """Save the best epoch's network, evaluated on held-out images; return the exit code."""
     from dicom_workflow.learning.training import finish, script_run
 
     if not state.best:
@@ -411,7 +413,7 @@ def conclude(
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
-    """Return the rate of a step: up to the peak over the warm-up, then down to nearly nothing along a cosine."""
+    """Return the learning rate of a step: linear warm-up to the peak, then a cosine decay to 0.1 % of it."""
     if config.schedule == "constant":
         return config.learning_rate
     warm = max(1, round(config.warmup * steps))
@@ -421,7 +423,7 @@ def learning_rate(config: Config, step: int, steps: int) -> float:
 
 
 def check_finite(loss_sum: float, norm: float, where: str) -> None:
-    """Stop a run whose loss or gradient is no number any more."""
+    """Stop a run whose loss or gradient is not finite."""
     if not (math.isfinite(loss_sum) and math.isfinite(norm)):
         raise LearningError(
             f"{where}: expected a finite training loss and gradient, got a sum of losses of {loss_sum} and a norm of {norm}. "

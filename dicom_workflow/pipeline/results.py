@@ -127,7 +127,7 @@ def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Stor
 def explain_cases(
     results: Results, cases: Mapping[str, Sequence[Case]], *, method: str = "grad-cam"
 ) -> dict[str, list[Explained]]:
-    """Return the cases of each outcome with their images and maps, for `viz.right_and_wrong_figure`.
+    """Return the cases of each outcome with their images and maps, for `viz.saliency.right_and_wrong_figure`.
 
     Parameters
     ----------

@@ -354,7 +354,7 @@ def test_a_training_job_gives_back_what_training_here_does(
     here = training.train(settings, tmp_path / "channel", tmp_path / "here", flags=flags)
     losses = [[line["train_loss"] for line in run.history] for run in (there, here)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4 if processes > 1 else 1e-6)
-    assert there.evaluation["split"] == here.evaluation["split"] == "test"
+    assert there.evaluation.split == here.evaluation.split == "test"
     packed = tmp_path / "model.tar.gz"
     packed.write_bytes(storage.read_bytes(there.model_uri))
     assert bundle.load(bundle_archive.unpack_model(packed, tmp_path / "model")).labels == LABELS
