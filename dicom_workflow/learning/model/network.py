@@ -26,8 +26,6 @@ class Architecture:
     """For people: model card and reports."""
     channels: int
     """Of the input: 1 for gray images, 3 for color."""
-    features: int
-    """Length of the embedding: what the classifier is computed from."""
     construct: Callable[[int, float], nn.Module]
     """``construct(outputs, dropout)``: a network with `features`, then `class_layers`, whose last layer is the classifier."""
     monai: Mapping[str, Any]
@@ -47,7 +45,7 @@ def _densenet121(channels: int) -> Callable[[int, float], nn.Module]:
 
 def _densenet121_with(name: str, channels: int) -> Architecture:
     monai = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": channels}
-    return Architecture(name, "DenseNet121", channels, 1024, _densenet121(channels), monai)
+    return Architecture(name, "DenseNet121", channels, _densenet121(channels), monai)
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
