@@ -70,7 +70,7 @@ def test_mean_and_std_are_those_of_all_pixels():
     normal = network.normalize(torch.from_numpy(images), mean, std)
     assert abs(normal.mean().item()) < 1e-3
     assert normal.std().item() == pytest.approx(1, abs=0.01)
-    with pytest.raises(LearningError, match="at least one image"):
+    with pytest.raises(LearningError, match="there is no image"):
         network.mean_and_std(images[:0])
 
 
@@ -113,7 +113,7 @@ def test_a_device_or_precision_that_is_not_there_is_refused():
         hardware.choose_precision("fp8", torch.device("cpu"))
     assert hardware.choose_precision("float32", torch.device("cpu")) == "float32"
     if not torch.cuda.is_available():
-        with pytest.raises(LearningError, match="'cuda' without a usable GPU"):
+        with pytest.raises(LearningError, match="'cuda' needs a usable GPU"):
             network.choose_device("cuda")
         assert network.choose_device("auto") == torch.device("cpu")
 

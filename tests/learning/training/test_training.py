@@ -265,7 +265,7 @@ def test_a_loss_that_is_no_number_is_named(script, channel, tmp_path):
 
 
 def test_a_failed_run_says_where_its_output_is(tmp_path):
-    with pytest.raises(LearningError, match=r"(?s)exit code 1; the whole output is in .*training.log.*error: .*found none"):
+    with pytest.raises(LearningError, match=r"(?s)exit code 1; the whole output is in .*training.log.*error: .*there is no"):
         script_run.run_training(tmp_path / "nothing", tmp_path / "run")
     with pytest.raises(LearningError, match="there is no training script at"):
         script_run.run_training(tmp_path, tmp_path / "run", script=tmp_path / "none.py")
