@@ -41,8 +41,10 @@ import re
 
 
 def printable(text: object) -> str:
-    """Return a text, or a path, that can be printed and encoded: bytes of a file name that are no UTF-8 become ``\\xNN``."""
+    """Return a text, or a path, that can be printed: bytes that are no UTF-8 and control characters become ``\\xNN``."""
     escaped = re.sub("[\udc80-\udcff]", lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", str(text))
+    # A file name may hold an escape sequence, which a terminal would follow; line ends are those of messages.
+    escaped = re.sub("[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda match: f"\\x{ord(match[0]):02x}", escaped)
     return escaped.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -6,6 +6,7 @@ that was lost, a proxy's page or other bytes under the same SOP Instance UID can
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -102,9 +103,13 @@ def _files(source: str | Path | Iterable[str | Path]) -> tuple[list[Path], dict[
     if not isinstance(source, str | Path):
         return [Path(path) for path in source], {}
     root = Path(source)
-    if root.is_file():
+    try:
+        is_file, is_folder = root.is_file(), root.is_dir()
+    except OSError as error:
+        raise StorageError(f"{root}: cannot be read: {error.strerror}.") from None
+    if is_file:
         return [root], {}
-    if not root.is_dir():
+    if not is_folder:
         raise StorageError(f"{root}: there is no such folder of DICOM files. Check the path.")
     found: list[Path] = []
     unreadable: dict[Path, str] = {}
@@ -115,14 +120,17 @@ def _files(source: str | Path | Iterable[str | Path]) -> tuple[list[Path], dict[
     seen: set[tuple[int, int]] = set()
     for name, folders, files in os.walk(root, onerror=note, followlinks=True):
         folder = Path(name)
-        status = folder.stat()
+        try:
+            status = folder.stat()
+        except OSError as error:  # it was removed since, or its own folder cannot be entered
+            note(error)
+            continue
         if (status.st_dev, status.st_ino) in seen:  # two links to one folder, or a loop
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(child for child in folders if not child.startswith("."))
-        paths = (folder / child for child in files if not child.startswith("."))
-        found += [path for path in paths if path.is_file() or path.is_symlink()]
+        found += [folder / child for child in files if not child.startswith(".")]
     if not (found or unreadable):
         raise StorageError(f"{root}: the folder holds no DICOM files.")
     return sorted([*found, *unreadable]), unreadable
@@ -213,7 +221,8 @@ class _Batch:
         if path in self._unreadable:
             return FileOutcome(str(path), Outcome.REFUSED, self._unreadable[path])
         try:
-            file: DicomFile = path.read_bytes() if path.stat().st_size <= _IN_MEMORY_BYTES else path
+            is_small = path.is_file() and path.stat().st_size <= _IN_MEMORY_BYTES  # a device has no size, and no end
+            file: DicomFile = path.read_bytes() if is_small else path
             instance = inspect(file).to_instance(md5_of(file))
         except OSError as error:
             return FileOutcome(str(path), Outcome.REFUSED, _cannot_be_read(path, error))
@@ -305,6 +314,6 @@ def _second(path: Path, instance: Instance, first: Path, first_md5: str) -> File
 
 
 def _cannot_be_read(path: Path, error: OSError) -> str:
-    if path.is_symlink() and not path.exists():
+    if error.errno == errno.ENOENT and path.is_symlink():
         return f"a link to {path.readlink()}, which does not exist"
     return f"cannot be read: {error.strerror}"

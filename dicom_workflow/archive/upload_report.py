@@ -56,7 +56,7 @@ class FileOutcome:
     archive_md5: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", printable(self.path))
+        object.__setattr__(self, "path", printable(self.path).replace("\n", "\\x0a"))
         object.__setattr__(self, "reason", printable(self.reason))
 
     def to_json(self) -> dict[str, Any]:

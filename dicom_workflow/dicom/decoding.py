@@ -15,11 +15,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import as_pixel_options
 from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import UID, JPEGExtended12Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from dicom_workflow.dicom.element_values import integer_of
 from dicom_workflow.dicom.element_walker import DEFLATED, walk
-from dicom_workflow.dicom.jpeg import code_stream_size, decode_12_bits
+from dicom_workflow.dicom.jpeg import code_stream_size, decode_12_bits, precision_of
 from dicom_workflow.dicom.reading import (
     check_image_pixel,
     check_supported,
@@ -93,12 +93,14 @@ def read_frame(path: str | Path, index: int = 0) -> Frame:
 def _decoded_frame(header: Dataset, source: Any, name: str, index: int) -> Frame:
     decoder = decoder_of(header, name)
     bits = check_image_pixel(header, name)
-    options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr="OB" if header.BitsAllocated <= 8 else "OW")
+    options = _options(header)
     count = int(options["number_of_frames"])
     if not 0 <= index < count:
         raise UnsupportedPixelsError(f"{name}: expected a frame index from 0 to {count - 1}, got {index}.")
     if decoder.UID.is_encapsulated:
-        frame = get_frame(source, index, number_of_frames=count, extended_offsets=options.pop("extended_offsets", None))
+        offsets = tuple(header.get(keyword) for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"))
+        known = offsets if count > 1 and all(offsets) else None  # one frame needs none
+        frame = get_frame(source, index, number_of_frames=count, extended_offsets=known)
         _check_code_stream(frame, header, name)
         source, index, options["number_of_frames"] = encapsulate([frame]), 0, 1
     elif isinstance(source, bytes):
@@ -141,18 +143,25 @@ def stored_values(dataset: Dataset) -> NDArray[Any]:
 def _stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     bits = check_supported(dataset, name)
     decoder = decoder_of(dataset, name)
+    source: Dataset | bytes = dataset
+    frame = b""
     if decoder.UID.is_encapsulated:
-        frame = b""
         with contextlib.suppress(Exception):  # where there is no frame, the decoder says why
             frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+            source = encapsulate([frame])
         _check_code_stream(frame, dataset, name)
-    options = as_pixel_options(dataset)
-    values, _ = _decode(decoder, dataset, options, name, None)
+    values, _ = _decode(decoder, source, _options(dataset), name, None)
     if values.shape != (dataset.Rows, dataset.Columns):
         raise UnsupportedPixelsError(f"{name}: expected one grayscale plane, got an array of shape {values.shape}.")
     if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
         raise UnsupportedPixelsError(f"{name}: expected integers of at most 16 bits, got {values.dtype}.")
     return _cleaned(values, dataset, bits, decoder.UID)
+
+
+def _options(dataset: Dataset) -> dict[str, Any]:
+    """Return the Image Pixel module as pydicom's decoders take it, without offset tables."""
+    vr = "OB" if dataset.BitsAllocated <= 8 else "OW"
+    return as_pixel_options(dataset.group_dataset(0x0028), pixel_keyword="PixelData", pixel_vr=vr)
 
 
 def _decode(decoder: Decoder, source: Any, options: dict[str, Any], name: str, index: int | None) -> tuple[NDArray[Any], str]:
@@ -195,6 +204,15 @@ def _cleaned(values: NDArray[Any], dataset: Dataset, bits: int, syntax: UID) -> 
     return values
 
 
+def _check_precision(found: int, bits: int, name: str) -> None:
+    """Lossy JPEG has samples of 8 or 12 bits; taken for the other size, they make another picture."""
+    if found > bits or (found == 8 and bits > 8):
+        raise UnsupportedPixelsError(
+            f"{name}: expected a code stream of {bits} bits, as Bits Stored (0028,0101) says, got one of {found}. "
+            "Ask the archive to transcode it to Explicit VR Little Endian (1.2.840.10008.1.2.1)."
+        )
+
+
 def _check_code_stream(frame: bytes, dataset: Dataset, name: str) -> None:
     """A code stream names its own size, and decoders take memory for that one: a kilobyte can ask for many gigabytes."""
     try:
@@ -202,6 +220,8 @@ def _check_code_stream(frame: bytes, dataset: Dataset, name: str) -> None:
     except (IndexError, ValueError, struct.error):
         return  # broken: the decoder says how
     rows, columns, samples = dataset.Rows, dataset.Columns, dataset.SamplesPerPixel
+    if found and dataset.file_meta.TransferSyntaxUID in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        _check_precision(precision_of(frame), int(dataset.BitsStored), name)
     if found and found != (rows, columns, samples):
         components = "one component" if samples == 1 else f"{samples} components"
         raise UnsupportedPixelsError(

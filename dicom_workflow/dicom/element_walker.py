@@ -24,6 +24,7 @@ from typing import BinaryIO
 from pydicom import config
 from pydicom.datadict import dictionary_VR
 from pydicom.uid import UID
+from pydicom.valuerep import VR
 
 from dicom_workflow.dicom.element_values import name_of_tag
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError
@@ -44,6 +45,7 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
 _LONG_FORM = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _VR = re.compile(rb"[A-Z]{2}")
+_VRS = frozenset(vr.value.encode() for vr in VR)
 _AGAIN = "Fetch the file again from where it came."
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a ZIP archive", b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"%PDF": "a PDF document",
@@ -260,9 +262,7 @@ class _Walk:
             self._count()
             tag, length, value, vr = header(blocks, position, self._order)
             if tag in (_ITEM_END, _SEQUENCE_END):  # their length should be 0; some writers put another one, and no value
-                if not stack:
-                    raise DicomError(f"the end of a sequence at byte {position} belongs to no sequence.")
-                header = stack.pop()[1]
+                header = stack.pop()[1] if stack else header  # one too many ends nothing
                 position = value
                 continue
             if length == _UNDEFINED and (tag in PIXEL_TAGS or vr in (b"OB", b"OW")):
@@ -278,7 +278,8 @@ class _Walk:
                     raise DicomError(f"sequences are nested more than {MAX_SEQUENCE_DEPTH} deep at byte {position}.")
                 stack.append((None if length == _UNDEFINED else value + length, header))
                 if vr == b"UN":
-                    header = _implicit  # PS3.5 6.2.2 note 2: a sequence written as UN is implicit little endian inside
+                    # Implicit little endian inside (PS3.5 6.2.2 note 2); some writers leave it explicit.
+                    header = _explicit if blocks.read(value + 12, 2) in _VRS else _implicit
                 position = value
                 continue
             if length == _UNDEFINED:

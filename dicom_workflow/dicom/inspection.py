@@ -152,6 +152,8 @@ def _check_uid(tag: int, uid: str) -> None:
     strange = re.search(r"[^0-9.]", uid)
     if strange:
         raise DicomError(f"{name} contains {strange[0]!r}; a UID consists of digits and dots (PS3.5 9.1): {uid!r}.")
+    if not all(uid.split(".")):
+        raise DicomError(f"{name} has an empty component; a UID has digits before and after each dot (PS3.5 9.1): {uid!r}.")
 
 
 def _check_pixels(found: FileElements, frames: int) -> None:
@@ -160,6 +162,9 @@ def _check_pixels(found: FileElements, frames: int) -> None:
     samples, bits = _integer(found, "SamplesPerPixel", 1), _integer(found, "BitsAllocated", 8)
     if found.pixel_bytes < 0:
         raise UnsupportedPixelsError("the file has no pixel data: it is a DICOM file without an image.")
+    for keyword in ("Rows", "Columns"):
+        if not found.values.get(_TAGS[keyword], ("", b""))[1]:
+            raise UnsupportedPixelsError(f"{name_of_tag(_TAGS[keyword])} is missing, without which the pixels cannot be read.")
     if not rows or not columns:
         raise UnsupportedPixelsError(f"expected an image of at least one pixel, got {rows} rows and {columns} columns.")
     if _text(found, "PhotometricInterpretation") == "YBR_FULL_422" and not found.encapsulated:

@@ -52,11 +52,23 @@ def code_stream_size(frame: bytes) -> tuple[int, int, int] | None:
         sizes = [struct.unpack_from(">4L16xH", frame, start + 8) for start in starts]
         sizes = [(bottom - top, right - left, components) for right, bottom, left, top, components in sizes]
         return max(sizes, key=lambda size: size[0] * size[1] * size[2], default=None)
+    found = _frame_header(frame)
+    return found[1:] if found else None
+
+
+def precision_of(frame: bytes) -> int:
+    """Return the bits of a sample in a JPEG code stream, 0 for anything else (ISO/IEC 10918-1 B.2.2)."""
+    found = _frame_header(frame)
+    return found[0] if found else 0
+
+
+def _frame_header(frame: bytes) -> tuple[int, int, int, int] | None:
+    """Return precision, rows, columns and components of a JPEG or JPEG-LS code stream."""
     at = 2
     while frame[:2] == b"\xff\xd8" and frame[at] == 0xFF:
         if frame[at + 1] in _JPEG_FRAMES:
-            rows, columns, components = struct.unpack_from(">HHB", frame, at + 5)
-            return rows, columns, components
+            precision, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
+            return precision, rows, columns, components
         at += 1 if frame[at + 1] == 0xFF else 2 + int(struct.unpack_from(">H", frame, at + 2)[0])  # FF may fill
     return None
 
@@ -69,11 +81,11 @@ def decode_12_bits(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
     frame : bytes
         Code stream of one frame.
     options : dict
-        Of pydicom's `as_pixel_options`: rows, columns, samples_per_pixel, photometric_interpretation.
+        Of pydicom's `as_pixel_options`: rows, columns, samples_per_pixel, photometric_interpretation, pixel_representation.
 
     Returns
     -------
-    ndarray, shape (rows, columns) or (rows, columns, samples), uint16
+    ndarray, shape (rows, columns) or (rows, columns, samples), uint16, or int16 of signed pixels
 
     Raises
     ------
@@ -99,15 +111,16 @@ def decode_12_bits(frame: bytes, options: dict[str, Any]) -> NDArray[Any]:
     image.SetNumberOfDimensions(2)
     image.SetDimensions((columns, rows, 1))
     image.SetDataElement(element)
-    kind = gdcm.PhotometricInterpretation.GetPIType(str(options["photometric_interpretation"]))
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    photometric = gdcm.PhotometricInterpretation.GetPIType(str(options["photometric_interpretation"]))
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(photometric))
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(str.__str__(JPEGExtended12Bit))))
     image.SetPixelFormat(gdcm.PixelFormat(samples, 16, 12, 11, 0))
     text = image.GetBuffer()  # GDCM returns char* as text
     if text is None:
         raise ValueError("GDCM returns no pixels")
     shape = (rows, columns, samples) if samples > 1 else (rows, columns)
-    return np.frombuffer(text.encode("utf-8", "surrogateescape"), "<u2").reshape(shape)
+    dtype = "<i2" if options["pixel_representation"] else "<u2"
+    return np.frombuffer(text.encode("utf-8", "surrogateescape"), dtype).reshape(shape)
 
 
 def reduced_values(dataset: Dataset, longer_px: int) -> tuple[NDArray[Any], int] | None:

@@ -19,9 +19,10 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless, RLELossless
 
-from dicom_workflow.dicom.element_values import name_of_tag
+from dicom_workflow.dicom.element_values import name_of_tag, numbers_of, text_of
 from dicom_workflow.dicom.element_walker import DEFLATED, walk
 from dicom_workflow.errors import DicomError, NotDicomError, UnsupportedPixelsError, WorkflowError
+from dicom_workflow.formats.json_schema import shown
 
 MAX_PIXELS = 2**27
 """Pixels of a frame. A header may promise any size in a few bytes; more than this is refused before memory is taken for it."""
@@ -157,14 +158,16 @@ def check_supported(dataset: Dataset, name: str) -> int:
                 f"{name_of_tag(tag_for_keyword(kind) or 0)}, which cannot be displayed" if kind else "no Pixel Data (7FE0,0010)"
             )
             raise UnsupportedPixelsError(f"{name}: the instance has {found}.")
-        photometric = str(dataset.get("PhotometricInterpretation", "nothing"))
+        photometric = text_of(dataset, "PhotometricInterpretation")
         samples = dataset.get("SamplesPerPixel", 1)
-        frames = int(dataset.get("NumberOfFrames") or 1)
+        frames = text_of(dataset, "NumberOfFrames")
+    if not photometric:
+        raise DicomError(f"{name}: Photometric Interpretation (0028,0004) is missing, without which pixels cannot be shown.")
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or samples != 1:
         raise UnsupportedPixelsError(
             f"{name}: expected MONOCHROME1 or MONOCHROME2 with one sample per pixel, got {photometric} with {samples}."
         )
-    if frames != 1:
+    if numbers_of(dataset, "NumberOfFrames") not in ([], [0.0], [1.0]):
         raise UnsupportedPixelsError(f"{name}: expected one frame, got {frames}.")
     bits = check_image_pixel(dataset, name)
     if not 1 <= bits <= 16:
@@ -188,7 +191,11 @@ def check_image_pixel(dataset: Dataset, name: str) -> int:
         if keyword not in dataset:
             raise DicomError(f"{name}: {label} is missing, without which the pixels cannot be read.")
         with errors_named(name, f"{label} cannot be read"):
-            values[keyword] = int(dataset[keyword].value)
+            value = dataset[keyword].value
+        if not isinstance(value, int):
+            found = f"{shown(value)} (VR {dataset[keyword].VR})" if value is not None else "an empty element"
+            raise DicomError(f"{name}: {label}: expected one whole number (VR US), got {found}.")
+        values[keyword] = int(value)
     rows, columns = values["Rows"], values["Columns"]
     if not 0 < rows * columns <= MAX_PIXELS:
         raise UnsupportedPixelsError(f"{name}: expected 1 to {MAX_PIXELS} pixels, got {rows} rows × {columns} columns.")

@@ -72,6 +72,22 @@ def test_an_element_that_the_image_needs_is_named(tag: int, vr: bytes, value: by
     assert not str(refusal.value).endswith(BARE)
 
 
+OTHER_FORMS = [
+    (0x00280010, b"DS", b"16", r"Rows \(0028,0010\): expected one whole number \(VR US\), got '16' \(VR DS\)"),
+    (0x00280011, b"US", b"\x10\0\x10\0", r"Columns \(0028,0011\): expected one whole number \(VR US\), got \[16, 16\]"),
+    (0x00280101, b"US", b"", r"Bits Stored \(0028,0101\): expected one whole number \(VR US\), got an empty element"),
+    (0x00280008, b"IS", b"one ", r"expected one frame, got one"),
+    (0x00280008, b"IS", b"-1", r"expected one frame, got -1"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("tag", "vr", "value", "reason"), OTHER_FORMS, ids=str)
+def test_the_reason_says_what_was_expected_and_found(tag: int, vr: bytes, value: bytes, reason: str) -> None:
+    with pytest.raises(DicomError, match=reason):
+        decode(with_element(tag, vr, value), 16)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("length", [0, 1, 3, 5, 7])
 @pytest.mark.parametrize("vr", [b"US", b"SS", b"UL", b"FL", b"FD", b"AT", b"DS", b"IS", b"CS", b"UI", b"SH"])

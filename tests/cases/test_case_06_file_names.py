@@ -54,3 +54,28 @@ def test_the_batch_goes_on_and_its_report_can_be_shown_and_kept(tmp_path: Path) 
     str(table.to_string()).encode("utf-8")
     assert any(path.endswith(r"R\xf6ntgen M\xfcller.dcm") for path in table["path"])
     assert list(report.problems()["path"]) == [printable(source / os.fsdecode(b"no \xe9 image.dcm"))]
+
+
+def test_control_characters_of_a_name_reach_no_terminal(tmp_path: Path) -> None:
+    source = tmp_path / "cd"
+    source.mkdir()
+    for name in ("\x1b[31mred.dcm", "two\nlines.dcm", "tab\t.dcm", "back\b.dcm"):
+        (source / name).write_bytes(b"no DICOM")
+    report = upload.upload(source, FolderArchive(tmp_path / "archive"), progress=False)
+    names = sorted(Path(path).name for path in report.problems()["path"])
+    assert names == sorted([r"\x1b[31mred.dcm", r"two\x0alines.dcm", r"tab\x09.dcm", r"back\x08.dcm"])
+    with pytest.raises(DicomError) as refusal:
+        read_dataset(source / "\x1b[31mred.dcm")
+    assert "\x1b" not in str(refusal.value)
+
+
+def test_a_folder_and_a_resume_log_of_such_a_name(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/D\xe9p\xf4t"))
+    folder.mkdir()
+    written(folder, NAMES[0], dicom(1))
+    log = folder.parent / os.fsdecode(b"l\xf6g.jsonl")
+    archive = FolderArchive(tmp_path / "archive")
+    for outcome in ("stored", "already there"):
+        report = upload.upload(folder, archive, resume_log_path=log, progress=False)
+        assert report.counts in ({outcome: 1}, {"stored": 1})
+        assert len(report.instances) == 1

@@ -40,6 +40,21 @@ def test_it_is_stored_and_shown(content: bytes, undefined: bool) -> None:
     assert (pixels.to_display(pixels.read_dataset(with_icon)) == pixels.to_display(pixels.read_dataset(data))).all()
 
 
+@pytest.mark.parametrize("undefined", [True, False], ids=["undefined length", "defined length"])
+@pytest.mark.parametrize("content", [fragments(), struct.pack("<HH2sH2s", 9, 0x1011, b"LO", 2, b"ab"),
+                                     struct.pack("<HHL2s", 9, 0x1011, 2, b"ab")],
+                         ids=["compressed", "explicit", "implicit"])  # fmt: skip
+def test_a_sequence_written_as_un_is_read_whichever_way_it_is_written_inside(content: bytes, undefined: bool) -> None:
+    """PS3.5 6.2.2 note 2 asks for implicit VR; writers that copy an explicit sequence leave it explicit."""
+    data = dicom()
+    at = data.index(PIXELS)
+    private = sequence(content, undefined=undefined)
+    private = struct.pack("<HH2s", 9, 0x1010, b"UN") + private[6:]
+    changed = data[:at] + private + data[at:]
+    assert inspect(changed).pixel_bytes == 256
+    assert (pixels.to_display(pixels.read_dataset(changed)) == pixels.to_display(pixels.read_dataset(data))).all()
+
+
 def test_an_icon_alone_is_no_image_and_a_cut_icon_is_named() -> None:
     made = dataset()
     made.PatientComments = "x" * 20

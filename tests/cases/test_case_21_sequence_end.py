@@ -52,6 +52,16 @@ def test_a_sequence_in_the_header_that_ends_with_it_is_read(length: int) -> None
     assert (pixels.to_display(pixels.read_dataset(changed)) == pixels.to_display(pixels.read_dataset(data))).all()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("end", [END, ITEM_END], ids=["sequence", "item"])
+@pytest.mark.parametrize("syntax", ["", RLELossless], ids=["native", "RLE"])
+def test_an_end_too_many_ends_nothing(syntax: str, end: bytes) -> None:
+    data = (compressed(syntax) if syntax else dicom(3, size_px=64)) + end + bytes(4)
+    assert inspect(data).rows == 64
+    plain = pixels.stored_values(pixels.read_dataset(dicom(3, size_px=64)))
+    np.testing.assert_array_equal(pixels.stored_values(pixels.read_dataset(data)), plain)
+
+
 def test_pixel_data_without_any_end_are_truncated() -> None:
     data = compressed(JPEG2000Lossless)
     with pytest.raises(TruncatedDicomError, match="the file ends inside"):

@@ -11,9 +11,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate, get_frame
-from pydicom.uid import JPEGExtended12Bit
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 from support.cases import case_folder
-from support.pixels import dataset_of
+from support.pixels import dataset_of, file_bytes
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.decoding import read_frame
@@ -51,3 +51,29 @@ def test_without_gdcm_the_missing_decoder_is_named(monkeypatch: pytest.MonkeyPat
     dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
     with pytest.raises(UnsupportedPixelsError, match="pip install python-gdcm"):
         pixels.stored_values(dataset)
+
+
+def with_header(bits: int, allocated: int, precision: int, syntax: UID = JPEGExtended12Bit) -> bytes:
+    """A header of so many bits before a code stream of another number; the size of both is the same."""
+    made = dataset_of(np.zeros((8, 8)), bits=bits, BitsAllocated=allocated)
+    made.file_meta.TransferSyntaxUID = syntax
+    frame = b"\xff\xd8\xff\xc1\x00\x0b" + bytes([precision]) + b"\x00\x08\x00\x08\x01\x01\x11\x00\xff\xd9"
+    made.PixelData = encapsulate([frame])
+    made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
+    return file_bytes(made)
+
+
+@pytest.mark.parametrize(("bits", "allocated", "precision"), [(8, 16, 12), (8, 8, 12), (10, 16, 12), (12, 16, 8)])
+@pytest.mark.parametrize("syntax", [JPEGExtended12Bit, JPEGBaseline8Bit], ids=["Extended", "Baseline"])
+def test_a_code_stream_of_other_bits_than_its_header_is_named(bits: int, allocated: int, precision: int, syntax: UID) -> None:
+    """Decoded all the same it would be another picture: values that wrapped around, or one of a sixteenth of the brightness."""
+    message = rf"expected a code stream of {bits} bits, as Bits Stored \(0028,0101\) says, got one of {precision}"
+    with pytest.raises(UnsupportedPixelsError, match=message):
+        pixels.stored_values(pixels.read_dataset(with_header(bits, allocated, precision, syntax)))
+
+
+def test_signed_values_of_12_bits_keep_their_sign() -> None:
+    dataset = pixels.read_dataset(collected())
+    unsigned = pixels.stored_values(dataset).astype(int)
+    dataset.PixelRepresentation = 1
+    np.testing.assert_array_equal(pixels.stored_values(dataset), np.where(unsigned >= 2048, unsigned - 4096, unsigned))

@@ -43,6 +43,22 @@ def test_frames_are_found_by_the_extended_offset_table(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_frame(tmp_path / "many.dcm", index).values, expected)
 
 
+@pytest.mark.parametrize(("offsets", "lengths"), [
+    (struct.pack("<Q", 99_999), struct.pack("<Q", 100)), (struct.pack("<Q", 0), struct.pack("<Q", 10)),
+    (struct.pack("<Q", 0), None), (b"", b""), (b"\0\0\0\0", b"\0\0\0\0"),
+], ids=["beyond the end", "too short", "no lengths", "empty", "4 bytes"])  # fmt: skip
+def test_one_frame_needs_no_table_and_a_wrong_one_does_no_harm(offsets: bytes, lengths: bytes | None, tmp_path: Path) -> None:
+    made = dataset_of(np.arange(16).reshape(4, 4), bits=8)
+    made.compress(RLELossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    made.ExtendedOffsetTable = offsets
+    if lengths is not None:
+        made.ExtendedOffsetTableLengths = lengths
+    (tmp_path / "one.dcm").write_bytes(file_bytes(made))
+    expected = np.arange(16).reshape(4, 4)
+    np.testing.assert_array_equal(pixels.stored_values(pixels.read_dataset(tmp_path / "one.dcm")), expected)
+    np.testing.assert_array_equal(read_frame(tmp_path / "one.dcm").values, expected)
+
+
 def test_the_collected_file() -> None:
     path = case_folder("23-extended-offset-table") / "extended-offset-table.dcm"
     assert inspect(path).rows == 64

@@ -62,3 +62,36 @@ def test_the_attribute_that_is_missing_is_named(tmp_path: Path, keyword: str) ->
             read()
         assert not isinstance(refusal.value, TruncatedDicomError)
         assert "again" not in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+@pytest.mark.parametrize("uid", [b"1..2", b"1.2.", b".1.2", b"..", b"."], ids=repr)
+def test_a_uid_with_an_empty_component_is_named(uid: bytes) -> None:
+    with pytest.raises(DicomError, match=r"Series Instance UID .* has an empty component; a UID has digits before and after"):
+        made = dataset()
+        made.SeriesInstanceUID = "9" * 10
+        inspect(to_bytes(made).replace(b"9" * 10, uid.ljust(10, b"\0")))
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "Columns"])
+def test_an_upload_names_the_attribute_that_is_missing_or_empty(keyword: str) -> None:
+    for change in (delattr, lambda made, name: setattr(made, name, None)):
+        made = dataset()
+        change(made, keyword)
+        with pytest.raises(DicomError, match=rf"{keyword} \(0028,001.\) is missing, without which the pixels cannot be read"):
+            inspect(to_bytes(made))
+
+
+@pytest.mark.parametrize("keyword", ["PixelRepresentation", "BitsStored"])
+def test_an_attribute_that_is_empty_is_named(keyword: str) -> None:
+    made = dataset()
+    setattr(made, keyword, None)
+    with pytest.raises(DicomError, match=rf"{REQUIRED[keyword]}.*: expected one whole number \(VR US\), got an empty element"):
+        pixels.to_display(pixels.read_dataset(to_bytes(made)))
+
+
+def test_a_missing_photometric_interpretation_is_named() -> None:
+    made = dataset()
+    del made.PhotometricInterpretation
+    with pytest.raises(DicomError, match=r"Photometric Interpretation \(0028,0004\) is missing"):
+        pixels.to_display(pixels.read_dataset(to_bytes(made)))
