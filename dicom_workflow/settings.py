@@ -300,6 +300,8 @@ def _read_env_file(env_file: Path | None) -> dict[str, str]:
     if not path.is_file():
         if env_file is not None:
             raise SettingsError(f"{env_file}: there is no such file of NAME=value lines.")
+        if path.is_symlink():
+            raise SettingsError(f"{path.absolute()}: the file of settings is a link to {path.readlink()}, which is no file.")
         return {}
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -309,6 +311,13 @@ def _read_env_file(env_file: Path | None) -> dict[str, str]:
         text = "\0"
     if "\0" in text:  # UTF-16 without its mark is valid UTF-8, full of NUL characters
         raise SettingsError(f"{path.resolve()}: the file of settings is not UTF-8 text. Save it as UTF-8.")
-    from dotenv import dotenv_values  # only a machine with a .env file needs it
+    from dotenv.parser import parse_stream  # only a machine with a .env file needs it
 
-    return {name: value for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items() if value is not None}
+    values = {}
+    for line in parse_stream(StringIO(text)):
+        if line.error:  # its text is not shown: it may hold a password
+            number = line.original.line
+            raise SettingsError(f"{path.resolve()}, line {number}: expected NAME=value, which this line is not. Correct it.")
+        if line.key and line.value is not None:
+            values[line.key] = line.value
+    return values

@@ -39,3 +39,39 @@ def test_a_file_that_may_not_be_read_is_named() -> None:
     Path(".env").chmod(0)
     with pytest.raises(SettingsError, match=r"\.env: the file of settings cannot be read"):
         Settings.from_env({})
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ARCHIVE: folder\n", 1),
+        ('{"ARCHIVE": "folder"}', 1),
+        ("ARCHIVE=folder\nthis is no setting\n", 2),
+        ('ARCHIVE=folder\nORTHANC_PASSWORD="s3cret\n', 2),
+        ("ARCHIVE=folder\n=s3cret\n", 2),
+    ],
+)
+def test_a_line_that_is_no_setting_is_named_and_not_shown(text: str, line: int, capfd: pytest.CaptureFixture[str]) -> None:
+    Path(".env").write_text(text)
+    assert cli.main(["down"]) == 1
+    [printed] = capfd.readouterr().err.strip().splitlines()
+    assert f"{Path('.env').resolve()}, line {line}: expected NAME=value" in printed
+    assert "s3cret" not in printed
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_lines_may_end_as_on_any_system(ending: str) -> None:
+    Path(".env").write_bytes(
+        ending.join(["export ARCHIVE=folder", "# a comment", "", "ORTHANC_USER = reader", "NOT_GIVEN"]).encode()
+    )
+    settings = Settings.from_env({})
+    assert (settings.archive, settings.orthanc_user) == ("folder", "reader")
+
+
+def test_a_link_that_leads_nowhere_is_named() -> None:
+    Path(".env").symlink_to("settings/none")
+    with pytest.raises(SettingsError, match=r"\.env: the file of settings is a link to settings/none, which is no file"):
+        Settings.from_env({})
+    Path(".env").unlink()
+    Path(".env").mkdir()  # a virtual environment may have that name
+    assert Settings.from_env({}).archive == "orthanc"
