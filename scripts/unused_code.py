@@ -43,6 +43,11 @@ KNOWN: dict[str, str] = {
     "retrieve_frames": "part of the archive protocol: frames of large images are asked for one by one",
     "delete_instance": "part of the archive protocol: what was stored by mistake can be removed",
     "predict_channel": "documented in docs/evaluation.md: predictions of any bundle",
+    "read_batch": "documented in docs/deploy.md: the predictions of a batch transform",
+    "compress_type": "an attribute of zipfile.ZipInfo",
+    "mean_queue": "tests compare the simulation with queueing theory",
+    "mean_wait": "tests compare the simulation with queueing theory",
+    "answers_per_hour": "tests compare the simulation with the readers' rate",
     "embed": "similar images are searched by it",
     "embedding_space": "embeddings are kept under it",
 }

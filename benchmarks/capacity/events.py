@@ -1,9 +1,9 @@
 """A small discrete-event simulation: processes are generators that wait for a time or for a server.
 
 A process yields a number of seconds to wait, or a `Place` to occupy; it continues when the time has passed or a server is
-free. Simultaneous events run in the order in which they were scheduled, so a seed determines the result. simpy has no queue
-statistics (utilization, mean queue, mean wait), which are most of this module and are tested against queueing theory, so it
-would replace forty lines by a dependency.
+free. Simultaneous events run in the order in which they were scheduled, so a seed determines the result. Not simpy, whose
+resources keep no statistics: utilization, and the queue and wait that the tests compare with queueing theory, would have to
+be added to it, and the rest is forty lines.
 """
 
 from __future__ import annotations

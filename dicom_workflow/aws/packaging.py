@@ -69,7 +69,7 @@ def _imports(path: Path) -> tuple[str, ...]:
 
 
 @cache
-def _imports_of(path: Path, written_ns: int) -> tuple[str, ...]:
+def _imports_of(path: Path, _modified_ns: int) -> tuple[str, ...]:
     """Cached until the file changes: a deployment asks for most of the package several times."""
     names = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -205,8 +205,9 @@ def build_lambda_zip(kind: str) -> bytes:
     if kind not in LAMBDA_KINDS:
         raise DeployError(f"Lambda function: expected one of {', '.join(LAMBDA_KINDS)}, got {kind!r}.")
     handlers = f"{PACKAGE.name}.labeling.lambda_handlers"
-    entry = f'from {handlers} import {kind} as lambda_handler\n\n__all__ = ["lambda_handler"]\n'
-    files = {"lambda_function.py": entry.encode()}
+    module, _, function = LAMBDA_HANDLER.partition(".")
+    entry = f'from {handlers} import {kind} as {function}\n\n__all__ = ["{function}"]\n'
+    files = {f"{module}.py": entry.encode()}
     modules = modules_named([handlers])
     for path in (*modules, *data_of(modules)):
         files[path.as_posix()] = (CHECKOUT / path).read_bytes()

@@ -53,8 +53,6 @@ class Price:
     """``vendor``, ``secondary`` or ``unconfirmed``."""
     read_in: str = ""
     """Where the number was read; empty when it was not looked up."""
-    as_of: str = ""
-    """Date of the page as it states it: day, month or year."""
     note: str = ""
 
     @property
@@ -97,7 +95,7 @@ class Price:
         try:
             steps = data["tiers"] if "tiers" in data else [{"up_to": None, "usd": data["usd"]}]
             tiers = tuple(Tier(math.inf if s["up_to"] is None else float(s["up_to"]), float(s["usd"])) for s in steps)
-            texts = {key: str(data.get(key, "")) for key in ("read_in", "as_of", "note")}
+            texts = {key: str(data.get(key, "")) for key in ("read_in", "note")}
             price = cls(
                 name,
                 str(data["service"]),
