@@ -20,6 +20,7 @@
     │   └── VerificationError         what was read back is not what was sent
     ├── LabelingError                 a labeling job cannot be created, read or finished
     │   ├── JobParametersError        the request breaks a limit of CreateLabelingJob
+    │   ├── NotFoundError             the labeling service has no job or team of that name
     │   ├── TemplateError             a worker template cannot be rendered
     │   └── AnswerError               a worker's answer does not have the agreed form
     ├── LearningError                 a model cannot be trained, loaded or evaluated
@@ -145,6 +146,10 @@ class LabelingError(WorkflowError):
 
 class JobParametersError(LabelingError):
     """The request breaks a limit of CreateLabelingJob."""
+
+
+class NotFoundError(LabelingError):
+    """The labeling service has no job or team of that name."""
 
 
 class TemplateError(LabelingError):

@@ -158,12 +158,12 @@ def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.labeling import jobs
+    from dicom_workflow.labeling.client import client
     from dicom_workflow.pipeline import local_services
-    from dicom_workflow.simulation import run as teams
+    from dicom_workflow.simulation import teams
 
     settings = local_services.up(settings).apply_to(settings)
-    team = teams.assemble(settings, jobs.client(settings))
+    team = teams.assemble(settings, client(settings))
     if settings.archive == "folder":
         say(f"Archive: the folder {settings.archive_address} (Orthanc is not installed here, or ARCHIVE=folder)")
     elif local_services.serves_local_archive(settings):

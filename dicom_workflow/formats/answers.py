@@ -10,7 +10,7 @@ Only the standard library is used, because the two Lambda functions ship with th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -25,6 +25,12 @@ SCHEMA_FILE = "formats/schemas/answer.schema.json"
 """The schema of answers, in this package."""
 
 MAX_COORDINATE_PX = 1_000_000
+
+ASSISTANCE_MODES = ("off", "after-first-read", "shown")
+"""When readers see the suggestions of a model."""
+
+MAX_READERS = 26
+"""Earlier readers of one object that an adjudicator is shown: one for each letter."""
 
 
 class LabelState(StrEnum):
@@ -198,6 +204,15 @@ class Answer:
             if said := getattr(self, name):
                 data[name] = said
         return data
+
+    def content_only(self, labels: Sequence[str] = ()) -> dict[str, Any]:
+        """Return labels, regions, comment and reason of the answer as JSON, and nothing of who gave it, when, and how.
+
+        What is said of labels outside of `labels`, when there are any, is left out.
+        """
+        states = {label: state for label, state in self.labels.items() if not labels or label in labels}
+        regions = tuple(region for region in self.regions if not labels or not region.label or region.label in labels)
+        return Answer(states, regions, self.comment, self.unusable).to_json()
 
 
 _OBJECTS = ("image", "viewport", "timings", "actions", "assistance", "adjudication")

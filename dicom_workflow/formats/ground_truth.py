@@ -12,6 +12,11 @@ from typing import Any
 from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
 
+METADATA_SUFFIX = "-metadata"
+"""The key of a label with this after it has the label's metadata, in an output manifest."""
+ANSWERS_KEY = "annotationsFromAllWorkers"
+"""Key of a consolidated label, in the form of Ground Truth's examples: the answers of the workers."""
+
 
 @dataclass(frozen=True)
 class WorkerAnnotation:

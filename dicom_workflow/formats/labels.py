@@ -224,6 +224,11 @@ class LabelSet:
         called = list(positive)
         return [label for label in called if any(self.excludes(label, other) for other in called)]
 
+    def doubted(self, positive: Iterable[str]) -> set[str]:
+        """Return the positive labels that cannot stand together: the `conflicts` and the `excluders`."""
+        called = list(positive)
+        return {*self.conflicts(called), *self.excluders(called)}
+
 
 @cache
 def load_label_set(name: str) -> LabelSet:

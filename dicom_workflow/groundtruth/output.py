@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from dicom_workflow.formats.ground_truth import METADATA_SUFFIX
 from dicom_workflow.formats.labels import RULES_KEY, LabelSet
 from dicom_workflow.formats.object_reference import source_key
 from dicom_workflow.groundtruth.access import Access
@@ -158,7 +159,7 @@ def write_manifest(access: Access, job: Job, objects: Iterable[Object]) -> str:
 
 def output_line(job: Job, item: Object) -> dict[str, Any]:
     """Return the output line of one object: labeled, failed, or unchanged."""
-    attribute, metadata_key = job.attribute, f"{job.attribute}-metadata"
+    attribute, metadata_key = job.attribute, job.attribute + METADATA_SUFFIX
     if item.state not in ("labeled", "failed"):
         return item.line
     line = {key: value for key, value in item.line.items() if key not in (attribute, metadata_key)}

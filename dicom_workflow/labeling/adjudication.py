@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dicom_workflow.errors import LabelingError
-from dicom_workflow.formats.answers import Answer, LabelState, Region
-from dicom_workflow.formats.labels import LabelSet
+from dicom_workflow.formats.answers import MAX_READERS, Answer, LabelState, Region
+from dicom_workflow.formats.ground_truth import ANSWERS_KEY
+from dicom_workflow.formats.labels import RULES_KEY, LabelSet
 from dicom_workflow.formats.manifests import MAX_ATTRIBUTE_CHARACTERS
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
-from dicom_workflow.labeling.output import METADATA_SUFFIX, LabeledObject
-from dicom_workflow.labeling.tasks.radiograph.task import MAX_READERS, PAGE_KEYS, said_by
+from dicom_workflow.labeling.output import LabeledObject
 
-KEPT_KEYS = ("source", "source-ref", "labels", *PAGE_KEYS, "definitions", "rules", "second_image")
-"""What the line of an adjudication job takes over from the first job's. The first label, with every reader's id, is not."""
+KEPT_KEYS = ("source", "source-ref", "labels", RULES_KEY)
+"""What the line of an adjudication job takes over from the first job's, beside the task's `adjudication_keys`. The first label,
+with every reader's id, is not."""
 
 _POINTS_TRIED = (200, 60, 24, 8)
 
@@ -68,7 +69,7 @@ def adjudication_entries(
     """
     for item in objects:
         if len(item.answers) >= 2 and disputed(item, any_difference=any_difference):
-            entry = {key: item.data[key] for key in KEPT_KEYS if key in item.data}
+            entry = {key: item.data[key] for key in (*KEPT_KEYS, *item.task.adjudication_keys) if key in item.data}
             yield {**entry, "earlier_answers": _earlier(item, seed)}
 
 
@@ -80,7 +81,9 @@ def _earlier(item: LabeledObject, seed: int) -> list[dict[str, Any]]:
     answers = [item.answers[worker_id] for worker_id in order]
     for most in (None, *_POINTS_TRIED):
         thinned = answers if most is None else [_thinned(answer, most) for answer in answers]
-        given = [{"reader": letter, "answer": said_by(a)} for letter, a in zip(string.ascii_uppercase, thinned, strict=False)]
+        given = [
+            {"reader": letter, "answer": a.content_only()} for letter, a in zip(string.ascii_uppercase, thinned, strict=False)
+        ]
         if len(json.dumps(given)) <= MAX_ATTRIBUTE_CHARACTERS:
             return given
     raise LabelingError(
@@ -156,7 +159,7 @@ def _merged(item: LabeledObject, decision: LabeledObject, attribute: str, decide
     label_set = LabelSet.of_line({"labels": list(states), **item.data})
     positive = [label for label, state in states.items() if state == LabelState.POSITIVE]
     conflicts = label_set.conflicts(positive)
-    doubted = {*conflicts, *label_set.excluders(positive)}
+    doubted = label_set.doubted(positive)
     labels = {label: dict(vote) for label, vote in before["labels"].items()}
     for label in decided:
         labels[label] |= {
@@ -165,7 +168,7 @@ def _merged(item: LabeledObject, decision: LabeledObject, attribute: str, decide
             "adjudicated": True,
             "before": str(item.states[label]),
         }
-    after = decision.data.get(_attribute_of(decision, attribute))
+    after = decision.data.get(decision.attribute)
     theirs = after if isinstance(after, Mapping) else {}
     regions = [region for region in before.get("regions", ()) if region.get("label") not in decided]
     regions += [region for region in theirs.get("regions", ()) if region.get("label") in decided]
@@ -180,11 +183,6 @@ def _merged(item: LabeledObject, decision: LabeledObject, attribute: str, decide
             "job": decision.job_name,
             "unusable": theirs.get("unusable", {}),
             "regions_before": list(before.get("regions", ())),
-            "annotationsFromAllWorkers": theirs.get("annotationsFromAllWorkers", []),
+            ANSWERS_KEY: theirs.get(ANSWERS_KEY, []),
         },
     }
-
-
-def _attribute_of(item: LabeledObject, otherwise: str) -> str:
-    found = [key.removesuffix(METADATA_SUFFIX) for key in item.data if key.endswith(METADATA_SUFFIX)]
-    return found[0] if len(found) == 1 else otherwise

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
-from dicom_workflow.errors import JobParametersError, LabelingError, ServiceError, SettingsError
+from dicom_workflow.errors import JobParametersError, LabelingError, NotFoundError, ServiceError, SettingsError
 from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.settings import Secret, Settings
 
@@ -63,8 +63,10 @@ def service_errors(sagemaker: Any, what: str) -> Iterator[None]:
     ------
     JobParametersError
         The service refused a parameter, or the name is taken.
+    NotFoundError
+        The service has no job or team of that name.
     LabelingError
-        Any other refusal: an unknown name, a bad access key.
+        Any other refusal, of a bad access key for example.
     ServiceError
         The service does not answer or failed.
     """
@@ -82,7 +84,7 @@ def service_errors(sagemaker: Any, what: str) -> Iterator[None]:
         if code in ("ValidationException", "SerializationException"):
             raise JobParametersError(f"{what} was refused: {message}") from None
         if code in ("ResourceNotFound", "ResourceNotFoundException"):
-            raise LabelingError(f"{what} does not exist at {sagemaker.meta.endpoint_url}.") from None
+            raise NotFoundError(f"{what} does not exist at {sagemaker.meta.endpoint_url}.") from None
         if code.startswith(_CREDENTIAL_CODES):
             raise LabelingError(f"{what}: the access key was refused ({code}). Check the key and its rights.") from None
         if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:

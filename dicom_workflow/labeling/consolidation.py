@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.formats.answers import Answer, LabelState
+from dicom_workflow.formats.ground_truth import ANSWERS_KEY
 from dicom_workflow.formats.labels import LabelSet
 
 VOTING_STATES = (LabelState.POSITIVE, LabelState.NEGATIVE, LabelState.UNCERTAIN)
@@ -101,8 +102,7 @@ def consolidate(
     readers = [answer for answer in given if not answer.answer.unusable]
     votes = {label: count_votes(r.answer.labels.get(label, LabelState.UNKNOWN) for r in readers) for label in order}
     positive = [label for label, vote in votes.items() if vote.state == LabelState.POSITIVE]
-    conflicts = label_set.conflicts(positive)
-    doubted = {*conflicts, *label_set.excluders(positive)}
+    doubted = label_set.doubted(positive)
     mostly_unusable = len(given) - len(readers) > len(given) / 2
     unusable: dict[str, list[str]] = {}
     for answer in given:
@@ -115,13 +115,11 @@ def consolidate(
             for label, vote in votes.items()
             if mostly_unusable or vote.tied or label in doubted or sum(vote.votes.values()) < max(1, minimum_answers)
         ],
-        "conflicts": conflicts,
+        "conflicts": label_set.conflicts(positive),
         "regions": [
             {**region.to_json(), "workerId": answer.worker_id} for answer in readers for region in answer.answer.regions
         ],
         "unusable": unusable,
         "refused": [dict(entry) for entry in refused],
-        "annotationsFromAllWorkers": [
-            {"workerId": answer.worker_id, "annotationData": {"content": answer.content}} for answer in given
-        ],
+        ANSWERS_KEY: [{"workerId": answer.worker_id, "annotationData": {"content": answer.content}} for answer in given],
     }

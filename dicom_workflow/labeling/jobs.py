@@ -14,11 +14,12 @@ from typing import Any
 
 from dicom_workflow.errors import JobParametersError, LabelingError, ServiceError
 from dicom_workflow.labeling import service_model
-from dicom_workflow.labeling.client import client, is_aws, service_errors
+from dicom_workflow.labeling.client import is_aws, service_errors
+from dicom_workflow.labeling.tasks.protocol import Task
 from dicom_workflow.labeling.templates import TEMPLATE_LIMIT_CHARACTERS
 from dicom_workflow.storage import Storage
 
-__all__ = ["FINISHED", "JobState", "LabelingJob", "client", "create", "describe", "stop", "wait"]
+__all__ = ["FINISHED", "JobState", "LabelingJob", "create", "describe", "stop", "wait"]
 
 FINISHED = ("Completed", "Failed", "Stopped")
 
@@ -58,8 +59,7 @@ _DOCUMENTED_RANGES = {"task_time_limit_seconds": (30, 28_800), "task_availabilit
 """Of custom jobs and private work teams; the maxima are in the developer guide, not in the service model."""
 
 _PATTERNS = {
-    "name": "letters, digits and single inner hyphens",
-    "label_attribute": "letters, digits and single inner hyphens",
+    **dict.fromkeys(("name", "label_attribute"), "letters, digits and single inner hyphens"),
     "keywords": "letters and digits with single spaces",
     "description": "one line",
 }
@@ -84,8 +84,8 @@ class LabelingJob:
     """Function that consolidates; without one the label of each object is an empty JSON object."""
     label_attribute: str = "findings"
     """Key of the label in the output manifest."""
-    title: str = "Read radiographs"
-    description: str = "Say for each label whether the radiograph shows it, and mark where."
+    title: str = Task.title
+    description: str = Task.description
     keywords: tuple[str, ...] = ()
     workers_per_object: int = 3
     task_time_limit_seconds: int = 1800
@@ -221,7 +221,7 @@ def create(sagemaker: Any, job: LabelingJob, *, storage: Storage | None = None) 
     Parameters
     ----------
     sagemaker : boto3 client
-        As `client` makes it.
+        As `client.client` makes it.
     storage : Storage, optional
         When given, the manifest and the template are looked at first: there, not empty, not too long.
 

@@ -14,16 +14,15 @@ from typing import Any
 from dicom_workflow.errors import AnswerError, ManifestError, RecordError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
-from dicom_workflow.formats.ground_truth import ConsolidationRequest
+from dicom_workflow.formats.ground_truth import ANSWERS_KEY, METADATA_SUFFIX, ConsolidationRequest
 from dicom_workflow.formats.json_schema import parse_json, shown
 from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.labeling.lambda_handlers import read_answers
 from dicom_workflow.labeling.tasks import registry
+from dicom_workflow.labeling.tasks.protocol import Task
 from dicom_workflow.storage import Storage
 
-METADATA_SUFFIX = "-metadata"
-ANSWERS_KEY = "annotationsFromAllWorkers"
 READERS_KEY = "readers"
 """Key of a training manifest line: reader → label → state; see `training_manifest`."""
 
@@ -63,6 +62,18 @@ class LabeledObject:
     created: str = ""
     read_as: str = ""
     """Kind of a built-in job and how its label was read; empty for jobs of this package and of the published sample."""
+
+    @property
+    def task(self) -> Task:
+        """The kind of labeling task, as the label says it.
+
+        Raises
+        ------
+        RecordError
+            There is no such task.
+        """
+        label = self.data.get(self.attribute)
+        return registry.find(str(label.get("task") or "") if isinstance(label, Mapping) else "")
 
     @property
     def readers(self) -> dict[str, Mapping[str, LabelState]]:

@@ -1,4 +1,4 @@
-"""The script and style of the radiograph page: the build that ships with the package, and its publication for browsers.
+"""The script and style of the worker page: the build that ships with the package, and its publication for browsers.
 
 A file's name holds the first twelve digits of its SHA-256, so a name means one content for ever: browsers may keep it, two
 versions live side by side, and a job that was created with one goes on with it.

@@ -11,9 +11,9 @@ from typing import Any
 
 from dicom_workflow.errors import LabelingError, ManifestError
 from dicom_workflow.formats import manifests
+from dicom_workflow.formats.answers import ASSISTANCE_MODES
 from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.formats.object_reference import source_of
-from dicom_workflow.labeling.tasks.radiograph.task import MODES
 from dicom_workflow.storage import Storage
 
 AFTER_FIRST_READ = "after-first-read"
@@ -63,8 +63,8 @@ def with_suggestions(
     LabelingError
         Another mode; or not one entry has a prediction, so that the two do not belong together.
     """
-    if mode not in MODES:
-        raise LabelingError(f"expected the mode of suggestions as one of {', '.join(MODES)}, got {mode!r}.")
+    if mode not in ASSISTANCE_MODES:
+        raise LabelingError(f"expected the mode of suggestions as one of {', '.join(ASSISTANCE_MODES)}, got {mode!r}.")
     matched = 0
     for entry in entries:
         known = predictions.get(source_of(entry), {})

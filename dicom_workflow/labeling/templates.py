@@ -1,4 +1,4 @@
-"""Worker templates: Liquid as SageMaker Ground Truth renders it, and the radiograph page that ships with the package.
+"""Worker templates: Liquid as SageMaker Ground Truth renders it, and the pages of the tasks.
 
 The host of a rendered page must provide the following, as the self-hosted labeling service does:
 
@@ -35,13 +35,14 @@ from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.formats.object_reference import READABLE_SCHEMES
 from dicom_workflow.labeling import page_assets
 from dicom_workflow.labeling.tasks import registry
+from dicom_workflow.labeling.tasks.protocol import Task
 from dicom_workflow.storage import Storage, join
 
 TEMPLATE_LIMIT_CHARACTERS = 128_000
 CROWD_SCRIPT_URL = "https://assets.crowd.aws/crowd-html-elements.js"
 
 SCRIPT_MARK, STYLE_MARK = "@@SCRIPT@@", "@@STYLE@@"
-"""Stand in the shell of the radiograph page for the addresses of its script and style."""
+"""Stand in the template of a page for the addresses of its script and style."""
 
 _NOT_IN_A_TEMPLATE = re.compile(r"""["'{}<>\s\\]""")
 
@@ -100,8 +101,11 @@ def render(template_text: str, task_input: Mapping[str, Any], *, grant_read_acce
         raise TemplateError(f"{_place(error)}{error.message}") from error
 
 
-def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") -> str:
-    """Return the template of the radiograph task: a Liquid shell around one script and one style (`page_assets`).
+def page_template(assets_url: str | None = None, *, assets_uri: str = "", task: Task | None = None) -> str:
+    """Return the template of a task's page, with the addresses of the script and the style that ship with this package.
+
+    The radiograph page is a Liquid shell around the two (`page_assets`). A template without `SCRIPT_MARK` and `STYLE_MARK` is
+    returned as the task has it.
 
     Parameters
     ----------
@@ -110,6 +114,8 @@ def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") 
     assets_uri : str, optional
         s3:// or file:// folder they are in, when the host of the page is to grant access to them through
         ``grant_read_access``, as to an image.
+    task : Task, optional
+        The default task when not given.
 
     Raises
     ------
@@ -119,7 +125,7 @@ def radiograph_template(assets_url: str | None = None, *, assets_uri: str = "") 
     folder = (assets_uri if assets_url is None else assets_url).rstrip("/")
     if _NOT_IN_A_TEMPLATE.search(folder):
         raise TemplateError(f"expected an address without quotes, braces, spaces and < or >, got {folder[:80]!r}.")
-    page = _resource(registry.find(registry.DEFAULT_TASK).template_file)
+    page = (task or registry.find()).template()
     granted = assets_url is None and bool(assets_uri)
     for mark, name in ((SCRIPT_MARK, page_assets.build().script), (STYLE_MARK, page_assets.build().style)):
         address = f"{folder}/{name}" if folder else name
@@ -132,22 +138,32 @@ def crowd_shim() -> str:
     return _resource("crowd-shim.js")
 
 
-def publish_template(uri: str, storage: Storage, *, text: str | None = None, assets_url: str | None = None) -> str:
+def publish_template(
+    uri: str,
+    storage: Storage,
+    *,
+    text: str | None = None,
+    assets_url: str | None = None,
+    task: Task | None = None,
+) -> str:
     """Write a worker template where a labeling job can read it and return its URI.
 
-    The radiograph page's script and style are written into the folder ``worker-ui`` beside it, and read back. The template
-    names them in one of two ways. By default it asks Ground Truth for a presigned address each time (``grant_read_access``):
-    nothing has to be public, but the address is another one for every task, so a browser that keeps files by address loads
-    the 1.2 MB again with every image. With `assets_url`, a public or CloudFront address of that folder, it loads them once.
+    The script and style that a page names by its marks are written into the folder ``worker-ui`` beside it, and read back.
+    The template names them in one of two ways. By default it asks Ground Truth for a presigned address each time
+    (``grant_read_access``): nothing has to be public, but the address is another one for every task, so a browser that keeps
+    files by address loads the 1.2 MB again with every image. With `assets_url`, a public or CloudFront address of that folder,
+    it loads them once.
 
     Parameters
     ----------
     uri : str
         Object to write; Ground Truth wants the name to end in ``.html`` or ``.liquid``.
     text : str, optional
-        A template of your own, written as it is and alone; the radiograph page when not given.
+        A template of your own, written as it is and alone; the page of the task when not given.
     assets_url : str, optional
         https:// address at which a browser finds what is in the folder ``worker-ui``.
+    task : Task, optional
+        The default task when not given.
 
     Raises
     ------
@@ -159,10 +175,11 @@ def publish_template(uri: str, storage: Storage, *, text: str | None = None, ass
     if not uri.endswith((".html", ".liquid")):
         raise TemplateError(f"expected a template URI ending in .html or .liquid, got {uri!r}.")
     folder_uri = join(uri.rpartition("/")[0], page_assets.FOLDER)
-    template = radiograph_template(assets_url, assets_uri=folder_uri) if text is None else text
+    task = task or registry.find()
+    template = page_template(assets_url, assets_uri=folder_uri, task=task) if text is None else text
     if len(template) > TEMPLATE_LIMIT_CHARACTERS:
         raise TemplateError(f"expected at most {TEMPLATE_LIMIT_CHARACTERS} characters, got {len(template)}.")
-    if text is None:
+    if text is None and SCRIPT_MARK in task.template():
         page_assets.publish(folder_uri, storage)
     return storage.write_text(uri, template)
 

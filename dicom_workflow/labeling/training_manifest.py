@@ -13,10 +13,11 @@ from typing import Any
 
 from dicom_workflow.errors import LabelingError
 from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.formats.ground_truth import METADATA_SUFFIX
 from dicom_workflow.formats.instances import Instance, age_in_years, instances_by_source
 from dicom_workflow.formats.labels import RULES_KEY, LabelSet
 from dicom_workflow.formats.splits import assign_splits
-from dicom_workflow.labeling.output import METADATA_SUFFIX, READERS_KEY, LabeledObject, label_attributes
+from dicom_workflow.labeling.output import READERS_KEY, LabeledObject, label_attributes
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 
 ATTRIBUTES = ("view_position", "sex", "manufacturer", "photometric_interpretation")
@@ -24,9 +25,6 @@ ATTRIBUTES = ("view_position", "sex", "manufacturer", "photometric_interpretatio
 
 OLDEST = 90
 """Years; the greatest age that stands in a training manifest, so that nobody is recognized by a great age."""
-
-_PAGE_KEYS = ("suggestions", "earlier_answers", "start_answer", "second_image", "rules", "definitions", "instructions")
-"""Keys of a line that are for the worker's page only."""
 
 _REFERENCES = ("worker-response-ref",)
 """Keys of a label's metadata that lead to the answers."""
@@ -121,7 +119,7 @@ def _pseudonyms(workers: Iterable[str], seed: int) -> dict[str, str]:
 def _without_answers(item: LabeledObject, readers: Mapping[str, str]) -> dict[str, Any]:
     """The output line without page keys and other labels, and its label without worker ids and answers."""
     attributes = {key for key in label_attributes(item.data) if key != item.attribute}
-    left_out = {*_PAGE_KEYS, *attributes, *(f"{key}{METADATA_SUFFIX}" for key in attributes)}
+    left_out = {*item.task.page_keys, *attributes, *(f"{key}{METADATA_SUFFIX}" for key in attributes)}
     line = {key: value for key, value in item.data.items() if key not in left_out}
     label, metadata = line.get(item.attribute), line.get(item.attribute + METADATA_SUFFIX)
     if isinstance(label, Mapping):

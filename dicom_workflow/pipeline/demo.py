@@ -17,7 +17,7 @@ from typing import Any
 
 from dicom_workflow.errors import SettingsError
 from dicom_workflow.formats.labels import default_label_set
-from dicom_workflow.labeling import jobs
+from dicom_workflow.labeling.client import client
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import local_services, notebooks
 from dicom_workflow.pipeline.records import STEPS, Record
@@ -158,9 +158,9 @@ class Demo:
 
     def _kill_portal(self, settings: Settings, over: threading.Event) -> None:
         """Wait until a third of the objects are labeled, then kill the portal; its supervisor starts it again."""
-        client = jobs.client(settings)
+        sagemaker = client(settings)
         while not over.wait(0.1):
-            for summary in client.list_labeling_jobs()["LabelingJobSummaryList"]:
+            for summary in sagemaker.list_labeling_jobs()["LabelingJobSummaryList"]:
                 counters = summary["LabelCounters"]
                 state = local_services.State.read(settings.workspace)
                 if state and 0 < counters["TotalLabeled"] + counters["Unlabeled"] <= 3 * counters["TotalLabeled"]:

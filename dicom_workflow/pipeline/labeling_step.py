@@ -5,25 +5,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dicom_workflow.errors import LabelingError, ObjectNotFoundError, WorkflowError
+from dicom_workflow.errors import LabelingError
 from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.manifest_validation import Validation
 from dicom_workflow.labeling import adjudication, agreement, jobs, output, reference_standard, suggestions, templates
+from dicom_workflow.labeling.client import client as service_client
 from dicom_workflow.labeling.client import job_arns
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
-from dicom_workflow.pipeline import records
+from dicom_workflow.labeling.tasks import registry
+from dicom_workflow.labeling.tasks.protocol import Task
+from dicom_workflow.pipeline import pending_job, records
+from dicom_workflow.pipeline.pending_job import PendingJob
 from dicom_workflow.pipeline.records import Record
 from dicom_workflow.settings import Settings
-from dicom_workflow.simulation import run
-from dicom_workflow.storage import Storage, join, to_uri
+from dicom_workflow.simulation import teams
+from dicom_workflow.storage import Storage, join
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Started:
     """The manifest that was given."""
     accepted: Validation
     """Its lines that are not in the job, and why."""
-    team: run.Team
+    team: teams.Team
     truth: Mapping[str, Mapping[str, bool]]
     """SOP Instance UID → label → present, for simulated readers."""
     regions: Mapping[str, Mapping[str, Sequence[Any]]]
@@ -88,6 +89,7 @@ def start(
     predictions_uri: str = "",
     assistance: str = suggestions.AFTER_FIRST_READ,
     options: Mapping[str, str] | None = None,
+    task: str = registry.DEFAULT_TASK,
 ) -> Started:
     """Check everything that a labeling job needs, then create the job and its team.
 
@@ -103,7 +105,7 @@ def start(
         As `local_services.attach` returns them.
     readers : Readers
     job_name : str
-        1 to 63 letters, digits and hyphens; made from the time when empty.
+        1 to 63 letters, digits and hyphens; made from the deployment, the task and the time when empty.
     label_attribute : str
         Key of the label in the output manifest.
     workers_per_object : int
@@ -115,17 +117,23 @@ def start(
     options : mapping of str to str, optional
         For AWS: ``assets_url``, the public address of the folder worker-ui; ``role_arn``, ``pre_annotation_arn`` and
         ``post_annotation_arn`` of the job. The self-hosted service has its own.
+    task : str
+        Name of the labeling task (`labeling.tasks.registry`): it brings the page, its title and the functions of the job.
 
     Raises
     ------
+    RecordError
+        There is no such task.
     LabelingError
         Simulated readers have no table to answer from, or one that knows none of the labels; or the service refused the job.
     JobParametersError
         The request breaks a limit of CreateLabelingJob.
     ManifestError
         The manifest has no good line, or a table cannot be read.
+    ServiceError
+        The labeling service does not answer.
     """
-    storage = Storage(settings)
+    storage, kind = Storage(settings), registry.find(task)
     truth = ReferenceStandard.read(readers.truth_uri, storage=storage)
     regions = reference_standard.read_regions(_regions_uri(readers, storage), storage=storage)
     accepted_uri = join(output_uri, "accepted.manifest")
@@ -134,13 +142,14 @@ def start(
     job_uri = suggestions.suggest(
         accepted_uri, predictions_uri, join(output_uri, "suggested.manifest"), mode=assistance, storage=storage
     )
-    client, on_aws = jobs.client(settings), dict(options or {})
-    name = job_name or f"chest-{datetime.now():%Y%m%d-%H%M%S}"
-    pending = _pending(client, settings, job_uri, output_uri, job_name)
+    client, on_aws = service_client(settings), dict(options or {})
+    name = job_name or _job_name(settings, kind)
+    key = pending_job.key(storage.read_bytes(job_uri), output_uri)
+    pending = pending_job.find(settings, key, client, job_name=job_name)
     if pending:
-        name, label_attribute = pending["job"], pending["attribute"]
+        name, label_attribute = pending.job, pending.attribute
         notes = (f"Labeling job {name} of this manifest is not finished; it goes on.", *notes)
-    team = run.assemble(
+    team = teams.assemble(
         settings,
         client,
         simulated_readers=readers.simulated,
@@ -151,12 +160,16 @@ def start(
         workteam_arn=readers.workteam_arn,
     )
     if not pending:
-        template_uri = join(output_uri, "radiograph.liquid.html")
+        template_uri = join(output_uri, kind.template_file)
         job = jobs.LabelingJob(
             name=name,
             manifest_uri=job_uri,
             output_uri=output_uri,
-            template_uri=templates.publish_template(template_uri, storage, assets_url=on_aws.get("assets_url") or None),
+            template_uri=templates.publish_template(
+                template_uri, storage, assets_url=on_aws.get("assets_url") or None, task=kind
+            ),
+            title=kind.title,
+            description=kind.description,
             label_categories_uri=templates.publish_label_categories(
                 join(output_uri, "labels.json"), accepted.label_set.labels, storage
             ),
@@ -165,13 +178,14 @@ def start(
             workers_per_object=workers_per_object,
             **job_arns(
                 settings,
+                task=kind.name,
                 role=on_aws.get("role_arn", ""),
                 pre_annotation=on_aws.get("pre_annotation_arn", ""),
                 post_annotation=on_aws.get("post_annotation_arn", ""),
             ),
         )
         jobs.create(client, job, storage=storage)
-        _keep_pending(settings, {"job": name, "attribute": label_attribute, "key": _key(job_uri, output_uri, storage)})
+        pending_job.keep(settings, PendingJob(name, label_attribute, key))
     known = truth.by_instance() if truth else {}
     return Started(name, label_attribute, accepted.label_set.labels, manifest_uri, accepted, team, known, regions, notes)
 
@@ -202,9 +216,9 @@ def finish(
         The job failed, or was stopped before anything was labeled.
     """
     storage = Storage(settings)
-    state, reading = run.label(
+    state, reading = teams.label(
         settings,
-        jobs.client(settings),
+        service_client(settings),
         started.job_name,
         started.team,
         truth=started.truth,
@@ -212,7 +226,7 @@ def finish(
         on_poll=on_poll,
         poll_seconds=poll_seconds,
     )
-    _keep_pending(settings, None)
+    pending_job.forget(settings)
     objects = list(output.read_output(state.output_manifest_uri, attribute=started.label_attribute, storage=storage))
     found = agreement.summarize(objects, started.labels)
     without_truth = max((reader.without_truth for reader in reading), default=0)
@@ -284,7 +298,7 @@ def adjudicate(
             return Adjudication("", len(first), 0)
         manifests.write(target_uri, entries, storage=storage)
         return Adjudication(target_uri, len(first), len(entries))
-    name = attribute or next((found[0] for item in first if (found := output.label_attributes(item.data))), "")
+    name = attribute or next((item.attribute for item in first if item.attribute), "")
     if not name:
         raise LabelingError(f"{output_manifest_uri}: no line has a label attribute. Give its name.")
     second = list(output.read_output(decisions_uri, storage=storage))
@@ -323,26 +337,6 @@ def _regions_uri(readers: Readers, storage: Storage) -> str:
     return beside if storage.exists(beside) else ""
 
 
-def _key(job_uri: str, output_uri: str, storage: Storage) -> str:
-    """What makes two runs of the step the same: the lines of the manifest and the place of the output."""
-    return hashlib.sha256(storage.read_bytes(job_uri) + output_uri.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _pending_uri(settings: Settings) -> str:
-    return to_uri(settings.workspace / "records" / "labeling-job.json")
-
-
-def _keep_pending(settings: Settings, pending: Mapping[str, str] | None) -> None:
-    Storage(settings).write_text(_pending_uri(settings), json.dumps(pending))
-
-
-def _pending(client: Any, settings: Settings, job_uri: str, output_uri: str, job_name: str) -> dict[str, str] | None:
-    """The job that an interrupted run of this step left, if it is of the same manifest and still goes on."""
-    storage = Storage(settings)
-    with contextlib.suppress(ObjectNotFoundError, ValueError, KeyError, TypeError):
-        found = json.loads(storage.read_text(_pending_uri(settings)))
-        same = found and found["key"] == _key(job_uri, output_uri, storage) and job_name in ("", found["job"])
-        if same:
-            with contextlib.suppress(WorkflowError):  # the service does not know it: another one, or a new workspace
-                return dict(found) if not jobs.describe(client, found["job"]).finished else None
-    return None
+def _job_name(settings: Settings, task: Task) -> str:
+    """The deployment comes first where there is one: its roles allow only jobs whose names begin with it."""
+    return "-".join(filter(None, (settings.deployment, task.name, f"{datetime.now():%Y%m%d-%H%M%S}")))

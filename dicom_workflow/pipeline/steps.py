@@ -21,7 +21,7 @@ from dicom_workflow.archive.upload_report import UploadReport
 from dicom_workflow.errors import ArchiveError, DicomError, LabelingError, StorageError, WorkflowError
 from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source
-from dicom_workflow.formats.labels import default_label_set
+from dicom_workflow.formats.labels import LabelSet, default_label_set
 from dicom_workflow.formats.manifest_validation import Validation
 from dicom_workflow.labeling import agreement, output, training_manifest
 from dicom_workflow.labeling.output import LabeledObject
@@ -146,7 +146,7 @@ def create_manifest(
     output_uri: str,
     settings: Settings,
     *,
-    labels: Sequence[str] = (),
+    labels: LabelSet | Sequence[str] = (),
     by: str = "source",
 ) -> ManifestWritten:
     """Write the input manifest of a labeling job: one line per image, checked against the limits of Ground Truth.
@@ -158,8 +158,9 @@ def create_manifest(
     output_uri : str
         The manifest.
     settings : Settings
-    labels : sequence of str
-        The labels to choose from; the chest label set when empty.
+    labels : LabelSet or sequence of str
+        The labels to choose from. A label set brings its own rules, a list of names has those of the default set; the default
+        set when empty.
     by : {'source', 'source-ref'}
         What a line points at: the image in the archive, or its copy in object storage.
 
@@ -172,7 +173,8 @@ def create_manifest(
     listed = manifests.read_instances(instances_uri, storage=storage)
     images = tuple(instance for instance in listed if instance.modality not in NO_IMAGE)
     left_out = dict(Counter(instance.modality for instance in listed if instance.modality in NO_IMAGE))
-    manifests.write(output_uri, manifests.entries_for(images, default_label_set(tuple(labels)), by=by), storage=storage)
+    label_set = labels if isinstance(labels, LabelSet) else default_label_set(labels)
+    manifests.write(output_uri, manifests.entries_for(images, label_set, by=by), storage=storage)
     found = manifest_validation.validate(output_uri, storage=storage)
     metrics = {"lines": found.accepted, "refused": found.refused, "left_out": left_out, "labels": list(found.label_set.labels)}
     record = Record(records.MANIFEST, output_uri, metrics, {"instances": instances_uri})

@@ -12,8 +12,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from dicom_workflow.errors import JobParametersError, LabelingError, ServiceError, SettingsError
+from dicom_workflow.errors import JobParametersError, LabelingError, NotFoundError, ServiceError, SettingsError
 from dicom_workflow.labeling import jobs, workteams
+from dicom_workflow.labeling.client import client
 from dicom_workflow.labeling.jobs import JobState, LabelingJob
 from dicom_workflow.settings import Secret, Settings
 from dicom_workflow.storage import Storage
@@ -87,8 +88,8 @@ def test_exactly_this_is_sent(sagemaker: Any, stub: Stubber) -> None:
             "PreHumanTaskLambdaArn": JOB.pre_annotation_arn,
             "AnnotationConsolidationConfig": {"AnnotationConsolidationLambdaArn": JOB.post_annotation_arn},
             "TaskKeywords": ["chest x ray"],
-            "TaskTitle": "Read radiographs",
-            "TaskDescription": "Say for each label whether the radiograph shows it, and mark where.",
+            "TaskTitle": "Label images",
+            "TaskDescription": "Say for each label whether the image shows it, and mark where.",
             "NumberOfHumanWorkersPerDataObject": 3,
             "TaskTimeLimitInSeconds": 1800,
             "TaskAvailabilityLifetimeInSeconds": 864000,
@@ -204,7 +205,7 @@ def test_a_refusal_says_the_next_step(sagemaker: Any, code: str, status: int, er
 def test_an_unknown_job_and_a_silent_service_are_told_apart(sagemaker: Any) -> None:
     with Stubber(sagemaker) as stubber:
         stubber.add_client_error("describe_labeling_job", "ResourceNotFound", "none", 400)
-        with pytest.raises(LabelingError, match="'chest-9' does not exist at https://api"):
+        with pytest.raises(NotFoundError, match="'chest-9' does not exist at https://api"):
             jobs.describe(sagemaker, "chest-9")
     with pytest.raises(ServiceError, match=r"http://127.* does not answer"):
         jobs.stop(client_of("http://127.0.0.1:9"), "chest-1")
@@ -270,7 +271,7 @@ def test_stopping_names_the_job(sagemaker: Any, stub: Stubber) -> None:
 def test_the_endpoint_alone_decides_between_aws_and_the_self_hosted_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "own")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "own")
-    on_aws = jobs.client(Settings(Path(), groundtruth_url="aws", region="eu-west-1"))
+    on_aws = client(Settings(Path(), groundtruth_url="aws", region="eu-west-1"))
     assert on_aws.meta.endpoint_url == "https://api.sagemaker.eu-west-1.amazonaws.com"
     settings = Settings(
         Path(),
@@ -278,14 +279,14 @@ def test_the_endpoint_alone_decides_between_aws_and_the_self_hosted_service(monk
         groundtruth_access_key="labeling-service",
         groundtruth_secret_key=Secret("s"),
     )
-    local = jobs.client(settings)
+    local = client(settings)
     assert local.meta.endpoint_url == "http://127.0.0.1:8800"
     assert local._request_signer._credentials.access_key == "labeling-service"
     assert (jobs.is_aws(on_aws), jobs.is_aws(local)) == (True, False)
     with pytest.raises(SettingsError, match="GROUNDTRUTH_ACCESS_KEY"):
-        jobs.client(replace(settings, groundtruth_access_key=""))
+        client(replace(settings, groundtruth_access_key=""))
     with pytest.raises(SettingsError, match="GROUNDTRUTH_URL is not set"):
-        jobs.client(Settings(Path()))
+        client(Settings(Path()))
 
 
 # ---- work teams -----------------------------------------------------------------------------------------------------------

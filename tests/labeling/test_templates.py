@@ -22,8 +22,8 @@ from dicom_workflow.labeling import page_assets, templates
 from dicom_workflow.labeling.templates import (
     CROWD_SCRIPT_URL,
     TEMPLATE_LIMIT_CHARACTERS,
+    page_template,
     publish_template,
-    radiograph_template,
     render,
 )
 from dicom_workflow.storage import Storage
@@ -100,7 +100,7 @@ def test_an_error_of_the_host_while_granting_access_passes_through() -> None:
 
 
 def test_the_radiograph_page_fits_ground_truth() -> None:
-    page = radiograph_template("https://cdn.example/ui")
+    page = page_template("https://cdn.example/ui")
     assert len(page) < 10_000 < TEMPLATE_LIMIT_CHARACTERS
     assert page.count("<crowd-form>") == 1
     assert page.count(CROWD_SCRIPT_URL) == 1
@@ -115,20 +115,20 @@ def test_the_addresses_of_script_and_style_are_those_of_the_host() -> None:
     script, style = page_assets.build().script, page_assets.build().style
     assert re.fullmatch(r"radiograph\.[0-9a-f]{12}\.js", script)
     assert re.fullmatch(r"radiograph\.[0-9a-f]{12}\.css", style)
-    public = radiograph_template("https://cdn.example/ui/")
+    public = page_template("https://cdn.example/ui/")
     assert f'<script src="https://cdn.example/ui/{script}"></script>' in public
     assert f'href="https://cdn.example/ui/{style}"' in public
-    granted = rendered(radiograph_template(assets_uri="s3://bucket/job/worker-ui"), labels=["A"], image="s3://b/k")
+    granted = rendered(page_template(assets_uri="s3://bucket/job/worker-ui"), labels=["A"], image="s3://b/k")
     assert f'<script src="https://host/bucket/job/worker-ui/{script}?a=1&amp;b=2"></script>' in granted
-    assert f'src="{script}"' in radiograph_template()
+    assert f'src="{script}"' in page_template()
 
 
 @pytest.mark.parametrize("address", ['https://x/"><script>', "https://x/}}", "https://x/a b", "https://x/'", "s3://b/{{ x }}"])
 def test_an_address_that_would_break_the_template_is_refused(address: str) -> None:
     with pytest.raises(TemplateError, match="expected an address without quotes, braces"):
-        radiograph_template(address)
+        page_template(address)
     with pytest.raises(TemplateError, match="expected an address without quotes, braces"):
-        radiograph_template(assets_uri=address)
+        page_template(assets_uri=address)
 
 
 def data_task(html: str) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def data_task(html: str) -> dict[str, Any]:
 def test_hostile_task_data_stay_inside_their_attributes() -> None:
     hostile = ['"><img src=x onerror=alert(1)>', "</script>", "' onload='alert(1)", "{{ task.input.labels }}"]
     said = {"instructions": '"><script>alert(1)</script>', "definitions": dict.fromkeys(hostile, "' x='"), "start_answer": "'"}
-    html = rendered(radiograph_template(), labels=hostile, image="s3://b/k", **said)
+    html = rendered(page_template(), labels=hostile, image="s3://b/k", **said)
     assert "<img" not in html
     assert html.count("<script") == 2
     assert data_task(html) == {"labels": hostile, **said}
@@ -149,7 +149,7 @@ def test_hostile_task_data_stay_inside_their_attributes() -> None:
 def test_the_page_gets_the_keys_it_knows_and_nothing_else_of_a_line() -> None:
     second = {"image": "s3://private/2.dcm", "role": "prior", "caption": "2024", "patient": "Doe"}
     line = {"labels": ["A"], "image": "s3://private/1.dcm", "patient_id": "MRN-7", "rules": {"answer_all": False}}
-    html = rendered(radiograph_template(), **line, second_image=second)
+    html = rendered(page_template(), **line, second_image=second)
     shown = {"role": "prior", "caption": "2024"}
     assert data_task(html) == {"labels": ["A"], "second_image": shown, "rules": {"answer_all": False}}
     assert "MRN" not in html and "Doe" not in html and "s3://" not in html
@@ -157,7 +157,7 @@ def test_the_page_gets_the_keys_it_knows_and_nothing_else_of_a_line() -> None:
 
 
 def test_without_a_pre_annotation_function_the_source_ref_is_shown() -> None:
-    html = rendered(radiograph_template(), **{"source-ref": "s3://b/k", "second_image": {"source": "x"}}, labels="A,B")
+    html = rendered(page_template(), **{"source-ref": "s3://b/k", "second_image": {"source": "x"}}, labels="A,B")
     assert 'data-image="https://host/b/k?a=1&amp;b=2"' in html
     assert data_task(html) == {"labels": "A,B"}
 
@@ -168,7 +168,7 @@ def test_without_a_pre_annotation_function_the_source_ref_is_shown() -> None:
 def test_publishing_writes_the_page_and_refuses_what_ground_truth_would(tmp_path: Path) -> None:
     folder = f"file://{tmp_path}/t"
     uri = publish_template(f"{folder}/radiograph.liquid.html", Storage())
-    assert Storage().read_text(uri) == radiograph_template(assets_uri=f"{folder}/worker-ui")
+    assert Storage().read_text(uri) == page_template(assets_uri=f"{folder}/worker-ui")
     for name in page_assets.build().names:
         assert (tmp_path / "t/worker-ui" / name).read_bytes() == page_assets.content(name)
     with pytest.raises(TemplateError, match="expected a template URI ending in"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_workflow.labeling.templates import TEMPLATE_LIMIT_CHARACTERS, radiograph_template
+from dicom_workflow.labeling.templates import TEMPLATE_LIMIT_CHARACTERS, page_template
 
 TEMPLATES = resources.files("dicom_workflow.labeling") / "worker_templates"
 SOURCES = Path(__file__).parents[2] / "worker_ui"
@@ -46,7 +46,7 @@ def test_the_page_is_small_enough_to_travel() -> None:
     built = json.loads((TEMPLATES / "build.json").read_text("utf-8"))
     travels = gzip.compress((TEMPLATES / built["script"]).read_bytes() + (TEMPLATES / built["style"]).read_bytes(), 9)
     assert len(travels) <= 1.3e6
-    assert len(radiograph_template()) < TEMPLATE_LIMIT_CHARACTERS / 10
+    assert len(page_template()) < TEMPLATE_LIMIT_CHARACTERS / 10
 
 
 def test_the_page_needs_nobody_else() -> None:

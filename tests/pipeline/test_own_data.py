@@ -19,6 +19,7 @@ from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState
 from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling import jobs
+from dicom_workflow.labeling.client import client
 from dicom_workflow.pipeline import labeling_step, local_services, notebooks, records, steps
 from dicom_workflow.pipeline.labeling_step import Readers
 from dicom_workflow.settings import Settings
@@ -262,7 +263,7 @@ def test_label_goes_on_with_the_job_that_was_interrupted(settings: Settings, man
         assert again.job_name == first.job_name
         assert again.notes == (f"Labeling job {first.job_name} of this manifest is not finished; it goes on.",)
         finished = labeling_step.finish(again, attached)
-        listed = jobs.client(attached).list_labeling_jobs()["LabelingJobSummaryList"]
+        listed = client(attached).list_labeling_jobs()["LabelingJobSummaryList"]
         assert [(job["LabelingJobName"], job["LabelingJobStatus"]) for job in listed] == [(first.job_name, "Completed")]
         new = labeling_step.start(manifest_uri, output_uri, attached, readers=readers, job_name="another")
     finally:

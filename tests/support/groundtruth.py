@@ -35,7 +35,7 @@ from dicom_workflow.groundtruth.store.database import Database
 from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.leases import Leases
 from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase
-from dicom_workflow.groundtruth.store.tables import Task
+from dicom_workflow.groundtruth.store.tables import Assignment
 from dicom_workflow.labeling.client import put_workers
 from dicom_workflow.labeling.templates import publish_template
 from dicom_workflow.settings import Secret, Settings
@@ -175,12 +175,12 @@ class Bench:
     def status(self) -> str:
         return str(self.describe()["LabelingJobStatus"])
 
-    def lease(self, worker: str, name: str = "reading") -> Task | None:
+    def lease(self, worker: str, name: str = "reading") -> Assignment | None:
         job = self.store.job(name)
         assert job is not None
         return self.leases.lease(job, worker)
 
-    def answer(self, task: Task, states: dict[str, str] | None = None) -> str:
+    def answer(self, task: Assignment, states: dict[str, str] | None = None) -> str:
         job = self.store.job(task.job)
         assert job is not None
         content = json.dumps(said(states or {"Edema": "positive"}))
@@ -342,9 +342,7 @@ def without_times(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return compared
 
 
-def label(
-    service: Service, objects: int, *, at_once: int, disturbance: threading.Thread | None = None
-) -> list[ReaderSummary]:
+def label(service: Service, objects: int, *, at_once: int, disturbance: threading.Thread | None = None) -> list[ReaderSummary]:
     """Have a job of so many images labeled by simulated readers to its end, whatever disturbs them; return what they read."""
     images = make_images(service.workspace, objects)
     service.make_team()

@@ -12,7 +12,7 @@ from typing import Any
 
 from dicom_workflow.groundtruth.portal import pages
 from dicom_workflow.labeling import page_assets
-from dicom_workflow.labeling.templates import radiograph_template
+from dicom_workflow.labeling.templates import page_template
 
 BAR = {"task": "t", "title": "Radiographs", "csrf": "t0ken", "number": 1, "total": 1}
 
@@ -29,9 +29,7 @@ class WorkerPage:
 
 
 @contextlib.contextmanager
-def worker_page(
-    dicom: bytes, *, template: str | None = None, rendered: bytes = b"", **task_input: Any
-) -> Iterator[WorkerPage]:
+def worker_page(dicom: bytes, *, template: str | None = None, rendered: bytes = b"", **task_input: Any) -> Iterator[WorkerPage]:
     page = WorkerPage()
     html = policy = ""
 
@@ -72,7 +70,7 @@ def worker_page(
     if rendered:
         task["renderedImage"] = "/image.png"
     html, policy = pages.task_page(
-        radiograph_template("https://cdn.example/worker-ui") if template is None else template,
+        page_template("https://cdn.example/worker-ui") if template is None else template,
         task,
         grant_read_access=lambda uri: "/image.dcm?a=1&b=2",
         answer_url="/answer",

@@ -36,7 +36,7 @@ from dicom_workflow.groundtruth.portal.image_cache import ImageCache, StoredObje
 from dicom_workflow.groundtruth.store.database import JobDatabaseUnavailableError
 from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.leases import Leases
-from dicom_workflow.groundtruth.store.tables import Job, Object, Task
+from dicom_workflow.groundtruth.store.tables import Assignment, Job, Object
 from dicom_workflow.labeling import page_assets
 from dicom_workflow.labeling.tasks.protocol import Frame
 
@@ -254,7 +254,7 @@ class Portal:
         name = uri.rpartition("/")[2]
         return self._image(lambda: self._images.asset(uri, name) if page_assets.is_name(name) else self._images.stored(uri))
 
-    def _grant(self, task: Task, frames: Iterable[Frame], uri: str) -> str:
+    def _grant(self, task: Assignment, frames: Iterable[Frame], uri: str) -> str:
         for frame in frames:
             if frame.uri == uri and not frame.rendered:
                 return f"/tasks/{task.task}/{frame.route}"
@@ -263,7 +263,7 @@ class Portal:
         self._access.check_granted(uri)
         return f"/tasks/{task.task}/granted?uri={quote(uri, safe='')}&signature={self._signature(task, uri)}"
 
-    def _signature(self, task: Task, uri: str) -> str:
+    def _signature(self, task: Assignment, uri: str) -> str:
         return self._keyed(f"grant/{task.task}/{uri}")
 
     def _keyed(self, text: str) -> str:
@@ -312,7 +312,7 @@ class Portal:
     def _on_team(self, job: Job, session: Session) -> bool:
         return job.workteam.lower() in (team.lower() for team in self._accounts.teams_of(session.worker_id))
 
-    def _mine(self, session: Session, task: str) -> tuple[Task, Job, Object]:
+    def _mine(self, session: Session, task: str) -> tuple[Assignment, Job, Object]:
         """Return a task of this worker in any state; tasks of other workers are not found."""
         found = self._leases.task(task)
         if found is None or found.worker_id != session.worker_id:
@@ -322,7 +322,7 @@ class Portal:
             raise Refusal(404, "Task not found", "This task does not exist or is not yours.")
         return found, job, item
 
-    def _held(self, session: Session, task: str) -> tuple[Task, Job, Object]:
+    def _held(self, session: Session, task: str) -> tuple[Assignment, Job, Object]:
         """Return a task that this worker holds a lease on."""
         mine, job, item = self._mine(session, task)
         if mine.state == "answered":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dicom_workflow.groundtruth.store.database import Database, Transaction
 from dicom_workflow.groundtruth.store.job_store import JobStore
-from dicom_workflow.groundtruth.store.tables import Job, Task
+from dicom_workflow.groundtruth.store.tables import Assignment, Job
 
 # A place is taken by an unexpired lease or an accepted answer.
 _TAKEN = """(SELECT count(*) FROM tasks t WHERE t.job = o.job AND t.number = o.number
@@ -23,10 +23,10 @@ class Leases:
     def __init__(self, store: JobStore) -> None:
         self._store = store
 
-    def task(self, task: str) -> Task | None:
+    def task(self, task: str) -> Assignment | None:
         """Return a task by its id, or None."""
         row = self._store.db.execute("SELECT * FROM tasks WHERE task = ?", (task,)).fetchone()
-        return Task(**row) if row else None
+        return Assignment(**row) if row else None
 
     def is_free(self, job: Job, worker_id: str) -> bool:
         """Return whether an object is available for this worker now."""
@@ -34,21 +34,21 @@ class Leases:
         held = self._held(self._store.db, job.name, worker_id)
         return bool(held) or self._store.db.execute(_FREE_FOR_WORKER, values).fetchone() is not None
 
-    def lease(self, job: Job, worker_id: str) -> Task | None:
+    def lease(self, job: Job, worker_id: str) -> Assignment | None:
         """Lease an object to a worker: the one already leased, else the first in manifest order with a free place."""
         with self._store.write(durable=False) as db:
             return self._lease(db, job, worker_id)
 
-    def _held(self, db: Transaction | Database, job: str, worker_id: str) -> Task | None:
+    def _held(self, db: Transaction | Database, job: str, worker_id: str) -> Assignment | None:
         row = db.execute(
             "SELECT t.* FROM tasks t WHERE t.worker_id = ? AND t.job = ? AND t.state = 'held' AND t.expires > ?"
             " AND (SELECT o.state FROM objects o WHERE o.job = t.job AND o.number = t.number) = 'open'"
             " ORDER BY t.number LIMIT 1",
             (worker_id, job, self._store.clock()),
         ).fetchone()
-        return Task(**row) if row else None
+        return Assignment(**row) if row else None
 
-    def _lease(self, db: Transaction, job: Job, worker_id: str) -> Task | None:
+    def _lease(self, db: Transaction, job: Job, worker_id: str) -> Assignment | None:
         held = self._held(db, job.name, worker_id)
         if held:
             return held
@@ -63,9 +63,9 @@ class Leases:
             " DO UPDATE SET state = 'held', accepted = excluded.accepted, expires = excluded.expires RETURNING *",
             (self._store.new_id(), job.name, row["number"], worker_id, now, now + job.human["TaskTimeLimitInSeconds"]),
         ).fetchone()
-        return Task(**row)
+        return Assignment(**row)
 
-    def release(self, task: Task, *, declined: bool) -> None:
+    def release(self, task: Assignment, *, declined: bool) -> None:
         """End a lease: for good (`declined`), or so that the same worker may lease the object again."""
         with self._store.write() as db:
             db.execute(
@@ -73,12 +73,12 @@ class Leases:
                 ("declined" if declined else "released", task.task),
             )
 
-    def accept(self, task: Task, job: Job, content: str) -> tuple[str, Task | None]:
+    def accept(self, task: Assignment, job: Job, content: str) -> tuple[str, Assignment | None]:
         """Store an answer, and lease the next object.
 
         Parameters
         ----------
-        task : Task
+        task : Assignment
             The lease that is answered.
         job : Job
             Its job.
@@ -87,21 +87,21 @@ class Leases:
 
         Returns
         -------
-        str, Task or None
+        str, Assignment or None
             ``accepted``; ``repeated`` when this worker has already answered this object (the first answer is kept);
             ``closed`` when the object takes no more answers; ``taken`` when the lease expired and another worker has the
             place. A late answer whose place is still free is accepted. The task is the next one, None when there is none.
         """
         now = self._store.clock()
 
-        def keep(db: Transaction) -> tuple[str, Task | None]:
+        def keep(db: Transaction) -> tuple[str, Assignment | None]:
             outcome = self._accept(db, task, job, content, now)
             open_job = db.execute("SELECT 1 FROM jobs WHERE name = ? AND status = 'InProgress'", (job.name,)).fetchone()
             return outcome, self._lease(db, job, task.worker_id) if open_job else None
 
         return self._store.transact(keep)
 
-    def _accept(self, db: Transaction, task: Task, job: Job, content: str, now: float) -> str:
+    def _accept(self, db: Transaction, task: Assignment, job: Job, content: str, now: float) -> str:
         place = (task.job, task.number, task.worker_id)
         here = "SELECT content, submitted FROM answers WHERE job = ? AND number = ? AND worker_id = ?"
         if kept := db.execute(here, place).fetchone():

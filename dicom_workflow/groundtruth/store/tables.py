@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_workflow.labeling.tasks import registry
-from dicom_workflow.labeling.tasks.protocol import Task as TaskKind
+from dicom_workflow.labeling.tasks.protocol import Task
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -73,7 +73,7 @@ class Job:
         return self.request["LabelAttributeName"]
 
     @property
-    def task(self) -> TaskKind:
+    def task(self) -> Task:
         """The kind of labeling task, named by the two functions of the request.
 
         Raises
@@ -120,7 +120,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Task:
+class Assignment:
     """One object in the hands of one worker. `state` is held, released, declined or answered."""
 
     task: str

@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, ClassVar
 
 from dicom_workflow.errors import AnswerError
@@ -75,13 +76,27 @@ class Task(ABC):
 
     name: ClassVar[str]
     """Lower-case letters and digits: part of function names, value of ``TASK`` and of ``task`` in a label."""
-    template_file: ClassVar[str] = ""
-    """Name of the page's template in ``labeling/worker_templates``; empty where a job brings its own."""
+    title: ClassVar[str] = "Label images"
+    """What workers read in the list of their jobs."""
+    description: ClassVar[str] = "Say for each label whether the image shows it, and mark where."
+    template_file: ClassVar[str]
+    """Name of the page's template, ending in ``.html`` or ``.liquid``: the name of the published one, too."""
+    page_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of a manifest line that are for the worker's page only: a training manifest does not take them over."""
+    adjudication_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys of a manifest line that an adjudicator's page gets as well, beside what the line points at and its labels."""
 
     @property
     def label_set(self) -> LabelSet:
         """Label set whose rules hold where a job brings none."""
         return default_label_set()
+
+    def template(self) -> str:
+        """Return the Liquid template of the worker's page: the `template_file` among those that ship with this package.
+
+        Where it has the marks of `templates.page_template`, these become the addresses of the page's script and style.
+        """
+        return resources.files("dicom_workflow.labeling").joinpath("worker_templates", self.template_file).read_text("utf-8")
 
     @abstractmethod
     def answer_schema(self) -> Schema:

@@ -25,82 +25,28 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from dicom_workflow.errors import AnswerError, RecordError
-from dicom_workflow.formats.answers import Answer, Region, answer_schema
+from dicom_workflow.formats.answers import ASSISTANCE_MODES, MAX_READERS, Answer, Region, answer_schema
 from dicom_workflow.formats.json_schema import Schema
 from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.formats.object_reference import READABLE_SCHEMES, ObjectReference, source_of
 from dicom_workflow.labeling.tasks.protocol import Frame, Task, TaskInput
 
-PAGE_KEYS = ("modality", "view_position", "instructions")
+PASSED_ON = ("modality", "view_position", "instructions")
 """Keys of a line that reach the page as they are. Those of the table above do when they have their form; no other key does."""
 
+OF_THE_READING = ("suggestions", "earlier_answers", "start_answer")
+"""Keys of the table above that belong to one reading, and not to the image."""
 
 MAX_CHARACTERS = 20_000
 """Of one key as JSON: Ground Truth's own limit for an attribute of a manifest line."""
 
 MAX_DEFINITION_CHARACTERS = 2_000
 MAX_NAME_CHARACTERS = 200
-MAX_READERS = 26
 ROLES = ("lateral", "prior", "other")
-MODES = ("off", "after-first-read", "shown")
 REGION_RULES = ("required", "optional", "none")
 ANY_LABEL = "*"
 
 ImageUri = Callable[[Mapping[str, Any]], str]
-
-
-class Radiograph(Task):
-    """The radiograph task."""
-
-    name: ClassVar[str] = "radiograph"
-    template_file: ClassVar[str] = "radiograph.liquid.html"
-
-    def answer_schema(self) -> Schema:
-        """Return the schema ``dicom-workflow/answer/2``."""
-        return answer_schema()
-
-    def task_input(self, line: Mapping[str, Any], *, images_s3_prefix: str = "") -> TaskInput:
-        """Return ``labels`` (list), ``image`` (the URI for ``grant_read_access``), ``source``, and what else the line has.
-
-        Parameters
-        ----------
-        line : mapping
-            The whole manifest line.
-        images_s3_prefix : str
-            s3:// folder with a copy of each image, named as `ObjectReference.file_name` says: ``<Orthanc id>.dcm`` for a line
-            whose ``source`` is an Orthanc id, ``<SOP Instance UID>.dcm`` for a resource path; `archive.download.copy_to`
-            writes the same names. Without one, the image of a ``source`` line is ``orthanc://<Orthanc id>`` or
-            ``dicomweb://<resource path>``, which the self-hosted labeling service resolves.
-
-        Raises
-        ------
-        RecordError
-            The line has no labels, or points at no image.
-        """
-        labels = list(parse_label_list(line.get("labels")))
-        image = image_uri(line, images_s3_prefix)
-        extras, left_out = page_extras(line, labels, lambda given: image_uri(given, images_s3_prefix))
-        data = {
-            "labels": labels,
-            "image": image,
-            "source": source_of(line),
-            **{key: line[key] for key in PAGE_KEYS if key in line},
-            **extras,
-        }
-        return TaskInput(data, left_out)
-
-    def parse(self, content: object) -> Answer:
-        """Return the answer of one text; see `Answer.parse` for the forms that are read."""
-        return Answer.parse(content)
-
-    def frames(self, line: Mapping[str, Any], task_input: Mapping[str, Any] | None) -> tuple[Frame, ...]:
-        """Return the image and the second image, each as it is stored and as PNG for a page that cannot decode it."""
-        frames: list[Frame] = []
-        if image := _image_of(task_input) or _image_of_line(line):
-            frames += [Frame("image", image), Frame("rendered.png", image, rendered=True, input_key="renderedImage")]
-        if second := _image_of((task_input or {}).get("second_image")):
-            frames += [Frame("second", second), Frame("second-rendered.png", second, rendered=True, input_key="renderedSecond")]
-        return tuple(frames)
 
 
 def image_uri(line: Mapping[str, Any], images_s3_prefix: str = "") -> str:
@@ -143,45 +89,27 @@ def page_extras(line: Mapping[str, Any], labels: Sequence[str], image_uri: Image
     image_uri : callable
         Gives the URI of the image that a mapping with ``source`` or ``source-ref`` points at, or raises `RecordError`.
     """
-    builders: dict[str, Callable[[Any], Any]] = {
-        "definitions": lambda value: _definitions(value, labels),
-        "rules": lambda value: _rules(value, labels),
-        "second_image": lambda value: _second_image(value, image_uri),
-        "suggestions": lambda value: _suggestions(value, labels),
-        "earlier_answers": lambda value: _earlier_answers(value, labels),
-        "start_answer": lambda value: said_by(Answer.parse(value), labels),
-    }
     extras: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    for name, build in builders.items():
+    for name, build in _BUILDERS.items():
         if line.get(name) is None:
             continue
         try:
             length = len(json.dumps(line[name], ensure_ascii=False))
             if length > MAX_CHARACTERS:
                 raise RecordError(f"expected at most {MAX_CHARACTERS:,} characters in an attribute, got {length:,}.")
-            extras[name] = build(line[name])
+            extras[name] = build(line[name], labels, image_uri)
         except (AnswerError, RecordError) as error:
             refused[name] = str(error)
     return extras, refused
 
 
-def said_by(answer: Answer, labels: Sequence[str] = ()) -> dict[str, Any]:
-    """Return labels, regions, comment and reason of an answer as JSON, and nothing of who gave it, when, and how.
-
-    What is said of labels outside of `labels`, when there are any, is left out.
-    """
-    states = {label: state for label, state in answer.labels.items() if not labels or label in labels}
-    regions = tuple(region for region in answer.regions if not labels or not region.label or region.label in labels)
-    return Answer(states, regions, answer.comment, answer.unusable).to_json()
-
-
-def _definitions(value: object, labels: Sequence[str]) -> dict[str, str]:
+def _definitions(value: object, labels: Sequence[str], image_uri: ImageUri) -> dict[str, str]:
     given = _object(value, "definitions")
     return {label: _text(given[label], "a definition", MAX_DEFINITION_CHARACTERS) for label in labels if label in given}
 
 
-def _rules(value: object, labels: Sequence[str]) -> dict[str, Any]:
+def _rules(value: object, labels: Sequence[str], image_uri: ImageUri) -> dict[str, Any]:
     given = _object(value, "rules")
     rules: dict[str, Any] = {}
     if "regions" in given:
@@ -198,7 +126,7 @@ def _rules(value: object, labels: Sequence[str]) -> dict[str, Any]:
     return rules
 
 
-def _second_image(value: object, image_uri: ImageUri) -> dict[str, str]:
+def _second_image(value: object, labels: Sequence[str], image_uri: ImageUri) -> dict[str, str]:
     given = _object(value, "second_image")
     return {
         "image": image_uri(given),
@@ -207,7 +135,7 @@ def _second_image(value: object, image_uri: ImageUri) -> dict[str, str]:
     }
 
 
-def _suggestions(value: object, labels: Sequence[str]) -> dict[str, Any]:
+def _suggestions(value: object, labels: Sequence[str], image_uri: ImageUri) -> dict[str, Any]:
     given = _object(value, "suggestions")
     probabilities = _object(given.get("probabilities", {}), "the probabilities")
     regions = given.get("regions", [])
@@ -215,14 +143,14 @@ def _suggestions(value: object, labels: Sequence[str]) -> dict[str, Any]:
         raise RecordError("expected the suggested regions as a list.")
     marked = [Region.parse(region) for region in regions]
     return {
-        "mode": _one_of(given.get("mode", "after-first-read"), MODES, "the mode of suggestions"),
+        "mode": _one_of(given.get("mode", "after-first-read"), ASSISTANCE_MODES, "the mode of suggestions"),
         "model": _text(given.get("model", ""), "the name of the model", MAX_NAME_CHARACTERS),
         "probabilities": {label: _probability(probabilities[label]) for label in labels if label in probabilities},
         "regions": [region.to_json() for region in marked if region.label in labels],
     }
 
 
-def _earlier_answers(value: object, labels: Sequence[str]) -> list[dict[str, Any]]:
+def _earlier_answers(value: object, labels: Sequence[str], image_uri: ImageUri) -> list[dict[str, Any]]:
     if not isinstance(value, list) or len(value) > MAX_READERS:
         raise RecordError(f"expected 'earlier_answers' as a list of at most {MAX_READERS}.")
     answers = []
@@ -231,7 +159,7 @@ def _earlier_answers(value: object, labels: Sequence[str]) -> list[dict[str, Any
         reader = str(entry.get("reader"))
         if not re.fullmatch("[A-Z]", reader):  # whatever else stands there could be somebody's id
             raise RecordError("expected the reader of an earlier answer as a letter from A to Z.")
-        answers.append({"reader": reader, "answer": said_by(Answer.parse(entry.get("answer")), labels)})
+        answers.append({"reader": reader, "answer": Answer.parse(entry.get("answer")).content_only(labels)})
     return answers
 
 
@@ -257,3 +185,76 @@ def _probability(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise RecordError("expected a probability as a number from 0 to 1.")
     return round(float(value), 4)
+
+
+def _start_answer(value: object, labels: Sequence[str], image_uri: ImageUri) -> dict[str, Any]:
+    return Answer.parse(value).content_only(labels)
+
+
+_BUILDERS: dict[str, Callable[[object, Sequence[str], ImageUri], Any]] = {
+    "definitions": _definitions,
+    "rules": _rules,
+    "second_image": _second_image,
+    "suggestions": _suggestions,
+    "earlier_answers": _earlier_answers,
+    "start_answer": _start_answer,
+}
+"""Key of a line → what the page gets of its value; each is given the labels of the task and `image_uri` as well."""
+
+
+class Radiograph(Task):
+    """The radiograph task."""
+
+    name: ClassVar[str] = "radiograph"
+    title: ClassVar[str] = "Read radiographs"
+    description: ClassVar[str] = "Say for each label whether the radiograph shows it, and mark where."
+    template_file: ClassVar[str] = "radiograph.liquid.html"
+    page_keys: ClassVar[tuple[str, ...]] = ("instructions", *_BUILDERS)
+    adjudication_keys: ClassVar[tuple[str, ...]] = (*PASSED_ON, *(key for key in _BUILDERS if key not in OF_THE_READING))
+
+    def answer_schema(self) -> Schema:
+        """Return the schema ``dicom-workflow/answer/2``."""
+        return answer_schema()
+
+    def task_input(self, line: Mapping[str, Any], *, images_s3_prefix: str = "") -> TaskInput:
+        """Return ``labels`` (list), ``image`` (the URI for ``grant_read_access``), ``source``, and what else the line has.
+
+        Parameters
+        ----------
+        line : mapping
+            The whole manifest line.
+        images_s3_prefix : str
+            s3:// folder with a copy of each image, named as `ObjectReference.file_name` says: ``<Orthanc id>.dcm`` for a line
+            whose ``source`` is an Orthanc id, ``<SOP Instance UID>.dcm`` for a resource path; `archive.download.copy_to`
+            writes the same names. Without one, the image of a ``source`` line is ``orthanc://<Orthanc id>`` or
+            ``dicomweb://<resource path>``, which the self-hosted labeling service resolves.
+
+        Raises
+        ------
+        RecordError
+            The line has no labels, or points at no image.
+        """
+        labels = list(parse_label_list(line.get("labels")))
+        image = image_uri(line, images_s3_prefix)
+        extras, left_out = page_extras(line, labels, lambda given: image_uri(given, images_s3_prefix))
+        data = {
+            "labels": labels,
+            "image": image,
+            "source": source_of(line),
+            **{key: line[key] for key in PASSED_ON if key in line},
+            **extras,
+        }
+        return TaskInput(data, left_out)
+
+    def parse(self, content: object) -> Answer:
+        """Return the answer of one text; see `Answer.parse` for the forms that are read."""
+        return Answer.parse(content)
+
+    def frames(self, line: Mapping[str, Any], task_input: Mapping[str, Any] | None) -> tuple[Frame, ...]:
+        """Return the image and the second image, each as it is stored and as PNG for a page that cannot decode it."""
+        frames: list[Frame] = []
+        if image := _image_of(task_input) or _image_of_line(line):
+            frames += [Frame("image", image), Frame("rendered.png", image, rendered=True, input_key="renderedImage")]
+        if second := _image_of((task_input or {}).get("second_image")):
+            frames += [Frame("second", second), Frame("second-rendered.png", second, rendered=True, input_key="renderedSecond")]
+        return tuple(frames)
