@@ -8,34 +8,35 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import runpy
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from PIL import Image
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-from support.groundtruth import PASSWORDS, TEAM, Service, Visitor
+from support.groundtruth import TEAM, Service, Visitor
 
 from dicom_workflow import cli
 from dicom_workflow.errors import AnswerError, RecordError
-from dicom_workflow.formats import manifest_validation, manifests
+from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region, decoded
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.json_schema import Schema
 from dicom_workflow.formats.labels import LabelSet
 from dicom_workflow.formats.object_reference import ObjectReference
-from dicom_workflow.labeling import jobs
-from dicom_workflow.labeling.client import job_arns
 from dicom_workflow.labeling.consolidation import WorkerAnswer, consolidate
 from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.labeling.tasks.protocol import Frame, Task, TaskInput
-from dicom_workflow.labeling.templates import publish_label_categories, publish_template
-from dicom_workflow.storage import Storage, to_uri
+from dicom_workflow.pipeline import labeling_step, steps
+from dicom_workflow.pipeline.labeling_step import Readers
+from dicom_workflow.storage import to_uri
 
 DIAGNOSES = LabelSet(
     labels=("Benign", "Nevus", "Keratosis", "Malignant", "Melanoma"),
@@ -67,6 +68,11 @@ class Lesion(Task):
     """One photograph, one diagnosis of the tree, one outline."""
 
     name: ClassVar[str] = "lesion"
+    title: ClassVar[str] = "Name the lesion"
+    template_file: ClassVar[str] = "lesion.liquid.html"
+
+    def template(self) -> str:
+        return TEMPLATE
 
     def answer_schema(self) -> Schema:
         return SCHEMA
@@ -114,7 +120,12 @@ class Lesion(Task):
 if __name__ == "__main__":  # the service process of the test below: the same program, with one task more
     registry.register(Lesion())
     runpy.run_module("dicom_workflow.groundtruth", run_name="__main__")
-else:
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task is known to this process for one test."""
+    monkeypatch.setattr(registry, "_TASKS", dict(registry._TASKS))
     registry.register(Lesion())
 
 
@@ -126,7 +137,8 @@ def photograph(number: int, color: tuple[int, int, int]) -> tuple[Instance, byte
     dataset = Dataset()
     dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, uid
-    dataset.StudyInstanceUID = dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["lesion study", str(number)])
+    study = dataset.StudyInstanceUID = generate_uid(entropy_srcs=["lesion study", str(number)])
+    series = dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["lesion series", str(number)])
     dataset.PatientID, dataset.Modality = f"P{number}", "XC"
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
     dataset.Rows, dataset.Columns = 12, 16
@@ -135,8 +147,10 @@ def photograph(number: int, color: tuple[int, int, int]) -> tuple[Instance, byte
     dataset.PixelData = np.full((12, 16, 3), color, np.uint8).tobytes()
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
-    series = str(dataset.SeriesInstanceUID)
-    return Instance(uid, series_instance_uid=series, study_instance_uid=series, patient_id=f"P{number}"), buffer.getvalue()
+    instance = Instance(
+        uid, series_instance_uid=series, study_instance_uid=study, patient_id=f"P{number}", modality=dataset.Modality
+    )
+    return instance, buffer.getvalue()
 
 
 COLORS = [(200, 40, 30), (30, 160, 60), (60, 50, 190)]
@@ -148,8 +162,11 @@ READINGS = {  # what each of the three readers calls the three lesions
 }
 
 
-def test_a_task_that_the_package_does_not_know_goes_from_manifest_to_training(tmp_path: Path, monkeypatch: Any) -> None:
-    workspace, storage = tmp_path / "workspace", Storage()
+@pytest.mark.usefixtures("known")
+def test_a_task_that_the_package_does_not_know_goes_from_manifest_to_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "workspace"
     folder = workspace / "images"
     folder.mkdir(parents=True)
     instances = []
@@ -157,35 +174,36 @@ def test_a_task_that_the_package_does_not_know_goes_from_manifest_to_training(tm
         instance, data = photograph(number, color)
         path = folder / f"{number}.dcm"
         path.write_bytes(data)
-        instances.append(Instance(**{**vars(instance), "uri": to_uri(path)}))
-    manifest_uri = to_uri(workspace / "input.manifest")
-    manifests.write(manifest_uri, manifests.entries_for(instances, DIAGNOSES, by="source-ref"))
-    assert manifest_validation.validate(manifest_uri).label_set.rules == DIAGNOSES.rules
+        instances.append(replace(instance, uri=to_uri(path)))
+    instances_uri = to_uri(workspace / "instances.jsonl")
+    manifests.write(instances_uri, (item.to_json() for item in instances), check=False)
 
     service = Service(workspace)
     service.module = [str(Path(__file__).resolve())]
     try:
         service.start()
         service.make_team()
-        job = jobs.LabelingJob(
-            name="lesions",
-            manifest_uri=manifest_uri,
-            output_uri=to_uri(workspace / "out"),
-            template_uri=publish_template(to_uri(workspace / "lesion.liquid.html"), storage, text=TEMPLATE),
-            label_categories_uri=publish_label_categories(to_uri(workspace / "labels.json"), DIAGNOSES.labels, storage),
-            workteam_arn=TEAM,
-            **job_arns(service.settings, task=Lesion.name),
+        settings = service.settings
+        written = steps.create_manifest(
+            instances_uri, to_uri(workspace / "input.manifest"), settings, labels=DIAGNOSES, by="source-ref"
         )
-        jobs.create(service.client(), job, storage=storage)
-        service.wait_for("lesions", "InProgress")
+        assert written.validation.label_set.rules == DIAGNOSES.rules
+        readers = Readers(workteam_arn=TEAM)
+        started = labeling_step.start(written.uri, to_uri(workspace / "out"), settings, readers=readers, task=Lesion.name)
+        assert re.fullmatch(r"lesion-\d{8}-\d{6}", started.job_name)
+        assert (workspace / "out" / "lesion.liquid.html").read_text() == TEMPLATE
+        assert not (workspace / "out" / "worker-ui").exists()  # the script and style of the radiograph page
+        service.wait_for(started.job_name, "InProgress")
         for name, diagnoses in READINGS.items():
-            label_as(Visitor(service.url, name), diagnoses)
-        done = service.wait_for("lesions", "Completed")
-        assert done["LabelCounters"]["HumanLabeled"] == 3
+            reader = Visitor(service.url, name)
+            assert Lesion.title in reader.get("/").text
+            label_as(reader, started.job_name, diagnoses)
+        labeled = labeling_step.finish(started, settings, poll_seconds=0.1)
+        assert (labeled.state.labeled, labeled.state.failed) == (3, 0)
     finally:
         service.stop()
 
-    output = to_uri(workspace / "out" / "lesions" / "manifests" / "output" / "output.manifest")
+    output = labeled.state.output_manifest_uri
     first, second, third = (line.data["findings"] for line in manifests.read(output, limits=False))
     assert first["task"] == "lesion"
     assert states_of(first) == {"Benign": "positive", "Nevus": "positive"}
@@ -193,8 +211,11 @@ def test_a_task_that_the_package_does_not_know_goes_from_manifest_to_training(tm
     assert states_of(third) == {"Benign": "positive"}  # the readers differ on the kind, two of three agree on the branch
     assert (first["conflicts"], Counter(region["label"] for region in first["regions"])) == ([], {"Nevus": 1, "Keratosis": 1})
 
+    second = labeling_step.adjudicate(output, to_uri(workspace / "second.manifest"), settings)
+    entries = [line.data for line in manifests.read(second.uri)]
+    assert (len(entries), entries[0].keys()) == (3, {"source-ref", "labels", "label_rules", "earlier_answers"})
+
     monkeypatch.setenv("DICOM_WORKFLOW_WORKSPACE", str(workspace))
-    manifests.write(to_uri(workspace / "instances.jsonl"), (item.to_json() for item in instances), check=False)
     training = workspace / "training.manifest"
     arguments = ["--instances", str(workspace / "instances.jsonl"), "--output", str(training)]
     assert cli.main(["parse", output, *arguments]) == 0
@@ -211,9 +232,9 @@ def states_of(label: Mapping[str, Any]) -> dict[str, str]:
     return {name: vote["state"] for name, vote in label["labels"].items() if vote["state"] != "negative"}
 
 
-def label_as(reader: Visitor, diagnoses: Sequence[str]) -> None:
+def label_as(reader: Visitor, job_name: str, diagnoses: Sequence[str]) -> None:
     """Open every task of the job, look at the photograph, and answer in the form of the page."""
-    while task := reader.next_task("lesions"):
+    while task := reader.next_task(job_name):
         page = reader.get(task).text
         assert "<label>Melanoma</label>" in page
         assert "<label>Benign</label>" not in page  # only diagnoses are asked, their branch follows
@@ -228,15 +249,7 @@ def label_as(reader: Visitor, diagnoses: Sequence[str]) -> None:
         assert reader.answer(task, {"lesion": json.dumps(answer)}).status_code == 200
 
 
-def test_an_answer_of_another_form_is_refused_by_the_schema_of_the_task() -> None:
-    for content in ({"lesion": '{"diagnosis": "Nevus"}'}, {"annotation": "{}"}, "[]"):
-        try:
-            Lesion().parse(content)
-        except AnswerError:
-            continue
-        raise AssertionError(f"{content} was read")
-    assert dcmread(io.BytesIO(photograph(0, COLORS[0])[1])).PhotometricInterpretation == "RGB"
-
-
-def test_passwords_of_the_readers_are_those_of_the_team() -> None:
-    assert set(READINGS) == set(PASSWORDS)
+@pytest.mark.parametrize("content", [{"lesion": '{"diagnosis": "Nevus"}'}, {"annotation": "{}"}, "[]"])
+def test_an_answer_of_another_form_is_refused_by_the_schema_of_the_task(content: object) -> None:
+    with pytest.raises(AnswerError):
+        Lesion().parse(content)
