@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, VLPhotographicImageStorage, generate_uid
 from support.groundtruth import TEAM, Service, Visitor
 
 from dicom_workflow import cli
@@ -132,13 +132,14 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
 def photograph(number: int, color: tuple[int, int, int]) -> tuple[Instance, bytes]:
     uid = generate_uid(entropy_srcs=["lesion", str(number)])
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.77.1.4", uid
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = VLPhotographicImageStorage, uid
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = Dataset()
     dataset.file_meta = meta
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, uid
-    study = dataset.StudyInstanceUID = generate_uid(entropy_srcs=["lesion study", str(number)])
-    series = dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["lesion series", str(number)])
+    study = generate_uid(entropy_srcs=["lesion study", str(number)])
+    series = generate_uid(entropy_srcs=["lesion series", str(number)])
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
     dataset.PatientID, dataset.Modality = f"P{number}", "XC"
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
     dataset.Rows, dataset.Columns = 12, 16
