@@ -196,7 +196,7 @@ def _cleaned(values: NDArray[Any], dataset: Dataset, bits: int, syntax: UID) -> 
         values = values.astype(values.dtype.newbyteorder("="))
     high_bit, width = integer_of(dataset, "HighBit"), values.dtype.itemsize * 8
     if high_bit is None or not bits <= high_bit < width:
-        high_bit = bits - 1  # the only place that leaves room for all bits
+        high_bit = bits - 1  # the only place with space for all bits
     spare_low = 0 if syntax.is_encapsulated else high_bit + 1 - bits
     spare_high = width - bits - spare_low
     if spare_high > 0 or spare_low > 0:

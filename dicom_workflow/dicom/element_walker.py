@@ -248,7 +248,7 @@ class _Walk:
         self._left = self._max = max_elements
 
     def run(self, position: int) -> None:
-        """Visit every element from `position` to the end."""
+        """Walk over every element from `position` to the end."""
         blocks, found = self._blocks, self._found
         header: _HeaderOf = _implicit if found.transfer_syntax_uid == IMPLICIT else _explicit
         stack: list[tuple[int | None, _HeaderOf]] = []

@@ -147,7 +147,7 @@ def test_an_image_without_pixels_is_refused(name: str, value: int, said: str) ->
         inspect(to_bytes(made))
 
 
-def test_an_absurd_size_is_refused_before_anybody_makes_room_for_it() -> None:
+def test_an_absurd_size_is_refused_before_memory_is_allocated() -> None:
     made = dataset()
     made.Rows = made.Columns = 65535
     made.NumberOfFrames = 99999999

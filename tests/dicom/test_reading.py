@@ -25,7 +25,7 @@ VALUES = np.arange(64 * 48).reshape(64, 48)
 
 
 def two_gigabytes(path: Path) -> Path:
-    """Write 1,000 frames of 1,024 x 1,024 pixels; a sparse file, of which nothing but the header takes room."""
+    """Write 1,000 frames of 1,024 x 1,024 pixels; a sparse file, of which nothing but the header takes space."""
     made = dataset_of(np.zeros((1, 1)), Rows=1024, Columns=1024, NumberOfFrames=1000)
     made.StudyInstanceUID, made.SeriesInstanceUID, made.PatientID, made.Modality = "1.2.4", "1.2.5", "P1", "XA"
     data = file_bytes(made)
