@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from dicom_workflow.errors import printable
 from dicom_workflow.settings import Settings
 
 Run = Callable[[Settings, argparse.Namespace], dict[str, Any]]
@@ -49,7 +50,7 @@ def _value_of(text: str) -> Any:
 def say(text: str) -> None:
     """Write text for a person to standard error, so that standard output holds the JSON alone.
 
-    A file name that is not text in the terminal's encoding is written with escapes.
+    A file name that is not text in the terminal's encoding, or holds control characters, is written with escapes.
     """
     encoding = sys.stderr.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)

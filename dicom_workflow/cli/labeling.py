@@ -100,11 +100,14 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     say(f"{started.job_name}: {started.team.invitation(settings)}")
     labeled = labeling_step.finish(started, settings)
     state = labeled.state
-    if labeled.images_without_truth:
+    unmatched = 0 < state.total == labeled.images_without_truth
+    if unmatched:
+        say(f"The table matches 0 of {state.total} images. Compare its 'sop_instance_uid' column with the images.")
+    elif labeled.images_without_truth:
         say(f"{labeled.images_without_truth} images are not in the table of the simulated readers: left unanswered")
     say(f"{state.status}: {state.labeled} of {state.total} labeled, {state.failed} failed: {state.output_manifest_uri}")
     return {
-        "ok": state.status == "Completed" and not state.failed and not started.accepted.refused,
+        "ok": state.status == "Completed" and not state.failed and not started.accepted.refused and not unmatched,
         "job": started.job_name,
         "status": state.status,
         "labeled": state.labeled,

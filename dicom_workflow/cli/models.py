@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.cli.common import Command, say
-from dicom_workflow.errors import SettingsError, WorkflowError
+from dicom_workflow.errors import ManifestError, RecordError, SettingsError, WorkflowError
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.settings import Settings
 
@@ -105,14 +105,31 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
     if not options.manifest:
         return
     storage, archive = Storage(settings), None
-    for line in manifests.read(to_uri(options.manifest), storage=storage, limits=False):
+    broken: list[ManifestError] = []
+    for line in manifests.read(to_uri(options.manifest), storage=storage, limits=False, on_error=broken.append):
+        yield from map(_broken_line, broken)
+        broken.clear()
         source = source_of(line.data)
-        reference = ObjectReference.from_line(line.data)
+        try:
+            reference = ObjectReference.from_line(line.data)
+        except RecordError as error:
+            yield from map(_broken_line, [ManifestError(to_uri(options.manifest), line.number, str(error))])
+            continue
         if reference.uri:
             yield source, partial(storage.read_bytes, reference.uri)
             continue
         archive = archive or open_archive(local_services.attach(settings))
         yield source, partial(archive.retrieve_instance, reference)
+    yield from map(_broken_line, broken)
+
+
+def _broken_line(error: ManifestError) -> tuple[str, Callable[[], Any]]:
+    """A line as one of the images: refused by its number where its file would be read, and the others go on."""
+
+    def refuse() -> Any:
+        raise error
+
+    return f"line {error.line}", refuse
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:

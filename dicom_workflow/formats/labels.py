@@ -290,7 +290,8 @@ def _split(text: str) -> Sequence[str]:
     try:
         rows = list(csv.reader([re.sub(r'"\s+(?=,|$)', '"', text)], skipinitialspace=True, strict=True))
     except csv.Error as error:
-        raise RecordError(f"the label list {shown(text)} is not CSV: {error}. Put a label with a comma in quotes.") from None
+        reason = str(error).partition(" - ")[0]  # behind it is advice for programmers
+        raise RecordError(f"the label list {shown(text)} is not CSV: {reason}. Put a label with a comma in quotes.") from None
     return rows[0] if rows else ()
 
 

@@ -12,6 +12,7 @@ import pytest
 from support.archive import dicom
 
 from dicom_workflow.cli import _json_line
+from dicom_workflow.cli.common import say
 from dicom_workflow.settings import Settings
 
 LATIN_1 = b"R\xf6ntgen M\xfcller.dcm"
@@ -42,3 +43,8 @@ def test_upload_goes_on(tmp_path: Path, locale: str) -> None:
     assert b"ntgen M" in done.stderr
     assert b"Traceback" not in done.stderr
     assert Settings.from_env().workspace.is_dir()
+
+
+def test_what_is_said_holds_no_control_characters_but_line_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    say("/cd/\x1b[31mred\b.dcm: refused\n" + os.fsdecode(LATIN_1))
+    assert capsys.readouterr().err == "/cd/\\x1b[31mred\\x08.dcm: refused\nR\\xf6ntgen M\\xfcller.dcm\n"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
+import pytest
+from support.archive import write_files
+
+from dicom_workflow import cli
 from dicom_workflow.errors import ManifestError
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
+from dicom_workflow.pipeline import local_services
+from dicom_workflow.settings import Settings
 
 
 def test_rows_of_one_image_are_united() -> None:
@@ -71,3 +77,20 @@ def test_findings_of_one_image_are_united_whatever_is_around_its_uid() -> None:
 def test_what_cannot_be_read_is_named_with_its_line(text: str, reason: str) -> None:
     with pytest.raises(ManifestError, match=reason):
         ReferenceStandard.parse(text)
+
+
+@pytest.mark.timeout(120)
+def test_a_job_whose_table_matches_no_image_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ARCHIVE", "folder")
+    write_files(tmp_path / "cd", 2)
+    (tmp_path / "truth.csv").write_text("sop_instance_uid;Edema\n9.9;1\n")
+    try:
+        assert cli.main(["upload", str(tmp_path / "cd")]) == 0
+        assert cli.main(["manifest", "--labels", "Edema", "--output", str(tmp_path / "input.manifest")]) == 0
+        table = ["--truth", str(tmp_path / "truth.csv"), "--simulated-readers", "1", "--workers-per-object", "1"]
+        assert cli.main(["label", str(tmp_path / "input.manifest"), *table]) == 1
+    finally:
+        local_services.detach(Settings.from_env())
+    assert "The table matches 0 of 2 images. Compare its 'sop_instance_uid' column with the images." in capsys.readouterr().err
