@@ -140,6 +140,15 @@ def parse_json(text: str) -> object:
         raise ValueError("it is nested too deep to read") from None
 
 
+def encoded(text: str) -> bytes:
+    """Return a JSON text as UTF-8.
+
+    Half of a surrogate pair, which JSON can hold and UTF-8 cannot, and the odd bytes of a file's name that Python keeps as
+    such halves, become escapes, which JSON reads back as they were.
+    """
+    return text.encode("utf-8", "backslashreplace")
+
+
 def number(value: float, digits: int = 4) -> float | None:
     """Return a number as reports keep it: rounded, and None where it is not finite, which JSON cannot say.
 

@@ -103,7 +103,7 @@ class LabelSet:
             return cls(parse_label_list(value))
         given = value.get("labels")
         if isinstance(given, list):
-            given = [item.get("label") if isinstance(item, Mapping) else item for item in given]
+            given = category_names(given)
         return cls(
             labels=parse_label_list(given),
             name=_text(value.get("name", ""), "name"),
@@ -284,6 +284,11 @@ def parse_label_list(value: object) -> tuple[str, ...]:
         twice = sorted({label for label in labels if labels.count(label) > 1})
         raise RecordError(f"expected each label once, got {', '.join(twice)} more than once.")
     return labels
+
+
+def category_names(items: Iterable[object]) -> list[object]:
+    """Return the labels of a label category file's list: of each ``{"label": …}`` its label, of anything else itself."""
+    return [item.get("label") if isinstance(item, Mapping) else item for item in items]
 
 
 def _split(text: str) -> Sequence[str]:

@@ -51,18 +51,10 @@ def validate(uri: str, *, storage: Storage | None = None, max_errors: int = 100)
     max_errors : int
         Errors that are kept; all are counted.
     """
-    errors: list[ManifestError] = []
-    label_set = LabelSet()
-    accepted = refused = 0
-    for found in _judged(uri, storage):
-        if isinstance(found, ManifestError):
-            refused += 1
-            if len(errors) < max_errors:
-                errors.append(found)
-        else:
-            accepted += 1
-            label_set = label_set if label_set.labels else LabelSet.of_line(found)
-    return Validation(uri=uri, lines=accepted + refused, label_set=label_set, errors=tuple(errors), refused=refused)
+    tally = _Tally(uri, max_errors)
+    for _ in tally.good_lines(storage):
+        pass
+    return tally.validation()
 
 
 def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_errors: int = 100) -> Validation:
@@ -86,11 +78,38 @@ def accept(uri: str, target_uri: str, *, storage: Storage | None = None, max_err
     ManifestError
         Not one line is good; the message is that of the first.
     """
-    validation = validate(uri, storage=storage, max_errors=max_errors)
-    if not validation.accepted:
-        raise validation.errors[0]
-    write(target_uri, (found for found in _judged(uri, storage) if not isinstance(found, ManifestError)), storage=storage)
-    return validation
+    tally = _Tally(uri, max(1, max_errors))
+    try:
+        write(target_uri, tally.good_lines(storage), storage=storage)
+    except ManifestError:
+        if tally.accepted or not tally.errors:
+            raise
+        raise tally.errors[0] from None
+    return tally.validation()
+
+
+class _Tally:
+    """Counts the lines of a manifest while they are read once."""
+
+    def __init__(self, uri: str, max_errors: int) -> None:
+        self.errors: list[ManifestError] = []
+        self.accepted = 0
+        self._uri, self._max_errors, self._refused, self._label_set = uri, max_errors, 0, LabelSet()
+
+    def good_lines(self, storage: Storage | None) -> Iterator[dict[str, Any]]:
+        for found in _judged(self._uri, storage):
+            if isinstance(found, ManifestError):
+                self._refused += 1
+                if len(self.errors) < self._max_errors:
+                    self.errors.append(found)
+            else:
+                self.accepted += 1
+                self._label_set = self._label_set if self._label_set.labels else LabelSet.of_line(found)
+                yield found
+
+    def validation(self) -> Validation:
+        lines, errors = self.accepted + self._refused, tuple(self.errors)
+        return Validation(self._uri, lines=lines, label_set=self._label_set, errors=errors, refused=self._refused)
 
 
 def _judged(uri: str, storage: Storage | None) -> Iterator[dict[str, Any] | ManifestError]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from dicom_workflow.errors import ManifestError, RecordError
 from dicom_workflow.formats.instances import Instance
-from dicom_workflow.formats.json_schema import parse_json
+from dicom_workflow.formats.json_schema import encoded, parse_json
 from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.formats.object_reference import FILE_SCHEMES, ObjectReference
 from dicom_workflow.storage import Storage
@@ -199,7 +199,7 @@ def write(
                     check_entry(dict(entry), len(text), limits=limits)
             except (RecordError, TypeError, ValueError, RecursionError) as error:
                 raise ManifestError(uri, count, f"{str(error).removesuffix('.')}. Nothing was written.") from None
-            stream.write(_encoded(text, entry) + b"\n")
+            stream.write(encoded(text) + b"\n")
         if not count:
             raise ManifestError(uri, None, "there is no entry to write. Nothing was written.")
     return count
@@ -268,14 +268,6 @@ def _decode(raw: bytes, check: Callable[[object, int], dict[str, Any]]) -> dict[
     except ValueError as error:
         raise RecordError(f"expected one whole JSON object, got broken JSON: {error}.") from None
     return check(data, len(text))
-
-
-def _encoded(text: str, entry: Mapping[str, Any]) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        # Half of a surrogate pair, which JSON can hold and UTF-8 cannot: escaped, it comes back as it was.
-        return json.dumps(entry).encode("ascii")
 
 
 def _skip_line(stream: Any) -> None:

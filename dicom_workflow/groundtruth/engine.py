@@ -16,6 +16,8 @@ from typing import Any
 
 from dicom_workflow.errors import ManifestError, ObjectNotFoundError, RecordError, StorageError, TemplateError, WorkflowError
 from dicom_workflow.formats import manifests
+from dicom_workflow.formats.json_schema import parse_json
+from dicom_workflow.formats.labels import parse_label_list
 from dicom_workflow.formats.object_reference import FILE_SCHEMES
 from dicom_workflow.formats.splits import MAX_JOB_OBJECTS
 from dicom_workflow.groundtruth import output
@@ -186,12 +188,10 @@ class Engine:
         if not uri:
             return None
         try:
-            names = [item["label"] for item in json.loads(self._access.read_text(uri))["labels"]]
-        except (ValueError, KeyError, TypeError):
-            raise RecordError(f"{uri} is not a label category file, {{'labels': [{{'label': …}}]}}.") from None
-        if not names or not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-            raise RecordError(f"{uri}: expected at least one label, each a non-empty string that occurs once.")
-        return tuple(names)
+            data: Any = parse_json(self._access.read_text(uri))
+            return parse_label_list([item["label"] for item in data["labels"]])
+        except (ValueError, LookupError, TypeError, RecordError) as error:
+            raise RecordError(f"{uri} is not a label category file, {{'labels': [{{'label': …}}]}}: {error}") from None
 
     def _wanted(self, job: Job, counts: Mapping[str, int]) -> int:
         """Number of further objects that the stopping conditions allow."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dicom_workflow.formats.ground_truth import METADATA_SUFFIX
+from dicom_workflow.formats.json_schema import encoded
 from dicom_workflow.formats.labels import RULES_KEY, LabelSet
 from dicom_workflow.formats.object_reference import source_key
 from dicom_workflow.groundtruth.access import Access
@@ -153,7 +154,7 @@ def write_manifest(access: Access, job: Job, objects: Iterable[Object]) -> str:
     uri = access.check(manifest_uri(job))
     with access.storage.writer(uri) as stream:
         for item in objects:
-            stream.write(_encoded(output_line(job, item)) + b"\n")
+            stream.write(encoded(json.dumps(output_line(job, item), ensure_ascii=False)) + b"\n")
     return uri
 
 
@@ -177,13 +178,6 @@ def output_line(job: Job, item: Object) -> dict[str, Any]:
     line[attribute] = item.label
     line[metadata_key] = metadata
     return line
-
-
-def _encoded(line: Mapping[str, Any]) -> bytes:
-    try:
-        return json.dumps(line, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:  # a lone surrogate, which JSON can escape and UTF-8 cannot encode
-        return json.dumps(line).encode("ascii")
 
 
 def _data_object(line: Mapping[str, Any]) -> dict[str, Any]:

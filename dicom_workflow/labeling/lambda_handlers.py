@@ -25,7 +25,7 @@ from typing import Any
 from dicom_workflow.errors import AnswerError, RecordError, StorageError
 from dicom_workflow.formats.answers import Answer
 from dicom_workflow.formats.ground_truth import ConsolidationRequest, WorkerAnnotation
-from dicom_workflow.formats.labels import LabelSet, load_label_set
+from dicom_workflow.formats.labels import LabelSet, category_names, load_label_set
 from dicom_workflow.labeling.consolidation import WorkerAnswer
 from dicom_workflow.labeling.tasks import registry
 from dicom_workflow.labeling.tasks.protocol import Task
@@ -266,8 +266,7 @@ def _label_categories(value: object) -> tuple[str, ...]:
     """The job's label list: texts, or ``{"label": text}`` as a label category file has them; null for most custom jobs."""
     if not isinstance(value, list | tuple):
         return ()
-    names = [item.get("label") if isinstance(item, Mapping) else item for item in value]
-    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+    return tuple(dict.fromkeys(name for name in category_names(value) if isinstance(name, str) and name))
 
 
 def read_s3(uri: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from support.labeling import worker_page
-from support.stack_foundation import BUCKET, s3_storage
 from support.worker_page import dicom
 
 from dicom_workflow.errors import StorageError, TemplateError
@@ -180,38 +178,6 @@ def test_publishing_writes_the_page_and_refuses_what_ground_truth_would(tmp_path
 def test_a_template_of_ones_own_is_published_alone(tmp_path: Path) -> None:
     publish_template(f"file://{tmp_path}/own.liquid", Storage(), text="<crowd-form></crowd-form>")
     assert [path.name for path in tmp_path.iterdir()] == ["own.liquid"]
-
-
-def test_on_s3_the_files_say_what_they_are_and_are_written_once(tmp_path: Path) -> None:
-    with s3_storage(tmp_path) as storage:
-        uri = publish_template(f"s3://{BUCKET}/job/radiograph.liquid.html", storage)
-        folder = f"s3://{BUCKET}/job/worker-ui"
-        script = f"{folder}/{page_assets.build().script}"
-        assert storage.list(folder) == sorted(f"{folder}/{name}" for name in page_assets.build().names)
-        for name, kind in zip(page_assets.build().names, ("text/javascript", "text/css", "text/plain"), strict=True):
-            headers = storage.headers(f"{folder}/{name}")
-            assert (headers["ContentType"], headers["ContentEncoding"]) == (f"{kind}; charset=utf-8", "gzip")
-            assert ("immutable" in headers["CacheControl"]) == (kind != "text/plain")
-            assert gzip.decompress(storage.read_bytes(f"{folder}/{name}")) == page_assets.content(name)
-        assert f'"{script}" | grant_read_access' in storage.read_text(uri)
-        written: list[str] = []
-        upload = storage._s3.upload_fileobj
-        storage._s3.upload_fileobj = lambda *args, **options: written.append(args[2]) or upload(*args, **options)
-        publish_template(uri, storage, assets_url="https://d111.cloudfront.net/job/worker-ui")
-        assert written == ["job/radiograph.liquid.html"]
-        assert f'src="https://d111.cloudfront.net/job/worker-ui/{page_assets.build().script}"' in storage.read_text(uri)
-        storage.write_bytes(script, b"another content")
-        publish_template(uri, storage)
-        assert gzip.decompress(storage.read_bytes(script)) == page_assets.content(page_assets.build().script)
-
-
-def test_a_file_is_taken_only_for_what_its_name_says() -> None:
-    script = page_assets.build().script
-    assert page_assets.checked(script, page_assets.zipped(script)) == page_assets.checked(script, page_assets.content(script))
-    content = page_assets.content(script)
-    for name, data in ((script, b"x"), ("radiograph.js", b"x"), (script, b"\x1f\x8bbroken"), (f"../{script}", content)):
-        with pytest.raises(StorageError):
-            page_assets.checked(name, data)
 
 
 # ---- The page in a browser ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import torch
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.errors import LearningError, WorkflowError, printable
+from dicom_workflow.formats.json_schema import encoded
 from dicom_workflow.learning.data.channel import Sample, read_channel
 from dicom_workflow.learning.data.images import decode, load_images
 from dicom_workflow.learning.model.bundle import Bundle
@@ -144,9 +145,7 @@ def write_predictions(path: str | Path, bundle: Bundle, samples: Sequence[Sample
                 "states": dict(sample.states),
                 **({"truth": dict(sample.truth)} if sample.truth else {}),
             }
-            # Half a character in a manifest, such as "\ud800", stays the escape it was.
-            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-            stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            stream.write(encoded(json.dumps(line, ensure_ascii=False, allow_nan=False)) + b"\n")
     return Path(path)
 
 
@@ -281,9 +280,7 @@ def predict_files(
         raise LearningError(f"none of {len(paths)} files is a usable DICOM file.{reason}")
     with Storage().writer(to_uri(output)) as stream:
         for line in lines:
-            # A file's name need not be UTF-8; its odd bytes become escapes, which JSON reads back as they were.
-            text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-            stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
+            stream.write(encoded(json.dumps(line, ensure_ascii=False, allow_nan=False)) + b"\n")
     return PredictedFiles(Path(output), tuple(lines), refused, bundle.untaught)
 
 
