@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from dicom_workflow.errors import LearningError, WorkflowError
-from dicom_workflow.learning.training import flags
+from dicom_workflow.learning.model import architectures
+from dicom_workflow.learning.training import dataclass_flags
 
 if TYPE_CHECKING:  # torch takes seconds to import, and --help has no use for it
     import numpy as np
@@ -83,6 +84,8 @@ class Config:
     cache_dir: Annotated[str, "keeps decoded images for later runs; auto: image-cache beside output_dir; empty: none"] = "auto"
     cache_gb: Annotated[float, "how large the cache may grow, in 10^9 bytes; what was used longest ago goes first"] = 20.0
     reduced: Annotated[bool, "decode JPEG 2000 only as far as size_px needs: 12 times as fast, nearly the same pixels"] = False
+    # Network
+    network: Annotated[str, "kind of network; its input is gray or color as its name says"] = architectures.DEFAULT_ARCHITECTURE
     # Augmentation: small, because exposure and position vary little; no flips, because the heart is on the left
     rotation_degrees: Annotated[float, "degrees, not radians: patients stand nearly straight"] = 7.0
     translation: Annotated[float, "share of the side by which an image may be shifted"] = 0.04
@@ -119,6 +122,7 @@ class Config:
 
 
 CHOICES = {
+    "network": tuple(architectures.ARCHITECTURES),
     "mode": ("multi-label", "single-label"),
     "schedule": ("one-cycle", "constant"),
     "calibration": ("platt", "temperature", "none"),
@@ -149,7 +153,7 @@ def parse(arguments: Sequence[str] | None, environ: Mapping[str, str]) -> Config
     if workspace := environ.get("DICOM_WORKFLOW_WORKSPACE"):
         run = Path(workspace).expanduser() / RUN.name
         defaults = {"output_dir": str(run), "model_dir": str(run / "model"), **defaults}
-    config: Config = flags.parse(
+    config: Config = dataclass_flags.parse(
         Config,
         arguments,
         description=__doc__ or "",
@@ -174,14 +178,14 @@ def train(config: Config) -> int:
     from dicom_workflow.learning.data import images
     from dicom_workflow.learning.data.channel import read_channel
     from dicom_workflow.learning.evaluation import thresholds
-    from dicom_workflow.learning.model import weights
+    from dicom_workflow.learning.model import initial_weights
     from dicom_workflow.learning.training import cross_validation as folds
     from dicom_workflow.learning.training import distributed, tracking
 
     thresholds.Rule.parse(config.threshold)  # a mistake shows now, not when every image is decoded
     tracking.parse_kinds(config.tracking)
     if config.init_weights:
-        weights.find(config.init_weights)
+        initial_weights.find(config.init_weights)
     if config.fold >= 0 and not config.folds:
         raise LearningError(f"--fold: expected --folds beside it, got --fold {config.fold} alone.")
     with distributed.open_group(config.device) as group:
@@ -200,6 +204,7 @@ def train(config: Config) -> int:
         data = images.read_training_set(
             channel,
             size_px=config.size_px,
+            channels=architectures.architecture_of(config.network).channels,
             mode=config.mode,
             uncertain=config.uncertain,
             soft=config.soft_targets,
@@ -218,7 +223,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     import torch
 
     from dicom_workflow.learning.evaluation import bootstrap, curves
-    from dicom_workflow.learning.model import network, weights
+    from dicom_workflow.learning.model import initial_weights, network
     from dicom_workflow.learning.training import distributed, finish, hardware, optimization, script_run, tracking
     from dicom_workflow.learning.training.batches import Augmentation, BatchLoader, seeded
     from dicom_workflow.learning.training.run_state import RunState
@@ -231,11 +236,13 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     group.print(*data.lines(train_rows, f"{device}, {precision}"))
 
     # --- network, loss, optimizer -------------------------------------------------------------------------------------------
-    model = network.build(labels, dropout=config.dropout, seed=config.seed)
+    model = network.build(labels, architecture=config.network, dropout=config.dropout, seed=config.seed)
     normalization, origin = network.parse_normalization(config.normalization), None
     if config.init_weights:
         sha256 = config.init_weights_sha256
-        origin = weights.initialize(model, config.init_weights, sha256=sha256, labels=labels, normalization=normalization)
+        origin = initial_weights.initialize(
+            model, config.init_weights, sha256=sha256, labels=labels, normalization=normalization
+        )
         normalization = normalization or origin.normalization
         group.print(f"initial weights: {origin}")
     mean, std = normalization or network.mean_and_std(data.images, train_rows)
@@ -264,7 +271,7 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
         return group.gathered(logits, len(rows), len(labels))
 
     # --- where the run stands -----------------------------------------------------------------------------------------------
-    settings = {name: value for name, value in flags.to_json(config).items() if name not in FREE_ON_RESUME}
+    settings = {name: value for name, value in dataclass_flags.to_json(config).items() if name not in FREE_ON_RESUME}
     about = {"labels": list(labels), "manifests": dict(data.channel.sha256), "images": len(data.samples), "parts": parts}
     signals = distributed.StopSignals()
     state = RunState(
@@ -280,8 +287,9 @@ def learn(config: Config, group: Group, data: TrainingSet) -> int:
     if state.open(resume=config.resume):
         group.print(f"resumed: epoch {state.epoch + 1}, step {state.step + 1} of {steps}")
     facts = finish.Facts(
-        settings=flags.to_json(config),
+        settings=dataclass_flags.to_json(config),
         channel=data.channel,
+        architecture=config.network,
         preprocessing_version=data.preprocessing_version,
         normalization=(mean, std),
         network_arguments={"dropout": config.dropout},

@@ -83,7 +83,7 @@ READS_ENVIRONMENT = {
     "pipeline.demo": "the kernels of its notebooks inherit the workspace",
     "learning.training.distributed": "torchrun tells each process its place",
     "aws.stacks.tables": "COLUMNS says how wide the terminal is, as to every program",
-    "learning.model.network": "MLflow is told there not to report its use",
+    "learning.model.architectures": "MLflow is told there not to report its use",
     "learning.training.hardware": "cuBLAS reads its workspace setting from there only",
 }
 

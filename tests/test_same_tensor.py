@@ -31,7 +31,7 @@ from dicom_workflow.learning.data import decoder_pool
 from dicom_workflow.learning.data import images as dataset
 from dicom_workflow.learning.data.channel import read_channel
 from dicom_workflow.learning.inference import endpoint_handlers, predict, saliency, server
-from dicom_workflow.learning.model import network
+from dicom_workflow.learning.model import architectures, network
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.training.batches import Augmentation, BatchLoader
 
@@ -215,7 +215,7 @@ def test_everyone_sees_the_same_image(files: list[Path], bundle: Bundle, tmp_pat
     }
     for name, work in ways.items():
         assert bits(seen_by(bundle, work)) == network_sees, name
-    layer = saliency.Layer("class_layers.relu", step_px=8, first_px=3.5)
+    layer = architectures.Layer("class_layers.relu", step_px=8, first_px=3.5)
     explained = seen_by(bundle, lambda: saliency.grad_cam(bundle, files[0], LABELS[0], layer=layer))
     assert bits(explained[:1]) == bits(normalized(images[:1]))
 

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from dicom_workflow.cli.common import Command, say, values_of
-from dicom_workflow.learning.training.flags import to_bool
+from dicom_workflow.learning.training.dataclass_flags import to_bool
 from dicom_workflow.learning.training.script_run import SCRIPT
 from dicom_workflow.settings import Settings
 
@@ -26,7 +26,7 @@ def add(command: Command) -> None:
     train = command(
         "train",
         _train,
-        "train a DenseNet on an augmented manifest and write a model bundle",
+        "train a network on an augmented manifest and write a model bundle",
         after_interrupt="Run it again with --resume true to go on from the last checkpoint, without it to begin anew.",
     )
     train.add_argument("manifest", help="augmented manifest, as `parse` writes it")

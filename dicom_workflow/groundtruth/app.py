@@ -19,7 +19,7 @@ from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.api.dispatch import Api
 from dicom_workflow.groundtruth.engine import Engine
 from dicom_workflow.groundtruth.portal.image_cache import ImageCache
-from dicom_workflow.groundtruth.portal.portal import Portal
+from dicom_workflow.groundtruth.portal.routes import Portal
 from dicom_workflow.groundtruth.store.database import Database
 from dicom_workflow.groundtruth.store.job_store import JobStore
 from dicom_workflow.groundtruth.store.sqlite import SqliteDatabase

@@ -22,10 +22,10 @@ from typing import IO, Any, cast
 
 import numpy as np
 
-from dicom_workflow.errors import DicomError, LearningError, printable
+from dicom_workflow.errors import DatasetError, DicomError, LearningError, printable
 
 Decode = Callable[[Path, int, str], np.ndarray]
-"""``decode(path, size_px, version)``: shape (1, size_px, size_px), float16; DicomError or OSError for a bad file."""
+"""``decode(path, size_px, version)``: shape (channels, size_px, size_px), float16; DicomError or OSError for a bad file."""
 
 MIN_FILES_PER_PROCESS = 32
 """A process takes half a second to start, in which a thread decodes a dozen files."""
@@ -33,7 +33,7 @@ MIN_FILES_PER_PROCESS = 32
 _CHILD = """import sys
 sys.path[:] = {path!r}
 from dicom_workflow.learning.data.decoder_pool import serve
-serve({function!r}, {size_px!r}, {version!r})
+serve({function!r}, {size_px!r}, {version!r}, {channels!r})
 """
 
 
@@ -71,8 +71,29 @@ def described(path: Path, error: DicomError | OSError) -> str:
     return printable(f"{path}: cannot be read: {error.strerror or error}.")
 
 
+def check_channels(image: np.ndarray, channels: int) -> None:
+    """Refuse a decoded image, ndarray of shape (channels, size_px, size_px), float16, of another number of channels.
+
+    Raises
+    ------
+    DatasetError
+        It is no fault of one file: what decodes the images and the network do not fit together.
+    """
+    if image.shape[0] != channels:
+        raise DatasetError(
+            f"images are decoded to {image.shape[0]} channels and the network takes {channels}. Choose another --network."
+        )
+
+
 def decode_all(
-    jobs: Sequence[Job], size_px: int, version: str, decode: Decode, *, workers: int, processes: bool | None = None
+    jobs: Sequence[Job],
+    size_px: int,
+    version: str,
+    decode: Decode,
+    *,
+    channels: int = 1,
+    workers: int,
+    processes: bool | None = None,
 ) -> Iterator[Outcome]:
     """Yield the outcome of each job, in order, while later ones are decoded.
 
@@ -83,6 +104,8 @@ def decode_all(
         Arguments of `decode`.
     decode : callable
         Processes need a function of a module; any other is called in threads of this one.
+    channels : int
+        Of the images.
     workers : int
         Files decoded at a time.
     processes : bool, optional
@@ -92,6 +115,8 @@ def decode_all(
     ------
     LearningError
         A decoder process could not be started, or ended with an error that is no file's fault.
+    DatasetError
+        The images have another number of channels.
     """
     workers = max(1, min(workers, len(jobs)))
     function = _importable(decode)
@@ -102,7 +127,7 @@ def decode_all(
 
     def run(job: Job) -> Outcome:
         if not (processes and function):
-            return _decoded(job, size_px, version, decode)
+            return _decoded(job, size_px, version, decode, channels)
         process = free.get()
         try:
             return process.outcome(job)
@@ -112,7 +137,7 @@ def decode_all(
     pool = ThreadPoolExecutor(max_workers=workers)
     try:
         for _ in range(workers if processes and function else 0):
-            started.append(_Process(function, size_px, version))
+            started.append(_Process(function, size_px, version, channels))
             free.put(started[-1])
         yield from pool.map(run, jobs)
     finally:
@@ -121,7 +146,7 @@ def decode_all(
             process.close()
 
 
-def serve(function: str, size_px: int, version: str) -> None:
+def serve(function: str, size_px: int, version: str, channels: int = 1) -> None:
     """Answer jobs from standard input until it ends: the main loop of a decoder process.
 
     Parameters
@@ -131,6 +156,8 @@ def serve(function: str, size_px: int, version: str) -> None:
     size_px : int
     version : str
         Arguments of the function.
+    channels : int
+        Of the images.
     """
     module, _, name = function.partition(":")
     decode = getattr(importlib.import_module(module), name)
@@ -141,15 +168,19 @@ def serve(function: str, size_px: int, version: str) -> None:
         said = json.loads(line)
         target = Path(said["target"]) if said["target"] else None
         job = Job(Path(said["path"]), bytes.fromhex(said["key"]), target, said["offset"])
-        outcome = _decoded(job, size_px, version, decode)
-        print(json.dumps({"problem": outcome.problem, "checksum": outcome.checksum}), file=answers, flush=True)
+        try:
+            outcome = _decoded(job, size_px, version, decode, channels)
+            answer = {"problem": outcome.problem, "checksum": outcome.checksum}
+        except DatasetError as error:
+            answer = {"error": str(error)}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 class _Process:
     """One decoder process, restarted after a file has crashed it."""
 
-    def __init__(self, function: str, size_px: int, version: str) -> None:
-        code = _CHILD.format(path=sys.path, function=function, size_px=size_px, version=version)
+    def __init__(self, function: str, size_px: int, version: str, channels: int) -> None:
+        code = _CHILD.format(path=sys.path, function=function, size_px=size_px, version=version, channels=channels)
         self._command = [sys.executable, "-c", code]
         self._process: subprocess.Popen[str] | None = None
 
@@ -163,7 +194,10 @@ class _Process:
             questions.flush()
             answer = answers.readline()
         if answer.endswith("\n"):
-            return Outcome(**json.loads(answer))
+            found = json.loads(answer)
+            if "error" in found:
+                raise DatasetError(found["error"])
+            return Outcome(**found)
         self.close()
         if process.returncode >= 0:
             raise LearningError(f"{job.path}: a decoder process ended with exit code {process.returncode}; it says why above.")
@@ -197,11 +231,12 @@ def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return cast(IO[str], process.stdin), cast(IO[str], process.stdout)
 
 
-def _decoded(job: Job, size_px: int, version: str, decode: Decode) -> Outcome:
+def _decoded(job: Job, size_px: int, version: str, decode: Decode, channels: int) -> Outcome:
     try:
         image: np.ndarray[Any, Any] = decode(job.path, size_px, version)
     except (DicomError, OSError) as error:
         return Outcome(described(job.path, error))
+    check_channels(image, channels)
     data = np.ascontiguousarray(image, "<f2").tobytes()
     if job.target is not None:
         with job.target.open("r+b", buffering=0) as stream:

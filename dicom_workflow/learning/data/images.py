@@ -18,7 +18,7 @@ from dicom_workflow.errors import CacheError, DatasetError, DicomError
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.learning.data.cache.folder import load_cached
 from dicom_workflow.learning.data.channel import Channel, Sample
-from dicom_workflow.learning.data.decoder_pool import described
+from dicom_workflow.learning.data.decoder_pool import check_channels, described
 from dicom_workflow.learning.data.targets import UncertainPolicy, has_one_label, to_targets, untaught_labels
 
 
@@ -27,7 +27,7 @@ class LoadedImages:
     """The decoded images of some samples, in their order."""
 
     images: np.ndarray
-    """Shape (N, 1, size_px, size_px), float16 in [0, 1]; mapped from disk with a cache: read rows with `cache.take`."""
+    """Shape (N, channels, size_px, size_px), float16 in [0, 1]; mapped from disk with a cache: read rows with `pack.take`."""
     samples: tuple[Sample, ...]
     problems: tuple[str, ...]
     """Images that were left out, each with its path and reason."""
@@ -38,7 +38,7 @@ class LoadedImages:
 
 
 def decode(source: Any, size_px: int, version: str = "") -> np.ndarray:
-    """Return one image as every network of this package sees it.
+    """Return one image as every network for gray images sees it.
 
     Parameters
     ----------
@@ -88,6 +88,7 @@ def load_images(
     samples: Sequence[Sample],
     *,
     size_px: int,
+    channels: int = 1,
     workers: int = 2,
     progress: bool = True,
     version: str = "",
@@ -102,6 +103,8 @@ def load_images(
     samples : sequence of Sample
     size_px : int
         Side of the square network input.
+    channels : int
+        Of the network input, see `architectures.Architecture`.
     workers : int
         Files that are decoded at a time: by threads, and into a cache by processes where there are many.
     progress : bool
@@ -120,6 +123,11 @@ def load_images(
     LoadedImages
         An image that is missing or cannot be decoded is left out and described in `problems`. Where the cache cannot be used
         the images are decoded into memory and `note` says why.
+
+    Raises
+    ------
+    DatasetError
+        `decode` returns another number of channels than the network takes.
     """
     version, note = version or preprocessing_version(), ""
     if cache_dir:
@@ -128,6 +136,7 @@ def load_images(
                 [sample.image for sample in samples],
                 cache_dir,
                 size_px=size_px,
+                channels=channels,
                 version=version,
                 decode=decode,
                 workers=workers,
@@ -137,7 +146,7 @@ def load_images(
             return _kept(samples, found.images, found.problems, decoded=found.decoded)
         except CacheError as error:
             note = f"decoded into memory: {error}"
-    images, problems = _in_memory(samples, size_px, version, workers, progress, decode)
+    images, problems = _in_memory(samples, (channels, size_px, size_px), version, workers, progress, decode)
     kept = [row for row, problem in enumerate(problems) if not problem]
     if len(kept) < len(samples):
         images = images[kept]
@@ -154,19 +163,26 @@ def _kept(samples: Sequence[Sample], images: np.ndarray, problems: Sequence[str]
 
 
 def _in_memory(
-    samples: Sequence[Sample], size_px: int, version: str, workers: int, progress: bool, decode: Callable[..., np.ndarray]
+    samples: Sequence[Sample],
+    shape: tuple[int, int, int],
+    version: str,
+    workers: int,
+    progress: bool,
+    decode: Callable[..., np.ndarray],
 ) -> tuple[np.ndarray, list[str]]:
     """Return the images, those of bad files undefined, and for each sample its problem or nothing."""
     from tqdm import tqdm
 
-    images = np.empty((len(samples), 1, size_px, size_px), dtype=np.float16)
+    images = np.empty((len(samples), *shape), dtype=np.float16)
 
     def load(row: int) -> str:
         path = samples[row].image
         try:
-            images[row] = decode(path, size_px, version)
+            image = decode(path, shape[1], version)
         except (DicomError, OSError) as error:
             return described(path, error)
+        check_channels(image, shape[0])
+        images[row] = image
         return ""
 
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
@@ -181,7 +197,7 @@ class TrainingSet:
 
     channel: Channel
     images: np.ndarray
-    """Shape (N, 1, size_px, size_px), float16 in [0, 1]; mapped from disk with a cache: read rows with `cache.take`."""
+    """Shape (N, channels, size_px, size_px), float16 in [0, 1]; mapped from disk with a cache: read rows with `pack.take`."""
     samples: tuple[Sample, ...]
     targets: np.ndarray
     """Shape (N, labels), float32: 1, 0, or NaN where a label is unknown or uncertain. What is judged."""
@@ -276,12 +292,12 @@ def read_training_set(
     reduced : bool
         See `preprocessing_version`.
     **loading
-        `workers`, `progress`, `cache_dir`, `cache_gb` of `load_images`.
+        `channels`, `workers`, `progress`, `cache_dir`, `cache_gb`, `decode` of `load_images`.
 
     Raises
     ------
     DatasetError
-        Fewer than 2 training images have a target.
+        Fewer than 2 training images have a target; or the images have another number of channels than the network takes.
     """
     version = preprocessing_version(reduced=reduced)
     # A mistake shows now, not when every image is decoded.

@@ -168,6 +168,7 @@ def evaluate_bundle(
     loaded = load_images(
         [sample for sample in channel.samples if sample.split == split],
         size_px=bundle.size_px,
+        channels=bundle.channels,
         version=bundle.preprocessing_version,
         workers=workers,
         progress=progress,

@@ -1,7 +1,7 @@
 """Export of a bundle as one ONNX file: normalization, network, calibration and activation.
 
-Input ``image``, float32 (batch, 1, size, size) in [0, 1], as `dicom.pixels.to_model_input` gives it. Outputs ``logits`` and
-``probabilities``, float32 (batch, labels). The metadata of the file say labels, size, thresholds and the rest.
+Input ``image``, float32 (batch, channels, size, size) in [0, 1], as `dicom.pixels.to_model_input` gives it. Outputs ``logits``
+and ``probabilities``, float32 (batch, labels). The metadata of the file say labels, size, thresholds and the rest.
 """
 
 from __future__ import annotations

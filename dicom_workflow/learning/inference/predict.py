@@ -75,9 +75,7 @@ def predict_images(bundle: Bundle, images: np.ndarray, *, batch_size: int = 16, 
     """
     if not len(images):
         return np.empty((0, len(bundle.labels)), dtype=np.float32)
-    if images.shape[1:] != (bundle.channels, bundle.size_px, bundle.size_px):
-        shape = f"(N, {bundle.channels}, {bundle.size_px}, {bundle.size_px})"
-        raise LearningError(f"expected images of shape {shape}, got {images.shape}.")
+    bundle.check_images(images)
     logits = logits_of(
         bundle.network, images, mean=bundle.input_mean, std=bundle.input_std, batch_size=batch_size, precision=precision
     )
@@ -184,6 +182,7 @@ def predict_channel(
     loaded = load_images(
         samples,
         size_px=bundle.size_px,
+        channels=bundle.channels,
         workers=workers,
         progress=progress,
         version=bundle.preprocessing_version,
@@ -247,7 +246,7 @@ def predict_files(
 
     Returns
     -------
-    Predicted
+    PredictedFiles
         A file that cannot be used is in `refused`, and the others go on.
 
     Raises

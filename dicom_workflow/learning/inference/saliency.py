@@ -32,6 +32,7 @@ from dicom_workflow.dicom.letterbox import Framing
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.data.images import decode
 from dicom_workflow.learning.inference.predict import predict_images
+from dicom_workflow.learning.model.architectures import Layer, architecture_of
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.network import logits_of, normalize
 
@@ -40,25 +41,8 @@ _SHARE_OF_SIDE = 8
 """An occluding patch is this part of the square: 28 of 224 pixels, about the size of a heart chamber or a lobe's segment."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer for Grad-CAM, and the positions of its values in the input."""
-
-    name: str
-    """In the network, or in each member of an ensemble."""
-    step_px: float
-    """Pixels of the input between two values."""
-    first_px: float
-    """Where the center of what the first value sees lies, counted from the center of the first pixel."""
-
-
-LAST = Layer("class_layers.relu", 32, 14)
-"""What the network averages and weighs into its logits, so that nothing is lost on the way: the mean of this layer's weighted
-values *is* the logit, but for its bias. After `features.denseblock4` a normalization still follows."""
-FINER = Layer("features.denseblock3", 16, 6)
-"""Twice as fine, for small inputs, but a whole block away from the answer."""
 _FEWEST_PLACES = 7
-"""Along a side. With fewer, a map of `LAST` tells the left lung from the right one, and hardly more."""
+"""Along a side. With fewer, a map tells the left lung from the right one, and hardly more."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +59,8 @@ class Saliency:
     """Of the label, as `predict.predict_images` gives it."""
     strength: float
     """What a value of 1 stands for, in log-odds before calibration. Grad-CAM: what this place would add if the whole image
-    looked like it (exactly so for `LAST`, to first order for `FINER`); occlusion: what is lost, on average, while this place is
-    covered."""
+    looked like it (exactly so for the layer before the logits, to first order for others); occlusion: what is lost, on average,
+    while this place is covered."""
 
 
 def explain(bundle: Bundle, source: Any, label: str, *, method: str = "grad-cam") -> Saliency:
@@ -111,7 +95,8 @@ def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer | None = N
     label : str
         One of the bundle's.
     layer : Layer, optional
-        `LAST` where it has seven places or more along a side, from 224 pixels on, and `FINER` for smaller squares.
+        By default the first of the architecture's `saliency_layers` that has seven places or more along a side; for a
+        DenseNet121 the last one from 224 pixels on.
 
     Returns
     -------
@@ -131,7 +116,7 @@ def grad_cam(bundle: Bundle, source: Any, label: str, *, layer: Layer | None = N
     by up to 15 pixels in a square of 112.
     """
     column = _column(bundle, label)
-    layer = layer or (LAST if bundle.size_px >= _FEWEST_PLACES * LAST.step_px else FINER)
+    layer = layer or _layer_for(bundle)
     image, framing = _read(bundle, source)
     device = next(bundle.network.parameters()).device
     with (
@@ -162,8 +147,8 @@ def occlusion(
     bundle, source, label
         As for `grad_cam`.
     patch_px : int
-        Side of the square that is covered, in pixels of the network's square, with the mean gray of the image; an eighth of
-        the side when not given.
+        Side of the square that is covered, in pixels of the network's square, with the image's mean in each
+        channel; an eighth of the side when not given.
     step_px : int
         How far it moves; half of the patch when not given.
     batch_size : int
@@ -186,10 +171,15 @@ def occlusion(
         raise LearningError(f"expected 0 < step_px ≤ patch_px ≤ {bundle.size_px}, got {step} and {patch}.")
     image, framing = _read(bundle, source)
     top, left, rows, columns = *framing.corner, *framing.inner
-    gray = np.float16(image[0, top : top + rows, left : left + columns].mean(dtype=np.float64))
+    inner = image[:, top : top + rows, left : left + columns]
+    mean = inner.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float16)  # (channels, 1, 1)
     # From half outside to half outside: the edge of the image is covered as often as its middle.
     windows = [
-        np.ix_([0], range(max(y, top), min(y + patch, top + rows)), range(max(x, left), min(x + patch, left + columns)))
+        np.ix_(
+            range(bundle.channels),
+            range(max(y, top), min(y + patch, top + rows)),
+            range(max(x, left), min(x + patch, left + columns)),
+        )
         for y in range(top - patch + step, top + rows, step)
         for x in range(left - patch + step, left + columns, step)
     ]
@@ -199,13 +189,18 @@ def occlusion(
         some = windows[start : start + batch_size]
         batch = np.repeat(image[None], len(some), axis=0)
         for one, window in zip(batch, some, strict=True):
-            one[window] = gray
+            one[window] = mean
         for window, score in zip(some, _scores(bundle, batch, column, batch_size), strict=True):
             lost[window[1:]] += whole - score
             covered[window[1:]] += 1
     inside = lost[top : top + rows, left : left + columns] / covered[top : top + rows, left : left + columns]
     places = framing.to_image(np.pad(inside, _margins(framing), mode="edge"))  # padding must not bleed into the edge
     return _saliency(bundle, image, label, "occlusion", np.maximum(places, 0))
+
+
+def _layer_for(bundle: Bundle) -> Layer:
+    layers = architecture_of(bundle.architecture).saliency_layers
+    return next((layer for layer in layers if bundle.size_px >= _FEWEST_PLACES * layer.step_px), layers[-1])
 
 
 def _saliency(bundle: Bundle, image: NDArray[Any], label: str, method: str, places: NDArray[np.float32]) -> Saliency:
@@ -223,9 +218,10 @@ def _column(bundle: Bundle, label: str) -> int:
 
 
 def _read(bundle: Bundle, source: Any) -> tuple[NDArray[np.float16], Framing]:
-    """Return the image as the network sees it, shape (1, size_px, size_px), and where it lies there."""
+    """Return the image as the network sees it, shape (channels, size_px, size_px), and where it lies there."""
     dataset = pixels.read_dataset(source) if isinstance(source, str | Path | bytes) else source
     image = decode(dataset, bundle.size_px, bundle.preprocessing_version)
+    bundle.check_images(image[None])
     return image, pixels.framing_of(dataset, bundle.size_px)
 
 

@@ -24,8 +24,8 @@ from dicom_workflow import __version__
 from dicom_workflow.dicom.reading import name_of, read_dataset
 from dicom_workflow.errors import DicomError, LearningError, WorkflowError
 from dicom_workflow.formats.labels import LabelSet
+from dicom_workflow.learning.model.architectures import architecture_of
 from dicom_workflow.learning.model.bundle import Bundle
-from dicom_workflow.learning.model.network import architecture_of
 from dicom_workflow.storage import write_atomically
 
 LOCAL_SCHEME = "99DCMWF"

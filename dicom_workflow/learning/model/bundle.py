@@ -26,6 +26,7 @@ from dicom_workflow.formats.labels import LabelSet, parse_label_list
 from dicom_workflow.learning.data.images import preprocessing_versions
 from dicom_workflow.learning.data.targets import MODES
 from dicom_workflow.learning.model import monai_configs
+from dicom_workflow.learning.model.architectures import ARCHITECTURES, DEFAULT_ARCHITECTURE, architecture_of
 from dicom_workflow.learning.model.bundle_archive import MAX_WEIGHTS_BYTES
 from dicom_workflow.learning.model.bundle_json import (
     BUNDLE_SCHEMA,
@@ -38,14 +39,7 @@ from dicom_workflow.learning.model.bundle_json import (
     write_description,
 )
 from dicom_workflow.learning.model.calibration import Calibration
-from dicom_workflow.learning.model.network import (
-    ARCHITECTURES,
-    DEFAULT_ARCHITECTURE,
-    architecture_of,
-    build,
-    choose_device,
-    embeddings_of,
-)
+from dicom_workflow.learning.model.network import build, choose_device, embeddings_of
 from dicom_workflow.storage import write_atomically
 
 MAX_MEMBERS = 32
@@ -75,7 +69,7 @@ class Bundle:
     untaught: Mapping[str, str] = field(default_factory=dict)
     """Label of the label set that is not predicted → why no training image taught it."""
     architecture: str = DEFAULT_ARCHITECTURE
-    """One of `network.ARCHITECTURES`."""
+    """One of `architectures.ARCHITECTURES`."""
     network_arguments: Mapping[str, Any] = field(default_factory=dict)
     """``dropout``, and ``members`` of an ensemble."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -104,6 +98,20 @@ class Bundle:
         weights = self.weights_sha256 or hashlib.sha256(_weights_of(self.network)).hexdigest()
         return f"{weights}/{self.preprocessing_version}/{self.size_px}px/{self.input_mean:.6g},{self.input_std:.6g}"
 
+    def check_images(self, images: np.ndarray) -> None:
+        """Refuse images, ndarray of any dtype, whose shape is not (n, channels, size_px, size_px).
+
+        Raises
+        ------
+        LearningError
+            Images of another shape.
+        """
+        shape = (self.channels, self.size_px, self.size_px)
+        if images.shape[1:] != shape:
+            raise LearningError(
+                f"{self.architecture}: expected images of shape (n, {', '.join(map(str, shape))}), got {images.shape}."
+            )
+
     def embed(self, inputs: np.ndarray, *, batch_size: int = 8) -> np.ndarray:
         """Return the embeddings of images: the features that the classifier is computed from.
 
@@ -116,16 +124,15 @@ class Bundle:
 
         Returns
         -------
-        ndarray, shape (n, 1024), float32
+        ndarray, shape (n, features), float32
+            What the network's classifier is computed from: 1024 features of a DenseNet121.
 
         Raises
         ------
         LearningError
             Images of another shape, or values that are not finite.
         """
-        shape = (self.channels, self.size_px, self.size_px)
-        if inputs.shape[1:] != shape:
-            raise LearningError(f"expected images of shape (n, {', '.join(map(str, shape))}), got {inputs.shape}.")
+        self.check_images(inputs)
         found = embeddings_of(self.network, inputs, mean=self.input_mean, std=self.input_std, batch_size=batch_size)
         if not np.isfinite(found).all():
             raise LearningError("embed: an image or the weights hold values that are not finite. Decode the images again.")

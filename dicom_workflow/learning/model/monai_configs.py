@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dicom_workflow.errors import BundleError, LearningError
+from dicom_workflow.learning.model.architectures import architecture_of
 from dicom_workflow.learning.model.bundle_json import DESCRIPTION_NAME, WEIGHTS_NAME
-from dicom_workflow.learning.model.network import architecture_of
 from dicom_workflow.storage import write_atomically
 
 FOLDER = "configs"
@@ -110,7 +110,7 @@ def _inference(description: Mapping[str, Any], weights_name: str) -> dict[str, A
     dropout, members = float(arguments.get("dropout", 0.0)), int(arguments.get("members", 1))
     outputs = len(description["labels"])
     architecture = architecture_of(description["network"]["name"])
-    network: dict[str, Any] = {**architecture.monai, "out_channels": outputs, "dropout_prob": dropout}
+    network = dict(architecture.monai_config(outputs, dropout))
     if members > 1:  # MONAI has no module that averages others
         ours = "dicom_workflow.learning.model.network.build"
         network = {"_target_": ours, "labels": "@labels", "architecture": architecture.name}

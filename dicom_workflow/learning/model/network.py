@@ -1,12 +1,10 @@
-"""Networks: a registry of architectures, ensembles, logits, probabilities and embeddings."""
+"""Networks: construction, ensembles, normalization, logits, probabilities and embeddings."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,57 +13,7 @@ from torch import Tensor, nn
 
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.data.cache.pack import take
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """One kind of network, as ``bundle.json`` names it."""
-
-    name: str
-    title: str
-    """For people: model card and reports."""
-    channels: int
-    """Of the input: 1 for gray images, 3 for color."""
-    construct: Callable[[int, float], nn.Module]
-    """``construct(outputs, dropout)``: a network with `features`, then `class_layers`, whose last layer is the classifier."""
-    monai: Mapping[str, Any]
-    """The constructor's arguments for MONAI's ``ConfigParser``, without outputs and dropout."""
-
-
-def _densenet121(channels: int) -> Callable[[int, float], nn.Module]:
-    def construct(outputs: int, dropout: float) -> nn.Module:
-        # MONAI imports MLflow where it is installed, which reports its use to its makers unless it is told not to.
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        from monai.networks.nets.densenet import DenseNet121  # takes seconds to import
-
-        return DenseNet121(spatial_dims=2, in_channels=channels, out_channels=outputs, dropout_prob=dropout)
-
-    return construct
-
-
-def _densenet121_with(name: str, channels: int) -> Architecture:
-    monai = {"_target_": "DenseNet121", "spatial_dims": 2, "in_channels": channels}
-    return Architecture(name, "DenseNet121", channels, _densenet121(channels), monai)
-
-
-ARCHITECTURES: Mapping[str, Architecture] = {
-    each.name: each for each in (_densenet121_with("densenet121-gray", 1), _densenet121_with("densenet121-rgb", 3))
-}
-"""Name → architecture. A new network is a new entry."""
-DEFAULT_ARCHITECTURE = "densenet121-gray"
-
-
-def architecture_of(name: str) -> Architecture:
-    """Return the architecture of a name.
-
-    Raises
-    ------
-    LearningError
-        There is no such architecture.
-    """
-    if name not in ARCHITECTURES:
-        raise LearningError(f"network: expected one of {', '.join(ARCHITECTURES)}, got {name[:60]!r}.")
-    return ARCHITECTURES[name]
+from dicom_workflow.learning.model.architectures import DEFAULT_ARCHITECTURE, architecture_of
 
 
 def build(
@@ -83,7 +31,7 @@ def build(
     labels : sequence of str
         One logit each, in this order.
     architecture : str
-        One of `ARCHITECTURES`.
+        One of `architectures.ARCHITECTURES`.
     dropout : float
         Probability after each dense layer.
     seed : int, optional

@@ -32,7 +32,7 @@ class BatchLoader:
 
     Parameters
     ----------
-    images : ndarray, shape (N, 1, S, S), float16 in [0, 1]
+    images : ndarray, shape (N, channels, S, S), float16 in [0, 1]
         In memory or mapped from disk.
     device : torch.device
     augment : Augmentation
@@ -69,7 +69,7 @@ class BatchLoader:
 
         Yields
         ------
-        Tensor, shape (rows, 1, S, S), float32, channels last, on the device
+        Tensor, shape (rows, channels, S, S), float32, channels last, on the device
         """
         if isinstance(self.images, Tensor) or self.device.type == "cpu":
             taken = self._picked(plan)
@@ -158,13 +158,13 @@ class Augmentation:
 
         Parameters
         ----------
-        images : Tensor, shape (B, 1, S, S), in [0, 1]
+        images : Tensor, shape (B, channels, S, S), in [0, 1]
         generator : torch.Generator
             On the CPU, so that a GPU draws the same changes; the same state gives the same changes.
 
         Returns
         -------
-        Tensor, shape (B, 1, S, S), float32 in [0, 1]
+        Tensor, shape (B, channels, S, S), float32 in [0, 1]
             Places that were outside are 0, like the padding.
         """
         draws = (2 * torch.rand(len(images), 6, generator=generator) - 1).to(images.device)  # (B, 6) in [-1, 1)

@@ -21,7 +21,7 @@ from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.learning.data import images
 from dicom_workflow.learning.data.channel import Channel, Sample, read_channel
 from dicom_workflow.learning.data.targets import has_one_label, to_targets, untaught_labels
-from dicom_workflow.learning.training import flags, script_run
+from dicom_workflow.learning.training import dataclass_flags, script_run
 
 if TYPE_CHECKING:
     from dicom_workflow.learning.data.images import TrainingSet
@@ -179,7 +179,14 @@ def _join(config: Any, device: str) -> None:
             "labels could not be read. Repair the images that were left out, or use fewer --folds."
         )
     loading = {name: getattr(config, name) for name in ("workers", "progress", "cache_dir", "cache_gb")}
-    data = images.read_training_set(channel, size_px=config.size_px, mode=config.mode, reduced=config.reduced, **loading)
+    data = images.read_training_set(
+        channel,
+        size_px=config.size_px,
+        channels=members[0].channels,
+        mode=config.mode,
+        reduced=config.reduced,
+        **loading,
+    )
     dealt = assign_folds([sample for sample in channel.samples if sample.split != TEST], config.folds, seed=config.seed)
     rows, logits, calibrated = _of_unseen(members, data, dealt, config.batch_size)
     # Every image's logits come from a network that had not seen it: the ensemble's calibration may use them all. It errs on the
@@ -227,8 +234,9 @@ def _together(
     from dicom_workflow.learning.training import finish
 
     facts = finish.Facts(
-        settings=flags.to_json(config),
+        settings=dataclass_flags.to_json(config),
         channel=data.channel,
+        architecture=members[0].architecture,
         preprocessing_version=data.preprocessing_version,
         normalization=(0.0, 1.0),  # each member keeps its own
         network_arguments={"dropout": config.dropout, "members": len(members)},

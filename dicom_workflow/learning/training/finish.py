@@ -42,6 +42,8 @@ class Facts:
     settings: Mapping[str, Any]
     """The script's settings as JSON values; `mode`, `size_px`, `calibration`, `threshold`, `resamples` and `seed` are used."""
     channel: Channel
+    architecture: str
+    """Name of the network, one of `architectures.ARCHITECTURES`."""
     preprocessing_version: str
     normalization: tuple[float, float]
     """Mean and standard deviation that the network was trained with."""
@@ -77,6 +79,7 @@ def calibrate(network: nn.Module, facts: Facts, targets: np.ndarray, logits: np.
     mean, std = facts.normalization
     return Bundle(
         network=network,
+        architecture=facts.architecture,
         labels=channel.labels,
         mode=settings["mode"],
         size_px=settings["size_px"],

@@ -125,7 +125,7 @@ def test_a_bundle_keeps_its_calibration_and_predicts_with_it(trained, tmp_path):
 
 
 def test_images_of_another_size_are_refused(trained):
-    with pytest.raises(LearningError, match=r"expected images of shape \(N, 1, 40, 40\), got \(2, 1, 32, 32\)"):
+    with pytest.raises(LearningError, match=r"expected images of shape \(n, 1, 40, 40\), got \(2, 1, 32, 32\)"):
         predict.predict_images(trained, np.zeros((2, 1, 32, 32), np.float16))
 
 

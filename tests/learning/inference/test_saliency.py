@@ -20,8 +20,10 @@ from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.letterbox import Framing
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.inference import predict, saliency
-from dicom_workflow.learning.inference.saliency import LAST, Layer
 from dicom_workflow.learning.model import network
+from dicom_workflow.learning.model.architectures import DENSENET_FINER as FINER
+from dicom_workflow.learning.model.architectures import DENSENET_LAST as LAST
+from dicom_workflow.learning.model.architectures import Layer
 from dicom_workflow.learning.model.bundle import Bundle
 
 torch.set_num_threads(1)
@@ -132,7 +134,7 @@ def test_grad_cam_is_that_of_monai(tmp_path):
     assert ours == pytest.approx(expected / expected.max(), abs=1e-4)
 
 
-@pytest.mark.parametrize(("layer", "halvings"), [(saliency.LAST, 3), (saliency.FINER, 2)], ids=["last", "finer"])
+@pytest.mark.parametrize(("layer", "halvings"), [(LAST, 3), (FINER, 2)], ids=["last", "finer"])
 def test_a_dense_network_sees_where_its_layers_say(layer, halvings):
     """A value stands for the middle of what it sees. Convolutions are symmetric, so what halves the image sets the place."""
     image = torch.zeros(1, 1, 224, 224, dtype=torch.float64, requires_grad=True)
@@ -190,7 +192,7 @@ def test_the_network_is_left_as_it_was(tmp_path, method):
 
 def test_small_squares_are_explained_by_the_finer_layer(tmp_path):
     path = dicom_file(tmp_path / "a.dcm", picture(["Edema"], np.random.default_rng(0)))
-    for size_px, layer in ((112, saliency.FINER), (224, saliency.LAST)):
+    for size_px, layer in ((112, FINER), (224, LAST)):
         bundle = replace(untrained(), size_px=size_px)
         chosen, named = (saliency.grad_cam(bundle, path, "Edema", layer=each) for each in (None, layer))
         assert np.array_equal(chosen.values, named.values)

@@ -16,13 +16,13 @@ import dicom_workflow
 from dicom_workflow import provenance
 from dicom_workflow.errors import BundleError, LearningError
 from dicom_workflow.learning.data.images import preprocessing_version
-from dicom_workflow.learning.model import bundle, bundle_archive, bundle_json, network
+from dicom_workflow.learning.model import architectures, bundle, bundle_archive, bundle_json, network
 from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.training import run_state
 
 torch.set_num_threads(1)
 LABELS = ("Edema", "No Finding")
-GRAY = network.DEFAULT_ARCHITECTURE
+GRAY = architectures.DEFAULT_ARCHITECTURE
 
 
 @pytest.fixture(autouse=True)

@@ -100,7 +100,7 @@ def test_color_images_have_a_network_of_three_channels(tmp_path) -> None:
     tiles = np.random.default_rng(1).random((2, 3, 40, 40)).astype(np.float16)
     assert loaded.embed(tiles).shape == (2, 1024)
     np.testing.assert_array_equal(predict.predict_images(loaded, tiles), predict.predict_images(color, tiles))
-    with pytest.raises(LearningError, match=r"expected images of shape \(N, 3, 40, 40\)"):
+    with pytest.raises(LearningError, match=r"expected images of shape \(n, 3, 40, 40\)"):
         predict.predict_images(loaded, tiles[:, :1])
 
 

@@ -21,7 +21,7 @@ from support.learning import LABELS, tiny_bundle
 from support.pickles import OPTIONAL, containers, greedy_pickles, legacy, live_pickles, zipped
 
 from dicom_workflow.errors import BundleError, LearningError, WeightsError
-from dicom_workflow.learning.model import bundle, bundle_archive, network, weights
+from dicom_workflow.learning.model import bundle, bundle_archive, initial_weights, network
 from dicom_workflow.learning.model.bundle_json import write_description
 from dicom_workflow.learning.training import run_state
 
@@ -86,10 +86,10 @@ def refused_as_initial_weights(net, folder: Path, data: bytes, *, pinned: bool) 
             path = folder / f"{form}.{ending}"
             path.write_bytes(content)
             with pytest.raises(WeightsError, match=r"only opened with its SHA-256|expected a safetensors file|damaged"):
-                weights.initialize(net, str(path))
+                initial_weights.initialize(net, str(path))
             if pinned:
                 with pytest.raises(WeightsError, match=r"expected|damaged"):
-                    weights.initialize(net, str(path), sha256=hashlib.sha256(content).hexdigest())
+                    initial_weights.initialize(net, str(path), sha256=hashlib.sha256(content).hexdigest())
 
 
 def refused_as_bundle(sound: Path, folder: Path, data: bytes) -> None:
@@ -196,7 +196,7 @@ def test_damaged_files_are_refused_and_nothing_else_happens(net, tmp_path):
                 if original.name.endswith(".tar.gz"):
                     bundle_archive.unpack(path, tmp_path / "out")
                 else:
-                    weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+                    initial_weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
             refused += 1
             if original.suffix == ".safetensors":
                 with pytest.raises(LearningError, match=r"(expected|not) a checkpoint"):

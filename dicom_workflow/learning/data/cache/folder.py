@@ -14,7 +14,6 @@ The folder holds pixels and paths of patients' images; only its owner may read i
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -27,7 +26,7 @@ import numpy as np
 
 from dicom_workflow.errors import CacheError
 from dicom_workflow.learning.data.cache.file_index import KnownFile, identified, signature_of
-from dicom_workflow.learning.data.cache.pack import HEAD_BYTES, PIXEL, RECORD, Pack
+from dicom_workflow.learning.data.cache.pack import HEAD_BYTES, PIXEL, RECORD, Pack, trim
 from dicom_workflow.learning.data.decoder_pool import Decode, Job, decode_all
 
 FORMAT = "dicom-workflow images 1"
@@ -35,9 +34,10 @@ FORMAT = "dicom-workflow images 1"
 
 @dataclass(frozen=True)
 class PackFolder:
-    """The packs of one folder, of one preprocessing version and size, and how to fill them."""
+    """The packs of one folder, of one preprocessing version and shape, and how to fill them."""
 
     folder: Path
+    channels: int
     size_px: int
     version: str
     limit_bytes: int
@@ -48,7 +48,7 @@ class PackFolder:
     @property
     def row_bytes(self) -> int:
         """Size of one image."""
-        return self.size_px * self.size_px * PIXEL.itemsize
+        return self.channels * self.size_px * self.size_px * PIXEL.itemsize
 
     def images_of(self, files: Sequence[KnownFile]) -> tuple[np.ndarray, dict[int, str], int]:
         """Return the images of files, decoding those that no pack has.
@@ -59,7 +59,7 @@ class PackFolder:
 
         Returns
         -------
-        ndarray, shape (usable files, 1, size_px, size_px), float16 in [0, 1]
+        ndarray, shape (usable files, channels, size_px, size_px), float16 in [0, 1]
             Mapped from disk.
         dict of int to str
             Number of a file that cannot be used → why.
@@ -84,7 +84,7 @@ class PackFolder:
                     if good and len(known_bad) >= len(missing):
                         with contextlib.suppress(OSError):
                             os.utime(final)  # used now
-                        return pack.map(self.size_px), known_bad, len(missing)
+                        return pack.map(self.channels, self.size_px), known_bad, len(missing)
                 descriptor = self._locked(partial, stack)
                 if descriptor is None:
                     continue  # another process has just finished it
@@ -111,11 +111,12 @@ class PackFolder:
         pack.drop_holes()
         os.fsync(pack.descriptor)
         partial.replace(final)
-        self._trim(self.limit_bytes, {final.name})
-        return pack.map(self.size_px), failed, len(files) - len(done)
+        trim(self.folder, self.limit_bytes, {final.name})
+        return pack.map(self.channels, self.size_px), failed, len(files) - len(done)
 
     def _head(self, slots: int) -> bytes:
-        text = json.dumps({"format": FORMAT, "version": self.version, "size_px": self.size_px, "slots": slots})
+        shape = {"channels": self.channels, "size_px": self.size_px}
+        text = json.dumps({"format": FORMAT, "version": self.version, **shape, "slots": slots})
         return text.encode("ascii").ljust(HEAD_BYTES - 1) + b"\n"
 
     def _pack(self, descriptor: int, head: bytes, slots: int) -> Pack:
@@ -153,7 +154,7 @@ class PackFolder:
 
     def _tried(self, files: Sequence[KnownFile]) -> Iterator[tuple[KnownFile, str]]:
         jobs = [Job(file.path, file.key) for file in files]
-        outcomes = decode_all(jobs, self.size_px, self.version, self.decode, workers=self.workers)
+        outcomes = decode_all(jobs, self.size_px, self.version, self.decode, channels=self.channels, workers=self.workers)
         for file, outcome in zip(files, outcomes, strict=True):
             if outcome.problem:
                 yield file, outcome.problem
@@ -177,7 +178,7 @@ class PackFolder:
             done = {slot for slot, file in enumerate(files) if pack.has(slot, file.key) and pack.row(slot) is not None}
         else:
             os.truncate(pack.descriptor, 0)
-        self._trim(self.limit_bytes - needed, keep)
+        trim(self.folder, self.limit_bytes - needed, keep)
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(pack.descriptor, 0, needed)  # a full disk is an error here, not a signal later
         os.truncate(pack.descriptor, needed)
@@ -225,7 +226,7 @@ class PackFolder:
         slots = [slot for slot in range(len(files)) if slot not in done]
         jobs = [Job(files[s].path, files[s].key, path, pack.data_at + s * pack.row_bytes) for s in slots]
         problems: dict[int, str] = {}
-        outcomes = decode_all(jobs, self.size_px, self.version, self.decode, workers=self.workers)
+        outcomes = decode_all(jobs, self.size_px, self.version, self.decode, channels=self.channels, workers=self.workers)
         bar = tqdm(outcomes, total=len(jobs), desc="decoding", unit="image", disable=not self.progress or not jobs)
         for slot, outcome in zip(slots, bar, strict=True):
             file = files[slot]
@@ -238,32 +239,6 @@ class PackFolder:
                 pack.write_record(slot, file.key, outcome.checksum)
         return problems
 
-    def _trim(self, limit_bytes: int, keep: set[str]) -> None:
-        """Remove the least recently used packs until the rest fits; packs that another process builds stay."""
-        found: list[tuple[float, int, Path]] = []
-        for path in self.folder.iterdir():
-            with contextlib.suppress(OSError):
-                if path.suffix in (".images", ".partial"):
-                    status = path.stat()
-                    found.append((status.st_mtime, status.st_blocks * 512, path))
-        total = sum(size for _, size, path in found if path.name not in keep)
-        for _, size, path in sorted(found):
-            if total <= max(0, limit_bytes):
-                break
-            if path.name not in keep and (path.suffix == ".images" or _is_abandoned(path)):
-                path.unlink(missing_ok=True)
-                total -= size
-
-
-def _is_abandoned(partial: Path) -> bool:
-    """Return whether no process holds a partial pack."""
-    try:
-        with partial.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno == errno.ENOENT
-    return True
-
 
 DEFAULT_LIMIT_GB = 20.0
 """A hundred thousand images of 320 × 320 pixels."""
@@ -274,7 +249,7 @@ class CachedImages:
     """The inputs of some files, mapped from disk."""
 
     images: np.ndarray
-    """Shape (usable files, 1, size_px, size_px), float16 in [0, 1], in the order of the files; read it with `take`."""
+    """Shape (usable files, channels, size_px, size_px), float16 in [0, 1], in the order of the files; read it with `take`."""
     problems: tuple[str, ...]
     """One for each file, in order: why it is left out; empty for a usable one."""
     decoded: int
@@ -288,6 +263,7 @@ def load_cached(
     size_px: int,
     version: str,
     decode: Decode,
+    channels: int = 1,
     workers: int = 2,
     progress: bool = True,
     limit_gb: float = DEFAULT_LIMIT_GB,
@@ -305,9 +281,11 @@ def load_cached(
     version : str
         Preprocessing version, the third argument of `decode`.
     decode : callable
-        ``decode(path, size_px, version)``, an array of shape (1, size_px, size_px), float16.
+        ``decode(path, size_px, version)``, an array of shape (channels, size_px, size_px), float16.
+    channels : int
+        Of the images.
     workers : int
-        Files decoded at a time; see `decoders.decode_all`.
+        Files decoded at a time; see `decoder_pool.decode_all`.
     progress : bool
         Show progress bars on standard error.
     limit_gb : float
@@ -318,6 +296,8 @@ def load_cached(
     CacheError
         The folder cannot be made or written, somebody else may write to it, or these images alone would exceed `limit_gb` or
         the disk.
+    DatasetError
+        The images have another number of channels.
 
     Notes
     -----
@@ -329,7 +309,7 @@ def load_cached(
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(folder)
         files, problems = identified(paths, folder, workers, progress)
-        packs = PackFolder(folder, size_px, version, int(limit_gb * 1e9), decode, workers, progress)
+        packs = PackFolder(folder, channels, size_px, version, int(limit_gb * 1e9), decode, workers, progress)
         images, failed, decoded = packs.images_of(files)
     except OSError as error:
         raise CacheError(

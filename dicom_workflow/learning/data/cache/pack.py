@@ -6,9 +6,14 @@ page on the rows. A row counts from the moment its record is written, after its 
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import mmap
 import os
 import sys
+from collections.abc import Container
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,18 +118,54 @@ class Pack:
         self.records[len(kept) :] = rest
         os.truncate(self.descriptor, self.data_at + len(kept) * self.row_bytes)
 
-    def map(self, size_px: int) -> np.ndarray:
-        """Return the written rows, ndarray of shape (rows, 1, size_px, size_px), float16 in [0, 1], mapped from the file.
+    def map(self, channels: int, size_px: int) -> np.ndarray:
+        """Return the written rows, ndarray of shape (rows, channels, size_px, size_px), float16 in [0, 1], from the file.
 
         The map is private and writable, as torch asks of arrays; nothing that is written to it reaches the file.
         """
         rows = int((self.records["is_there"] == 1).sum())
-        shape = (rows, 1, size_px, size_px)
+        shape = (rows, channels, size_px, size_px)
         if not rows:
             return np.empty(shape, PIXEL)
         flags, access = mmap.MAP_PRIVATE | _MAP_NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
         mapped = _Map(self.descriptor, self.data_at + rows * self.row_bytes, flags=flags, prot=access)
         return np.frombuffer(mapped, PIXEL, offset=self.data_at).reshape(shape)
+
+
+def trim(folder: Path, limit_bytes: int, keep: Container[str]) -> None:
+    """Remove the least recently used packs of a folder until the rest fits.
+
+    Parameters
+    ----------
+    folder : Path
+    limit_bytes : int
+        For the packs that are not in `keep`.
+    keep : container of str
+        Names of packs that stay; those that another process builds stay too.
+    """
+    found: list[tuple[float, int, Path]] = []
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if path.suffix in (".images", ".partial"):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_blocks * 512, path))
+    total = sum(size for _, size, path in found if path.name not in keep)
+    for _, size, path in sorted(found):
+        if total <= max(0, limit_bytes):
+            break
+        if path.name not in keep and (path.suffix == ".images" or _is_abandoned(path)):
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+def _is_abandoned(partial: Path) -> bool:
+    """Return whether no process holds a partial pack."""
+    try:
+        with partial.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno == errno.ENOENT
+    return True
 
 
 def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -136,7 +177,7 @@ def take(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     images : ndarray, shape (N, …)
-        Mapped by `load`, or any other array.
+        Mapped by `Pack.map`, or any other array.
     rows : ndarray of int
 
     Returns

@@ -6,16 +6,16 @@ images on a scale of its own:
 =================  ========  =============================  ==========================================
 layout             channels  an image v in [0, 1] became    normalization that gives the same numbers
 =================  ========  =============================  ==========================================
-dicom-workflow     1         (v - mean) / std               the bundle's
+dicom-workflow     any       (v - mean) / std               the bundle's
 monai              any       the file does not say          none is known
 torchvision        3         (v - mean_c) / std_c, RGB      0.449, 0.226: the channels' averages
 torchxrayvision    1         2048 v - 1024                  0.5, 1 / 2048
 =================  ========  =============================  ==========================================
 
-Three channels of one gray image become one by adding their kernels, each divided by its channel's deviation. The means move
-into `norm0`, whose running mean follows the convolution. A scale moves exactly. A shift does so wherever the kernel sees
-image only: at the border it also sees padding, which is 0 after normalization and so another gray when the mean is another.
-One-channel layouts that keep their normalization change nothing and agree everywhere.
+In a network for gray images, three channels of one gray image become one by adding their kernels, each divided by its
+channel's deviation. The means move into `norm0`, whose running mean follows the convolution. A scale moves exactly. A shift
+does so wherever the kernel sees image only: at the border it also sees padding, which is 0 after normalization and so another
+gray when the mean is another. One-channel layouts that keep their normalization change nothing and agree everywhere.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def initialize(
     Parameters
     ----------
     network : torch.nn.Module
-        As `network.build` makes it; one input channel, any number of labels. Unchanged when an error is raised.
+        A DenseNet121 as `network.build` makes it, with any number of labels. Unchanged when an error is raised.
     uri : str
         A path, file:// or s3:// of a ``.safetensors``, ``.pt``, ``.pth`` or ``.bin`` file, or of a bundle's folder. Of an
         ensemble the first member is taken.
@@ -120,6 +120,10 @@ def initialize(
     """
     storage = storage or stores.Storage()
     where, beside = _locate(storage, stores.to_uri(uri))
+    own = network.state_dict()
+    if _STEM not in own:
+        raise WeightsError(f"{where}: initial weights can be loaded into a DenseNet121 only. Train this network without them.")
+    is_gray = own[_STEM].shape[1] == 1
     data = _read(storage, where, weight_files.MAX_BYTES)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 and digest != sha256.strip().lower():
@@ -132,10 +136,9 @@ def initialize(
     if normalization is None:
         normalization = _own_normalization(scale)
     if scale and normalization:
-        found = _with_gray_stem(found, scale, normalization, where)
-    elif found[_STEM].ndim == 4:
+        found = _with_stem(found, scale, normalization, where, is_gray=is_gray)
+    elif found[_STEM].ndim == 4 and is_gray:
         found[_STEM] = found[_STEM].float().sum(dim=1, keepdim=True)  # of equal channels
-    own = network.state_dict()
     has_head = bool(labels) and list(labels) == description.get("labels")
     wanted = {name: tensor for name, tensor in own.items() if has_head or not name.startswith(_HEAD)}
     _check(found, wanted, where, layout)
@@ -223,6 +226,7 @@ def _layout(
     found: Mapping[str, Tensor], tensors: Mapping[str, Tensor], description: Mapping[str, Any], where: str
 ) -> tuple[str, tuple[Sequence[float], Sequence[float]] | None]:
     """Return the name of a layout, and the means and deviations of its channels where they are known."""
+    channels = found[_STEM].shape[1] if found[_STEM].ndim == 4 else 0
     ensemble = [tensors[name].flatten()[:1].tolist() for name in ("means", "stds") if name in tensors]
     if description or len(ensemble) == 2:
         try:
@@ -233,10 +237,9 @@ def _layout(
             raise WeightsError(f"{where}: expected mean and std of the bundle's normalization: {error!r:.80}.") from None
         if not math.isfinite(mean) or not 0 < std < math.inf:
             raise WeightsError(f"{where}: expected a finite mean and a std above 0, got {mean} and {std}.")
-        return "dicom-workflow", ((mean,), (std,))
+        return "dicom-workflow", ((mean,) * max(1, channels), (std,) * max(1, channels))
     if any(".layers." in name for name in tensors):
         return "monai", None
-    channels = found[_STEM].shape[1] if found[_STEM].ndim == 4 else 0
     return ("torchvision", IMAGENET) if channels == 3 else ("torchxrayvision", XRAY_VISION)
 
 
@@ -247,13 +250,17 @@ def _own_normalization(scale: tuple[Sequence[float], Sequence[float]] | None) ->
     return round(sum(means) / len(means), 6), sum(deviations) / len(deviations)
 
 
-def _with_gray_stem(
+def _with_stem(
     found: Mapping[str, Tensor],
     scale: tuple[Sequence[float], Sequence[float]],
     normalization: tuple[float, float],
     where: str,
+    *,
+    is_gray: bool,
 ) -> dict[str, Tensor]:
-    """Return the tensors with a stem for one channel that is normalized by `normalization`, instead of each by its `scale`.
+    """Return the tensors with a stem for images normalized by `normalization` instead of each channel by its `scale`.
+
+    For a gray network the kernels of all channels are added into one.
 
     With v = std x + mean, channel c saw (v - mean_c) / std_c = (std / std_c) x + (mean - mean_c) / std_c: a factor for its
     kernels, and a constant that `norm0` subtracts again.
@@ -264,9 +271,10 @@ def _with_gray_stem(
     if kernels.ndim != 4 or kernels.shape[1] != means.numel() or running_mean is None or len(kernels) != running_mean.numel():
         raise WeightsError(f"{where}: expected a stem with {means.numel()} channels and its norm0, got {tuple(kernels.shape)}.")
     constant = (kernels * (mean - means) / deviations).sum(dim=(1, 2, 3))  # (64,)
+    kernels = kernels * (std / deviations)
     return {
         **found,
-        _STEM: (kernels * (std / deviations)).sum(dim=1, keepdim=True).float(),  # (64, 1, 7, 7)
+        _STEM: (kernels.sum(dim=1, keepdim=True) if is_gray else kernels).float(),  # (64, 1 or channels, 7, 7)
         "features.norm0.running_mean": (running_mean.double() - constant).float(),
     }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dicom_workflow.errors import ObjectNotFoundError, WeightsError
-from dicom_workflow.learning.model import bundle, network, weights
+from dicom_workflow.learning.model import bundle, initial_weights, network
 from dicom_workflow.learning.training import run_state
 from dicom_workflow.storage import Storage
 
@@ -147,7 +147,7 @@ def is_same(net: torch.nn.Module, before: dict[str, Tensor]) -> bool:
 
 
 def test_torchxrayvision_sees_our_images_as_its_own_at_every_pixel(net, xray, grey, tmp_path):
-    origin = weights.initialize(net, written(tmp_path / "xrv.safetensors", xray))
+    origin = initial_weights.initialize(net, written(tmp_path / "xrv.safetensors", xray))
     assert (origin.layout, origin.normalization) == ("torchxrayvision", (0.5, 1 / 2048))
     first, last = ours(net, network.normalize(grey, *origin.normalization))
     theirs_first, theirs_last = forward(xray, 2048 * grey - 1024)
@@ -156,7 +156,7 @@ def test_torchxrayvision_sees_our_images_as_its_own_at_every_pixel(net, xray, gr
 
 
 def test_torchxrayvision_with_another_normalization_agrees_away_from_the_border(net, xray, grey, tmp_path):
-    origin = weights.initialize(net, written(tmp_path / "xrv.safetensors", xray), normalization=(0.4, 0.25))
+    origin = initial_weights.initialize(net, written(tmp_path / "xrv.safetensors", xray), normalization=(0.4, 0.25))
     assert origin.normalization == (0.4, 0.25)
     first, last = ours(net, network.normalize(grey, 0.4, 0.25))
     theirs_first, theirs_last = forward(xray, 2048 * grey - 1024)
@@ -168,7 +168,7 @@ def test_torchxrayvision_with_another_normalization_agrees_away_from_the_border(
 
 
 def test_torchvision_sees_a_grey_image_as_three_channels_of_it_away_from_the_border(net, rgb, grey, tmp_path):
-    origin = weights.initialize(net, written(tmp_path / "rgb.safetensors", rgb))
+    origin = initial_weights.initialize(net, written(tmp_path / "rgb.safetensors", rgb))
     assert origin.layout == "torchvision"
     assert origin.normalization == pytest.approx((0.449, 0.226))
     first, last = ours(net, network.normalize(grey, *origin.normalization))
@@ -179,7 +179,7 @@ def test_torchvision_sees_a_grey_image_as_three_channels_of_it_away_from_the_bor
 
 def test_the_difference_at_the_border_is_the_means_of_the_kernels_that_see_padding(net, rgb, grey, tmp_path):
     """Exactly that, and nothing else: three means of channels are not one grey, and only padding tells them apart."""
-    origin = weights.initialize(net, written(tmp_path / "rgb.safetensors", rgb))
+    origin = initial_weights.initialize(net, written(tmp_path / "rgb.safetensors", rgb))
     ours_first, _ = ours(net, network.normalize(grey, *origin.normalization))
     theirs_first, _ = forward(rgb, (grey.expand(-1, 3, -1, -1) - IMAGENET_MEAN) / IMAGENET_STD)
     padding = 1 - functional.pad(torch.ones(1, 1, 64, 64), (3, 3, 3, 3))
@@ -195,7 +195,7 @@ def test_the_difference_at_the_border_is_the_means_of_the_kernels_that_see_paddi
 def test_three_channels_that_are_equal_become_one_at_every_pixel(net, rgb, grey, tmp_path):
     """A MONAI file does not say how its images were normalized: alike in each channel, and then nothing is lost."""
     state = {rename(name): tensor for name, tensor in rgb.items()}
-    origin = weights.initialize(net, written(tmp_path / "monai.safetensors", state))
+    origin = initial_weights.initialize(net, written(tmp_path / "monai.safetensors", state))
     assert (origin.layout, origin.normalization) == ("monai", None)
     first, last = ours(net, network.normalize(grey, 0.4, 0.25))
     theirs_first, theirs_last = forward(rgb, network.normalize(grey, 0.4, 0.25).expand(-1, 3, -1, -1))
@@ -217,7 +217,7 @@ def rename(name: str) -> str:
 def test_the_classifier_of_others_is_left_and_everything_is_named(net, xray, tmp_path):
     head = net.class_layers.out.weight.clone()
     uri = written(tmp_path / "xrv.safetensors", {**xray, "op_threshs": torch.zeros(18)})
-    origin = weights.initialize(net, uri)
+    origin = initial_weights.initialize(net, uri)
     assert torch.equal(net.class_layers.out.weight, head)
     assert len(origin.loaded) == 725
     assert origin.left == ("class_layers.out.weight", "class_layers.out.bias")
@@ -239,7 +239,9 @@ def test_the_classifier_of_others_is_left_and_everything_is_named(net, xray, tmp
 
 @pytest.mark.parametrize("prefix", ["module.", "model.densenet121."])
 def test_what_stands_before_the_names_is_taken_off(net, xray, tmp_path, prefix):
-    weights.initialize(net, written(tmp_path / "w.safetensors", {prefix + name: tensor for name, tensor in xray.items()}))
+    initial_weights.initialize(
+        net, written(tmp_path / "w.safetensors", {prefix + name: tensor for name, tensor in xray.items()})
+    )
     assert torch.equal(net.features.conv0.weight, xray["features.conv0.weight"])
 
 
@@ -251,7 +253,7 @@ def test_the_oldest_names_of_torchvision_are_known(net, rgb, tmp_path):
             name = name.replace(f".{part}1.", f".{part}.1.").replace(f".{part}2.", f".{part}.2.")
         if not name.endswith("num_batches_tracked"):
             old[name] = tensor
-    origin = weights.initialize(net, written(tmp_path / "old.safetensors", old))
+    origin = initial_weights.initialize(net, written(tmp_path / "old.safetensors", old))
     assert len(origin.loaded) == 604
     assert len(origin.left) == 121 + 2
     layer = net.features.denseblock4.denselayer16.layers
@@ -269,7 +271,7 @@ def model(tmp_path_factory) -> Path:
 def test_a_bundle_of_the_same_labels_gives_everything(net, model):
     trained = bundle.load(model)
     for uri in (str(model), f"file://{model}", str(model / "model.safetensors")):
-        origin = weights.initialize(net, uri, labels=LABELS)
+        origin = initial_weights.initialize(net, uri, labels=LABELS)
         assert is_same(net, trained.network.state_dict())
         assert (origin.layout, origin.normalization, origin.left) == ("dicom-workflow", (0.3, 0.2), ())
         assert origin.uri == f"file://{model}/model.safetensors"
@@ -278,14 +280,14 @@ def test_a_bundle_of_the_same_labels_gives_everything(net, model):
 @pytest.mark.parametrize("labels", [(), tuple(reversed(LABELS)), ("Edema", "Fracture")])
 def test_a_bundle_of_other_labels_keeps_its_classifier(model, labels):
     net = network.build(labels or LABELS, seed=5)
-    origin = weights.initialize(net, str(model), labels=labels)
+    origin = initial_weights.initialize(net, str(model), labels=labels)
     assert origin.left == ("class_layers.out.weight", "class_layers.out.bias")
 
 
 def test_the_first_of_an_ensemble_is_taken_with_the_normalization_that_it_had(net, tmp_path):
     first, second = network.build(LABELS, seed=7), network.build(LABELS, seed=8)
     both = network.Ensemble([first, second], [(0.25, 0.5), (0.75, 0.5)])
-    origin = weights.initialize(net, written(tmp_path / "both.safetensors", both.state_dict()))
+    origin = initial_weights.initialize(net, written(tmp_path / "both.safetensors", both.state_dict()))
     assert torch.equal(net.features.conv0.weight, first.features.conv0.weight)
     assert (origin.layout, origin.normalization) == ("dicom-workflow", (0.25, 0.5))
     assert len(origin.unused) == 727 + 2 + 2  # the second, the first's classifier, and both normalizations
@@ -295,7 +297,7 @@ def test_of_a_checkpoint_the_average_is_taken(net, tmp_path):
     trained = network.build(LABELS, seed=8)
     average = network.build(LABELS, seed=7)
     path = run_state.save_checkpoint(tmp_path / "last.safetensors", {"network": trained, "average": average}, state={})
-    origin = weights.initialize(net, str(path))
+    origin = initial_weights.initialize(net, str(path))
     assert torch.equal(net.features.norm5.weight, average.features.norm5.weight)
     assert torch.equal(net.features.conv0.weight, average.features.conv0.weight)
     assert origin.layout == "monai"  # a checkpoint alone does not say its normalization
@@ -307,7 +309,7 @@ def test_a_bundle_comes_from_s3(net, model):
         client.create_bucket(Bucket="models")
         for name in ("bundle.json", "model.safetensors"):
             client.put_object(Bucket="models", Key=f"first/{name}", Body=(model / name).read_bytes())
-        origin = weights.initialize(net, "s3://models/first/", labels=LABELS, storage=Storage(client=client))
+        origin = initial_weights.initialize(net, "s3://models/first/", labels=LABELS, storage=Storage(client=client))
     assert origin.uri == "s3://models/first/model.safetensors"
     assert origin.left == ()
 
@@ -320,8 +322,8 @@ def test_a_pickled_state_dict_of_a_known_hash_is_read(net, xray, tmp_path, is_zi
     path = tmp_path / "weights.pt"
     torch.save({key: xray, "epoch": 3} if key else xray, path, _use_new_zipfile_serialization=is_zip)
     with pytest.raises(WeightsError, match=r"a pickled file is only opened with its SHA-256 given.*can run programs"):
-        weights.initialize(net, str(path))
-    origin = weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest().upper())
+        initial_weights.initialize(net, str(path))
+    origin = initial_weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest().upper())
     assert len(origin.loaded) == 725
     assert torch.equal(net.features.conv0.weight, xray["features.conv0.weight"])
 
@@ -330,14 +332,14 @@ def test_a_pickled_view_that_makes_one_number_a_billion_is_refused(net, xray, tm
     torch.save(OrderedDict({**xray, "features.conv0.weight": torch.zeros(1).expand(64, 2**30, 7, 7)}), tmp_path / "weights.pt")
     digest = hashlib.sha256((tmp_path / "weights.pt").read_bytes()).hexdigest()
     with pytest.raises(WeightsError, match=r"all their numbers in the file, got \['features.conv0.weight'\] with fewer"):
-        weights.initialize(net, str(tmp_path / "weights.pt"), sha256=digest)
+        initial_weights.initialize(net, str(tmp_path / "weights.pt"), sha256=digest)
 
 
 def test_a_whole_pickled_model_is_refused_with_the_way_out(net, tmp_path):
     path = tmp_path / "model.pt"
     torch.save(torch.nn.Sequential(torch.nn.Linear(1, 1)), path)
     with pytest.raises(WeightsError, match=r"got UnpicklingError .*load it and write safetensors\.torch\.save_file"):
-        weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+        initial_weights.initialize(net, str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 # --- refusals ----------------------------------------------------------------------------------------------------------------
@@ -346,7 +348,7 @@ def test_a_whole_pickled_model_is_refused_with_the_way_out(net, tmp_path):
 def test_another_file_than_promised_is_refused_before_it_is_looked_at(untouched, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(WeightsError, match=r"expected SHA-256 0000.*got [0-9a-f]{64}: it is another file"):
-        weights.initialize(untouched, str(tmp_path / "w.safetensors"), sha256="0" * 64)
+        initial_weights.initialize(untouched, str(tmp_path / "w.safetensors"), sha256="0" * 64)
 
 
 def changed(state: dict[str, Tensor], name: str, tensor: Tensor | None) -> dict[str, Tensor]:
@@ -386,31 +388,31 @@ def test_a_file_of_another_network_is_refused_and_ours_stays_as_it_was(untouched
     before = numbers(untouched)
     uri = written(tmp_path / "w.safetensors", changed(xray, name, tensor))
     with pytest.raises(WeightsError, match=message):
-        weights.initialize(untouched, uri)
+        initial_weights.initialize(untouched, uri)
     assert is_same(untouched, before)
 
 
 def test_a_smaller_or_larger_densenet_is_refused(untouched, xray, tmp_path):
     deeper = {**xray, "features.transition3.norm.weight": torch.ones(1280)}  # as in DenseNet169
     with pytest.raises(WeightsError, match=r"transition3.norm.weight should have shape \(1024,\) and has shape \(1280,\)"):
-        weights.initialize(untouched, written(tmp_path / "w.safetensors", deeper))
+        initial_weights.initialize(untouched, written(tmp_path / "w.safetensors", deeper))
 
 
 def test_files_that_are_missing_too_large_or_of_no_known_kind_are_refused(untouched, model, tmp_path, monkeypatch):
     with pytest.raises(ObjectNotFoundError, match="there is no such object"):
-        weights.initialize(untouched, str(tmp_path / "nothing.safetensors"))
+        initial_weights.initialize(untouched, str(tmp_path / "nothing.safetensors"))
     (tmp_path / "weights.h5").write_bytes(b"HDF")
     with pytest.raises(
         WeightsError, match=r"expected a file of weights ending with \.safetensors, \.pt, \.pth, \.bin, or a bundle"
     ):
-        weights.initialize(untouched, str(tmp_path / "weights.h5"))
-    monkeypatch.setattr(weights.weight_files, "MAX_BYTES", 2**20)
+        initial_weights.initialize(untouched, str(tmp_path / "weights.h5"))
+    monkeypatch.setattr(initial_weights.weight_files, "MAX_BYTES", 2**20)
     with pytest.raises(WeightsError, match="expected at most 1 MB, got more"):
-        weights.initialize(untouched, str(model))
+        initial_weights.initialize(untouched, str(model))
 
 
 def test_a_bundle_whose_two_files_do_not_belong_together_is_refused(untouched, model, xray, tmp_path):
     (tmp_path / "bundle.json").write_bytes((model / "bundle.json").read_bytes())
     written(tmp_path / "model.safetensors", xray)
     with pytest.raises(WeightsError, match="it does not hold the SHA-256 of the weights beside it"):
-        weights.initialize(untouched, str(tmp_path))
+        initial_weights.initialize(untouched, str(tmp_path))
