@@ -171,3 +171,16 @@ def aws_errors(what: str) -> Iterator[None]:
         raise DeployError(f"{what}: {error}") from error
     except ResponseParserError as error:
         raise DeployError(f"{what}: the response is not from AWS, perhaps from a proxy: {str(error)[:200]}") from error
+
+
+_THROTTLED = ("Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException")
+
+
+def is_temporary(error: BaseException | None) -> bool:
+    """Return whether a request that raised this may succeed later: it was throttled, failed inside AWS, or got no answer."""
+    from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
+
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or error.response.get("Error", {}).get("Code") in _THROTTLED
+    return isinstance(error, ConnectionError | HTTPClientError)

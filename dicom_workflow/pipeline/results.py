@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.data.channel import read_channel
 from dicom_workflow.learning.evaluation.predictions import Case, Predictions, read_predictions
@@ -24,8 +24,6 @@ from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.storage import Storage, join, to_path, to_uri
 
 _FILES = ("evaluation.json", "predictions.jsonl")
-_MOST_BYTES = 2**30
-"""Of one of them, unpacked: a thousand times what is usual, and far less than an archive of a few MB can hold."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +96,13 @@ def read_results(model_uri: str, output_uri: str, folder: Path, *, storage: Stor
     BundleError, DatasetError, StorageError
         The model, the channel or a file cannot be read.
     """
-    storage = storage or Storage()
     run = to_path(output_uri)
     model, outputs = to_path(model_uri) if not model_uri.endswith(".tar.gz") else folder / "model", run
     if model_uri.endswith(".tar.gz"):
-        folder.mkdir(parents=True, exist_ok=True)
-        bundle_archive.unpack(_copy(model_uri, folder, storage), model)
+        bundle_archive.unpack_model(model_uri, model, storage=storage)
         outputs = folder / "output"
-        archive = _copy(join(model_uri.rpartition("/")[0], "output.tar.gz"), folder, storage)
-        bundle_archive.take(archive, dict.fromkeys(_FILES, _MOST_BYTES), outputs)
+        archive = join(model_uri.rpartition("/")[0], "output.tar.gz")
+        bundle_archive.take_output(archive, _FILES, outputs, storage=storage)
     missing = [name for name in _FILES if not (outputs / name).is_file()]
     if missing:
         raise LearningError(
@@ -133,7 +129,7 @@ def explain_cases(
     ----------
     results : Results
     cases : mapping of str to sequence of Case
-        From `evaluation.choose_cases`. One whose image is not on this machine is left out.
+        From `evaluation.predictions.choose_cases`. One whose image is not on this machine is left out.
     method : {'grad-cam', 'occlusion'}
     """
     return {
@@ -152,7 +148,7 @@ def explain_case(results: Results, case: Case, *, method: str = "grad-cam") -> E
         Its image is among `results.files`.
     method : {'grad-cam', 'occlusion'}
     """
-    dataset = pixels.read_dataset(results.files[case.identifier])
+    dataset = read_dataset(results.files[case.identifier])
     saliency = explain.explain(results.bundle, dataset, case.label, method=method)
     return Explained(case, pixels.to_display(dataset), saliency)
 
@@ -177,10 +173,3 @@ def most_instructive(explained: Mapping[str, Sequence[Explained]]) -> Explained:
 def _mean(labels: Iterable[LabelFigures], name: str) -> float | None:
     values = [value for label in labels if (value := getattr(label, name)) is not None]
     return round(float(np.mean(values)), 4) if values else None
-
-
-def _copy(uri: str, folder: Path, storage: Storage) -> Path:
-    path = folder / uri.rpartition("/")[2]
-    with storage.open(uri) as source, path.open("wb") as target:
-        shutil.copyfileobj(source, target)
-    return path

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ from typing import Any
 
 from dicom_workflow.archive.download import retrieve
 from dicom_workflow.archive.protocol import Archive
+from dicom_workflow.aws.errors import aws_errors, is_temporary
 from dicom_workflow.aws.training_jobs import TrainingRequest, submit_training
-from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.errors import DeployError, LearningError, SettingsError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source
 from dicom_workflow.formats.object_reference import source_of
 from dicom_workflow.learning.evaluation.report import Evaluation, Figures
+from dicom_workflow.learning.model import bundle_archive
 from dicom_workflow.learning.training.script_run import run_training
 from dicom_workflow.pipeline import records
 from dicom_workflow.pipeline.records import Record
@@ -32,8 +34,6 @@ from dicom_workflow.storage import Storage, join, to_uri
 PLACES = ("local", "sagemaker")
 OnLine = Callable[[str], None]
 OnEpoch = Callable[[dict[str, Any]], None]
-_MOST_BYTES = 256 * 2**20
-"""Largest file that is read from a job's output archive: a compressed archive of a few MB can hold far more."""
 MANIFEST_NAME = "train.manifest"
 
 
@@ -234,7 +234,7 @@ def upload_channel(channel: Path, channel_uri: str, storage: Storage) -> int:
     return len(paths)
 
 
-def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0) -> None:
+def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0, unavailable_seconds: float = 600.0) -> None:
     """Return when a SageMaker training job is completed.
 
     Parameters
@@ -244,18 +244,30 @@ def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0) -> No
     job_name : str
     poll_seconds : float
         Time between two status requests.
+    unavailable_seconds : float
+        How long status requests may be throttled or unanswered before that is an error.
 
     Raises
     ------
     LearningError
         It failed or was stopped; the message has SageMaker's reason.
+    DeployError
+        AWS refused a status request, or did not answer for `unavailable_seconds`. The job goes on.
     """
     import boto3
 
     client = boto3.client("sagemaker", region_name=settings.region)
+    answered_at = time.monotonic()
     while True:
-        answer = client.describe_training_job(TrainingJobName=job_name)
-        status = answer["TrainingJobStatus"]
+        try:
+            with aws_errors(f"status of training job {job_name}, which goes on"):
+                answer = client.describe_training_job(TrainingJobName=job_name)
+            answered_at = time.monotonic()
+        except DeployError as error:
+            if not is_temporary(error.__cause__) or time.monotonic() - answered_at > unavailable_seconds:
+                raise
+            answer = {}
+        status = answer.get("TrainingJobStatus")
         if status == "Completed":
             return
         if status in ("Failed", "Stopped"):
@@ -266,27 +278,19 @@ def wait(settings: Settings, job_name: str, *, poll_seconds: float = 30.0) -> No
 def read_output(uri: str, storage: Storage) -> tuple[Evaluation | None, list[dict[str, Any]]]:
     """Return ``evaluation.json`` and ``history.jsonl`` out of the output archive of a training job.
 
-    Members are read by name and nothing is unpacked, so the archive cannot write anywhere.
-
     Raises
     ------
     LearningError
         It is no such archive, or what is in it is too large or no JSON.
     """
-    texts: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="output-") as scratch:
+        found = bundle_archive.take_output(uri, ("evaluation.json", "history.jsonl"), Path(scratch), storage=storage)
+        texts = {name: (Path(scratch) / name).read_bytes() for name in found}
     try:
-        with storage.open(uri) as stream, tarfile.open(fileobj=stream, mode="r|gz") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                if member.isfile() and name in ("evaluation.json", "history.jsonl"):
-                    if member.size > _MOST_BYTES:
-                        raise LearningError(f"{uri}: {name} has {member.size:,} bytes; at most {_MOST_BYTES:,} are read.")
-                    content = archive.extractfile(member)
-                    texts[name] = content.read().decode("utf-8") if content else ""
         text = texts.get("evaluation.json")
         evaluation = Evaluation.parse(json.loads(text), f"{uri}: evaluation.json") if text else None
-        return evaluation, [json.loads(line) for line in texts.get("history.jsonl", "").splitlines()]
-    except (tarfile.TarError, EOFError, RecursionError, ValueError) as error:
+        return evaluation, [json.loads(line) for line in texts.get("history.jsonl", b"").decode("utf-8").splitlines()]
+    except (RecursionError, ValueError) as error:
         raise LearningError(f"{uri} is not the output.tar.gz of a training job: {str(error)[:200]}.") from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic
+from typing import Any
 
 import ipywidgets
 import matplotlib
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.formats.answers import LabelState
+from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.viz.samples import (
     REVIEW_COLOR,
     SIGN_COLORS,
-    Labeled,
-    SampleType,
     draw_regions,
     has_disagreement,
     labels_of,
@@ -33,21 +32,20 @@ DISPUTED, TO_REVIEW, FAILED = "workers disagree", "to review", "without a label"
 IMAGE_PX = 540
 
 
-class SampleBrowser(Generic[SampleType]):
+class SampleBrowser:
     """Labeled samples one by one: image with window and level, regions, and the workers' answers.
 
     Show it by making it the last line of a cell. Samples are filtered by label, by its state, and by what is open about them.
 
     Parameters
     ----------
-    samples : sequence of Labeled
-        `Sample` or labeled objects of a job.
+    samples : sequence of LabeledObject
     load_image : callable
         Returns the display image of one sample, ndarray of shape (rows, columns), float32 in [0, 1]; called when the sample
         is shown, not before.
     """
 
-    def __init__(self, samples: Sequence[SampleType], load_image: Callable[[SampleType], NDArray[Any]]) -> None:
+    def __init__(self, samples: Sequence[LabeledObject], load_image: Callable[[LabeledObject], NDArray[Any]]) -> None:
         self.samples = list(samples)
         self._load_image = load_image
         self._loaded: tuple[int, NDArray[Any]] | None = None
@@ -88,12 +86,12 @@ class SampleBrowser(Generic[SampleType]):
         self._filter()
 
     @property
-    def shown(self) -> SampleType | None:
+    def shown(self) -> LabeledObject | None:
         """The sample on display; None when the filter leaves none."""
         return self.samples[self._found[self.position.value - 1]] if self._found else None
 
     @property
-    def found(self) -> list[SampleType]:
+    def found(self) -> list[LabeledObject]:
         """The samples that pass the filter."""
         return [self.samples[number] for number in self._found]
 
@@ -109,7 +107,7 @@ class SampleBrowser(Generic[SampleType]):
             self.position.value = kept
         self._draw()
 
-    def _passes(self, sample: SampleType) -> bool:
+    def _passes(self, sample: LabeledObject) -> bool:
         label, state, only = self.label.value, self.state.value, self.only.value
         named = labels_of(sample) if label == ANY else [label]
         if state != ANY and not any(sample.states.get(name, LabelState.UNKNOWN) == state for name in named):
@@ -147,14 +145,14 @@ class SampleBrowser(Generic[SampleType]):
         width, center = self.window.value / 100, self.level.value / 100
         self.image.value = self._picture(np.clip((image - center) / width + 0.5, 0.0, 1.0), sample).to_png(dpi=100)
 
-    def _image(self, sample: SampleType) -> NDArray[Any]:
+    def _image(self, sample: LabeledObject) -> NDArray[Any]:
         number = self._found[self.position.value - 1]
         if self._loaded is None or self._loaded[0] != number:
             self._loaded = (number, self._load_image(sample))
         return self._loaded[1]
 
     @matplotlib.rc_context(STYLE)
-    def _picture(self, image: NDArray[Any], sample: SampleType) -> Picture:
+    def _picture(self, image: NDArray[Any], sample: LabeledObject) -> Picture:
         picture = Picture(IMAGE_PX / 100, IMAGE_PX / 100)
         picture.set_layout_engine("none")
         picture.set_facecolor("black")
@@ -170,12 +168,12 @@ class SampleBrowser(Generic[SampleType]):
         return None if sample is None else sample_figure(sample, self._image(sample))
 
 
-def _table(sample: Labeled, colors: Mapping[str, str]) -> str:
+def _table(sample: LabeledObject, colors: Mapping[str, str]) -> str:
     """The workers' answers as an HTML table, every text of the data escaped; labels to review have a yellow row."""
     workers = short_names(sample.answers)
     lines = [f"<b>{_text(title_of(sample), 60)}</b>"]
-    if reason := str(getattr(sample, "failure_reason", "")):
-        lines.append(f"<br>no label: {_text(reason, 300)}")
+    if sample.failure_reason:
+        lines.append(f"<br>no label: {_text(sample.failure_reason, 300)}")
     names = ["", "together", *workers.values()]
     head = "".join(f'<th style="padding:0 5px; white-space:nowrap">{_text(name, 12)}</th>' for name in names)
     rows = []

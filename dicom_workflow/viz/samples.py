@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -14,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from dicom_workflow.formats.answers import Answer, LabelState, Region
+from dicom_workflow.formats.answers import LabelState, Region
+from dicom_workflow.labeling.output import LabeledObject
 from dicom_workflow.viz.style import (
     GREY,
     INK,
@@ -44,58 +44,27 @@ LEGEND_ON_BLACK: Any = {
 LEGEND_COLUMNS = 3
 
 
-class Labeled(Protocol):
-    """Interface of a labeled sample: `Sample`, or a `dicom_workflow.labeling.output.LabeledObject`."""
-
-    @property
-    def states(self) -> Mapping[str, LabelState]: ...
-    @property
-    def answers(self) -> Mapping[str, Answer]: ...
-    @property
-    def review(self) -> tuple[str, ...]: ...
-    @property
-    def regions(self) -> tuple[Region, ...]: ...
+def title_of(sample: LabeledObject) -> str:
+    """Return the title of a sample: the beginning of the last part of its source."""
+    return sample.source.rpartition("/")[2][:17]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One labeled image."""
-
-    title: str
-    states: Mapping[str, LabelState] = field(default_factory=dict)
-    """Label → consolidated state."""
-    answers: Mapping[str, Answer] = field(default_factory=dict)
-    """Worker → what that worker said."""
-    review: tuple[str, ...] = ()
-    """Labels a person must look at."""
-    regions: tuple[Region, ...] = ()
-
-
-SampleType = TypeVar("SampleType", bound=Labeled)
-
-
-def title_of(sample: Labeled) -> str:
-    """Return the title of a sample, else the beginning of its source."""
-    source = str(getattr(sample, "source", "")).rpartition("/")[2]
-    return str(getattr(sample, "title", "")) or source[:17]
-
-
-def labels_of(sample: Labeled) -> list[str]:
+def labels_of(sample: LabeledObject) -> list[str]:
     """Return every label of the states and answers, in order."""
     return in_label_order([*sample.states, *(label for answer in sample.answers.values() for label in answer.labels)])
 
 
-def has_disagreement(sample: Labeled, label: str = "") -> bool:
+def has_disagreement(sample: LabeledObject, label: str = "") -> bool:
     """Return whether two workers gave a label different states; any label when none is named. Unknown does not count."""
     wanted = [label] if label else labels_of(sample)
     return any(len(_said(sample, name) - {LabelState.UNKNOWN}) > 1 for name in wanted)
 
 
-def _said(sample: Labeled, label: str) -> set[LabelState]:
+def _said(sample: LabeledObject, label: str) -> set[LabelState]:
     return {answer.labels[label] for answer in sample.answers.values() if label in answer.labels}
 
 
-def region_colors(samples: Sequence[Labeled]) -> dict[str, str]:
+def region_colors(samples: Sequence[LabeledObject]) -> dict[str, str]:
     """Return the color of each label's regions, the same on every image of a set."""
     labels = in_label_order(region.label for sample in samples for region in sample.regions)
     return {label: REGION_COLORS[number % len(REGION_COLORS)] for number, label in enumerate(labels)}
@@ -127,13 +96,13 @@ def draw_regions(axes: Axes, regions: Sequence[Region], colors: Mapping[str, str
 
 
 @matplotlib.rc_context(STYLE)
-def sample_figure(sample: Labeled, image: NDArray[Any]) -> Figure:
+def sample_figure(sample: LabeledObject, image: NDArray[Any]) -> Figure:
     """Return one radiograph with its regions, beside a table of the workers' answers.
 
     Parameters
     ----------
-    sample : Labeled
-        A `Sample` or a labeled object of a job.
+    sample : LabeledObject
+        A labeled object of a job.
     image : ndarray, shape (rows, columns), float32 in [0, 1]
         Its display image; regions are in its pixels, corner origin.
     """
@@ -155,7 +124,7 @@ def sample_figure(sample: Labeled, image: NDArray[Any]) -> Figure:
     return figure
 
 
-def _region_legend(axes: Axes, samples: Sequence[Labeled], colors: Mapping[str, str]) -> None:
+def _region_legend(axes: Axes, samples: Sequence[LabeledObject], colors: Mapping[str, str]) -> None:
     """Which color is which label, and how many regions it has, below the image."""
     drawn = [region.label for sample in samples for region in sample.regions]
     handles = [
@@ -174,7 +143,7 @@ def _region_legend(axes: Axes, samples: Sequence[Labeled], colors: Mapping[str, 
         legend.set_in_layout(True)
 
 
-def _draw_table(axes: Axes, sample: Labeled, labels: Sequence[str]) -> None:
+def _draw_table(axes: Axes, sample: LabeledObject, labels: Sequence[str]) -> None:
     """Rows are labels; the first column is the consolidated state, then one column per worker."""
     workers = short_names(sample.answers)
     slanted: Any = {"rotation": 35, "ha": "left"} if len(workers) > 3 else {"ha": "center"}
@@ -215,12 +184,12 @@ def _sign(axes: Axes, x: float, y: float, state: LabelState, *, size: float) -> 
 
 
 @matplotlib.rc_context(STYLE)
-def samples_figure(samples: Sequence[Labeled], images: Sequence[NDArray[Any]], *, columns: int = 4) -> Figure:
+def samples_figure(samples: Sequence[LabeledObject], images: Sequence[NDArray[Any]], *, columns: int = 4) -> Figure:
     """Return several radiographs with their regions, and below each its positive and open labels.
 
     Parameters
     ----------
-    samples : sequence of Labeled
+    samples : sequence of LabeledObject
     images : sequence of ndarray, shape (rows, columns), in [0, 1]
         Their display images, in the same order.
     columns : int
@@ -251,10 +220,10 @@ def samples_figure(samples: Sequence[Labeled], images: Sequence[NDArray[Any]], *
     return figure
 
 
-def _summary(sample: Labeled, limit: int) -> list[str]:
+def _summary(sample: LabeledObject, limit: int) -> list[str]:
     """At most three lines: what is positive, what is open, and that the job failed where it did."""
     if not sample.states:
-        return [plain(getattr(sample, "failure_reason", "") or "no label", limit), "", ""]
+        return [plain(sample.failure_reason or "no label", limit), "", ""]
     positive = [label for label in labels_of(sample) if sample.states.get(label) == LabelState.POSITIVE]
     lines = ["+ " + _listed(positive, limit) if positive else "nothing positive"]
     open_labels = [label for label in labels_of(sample) if label in sample.review]
@@ -275,19 +244,19 @@ def _listed(labels: Sequence[str], limit: int) -> str:
     return plain(", ".join(shown), limit) + (f" +{more}" if more else "")
 
 
-def choose_samples(samples: Sequence[SampleType], count: int, *, label: str = "") -> list[SampleType]:
+def choose_samples(samples: Sequence[LabeledObject], count: int, *, label: str = "") -> list[LabeledObject]:
     """Return at most `count` samples of interest: labeled ones before others, earlier ones before later.
 
     Parameters
     ----------
-    samples : sequence of Labeled
+    samples : sequence of LabeledObject
     count : int
     label : str
         First those where this label is positive, then where it is uncertain; without one, first those on whose labels workers
         disagree most or that are to review, and among them those with most regions.
     """
 
-    def interest(sample: SampleType) -> tuple[int, ...]:
+    def interest(sample: LabeledObject) -> tuple[int, ...]:
         if label:
             order = (LabelState.POSITIVE, LabelState.UNCERTAIN, LabelState.NEGATIVE)
             state = sample.states.get(label, LabelState.UNKNOWN)

@@ -78,7 +78,7 @@ def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
 
 
 def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_before_it_is_unpacked(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "_MOST_BYTES", 10_000)
+    monkeypatch.setattr(bundle_archive, "MAX_OUTPUT_BYTES", 10_000)
     bundle_archive.pack(run / "model", tmp_path / "job" / "model.tar.gz")
     with tarfile.open(tmp_path / "job" / "output.tar.gz", "w:gz") as tar:
         bomb = tarfile.TarInfo("evaluation.json")

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from support.stack_foundation import s3_storage
 
 from dicom_workflow.archive import download
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.archive.upload import upload
-from dicom_workflow.errors import LearningError, SettingsError
+from dicom_workflow.errors import DeployError, LearningError, SettingsError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.learning.evaluation.report import Evaluation, Figures, LabelFigures
+from dicom_workflow.learning.model import bundle_archive
 from dicom_workflow.pipeline import training
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_uri
@@ -135,19 +137,58 @@ def test_a_run_that_measured_nothing_has_every_figure_empty() -> None:
     [
         ("evaluation.json", b"{nope", "is not the output.tar.gz of a training job: Expecting"),
         ("history.jsonl", b"\xff\n", "is not the output.tar.gz of a training job: 'utf-8' codec"),
-        ("evaluation.json", bytes(1001), "evaluation.json has 1,001 bytes; at most 1,000 are read"),
+        ("evaluation.json", bytes(1001), "expected evaluation.json of at most 1,000 bytes, got 1,001"),
     ],
 )
 def test_a_training_jobs_archive_that_is_damaged_or_a_bomb_is_refused(
     name: str, content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(bundle_archive, "MAX_OUTPUT_BYTES", 1000)
     with tarfile.open(tmp_path / "output.tar.gz", "w:gz") as packed:
         member = tarfile.TarInfo(name)
         member.size = len(content)
         packed.addfile(member, io.BytesIO(content))
     with pytest.raises(LearningError, match=message):
         training.read_output(to_uri(tmp_path / "output.tar.gz"), Storage())
+
+
+class Sagemaker:
+    """Answers status requests in turn: a status, or an error that is raised."""
+
+    def __init__(self, *answers: str | Exception) -> None:
+        self.answers = list(answers)
+
+    def describe_training_job(self, TrainingJobName: str) -> dict[str, str]:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return {"TrainingJobStatus": answer}
+
+
+def refusal(code: str, status: int) -> ClientError:
+    response = {"Error": {"Code": code, "Message": "said so"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "DescribeTrainingJob")
+
+
+def wait_for(monkeypatch: pytest.MonkeyPatch, *answers: str | Exception, unavailable_seconds: float = 60) -> None:
+    monkeypatch.setattr("boto3.client", lambda *_, **__: Sagemaker(*answers))
+    training.wait(Settings.from_env({}), "job-1", poll_seconds=0, unavailable_seconds=unavailable_seconds)
+
+
+def test_a_throttled_or_unanswered_status_request_does_not_end_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    outages = refusal("ThrottlingException", 400), refusal("InternalFailure", 503), EndpointConnectionError(endpoint_url="x")
+    wait_for(monkeypatch, "InProgress", *outages, "InProgress", "Completed")
+    with pytest.raises(
+        DeployError, match="training job job-1, which goes on: AWS answered ThrottlingException: said"
+    ):
+        wait_for(monkeypatch, *outages, unavailable_seconds=-1)
+
+
+def test_a_refused_status_request_is_an_error_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeployError, match="job-1, which goes on: AWS answered ExpiredTokenException: said so"):
+        wait_for(monkeypatch, "InProgress", refusal("ExpiredTokenException", 400))
+    with pytest.raises(LearningError, match="training job job-1 stopped: no reason given"):
+        wait_for(monkeypatch, "Stopped")
 
 
 def test_training_place_is_one_of_two(tmp_path: Path) -> None:

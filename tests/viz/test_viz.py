@@ -6,8 +6,9 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -34,9 +35,20 @@ LABELS = load_label_set("chest").labels
 POSITIVE, NEGATIVE, UNCERTAIN, UNKNOWN = LabelState
 HOSTILE = "<img src=x onerror=alert(1)> $\\frac{$ 肺炎\n\x1b[31m"
 
+
+def sample_of(
+    source: str,
+    states: Mapping[str, LabelState] = MappingProxyType({}),
+    answers: Mapping[str, Answer] = MappingProxyType({}),
+    review: tuple[str, ...] = (),
+    regions: tuple[Region, ...] = (),
+) -> LabeledObject:
+    return LabeledObject(1, source, {}, states=states, answers=answers, review=review, regions=regions)
+
+
 RADIOGRAPH = np.linspace(0, 1, 80 * 100, dtype=np.float32).reshape(80, 100)
 SAMPLES = [
-    samples.Sample(
+    sample_of(
         "first",
         {"Edema": POSITIVE, "Fracture": NEGATIVE},
         {
@@ -45,13 +57,13 @@ SAMPLES = [
         },
         regions=(Region("Edema", "rectangle", ((20, 10), (60, 50))), Region("Fracture", "point", ((90, 70),))),
     ),
-    samples.Sample(
+    sample_of(
         "second",
         {"Edema": UNCERTAIN, "Fracture": NEGATIVE},
         {"reader-1": Answer({"Edema": POSITIVE, "Fracture": NEGATIVE}), "reader-2": Answer({"Edema": NEGATIVE})},
         review=("Edema",),
     ),
-    samples.Sample("third", {"Edema": NEGATIVE, "Fracture": POSITIVE}, {"reader-2": Answer(unusable="rotated")}),
+    sample_of("third", {"Edema": NEGATIVE, "Fracture": POSITIVE}, {"reader-2": Answer(unusable="rotated")}),
 ]
 HISTORY = [
     {
@@ -119,14 +131,14 @@ EVERY_FIGURE: dict[str, Any] = {
     "label counts": lambda text: charts.label_counts_figure([{text: "positive"}, {"Edema": "unknown"}], ["train", "test"]),
     "no labels": lambda text: charts.label_counts_figure([]),
     "sample": lambda text: samples.sample_figure(
-        samples.Sample(text, {text: POSITIVE}, {text: Answer({text: NEGATIVE}), "b": Answer(unusable=text)}, (text,),
+        sample_of(text, {text: POSITIVE}, {text: Answer({text: NEGATIVE}), "b": Answer(unusable=text)}, (text,),
                    (Region(text, "polygon", ((0, 0), (5, 0), (5, 5))), Region("", "ellipse", ((0, 0), (5, 5))))), RADIOGRAPH
     ),
     "sample of five workers": lambda text: samples.sample_figure(
-        samples.Sample("x", {"Edema": POSITIVE}, {f"{text}-{n}": Answer({"Edema": POSITIVE}) for n in range(5)}), RADIOGRAPH
+        sample_of("x", {"Edema": POSITIVE}, {f"{text}-{n}": Answer({"Edema": POSITIVE}) for n in range(5)}), RADIOGRAPH
     ),
-    "sample without anything": lambda text: samples.sample_figure(samples.Sample(text), RADIOGRAPH),
-    "samples": lambda text: samples.samples_figure([*SAMPLES, samples.Sample(text)] * 2, [RADIOGRAPH] * 8),
+    "sample without anything": lambda text: samples.sample_figure(sample_of(text), RADIOGRAPH),
+    "samples": lambda text: samples.samples_figure([*SAMPLES, sample_of(text)] * 2, [RADIOGRAPH] * 8),
     "failed sample": lambda text: samples.samples_figure([LabeledObject(1, text, {}, failure_reason=text)], [RADIOGRAPH]),
     "training": lambda text: training.training_figure(HISTORY),
     "training of one epoch": lambda text: training.training_figure(
@@ -269,7 +281,7 @@ def test_a_radiograph_is_drawn_as_it_is_with_regions_at_their_pixels() -> None:
 
 def test_the_frame_of_a_region_lies_on_its_pixels_in_the_browser() -> None:
     image = np.zeros((100, 100), np.float32)
-    sample = samples.Sample("x", {}, regions=(Region("Edema", "rectangle", ((25, 50), (75, 100))),))
+    sample = sample_of("x", {}, regions=(Region("Edema", "rectangle", ((25, 50), (75, 100))),))
     picture = pixels_of(sample_browser.SampleBrowser([sample], lambda _: image).image.value)
     assert picture.shape == (540, 540, 3)
     colored = np.argwhere(picture[..., 0].astype(int) - picture[..., 2] > 60)  # yellow
@@ -279,7 +291,7 @@ def test_the_frame_of_a_region_lies_on_its_pixels_in_the_browser() -> None:
 
 
 def test_a_region_outside_the_image_does_not_move_it() -> None:
-    sample = samples.Sample(
+    sample = sample_of(
         "x", {}, regions=(Region("Edema", "ellipse", ((500, 500), (900, 900))), Region("", "point", ((-50, 3),)))
     )
     axes = samples.sample_figure(sample, RADIOGRAPH).axes[0]
@@ -337,21 +349,21 @@ def test_not_answering_is_no_disagreement() -> None:
 
 
 def test_samples_worth_a_look_come_first() -> None:
-    failed = samples.Sample("failed")
-    assert [s.title for s in samples.choose_samples([failed, *SAMPLES[::-1]], 9)] == ["second", "first", "third", "failed"]
-    assert [s.title for s in samples.choose_samples([failed, *SAMPLES], 3, label="Fracture")] == ["third", "first", "second"]
-    assert [s.title for s in samples.choose_samples(SAMPLES, 1, label="Edema")] == ["first"]
+    failed = sample_of("failed")
+    assert [s.source for s in samples.choose_samples([failed, *SAMPLES[::-1]], 9)] == ["second", "first", "third", "failed"]
+    assert [s.source for s in samples.choose_samples([failed, *SAMPLES], 3, label="Fracture")] == ["third", "first", "second"]
+    assert [s.source for s in samples.choose_samples(SAMPLES, 1, label="Edema")] == ["first"]
 
 
 # The browser
 
 
 @pytest.fixture
-def browser() -> sample_browser.SampleBrowser[samples.Sample]:
+def browser() -> sample_browser.SampleBrowser:
     return sample_browser.SampleBrowser(SAMPLES, lambda sample: RADIOGRAPH)
 
 
-def test_the_browser_shows_the_first_sample_at_once(browser: sample_browser.SampleBrowser[samples.Sample]) -> None:
+def test_the_browser_shows_the_first_sample_at_once(browser: sample_browser.SampleBrowser) -> None:
     assert browser.shown is SAMPLES[0]
     assert bytes(browser.image.value).startswith(b"\x89PNG")
     assert browser.message.value == "of 3 (all: 3)"
@@ -360,11 +372,11 @@ def test_the_browser_shows_the_first_sample_at_once(browser: sample_browser.Samp
     assert "application/vnd.jupyter.widget-view+json" in browser._repr_mimebundle_()
 
 
-def test_next_and_previous_stop_at_the_ends(browser: sample_browser.SampleBrowser[samples.Sample]) -> None:
+def test_next_and_previous_stop_at_the_ends(browser: sample_browser.SampleBrowser) -> None:
     seen = []
     for button in (browser.next, browser.next, browser.next, browser.previous):
         button.click()
-        seen.append(browser.shown.title if browser.shown else "")
+        seen.append(browser.shown.source if browser.shown else "")
     assert seen == ["second", "third", "third", "second"]
 
 
@@ -381,12 +393,10 @@ def test_next_and_previous_stop_at_the_ends(browser: sample_browser.SampleBrowse
         ({"only": "without a label"}, []),
     ],
 )
-def test_the_browser_filters(
-    browser: sample_browser.SampleBrowser[samples.Sample], filters: dict[str, str], expected: list[str]
-) -> None:
+def test_the_browser_filters(browser: sample_browser.SampleBrowser, filters: dict[str, str], expected: list[str]) -> None:
     for name, value in filters.items():
         getattr(browser, name).value = value
-    assert [sample.title for sample in browser.found] == expected
+    assert [sample.source for sample in browser.found] == expected
     if not expected:
         assert browser.shown is None
         assert browser.figure() is None
@@ -397,7 +407,7 @@ def test_the_browser_filters(
     assert len(browser.found) == 3
 
 
-def test_a_filter_stays_on_the_sample_that_is_looked_at(browser: sample_browser.SampleBrowser[samples.Sample]) -> None:
+def test_a_filter_stays_on_the_sample_that_is_looked_at(browser: sample_browser.SampleBrowser) -> None:
     browser.position.value = 3
     browser.state.value = "positive"
     assert browser.shown is SAMPLES[2]
@@ -409,7 +419,7 @@ def test_a_filter_stays_on_the_sample_that_is_looked_at(browser: sample_browser.
 def test_window_and_level_change_the_grey_values_and_reset_brings_them_back() -> None:
     image = np.full((64, 64), 0.5, np.float32)
     image[:, 32:] = 0.6
-    browser = sample_browser.SampleBrowser([samples.Sample("x")], lambda _: image)
+    browser = sample_browser.SampleBrowser([sample_of("x")], lambda _: image)
 
     def greys() -> list[int]:
         picture = pixels_of(browser.image.value)
@@ -424,7 +434,7 @@ def test_window_and_level_change_the_grey_values_and_reset_brings_them_back() ->
     assert greys() == [128, 153]
 
 
-def test_regions_can_be_hidden(browser: sample_browser.SampleBrowser[samples.Sample]) -> None:
+def test_regions_can_be_hidden(browser: sample_browser.SampleBrowser) -> None:
     with_regions = pixels_of(browser.image.value)
     browser.regions.value = False
     without = pixels_of(browser.image.value)
@@ -434,7 +444,7 @@ def test_regions_can_be_hidden(browser: sample_browser.SampleBrowser[samples.Sam
 
 def test_an_image_is_loaded_when_it_is_looked_at_and_once() -> None:
     loaded = []
-    browser = sample_browser.SampleBrowser(SAMPLES, lambda sample: loaded.append(sample.title) or RADIOGRAPH)
+    browser = sample_browser.SampleBrowser(SAMPLES, lambda sample: loaded.append(sample.source) or RADIOGRAPH)
     browser.window.value = 50
     browser.regions.value = False
     browser.next.click()
@@ -443,8 +453,8 @@ def test_an_image_is_loaded_when_it_is_looked_at_and_once() -> None:
 
 
 def test_an_image_that_cannot_be_loaded_is_said_and_the_next_one_is_shown() -> None:
-    def load(sample: samples.Sample) -> np.ndarray:
-        if sample.title == "first":
+    def load(sample: LabeledObject) -> np.ndarray:
+        if sample.source == "first":
             raise ArchiveUnavailableError("nothing answers at http://127.0.0.1:9.")
         return RADIOGRAPH
 
@@ -459,7 +469,7 @@ def test_an_image_that_cannot_be_loaded_is_said_and_the_next_one_is_shown() -> N
 def test_text_of_the_data_is_never_html() -> None:
     said = Answer({HOSTILE: POSITIVE}, (Region(HOSTILE, "point", ((1, 1),), HOSTILE),), comment=HOSTILE, unusable=HOSTILE)
     browser = sample_browser.SampleBrowser(
-        [samples.Sample(HOSTILE, {HOSTILE: POSITIVE}, {HOSTILE: said}, (HOSTILE,))], lambda _: RADIOGRAPH
+        [sample_of(HOSTILE, {HOSTILE: POSITIVE}, {HOSTILE: said}, (HOSTILE,))], lambda _: RADIOGRAPH
     )
     assert "<img" not in browser.table.value
     assert browser.table.value.count("&lt;img src=x") >= 6
@@ -551,8 +561,9 @@ def test_in_a_notebook_pictures_show_themselves_and_a_live_view_stays_one_output
             nbformat.v4.new_code_cell("training_figure(live.history)"),
             nbformat.v4.new_code_cell(
                 "import numpy\n"
-                "from dicom_workflow.viz.sample_browser import SampleBrowser\nfrom dicom_workflow.viz.samples import Sample\n"
-                "SampleBrowser([Sample('a'), Sample('b')], lambda _: numpy.eye(9))"
+                "from dicom_workflow.labeling.output import LabeledObject\n"
+                "from dicom_workflow.viz.sample_browser import SampleBrowser\n"
+                "SampleBrowser([LabeledObject(1, 'a', {}), LabeledObject(2, 'b', {})], lambda _: numpy.eye(9))"
             ),
         ],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -591,5 +602,5 @@ def test_a_real_radiograph_is_drawn(sample_data: Path) -> None:
     from dicom_workflow.dicom import pixels
 
     image = pixels.to_display(pixels.read_dataset(sample_data / "radiographs" / "000.dcm"))
-    picture = pixels_of(sample_browser.SampleBrowser([samples.Sample("x")], lambda _: image).image.value)
+    picture = pixels_of(sample_browser.SampleBrowser([sample_of("x")], lambda _: image).image.value)
     assert abs(picture[..., 0].mean() / 255 - float(image.mean())) < 0.02

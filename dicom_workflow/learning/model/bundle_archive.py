@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import os
@@ -9,12 +10,12 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from dicom_workflow.errors import BundleError
-from dicom_workflow.learning.model import bundle_archive, monai_configs
+from dicom_workflow.learning.model import monai_configs
 from dicom_workflow.learning.model.bundle_json import DESCRIPTION_NAME, MAX_DESCRIPTION_BYTES, WEIGHTS_NAME, read_description
 from dicom_workflow.storage import Storage, to_uri, write_atomically
 
@@ -23,6 +24,8 @@ MAX_WEIGHTS_BYTES = 2**30
 _MAX_ARCHIVE_BYTES = 2 * 2**30
 """Of all members of an archive, unpacked, those that are passed over included."""
 _MAX_MEMBERS = 1000
+MAX_OUTPUT_BYTES = 2**30
+"""Of one file of a job's output, unpacked: a thousand times the usual size, far less than an archive of a few MB can hold."""
 _CHUNK = 2**20
 
 
@@ -128,8 +131,43 @@ def unpack_model(archive: str | Path, folder: Path, *, storage: Storage | None =
     StorageError
         It cannot be read.
     """
+    with _copied(archive, storage) as copy:
+        return unpack(copy, folder)
+
+
+def take_output(archive: str | Path, names: Sequence[str], folder: Path, *, storage: Storage | None = None) -> tuple[str, ...]:
+    """Extract named files of a training job's ``output.tar.gz`` into a folder and return the names that it had.
+
+    Parameters
+    ----------
+    archive : str or Path
+        Path or URI.
+    names : sequence of str
+        Files at its root.
+    folder : Path
+        Made when it is missing.
+    storage : Storage, optional
+        To read the archive from S3.
+
+    Raises
+    ------
+    BundleError
+        As `take`; a file may have `MAX_OUTPUT_BYTES`.
+    StorageError
+        The archive cannot be read.
+    """
+    with _copied(archive, storage) as copy:
+        return take(copy, dict.fromkeys(names, MAX_OUTPUT_BYTES), folder)
+
+
+@contextlib.contextmanager
+def _copied(archive: str | Path, storage: Storage | None) -> Iterator[Path]:
+    """Yield a copy on this machine, because reading a .tar.gz by name seeks in it; errors name the archive itself."""
     with tempfile.TemporaryDirectory(prefix="archive-") as scratch:
-        copy = Path(scratch) / "model.tar.gz"
+        copy = Path(scratch) / "job.tar.gz"
         with (storage or Storage()).open(to_uri(archive)) as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target)
-        return bundle_archive.unpack(copy, folder)
+        try:
+            yield copy
+        except BundleError as error:
+            raise BundleError(str(error).replace(str(copy), str(archive))) from None
