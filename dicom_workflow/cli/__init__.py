@@ -1,4 +1,4 @@
-"""The command line: every command calls the same function as its notebook.
+"""The command line: a command that has a notebook calls the same function and leaves the same record.
 
 Exit code 0 when everything went through, 1 when something did not (the message says what), 2 for a wrong command line.
 """

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dicom_workflow.cli.common import Command, say
-from dicom_workflow.errors import ManifestError, RecordError, SettingsError, WorkflowError
+from dicom_workflow.errors import ManifestError, RecordError, SettingsError
 from dicom_workflow.formats.splits import SPLITS
 from dicom_workflow.settings import Settings
 
@@ -24,8 +23,9 @@ def add(command: Command) -> None:
         after_interrupt="Run it again; it begins with the first file.",
     )
     predict.add_argument("bundle", type=Path, help="model bundle folder")
-    predict.add_argument("files", type=Path, nargs="*", help="DICOM files")
+    predict.add_argument("files", type=Path, nargs="*", help="DICOM files, and folders of them")
     predict.add_argument("--manifest", default="", help="manifest whose images are predicted, from the archive or from URIs")
+    predict.add_argument("--output", type=Path, metavar="FILE", help="default: predictions.jsonl in the workspace")
     predict.add_argument("--sr", type=Path, metavar="FOLDER", help="write a DICOM Structured Report of each image here")
     predict.add_argument("--onnx", type=Path, metavar="FILE", help="write the model as an ONNX file, checked against it")
 
@@ -36,7 +36,7 @@ def add(command: Command) -> None:
     evaluate.add_argument("--split", choices=SPLITS, default="test", help="which of its images (default: test)")
     evaluate.add_argument("--specificity", type=float, default=0.9, help="at which sensitivity is reported (default: 0.9)")
     evaluate.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of patients (default: 1000)")
-    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write all figures here, as JSON")
+    evaluate.add_argument("--report", type=Path, metavar="FILE", help="all figures (default: evaluation.json in the workspace)")
 
     compare = command("compare", _compare, "compare two models on the images that both predicted", after_interrupt=again)
     compare.add_argument("first", type=Path, help="predictions.jsonl of a model")
@@ -51,45 +51,39 @@ def add(command: Command) -> None:
 
 
 def _predict(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    import numpy as np
-    from pydicom.uid import generate_uid
-
-    from dicom_workflow.learning.inference import onnx_export, structured_report
-    from dicom_workflow.learning.inference import predict as inference
+    from dicom_workflow.learning.inference import onnx_export
     from dicom_workflow.learning.model import bundle
+    from dicom_workflow.pipeline import evaluation_step
+    from dicom_workflow.storage import to_uri
 
     model = bundle.load(options.bundle)
     if options.onnx:
         say(f"{onnx_export.export(model, options.onnx)}: as torch to {onnx_export.TOLERANCE}")
-    elif not options.files and not options.manifest:
+    if not options.files and not options.manifest:
+        if options.onnx:
+            return {"ok": True, "onnx": str(options.onnx)}
         raise SettingsError("There is nothing to predict. Give DICOM files, --manifest or --onnx.")
-    for label, why in model.untaught.items():
-        say(f"not predicted: {label}: {why}")
-    predictions: list[dict[str, Any]] = []
-    refused: dict[str, str] = {}
-    run_uid = generate_uid()
-    for name, content in _images_of(settings, options):
-        try:
-            image = content()
-            [probabilities] = inference.predict(model, [image])
-            prediction = inference.to_prediction(model, np.array(list(probabilities.values())))
-            called = prediction["consistent"]
-            found: dict[str, Any] = {"file": name, "probabilities": probabilities, "consistent": called}
-            if options.sr:
-                number = len(predictions) + 1
-                path = structured_report.write_report(model, image, prediction, options.sr, run_uid=run_uid, number=number)
-                found["report"] = str(path)
-        except WorkflowError as error:
-            refused[name] = str(error)
-            continue
-        predictions.append(found)
+    output = options.output or settings.workspace / "evaluation" / "predictions.jsonl"
+    inputs = {"model": to_uri(options.bundle), **({"manifest": to_uri(options.manifest)} if options.manifest else {})}
+    predicted = evaluation_step.predict(
+        model, _images_of(settings, options), output, settings, inputs=inputs, reports=options.sr
+    )
+    found = predicted.files
+    for line in found.lines:
+        called, probabilities = line["consistent"], line["probabilities"]
         # What is called positive comes first and marked: a threshold may lie far below another label's probability.
         likely = sorted(probabilities.items(), key=lambda item: (item[0] not in called, -item[1]))[: max(5, len(called))]
         marked = [f"{'+' if label in called else '−'} {label} {probability:.2f}" for label, probability in likely]
-        say(f"{name}: {', '.join(marked)}")
-    for name, reason in refused.items():
-        say(f"  {name}: refused: {reason}")
-    return {"ok": not refused, "predictions": predictions, "refused": refused, "untaught": dict(model.untaught)}
+        say(f"{line['file']}: {', '.join(marked)}")
+    for refusal in found.refusals():
+        say(refusal)
+    return {
+        "ok": not found.refused,
+        "predictions_uri": to_uri(found.path),
+        "predictions": [dict(line) for line in found.lines],
+        "refused": dict(found.refused),
+        "untaught": dict(found.untaught),
+    }
 
 
 def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -97,11 +91,11 @@ def _images_of(settings: Settings, options: argparse.Namespace) -> Iterator[tupl
     from dicom_workflow.archive import open_archive
     from dicom_workflow.formats import manifests
     from dicom_workflow.formats.object_reference import ObjectReference, source_of
+    from dicom_workflow.learning.inference.predict import files_below
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.storage import Storage, to_uri
 
-    for path in options.files:
-        yield str(path), partial(Path, path)
+    yield from files_below(options.files)
     if not options.manifest:
         return
     storage, archive = Storage(settings), None
@@ -133,15 +127,22 @@ def _broken_line(error: ManifestError) -> tuple[str, Callable[[], Any]]:
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.learning.evaluation import model_card, run
-    from dicom_workflow.learning.model import bundle
+    from dicom_workflow.learning.evaluation import model_card
     from dicom_workflow.learning.training import script_run
+    from dicom_workflow.pipeline import evaluation_step
+    from dicom_workflow.storage import to_uri
 
     if not 0 < options.specificity < 1:
         raise SettingsError(f"--specificity: expected a value above 0 and below 1, as 0.95, got {options.specificity:g}.")
-    model = bundle.load(options.bundle)
-    report = run.evaluate_bundle(
-        model, options.channel, split=options.split, specificity=options.specificity, resamples=options.resamples
+    uri = to_uri(options.report or settings.workspace / "evaluation" / "evaluation.json")
+    report = evaluation_step.evaluate(
+        to_uri(options.bundle),
+        options.channel,
+        uri,
+        settings,
+        split=options.split,
+        specificity=options.specificity,
+        resamples=options.resamples,
     )
     say(model_card.figures_to_markdown(report))
     for label, why in report.untaught.items():
@@ -149,10 +150,7 @@ def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
     for caution in report.cautions:
         say(caution)
     say(script_run.outcome_line(report))
-    if options.report:
-        text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        options.report.write_text(text + "\n", encoding="utf-8")
-    return {"ok": True, "evaluation": report.to_json()}
+    return {"ok": True, "evaluation_uri": uri, "evaluation": report.to_json()}
 
 
 def _compare(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:

@@ -20,6 +20,12 @@ from dicom_workflow.formats.instances import Instance
 
 MAX_PIXEL_BYTES = 4 * 1024**3
 
+NON_IMAGE_MODALITIES = frozenset(
+    """ANN ASMT AU CFM DMS DOC ECG EPS FID HD IOL KER KO LEN M3D OAM OPM OPR OPV OSS PLAN POS PR REG RESP RTINTENT RTPLAN RTRAD
+    RTRECORD RTSEGANN RTSTRUCT RWV SEG SMR SR SRF STAIN TEXTUREMAP VA""".split()  # noqa: SIM905 - a table of 40 codes
+)
+"""Modalities of objects without an image to read: non-acquisition modalities, PS3.16 CID 32."""
+
 _UID_BYTES = 64
 _CODE_STRING, _SEX, _AGE_STRING = (re.compile(form) for form in (r"[A-Z0-9 _]{1,16}", "[FMO]", "[0-9]{3}[DWMY]"))
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")

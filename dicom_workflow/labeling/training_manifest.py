@@ -23,8 +23,8 @@ from dicom_workflow.labeling.reference_standard import ReferenceStandard
 ATTRIBUTES = ("view_position", "sex", "manufacturer", "photometric_interpretation")
 """Fields of an instance's record that go into the training manifest unchanged."""
 
-OLDEST = 90
-"""Years; the greatest age that stands in a training manifest, so that nobody is recognized by a great age."""
+MAX_AGE_YEARS = 90
+"""The greatest age that stands in a training manifest, so that nobody is recognized by a great age."""
 
 _REFERENCES = ("worker-response-ref",)
 """Keys of a label's metadata that lead to the answers."""
@@ -68,11 +68,11 @@ def augmented_lines(
     patients: dict[str, list[str]] = {}
     for item in labeled:
         positive = [label for label, state in item.states.items() if state == LabelState.POSITIVE]
-        patients.setdefault(_patient(item, by_source), []).extend(positive)
+        patients.setdefault(_known_patient(item, by_source), []).extend(positive)
     splits = assign_splits(patients, seed=seed, fractions=fractions)
     readers = _pseudonyms((worker for item in labeled for worker in item.answers), seed)
     for item in labeled:
-        patient = _patient(item, by_source)
+        patient = _known_patient(item, by_source)
         line = {
             **_without_answers(item, readers),
             RULES_KEY: LabelSet.of_line({"labels": list(item.states), **item.data}).rules,
@@ -91,10 +91,10 @@ def augmented_lines(
 
 
 def attributes_of(instance: Instance) -> dict[str, Any]:
-    """Return the `ATTRIBUTES` of an image that are known, and its ``age`` in years, at most `OLDEST`."""
+    """Return the `ATTRIBUTES` of an image that are known, and its ``age`` in years, at most `MAX_AGE_YEARS`."""
     known = {name: value for name in ATTRIBUTES if (value := getattr(instance, name))}
     years = age_in_years(instance.age)
-    return known if years is None else {**known, "age": min(years, OLDEST)}
+    return known if years is None else {**known, "age": min(years, MAX_AGE_YEARS)}
 
 
 def _of_instance(instance: Instance, truth: ReferenceStandard | None) -> dict[str, Any]:
@@ -149,9 +149,14 @@ def _label_without_answers(item: LabeledObject, label: Mapping[str, Any], reader
     }
 
 
-def _patient(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
+def patient_of(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
+    """Return the patient of an object, from its instance or its own line; empty where neither names one."""
     instance = by_source.get(item.source)
-    patient = (instance.patient_id if instance else "") or str(item.data.get("patient_id") or "")
+    return (instance.patient_id if instance else "") or str(item.data.get("patient_id") or "")
+
+
+def _known_patient(item: LabeledObject, by_source: Mapping[str, Instance]) -> str:
+    patient = patient_of(item, by_source)
     if not patient:
         raise LabelingError(
             f"line {item.number}: the patient of source {item.source[:60]!r} is unknown: neither the instances nor the line "

@@ -20,7 +20,7 @@ from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling.client import client
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import local_services, notebooks
-from dicom_workflow.pipeline.records import STEPS, Record
+from dicom_workflow.pipeline.records import EVALUATE, LABEL, MANIFEST, PARSE, STEPS, TRAIN, UPLOAD, VISUALIZE, Record
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
 
@@ -29,11 +29,11 @@ READERS = 3
 
 # What the run on synthetic phantoms needs to reach a macro AUROC of 0.90 within its minutes on two cores.
 PHANTOM_PARAMETERS: dict[str, dict[str, Any]] = {
-    "01_upload_to_orthanc": {"patients": 400, "image_size_px": 320},
-    "06_train_densenet": {"image_size_px": 112, "epochs": 10, "batch_size": 8, "learning_rate": 0.0015},
+    UPLOAD: {"patients": 400, "image_size_px": 320},
+    TRAIN: {"image_size_px": 112, "epochs": 10, "batch_size": 8, "learning_rate": 0.0015},
 }
 REAL_PARAMETERS: dict[str, dict[str, Any]] = {
-    "06_train_densenet": {"image_size_px": 80, "epochs": 15, "batch_size": 8},  # docs/training.md: few images
+    TRAIN: {"image_size_px": 80, "epochs": 15, "batch_size": 8},  # docs/training.md: few images
 }
 
 
@@ -116,21 +116,21 @@ class Demo:
         truth_uri = to_uri(self.truth) if self.truth else ""
         records = self._records
         chained: dict[str, dict[str, Any]] = {
-            "01_upload_to_orthanc": {"source_folder": str(self.data.resolve()) if self.data else "", "seed": self.seed},
-            "02_create_manifest": {"labels": self._labels()},
-            "03_run_labeling_job": {"truth_uri": truth_uri, "simulated_readers": READERS, "seed": self.seed},
-            "04_parse_output_manifest": {"truth_uri": truth_uri, "seed": self.seed},
-            "05_visualize_samples": {},
-            "06_train_densenet": {"seed": self.seed},
-            "07_evaluate_and_predict": {},
+            UPLOAD: {"source_folder": str(self.data.resolve()) if self.data else "", "seed": self.seed},
+            MANIFEST: {"labels": self._labels()},
+            LABEL: {"truth_uri": truth_uri, "simulated_readers": READERS, "seed": self.seed},
+            PARSE: {"truth_uri": truth_uri, "seed": self.seed},
+            VISUALIZE: {},
+            TRAIN: {"seed": self.seed},
+            EVALUATE: {},
         }
         inputs = {
-            "02_create_manifest": ("instances_uri", "01_upload_to_orthanc"),
-            "03_run_labeling_job": ("manifest_uri", "02_create_manifest"),
-            "04_parse_output_manifest": ("output_manifest_uri", "03_run_labeling_job"),
-            "05_visualize_samples": ("training_manifest_uri", "04_parse_output_manifest"),
-            "06_train_densenet": ("training_manifest_uri", "04_parse_output_manifest"),
-            "07_evaluate_and_predict": ("model_uri", "06_train_densenet"),
+            MANIFEST: ("instances_uri", UPLOAD),
+            LABEL: ("manifest_uri", MANIFEST),
+            PARSE: ("output_manifest_uri", LABEL),
+            VISUALIZE: ("training_manifest_uri", PARSE),
+            TRAIN: ("training_manifest_uri", PARSE),
+            EVALUATE: ("model_uri", TRAIN),
         }
         parameters = {**(PHANTOM_PARAMETERS if self.data is None else REAL_PARAMETERS).get(step, {}), **chained[step]}
         if step in inputs:
@@ -144,7 +144,7 @@ class Demo:
 
     @contextlib.contextmanager
     def _drill(self, step: str, settings: Settings) -> Iterator[None]:
-        if step != "03_run_labeling_job" or self.drill != "kill-portal":
+        if step != LABEL or self.drill != "kill-portal":
             yield
             return
         over = threading.Event()
@@ -170,8 +170,8 @@ class Demo:
 
     def _summary(self, settings: Settings, seconds: float) -> dict[str, Any]:
         metrics = {step: dict(record.metrics) for step, record in self._records.items()}
-        upload, labeling = metrics["01_upload_to_orthanc"], metrics["03_run_labeling_job"]
-        parsed, training = metrics["04_parse_output_manifest"], metrics["06_train_densenet"]
+        upload, labeling = metrics[UPLOAD], metrics[LABEL]
+        parsed, training = metrics[PARSE], metrics[TRAIN]
         return {
             "archive": settings.archive,
             "data": str(self.data) if self.data else "synthetic phantoms",
@@ -250,13 +250,13 @@ def _workspace_variable(workspace: Path) -> Iterator[None]:
 
 def _one_line(step: str, record: Record) -> str:
     shown = {
-        "01_upload_to_orthanc": ("instances_verified",),
-        "02_create_manifest": ("lines",),
-        "03_run_labeling_job": ("answers",),
-        "04_parse_output_manifest": ("objects_labeled", "agreement", "consolidated_accuracy"),
-        "05_visualize_samples": ("samples_shown",),
-        "06_train_densenet": ("macro_auroc",),
-        "07_evaluate_and_predict": ("mean_sensitivity", "mean_specificity", "images_predicted"),
+        UPLOAD: ("instances_verified",),
+        MANIFEST: ("lines",),
+        LABEL: ("answers",),
+        PARSE: ("objects_labeled", "agreement", "consolidated_accuracy"),
+        VISUALIZE: ("samples_shown",),
+        TRAIN: ("macro_auroc",),
+        EVALUATE: ("mean_sensitivity", "mean_specificity", "images_predicted"),
     }[step]
     return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)
 

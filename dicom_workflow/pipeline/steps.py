@@ -1,7 +1,7 @@
-"""The steps from DICOM files to a training manifest: each is one function under both its notebook and its command.
+"""The steps from DICOM files to a training manifest and its picture, each one function under both its notebook and its command.
 
-A step reads URIs, writes its artifact, and leaves a record in the workspace, whoever calls it. Labeling has a module of its own
-(`labeling_step`), and so has training (`training`).
+A step reads URIs, writes its artifact, and leaves a record in the workspace, whoever calls it. Labeling, training and
+evaluation have modules of their own: `labeling_step`, `training` and `evaluation_step`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dicom_workflow.archive import download, open_archive
 from dicom_workflow.archive.upload import upload as upload_files
 from dicom_workflow.archive.upload_report import UploadReport
+from dicom_workflow.dicom.inspection import NON_IMAGE_MODALITIES
 from dicom_workflow.errors import ArchiveError, DicomError, LabelingError, StorageError, WorkflowError
 from dicom_workflow.formats import manifest_validation, manifests
 from dicom_workflow.formats.instances import Instance, instances_by_source
@@ -31,13 +32,10 @@ from dicom_workflow.pipeline.records import Record
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_uri
 
-LoadImage = Callable[[LabeledObject], NDArray[np.float32]]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-# PS3.16 CID 32, non-acquisition modalities: objects without an image to read.
-NO_IMAGE = frozenset(
-    """ANN ASMT AU CFM DMS DOC ECG EPS FID HD IOL KER KO LEN M3D OAM OPM OPR OPV OSS PLAN POS PR REG RESP RTINTENT RTPLAN RTRAD
-    RTRECORD RTSEGANN RTSTRUCT RWV SEG SMR SR SRF STAIN TEXTUREMAP VA""".split()  # noqa: SIM905 - a table of 40 codes
-)
+LoadImage = Callable[[LabeledObject], NDArray[np.float32]]
 
 
 class NothingStoredError(ArchiveError):
@@ -171,8 +169,8 @@ def create_manifest(
     """
     storage = Storage(settings)
     listed = manifests.read_instances(instances_uri, storage=storage)
-    images = tuple(instance for instance in listed if instance.modality not in NO_IMAGE)
-    left_out = dict(Counter(instance.modality for instance in listed if instance.modality in NO_IMAGE))
+    images = tuple(instance for instance in listed if instance.modality not in NON_IMAGE_MODALITIES)
+    left_out = dict(Counter(instance.modality for instance in listed if instance.modality in NON_IMAGE_MODALITIES))
     label_set = labels if isinstance(labels, LabelSet) else default_label_set(labels)
     manifests.write(output_uri, manifests.entries_for(images, label_set, by=by), storage=storage)
     found = manifest_validation.validate(output_uri, storage=storage)
@@ -228,8 +226,7 @@ def parse(
         truth.check_matches({instance.sop_instance_uid for instance in instances}, truth_uri)
     labeled, failed = [], [(item.number, item.failure_reason) for item in objects if item.failure_reason]
     for item in with_label:
-        instance = by_source.get(item.source)
-        if (instance and instance.patient_id) or item.data.get("patient_id"):
+        if training_manifest.patient_of(item, by_source):
             labeled.append(item)
         else:
             failed.append((item.number, "its patient is not known, so it could be in training and in test: left out"))
@@ -297,6 +294,36 @@ def load_samples(samples: Sequence[LabeledObject], load_image: LoadImage, *, cou
         reason = next(iter(refused.values()), "there is no sample.")
         raise DicomError(f"None of {len(samples)} images can be shown: {reason}")
     return Shown(tuple(sample for sample, _ in shown), tuple(image for _, image in shown), refused)
+
+
+def visualize(
+    samples: Sequence[LabeledObject], shown: Shown, training_manifest_uri: str, output_uri: str, settings: Settings
+) -> tuple[Figure, Record]:
+    """Draw some of the samples, write the picture and keep the record.
+
+    Parameters
+    ----------
+    samples : sequence of LabeledObject
+        All samples, for the figures of the record.
+    shown : Shown
+        Those that are drawn, from `load_samples`.
+    training_manifest_uri, output_uri : str
+        Where the samples were read, and where the picture goes, a PNG.
+    settings : Settings
+    """
+    from dicom_workflow.viz import samples as drawing
+    from dicom_workflow.viz import style
+
+    style.save(figure := drawing.samples_figure(shown.samples, shown.images), output_uri, Storage(settings))
+    metrics = {
+        "samples_shown": len(shown.samples),
+        "not_shown": len(shown.refused),
+        "samples": len(samples),
+        "with_disagreement": sum(drawing.has_disagreement(sample) for sample in samples),
+        "with_regions": sum(bool(sample.regions) for sample in samples),
+    }
+    record = Record(records.VISUALIZE, output_uri, metrics, {"training_manifest": training_manifest_uri})
+    return figure, records.keep(record, settings)
 
 
 def _instances_at(uri: str, storage: Storage) -> list[Instance]:

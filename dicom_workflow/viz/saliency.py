@@ -33,7 +33,7 @@ _ON_BLACK: Any = {"facecolor": "black", "edgecolor": "none", "alpha": 0.7, "pad"
 
 
 class Explained(Protocol):
-    """A case with its image and its map: `dicom_workflow.pipeline.results.Explained` is one."""
+    """A case with its image and its map: `dicom_workflow.pipeline.evaluation_step.Explained` is one."""
 
     @property
     def case(self) -> Case: ...

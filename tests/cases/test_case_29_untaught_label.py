@@ -88,7 +88,7 @@ def test_predictions_evaluation_and_card_leave_it_out_and_say_so(trained: Path, 
     model = bundle.load(trained / "model")
     again = run.evaluate_bundle(model, folder, resamples=0, progress=False)
     assert (set(again.figures.labels), again.untaught) == ({"Edema"}, WHY)
-    done = predict.predict_files(model, [folder / "images"], trained / "again.jsonl", progress=False)
+    done = predict.predict_files(model, predict.files_below([folder / "images"]), trained / "again.jsonl", progress=False)
     assert "not predicted: Never Said: no positive and no negative training image" in done.refusals()
 
 

@@ -53,10 +53,12 @@ def test_upload_manifest_label_parse_train_predict(folder_archive: Path, capsys:
     )
     assert code == 0, errors
     image = next((folder_archive / "images").rglob("*.dcm"))
-    code, predicted, _ = run(capsys, "predict", trained["model"], image, folder_archive / "truth.csv")
+    code, predicted, said = run(capsys, "predict", trained["model"], image, folder_archive / "truth.csv")
     assert code == 1, "one of the two files is no image"
-    # Labels that no training image teaches are not predicted, and the evaluation says which.
+    # Labels that no training image teaches are not predicted, and evaluation and prediction say which.
     untaught = trained["evaluation"]["untaught"]
+    assert predicted["untaught"] == untaught
+    assert all(f"not predicted: {label}: " in said for label in untaught)
     assert set(predicted["predictions"][0]["probabilities"]) == set(default_label_set().labels) - set(untaught)
     assert "DICM" in predicted["refused"][str(folder_archive / "truth.csv")]
     local_services.detach(Settings.from_env())

@@ -12,6 +12,8 @@ from dicom_workflow import cli
 from dicom_workflow.learning.evaluation import comparison, run
 from dicom_workflow.learning.inference import predict
 from dicom_workflow.learning.model import bundle
+from dicom_workflow.pipeline import records
+from dicom_workflow.settings import Settings
 
 torch.set_num_threads(1)
 
@@ -38,11 +40,14 @@ def test_a_bundle_is_judged_on_a_channel(work, capsys, tmp_path):
     assert cli.main(list(map(str, arguments))) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out.splitlines()[-1])["evaluation"]
-    expected = run.evaluate_bundle(
-        bundle.load(work / "model"), work / "channel", specificity=0.9, resamples=30, progress=False
-    )
+    expected = run.evaluate_bundle(bundle.load(work / "model"), work / "channel", specificity=0.9, resamples=30, progress=False)
     assert found["macro_auroc"] == expected.figures.macro_auroc
     assert json.loads((tmp_path / "report.json").read_text()) == found
+    record = records.latest(Settings.from_env(), records.EVALUATE)
+    assert record is not None
+    assert record.artifact_uri == (tmp_path / "report.json").as_uri()
+    assert record.inputs == {"model": (work / "model").as_uri(), "channel": (work / "channel").as_uri()}
+    assert record.metrics["macro_auroc"] == round(found["macro_auroc"], 4)
     assert all(label in captured.err for label in LABELS)
     assert f"test_auroc={found['macro_auroc']:.4f};" in captured.err
 

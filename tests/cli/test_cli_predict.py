@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from support.learning import tiny_bundle
 from dicom_workflow import cli
 from dicom_workflow.learning.inference import predict
 from dicom_workflow.learning.model import bundle
+from dicom_workflow.pipeline import records
+from dicom_workflow.settings import Settings
 from dicom_workflow.synthetic import dataset
 
 torch.set_num_threads(1)
@@ -44,9 +48,8 @@ def probabilities(result: dict[str, Any]) -> list[dict[str, float]]:
 
 
 def in_python(model: Path, images: list[Path]) -> list[dict[str, float]]:
-    """One image at a time: in a batch the last digit may differ."""
-    loaded = bundle.load(model)
-    return [predict.predict(loaded, [image])[0] for image in images]
+    """In one batch, as the command: one image at a time, the last digit may differ."""
+    return predict.predict(bundle.load(model), images)
 
 
 def test_files_are_predicted_as_python_does(model, images, capsys):
@@ -55,8 +58,29 @@ def test_files_are_predicted_as_python_does(model, images, capsys):
     assert probabilities(result) == in_python(model, images)
     assert [found["file"] for found in result["predictions"]] == [str(path) for path in images]
     assert str(images[0]) in said
+    kept = Settings.from_env().workspace / "evaluation" / "predictions.jsonl"
+    assert result["predictions_uri"] == kept.as_uri()
+    assert [json.loads(line) for line in kept.read_text().splitlines()] == result["predictions"]
+    record = records.latest(Settings.from_env(), records.EVALUATE)
+    assert record is not None
+    assert (record.artifact_uri, record.inputs) == (kept.as_uri(), {"model": model.as_uri()})
+    assert record.metrics == {"images_predicted": len(images), "images_refused": 0, "reports_written": 0}
     for found in result["predictions"]:
         assert all(f"+ {label} {found['probabilities'][label]:.2f}" in said for label in found["consistent"])
+
+
+def test_a_name_of_odd_bytes_is_predicted_and_leaves_json(model, images, tmp_path, capsys):
+    odd = tmp_path / os.fsdecode(b"\xff.dcm")
+    try:
+        shutil.copy(images[0], odd)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    code, result, said = run(capsys, "predict", model, odd, tmp_path / "no.dcm", "--output", tmp_path / "new.jsonl")
+    assert code == 1
+    assert [found["file"] for found in result["predictions"]] == [str(odd)]
+    assert list(result["refused"]) == [str(tmp_path / "no.dcm")]
+    assert json.loads((tmp_path / "new.jsonl").read_bytes())["file"] == str(odd)
+    assert "1 of 2 files predicted" in said
 
 
 def test_a_manifest_of_the_archive_and_one_of_uris_give_the_same(model, images, tmp_path, capsys):

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydicom.dataset import Dataset
 
-from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import LearningError, WorkflowError, printable
 from dicom_workflow.formats.json_schema import encoded
 from dicom_workflow.learning.data.channel import Sample, read_channel
@@ -195,6 +197,19 @@ def predict_channel(
 
 _AT_A_TIME = 64
 """Images decoded before they go through the network together."""
+_FIRST_PIXELS_GROUP = 0x7FE00000
+"""Elements from this tag on hold pixels, which a report does not need."""
+
+Image = tuple[str, Callable[[], str | Path | bytes]]
+"""What an image is called in predictions and messages, and what gets its file or the content of it."""
+
+
+def files_below(paths: Iterable[str | Path]) -> list[Image]:
+    """Return files as images for `predict_files`; a folder stands for every file below it, in the order of their names."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        found += sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+    return [(str(path), partial(Path, path)) for path in found]
 
 
 @dataclass(frozen=True)
@@ -214,7 +229,7 @@ class PredictedFiles:
         total = len(self.lines) + len(self.refused)
         whole = f"{len(self.lines):,} of {total:,} files predicted"
         not_predicted = [f"not predicted: {label}: {why}" for label, why in self.untaught.items()]
-        return [whole, *not_predicted, *(f"refused: {reason}" for reason in self.refused.values())]
+        return [whole, *not_predicted, *(f"{name}: refused: {reason}" for name, reason in self.refused.items())]
 
     def metrics(self) -> dict[str, Any]:
         """Return the figures for a record."""
@@ -224,7 +239,7 @@ class PredictedFiles:
 
 def predict_files(
     bundle: Bundle,
-    files: Sequence[str | Path],
+    images: Iterable[Image],
     output: str | Path,
     *,
     reports: str | Path | None = None,
@@ -235,8 +250,8 @@ def predict_files(
     Parameters
     ----------
     bundle : Bundle
-    files : sequence of str or Path
-        DICOM files; a folder stands for every file below it, in the order of their names.
+    images : iterable of (str, callable)
+        The name of each image, and a function that returns its path or the content of its file; see `files_below`.
     output : str or Path
         The file that gets a line per image; it is written whole or not at all.
     reports : str or Path, optional
@@ -257,52 +272,50 @@ def predict_files(
     from pydicom.uid import generate_uid
     from tqdm import tqdm
 
-    paths = list(_paths(files))
+    wanted = list(images)
     refused: dict[str, str] = {}
     lines: list[dict[str, Any]] = []
     run_uid = str(generate_uid())
-    with tqdm(total=len(paths), desc="predicting", unit="image", disable=not progress) as bar:
-        for start in range(0, len(paths), _AT_A_TIME):
-            some = paths[start : start + _AT_A_TIME]
-            for path, scores in _scored(bundle, some, refused):
-                line = {"file": str(path), **to_prediction(bundle, scores)}
+    with tqdm(total=len(wanted), desc="predicting", unit="image", disable=not progress) as bar:
+        for start in range(0, len(wanted), _AT_A_TIME):
+            some = wanted[start : start + _AT_A_TIME]
+            for name, header, scores in _scored(bundle, some, refused):
+                line = {"file": name, **to_prediction(bundle, scores)}
                 if reports is not None:
                     try:
-                        line["report"] = str(_report(bundle, path, line, Path(reports), run_uid, len(lines) + 1))
+                        line["report"] = str(_report(bundle, header, line, Path(reports), run_uid, len(lines) + 1))
                     except WorkflowError as error:
-                        refused[printable(path)] = printable(error)
+                        refused[printable(name)] = printable(error)
                         continue
                 lines.append(line)
             bar.update(len(some))
     if not lines:
         reason = f" The first: {next(iter(refused.values()))}" if refused else ""
-        raise LearningError(f"none of {len(paths)} files is a usable DICOM file.{reason}")
+        raise LearningError(f"none of {len(wanted)} files is a usable DICOM file.{reason}")
     with Storage().writer(to_uri(output)) as stream:
         for line in lines:
             stream.write(encoded(json.dumps(line, ensure_ascii=False, allow_nan=False)) + b"\n")
     return PredictedFiles(Path(output), tuple(lines), refused, bundle.untaught)
 
 
-def _paths(files: Sequence[str | Path]) -> Iterator[Path]:
-    for path in map(Path, files):
-        yield from sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-
-
-def _scored(bundle: Bundle, paths: Sequence[Path], refused: dict[str, str]) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yield each usable file with its probabilities; the others are put into `refused`."""
-    images, usable = [], []
-    for path in paths:
+def _scored(bundle: Bundle, images: Sequence[Image], refused: dict[str, str]) -> Iterator[tuple[str, Dataset, np.ndarray]]:
+    """Yield the name, the header and the probabilities of each usable image; the others are put into `refused`."""
+    tensors: list[np.ndarray] = []
+    usable: list[tuple[str, Dataset]] = []
+    for name, content in images:
         try:
-            images.append(decode(path, bundle.size_px, bundle.preprocessing_version))
-            usable.append(path)
+            dataset = read_dataset(content())
+            tensors.append(decode(dataset, bundle.size_px, bundle.preprocessing_version))
+            # The pixels of a whole batch would be a gigabyte.
+            usable.append((name, dataset[:_FIRST_PIXELS_GROUP]))
         except (WorkflowError, OSError) as error:
-            refused[printable(path)] = printable(error)
-    if images:
-        yield from zip(usable, predict_images(bundle, np.stack(images)), strict=True)
+            refused[printable(name)] = printable(error)
+    if tensors:
+        for (name, header), scores in zip(usable, predict_images(bundle, np.stack(tensors)), strict=True):
+            yield name, header, scores
 
 
-def _report(bundle: Bundle, path: Path, prediction: Mapping[str, Any], folder: Path, run_uid: str, number: int) -> Path:
+def _report(bundle: Bundle, header: Dataset, prediction: Mapping[str, Any], folder: Path, run_uid: str, number: int) -> Path:
     from dicom_workflow.learning.inference import structured_report
 
-    image = pixels.read_dataset(path)
-    return structured_report.write_report(bundle, image, prediction, folder, run_uid=run_uid, number=number)
+    return structured_report.write_report(bundle, header, prediction, folder, run_uid=run_uid, number=number)

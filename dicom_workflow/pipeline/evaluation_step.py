@@ -1,7 +1,11 @@
-"""What a training run left, read back for a closer look: the model, its figures, its predictions, and their images."""
+"""Evaluation and prediction: what a training run left, read back for a closer look, and what its model says of other images.
+
+`predict` and `evaluate` are steps: each is one function under both its notebook and its command, and leaves a record.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +17,20 @@ from numpy.typing import NDArray
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import LearningError
+from dicom_workflow.formats.json_schema import encoded
 from dicom_workflow.learning.data.channel import read_channel
+from dicom_workflow.learning.evaluation import run
 from dicom_workflow.learning.evaluation.predictions import Case, Predictions, read_predictions
 from dicom_workflow.learning.evaluation.report import Evaluation, LabelFigures, read_evaluation
+from dicom_workflow.learning.inference import predict as inference
 from dicom_workflow.learning.inference import saliency as explain
 from dicom_workflow.learning.inference.saliency import Saliency
 from dicom_workflow.learning.model import bundle as bundles
 from dicom_workflow.learning.model import bundle_archive
 from dicom_workflow.learning.model.bundle import Bundle
+from dicom_workflow.pipeline import records
+from dicom_workflow.pipeline.records import Record
+from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, join, to_path, to_uri
 
 _FILES = ("evaluation.json", "predictions.jsonl")
@@ -52,16 +62,7 @@ class Results:
 
     def metrics(self) -> dict[str, Any]:
         """Return the headline figures for a record."""
-        figures = self.evaluation.figures
-        names = ("macro_auroc", "macro_average_precision", "macro_brier", "macro_ece", "macro_ece_uncalibrated")
-        return {
-            "measured_on": self.evaluation.split,
-            "measured_images": figures.images,
-            **{name: round(value, 4) for name in names if (value := getattr(figures, name)) is not None},
-            **{f"mean_{name}": _mean(figures.labels.values(), name) for name in ("sensitivity", "specificity")},
-            "readers": len(self.evaluation.readers),
-            **({"labels_not_predicted": ", ".join(self.bundle.untaught)} if self.bundle.untaught else {}),
-        }
+        return _headline(self.evaluation)
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,116 @@ def most_instructive(explained: Mapping[str, Sequence[Explained]]) -> Explained:
             "Nothing is known of the predicted images, so no case can be shown. Label test images, then train again."
         )
     return found[0]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions of DICOM files, and the record of the step."""
+
+    files: inference.PredictedFiles
+    record: Record
+
+
+def predict(
+    bundle: Bundle,
+    images: Iterable[inference.Image],
+    output: Path,
+    settings: Settings,
+    *,
+    inputs: Mapping[str, str],
+    reports: Path | None = None,
+    results: Results | None = None,
+    explained: Mapping[str, Sequence[Explained]] | None = None,
+    uris: Mapping[str, str] | None = None,
+) -> Predicted:
+    """Predict DICOM files, write the predictions and keep the record.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    images : iterable of (str, callable)
+        See `predict.predict_files`, as also for `reports`.
+    output : Path
+        ``predictions.jsonl``.
+    settings : Settings
+        Its workspace gets the record.
+    inputs : mapping of str to str
+        Name → URI of what is read, the model among them.
+    reports : Path, optional
+        Folder for a DICOM Structured Report of each image.
+    results : Results, optional
+        Of the run that trained the model; its headline figures go into the record.
+    explained : mapping, optional
+        The cases that were shown, from `explain_cases`.
+    uris : mapping of str to str, optional
+        Further artifacts for the record.
+
+    Raises
+    ------
+    LearningError
+        Not one file can be used.
+    """
+    found = inference.predict_files(bundle, images, output, reports=reports)
+    metrics = {**(results.metrics() if results else {}), **found.metrics()}
+    if bundle.untaught:
+        metrics["labels_not_predicted"] = ", ".join(bundle.untaught)
+    if explained is not None:
+        metrics["cases_shown"] = sum(map(len, explained.values()))
+    read = {**inputs, **({"predictions": results.predictions_uri} if results else {})}
+    record = Record(records.EVALUATE, to_uri(output), metrics, read, dict(uris or {}))
+    return Predicted(found, records.keep(record, settings))
+
+
+def evaluate(
+    model_uri: str,
+    channel: Path,
+    output_uri: str,
+    settings: Settings,
+    *,
+    split: str = "test",
+    specificity: float = run.SPECIFICITY,
+    resamples: int = run.RESAMPLES,
+) -> Evaluation:
+    """Evaluate a model on the images of a training channel, write all figures and keep the record.
+
+    Parameters
+    ----------
+    model_uri : str
+        Folder of the model bundle.
+    channel : Path
+        Folder of `channel.read_channel`.
+    output_uri : str
+        ``evaluation.json``.
+    settings : Settings
+        Its workspace gets the record.
+    split, specificity, resamples
+        See `run.evaluate_bundle`.
+
+    Raises
+    ------
+    DatasetError
+        The split has no usable image, or no label of the bundle.
+    """
+    bundle = bundles.load(to_path(model_uri))
+    found = run.evaluate_bundle(bundle, channel, split=split, specificity=specificity, resamples=resamples)
+    text = json.dumps(found.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    Storage(settings).write_bytes(output_uri, encoded(text))
+    inputs = {"model": model_uri, "channel": to_uri(channel)}
+    records.keep(Record(records.EVALUATE, output_uri, _headline(found), inputs), settings)
+    return found
+
+
+def _headline(evaluation: Evaluation) -> dict[str, Any]:
+    figures = evaluation.figures
+    names = ("macro_auroc", "macro_average_precision", "macro_brier", "macro_ece", "macro_ece_uncalibrated")
+    return {
+        "measured_on": evaluation.split,
+        "measured_images": figures.images,
+        **{name: round(value, 4) for name in names if (value := getattr(figures, name)) is not None},
+        **{f"mean_{name}": _mean(figures.labels.values(), name) for name in ("sensitivity", "specificity")},
+        "readers": len(evaluation.readers),
+        **({"labels_not_predicted": ", ".join(evaluation.untaught)} if evaluation.untaught else {}),
+    }
 
 
 def _mean(labels: Iterable[LabelFigures], name: str) -> float | None:

@@ -25,7 +25,8 @@ from dicom_workflow.learning.evaluation.predictions import read_predictions
 from dicom_workflow.learning.evaluation.report import Evaluation
 from dicom_workflow.learning.inference import predict
 from dicom_workflow.learning.model import bundle, bundle_archive
-from dicom_workflow.pipeline import results
+from dicom_workflow.pipeline import evaluation_step, records
+from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
 
 torch.set_num_threads(1)
@@ -49,7 +50,7 @@ def run(tmp_path_factory) -> Path:
 
 
 def test_a_run_is_read_back_with_its_images(run, tmp_path):
-    found = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
+    found = evaluation_step.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
     assert list(found.files) == list(found.predictions.identifiers)
     assert all(path.is_file() for path in found.files.values())
     assert found.evaluation.figures.images == len(found.files) == found.metrics()["measured_images"]
@@ -65,8 +66,8 @@ def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
             tar.add(run / name, arcname=name)
         outside = tarfile.TarInfo("../escaped.json")
         tar.addfile(outside, io.BytesIO(b""))
-    here = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path / "a")
-    packed = results.read_results(to_uri(job / "model.tar.gz"), to_uri(run), tmp_path / "b")
+    here = evaluation_step.read_results(to_uri(run / "model"), to_uri(run), tmp_path / "a")
+    packed = evaluation_step.read_results(to_uri(job / "model.tar.gz"), to_uri(run), tmp_path / "b")
     assert packed.evaluation == here.evaluation
     assert packed.bundle.identifier == here.bundle.identifier
     assert np.array_equal(packed.predictions.scores, here.predictions.scores)
@@ -74,7 +75,7 @@ def test_the_archives_of_a_training_job_hold_the_same(run, tmp_path):
     assert not (tmp_path / "b" / "escaped.json").exists()
     (job / "output.tar.gz").write_bytes(b"no archive")
     with pytest.raises(LearningError, match=r"output\.tar\.gz: not a \.tar\.gz of a training job"):
-        results.read_results(to_uri(job / "model.tar.gz"), to_uri(run), tmp_path / "c")
+        evaluation_step.read_results(to_uri(job / "model.tar.gz"), to_uri(run), tmp_path / "c")
 
 
 def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_before_it_is_unpacked(run, tmp_path, monkeypatch):
@@ -85,35 +86,68 @@ def test_an_archive_that_unpacks_to_far_more_than_it_has_is_refused_before_it_is
         bomb.size = 1_000_000
         tar.addfile(bomb, io.BytesIO(bytes(1_000_000)))
     with pytest.raises(LearningError, match=r"expected evaluation\.json of at most 10,000 bytes, got 1,000,000"):
-        results.read_results(to_uri(tmp_path / "job" / "model.tar.gz"), to_uri(run), tmp_path / "here")
+        evaluation_step.read_results(to_uri(tmp_path / "job" / "model.tar.gz"), to_uri(run), tmp_path / "here")
     assert not list((tmp_path / "here" / "output").iterdir())
 
 
 def test_a_run_that_was_never_judged_says_so(run, tmp_path):
     with pytest.raises(LearningError, match=r"has no evaluation\.json and no predictions\.jsonl"):
-        results.read_results(to_uri(run / "model"), to_uri(tmp_path), tmp_path)
+        evaluation_step.read_results(to_uri(run / "model"), to_uri(tmp_path), tmp_path)
 
 
 def test_cases_come_with_their_image_and_map_in_its_own_pixels(run, tmp_path):
-    found = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
+    found = evaluation_step.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
     chosen = predictions.choose_cases(found.predictions, found.bundle.thresholds, count=1)
-    explained = results.explain_cases(found, chosen)
+    explained = evaluation_step.explain_cases(found, chosen)
     assert {outcome: len(cases) for outcome, cases in explained.items()} == {o: len(c) for o, c in chosen.items()}
-    one = results.most_instructive(explained)
+    one = evaluation_step.most_instructive(explained)
     assert one.case.outcome.startswith("false")
     assert one.image.shape == one.saliency.values.shape == (48, 48)
     assert one.saliency.probability == pytest.approx(one.case.probability, abs=1e-5)
-    missing = results.explain_cases(replace(found, files={}), chosen)
+    missing = evaluation_step.explain_cases(replace(found, files={}), chosen)
     with pytest.raises(LearningError, match="Nothing is known of the predicted images"):
-        results.most_instructive(missing)
+        evaluation_step.most_instructive(missing)
 
 
 def test_a_folder_of_files_is_predicted_as_the_run_predicted_them(run, tmp_path):
-    found = results.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
-    predicted = predict.predict_files(found.bundle, found.some_files(4), tmp_path / "new.jsonl", progress=False)
+    found = evaluation_step.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
+    predicted = predict.predict_files(
+        found.bundle, predict.files_below(found.some_files(4)), tmp_path / "new.jsonl", progress=False
+    )
     scores = [list(line["probabilities"].values()) for line in predicted.lines]
     assert scores == pytest.approx(found.predictions.scores[:4], abs=1e-6)
     assert [json.loads(line) for line in predicted.path.read_text().splitlines()] == list(predicted.lines)
+
+
+def test_the_prediction_step_keeps_one_record_of_the_run_and_the_new_files(run, tmp_path):
+    settings = Settings.from_env()
+    found = evaluation_step.read_results(to_uri(run / "model"), to_uri(run), tmp_path)
+    inputs = {"model": to_uri(run / "model")}
+    images = predict.files_below(found.some_files(2))
+    done = evaluation_step.predict(
+        found.bundle, images, tmp_path / "new.jsonl", settings, inputs=inputs, results=found, explained={"true positive": ()}
+    )
+    assert done.record == records.latest(settings, records.EVALUATE)
+    assert done.record.artifact_uri == to_uri(tmp_path / "new.jsonl")
+    assert done.record.inputs == {**inputs, "predictions": found.predictions_uri}
+    assert done.record.metrics == {**found.metrics(), **done.files.metrics(), "cases_shown": 0}
+
+
+def test_a_file_is_read_once_with_a_report_as_without(tmp_path):
+    path = dicom_file(tmp_path / "image.dcm", picture([], np.random.default_rng(0)))
+    image = dcmread(path)
+    image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
+    image.save_as(path)
+    asked: list[str] = []
+
+    def content() -> bytes:
+        asked.append("once")
+        return path.read_bytes()
+
+    model = tiny_bundle(LABELS, mode="multi-label")
+    predicted = predict.predict_files(model, [("image", content)], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+    assert asked == ["once"]
+    assert (predicted.lines[0]["file"], len(list((tmp_path / "sr").glob("*.dcm")))) == ("image", 1)
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
@@ -121,14 +155,14 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
     images = tmp_path / "images"
     dicom_file(images / "b.dcm", picture([], np.random.default_rng(0)))
     (images / "a.txt").write_text("notes")
-    predicted = predict.predict_files(model, [images], tmp_path / "new.jsonl", progress=False)
+    predicted = predict.predict_files(model, predict.files_below([images]), tmp_path / "new.jsonl", progress=False)
     assert [Path(line["file"]).name for line in predicted.lines] == ["b.dcm"]
     assert list(predicted.refused) == [str(images / "a.txt")]
     assert predicted.refusals()[0] == "1 of 2 files predicted"
     assert "a.txt" in predicted.refusals()[1]
     assert predicted.metrics() == {"images_predicted": 1, "images_refused": 1, "reports_written": 0}
     with pytest.raises(LearningError, match=r"none of 1 files is a usable DICOM file\. The first: .*a\.txt"):
-        predict.predict_files(model, [images / "a.txt"], tmp_path / "none.jsonl", progress=False)
+        predict.predict_files(model, predict.files_below([images / "a.txt"]), tmp_path / "none.jsonl", progress=False)
     assert not (tmp_path / "none.jsonl").exists()
 
 
@@ -139,7 +173,9 @@ def test_a_pipe_and_a_name_of_odd_bytes_do_not_end_the_prediction_of_the_others(
     except OSError:
         pytest.skip("this file system takes names in UTF-8 only")
     os.mkfifo(tmp_path / "pipe")
-    predicted = predict.predict_files(tiny_bundle(LABELS, mode="multi-label"), [tmp_path / "pipe", odd], tmp_path / "new.jsonl")
+    predicted = predict.predict_files(
+        tiny_bundle(LABELS, mode="multi-label"), predict.files_below([tmp_path / "pipe", odd]), tmp_path / "new.jsonl"
+    )
     assert "not a regular file but a pipe" in predicted.refused[str(tmp_path / "pipe")]
     assert json.loads(predicted.path.read_bytes())["file"] == str(odd)
 
@@ -154,7 +190,9 @@ def test_an_image_whose_patient_cannot_be_repeated_in_a_report_is_named_and_the_
                 setattr(image, keyword, value)
             image.save_as(tmp_path / "images" / f"{name}.dcm")
     model = tiny_bundle(LABELS, mode="multi-label")
-    predicted = predict.predict_files(model, [tmp_path / "images"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+    predicted = predict.predict_files(
+        model, predict.files_below([tmp_path / "images"]), tmp_path / "new.jsonl", reports=tmp_path / "sr"
+    )
     assert [Path(line["file"]).name for line in predicted.lines] == ["good.dcm"]
     [reason] = predicted.refused.values()
     assert re.search(r"report.*Correct ", reason)
@@ -168,7 +206,9 @@ def test_a_report_is_for_those_eyes_that_the_user_allows(tmp_path):
     before = os.umask(0o077)
     try:
         model = tiny_bundle(LABELS, mode="multi-label")
-        predicted = predict.predict_files(model, [tmp_path / "image.dcm"], tmp_path / "new.jsonl", reports=tmp_path / "sr")
+        predicted = predict.predict_files(
+            model, predict.files_below([tmp_path / "image.dcm"]), tmp_path / "new.jsonl", reports=tmp_path / "sr"
+        )
     finally:
         os.umask(before)
     assert Path(predicted.lines[0]["report"]).stat().st_mode & 0o777 == 0o600
@@ -180,7 +220,9 @@ def test_each_image_gets_a_structured_report_where_wanted(tmp_path):
     image = dcmread(whole)
     image.StudyInstanceUID, image.SeriesInstanceUID = generate_uid(), generate_uid()
     image.save_as(whole)
-    predicted = predict.predict_files(model, [whole, bare], tmp_path / "new.jsonl", reports=tmp_path / "sr", progress=False)
+    predicted = predict.predict_files(
+        model, predict.files_below([whole, bare]), tmp_path / "new.jsonl", reports=tmp_path / "sr", progress=False
+    )
     [line] = predicted.lines
     report = dcmread(line["report"])
     assert (report.Modality, report.StudyInstanceUID) == ("SR", image.StudyInstanceUID)
