@@ -123,8 +123,11 @@ def upload(
     ------
     NothingStoredError
         Not one file is in the archive.
+    ManifestError
+        The list at `output_uri` has a line that is no instance; nothing was sent.
     """
     archive, storage = open_archive(settings), Storage(settings)
+    _instances_at(output_uri, storage)  # a list that cannot be read is named before a file is sent
     report = upload_files(source, archive, workers=workers, resume_log_path=resume_log)
     copies = download.copy_to(copies_uri, report.instances, archive, storage)
     if not copies.instances:

@@ -11,6 +11,7 @@ from support.archive import dataset, dicom, to_bytes
 
 from dicom_workflow import cli
 from dicom_workflow.archive import open_archive
+from dicom_workflow.errors import ManifestError
 from dicom_workflow.formats import manifests
 from dicom_workflow.pipeline import local_services, records, steps
 from dicom_workflow.settings import Settings
@@ -60,6 +61,20 @@ def test_an_upload_of_which_nothing_arrives_leaves_the_list_as_it_was(settings: 
     with pytest.raises(steps.NothingStoredError, match=r"None of 1 files is in the archive:\n- .*DICM"):
         upload(tmp_path / "notes", settings)
     assert listed(settings) == ["0"]
+
+
+@pytest.mark.parametrize("damage", ["{broken\n", '{"sop_instance_uid": "abc"}\n', "[]\n"])
+def test_a_list_that_cannot_be_read_is_named_before_anything_is_sent(settings: Settings, tmp_path: Path, damage: str) -> None:
+    path = to_path(upload(folder_of(tmp_path / "cd1", 0, 1), settings).instances_uri)
+    text = path.read_text()
+    path.write_text(text + damage)
+    second = folder_of(tmp_path / "cd2", 5)
+    with pytest.raises(ManifestError, match="line 3: "):
+        upload(second, settings)
+    assert len(list(open_archive(settings).search_for_instances())) == 2
+    path.write_text("\ufeff" + text)
+    assert len(upload(second, settings).report.instances) == 1
+    assert listed(settings) == ["0", "1", "5"]
 
 
 def test_parse_asks_the_archive_for_what_the_list_lacks(settings: Settings, tmp_path: Path) -> None:
