@@ -55,7 +55,7 @@ def dicomweb_auth(
     Raises
     ------
     SettingsError
-        Another kind; or what the kind needs is missing.
+        Another kind; or what the kind needs is missing, or is no token.
     """
     if kind and kind not in AUTH_KINDS:
         raise SettingsError(f"DICOMWEB_AUTH: expected one of {', '.join(AUTH_KINDS)} or nothing, got {kind!r}.")
@@ -64,7 +64,10 @@ def dicomweb_auth(
     if kind == "bearer" or (not kind and token):
         if not token:
             raise SettingsError("DICOMWEB_TOKEN is empty. DICOMWEB_AUTH=bearer needs it.")
-        headers = {"Authorization": f"Bearer {token.reveal()}"}
+        value = token.reveal()
+        if not (value.isascii() and value.isprintable()):  # the HTTP client would name it, token and all
+            raise SettingsError("DICOMWEB_TOKEN holds a line break or another character that no token has. Copy it again.")
+        headers = {"Authorization": f"Bearer {value}"}
         return lambda method, url, body: headers
     if kind == "basic" and not user:
         raise SettingsError("DICOMWEB_USER is empty. DICOMWEB_AUTH=basic needs it.")
@@ -104,9 +107,13 @@ class _RequestsAuth(AuthBase):
 
 
 def requests_session(authorize: Authorize, ca_bundle: str) -> requests.Session:
-    """Return a session of `requests` whose requests are authorized; a proxy or ``.netrc`` of the environment is not used."""
+    """Return a session of `requests` whose requests are authorized; a proxy or ``.netrc`` of the environment is not used.
+
+    A redirect is an error: the headers of AWS's temporary credentials would follow it to another host.
+    """
     session = requests.Session()
     session.trust_env = False
+    session.max_redirects = 0
     session.auth = _RequestsAuth(authorize)
     session.verify = ca_bundle or ssl.get_default_verify_paths().cafile or True
     return session

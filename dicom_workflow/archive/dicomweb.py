@@ -12,8 +12,10 @@ PS3.18 10.4 (retrieve), 10.5 (store), 10.6 (search).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ from dicom_workflow.errors import (
     RecordError,
 )
 from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.json_schema import parse_json
 from dicom_workflow.formats.object_reference import ObjectReference
 
 _DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -100,7 +103,7 @@ class DicomWebArchive:
         """
         answer = self._connection.request("GET", "/studies?limit=1", headers={"Accept": _DICOM_JSON}, retry=False)
         try:
-            studies = json.loads(answer.body) if answer.body else []  # 204: there is none
+            studies = parse_json(answer.body.decode()) if answer.body else []  # 204: there is none
         except ValueError:
             studies = None
         if not isinstance(studies, list):
@@ -137,12 +140,12 @@ class DicomWebArchive:
     def _status(self, reference: ObjectReference, answer: Answer) -> str:
         """`STORED` or `ALREADY_THERE` by what the server says of the instance; reading it back has the last word."""
         try:
-            said = json.loads(answer.body)
+            said = parse_json(answer.body.decode())
         except ValueError:
-            said = {}
+            said = None
         if reference.sop_instance_uid in [_first(item, "00081155") for item in _items(said, "00081199")]:
             return STORED
-        failed = [int(_first(item, "00081197") or 0) for item in _items(said, "00081198")]
+        failed = [_number(_first(item, "00081197")) for item in _items(said, "00081198")]
         if _DUPLICATE in failed:
             return ALREADY_THERE
         message = f"HTTP {answer.status}, failure reason {', '.join(f'{code:04X}' for code in failed) or 'not given'}"
@@ -203,18 +206,9 @@ class DicomWebArchive:
     def retrieve_frames(self, reference: ObjectReference, frame_numbers: Sequence[int]) -> list[bytes]:
         """Return frames as the server has them stored, in one request."""
         found = self._located(reference)
-        return self._ask(
-            reference,
-            lambda: list(
-                self._client.iter_instance_frames(
-                    found.study_instance_uid,
-                    found.series_instance_uid,
-                    found.sop_instance_uid,
-                    list(frame_numbers),
-                    media_types=(("application/octet-stream", "*"),),
-                )
-            ),
-        )
+        uids = (found.study_instance_uid, found.series_instance_uid, found.sop_instance_uid)
+        asked: dict[str, Any] = {"frame_numbers": list(frame_numbers), "media_types": (("application/octet-stream", "*"),)}
+        return self._ask(reference, lambda: list(self._client.iter_instance_frames(*uids, **asked)))
 
     def search_for_instances(self, page_size: int = 1000) -> Iterator[Instance]:
         """Yield every instance; size and MD5 are left out, because no server tells them.
@@ -242,7 +236,7 @@ class DicomWebArchive:
 
     def _pages(self, of: Mapping[str, str], page_size: int, *parents: Mapping[str, Any]) -> Iterator[Instance]:
         for entry in self._entries(self._client.search_for_instances, of, page_size):
-            joined = {tag: value for level in (*parents, entry) for tag, value in level.items()}
+            joined = {tag: value for level in (*parents, entry) if isinstance(level, Mapping) for tag, value in level.items()}
             try:
                 yield Instance.parse(
                     {
@@ -303,8 +297,10 @@ class DicomWebArchive:
             return ObjectReference(reference.study_instance_uid, reference.series_instance_uid, uid)
         options: dict[str, Any] = {"search_filters": {"SOPInstanceUID": uid}, "fields": _FIELDS}
         for entry in self._ask(reference, lambda: self._client.search_for_instances(**options)):
-            if _first(entry, "00080018") == uid:
-                return ObjectReference(_first(entry, "0020000D"), _first(entry, "0020000E"), uid)
+            study, series = _first(entry, "0020000D"), _first(entry, "0020000E")
+            with contextlib.suppress(RecordError):  # what a server says stands in a path only where it is a UID
+                if _first(entry, "00080018") == uid:
+                    return ObjectReference.parse(f"studies/{study}/series/{series}/instances/{uid}")
         raise InstanceNotFoundError(f"{reference}: the archive holds no such instance.")
 
     def _ask(self, reference: ObjectReference | None, call: Callable[[], _T]) -> _T:
@@ -312,6 +308,8 @@ class DicomWebArchive:
         url = self._connection.url
         try:
             return call()
+        except requests.TooManyRedirects:
+            raise ArchiveError(f"{url}: expected an answer, got a redirect. Set DICOMWEB_URL to the final address.") from None
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             if status in (401, 403):
@@ -323,7 +321,7 @@ class DicomWebArchive:
             raise ArchiveUnavailableError(
                 f"{url}: the archive does not answer ({type(error).__name__}). Start it, or check DICOMWEB_URL and the network."
             ) from error
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError, RecursionError) as error:
             raise ArchiveError(f"{url}: expected DICOM JSON, got something else ({error}). Check DICOMWEB_URL.") from error
 
 
@@ -340,6 +338,10 @@ def _items(dataset: object, tag: str) -> list[Mapping[str, Any]]:
 
 def _first(dataset: Mapping[str, Any], tag: str) -> str:
     """The first value of an element in the DICOM JSON model; empty when there is none."""
-    element = dataset.get(tag)
+    element = dataset.get(tag) if isinstance(dataset, Mapping) else None
     value = element.get("Value") if isinstance(element, Mapping) else None
     return str(value[0]).strip() if isinstance(value, list) and value and value[0] is not None else ""
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else 0

@@ -38,6 +38,8 @@ _SERVER_ERROR_ATTEMPTS = 4
 _RESETS_WHILE_SENDING = 8
 _GATEWAY = (502, 503, 504)
 _IDLE_CONNECTIONS = 64
+_SAID_BYTES = 1 << 16
+"""How much of an answer other than the expected one is read; a message repeats its beginning."""
 
 _T = TypeVar("_T")
 
@@ -229,7 +231,7 @@ class Connection:
                     data = self._read(response, read)
                     self._signed_in = True
                     return attempts, response.status, data
-                said = self._read(response, _whole)
+                said = self._read(response, _beginning)
             except (HTTPError, ssl.SSLError) as error:
                 problem: WorkflowError = self._unavailable(error)
                 if _certificate_error(error):
@@ -313,6 +315,13 @@ class Connection:
 
 def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
     return response.read(decode_content=False)
+
+
+def _beginning(response: urllib3.BaseHTTPResponse) -> bytes:
+    data = response.read(_SAID_BYTES, decode_content=False)
+    if len(data) == _SAID_BYTES:
+        response.close()  # what is left of it would be taken for the next answer
+    return data
 
 
 def _certificate_error(error: Exception) -> ssl.SSLCertVerificationError | None:

@@ -31,6 +31,7 @@ from dicom_workflow.errors import (
     NotDicomError,
     SettingsError,
 )
+from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.settings import Secret, Settings
 
 
@@ -48,6 +49,10 @@ class Server:
         self.changes: dict[str, str] = {}
         """Elements that it changes in what it stores."""
         self.authorization = ""
+        self.location = ""
+        """Where it redirects every request."""
+        self.nonsense = b""
+        """Its answer to every search."""
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,6 +61,13 @@ class Server:
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 server.requests.append((self.command, self.path, dict(self.headers)))
+                if server.location:
+                    self.send_response(302)
+                    self.send_header("Location", server.location)
+                    self.send_header("Content-Length", "0")
+                    return self.end_headers()
+                if server.nonsense:
+                    return self.answer(200, server.nonsense, "application/dicom+json")
                 if server.authorization and self.headers.get("Authorization") != server.authorization:
                     return self.answer(401, b"{}", "application/json")
                 url = urlsplit(self.path)
@@ -242,15 +254,56 @@ def test_requests_to_healthimaging_are_signed_with_their_body(server: Server) ->
         assert ("x-amz-content-sha256" in headers["Authorization"]) == (method == "POST")
 
 
+def test_credentials_do_not_follow_a_redirect(server: Server) -> None:
+    server.location = f"{server.url.replace('127.0.0.1', 'localhost')}/elsewhere"
+    sign = _SigV4("eu-central-1", Credentials("AKIDEXAMPLE", "secret", "session"))
+    with contextlib.closing(DicomWebArchive(server.url, authorize=sign, retry_seconds=0.3)) as archive:
+        reference = inspect(dicom()).to_instance("").reference
+        for ask in (archive.check, lambda: list(archive.search_for_instances()), lambda: archive.md5(reference)):
+            with pytest.raises(ArchiveError, match=r"got a redirect.* Set DICOMWEB_URL to the final address"):
+                ask()
+    assert not [path for _, path, _ in server.requests if path.startswith("/elsewhere")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"[1, [], null]",
+        b"[" * 50_000,
+        b"{}",
+        b'[{"00080018": 1}]',
+        b'[{"00080018": {"Value": ["1.2.3"]}, "0020000D": {"Value": ["../../admin"]}, "0020000E": {"Value": ["1?x="]}}]',
+    ],
+)
+def test_what_a_server_says_is_no_traceback_and_no_address(server: Server, archive: DicomWebArchive, said: bytes) -> None:
+    server.nonsense = said
+    with contextlib.suppress(ArchiveError):
+        assert list(archive.search_for_instances()) == []
+    with pytest.raises(ArchiveError):
+        archive.retrieve_instance(ObjectReference(sop_instance_uid="1.2.3"))
+    with contextlib.suppress(ArchiveError):
+        archive.check()
+    assert {urlsplit(path).path for _, path, _ in server.requests} <= {"/instances", "/studies"}
+
+
+@pytest.mark.parametrize("failure", [{"Value": ["x"]}, {"Value": ["9" * 5000]}, {}, 1])
+def test_a_failure_without_a_reason_is_one_all_the_same(server: Server, archive: DicomWebArchive, failure: object) -> None:
+    server.refusal = 409, {"00081198": {"Value": [{"00081197": failure}]}}
+    with pytest.raises(ArchiveError, match=r"the archive did not store the instance .HTTP 409, failure reason 0000"):
+        archive.store_instance(dicom())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"kind": "kerberos"}, "DICOMWEB_AUTH: expected one of basic, bearer, sigv4 or nothing, got 'kerberos'"),
         ({"kind": "bearer"}, "DICOMWEB_TOKEN is empty"),
         ({"kind": "basic"}, "DICOMWEB_USER is empty"),
+        ({"token": Secret("the-token\n")}, "^DICOMWEB_TOKEN holds a line break or another character that no token has"),
+        ({"token": Secret("the-töken")}, "^DICOMWEB_TOKEN holds a line break or another character that no token has"),
     ],
 )
-def test_sign_in_without_what_it_needs_is_refused(options: dict[str, str], message: str) -> None:
+def test_sign_in_without_what_it_needs_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         dicomweb_auth(**options)
 

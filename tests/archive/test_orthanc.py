@@ -260,6 +260,33 @@ def test_a_certificate_is_verified_and_its_authority_can_be_named(tmp_path: Path
         server.server_close()
 
 
+def test_a_refusal_without_end_is_read_no_further_than_a_message_needs() -> None:
+    sent = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(400)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(2000):
+                    sent.append(self.wfile.write(b"no " * 50_000))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        with pytest.raises(ArchiveError, match="expected HTTP 200, got 400: 'no no no"):
+            OrthancArchive(f"http://127.0.0.1:{server.server_address[1]}", retry_seconds=0).check()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert sum(sent) < 2000 * 150_000
+
+
 def make_certificate(folder: Path) -> Path:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
