@@ -248,14 +248,21 @@ def terminate(pid: int, *, timeout_seconds: float = 30.0) -> None:
             return
 
 
+def command_line(pid: int) -> str:
+    """Return the command line of a process, its arguments parted by spaces; empty for one that does not run, or is hidden."""
+    if not Path("/proc/self").exists():
+        command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.rstrip("\n")
+    with contextlib.suppress(OSError):  # it ended in the meantime
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0")).replace("\0", " ")
+    return ""
+
+
 def command_lines() -> dict[int, str]:
     """Return process id → command line of every process of this machine that this user may look at."""
     if not Path("/proc/self").exists():
         listed = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False).stdout
         pairs = (line.strip().partition(" ") for line in listed.splitlines())
         return {int(pid): command for pid, _, command in pairs if pid.isdigit()}
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it ended in the meantime
-            found[int(folder.name)] = os.fsdecode((folder / "cmdline").read_bytes()).replace("\0", " ")
-    return found
+    pids = (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))
+    return {pid: command for pid in pids if (command := command_line(pid))}

@@ -30,6 +30,7 @@ from dicom_workflow.settings import Settings
 START_SECONDS = 150.0
 """Longer than the supervisor waits for either service, so that its own message is the one that arrives."""
 STOP_SECONDS = 60.0
+SUPERVISOR = "dicom_workflow.pipeline.supervisor"
 KEEP = "keep"
 """The lease of `make up`: it holds until `make down`."""
 
@@ -58,14 +59,14 @@ class State:
         path = state_path(workspace)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            state = cls(data["supervisor"], data["pids"], Settings.from_env(data["environment"]), data.get("ready", True))
+            state = cls(int(data["supervisor"]), data["pids"], Settings.from_env(data["environment"]), data.get("ready", True))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ServiceError(
                 f"{path} cannot be read ({error}). If no services run in this workspace, delete the file and try again."
             ) from None
-        return state if processes.is_running(state.supervisor) else None
+        return state if _is_supervisor(state.supervisor, workspace) else None
 
     def write(self) -> None:
         """Write the state in one step, readable by this user alone."""
@@ -112,7 +113,7 @@ def attach(settings: Settings) -> Settings:
         _refuse_earlier_folder_archive(settings.workspace / "folder-archive")
     if settings.groundtruth_url and (settings.names_archive or settings.archive == "folder"):
         return settings
-    _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
+    _make_services(settings.workspace)
     with lock(settings.workspace):
         _take_lease(settings.workspace, str(os.getpid()))
         state = _running(settings) or _start_supervisor(settings)
@@ -122,7 +123,7 @@ def attach(settings: Settings) -> Settings:
 def up(settings: Settings) -> State:
     """Start the services of a workspace and leave them running until `down`."""
     settings.make_workspace()
-    _services(settings.workspace).mkdir(mode=0o700, exist_ok=True)
+    _make_services(settings.workspace)
     with lock(settings.workspace):
         _take_lease(settings.workspace, KEEP)
         return _running(settings) or _start_supervisor(settings)
@@ -183,10 +184,10 @@ def stop_orphans(workspace: Path) -> bool:
         supervisor, portal = int(data["supervisor"]), int(data["pids"].get("portal", 0))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         supervisor = portal = 0
-    if supervisor and processes.is_running(supervisor):
+    if _is_supervisor(supervisor, workspace):
         return False
     running = processes.command_lines()
-    orphans = [pid for pid, command in running.items() if f"{workspace}/orthanc/orthanc.json" in command]
+    orphans = [pid for pid, command in running.items() if command.endswith(f"Orthanc {workspace}/orthanc/orthanc.json")]
     orphans += [portal] if "-m dicom_workflow.groundtruth" in running.get(portal, "") else []
     for pid in orphans:
         processes.terminate(pid)
@@ -248,7 +249,7 @@ def _start_supervisor(settings: Settings) -> State:
     log.unlink(missing_ok=True)
     # A session of its own: Ctrl-C ends the person's process, which gives its lease back; the supervisor then ends in order.
     process = processes.start(
-        [sys.executable, "-m", "dicom_workflow.pipeline.supervisor"],
+        [sys.executable, "-m", SUPERVISOR, settings.workspace],
         log,
         environment=settings.to_environment(),
         folder=folder,
@@ -265,6 +266,27 @@ def _start_supervisor(settings: Settings) -> State:
     processes.wait_until(answers, process, name="The local services", log_path=log, timeout_seconds=START_SECONDS)
     process.returncode = 0  # it outlives this object, which would complain of a process that nobody waited for
     return ready[0]
+
+
+def _is_supervisor(pid: int, workspace: Path) -> bool:
+    """Return whether a process is the supervisor of a workspace: a process id on disk may be another process's by now."""
+    return processes.command_line(pid).endswith(f"-m {SUPERVISOR} {workspace}")
+
+
+def _make_services(workspace: Path) -> None:
+    """Make the folder of the state, which holds passwords and is believed: nobody else may write there.
+
+    Raises
+    ------
+    ServiceError
+        It belongs to somebody else, or is no folder.
+    """
+    folder = _services(workspace)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)  # it may be from before, with other rights
+    except OSError as error:
+        raise ServiceError(f"{folder}: expected a folder of this user: {error.strerror}. Delete it and try again.") from None
 
 
 def _services(workspace: Path) -> Path:

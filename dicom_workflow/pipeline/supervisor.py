@@ -1,6 +1,7 @@
 """The supervisor of a workspace's local services: a process that starts them, restarts one that died, and stops them.
 
-Started by `local_services.attach` as ``python -m dicom_workflow.pipeline.supervisor``, with the settings in its environment.
+Started by `local_services.attach` as ``python -m dicom_workflow.pipeline.supervisor WORKSPACE``, with the settings in its
+environment; the argument only says, in a list of processes, whose supervisor it is.
 """
 
 from __future__ import annotations

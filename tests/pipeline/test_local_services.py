@@ -148,6 +148,48 @@ def test_services_whose_supervisor_was_killed_are_replaced_and_found_by_down(set
     assert not any(processes.is_running(pid) for pid in now.pids.values())
 
 
+SLEEP = "import time; print('up', flush=True); time.sleep(60)"
+
+
+def test_down_ends_no_process_that_has_the_number_or_the_file_name_of_a_service(settings: Settings) -> None:
+    """A process id is used again after a crash or a restart of the machine; an editor may hold a file of Orthanc's."""
+    elsewhere = settings.workspace.parent / "other"
+    names = (
+        f"{settings.workspace}/orthanc/orthanc.json",  # as an editor has it open
+        f"/Orthanc {elsewhere}{settings.workspace}/orthanc/orthanc.json",  # of another workspace, whose path ends the same
+        f"dicom_workflow.pipeline.supervisor {elsewhere}",
+    )
+    others = [subprocess.Popen([sys.executable, "-c", SLEEP, name], stdout=subprocess.PIPE) for name in names]
+    try:
+        for other in others:
+            assert other.stdout
+            assert other.stdout.readline() == b"up\n"
+            settings.make_workspace()
+            local_services._make_services(settings.workspace)
+            pids = {"portal": other.pid, "orthanc": other.pid}
+            local_services.State(other.pid, pids, settings).write()
+            assert local_services.State.read(settings.workspace) is None
+            assert not local_services.down(settings)
+        assert [other.poll() for other in others] == [None] * 3
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+
+
+def test_the_folder_of_the_state_is_closed_to_others_also_when_it_was_there_before(settings: Settings) -> None:
+    folder = local_services.state_path(settings.workspace).parent
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    local_services._make_services(settings.workspace)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    folder.write_text("")
+    with pytest.raises(ServiceError, match="services: expected a folder of this user"):
+        local_services._make_services(settings.workspace)
+    folder.unlink()
+
+
 def test_proxy_settings_do_not_reach_the_services_of_this_machine(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -187,7 +229,16 @@ def test_only_an_archive_that_was_started_for_the_workspace_is_its_own(settings:
     assert not local_services.serves_local_archive(settings.with_(orthanc_url="http://pacs.example:8042"))
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"supervisor": 1}', '{"supervisor": 1, "pids": {}, "environment": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"supervisor": 1}',
+        '{"supervisor": 1, "pids": {}, "environment": 3}',
+        '{"supervisor": "self", "pids": {}, "environment": {}}',
+    ],
+)
 def test_a_damaged_state_file_is_named(settings: Settings, text: str) -> None:
     path = local_services.state_path(settings.workspace)
     path.parent.mkdir(parents=True)
