@@ -49,15 +49,18 @@ def to_path(uri: str | Path) -> Path:
     Raises
     ------
     StorageError
-        The URI is not a file's, names another host, or holds a NUL, which no path can.
+        The URI is not a file's, names another host, or holds what no path can: a NUL, half of a surrogate pair.
     """
     text = str(uri)
     if "://" not in text:
         return Path(text)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        path = unquote_to_bytes(parts.path)
+    except ValueError as error:  # no host has such a name, or no file
+        raise StorageError(f"expected a file:// URI, got {text!r}: {error}.") from None
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
         raise StorageError(f"expected a file:// URI on this machine, got {text!r}.")
-    path = unquote_to_bytes(parts.path)
     if b"\0" in path:
         raise StorageError(f"expected a file:// URI without a NUL character, got {text!r}.")
     return Path(os.fsdecode(path))

@@ -73,6 +73,9 @@ def test_what_is_neither_file_nor_s3_is_refused() -> None:
         to_path("file://server/share")
     with pytest.raises(StorageError, match="without a NUL character"):
         to_path("file:///data/a%00b")
+    for uri in ("file://[data/a", "file://\u2100/a", "file:///data/\ud800"):
+        with pytest.raises(StorageError, match=r"expected a file:// URI, got 'file://"):
+            to_path(uri)
 
 
 def test_names_are_joined_below_a_folder() -> None:

@@ -49,8 +49,9 @@ class Access:
         resolved = self._resolved(path, uri)
         if not resolved.is_relative_to(self._root) or resolved == self._root:
             raise StorageError(f"{uri[:200]!r} is outside the service's workspace. Copy the file into the workspace.")
+        # A disk that takes Services for services finds the same folder.
         top = resolved.relative_to(self._root).parts[0]
-        if top in PRIVATE_FOLDERS or top.startswith("."):
+        if top.casefold() in PRIVATE_FOLDERS or top.startswith("."):
             raise StorageError(f"{uri[:200]!r} is in the private folder {top!r} of the workspace. Use another folder.")
         return uri
 

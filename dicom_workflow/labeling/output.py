@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dicom_workflow.errors import AnswerError, ManifestError, RecordError
+from dicom_workflow.errors import AnswerError, ManifestError, RecordError, StorageError
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.ground_truth import ANSWERS_KEY, METADATA_SUFFIX, ConsolidationRequest
@@ -255,7 +255,7 @@ def _confidence(value: object) -> float:
 
 def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[str, ...], storage: Storage) -> LabeledObject:
     task = registry.find(str(value.get("task") or ""))
-    given, unreadable = read_answers(value.get(ANSWERS_KEY, []), read=storage.read_text, labels=labels, task=task)
+    given, unreadable = read_answers(value.get(ANSWERS_KEY, []), read=_answer_reader(storage), labels=labels, task=task)
     refused = _refused(value.get("refused")) or tuple(unreadable)
     if value.get("labels") and not isinstance(value["labels"], Mapping):
         raise RecordError(f"expected its 'labels' as a JSON object, got {shown(value['labels'])}.")
@@ -279,6 +279,17 @@ def _from_label(common: dict[str, Any], value: Mapping[str, Any], labels: tuple[
         regions=read.regions,
         refused=refused,
     )
+
+
+def _answer_reader(storage: Storage) -> Callable[[str], str]:
+    """Return what reads an answer that Ground Truth left on S3. Whoever wrote the manifest names no file of this machine."""
+
+    def read(uri: str) -> str:
+        if not uri.startswith("s3://"):
+            raise StorageError(f"expected the answer at an s3:// URI, got {uri[:80]!r}.")
+        return storage.read_text(uri)
+
+    return read
 
 
 def _refused(value: object) -> tuple[Mapping[str, str], ...]:

@@ -274,6 +274,7 @@ def test_a_human_task_outside_the_limits_is_refused(service: Service, human: dic
         "services/state.json",
         "orthanc/x",
         "image-cache/x",
+        "Services/state.json",
         "images/../groundtruth/lock",
         "link/job-database.sqlite",
     ],
@@ -377,6 +378,8 @@ def test_a_work_team_is_made_shown_changed_listed_and_removed(service: Service) 
         Description="d",
         MemberDefinitions=members,
     )
+    changed = {"WorkteamName": "second-team", "Description": "half of a surrogate pair: \ud800"}
+    refused("SerializationException", "not a JSON object", client.update_workteam, **changed)
     team = client.describe_workteam(WorkteamName="second-team")["Workteam"]
     assert (team["Description"], team["MemberDefinitions"], team["SubDomain"]) == ("d", members, service.url.split("//")[1])
     assert client.update_workteam(WorkteamName="second-team", Description="new")["Workteam"]["Description"] == "new"

@@ -68,6 +68,17 @@ def test_batch_file_of_consolidation_requests_is_read(tmp_path: Path) -> None:
     assert "entry 3 cannot be read" in found[2].failure_reason
 
 
+def test_an_answer_that_a_manifest_keeps_in_a_file_of_this_machine_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(answer("w2", Edema="negative")["annotationData"]["content"])
+    elsewhere = {"workerId": "w2", "annotationData": {"s3Uri": to_uri(tmp_path / "secret")}}
+    workers = [answer("w1", Edema="positive"), elsewhere]
+    line = {"source": ONE, "job": {"annotationsFromAllWorkers": workers}, "job-metadata": METADATA}
+    [item] = output.read_output(write_lines(tmp_path / "output.manifest", line))
+    assert item.states == {"Edema": "positive"}
+    [refused] = item.refused
+    assert (refused["workerId"], refused["reason"][:42]) == ("w2", "expected the answer at an s3:// URI, got '")
+
+
 def test_damaged_answer_is_refused_by_name_and_the_others_count(tmp_path: Path) -> None:
     broken = {"workerId": "w2", "annotationData": {"content": "not JSON"}}
     workers = [answer("w1", Edema="positive"), broken, answer("w3", Edema="positive")]

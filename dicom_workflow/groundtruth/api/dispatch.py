@@ -15,6 +15,7 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from dicom_workflow.errors import ServiceError, StorageError
+from dicom_workflow.formats.json_schema import parse_json
 from dicom_workflow.groundtruth.access import Access
 from dicom_workflow.groundtruth.accounts import Accounts
 from dicom_workflow.groundtruth.api import labeling_jobs, sigv4, workteams
@@ -124,7 +125,8 @@ class Api:
             known = ", ".join(name.partition(".")[2] for name in self._operations)
             raise ApiError("UnknownOperationException", f"{target[:80]!r} is not supported. Supported operations: {known}.")
         try:
-            request = json.loads(body or b"{}")
+            request: Any = parse_json(body.decode() or "{}")
+            json.dumps(request, ensure_ascii=False).encode()  # half of a surrogate pair fits in no page and no database
         except (ValueError, RecursionError):
             raise ApiError("SerializationException", "The body is not a JSON object.") from None
         if target.startswith("SageMaker."):
