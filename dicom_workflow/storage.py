@@ -55,8 +55,7 @@ def to_path(uri: str | Path) -> Path:
     if "://" not in text:
         return Path(text)
     try:
-        parts = urlsplit(text)
-        path = unquote_to_bytes(parts.path)
+        path = unquote_to_bytes((parts := urlsplit(text)).path)
     except ValueError as error:  # no host has such a name, or no file
         raise StorageError(f"expected a file:// URI, got {text!r}: {error}.") from None
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):

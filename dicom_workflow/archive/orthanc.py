@@ -22,6 +22,7 @@ from dicom_workflow.archive.streams import same_bytes, write_pieces
 from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import ArchiveError, InstanceNotFoundError, RecordError, VerificationError
 from dicom_workflow.formats.instances import Instance
+from dicom_workflow.formats.json_schema import parse_json
 from dicom_workflow.formats.object_reference import ObjectReference, is_orthanc_id
 from dicom_workflow.settings import Secret
 
@@ -218,7 +219,7 @@ class OrthancArchive:
         """
         parents = self._parents(page_size)
         for number, entry in enumerate(self._pages("instances", page_size)):
-            series = entry.get("ParentSeries")
+            series, size_bytes = str(entry.get("ParentSeries")), entry.get("FileSize")
             if series not in parents:
                 parents = self._parents(page_size)  # a series that came while the listing was running
                 if series not in parents:
@@ -229,25 +230,25 @@ class OrthancArchive:
                         **parents[series],
                         "orthanc_instance_id": entry.get("ID", ""),
                         "sop_instance_uid": _tag(entry, "SOPInstanceUID"),
-                        "size_bytes": int(entry.get("FileSize", 0)),
+                        "size_bytes": size_bytes if type(size_bytes) is int else 0,
                     }
                 )
             except RecordError:
                 continue
 
-    def _parents(self, page_size: int) -> dict[object, dict[str, str]]:
+    def _parents(self, page_size: int) -> dict[str, dict[str, str]]:
         """Series id → what an instance inherits from its series, study and patient."""
-        patients = {entry.get("ID"): _tag(entry, "PatientID") for entry in self._pages("patients", page_size)}
+        patients = {str(entry.get("ID")): _tag(entry, "PatientID") for entry in self._pages("patients", page_size)}
         studies = {
-            entry.get("ID"): {
-                "patient_id": patients.get(entry.get("ParentPatient"), ""),
+            str(entry.get("ID")): {
+                "patient_id": patients.get(str(entry.get("ParentPatient")), ""),
                 "study_instance_uid": _tag(entry, "StudyInstanceUID"),
             }
             for entry in self._pages("studies", page_size)
         }
         return {
-            entry.get("ID"): {
-                **studies.get(entry.get("ParentStudy"), {}),
+            str(entry.get("ID")): {
+                **studies.get(str(entry.get("ParentStudy")), {}),
                 "series_instance_uid": _tag(entry, "SeriesInstanceUID"),
                 "modality": _tag(entry, "Modality"),
             }
@@ -281,6 +282,8 @@ class OrthancArchive:
                 f"{reference}: the archive holds {len(ids)} instances with this SOP Instance UID, under different patients, "
                 "studies or series. Name the one that is meant by its Orthanc id."
             )
+        if not is_orthanc_id(str(ids[0])):
+            raise ArchiveError(f"{self._connection.url}/tools/lookup: expected an instance id, got {str(ids[0])[:60]!r}.")
         return str(ids[0])
 
     def _post_json(self, path: str, text: str) -> list[Any]:
@@ -295,7 +298,7 @@ class OrthancArchive:
 
     def _decode(self, path: str, body: bytes) -> Any:
         try:
-            return json.loads(body)
+            return parse_json(body.decode())
         except ValueError:
             raise ArchiveError(
                 f"{self._connection.url}{path}: expected JSON from Orthanc, got {body[:60]!r}. Check ORTHANC_URL: something "

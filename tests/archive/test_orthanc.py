@@ -9,7 +9,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from dicom_workflow.errors import (
     SettingsError,
     VerificationError,
 )
+from dicom_workflow.formats.object_reference import ObjectReference
 from dicom_workflow.settings import Secret
 
 pytestmark = [
@@ -229,62 +230,89 @@ def test_orthanc_gone_for_good_leaves_a_report_that_is_true(tmp_path: Path) -> N
         assert set(again.counts) <= {"stored", "already there"}, "stored before the crash, or with its answer lost in it"
 
 
-def test_a_certificate_is_verified_and_its_authority_can_be_named(tmp_path: Path) -> None:
-    certificate = make_certificate(tmp_path)
+@contextlib.contextmanager
+def serving(answer: Callable[[BaseHTTPRequestHandler], None], certificate: Path | None = None) -> Iterator[str]:
+    """A server in the place of Orthanc; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"Version": "1.10.1"}')
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer(self)
+
+        do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        url = f"https://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def say(handler: BaseHTTPRequestHandler, text: str) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.write(text.encode())
+
+
+def test_a_certificate_is_verified_and_its_authority_can_be_named(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    with serving(lambda handler: say(handler, '{"Version": "1.10.1"}'), certificate) as url:
         with pytest.raises(ArchiveUnavailableError, match=r"cannot be trusted .* DICOM_WORKFLOW_CA_BUNDLE"):
             OrthancArchive(url).check()
         assert OrthancArchive(url, ca_bundle=str(certificate)).check() == f"Orthanc 1.10.1 at {url}"
         with pytest.raises(SettingsError, match="DICOM_WORKFLOW_CA_BUNDLE: expected a PEM file"):
             OrthancArchive(url, ca_bundle=str(tmp_path / "none.pem"))
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_a_refusal_without_end_is_read_no_further_than_a_message_needs() -> None:
     sent = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(400)
-            self.end_headers()
-            with contextlib.suppress(OSError):
-                for _ in range(2000):
-                    sent.append(self.wfile.write(b"no " * 50_000))
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(400)
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(2000):
+                sent.append(handler.wfile.write(b"no " * 50_000))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        with pytest.raises(ArchiveError, match="expected HTTP 200, got 400: 'no no no"):
-            OrthancArchive(f"http://127.0.0.1:{server.server_address[1]}", retry_seconds=0).check()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with (
+        serving(refuse) as url,
+        pytest.raises(ArchiveError, match="expected HTTP 200, got 400: 'no no no"),
+    ):
+        OrthancArchive(url, retry_seconds=0).check()
     assert sum(sent) < 2000 * 150_000
+
+
+@pytest.mark.parametrize("said", ["[" * 50_000, '[{"Type": "Instance", "ID": "../tools/shutdown"}]', '[{"Type": "Instance"}]'])
+def test_what_is_no_instance_id_becomes_no_address(said: str) -> None:
+    asked = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.path)
+        say(handler, said)
+
+    with (
+        serving(answer) as url,
+        pytest.raises(ArchiveError, match=r"lookup: expected (JSON from Orthanc|an instance id)"),
+    ):
+        OrthancArchive(url, retry_seconds=0).retrieve_instance(ObjectReference(sop_instance_uid="1.2.3"))
+    assert asked == ["/tools/lookup"]
+
+
+@pytest.mark.parametrize("entry", ['{"ID": [], "ParentSeries": {}}', '{"ID": "a", "ParentSeries": "a", "FileSize": "x"}'])
+def test_a_listing_of_other_types_is_no_traceback(entry: str) -> None:
+    with serving(lambda handler: say(handler, f"[{entry}]")) as url, contextlib.suppress(ArchiveError):
+        assert list(OrthancArchive(url, retry_seconds=0).search_for_instances()) == []
 
 
 def make_certificate(folder: Path) -> Path:
