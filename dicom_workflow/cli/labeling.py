@@ -21,7 +21,8 @@ def add(command: Command) -> None:
         after_interrupt="The job, if it was created, is still there. Run it again to wait for the same job.",
     )
     label.add_argument("manifest", help="input manifest, path or URI")
-    label.add_argument("--job-name", default="", help="1 to 63 letters, digits and hyphens (default: from the time)")
+    label.add_argument("--job-name", default="", help="1 to 63 letters, digits and hyphens (default: from task and time)")
+    label.add_argument("--task", default="", help="kind of labeling task (default: radiograph)")
     label.add_argument("--workers-per-object", type=int, default=3, help="answers per image, 1 to 9 (default: 3)")
     label.add_argument("--simulated-readers", type=int, default=0, help="number of simulated readers (default: people answer)")
     label.add_argument(
@@ -92,6 +93,7 @@ def _label(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         predictions_uri=to_uri(options.predictions) if options.predictions else "",
         assistance=options.assistance,
         options={name: getattr(options, name) for name in _ON_AWS},
+        task=options.task,
     )
     for error in started.accepted.errors:
         say(f"  left out: {error}")

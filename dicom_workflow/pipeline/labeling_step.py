@@ -144,7 +144,7 @@ def start(
     )
     client, on_aws = service_client(settings), dict(options or {})
     name = job_name or _job_name(settings, kind)
-    key = pending_job.key(storage.read_bytes(job_uri), output_uri)
+    key = pending_job.key(storage.read_bytes(job_uri), output_uri, kind.name)
     pending = pending_job.find(settings, key, client, job_name=job_name)
     if pending:
         name, label_attribute = pending.job, pending.attribute

@@ -27,9 +27,19 @@ class PendingJob:
     """See `key`."""
 
 
-def key(manifest: bytes, output_uri: str) -> str:
-    """Return what two runs of the step have in common when they mean the same job: manifest and place of the output."""
-    return hashlib.sha256(manifest + output_uri.encode("utf-8", "surrogatepass")).hexdigest()
+def key(manifest: bytes, output_uri: str, task: str) -> str:
+    """Return what two runs of the step have in common when they mean the same job.
+
+    Parameters
+    ----------
+    manifest : bytes
+        Content of the input manifest.
+    output_uri : str
+        Folder that the job writes to.
+    task : str
+        Name of the labeling task.
+    """
+    return hashlib.sha256(manifest + f"{output_uri}\n{task}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def find(settings: Settings, key: str, client: Any, *, job_name: str = "") -> PendingJob | None:

@@ -15,7 +15,8 @@ from dicom_workflow.pipeline import pending_job
 from dicom_workflow.pipeline.pending_job import PendingJob
 from dicom_workflow.settings import Settings
 
-KEY = pending_job.key(b'{"source": "a"}\n', "s3://bucket/out")
+LINE = b'{"source": "a"}\n'
+KEY = pending_job.key(LINE, "s3://bucket/out", "radiograph")
 JOB = PendingJob("radiograph-1", "findings", KEY)
 
 
@@ -71,8 +72,16 @@ def test_a_job_that_goes_on_is_found_and_a_finished_one_is_not(settings: Setting
     assert pending_job.find(settings, KEY, client) is None
 
 
-@pytest.mark.parametrize(("key", "name"), [(pending_job.key(b"", "s3://bucket/out"), ""), (KEY, "another")])
-def test_a_job_of_another_manifest_or_name_is_not_asked_for(settings: Settings, client: Any, key: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (pending_job.key(b"", "s3://bucket/out", "radiograph"), ""),
+        (pending_job.key(LINE, "s3://bucket/other", "radiograph"), ""),
+        (pending_job.key(LINE, "s3://bucket/out", "lesion"), ""),
+        (KEY, "another"),
+    ],
+)
+def test_another_manifest_folder_task_or_name_is_another_job(settings: Settings, client: Any, key: str, name: str) -> None:
     assert pending_job.find(settings, key, client, job_name=name) is None
 
 
