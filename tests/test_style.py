@@ -37,6 +37,7 @@ OTHER_SENSE = {
     "patience": (  # of early stopping, a flag of the training script
         *(r"early[- ]stopping patience", r"ReduceLROnPlateau", r"--patience \d"),
         *(r"^    patience: Annotated", r'"epochs", "patience"', r'"patience": 0', r"config\.patience"),
+        *(r'"patience\\": patience', r"^  patience: \d"),  # notebook 06 and its parameters
     ),
 }
 TEXT = {".py", ".md", ".ipynb", ".ts", ".tsx", ".js", ".css", ".html", ".liquid", ".yaml", ".toml", ".txt", ".sh", ".json", ""}
