@@ -59,10 +59,12 @@ class State:
         path = state_path(workspace)
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            state = cls(int(data["supervisor"]), data["pids"], Settings.from_env(data["environment"]), data.get("ready", True))
+            state = cls(
+                int(data["supervisor"]), dict(data["pids"]), Settings.from_env(data["environment"]), data.get("ready", True)
+            )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ServiceError(
                 f"{path} cannot be read ({error}). If no services run in this workspace, delete the file and try again."
             ) from None
@@ -182,7 +184,7 @@ def stop_orphans(workspace: Path) -> bool:
     try:
         data = json.loads(state_path(workspace).read_text(encoding="utf-8"))
         supervisor, portal = int(data["supervisor"]), int(data["pids"].get("portal", 0))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         supervisor = portal = 0
     if _is_supervisor(supervisor, workspace):
         return False

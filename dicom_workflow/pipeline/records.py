@@ -66,11 +66,15 @@ class Record:
         Raises
         ------
         NotebookError
-            It has no step or no artifact.
+            It has no step or no artifact, or one of its values is of another type.
         """
         if not data.get("step") or not data.get("artifact_uri"):
             raise NotebookError(f"A record needs 'step' and 'artifact_uri'; this one has keys {sorted(data)[:8]}.")
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__ if name in data})
+        given = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        for name, value in given.items():
+            if not isinstance(value, str if name in ("step", "artifact_uri") else Mapping):
+                raise NotebookError(f"A record needs another type of value in '{name}' than {type(value).__name__}.")
+        return cls(**given)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object that `parse` reads."""
@@ -119,8 +123,8 @@ def latest(settings: Settings, step: str) -> Record | None:
         return Record.parse(json.loads(Storage(settings).read_text(uri)))
     except ObjectNotFoundError:
         return None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise NotebookError(f"{uri} is damaged ({error}). Delete it and run {step} again.") from None
+    except (NotebookError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise NotebookError(f"{uri} is damaged ({str(error).rstrip('.')}). Delete it and run {step} again.") from None
 
 
 def find_input(settings: Settings, step: str, given: str = "", *, name: str = "", required: bool = True) -> str:

@@ -237,6 +237,8 @@ def test_only_an_archive_that_was_started_for_the_workspace_is_its_own(settings:
         '{"supervisor": 1}',
         '{"supervisor": 1, "pids": {}, "environment": 3}',
         '{"supervisor": "self", "pids": {}, "environment": {}}',
+        '{"supervisor": 1, "pids": 1, "environment": {}}',
+        "[" * 50_000,
     ],
 )
 def test_a_damaged_state_file_is_named(settings: Settings, text: str) -> None:

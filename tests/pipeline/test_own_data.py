@@ -184,10 +184,20 @@ def test_the_records_of_an_earlier_version_are_read(settings: Settings) -> None:
     assert records.find_input(settings, records.MANIFEST) == "file:///w/input.manifest"
 
 
-def test_a_damaged_record_is_named(settings: Settings) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[" * 50_000,
+        '{"step": "02_create_manifest"}',
+        '{"step": "02_create_manifest", "artifact_uri": ["file:///w/input.manifest"]}',
+        '{"step": "02_create_manifest", "artifact_uri": "file:///w/input.manifest", "uris": []}',
+    ],
+)
+def test_a_damaged_record_is_named(settings: Settings, text: str) -> None:
     path = settings.workspace / "records" / f"{records.MANIFEST}.json"
     path.parent.mkdir(parents=True)
-    path.write_text("{")
+    path.write_text(text)
     with pytest.raises(NotebookError, match=r"records/02_create_manifest\.json is damaged .* Delete it and run"):
         records.find_input(settings, records.MANIFEST)
 
