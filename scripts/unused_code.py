@@ -40,6 +40,7 @@ KNOWN: dict[str, str] = {
     "active_seconds": "a field of the answer format, and a column of the table of readers",
     "clicks": "a column of the table of readers",
     "trust_env": "an attribute of requests.Session",
+    "max_redirects": "an attribute of requests.Session",
     "retrieve_frames": "part of the archive protocol: frames of large images are asked for one by one",
     "delete_instance": "part of the archive protocol: what was stored by mistake can be removed",
     "predict_channel": "documented in docs/evaluation.md: predictions of any bundle",
