@@ -14,6 +14,7 @@ import pytest
 from support.pixels import dataset_of, file_bytes, lut
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import UnsupportedPixelsError
 
 WINDOW = {"WindowCenter": 50.5, "WindowWidth": 101}  # 0 is black, 100 white
@@ -21,7 +22,7 @@ WINDOW = {"WindowCenter": 50.5, "WindowWidth": 101}  # 0 is black, 100 white
 
 def seen(values: Any, **tags: Any) -> list[float]:
     """Four stored values side by side as the network sees them, between the black rows above and below."""
-    made = pixels.to_model_input(pixels.read_dataset(file_bytes(dataset_of([values], **tags))), size_px=len(values))
+    made = pixels.to_model_input(read_dataset(file_bytes(dataset_of([values], **tags))), size_px=len(values))
     assert made.shape == (1, len(values), len(values))
     assert made.dtype == np.float32
     row = (len(values) - 1) // 2

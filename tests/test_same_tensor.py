@@ -27,6 +27,7 @@ from support.pixels import compressed, dataset_of, file_bytes, lut
 from torch import Tensor, nn
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.learning.data import decoder_pool
 from dicom_workflow.learning.data import images as dataset
 from dicom_workflow.learning.data.channel import read_channel
@@ -173,10 +174,10 @@ def test_everyone_sees_the_same_image(files: list[Path], bundle: Bundle, tmp_pat
     expected, network_sees = bits(images), bits(normalized(images))
 
     # the one path, and bytes or a data set instead of a file
-    assert bits(np.stack([pixels.to_model_input(pixels.read_dataset(path), size_px=SIZE_PX, version=version) for path in files])
+    assert bits(np.stack([pixels.to_model_input(read_dataset(path), size_px=SIZE_PX, version=version) for path in files])
                 .astype(np.float16)) == expected  # fmt: skip
     assert bits(np.stack([dataset.decode(path.read_bytes(), SIZE_PX, version) for path in files])) == expected
-    assert bits(np.stack([dataset.decode(pixels.read_dataset(path), SIZE_PX, version) for path in files])) == expected
+    assert bits(np.stack([dataset.decode(read_dataset(path), SIZE_PX, version) for path in files])) == expected
 
     # training: in memory, into a cache, and out of it
     channel = channel_of(files, tmp_path / "channel")

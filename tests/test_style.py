@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,64 @@ def test_a_retired_word_stands_nowhere(word: str) -> None:
             if pattern.search(line) and not allowed.search(line)
         ]
     assert not found, f"say {RETIRED[word]!r} instead:\n" + "\n".join(found[:60])
+
+
+NAMED = re.compile(r"(?<!`)`(?:dicom_workflow\.)?([a-z_]\w*(?:\.\w+)+)(?:\(\))?`(?!`)")
+"""A dotted name in single backticks."""
+
+
+def docstrings_of(tree: ast.Module) -> Iterator[tuple[int, str, set[str]]]:
+    """Line, text and the parameters in sight of every docstring, those below attributes included."""
+    for node in ast.walk(tree):
+        arguments = node.args if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
+        names = {argument.arg for argument in ast.walk(arguments) if isinstance(argument, ast.arg)} if arguments else set()
+        for statement in getattr(node, "body", None) or [] if not isinstance(node, ast.Lambda | ast.IfExp) else []:
+            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                yield statement.lineno, str(statement.value.value), names
+
+
+def members_of(body: list[ast.stmt]) -> dict[str, ast.AST]:
+    """Names that a module or a class defines or imports."""
+    found: dict[str, ast.AST] = {}
+    for node in (each for statement in body for each in ([statement] if hasattr(statement, "name") else ast.walk(statement))):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found[node.name] = node
+        elif isinstance(node, ast.alias):
+            found[node.asname or node.name] = node
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found[node.id] = node
+    return found
+
+
+TREES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text("utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name leads to something, from any module whose name ends as it begins; True where none does."""
+    parts = name.split(".")
+    homes = [(m, n) for n in range(len(parts), 0, -1) for m in TREES if f".{m}".endswith("." + ".".join(parts[:n]))]
+    for module, used in homes:
+        body, rest = TREES[module].body, parts[used:]
+        found: ast.AST | None = None
+        while rest and (found := members_of(body).get(rest[0])):
+            rest = rest[1:]
+            if not isinstance(found, ast.ClassDef) or found.bases:
+                return True  # what a value or a base class has is not looked up
+            body = found.body
+        if not rest:
+            return True
+    return not homes
+
+
+def test_a_name_in_a_docstring_leads_to_what_it_names() -> None:
+    stale = [
+        f"{module}:{line}: {name}"
+        for module, tree in TREES.items()
+        for line, text, parameters in docstrings_of(tree)
+        for name in NAMED.findall(text)
+        if name.split(".")[0] not in parameters and not resolves(name)
+    ]
+    assert not stale, "\n".join(stale)

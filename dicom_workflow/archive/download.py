@@ -21,6 +21,7 @@ from dicom_workflow.archive.thread_pool import map_threads
 from dicom_workflow.archive.upload_report import FileOutcome, Outcome, RetrieveReport
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.inspection import md5_of
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import ArchiveCredentialsError, ArchiveUnavailableError, VerificationError, WorkflowError
 from dicom_workflow.formats.instances import Instance
 from dicom_workflow.formats.object_reference import ObjectReference
@@ -180,7 +181,7 @@ def load_display(archive: Archive, reference: ObjectReference) -> NDArray[np.flo
     DicomError
         Its pixels cannot be displayed.
     """
-    return pixels.to_display(pixels.read_dataset(archive.retrieve_instance(reference)))
+    return pixels.to_display(read_dataset(archive.retrieve_instance(reference)))
 
 
 def loader(archive: Archive, *, keep: int = 32, storage: Storage | None = None) -> Callable[[Any], NDArray[np.float32]]:
@@ -205,7 +206,7 @@ def loader(archive: Archive, *, keep: int = 32, storage: Storage | None = None) 
     def load(source: str) -> NDArray[np.float32]:
         reference = ObjectReference.parse(source)
         if reference.uri:
-            return pixels.to_display(pixels.read_dataset((storage or Storage()).read_bytes(reference.uri)))
+            return pixels.to_display(read_dataset((storage or Storage()).read_bytes(reference.uri)))
         return load_display(archive, reference)
 
     return lambda item: load(item.source)

@@ -26,24 +26,9 @@ from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.element_values import text_of
 from dicom_workflow.dicom.jpeg import reduced_values
 from dicom_workflow.dicom.letterbox import Framing, fitted
-from dicom_workflow.dicom.lut import PERCENTILES, is_padding, levels_of, modality, stretched, voi
+from dicom_workflow.dicom.lut import is_padding, levels_of, modality, stretched, voi
 from dicom_workflow.dicom.reading import errors_named, name_of, read_dataset, read_header
 from dicom_workflow.errors import DicomError, UnsupportedPixelsError
-
-__all__ = [
-    "PERCENTILES",
-    "PREPROCESSING_VERSION",
-    "PREPROCESSING_VERSIONS",
-    "REDUCED_VERSION",
-    "frame_to_png",
-    "framing_of",
-    "read_dataset",
-    "rescaled",
-    "stored_values",
-    "to_display",
-    "to_model_input",
-    "to_png",
-]
 
 PREPROCESSING_VERSION = "1"
 """Changes whenever `to_model_input` gives other numbers for the same file; kept in every model bundle and cache."""
@@ -101,7 +86,7 @@ def to_display(dataset: Dataset, *, index: int = 0, window: tuple[float, float] 
     Notes
     -----
     Where the instance has neither VOI LUT nor usable window, an image of 8 stored bits or fewer shows its whole range: it was
-    made for display already. With more bits the percentiles `PERCENTILES` of the unpadded pixels become black and white,
+    made for display already. With more bits the percentiles `lut.PERCENTILES` of the unpadded pixels become black and white,
     because detectors use a part of their range that no attribute tells, and a lead marker must not set the contrast. A
     percentile is the smallest value that so many of the pixels do not exceed.
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.viz.style import (
     BLUE,
     GREEN,
@@ -182,4 +183,4 @@ def predicted_figure(lines: Sequence[Mapping[str, Any]], *, count: int = 8, colu
 
 
 def _image(path: str) -> NDArray[np.float32]:
-    return pixels.to_display(pixels.read_dataset(path))
+    return pixels.to_display(read_dataset(path))

@@ -130,7 +130,7 @@ def right_and_wrong_figure(explained: Mapping[str, Sequence[Explained]], *, labe
     Parameters
     ----------
     explained : mapping of str to sequence of Explained
-        Outcome → cases, most confident first, as `evaluation.choose_cases` chose them.
+        Outcome → cases, most confident first, as `evaluation.predictions.choose_cases` chose them.
     label : str
         For the headline, when all cases are of one label.
     """

@@ -11,6 +11,7 @@ from support.cases import case_folder
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import DicomError
 from dicom_workflow.learning.data.images import decode
 
@@ -96,7 +97,7 @@ def test_any_element_of_any_length_is_an_outcome(vr: bytes, length: int) -> None
     for tag in (0x00080016, 0x00080018, 0x00280002, 0x00280004, 0x00280008, 0x00280010, 0x00280101, 0x00280102, 0x00280103,
                 0x00280120, 0x00281050, 0x00281054, 0x00281056, 0x00283010, 0x20500020):  # fmt: skip
         data = with_element(tag, vr, b"\x01" * length)
-        for read in (inspect, lambda given: decode(given, 16), lambda given: pixels.to_png(pixels.read_dataset(given))):
+        for read in (inspect, lambda given: decode(given, 16), lambda given: pixels.to_png(read_dataset(given))):
             try:
                 read(data)
             except DicomError as error:
@@ -107,4 +108,4 @@ def test_the_collected_files() -> None:
     folder = case_folder("03-element-of-wrong-length")
     for name in ("good1", "padding-3-bytes"):
         assert inspect(folder / f"{name}.dcm").rows == 64
-        assert float(pixels.to_display(pixels.read_dataset(folder / f"{name}.dcm")).mean()) == pytest.approx(0.459, abs=1e-3)
+        assert float(pixels.to_display(read_dataset(folder / f"{name}.dcm")).mean()) == pytest.approx(0.459, abs=1e-3)

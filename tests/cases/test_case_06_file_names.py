@@ -11,7 +11,7 @@ from support.archive import dicom
 
 from dicom_workflow.archive import upload
 from dicom_workflow.archive.folder import FolderArchive
-from dicom_workflow.dicom.pixels import read_dataset
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import DicomError, WorkflowError, printable
 from dicom_workflow.learning.data.decoder_pool import described
 

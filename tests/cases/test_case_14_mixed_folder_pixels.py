@@ -14,6 +14,7 @@ from dicom_workflow.archive import download, upload
 from dicom_workflow.archive.folder import FolderArchive
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.decoding import read_frame
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import UnsupportedPixelsError
 from dicom_workflow.learning.data.images import decode
 
@@ -34,7 +35,7 @@ def two_frames(signed: bool = False) -> bytes:
 
 
 def test_a_radiograph_names_what_it_cannot_take() -> None:
-    for read in (lambda data: decode(data, 8), lambda data: pixels.to_png(pixels.read_dataset(data))):
+    for read in (lambda data: decode(data, 8), lambda data: pixels.to_png(read_dataset(data))):
         with pytest.raises(UnsupportedPixelsError, match=r"expected MONOCHROME1 or MONOCHROME2 .* got RGB with 3"):
             read(color())
         with pytest.raises(UnsupportedPixelsError, match="expected one frame, got 2"):

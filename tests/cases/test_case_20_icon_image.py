@@ -10,6 +10,7 @@ from support.cases import case_folder
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import TruncatedDicomError
 
 PIXELS = struct.pack("<HH", 0x7FE0, 0x0010)
@@ -37,7 +38,7 @@ def test_it_is_stored_and_shown(content: bytes, undefined: bool) -> None:
     at = data.index(PIXELS)
     with_icon = data[:at] + sequence(content, undefined=undefined) + data[at:]
     assert inspect(with_icon).pixel_bytes == 256
-    assert (pixels.to_display(pixels.read_dataset(with_icon)) == pixels.to_display(pixels.read_dataset(data))).all()
+    assert (pixels.to_display(read_dataset(with_icon)) == pixels.to_display(read_dataset(data))).all()
 
 
 @pytest.mark.parametrize("undefined", [True, False], ids=["undefined length", "defined length"])
@@ -52,7 +53,7 @@ def test_a_sequence_written_as_un_is_read_whichever_way_it_is_written_inside(con
     private = struct.pack("<HH2s", 9, 0x1010, b"UN") + private[6:]
     changed = data[:at] + private + data[at:]
     assert inspect(changed).pixel_bytes == 256
-    assert (pixels.to_display(pixels.read_dataset(changed)) == pixels.to_display(pixels.read_dataset(data))).all()
+    assert (pixels.to_display(read_dataset(changed)) == pixels.to_display(read_dataset(data))).all()
 
 
 def test_an_icon_alone_is_no_image_and_a_cut_icon_is_named() -> None:
@@ -67,4 +68,4 @@ def test_an_icon_alone_is_no_image_and_a_cut_icon_is_named() -> None:
 def test_the_collected_file() -> None:
     path = case_folder("20-icon-image") / "icon-jpeg-explicit.dcm"
     assert inspect(path).rows == 64
-    assert float(pixels.to_display(pixels.read_dataset(path)).mean()) == pytest.approx(0.459, abs=1e-3)
+    assert float(pixels.to_display(read_dataset(path)).mean()) == pytest.approx(0.459, abs=1e-3)

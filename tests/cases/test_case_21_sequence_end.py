@@ -12,8 +12,9 @@ from support.archive import dataset, dicom, to_bytes
 from support.cases import case_folder
 
 from dicom_workflow.dicom import pixels
-from dicom_workflow.dicom.decoding import read_frame
+from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import TruncatedDicomError
 
 END, ITEM_END = struct.pack("<HH", 0xFFFE, 0xE0DD), struct.pack("<HH", 0xFFFE, 0xE00D)
@@ -33,8 +34,8 @@ def test_pixel_data_that_end_with_it_are_read(syntax: str, length: int, tmp_path
     assert data.endswith(END + bytes(4))
     changed = data[:-4] + struct.pack("<L", length)
     assert inspect(changed).rows == 64
-    plain = pixels.stored_values(pixels.read_dataset(dicom(3, size_px=64)))
-    np.testing.assert_array_equal(pixels.stored_values(pixels.read_dataset(changed)), plain)
+    plain = stored_values(read_dataset(dicom(3, size_px=64)))
+    np.testing.assert_array_equal(stored_values(read_dataset(changed)), plain)
     (tmp_path / "one.dcm").write_bytes(changed)
     np.testing.assert_array_equal(read_frame(tmp_path / "one.dcm").values, plain)
 
@@ -49,7 +50,7 @@ def test_a_sequence_in_the_header_that_ends_with_it_is_read(length: int) -> None
     sequence = struct.pack("<HH2sH", 8, 0x1140, b"SQ", 0) + undefined + b"\xfe\xff\x00\xe0" + undefined
     changed = data[:at] + sequence + ITEM_END + odd + END + odd + data[at:]
     assert inspect(changed).pixel_bytes == 256
-    assert (pixels.to_display(pixels.read_dataset(changed)) == pixels.to_display(pixels.read_dataset(data))).all()
+    assert (pixels.to_display(read_dataset(changed)) == pixels.to_display(read_dataset(data))).all()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -58,17 +59,17 @@ def test_a_sequence_in_the_header_that_ends_with_it_is_read(length: int) -> None
 def test_an_end_too_many_ends_nothing(syntax: str, end: bytes) -> None:
     data = (compressed(syntax) if syntax else dicom(3, size_px=64)) + end + bytes(4)
     assert inspect(data).rows == 64
-    plain = pixels.stored_values(pixels.read_dataset(dicom(3, size_px=64)))
-    np.testing.assert_array_equal(pixels.stored_values(pixels.read_dataset(data)), plain)
+    plain = stored_values(read_dataset(dicom(3, size_px=64)))
+    np.testing.assert_array_equal(stored_values(read_dataset(data)), plain)
 
 
 def test_pixel_data_without_any_end_are_truncated() -> None:
     data = compressed(JPEG2000Lossless)
     with pytest.raises(TruncatedDicomError, match="the file ends inside"):
-        pixels.read_dataset(data[:-8])
+        read_dataset(data[:-8])
 
 
 def test_the_collected_file() -> None:
     path = case_folder("21-sequence-end") / "frag-delim-undefined-length.dcm"
     assert inspect(path).rows == 64
-    assert float(pixels.to_display(pixels.read_dataset(path)).mean()) == pytest.approx(0.459, abs=1e-3)
+    assert float(pixels.to_display(read_dataset(path)).mean()) == pytest.approx(0.459, abs=1e-3)

@@ -16,7 +16,8 @@ from support.cases import case_folder
 from support.pixels import dataset_of, file_bytes
 
 from dicom_workflow.dicom import pixels
-from dicom_workflow.dicom.decoding import read_frame
+from dicom_workflow.dicom.decoding import read_frame, stored_values
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import TruncatedDicomError, UnsupportedPixelsError
 
 
@@ -26,9 +27,9 @@ def collected() -> Path:
 
 def test_it_is_decoded_as_dcmtk_decodes_it(tmp_path: Path) -> None:
     path, plain = collected(), tmp_path / "plain.dcm"
-    values = pixels.stored_values(pixels.read_dataset(path))
+    values = stored_values(read_dataset(path))
     assert (values.shape, values.dtype) == ((64, 48), np.uint16)
-    assert float(pixels.to_display(pixels.read_dataset(path)).mean()) == pytest.approx(0.4594, abs=1e-3)
+    assert float(pixels.to_display(read_dataset(path)).mean()) == pytest.approx(0.4594, abs=1e-3)
     np.testing.assert_array_equal(read_frame(path).values, values)
     if not shutil.which("dcmdjpeg"):
         pytest.skip("DCMTK is not installed")
@@ -37,11 +38,11 @@ def test_it_is_decoded_as_dcmtk_decodes_it(tmp_path: Path) -> None:
 
 
 def test_a_cut_code_stream_is_truncated() -> None:
-    dataset = pixels.read_dataset(collected())
+    dataset = read_dataset(collected())
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     dataset.PixelData = encapsulate([frame[:40]])
     with pytest.raises(TruncatedDicomError, match="could not be decoded"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 def test_without_gdcm_the_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,7 @@ def test_without_gdcm_the_missing_decoder_is_named(monkeypatch: pytest.MonkeyPat
     dataset.file_meta.TransferSyntaxUID = JPEGExtended12Bit
     dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
     with pytest.raises(UnsupportedPixelsError, match="pip install python-gdcm"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 def with_header(bits: int, allocated: int, precision: int, syntax: UID = JPEGExtended12Bit) -> bytes:
@@ -69,11 +70,11 @@ def test_a_code_stream_of_other_bits_than_its_header_is_named(bits: int, allocat
     """Decoded all the same it would be another picture: values that wrapped around, or one of a sixteenth of the brightness."""
     message = rf"expected a code stream of {bits} bits, as Bits Stored \(0028,0101\) says, got one of {precision}"
     with pytest.raises(UnsupportedPixelsError, match=message):
-        pixels.stored_values(pixels.read_dataset(with_header(bits, allocated, precision, syntax)))
+        stored_values(read_dataset(with_header(bits, allocated, precision, syntax)))
 
 
 def test_signed_values_of_12_bits_keep_their_sign() -> None:
-    dataset = pixels.read_dataset(collected())
-    unsigned = pixels.stored_values(dataset).astype(int)
+    dataset = read_dataset(collected())
+    unsigned = stored_values(dataset).astype(int)
     dataset.PixelRepresentation = 1
-    np.testing.assert_array_equal(pixels.stored_values(dataset), np.where(unsigned >= 2048, unsigned - 4096, unsigned))
+    np.testing.assert_array_equal(stored_values(dataset), np.where(unsigned >= 2048, unsigned - 4096, unsigned))

@@ -14,8 +14,9 @@ from support.cases import case_folder
 from support.pixels import dataset_of, file_bytes
 
 from dicom_workflow.dicom import pixels
-from dicom_workflow.dicom.decoding import read_frame
+from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.dicom.reading import read_dataset
 
 
 @pytest.mark.parametrize("vr", [b"OV", b"SV", b"UV"])
@@ -25,7 +26,7 @@ def test_an_element_of_64_bits_is_read_over(vr: bytes) -> None:
     element = struct.pack("<HH2sHLQ", 0x0009, 0x1010, vr, 0, 8, 2**40)
     changed = data[:at] + element + data[at:]
     assert inspect(changed).pixel_bytes == 256
-    assert (pixels.to_display(pixels.read_dataset(changed)) == pixels.to_display(pixels.read_dataset(data))).all()
+    assert (pixels.to_display(read_dataset(changed)) == pixels.to_display(read_dataset(data))).all()
 
 
 def test_frames_are_found_by_the_extended_offset_table(tmp_path: Path) -> None:
@@ -55,12 +56,12 @@ def test_one_frame_needs_no_table_and_a_wrong_one_does_no_harm(offsets: bytes, l
         made.ExtendedOffsetTableLengths = lengths
     (tmp_path / "one.dcm").write_bytes(file_bytes(made))
     expected = np.arange(16).reshape(4, 4)
-    np.testing.assert_array_equal(pixels.stored_values(pixels.read_dataset(tmp_path / "one.dcm")), expected)
+    np.testing.assert_array_equal(stored_values(read_dataset(tmp_path / "one.dcm")), expected)
     np.testing.assert_array_equal(read_frame(tmp_path / "one.dcm").values, expected)
 
 
 def test_the_collected_file() -> None:
     path = case_folder("23-extended-offset-table") / "extended-offset-table.dcm"
     assert inspect(path).rows == 64
-    assert float(pixels.to_display(pixels.read_dataset(path)).mean()) == pytest.approx(0.4594, abs=1e-3)
+    assert float(pixels.to_display(read_dataset(path)).mean()) == pytest.approx(0.4594, abs=1e-3)
     assert read_frame(path).values.shape == (64, 48)

@@ -16,6 +16,7 @@ from support.cases import case_folder
 from support.pixels import dataset_of, file_bytes
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import UnsupportedPixelsError
 
 RAMP = [round(65535 * at / 4095) for at in range(4096)]
@@ -35,7 +36,7 @@ def table(
 
 
 def shown(dataset: Dataset) -> np.ndarray:
-    return pixels.to_display(pixels.read_dataset(file_bytes(dataset)))
+    return pixels.to_display(read_dataset(file_bytes(dataset)))
 
 
 @pytest.mark.parametrize("vr", ["US", "SS"])
@@ -106,5 +107,5 @@ def test_a_table_that_cannot_be_is_refused_by_its_attribute(name: str, lut: Any,
     ("voi-short", 0.620),
 ])  # fmt: skip
 def test_the_collected_files(name: str, mean: float) -> None:
-    dataset = pixels.read_dataset(case_folder("27-voi-lut") / f"{name}.dcm")
+    dataset = read_dataset(case_folder("27-voi-lut") / f"{name}.dcm")
     assert float(pixels.to_display(dataset).mean()) == pytest.approx(mean, abs=5e-4)

@@ -11,6 +11,7 @@ from support.pixels import dataset_of, file_bytes
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.decoding import read_frame
 from dicom_workflow.dicom.inspection import inspect
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import DicomError, TruncatedDicomError
 
 NAMES = {
@@ -57,7 +58,7 @@ def test_the_attribute_that_is_missing_is_named(tmp_path: Path, keyword: str) ->
     delattr(made, keyword)
     data = file_bytes(made)
     (tmp_path / "one.dcm").write_bytes(data)
-    for read in (lambda: pixels.to_model_input(pixels.read_dataset(data), size_px=8), lambda: read_frame(tmp_path / "one.dcm")):
+    for read in (lambda: pixels.to_model_input(read_dataset(data), size_px=8), lambda: read_frame(tmp_path / "one.dcm")):
         with pytest.raises(DicomError, match=rf"({REQUIRED[keyword]}) \(0028,\d+\) is missing") as refusal:
             read()
         assert not isinstance(refusal.value, TruncatedDicomError)
@@ -87,11 +88,11 @@ def test_an_attribute_that_is_empty_is_named(keyword: str) -> None:
     made = dataset()
     setattr(made, keyword, None)
     with pytest.raises(DicomError, match=rf"{REQUIRED[keyword]}.*: expected one whole number \(VR US\), got an empty element"):
-        pixels.to_display(pixels.read_dataset(to_bytes(made)))
+        pixels.to_display(read_dataset(to_bytes(made)))
 
 
 def test_a_missing_photometric_interpretation_is_named() -> None:
     made = dataset()
     del made.PhotometricInterpretation
     with pytest.raises(DicomError, match=r"Photometric Interpretation \(0028,0004\) is missing"):
-        pixels.to_display(pixels.read_dataset(to_bytes(made)))
+        pixels.to_display(read_dataset(to_bytes(made)))

@@ -23,6 +23,7 @@ from support import independent_pixels
 from support.pixels import compressed, dataset_of, file_bytes
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import TruncatedDicomError, UnsupportedPixelsError, WorkflowError
 
 TOLERANCE = 1e-6
@@ -30,7 +31,7 @@ SIZE_PX = 24
 
 
 def assert_true(path: Path, size_px: int = SIZE_PX) -> None:
-    dataset = pixels.read_dataset(path)
+    dataset = read_dataset(path)
     dataset.filename = str(path)
     ours, again = pixels.to_model_input(dataset, size_px=size_px), independent_pixels.model_input(dataset, size_px)
     assert ours.shape == again.shape == (1, size_px, size_px)
@@ -168,14 +169,14 @@ def test_every_transfer_syntax_gives_the_same_pixels(tmp_path: Path, syntax: Any
     path = tmp_path / "one.dcm"
     path.write_bytes(file_bytes(dataset))
     assert_true(path)
-    np.testing.assert_array_equal(pixels.to_model_input(pixels.read_dataset(path), size_px=SIZE_PX), plain)
+    np.testing.assert_array_equal(pixels.to_model_input(read_dataset(path), size_px=SIZE_PX), plain)
 
 
 def test_padding_and_nothing_else_is_black(tmp_path: Path) -> None:
     path = tmp_path / "one.dcm"
     path.write_bytes(file_bytes(dataset_of(np.full((30, 20), 7), PixelPaddingValue=7, photometric="MONOCHROME1")))
     assert_true(path)
-    assert not pixels.to_model_input(pixels.read_dataset(path), size_px=SIZE_PX).any()
+    assert not pixels.to_model_input(read_dataset(path), size_px=SIZE_PX).any()
 
 
 # real files
@@ -232,6 +233,6 @@ def test_every_kind_of_file_is_shown_as_the_standard_says_or_refused_for_its_rea
             assert_true(path, 224)
             continue
         with pytest.raises(WorkflowError) as refusal:
-            pixels.to_model_input(pixels.read_dataset(path), size_px=224)
+            pixels.to_model_input(read_dataset(path), size_px=224)
         assert REASONS[name] in str(refusal.value), name
         assert type(refusal.value) in (UnsupportedPixelsError, TruncatedDicomError) or "DICM" in REASONS[name]

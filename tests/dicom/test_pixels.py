@@ -29,7 +29,9 @@ from pydicom.uid import (
 from support.pixels import compressed, dataset_of, file_bytes, lut
 
 from dicom_workflow.dicom import element_walker, pixels
+from dicom_workflow.dicom.decoding import stored_values
 from dicom_workflow.dicom.jpeg import reduced_values
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import DicomError, NotDicomError, TruncatedDicomError, UnsupportedPixelsError, WorkflowError
 
 SAMPLE_DATA = os.environ.get("DICOM_WORKFLOW_SAMPLE_DATA", "")
@@ -46,7 +48,7 @@ def shown(dataset: Dataset, **arguments: Any) -> list[float]:
 
 
 def test_values_come_as_they_are_stored() -> None:
-    values = pixels.stored_values(dataset_of([[0, 1, 4095], [7, 8, 9]]))
+    values = stored_values(dataset_of([[0, 1, 4095], [7, 8, 9]]))
     assert values.tolist() == [[0, 1, 4095], [7, 8, 9]]
     assert values.dtype == np.uint16
 
@@ -54,31 +56,31 @@ def test_values_come_as_they_are_stored() -> None:
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_every_depth_keeps_its_extremes(bits: int) -> None:
     top = 2**bits - 1
-    assert pixels.stored_values(dataset_of([0, top], bits=bits)).tolist() == [[0, top]]
+    assert stored_values(dataset_of([0, top], bits=bits)).tolist() == [[0, top]]
     half = 2 ** (bits - 1)
-    assert pixels.stored_values(dataset_of([-half, half - 1], bits=bits, signed=True)).tolist() == [[-half, half - 1]]
+    assert stored_values(dataset_of([-half, half - 1], bits=bits, signed=True)).tolist() == [[-half, half - 1]]
 
 
 def test_garbage_above_the_stored_bits_is_removed() -> None:
     unsigned = dataset_of([0xF123, 0x7FFF], bits=12)
-    assert pixels.stored_values(unsigned).tolist() == [[0x123, 0xFFF]]
+    assert stored_values(unsigned).tolist() == [[0x123, 0xFFF]]
     signed = dataset_of([0], bits=12, signed=True)
     signed.Columns = 2
     signed.PixelData = np.array([0x0FFF, 0x1801], "<u2").tobytes()  # -1 and -2047 without and with garbage
-    assert pixels.stored_values(signed).tolist() == [[-1, -2047]]
+    assert stored_values(signed).tolist() == [[-1, -2047]]
 
 
 def test_a_high_bit_above_the_usual_place_is_shifted_down() -> None:
     dataset = dataset_of([0x1230, 0xFFFF], bits=12)
     dataset.HighBit = 15
-    assert pixels.stored_values(dataset).tolist() == [[0x123, 0xFFF]]
+    assert stored_values(dataset).tolist() == [[0x123, 0xFFF]]
 
 
 def test_big_endian_values_are_read() -> None:
     dataset = dataset_of([1, 258])
     dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
     dataset.PixelData = np.array([1, 258], ">u2").tobytes()
-    assert pixels.stored_values(dataset).tolist() == [[1, 258]]
+    assert stored_values(dataset).tolist() == [[1, 258]]
 
 
 def test_colour_is_refused_and_named() -> None:
@@ -128,25 +130,25 @@ def test_a_code_stream_larger_than_its_header_is_refused_before_it_is_decoded(sy
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate([frame])
     with pytest.raises(UnsupportedPixelsError, match=r"code stream of 16 rows × 16 columns .* got one of 64 × 64 with 1"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 def test_a_deflated_data_set_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = dataset_of(np.zeros((512, 512)), bits=8)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     data = file_bytes(dataset)
-    assert pixels.read_dataset(data).Rows == 512
+    assert read_dataset(data).Rows == 512
     monkeypatch.setattr(element_walker, "MAX_INFLATED_BYTES", 100_000)
     monkeypatch.setattr(element_walker, "_INFLATED_PIECE_BYTES", 1000)
     with pytest.raises(UnsupportedPixelsError, match="the deflated data set grows above 100,000 bytes"):
-        pixels.read_dataset(data)
+        read_dataset(data)
 
 
 def test_an_instance_without_transfer_syntax_is_refused() -> None:
     dataset = dataset_of([1])
     dataset.file_meta = FileMetaDataset()
     with pytest.raises(UnsupportedPixelsError, match="has no Transfer Syntax UID"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 def test_a_compression_without_decoder_says_what_to_install() -> None:
@@ -156,7 +158,7 @@ def test_a_compression_without_decoder_says_what_to_install() -> None:
     if get_decoder(JPEGLosslessSV1).is_available:
         pytest.skip("a decoder for lossless JPEG is installed")
     with pytest.raises(UnsupportedPixelsError, match=r"no installed decoder reads JPEG Lossless.*pip install python-gdcm"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 RAMP = np.arange(64 * 64).reshape(64, 64)
@@ -166,7 +168,7 @@ RAMP = np.arange(64 * 64).reshape(64, 64)
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_lossless_compression_changes_no_value(syntax: str, bits: int) -> None:
     values = RAMP % 2**bits
-    assert np.array_equal(pixels.stored_values(compressed(dataset_of(values, bits=bits), syntax)), values)
+    assert np.array_equal(stored_values(compressed(dataset_of(values, bits=bits), syntax)), values)
 
 
 def test_baseline_jpeg_is_decoded() -> None:
@@ -175,7 +177,7 @@ def test_baseline_jpeg_is_decoded() -> None:
     dataset = dataset_of(np.zeros((16, 16)), bits=8)
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     dataset.PixelData = encapsulate([buffer.getvalue()])
-    assert np.abs(pixels.stored_values(dataset).astype(int) - 100).max() <= 1
+    assert np.abs(stored_values(dataset).astype(int) - 100).max() <= 1
 
 
 # truncation
@@ -185,7 +187,7 @@ def test_too_few_uncompressed_pixels_are_truncated() -> None:
     dataset = dataset_of(np.zeros((4, 4)))
     dataset.PixelData = dataset.PixelData[:20]
     with pytest.raises(TruncatedDicomError, match="expected 4 rows × 4 columns of Explicit VR Little Endian"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
@@ -196,7 +198,7 @@ def test_a_cut_code_stream_is_truncated(syntax: str, kept: float) -> None:
     frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
     dataset.PixelData = encapsulate([frame[: int(len(frame) * kept)]])
     with pytest.raises(TruncatedDicomError, match=r"expected 64 rows × 64 columns.*could not be decoded"):
-        pixels.stored_values(dataset)
+        stored_values(dataset)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
@@ -205,16 +207,16 @@ def test_a_file_cut_anywhere_is_truncated_or_says_it_has_no_pixels(syntax: str) 
     noise = np.random.default_rng(0).integers(0, 4096, (32, 32))
     dataset = dataset_of(noise)
     whole = file_bytes(dataset if syntax == ExplicitVRLittleEndian else compressed(dataset, syntax))
-    assert pixels.stored_values(pixels.read_dataset(whole)).tolist() == noise.tolist()
+    assert stored_values(read_dataset(whole)).tolist() == noise.tolist()
     for end in range(132, len(whole) - 8, 13):
         with pytest.raises((TruncatedDicomError, UnsupportedPixelsError, NotDicomError)):
-            pixels.stored_values(pixels.read_dataset(whole[:end]))
+            stored_values(read_dataset(whole[:end]))
 
 
 def test_a_cut_uncompressed_file_names_the_element() -> None:
     whole = file_bytes(dataset_of(np.zeros((4, 4))))
     with pytest.raises(TruncatedDicomError, match=r"ends inside Pixel Data \(7FE0,0010\) at byte \d+: 22 of 32 bytes"):
-        pixels.read_dataset(whole[:-10])
+        read_dataset(whole[:-10])
 
 
 # reading
@@ -223,20 +225,20 @@ def test_a_cut_uncompressed_file_names_the_element() -> None:
 def test_a_dataset_is_read_from_a_path_and_from_bytes(tmp_path: Path) -> None:
     path = tmp_path / "one.dcm"
     path.write_bytes(file_bytes(dataset_of([5])))
-    assert pixels.read_dataset(path).SOPInstanceUID == "1.2.3"
-    assert pixels.read_dataset(str(path)).SOPInstanceUID == "1.2.3"
-    assert pixels.read_dataset(path.read_bytes()).SOPInstanceUID == "1.2.3"
+    assert read_dataset(path).SOPInstanceUID == "1.2.3"
+    assert read_dataset(str(path)).SOPInstanceUID == "1.2.3"
+    assert read_dataset(path.read_bytes()).SOPInstanceUID == "1.2.3"
 
 
 def test_a_text_file_is_not_dicom(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(NotDicomError, match=r"notes\.txt: not a DICOM file: expected 'DICM' at byte 128, got 5 bytes"):
-        pixels.read_dataset(tmp_path / "notes.txt")
+        read_dataset(tmp_path / "notes.txt")
 
 
 def test_a_missing_file_is_a_package_error(tmp_path: Path) -> None:
     with pytest.raises(DicomError, match=r"gone\.dcm: the file cannot be read: No such file"):
-        pixels.read_dataset(tmp_path / "gone.dcm")
+        read_dataset(tmp_path / "gone.dcm")
 
 
 def test_random_bytes_behind_a_dicom_preamble_are_a_package_error() -> None:
@@ -244,7 +246,7 @@ def test_random_bytes_behind_a_dicom_preamble_are_a_package_error() -> None:
     for _ in range(200):
         with pytest.raises(WorkflowError), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pixels.to_display(pixels.read_dataset(bytes(128) + b"DICM" + generator.bytes(600)))
+            pixels.to_display(read_dataset(bytes(128) + b"DICM" + generator.bytes(600)))
 
 
 # modality
@@ -346,7 +348,7 @@ def test_a_lut_in_words_survives_a_file() -> None:
     dataset = dataset_of([0, 1, 2], VOILUTSequence=lut(0, 16, [0, 13107, 65535]))
     dataset.VOILUTSequence[0]["LUTData"].VR = "OW"
     dataset.VOILUTSequence[0]["LUTData"].value = np.array([0, 13107, 65535], "<u2").tobytes()
-    assert shown(pixels.read_dataset(file_bytes(dataset))) == [0, 0.2, 1]
+    assert shown(read_dataset(file_bytes(dataset))) == [0, 0.2, 1]
 
 
 # what to show when nothing says it
@@ -467,7 +469,7 @@ def test_the_png_is_eight_bit_grey_and_no_larger_than_asked() -> None:
 
 def opened(path: Path, read: Callable[[Any], Any]) -> str:
     try:
-        display = read(pixels.read_dataset(path))
+        display = read(read_dataset(path))
     except WorkflowError as error:
         return type(error).__name__
     assert display.dtype == np.float32
@@ -498,7 +500,7 @@ def test_every_kind_of_file_is_decoded_or_refused_with_a_package_error() -> None
 @real_data
 @pytest.mark.real_data
 def test_the_same_stored_values_under_the_other_interpretation_are_the_negative() -> None:
-    bright, dark = (pixels.to_display(pixels.read_dataset(Path(SAMPLE_DATA, "rsna", f"cr_monochrome{n}.dcm"))) for n in (2, 1))
+    bright, dark = (pixels.to_display(read_dataset(Path(SAMPLE_DATA, "rsna", f"cr_monochrome{n}.dcm"))) for n in (2, 1))
     assert np.allclose(bright, 1 - dark, atol=1e-6)
 
 
@@ -609,8 +611,8 @@ def test_real_radiographs_in_jpeg_2000_keep_their_looks_at_a_lower_resolution() 
     generator = np.random.default_rng(0)
     correlations = []
     for number, path in enumerate(sorted(Path(SAMPLE_DATA, "radiographs").rglob("*.dcm"))[::16]):
-        dataset = pixels.read_dataset(path)
-        values = pixels.stored_values(dataset)
+        dataset = read_dataset(path)
+        values = stored_values(dataset)
         if number % 2:
             deep = values * 16.0 + generator.normal(8, 10, values.shape)
             dataset = dataset_of(np.clip(deep, 0, 4095), photometric=str(dataset.PhotometricInterpretation))

@@ -19,6 +19,7 @@ from dicom_workflow.dicom import element_walker, pixels, reading
 from dicom_workflow.dicom.decoding import read_frame
 from dicom_workflow.dicom.element_walker import walk
 from dicom_workflow.dicom.inspection import inspect, md5_of
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import DicomError, UnsupportedPixelsError, WorkflowError
 
 VALUES = np.arange(64 * 48).reshape(64, 48)
@@ -70,10 +71,10 @@ def test_a_file_of_too_many_elements_is_refused_before_anybody_parses_it(monkeyp
     data = file_bytes(dataset_of(VALUES))
     at = data.index(b"\xe0\x7f\x10\x00")
     data = data[:at] + empty + data[at:]
-    assert pixels.read_dataset(data).Rows == 64
+    assert read_dataset(data).Rows == 64
     monkeypatch.setattr(reading, "_MAX_ELEMENTS", 1_000)
     with pytest.raises(UnsupportedPixelsError, match="more than 1,000 elements or fragments"):
-        pixels.read_dataset(data)
+        read_dataset(data)
     with pytest.raises(UnsupportedPixelsError, match="more than 1,000 elements"):
         walk(data, max_elements=1_000)
 
@@ -82,7 +83,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "pipe")
-    for read in (inspect, pixels.read_dataset):
+    for read in (inspect, read_dataset):
         outcome: list[Exception] = []
 
         def one(read: Any = read, outcome: list[Exception] = outcome) -> None:
@@ -133,7 +134,7 @@ def test_a_damaged_file_is_read_or_is_an_error_of_the_package(tmp_path: Path, sy
         for _ in range(generator.randint(1, 8)):
             data[generator.randrange(128, min(len(data), 1200))] = generator.randrange(256)
         path.write_bytes(data)
-        for read in (lambda: pixels.to_model_input(pixels.read_dataset(path), size_px=16), lambda: read_frame(path, 0)):
+        for read in (lambda: pixels.to_model_input(read_dataset(path), size_px=16), lambda: read_frame(path, 0)):
             try:
                 read()
             except DicomError as error:
@@ -161,5 +162,5 @@ def test_the_collected_files_that_panic_overflow_or_never_end() -> None:
     folder = case_folder("34-decoders")
     for name in ("rle-panic", "lut-0074", "len-0022", "inspect-cpu-50"):
         with pytest.raises(DicomError):
-            pixels.to_model_input(pixels.read_dataset(folder / f"{name}.dcm"), size_px=16)
+            pixels.to_model_input(read_dataset(folder / f"{name}.dcm"), size_px=16)
     assert element_walker.MAX_ELEMENTS > reading._MAX_ELEMENTS

@@ -16,7 +16,8 @@ from support.browser_reader import Reader
 from support.groundtruth import PASSWORDS, Service, job_request, make_images, output_lines, running
 from support.worker_page import PageHost, chest_radiograph
 
-from dicom_workflow.dicom.pixels import read_dataset, to_display
+from dicom_workflow.dicom.pixels import to_display
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.formats import manifests
 from dicom_workflow.formats.answers import LabelState
 from dicom_workflow.formats.labels import load_label_set
@@ -82,7 +83,9 @@ def test_views_turn_the_way_they_say(make_reader: Callable[..., Any], host: Page
 def test_the_two_polarities_of_real_radiographs_are_shown_as_they_are_meant(
     reader: Any, host: PageHost, sample_data: Path
 ) -> None:
-    for path in sorted((sample_data / "rsna").glob("*.dcm")):
+    paths = sorted((sample_data / "rsna").glob("*.dcm"))
+    assert paths
+    for path in paths:
         data = path.read_bytes()
         reader.open(host.radiograph(path.stem, data))
         correlation, difference = likeness(reader, to_display(read_dataset(data)))

@@ -33,6 +33,7 @@ from support.pixels import compressed, dataset_of, file_bytes, lut
 from support.worker_pixels import PixelPage, pixel_page
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 
 pytestmark = pytest.mark.browser
 
@@ -268,7 +269,7 @@ CASES: dict[str, Callable[[], Dataset]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_an_image_looks_as_the_archive_displays_it(page: PixelPage, name: str) -> None:
     data = file_bytes(CASES[name]())
-    image = page.load(data, display_bytes(pixels.read_dataset(data)))
+    image = page.load(data, display_bytes(read_dataset(data)))
     assert "code" not in image, image
     assert image["worst"] <= TOLERANCE
 
@@ -308,7 +309,7 @@ def test_every_real_radiograph_looks_as_the_archive_displays_it(page: PixelPage,
     assert len(files) >= 169
     wrong = {}
     for path in files:
-        dataset = pixels.read_dataset(path)
+        dataset = read_dataset(path)
         image = page.load(path.read_bytes(), display_bytes(dataset))
         # JPEG decoders may round the cosine transform each in its own way, by one level.
         lossy = dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
@@ -324,7 +325,7 @@ def test_every_real_radiograph_looks_as_the_archive_displays_it(page: PixelPage,
 def test_a_collected_file_looks_as_the_network_sees_it(page: PixelPage, path: str) -> None:
     folder, name = path.split("/")
     data = (case_folder(folder) / name).read_bytes()
-    image = page.load(data, display_bytes(pixels.read_dataset(data)))
+    image = page.load(data, display_bytes(read_dataset(data)))
     assert "code" not in image, image
     assert image["worst"] <= TOLERANCE
 
@@ -525,7 +526,7 @@ def test_an_inflated_bomb_is_refused(page: PixelPage) -> None:
 @pytest.mark.parametrize("behind", [b"\0", b"N\xd0XE\x1a\x02\x04\0"])
 def test_what_lies_behind_a_deflated_image_does_no_harm(page: PixelPage, behind: bytes) -> None:
     data = file_bytes(CASES["deflated"]()) + behind
-    assert page.load(data, display_bytes(pixels.read_dataset(data)))["worst"] <= TOLERANCE
+    assert page.load(data, display_bytes(read_dataset(data)))["worst"] <= TOLERANCE
 
 
 def test_random_bytes_behind_a_preamble_end_in_words(page: PixelPage) -> None:
@@ -617,5 +618,5 @@ def test_where_the_decoder_may_not_run_the_page_says_so_or_shows_the_picture(pag
 def test_images_are_decoded_in_a_sandbox_of_no_origin(page: PixelPage) -> None:
     policy = "sandbox allow-scripts; default-src 'none'; script-src * 'wasm-unsafe-eval'; worker-src blob:; connect-src *"
     data = file_bytes(compressed(large(12), JPEG2000Lossless))
-    image = page.load(data, display_bytes(pixels.read_dataset(data)), policy=policy)
+    image = page.load(data, display_bytes(read_dataset(data)), policy=policy)
     assert image.get("worst", image) <= TOLERANCE

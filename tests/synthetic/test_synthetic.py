@@ -16,6 +16,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.formats.answers import Region
 from dicom_workflow.formats.labels import load_label_set
@@ -53,7 +54,7 @@ def test_every_file_is_an_instance_that_displays(made: tuple[Path, synthetic.Pha
     folder, truth = made
     assert len(truth.paths) == len(list(folder.rglob("*.dcm"))) == len(truth.positive)
     for path in truth.paths:
-        dataset = pixels.read_dataset(path)
+        dataset = read_dataset(path)
         display = pixels.to_display(dataset)
         assert dataset.SOPInstanceUID in truth.positive
         assert display.shape == (SIZE_PX, SIZE_PX)

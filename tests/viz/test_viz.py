@@ -20,6 +20,7 @@ from matplotlib.text import Text
 from nbclient import NotebookClient
 from PIL import Image
 
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import ArchiveUnavailableError
 from dicom_workflow.formats.answers import Answer, LabelState, Region
 from dicom_workflow.formats.labels import load_label_set
@@ -601,6 +602,6 @@ def test_almost_all_is_not_all() -> None:
 def test_a_real_radiograph_is_drawn(sample_data: Path) -> None:
     from dicom_workflow.dicom import pixels
 
-    image = pixels.to_display(pixels.read_dataset(sample_data / "radiographs" / "000.dcm"))
+    image = pixels.to_display(read_dataset(sample_data / "radiographs" / "000.dcm"))
     picture = pixels_of(sample_browser.SampleBrowser([sample_of("x")], lambda _: image).image.value)
     assert abs(picture[..., 0].mean() / 255 - float(image.mean())) < 0.02

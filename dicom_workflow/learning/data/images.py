@@ -59,8 +59,9 @@ def decode(source: Any, size_px: int, version: str = "") -> np.ndarray:
         The file cannot be used.
     """
     from dicom_workflow.dicom import pixels  # pydicom and its decoders are only needed here
+    from dicom_workflow.dicom.reading import read_dataset
 
-    dataset = pixels.read_dataset(source) if isinstance(source, str | Path | bytes) else source
+    dataset = read_dataset(source) if isinstance(source, str | Path | bytes) else source
     return pixels.to_model_input(dataset, size_px=size_px, version=version or preprocessing_version()).astype(np.float16)
 
 

@@ -150,7 +150,7 @@ def evaluate_bundle(
     split : str
         Which images.
     specificity, resamples, seed
-        See `assess`.
+        See `evaluate_model`.
     workers, progress, cache_dir
         See `images.load_images`.
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.letterbox import Framing
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.data.images import decode
 from dicom_workflow.learning.inference.predict import predict_images
@@ -219,7 +220,7 @@ def _column(bundle: Bundle, label: str) -> int:
 
 def _read(bundle: Bundle, source: Any) -> tuple[NDArray[np.float16], Framing]:
     """Return the image as the network sees it, shape (channels, size_px, size_px), and where it lies there."""
-    dataset = pixels.read_dataset(source) if isinstance(source, str | Path | bytes) else source
+    dataset = read_dataset(source) if isinstance(source, str | Path | bytes) else source
     image = decode(dataset, bundle.size_px, bundle.preprocessing_version)
     bundle.check_images(image[None])
     return image, pixels.framing_of(dataset, bundle.size_px)

@@ -121,7 +121,7 @@ class Group:
         """Return the network for the forward pass; its backward pass adds up the gradients of all processes."""
         if self.size == 1:
             return network
-        # Statistics of normalization are not handed around by torch: `network.Statistics` averages them over all parts.
+        # Statistics of normalization are not handed around by torch: `Statistics` averages them over all parts.
         devices = [self.device] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(network, device_ids=devices, forward_sync_buffers=False)
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from support.learning import write_channel
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.learning.data import images
 from dicom_workflow.learning.data.cache.folder import load_cached
 from dicom_workflow.learning.data.channel import read_channel
@@ -38,7 +39,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("channel")
     for line in write_channel(folder, IMAGES):
         path = folder / line["image"]
-        dataset = pixels.read_dataset(path)
+        dataset = read_dataset(path)
         values = np.kron(dataset.pixel_array, np.ones((4, 4), np.uint8))
         dataset.Rows, dataset.Columns = values.shape
         dataset.PixelData = np.clip(values + np.random.default_rng(0).normal(0, 9, values.shape), 0, 255).astype("u1").tobytes()

@@ -9,6 +9,7 @@ import pytest
 from support.learning import LABELS, dicom_file, entry, picture, write_channel, write_lines
 
 from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import DatasetError
 from dicom_workflow.learning.data import images
 from dicom_workflow.learning.data.channel import read_channel
@@ -156,7 +157,7 @@ def test_bad_images_are_named_and_the_rest_is_loaded(tmp_path, capsys):
 
 def test_dataset_and_pixels_give_the_same_image(tmp_path):
     path = dicom_file(tmp_path / "a.dcm", picture(["Edema"], np.random.default_rng(1)))
-    expected = pixels.to_model_input(pixels.read_dataset(path), size_px=40).astype(np.float16)
+    expected = pixels.to_model_input(read_dataset(path), size_px=40).astype(np.float16)
     np.testing.assert_array_equal(images.decode(path, 40), expected)
     np.testing.assert_array_equal(images.decode(path.read_bytes(), 40), expected)
-    np.testing.assert_array_equal(images.decode(pixels.read_dataset(path), 40), expected)
+    np.testing.assert_array_equal(images.decode(read_dataset(path), 40), expected)

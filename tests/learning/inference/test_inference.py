@@ -13,7 +13,7 @@ import pytest
 import torch
 from support.learning import LABELS, dicom_file, picture, tiny_bundle, write_channel
 
-from dicom_workflow.dicom import pixels
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import BundleError, DicomError, LearningError
 from dicom_workflow.learning.data import channel
 from dicom_workflow.learning.data import images as dataset
@@ -43,7 +43,7 @@ def files(tmp_path) -> list[Path]:
 def test_paths_bytes_and_datasets_give_the_same_probabilities(trained, files):
     from_paths = predict.predict(trained, files)
     assert from_paths == predict.predict(trained, [path.read_bytes() for path in files])
-    assert from_paths == predict.predict(trained, [pixels.read_dataset(path) for path in files])
+    assert from_paths == predict.predict(trained, [read_dataset(path) for path in files])
     assert [list(record) for record in from_paths] == [list(LABELS)] * 3
     assert all(0 < value < 1 for record in from_paths for value in record.values())
     assert predict.predict(trained, []) == []

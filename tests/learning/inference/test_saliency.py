@@ -18,6 +18,7 @@ from torch import nn
 
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.letterbox import Framing
+from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import LearningError
 from dicom_workflow.learning.inference import predict, saliency
 from dicom_workflow.learning.model import network
@@ -57,7 +58,7 @@ def planted(path: Path, shape: tuple[int, int], at: tuple[slice, slice], *, inve
     """Grey everywhere, white in one place; the same to the eye as MONOCHROME1."""
     values = np.full(shape, 60)
     values[at] = 255
-    dataset = pixels.read_dataset(dicom_file(path, 255 - values if inverted else values))
+    dataset = read_dataset(dicom_file(path, 255 - values if inverted else values))
     dataset.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
     return dataset
 
@@ -125,7 +126,7 @@ def test_grad_cam_is_that_of_monai(tmp_path):
     bundle = replace(untrained(), size_px=96)
     path = dicom_file(tmp_path / "a.dcm", picture(["Edema"], np.random.default_rng(0), side=96))
     found = saliency.grad_cam(bundle, path, "Fracture", layer=LAST)
-    image = torch.from_numpy(pixels.to_model_input(pixels.read_dataset(path), size_px=96)[None]).half().float()
+    image = torch.from_numpy(pixels.to_model_input(read_dataset(path), size_px=96)[None]).half().float()
     theirs = GradCAM(network.build(LABELS, seed=3), LAST.name, postprocessing=lambda x: x, upsampler=lambda _: lambda x: x)
     [[expected]] = theirs((image - bundle.input_mean) / bundle.input_std, class_idx=1).detach().numpy()  # (3, 3)
     assert expected.shape == (3, 3)
@@ -225,7 +226,7 @@ def test_the_way_into_the_square_and_back_is_the_identity_for_what_is_smooth(tmp
     framing = Framing(shape, 64)
     for axis in (0, 1):
         ramp = np.broadcast_to(np.expand_dims((np.arange(shape[axis]) + 0.5) / shape[axis], 1 - axis), shape)
-        dataset = pixels.read_dataset(dicom_file(tmp_path / f"{axis}.dcm", np.rint(ramp * 255)))
+        dataset = read_dataset(dicom_file(tmp_path / f"{axis}.dcm", np.rint(ramp * 255)))
         square = pixels.to_model_input(dataset, size_px=64)[0]
         (top, left), (rows, columns) = framing.corner, framing.inner
         assert not np.delete(np.delete(square, range(top, top + rows), 0), range(left, left + columns), 1).any()
