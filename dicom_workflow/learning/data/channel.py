@@ -234,6 +234,6 @@ def _check_disjoint(samples: Sequence[Sample]) -> None:
         if shared:
             shown = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
             raise DatasetError(
-                f"a {what} may be in one split only, but {shown} is in several: "
+                f"each {what} may be in one split only, but {shown} is in several: "
                 f"{', '.join(sorted(splits[shared[0]]))}. Split by patient with assign_splits()."
             )

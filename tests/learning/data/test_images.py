@@ -58,14 +58,14 @@ def test_a_file_named_after_its_split_gives_the_split(tmp_path):
 def test_a_patient_in_two_splits_is_refused_by_name(tmp_path):
     lines = [entry(0, [], "train", patient="Anna"), entry(2, [], "test", patient="Anna"), entry(4, [], "test", patient="Ben")]
     write_lines(tmp_path / "train.manifest", lines)
-    with pytest.raises(DatasetError, match=r"each patient in one split, but Anna is in several: test, train"):
+    with pytest.raises(DatasetError, match=r"each patient may be in one split only, but Anna is in several: test, train"):
         read_channel(tmp_path)
 
 
 def test_the_same_image_for_two_patients_in_two_splits_is_refused(tmp_path):
     lines = [entry(0, [], "train", patient="Anna"), entry(0, [], "test", patient="Ben")]
     write_lines(tmp_path / "train.manifest", lines)
-    with pytest.raises(DatasetError, match="each image in one split"):
+    with pytest.raises(DatasetError, match="each image may be in one split only"):
         read_channel(tmp_path)
 
 
@@ -81,18 +81,18 @@ def test_lines_of_two_label_lists_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"patient_id": ""}, "'patient_id' as a text that is not empty"),
+        ({"patient_id": ""}, "'patient_id' is missing or empty"),
         ({"image": "../elsewhere.dcm"}, "a path below the manifest's folder"),
         ({"image": "/etc/passwd"}, "a path below the manifest's folder"),
         ({"image": "images/\0.dcm"}, "a path below the manifest's folder"),
-        ({"image": None}, "'image' as a path relative"),
+        ({"image": None}, "'image' is missing: a path relative"),
         ({"states": {}}, "'states' as an object"),
         ({"states": {"Edema": "perhaps"}}, "perhaps"),
-        ({"states": {"Edema": "positive", "Mass": "positive"}}, "only labels of the line's list in 'states', got Mass"),
+        ({"states": {"Edema": "positive", "Mass": "positive"}}, "'states' names labels that are not in the line's list: Mass"),
         ({"split": "holdout"}, "'split' as one of train, validation, test, got 'holdout'"),
         ({"truth": ["Edema"]}, "'truth' as an object"),
         ({"fractions": [0.5]}, "'fractions' as an object of label to share, got list"),
-        ({"fractions": {"Mass": 0.5}}, "only labels of the line's list in 'fractions', got Mass"),
+        ({"fractions": {"Mass": 0.5}}, "'fractions' names labels that are not in the line's list: Mass"),
         ({"fractions": {"Edema": 1.01}}, "'fractions': expected a number from 0 to 1 for Edema, got 1.01"),
         ({"fractions": {"Edema": -0.1}}, "a number from 0 to 1 for Edema, got -0.1"),
         ({"fractions": {"Edema": True}}, "a number from 0 to 1 for Edema, got True"),
@@ -121,7 +121,7 @@ def test_a_line_that_is_not_json_is_left_out(tmp_path, line):
 
 
 def test_a_folder_without_manifest_or_usable_line_or_image_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"a folder with \*.manifest files, found none"):
+    with pytest.raises(DatasetError, match=r"there is no \*.manifest file in this folder"):
         read_channel(tmp_path)
     (tmp_path / "train.manifest").write_text("{broken\n")
     with pytest.raises(DatasetError, match=r"at least one usable line, got none of 1. The first: .*broken JSON"):

@@ -133,7 +133,7 @@ def test_files_that_cannot_be_compared_say_why(tmp_path):
         comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4, 8), [0.5] * 4))
     with pytest.raises(LearningError, match="the two files disagree on the truth of the same images"):
         comparison.compare_predictions(first, write(tmp_path / "other.jsonl", range(4), [0.5] * 4, flip=True))
-    with pytest.raises(LearningError, match="each image once, 1 come again"):
+    with pytest.raises(LearningError, match="1 images come more than once"):
         predictions.read_predictions(write(tmp_path / "twice.jsonl", [1, 1], [0.5] * 2))
     (tmp_path / "bad.jsonl").write_text('{"source": "a", "probabilities": {"a": 1}}\n{"source": "b", "probabilities": {}}\n')
     with pytest.raises(LearningError, match="line 2: expected 'source' and 'probabilities' of a"):
