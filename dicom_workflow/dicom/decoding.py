@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import as_pixel_options
 from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit
 
 from dicom_workflow.dicom.element_values import integer_of
 from dicom_workflow.dicom.element_walker import DEFLATED, walk
@@ -86,14 +86,18 @@ def read_frame(path: str | Path, index: int = 0) -> Frame:
             return _decoded_frame(dataset, dataset.PixelData, where, index)
         header = pydicom.dcmread(path, stop_before_pixels=True)
         with Path(path).open("rb") as file:
+            vr = ""
+            if found.transfer_syntax_uid == ExplicitVRBigEndian:  # value of Pixel Data, after VR, reserved bytes and length
+                file.seek(found.pixel_position - 8)
+                vr = file.read(2).decode("ascii", "replace")
             file.seek(found.pixel_position)
-            return _decoded_frame(header, file, where, index)
+            return _decoded_frame(header, file, where, index, vr)
 
 
-def _decoded_frame(header: Dataset, source: Any, name: str, index: int) -> Frame:
+def _decoded_frame(header: Dataset, source: Any, name: str, index: int, vr: str = "") -> Frame:
     decoder = decoder_of(header, name)
     bits = check_image_pixel(header, name)
-    options = _options(header)
+    options = _options(header, vr)
     count = int(options["number_of_frames"])
     if not 0 <= index < count:
         raise UnsupportedPixelsError(f"{name}: expected a frame index from 0 to {count - 1}, got {index}.")
@@ -158,9 +162,15 @@ def _stored_values(dataset: Dataset, name: str) -> NDArray[Any]:
     return _cleaned(values, dataset, bits, decoder.UID)
 
 
-def _options(dataset: Dataset) -> dict[str, Any]:
-    """Return the Image Pixel module as pydicom's decoders take it, without offset tables."""
-    vr = "OB" if dataset.BitsAllocated <= 8 else "OW"
+def _options(dataset: Dataset, vr: str = "") -> dict[str, Any]:
+    """Return the Image Pixel module as pydicom's decoders take it, without offset tables.
+
+    The VR of Pixel Data counts for pixels of 8 bits in a big endian file: in words (OW) they lie in swapped pairs (PS3.5 D).
+    """
+    if not vr and "PixelData" in dataset:
+        vr = str(dataset["PixelData"].VR)
+    if dataset.BitsAllocated > 8 or vr != "OW":
+        vr = "OB" if dataset.BitsAllocated <= 8 else "OW"
     return as_pixel_options(dataset.group_dataset(0x0028), pixel_keyword="PixelData", pixel_vr=vr)
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from support.archive import to_bytes
 from support.cases import case_folder
 from support.pixels import compressed, dataset_of, file_bytes
 
 from dicom_workflow.dicom import element_walker, pixels, reading
-from dicom_workflow.dicom.decoding import read_frame
+from dicom_workflow.dicom.decoding import read_frame, stored_values
 from dicom_workflow.dicom.element_walker import walk
 from dicom_workflow.dicom.inspection import inspect, md5_of
 from dicom_workflow.dicom.reading import read_dataset
@@ -164,3 +165,17 @@ def test_the_collected_files_that_panic_overflow_or_never_end() -> None:
         with pytest.raises(DicomError):
             pixels.to_model_input(read_dataset(folder / f"{name}.dcm"), size_px=16)
     assert element_walker.MAX_ELEMENTS > reading._MAX_ELEMENTS
+
+
+@pytest.mark.parametrize("vr", ["OB", "OW"])
+def test_pixels_of_eight_bits_in_a_big_endian_file_lie_in_words_or_in_bytes(tmp_path: Path, vr: str) -> None:
+    values = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    made = dataset_of(values, bits=8)
+    # A word is written with its high byte first, so that bytes in words come in swapped pairs (PS3.5 D).
+    made.PixelData = values.tobytes() if vr == "OB" else values.view("<u2").astype(">u2").tobytes()
+    made["PixelData"].VR = vr
+    path = tmp_path / "big-endian.dcm"
+    path.write_bytes(to_bytes(made, ExplicitVRBigEndian))
+
+    assert stored_values(reading.read_dataset(path)).tolist() == values.tolist()
+    assert read_frame(path, 0).values.tolist() == values.tolist()
