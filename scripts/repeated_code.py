@@ -7,6 +7,7 @@ The exit code is 1 when there is one. The comparison is pylint's.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import sys
@@ -18,7 +19,9 @@ SHORTEST_BLOCK_LINES = 10
 
 
 def main() -> int:
-    modules = [str(path) for path in sorted(Path(sys.argv[1]).rglob("*.py"))]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("package", type=Path)
+    modules = [str(path) for path in sorted(parser.parse_args().package.rglob("*.py"))]
     ignored = [f"--ignore-{what}" for what in ("comments", "docstrings", "imports", "signatures")]
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dicom_workflow.archive.protocol import READ_BACK
-from dicom_workflow.errors import StorageError, printable
+from dicom_workflow.errors import ArchiveError, StorageError, printable
 from dicom_workflow.formats.instances import Instance
 
 if TYPE_CHECKING:
@@ -229,3 +229,13 @@ def _parse(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return data if isinstance(data, dict) else None
+
+
+class NothingStoredError(ArchiveError):
+    """No file of an upload reached the archive; `report` says why, file by file."""
+
+    def __init__(self, report: UploadReport) -> None:
+        self.report = report
+        reasons = Counter(str(row.reason) for row in report.problems().itertuples())
+        listed = "".join(f"\n- {reason} ({count} files)" for reason, count in reasons.most_common(5))
+        super().__init__(f"None of {report.metrics()['files']} files is in the archive:{listed}")

@@ -40,7 +40,7 @@ def add(command: Command) -> None:
 
 
 def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.archive.upload_report import UploadReport
+    from dicom_workflow.archive.upload_report import NothingStoredError, UploadReport
     from dicom_workflow.pipeline import local_services, steps
     from dicom_workflow.storage import to_uri
 
@@ -58,7 +58,7 @@ def _upload(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         uploaded = steps.upload(
             options.folder, uri, settings, workers=options.workers, resume_log=options.resume_log, copies_uri=options.copies
         )
-    except steps.NothingStoredError as error:
+    except NothingStoredError as error:
         say_problems(error.report)
         say("0 instances verified; no list was written")
         return {"ok": False, "instances_uri": "", **error.report.metrics()}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dicom_workflow.archive import download, open_archive
 from dicom_workflow.archive.upload import upload as upload_files
-from dicom_workflow.archive.upload_report import UploadReport
+from dicom_workflow.archive.upload_report import NothingStoredError, UploadReport
 from dicom_workflow.dicom.inspection import NON_IMAGE_MODALITIES
 from dicom_workflow.errors import ArchiveError, DicomError, LabelingError, StorageError, WorkflowError
 from dicom_workflow.formats import manifest_validation, manifests
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LoadImage = Callable[[LabeledObject], NDArray[np.float32]]
-
-
-class NothingStoredError(ArchiveError):
-    """No file of an upload reached the archive; `report` says why, file by file."""
-
-    def __init__(self, report: UploadReport) -> None:
-        self.report = report
-        reasons = Counter(str(row.reason) for row in report.problems().itertuples())
-        listed = "".join(f"\n- {reason} ({count} files)" for reason, count in reasons.most_common(5))
-        super().__init__(f"None of {report.metrics()['files']} files is in the archive:{listed}")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from support.archive import dataset, dicom, to_bytes
 
 from dicom_workflow import cli
 from dicom_workflow.archive import open_archive
+from dicom_workflow.archive.upload_report import NothingStoredError
 from dicom_workflow.errors import ManifestError
 from dicom_workflow.formats import manifests
 from dicom_workflow.pipeline import local_services, records, steps
@@ -58,7 +59,7 @@ def test_an_upload_of_which_nothing_arrives_leaves_the_list_as_it_was(settings: 
     upload(folder_of(tmp_path / "cd1", 0), settings)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("not an image")
-    with pytest.raises(steps.NothingStoredError, match=r"None of 1 files is in the archive:\n- .*DICM"):
+    with pytest.raises(NothingStoredError, match=r"None of 1 files is in the archive:\n- .*DICM"):
         upload(tmp_path / "notes", settings)
     assert listed(settings) == ["0"]
 
