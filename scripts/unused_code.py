@@ -20,6 +20,7 @@ PATHS = ("dicom_workflow", "source", "scripts", "benchmarks")
 
 # Name → who uses it.
 KNOWN: dict[str, str] = {
+    "rescaled": "the modality transformation alone, for users who need the unit; held to the standard by tests",
     "_repr_png_": "IPython shows a picture with it",
     "handle_starttag": "html.parser calls it",
     "row_factory": "an attribute of sqlite3.Connection",
