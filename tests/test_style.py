@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def test_no_folder_holds_more_than_two_dozen_files() -> None:
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
     counts = {str(folder): sum(file.is_file() for file in folder.iterdir()) for folder in folders}
     assert not {folder: count for folder, count in counts.items() if count > MAX_FILES_IN_FOLDER}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Test files lie in folders that are no packages: pytest imports them by their name alone."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @pytest.mark.parametrize("word", RETIRED)

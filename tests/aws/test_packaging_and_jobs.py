@@ -124,6 +124,7 @@ def test_modules_are_found_inside_functions_and_through_packages(tmp_path: Path)
         "dicom_workflow/errors.py",
         "dicom_workflow/formats/__init__.py",
         "dicom_workflow/formats/answers.py",
+        "dicom_workflow/formats/ground_truth.py",
         "dicom_workflow/formats/json_schema.py",
         "dicom_workflow/formats/labels.py",
         "dicom_workflow/labeling/__init__.py",

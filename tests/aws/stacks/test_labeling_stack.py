@@ -23,7 +23,6 @@ from support.iam_evaluator import Request, decide
 from support.stack_evaluator import ACCOUNT, Evaluation, calls
 from support.templates import GIVEN, REGION, template
 
-from dicom_workflow.labeling.jobs import NAME_PATTERN
 from dicom_workflow.settings import Settings
 
 NAME = "dicom-workflow-labeling"
@@ -240,7 +239,8 @@ def test_a_second_deployment_tells_the_sign_in_where_the_portal_is() -> None:
 def test_names_are_made_of_the_stacks_and_fit_their_limits() -> None:
     longest = stack(name="a" * 31 + "-labeling")
     assert len(properties(longest, "UserPoolDomain")["Domain"]) <= 63
-    assert NAME_PATTERN.fullmatch(properties(longest, "Workteam")["WorkteamName"])
+    # WorkteamName of CreateWorkteam.
+    assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", properties(longest, "Workteam")["WorkteamName"])
     assert properties(longest, "Workforce")["WorkforceName"] != properties(stack(), "Workforce")["WorkforceName"]
 
 
