@@ -33,9 +33,7 @@ def _proxy_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loopback_is_never_proxied(tmp_path: Path) -> None:
-    started = time.monotonic()
     with OrthancServer(tmp_path / "orthanc") as server:
-        assert time.monotonic() - started < 30
         with contextlib.closing(open_orthanc(server)) as archive:
             assert archive.check().startswith("Orthanc 1.")
             reference = archive.store_instance(dicom()).reference

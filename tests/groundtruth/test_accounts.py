@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from argon2 import PasswordHasher
+from argon2 import PasswordHasher, extract_parameters
 from support.groundtruth import REGION
 
 from dicom_workflow.groundtruth import accounts
@@ -99,3 +99,23 @@ def test_no_more_than_two_hashes_are_computed_at_once(store: JobStore, monkeypat
         tokens = list(pool.map(lambda n: people.sign_in(NAME, PASSWORD, f"192.0.2.{n}"), range(16)))
     assert all(tokens)
     assert most == accounts.HASHES_AT_ONCE == 2
+
+
+def test_an_unknown_name_costs_the_same_hash_as_a_wrong_password(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the time of an answer tells which names exist."""
+    people = Accounts(store, REGION)
+    people.put_worker(NAME, PASSWORD, "readers")
+    assert people.sign_in("nobody at all", "the first computes the hash that is compared with", "") is None
+    real, verified = accounts._argon2, []
+
+    class Recorded(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+            verified.append(extract_parameters(hash if isinstance(hash, str) else hash.decode()))
+            return real.verify(hash, password)
+
+    monkeypatch.setattr(accounts, "_argon2", Recorded(time_cost=2, memory_cost=19 * 1024, parallelism=1))
+    for name in (NAME, "nobody at all"):
+        assert people.sign_in(name, "a wrong password", "") is None
+    wrong_password, unknown_name = verified
+    assert unknown_name == wrong_password
+    assert (unknown_name.memory_cost, unknown_name.time_cost) == (19 * 1024, 2)

@@ -101,6 +101,8 @@ class Proxy:
 
     def __init__(self, target: str, fault: Fault, max_body_bytes: int = 1 << 40, answers: bool = True) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.too_large: list[str] = []
+        """The paths of the requests that were not handed on because of `max_body_bytes`."""
         self._numbers = itertools.count()
         proxy, parts = self, urlsplit(target)
 
@@ -110,6 +112,7 @@ class Proxy:
             def handle_any(self) -> None:
                 if int(self.headers.get("Content-Length", 0)) > max_body_bytes:  # decided by the header, as nginx does
                     self.close_connection = True
+                    proxy.too_large.append(self.path)
                     if answers:
                         self.answer(413, b"<html>413 Request Entity Too Large</html>", "text/html", Connection="close")
                         self.rfile.read(int(self.headers["Content-Length"]))
