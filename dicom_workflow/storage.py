@@ -208,7 +208,7 @@ class Storage:
     def writer(self, uri: str, *, headers: Mapping[str, str] | None = None) -> Iterator[IO[bytes]]:
         """Open an object for writing; it appears, whole, when the block ends without an error, and else not at all.
 
-        A file is written beside its place, flushed to disk and renamed; an S3 object is spooled to a temporary file first.
+        A file, this user's alone (0600), is written beside its place, flushed and renamed; an S3 object is spooled first.
 
         Raises
         ------
@@ -280,7 +280,7 @@ def _disk_errors(uri: str) -> Iterator[None]:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file beside its place, flush it to disk and rename it: a reader sees the old file or the new one.
 
-    The process's umask decides who may read it.
+    The file is this user's alone (mode 0600), whatever its folder is: it may hold patient data.
 
     Raises
     ------
@@ -297,7 +297,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 def _open_part(path: Path) -> tuple[Path, int]:
     """Create the file that will replace `path`, and return its path and descriptor."""
     part = path.with_name(f".{path.name[:60]}.{secrets.token_hex(8)}.part")
-    return part, os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    return part, os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 @contextlib.contextmanager

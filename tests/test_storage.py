@@ -220,11 +220,13 @@ with Storage().writer({uri!r}) as stream:
     assert len(list(tmp_path.iterdir())) == 2  # the part stays, hidden from every listing
 
 
-def test_a_written_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
-    Storage().write_text(to_uri(tmp_path / "ours"), "x")
-    (tmp_path / "plain").write_text("x")
-    ours, plain = ((tmp_path / name).stat().st_mode for name in ("ours", "plain"))
-    assert stat.S_IMODE(ours) == stat.S_IMODE(plain)
+def test_a_written_file_is_for_this_user_alone_also_in_a_folder_from_before(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "earlier").write_text("x")
+    (tmp_path / "earlier").chmod(0o644)
+    for name in ("earlier", "new"):
+        Storage().write_text(to_uri(tmp_path / name), "patients")
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
 def test_a_folder_is_not_an_object(tmp_path: Path) -> None:

@@ -173,8 +173,8 @@ def test_settings_come_from_defaults_then_sagemaker_then_flags(script):
     assert (config.channel, config.output_dir, config.resume) == (Path("channel"), script.RUN, False)
     assert not script.RUN.is_relative_to(script_run.SCRIPT.parents[1]), "nothing of patients in the checkout"
     assert config.checkpoint_dir == str(script.RUN / "checkpoints")
-    moved = script.parse([], {"DICOM_WORKFLOW_WORKSPACE": "/data/work"})
-    assert (moved.output_dir, moved.cache_dir) == (Path("/data/work/training"), "/data/work/image-cache")
+    moved = script.parse([], {"DICOM_WORKFLOW_WORKSPACE": "/data/lists"})
+    assert (moved.output_dir, moved.cache_dir) == (Path("/data/lists/training"), "/data/lists/image-cache")
     assert (config.threads, config.workers) == (0, os.cpu_count())
     sagemaker = {"SM_MODEL_DIR": "/opt/ml/model", "SM_CHANNEL_TRAIN": "/opt/ml/input/data/train", "SM_NUM_CPUS": "7"}
     config = script.parse(["--size-px", "64", "--learning_rate", "1e-4", "--progress", "False"], sagemaker)
