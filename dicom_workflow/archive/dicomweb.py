@@ -26,9 +26,9 @@ import retrying
 from dicomweb_client.web import DICOMwebClient
 
 from dicom_workflow.archive.authorization import Authorize, basic_auth, requests_session
-from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Body, Connection
+from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Connection
 from dicom_workflow.archive.protocol import ALREADY_THERE, READ_BACK_CONTENT, STORED, DicomFile, ReadBack, StoreResult
-from dicom_workflow.archive.streams import first_part, opened, same_bytes, same_content, write_pieces
+from dicom_workflow.archive.streams import Body, first_part, opened, same_bytes, same_content, write_pieces
 from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import (
     ArchiveCredentialsError,

@@ -1,24 +1,23 @@
 """HTTP to one archive: pooled connections, a timeout on every step, no redirects, and repetition that is safe.
 
-On `urllib3`, not on a session of `requests`: that spends more processor time on a request than Orthanc on a small image.
+On `http.client`: for a small image, a session of `requests` takes more processor time than Orthanc does, and a pool of
+`urllib3` makes a whole upload over loopback a sixth slower (``make bench NAME=upload``).
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import http.client
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError
-
 from dicom_workflow.archive.authorization import Authorize, basic_auth
-from dicom_workflow.archive.streams import PIECE_BYTES
+from dicom_workflow.archive.streams import PIECE_BYTES, Body
 from dicom_workflow.errors import (
     ArchiveCredentialsError,
     ArchiveError,
@@ -37,43 +36,11 @@ _LONGEST_PAUSE_SECONDS = 2.0
 _SERVER_ERROR_ATTEMPTS = 4
 _RESETS_WHILE_SENDING = 8
 _GATEWAY = (502, 503, 504)
-_IDLE_CONNECTIONS = 64
 _SAID_BYTES = 1 << 16
 """How much of an answer other than the expected one is read; a message repeats its beginning."""
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Body:
-    """The body of a request: a file or its content, with a text before and after it. It can be sent more than once."""
-
-    content: bytes | Path
-    content_type: str
-    head: bytes = b""
-    tail: bytes = b""
-
-    def __len__(self) -> int:
-        content_bytes = self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
-        return len(self.head) + content_bytes + len(self.tail)
-
-    def pieces(self) -> Iterator[bytes]:
-        """Yield the body in pieces of at most `PIECE_BYTES`, small content at once."""
-        yield self.head
-        if isinstance(self.content, Path):
-            with self.content.open("rb") as stream:
-                while piece := stream.read(PIECE_BYTES):
-                    yield piece
-        else:
-            yield self.content
-        yield self.tail
-
-    def sha256(self) -> str:
-        """Return the SHA-256 of the body in hexadecimal digits."""
-        digest = hashlib.sha256()
-        for piece in self.pieces():
-            digest.update(piece)
-        return digest.hexdigest()
+_Read = Callable[[http.client.HTTPResponse], _T]
 
 
 @dataclass(frozen=True)
@@ -130,23 +97,18 @@ class Connection:
             )
         self.url = url.rstrip("/")
         self._base = parts.path.rstrip("/")
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._host, self._port = parts.hostname, parts.port
         self._setting = setting
         self._tls = _tls_context(ca_bundle) if parts.scheme == "https" else None
         self._timeout_seconds = timeout_seconds
         self._retry_seconds = retry_seconds
         self._authorize = authorize or basic_auth("", None)
-        self._pool = self._new_pool()
+        self._idle: list[http.client.HTTPConnection] = []  # append and pop are atomic
         self._signed_in = False
+        weakref.finalize(self, _close_all, self._idle)
 
     def __repr__(self) -> str:
         return f"Connection({self.url!r})"
-
-    def _new_pool(self) -> urllib3.HTTPConnectionPool:
-        tls = {"ssl_context": self._tls} if self._tls else {}
-        return urllib3.connection_from_url(
-            self._origin, maxsize=_IDLE_CONNECTIONS, timeout=self._timeout_seconds, blocksize=PIECE_BYTES, **tls
-        )
 
     def request(
         self,
@@ -202,13 +164,12 @@ class Connection:
         ArchiveError
             As for `request`.
         """
-        read = lambda response: consume(response.stream(PIECE_BYTES, decode_content=False), response.headers)  # noqa: E731
+        read = lambda response: consume(iter(lambda: response.read(PIECE_BYTES), b""), response.headers)  # noqa: E731
         return self._repeat("GET", path, None, {"Accept": accept}, read, retry=True)[2]
 
     def close(self) -> None:
         """Close the connections that are not in use; the next request opens one again."""
-        self._pool.close()
-        self._pool = self._new_pool()
+        _close_all(self._idle)
 
     def _repeat(
         self,
@@ -216,7 +177,7 @@ class Connection:
         path: str,
         body: Body | None,
         headers: Mapping[str, str] | None,
-        read: Callable[[urllib3.BaseHTTPResponse], _T],
+        read: _Read[_T],
         *,
         retry: bool,
         expected: Collection[int] = (),
@@ -225,25 +186,34 @@ class Connection:
         pause_seconds, attempts, server_errors, resets = _FIRST_PAUSE_SECONDS, 0, 0, 0
         while True:
             attempts += 1
+            connection, is_new = self._take()
             try:
-                response = self._send(method, path, body, headers)
-                if 200 <= response.status < 300 or response.status in expected:
-                    data = self._read(response, read)
-                    self._signed_in = True
-                    return attempts, response.status, data
-                said = self._read(response, _beginning)
-            except (HTTPError, ssl.SSLError) as error:
+                response = self._send(connection, method, path, body, headers)
+                with contextlib.closing(response):
+                    if 200 <= response.status < 300 or response.status in expected:
+                        data = read(response)
+                        self._give_back(connection, response)
+                        self._signed_in = True
+                        return attempts, response.status, data
+                    said = response.read(_SAID_BYTES)
+                    self._give_back(connection, response)
+            except (OSError, http.client.HTTPException) as error:
+                connection.close()
                 problem: WorkflowError = self._unavailable(error)
-                if _certificate_error(error):
+                if isinstance(error, ssl.SSLCertVerificationError):
                     raise problem from error
-                resets += bool(body) and isinstance(error, ProtocolError)
+                if not is_new:  # the server closed or restarted: what else is idle is of no use either
+                    self.close()
+                    continue
+                resets += bool(body) and isinstance(error, ConnectionError | http.client.HTTPException)
                 if resets >= _RESETS_WHILE_SENDING:
                     raise InstanceTooLargeError(
-                        f"{self.url}: the connection was closed {resets} times while the file was sent ({_reason(error)}). "
-                        "Does a proxy limit the size of a request?"
+                        f"{self.url}: the connection was closed {resets} times while the file was sent. Does a proxy limit the "
+                        "size of a request?"
                     ) from error
-                if attempts == 1 and isinstance(error, ProtocolError):
-                    continue  # the server closed a connection that had been idle
+            except BaseException:
+                connection.close()  # in the middle of an answer, it is of no use to the next request
+                raise
             else:
                 problem = self._refusal(method, path, response.status, said, response.headers.get("Location", ""))
                 server_errors += 1
@@ -255,7 +225,22 @@ class Connection:
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
 
-    def _send(self, method: str, path: str, body: Body | None, headers: Mapping[str, str] | None) -> urllib3.BaseHTTPResponse:
+    def _take(self) -> tuple[http.client.HTTPConnection, bool]:
+        """Return a connection that was used before and is open, or a new one, and whether it is new."""
+        with contextlib.suppress(IndexError):
+            return self._idle.pop(), False
+        if self._tls:
+            return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout_seconds, context=self._tls), True
+        return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_seconds), True
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: Body | None,
+        headers: Mapping[str, str] | None,
+    ) -> http.client.HTTPResponse:
         sent = {"Accept-Encoding": "identity"}  # compressing pixel data would cost the server 20 ms a file
         sent |= {**(headers or {}), **self._authorize(method, self.url + path, body)}
         content: bytes | Iterator[bytes] | None = None
@@ -263,24 +248,30 @@ class Connection:
             sent |= {"Content-Type": body.content_type, "Content-Length": str(len(body))}
             plain = isinstance(body.content, bytes) and not (body.head or body.tail)
             content = body.content if plain else body.pieces()  # type: ignore[assignment]
-        return self._pool.urlopen(
-            method, self._base + path, content, sent, retries=False, redirect=False, preload_content=False, decode_content=False
-        )
+        with contextlib.suppress(BrokenPipeError):  # a server that takes no file of this size answers before it has read it
+            connection.request(method, self._base + path, content, sent)
+        return connection.getresponse()
 
-    @staticmethod
-    def _read(response: urllib3.BaseHTTPResponse, read: Callable[[urllib3.BaseHTTPResponse], _T]) -> _T:
-        try:
-            return read(response)
-        except BaseException:
-            response.close()  # in the middle of an answer, the connection is of no use to the next request
-            raise
-        finally:
-            response.release_conn()
+    def _give_back(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+        """Keep the connection for the next request, when the answer is read to its end.
+
+        Raises
+        ------
+        http.client.IncompleteRead
+            The expected answer ended early.
+        """
+        if response.isclosed() and not response.will_close:
+            self._idle.append(connection)
+            return
+        missing = response.length or 0
+        connection.close()
+        if missing and 200 <= response.status < 300:
+            raise http.client.IncompleteRead(b"", missing)
 
     def _unavailable(self, error: Exception) -> ArchiveUnavailableError:
-        if certificate := _certificate_error(error):
+        if isinstance(error, ssl.SSLCertVerificationError):
             return ArchiveUnavailableError(
-                f"{self.url}: its certificate cannot be trusted ({certificate.verify_message}). Name the file of its authority "
+                f"{self.url}: its certificate cannot be trusted ({error.verify_message}). Name the file of its authority "
                 "in DICOM_WORKFLOW_CA_BUNDLE."
             )
         return ArchiveUnavailableError(
@@ -313,26 +304,18 @@ class Connection:
         return ArchiveError(f"{where}: expected HTTP 200, got {status}: {_said(data)}. Check {self._setting}_URL and its log.")
 
 
-def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
-    return response.read(decode_content=False)
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    return response.read()
 
 
-def _beginning(response: urllib3.BaseHTTPResponse) -> bytes:
-    data = response.read(_SAID_BYTES, decode_content=False)
-    if len(data) == _SAID_BYTES:
-        response.close()  # what is left of it would be taken for the next answer
-    return data
-
-
-def _certificate_error(error: Exception) -> ssl.SSLCertVerificationError | None:
-    causes = (error, *error.args) if isinstance(error, SSLError | ssl.SSLError) else ()
-    return next((cause for cause in causes if isinstance(cause, ssl.SSLCertVerificationError)), None)
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    with contextlib.suppress(IndexError):  # another thread may take the last one
+        while connections:
+            connections.pop().close()
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, without the names of urllib3's objects."""
-    cause = error.__cause__ if isinstance(error, NewConnectionError) else error.args[-1] if error.args else None
-    return str(cause or "") or str(error) or type(error).__name__
+    return str(error) or type(error).__name__
 
 
 def _said(data: bytes) -> str:

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from dicom_workflow.archive.authorization import basic_auth
-from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Body, Connection
+from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Connection
 from dicom_workflow.archive.protocol import ALREADY_THERE, READ_BACK, STORED, DicomFile, ReadBack, StoreResult
-from dicom_workflow.archive.streams import same_bytes, write_pieces
+from dicom_workflow.archive.streams import Body, same_bytes, write_pieces
 from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import ArchiveError, InstanceNotFoundError, RecordError, VerificationError
 from dicom_workflow.formats.instances import Instance

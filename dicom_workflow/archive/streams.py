@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,38 @@ from dicom_workflow.errors import ArchiveError
 PIECE_BYTES = 1 << 18
 """How much of a file or an answer is in memory at once."""
 _HEADER_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Body:
+    """The body of a request: a file or its content, with a text before and after it. It can be sent more than once."""
+
+    content: bytes | Path
+    content_type: str
+    head: bytes = b""
+    tail: bytes = b""
+
+    def __len__(self) -> int:
+        content_bytes = self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+        return len(self.head) + content_bytes + len(self.tail)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body in pieces of at most `PIECE_BYTES`, small content at once."""
+        yield self.head
+        if isinstance(self.content, Path):
+            with self.content.open("rb") as stream:
+                while piece := stream.read(PIECE_BYTES):
+                    yield piece
+        else:
+            yield self.content
+        yield self.tail
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the body in hexadecimal digits."""
+        digest = hashlib.sha256()
+        for piece in self.pieces():
+            digest.update(piece)
+        return digest.hexdigest()
 
 
 def opened(file: DicomFile) -> IO[bytes]:

@@ -39,6 +39,7 @@ READABLE_SCHEMES = (*FILE_SCHEMES, *ARCHIVE_SCHEMES)
 
 MAX_UID_CHARACTERS = 64
 
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _ORTHANC_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{8}){4}")
 _RESOURCE_PATH = re.compile(
     r"studies/(?P<study>[^/]+)/series/(?P<series>[^/]+)(/instances/(?P<instance>[^/]+)(/frames/(?P<frame>[1-9][0-9]{0,8}))?)?"
@@ -202,7 +203,7 @@ def check_uid(text: object, name: str) -> str:
         rule = "it is empty" if text in ("", None) else "it is no text"
     elif len(text) > MAX_UID_CHARACTERS:
         rule = f"it has {len(text)} characters, {MAX_UID_CHARACTERS} are allowed"
-    elif not all(component.isascii() and component.isdigit() for component in text.split(".")):
+    elif not _UID.fullmatch(text):
         rule = "its components must be digits, with single dots between them"
     if rule:
         raise RecordError(f"{name}: not a UID, because {rule}: {str(text)[:80]!r}.")

@@ -34,4 +34,4 @@ def test_large_files_are_refused_by_name_and_small_ones_are_stored(kind: str, an
     reasons = {item.reason for item in report.outcomes if item.outcome is Outcome.REFUSED}
     assert len(reasons) == 1
     assert ("HTTP 413" if answers else "Does a proxy limit the size of a request?") in reasons.pop()
-    assert len(between.too_large) <= 8 * 6, "a file that is too large is not sent until a timeout ends it"
+    assert len(between.too_large) <= 12 * 6, "a file that is too large is not sent until a timeout ends it"
