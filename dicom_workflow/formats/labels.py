@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -272,14 +272,24 @@ def parse_label_list(value: object) -> tuple[str, ...]:
     RecordError
         Another type, an empty list, an empty label or the same label twice.
     """
-    if isinstance(value, str):
-        labels = tuple(part.strip() for part in _split(value))
-    elif isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
-        labels = tuple(part.strip() for part in value)
-    else:
-        raise RecordError(f"expected 'labels' as a list of texts or one text with commas, got {shown(value)}.")
+    try:
+        if isinstance(value, str):
+            return _label_names(tuple(_split(value)), value)
+        if isinstance(value, list | tuple):
+            return _label_names(tuple(value), None)
+    except TypeError:  # something in the list has no hash, so it is no text
+        pass
+    raise RecordError(f"expected 'labels' as a list of texts or one text with commas, got {shown(value)}.")
+
+
+@lru_cache(maxsize=64)  # every line of a manifest has the same list
+def _label_names(parts: tuple[object, ...], text: str | None) -> tuple[str, ...]:
+    given = list(parts) if text is None else text
+    labels = tuple(part.strip() for part in parts if isinstance(part, str))
+    if len(labels) != len(parts):
+        raise RecordError(f"expected 'labels' as a list of texts or one text with commas, got {shown(given)}.")
     if not labels or not all(labels):
-        raise RecordError(f"expected at least one label and none of them empty, got {shown(value)}.")
+        raise RecordError(f"expected at least one label and none of them empty, got {shown(given)}.")
     if len(set(labels)) != len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         raise RecordError(f"expected each label once, got {', '.join(twice)} more than once.")
