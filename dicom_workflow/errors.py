@@ -28,6 +28,9 @@
     │   ├── BundleError               a model bundle is incomplete or was changed
     │   ├── WeightsError              a file of weights cannot be trusted, or is not of this network
     │   └── CacheError                decoded images cannot be kept on disk
+    ├── SearchError                   a search cannot be answered, or an image not be indexed
+    │   ├── SearchStoreError          the search store is missing, of another version, read-only, full or does not answer
+    │   └── ReportError               a report cannot be read
     ├── DeployError                   something could not be packed or sent to AWS
     ├── ServiceError                  a local service did not start or stopped answering
     └── NotebookError                 a notebook could not be run or has no record
@@ -178,6 +181,18 @@ class WeightsError(LearningError):
 
 class CacheError(LearningError):
     """Decoded images cannot be kept on disk."""
+
+
+class SearchError(WorkflowError):
+    """A search cannot be answered, or an image cannot be indexed."""
+
+
+class SearchStoreError(SearchError):
+    """The search store is missing, of another version, read-only, full, or does not answer."""
+
+
+class ReportError(SearchError):
+    """A report cannot be read."""
 
 
 class DeployError(WorkflowError):
