@@ -32,8 +32,8 @@ def programs() -> Path | None:
 class PostgresServer:
     """The server. It never runs as root, so root lends it to another user."""
 
-    def __init__(self, folder: Path, bin_folder: Path) -> None:
-        self.folder, self._bin = folder, bin_folder
+    def __init__(self, folder: Path, bin_folder: Path, *, tls: bool = True) -> None:
+        self.folder, self._bin, self._tls = folder, bin_folder, tls
         self._numbers = itertools.count(1)
         self._free: list[DatabaseAddress] = []
         self.password = Secret(secrets.token_urlsafe(12))
@@ -67,14 +67,15 @@ class PostgresServer:
         word.chmod(0o644)
         self._do("initdb", "-D", "data", "-U", USER, "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--no-sync")
         word.unlink()
-        self._certificate()
         with (self.folder / "data/postgresql.conf").open("a") as config:
             config.write(
                 f"listen_addresses = '127.0.0.1'\nport = {self.port}\nunix_socket_directories = '{self.socket}'\n"
                 # A crash of the server loses nothing that it wrote to the system; after one, it would sync every file.
-                "fsync = off\nshared_buffers = 32MB\nmax_connections = 60\nssl = on\nssl_cert_file = '../server.pem'\n"
-                "ssl_key_file = '../server.key'\nlog_min_messages = warning\n"
+                "fsync = off\nshared_buffers = 32MB\nmax_connections = 60\nlog_min_messages = warning\n"
             )
+            if self._tls:
+                self._certificate()
+                config.write("ssl = on\nssl_cert_file = '../server.pem'\nssl_key_file = '../server.key'\n")
 
     def _certificate(self) -> None:
         """For the name localhost alone, so that 127.0.0.1 is a wrong name."""
