@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import KINDS, STATES, EmbeddingSpace, Finding, ImageDocument, ReportDocument
-from dicom_workflow.search.query import MAX_FIRST, MAX_K, AnyOf, FieldType, ImageQuery, Not, Range, Where
+from dicom_workflow.search.query import MAX_FIRST, MAX_K, And, AnyOf, FieldType, ImageQuery, Not, Or, Range, Where
 
 IMAGE_LISTS = ("labels_positive", "labels_negative", "labels_uncertain", "codes_positive")
 """The fields of an image that hold several values."""
@@ -61,8 +61,9 @@ def report_from(value: Mapping[str, Any]) -> ReportDocument:
 
 def image_from(value: Mapping[str, Any]) -> ImageDocument:
     """Return the image of a row or a JSON object; keys that are no field of it are ignored, None is the field's default."""
-    known = {item.name: value[item.name] for item in fields(ImageDocument) if value.get(item.name) is not None}
-    return ImageDocument(**{name: tuple(part) if name in IMAGE_LISTS else part for name, part in known.items()})
+    names = [item.name for item in fields(ImageDocument) if value.get(item.name) is not None]
+    known: dict[str, Any] = {name: tuple(value[name]) if name in IMAGE_LISTS else value[name] for name in names}
+    return ImageDocument(**known)
 
 
 def encoded_cursor(values: Sequence[object]) -> str:
@@ -148,7 +149,7 @@ def check_where(where: object, filters: Mapping[str, FieldType]) -> Where | None
     if isinstance(where, Not):
         check_where(where.part, filters)
         return where
-    if not isinstance(where, Where):
+    if not isinstance(where, And | Or):
         raise RecordError(f"expected a filter, got {shown(where)}. parse_where() makes one of JSON.")
     for part in where.parts:
         check_where(part, filters)
