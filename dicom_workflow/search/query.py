@@ -166,7 +166,8 @@ class ReportQuery:
     """Which reports: all parts that are given have to match. Without any, all reports, the newest study first."""
 
     text: str = ""
-    """Words, ranked by BM25 or what comes nearest in the store; ``"in quotes"`` is a phrase. No stop words: "no" is a word."""
+    """Words that all have to be in the report, in any order and inflection, ranked by BM25 or what comes nearest in the store;
+    ``"in quotes"`` is a phrase. There are no stop words: "no" is a word. A text of punctuation alone matches nothing."""
     where: Where | None = None
     report_ids: tuple[str, ...] | None = None
     like: str = ""

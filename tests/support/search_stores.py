@@ -1,0 +1,96 @@
+"""The search stores that the conformance suite runs on. A store is one more `StoreKind` in `STORES`."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+from support.search_corpus import Corpus, fill
+
+from dicom_workflow.search.store import SearchStore, open_store
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class StoreKind:
+    """One kind of store: `new_url` returns the URL of a place where there is no store yet."""
+
+    name: str
+    new_url: Callable[[pytest.FixtureRequest], str]
+    vector_tolerance: float = 2e-3
+    """How far a stored embedding may be from what was written: float16 has 11 bits."""
+
+
+def _folder(request: pytest.FixtureRequest) -> str:
+    folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("search")
+    return str(folder / "index")
+
+
+def _bucket(request: pytest.FixtureRequest) -> str:
+    endpoint = request.getfixturevalue("search_s3")
+    bucket = f"search-{os.getpid()}-{next(_numbers)}"
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/index"
+
+
+STORES = [StoreKind("folder", _folder), StoreKind("s3", _bucket)]
+
+
+@pytest.fixture(scope="session")
+def search_s3() -> Iterator[str]:
+    """The endpoint URL of an S3 server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=STORES, ids=lambda kind: kind.name, scope="module")
+def store_kind(request: pytest.FixtureRequest) -> StoreKind:
+    return request.param  # type: ignore[no-any-return]
+
+
+def _environment(request: pytest.FixtureRequest, kind: StoreKind, patch: pytest.MonkeyPatch) -> None:
+    if kind.name == "s3":
+        patch.setenv("S3_URL", request.getfixturevalue("search_s3"))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "testing")
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest, store_kind: StoreKind, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A URL where there is no store yet."""
+    _environment(request, store_kind, monkeypatch)
+    return store_kind.new_url(request)
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[SearchStore]:
+    """An empty store."""
+    with contextlib.closing(open_store(store_url, create=True)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return Corpus()
+
+
+@pytest.fixture(scope="module")
+def filled(request: pytest.FixtureRequest, store_kind: StoreKind, corpus: Corpus) -> Iterator[SearchStore]:
+    """A store with the corpus, for tests that only read."""
+    with pytest.MonkeyPatch.context() as patch:
+        _environment(request, store_kind, patch)
+        with contextlib.closing(open_store(store_kind.new_url(request), create=True)) as opened:
+            fill(opened, corpus)
+            yield opened
