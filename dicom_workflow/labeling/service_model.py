@@ -35,8 +35,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-
-
 @dataclass(frozen=True)
 class Problem:
     """One limit that a request breaks."""
@@ -62,7 +60,9 @@ class Problem:
         return f"Value '{short}' at '{self.member}' failed to satisfy constraint: {self.constraint}"
 
 
-def problems(operation: str, request: object, *, service: str = "sagemaker", file_uris: bool = False) -> list[Problem]:
+def problems(
+    operation: str, request: object, *, service: str = "sagemaker", file_uris: bool = False, side: str = "input"
+) -> list[Problem]:
     """Return every limit that a request breaks; empty when it keeps them all.
 
     Parameters
@@ -75,9 +75,11 @@ def problems(operation: str, request: object, *, service: str = "sagemaker", fil
         Name that botocore has for the service.
     file_uris : bool
         Let ``file:///`` pass where the model asks for an S3 URI, as the self-hosted labeling service does.
+    side : str
+        ``input``, or ``output`` to check an answer.
     """
     model = _model(service)
-    return _Check(model["shapes"], file_uris).of(model["operations"][operation]["input"]["shape"], request, "")
+    return _Check(model["shapes"], file_uris).of(model["operations"][operation][side]["shape"], request, "")
 
 
 @cache

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
+from dicom_workflow.formats.labels import LabelSet, default_label_set
 
 State = Literal["positive", "negative", "uncertain", "history", "family", "hypothetical"]
 """What a report says of a finding. Only the first three are about this patient now; facets and filters use these."""
@@ -72,11 +73,30 @@ class ReportDocument:
         """Return the ICD-10-CM codes stated so, without repetition, in the order of the text."""
         return list(dict.fromkeys(found.code for found in self.findings if found.state == state and found.code))
 
-    def label_states(self) -> dict[str, State]:
-        """Return label → state: positive before uncertain before negative, where sentences differ."""
+    def label_states(self, label_set: LabelSet | None = None) -> dict[str, State]:
+        """Return label → state: positive before uncertain before negative, where sentences differ.
+
+        A label that the set declares exclusive ("No Finding") has a state by that rule: positive where the report states no
+        other label positive or uncertain but those that may stand beside it; a report that states nothing says nothing of it.
+
+        Parameters
+        ----------
+        label_set : LabelSet, optional
+            The chest label set when not given.
+        """
+        rules = label_set or default_label_set()
         states: dict[str, State] = {}
         for state in ("negative", "uncertain", "positive"):
-            states |= {found.label: state for found in self.findings if found.label and found.state == state}  # type: ignore[misc]
+            states |= {found.label: state for found in self.findings if found.label and found.state == state}
+        states = {label: states[label] for label in rules.labels if label in states}
+        for exclusive, beside in rules.exclusive.items():
+            others = {state for label, state in states.items() if label not in (exclusive, *beside)}
+            if "positive" in others:
+                states[exclusive] = "negative"
+            elif "uncertain" in others:
+                states[exclusive] = "uncertain"
+            elif any(found.state == "negative" for found in self.findings):
+                states[exclusive] = "positive"
         return states
 
 

@@ -1,0 +1,142 @@
+"""ConText: whether a finding is affirmed, negated, uncertain, history, of the family or only asked for.
+
+Chapman et al. 2007 (ConText), Harkema et al. 2009: trigger phrases before or behind a finding, each with a reach that ends at
+a conjunction, at another clause or with the sentence. The phrases are in ``context.tsv``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from dicom_workflow.search.documents import State
+from dicom_workflow.search.radiology_reports.lexicon import Mention, table
+from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, word_set
+
+Category = Literal["pseudo", "negation", "uncertainty", "probable", "history", "family", "hypothetical", "end"]
+
+_VERBS = word_set(
+    "is are was were has have had remains remain shows show demonstrates demonstrate appears appear reveals contains"
+)
+_OPENERS = word_set(
+    "the there heart cardiac stable unchanged mild mildly moderate moderately lungs mediastinum this these a an both"
+    " cardiomediastinal aorta minimal normal increased decreased again persistent redemonstrated chronic"
+)
+_SEEN = word_set("identified seen noted demonstrated present evident appreciated visualized visible detected found")
+_CONJUNCTIONS = frozenset(("or", "and", "nor"))
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A phrase of the table in a sentence, with the positions it reaches from its own place."""
+
+    category: Category
+    first: int
+    last: int
+    forward_end: int
+    """Position behind the last token that it reaches forwards; its own place where it reaches none."""
+    backward_begin: int
+
+    def reaches(self, mention: Mention) -> bool:
+        """Say whether a mention lies within reach, or around the phrase ("heart is not enlarged")."""
+        if self.last < mention.first:
+            return mention.first < self.forward_end
+        if self.first > mention.last:
+            return mention.last >= self.backward_begin
+        return self.first not in mention.positions and self.forward_end > self.last + 1
+
+
+@cache
+def _index() -> PhraseIndex[tuple[Category, str]]:
+    rows = [(row["phrases"], row["category"], row["direction"]) for row in table("context.tsv")]
+    return PhraseIndex([(part, (category, way)) for text, category, way in rows for part in text.split(";")], gap_words=4)  # type: ignore[misc]
+
+
+def find_triggers(tokens: Sequence[Token]) -> list[Trigger]:
+    """Return the phrases that say how a finding is meant, with what they reach."""
+    found = _index().find(tokens)
+    if not found:
+        return []
+    found = _longest(found)
+    ends = _ends(tokens, found)
+    ends_negation = ends | {item.positions[0] for item in found if item.meaning == ("end", "negation")}
+    triggers = []
+    for item in found:
+        category, way = item.meaning
+        if category in ("end", "pseudo"):
+            continue
+        first, last = item.positions[0], item.positions[-1]
+        reach = ends_negation if category == "negation" else ends
+        forward = _forward(tokens, last, category, reach) if way == "forward" else last + 1
+        backward = _backward(tokens, first, reach) if way == "backward" else first
+        triggers.append(Trigger(category, first, last, forward, backward))
+    return triggers
+
+
+def state_of(mention: Mention, triggers: Sequence[Trigger]) -> tuple[State, Trigger | None]:
+    """Return what a sentence says of a finding that it mentions, and the phrase that says so."""
+    said = {trigger.category: trigger for trigger in triggers if trigger.reaches(mention)}
+    for other in ("family", "hypothetical", "history"):
+        if other in said:
+            return other, said[other]
+    negation = said.get("negation")
+    if mention.normal:
+        return ("positive" if negation else "negative"), negation
+    if negation:
+        return "negative", negation
+    doubt = said.get("uncertainty")
+    return ("uncertain" if doubt else "positive"), doubt
+
+
+def _longest(found: list[Found[tuple[Category, str]]]) -> list[Found[tuple[Category, str]]]:
+    """Drop phrases inside a longer one of another meaning: "no" in "no change"."""
+    sets = [frozenset(item.positions) for item in found]
+    return [item for item, words in zip(found, sets, strict=True) if not any(words < other for other in sets)]
+
+
+def _ends(tokens: Sequence[Token], found: Sequence[Found[tuple[Category, str]]]) -> set[int]:
+    ends = {item.positions[0] for item in found if item.meaning == ("end", "both")}
+    return ends | {at for at, token in enumerate(tokens) if token.word in (";", ":")}
+
+
+def _forward(tokens: Sequence[Token], last: int, category: Category, ends: set[int]) -> int:
+    for at in range(last + 1, len(tokens)):
+        if at in ends:
+            return at
+        word = tokens[at].word
+        if category == "negation" and (_opens_clause(tokens, at) or (word == "with" and at > last + 1)):
+            return at
+        if category in ("uncertainty", "probable") and word == "," and _opens_clause(tokens, at):
+            return at
+    return len(tokens)
+
+
+def _backward(tokens: Sequence[Token], first: int, ends: set[int]) -> int:
+    for at in range(first - 1, -1, -1):
+        if at in ends:
+            return at + 1
+        if _opens_clause(tokens, at):
+            return at + 1
+    return 0
+
+
+def _opens_clause(tokens: Sequence[Token], at: int) -> bool:
+    """Whether another clause begins behind a comma or an "and": "no effusion, the heart is enlarged"."""
+    word = tokens[at].word
+    if word not in (",", "and") or at + 1 == len(tokens):
+        return False
+    following = tokens[at + 1].word
+    if word == "," and following in _CONJUNCTIONS:
+        return at + 2 < len(tokens) and following == "and" and tokens[at + 2].word in ("the", "there")
+    if word == "and":
+        return following in ("the", "there", "heart", "stable", "unchanged")
+    if following in _OPENERS:
+        return True
+    for token, after in zip(tokens[at + 1 :], [*tokens[at + 2 :], None], strict=False):
+        if token.word in (",", "and", "or"):
+            return False
+        if token.word in _VERBS:
+            return after is None or after.word not in _SEEN
+    return False

@@ -1,0 +1,86 @@
+"""Side, site and acuity of a finding: the words around it in its own clause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dicom_workflow.search.radiology_reports.lexicon import Mention
+from dicom_workflow.search.radiology_reports.phrases import Token, word_set
+
+ModifierType = Literal["DIRECTION", "SYSTEM_ORGAN_SITE", "ACUITY"]
+
+_SIDES = {"left": "left", "right": "right", "bilateral": "bilateral", "bilaterally": "bilateral", "both": "bilateral"}
+_SIDES |= dict.fromkeys(("bibasilar", "bibasal", "biapical", "bihilar", "biapically", "bibasally"), "bilateral")
+_SIDES |= dict.fromkeys(("leftward", "lingula", "lingular"), "left")
+_SITES = word_set(
+    "lobe lobes base bases apex apices apical basilar basal bibasilar bibasal biapical lingula lingular hilum hila hilar perihilar"
+    " retrocardiac lung lungs midlung zone zones upper lower middle mid rib ribs clavicle humerus sternum spine thoracic lumbar"
+    " cervical costophrenic fissure hemidiaphragm chest pleural mediastinum paratracheal subpleural peripheral central"
+)
+_ACUITIES = word_set(
+    "acute subacute chronic old remote healed healing stable unchanged new increased increasing decreased decreasing worsening"
+    " worsened improving improved progressive recurrent residual persistent resolving mild moderate severe small large minimal"
+    " trace massive extensive borderline"
+)
+_STOPS = frozenset((";", ":", "but", "however", "although", "which", "without", "except", "."))
+_BEFORE, _AFTER = 6, 8
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """A word that says where or since when, with its offsets in the sentence."""
+
+    kind: ModifierType
+    word: str
+    begin: int
+    end: int
+
+
+def modifiers_of(mention: Mention, mentions: Sequence[Mention], tokens: Sequence[Token]) -> list[Modifier]:
+    """Return the words of its own clause that say where a finding is and since when it is there, in order of the text.
+
+    The clause ends at a conjunction, and at the next finding that the sentence names.
+
+    Parameters
+    ----------
+    mention : Mention
+        The finding.
+    mentions : sequence of Mention
+        All findings of the sentence.
+    tokens : sequence of Token
+        Of the sentence.
+    """
+    others = {at for other in mentions if other is not mention for at in other.positions} - set(mention.positions)
+    begin = mention.first
+    while begin > max(0, mention.first - _BEFORE) and _continues(tokens, begin - 1, others):
+        begin -= 1
+    end = mention.last
+    while end < min(len(tokens) - 1, mention.last + _AFTER) and _continues(tokens, end + 1, others, (",",)):
+        end += 1
+    return [
+        Modifier(kind, token.word, token.begin, token.end)
+        for token in tokens[begin : end + 1]
+        for kind, words in _WORDS
+        if token.word in words
+    ]
+
+
+def side_of(modifiers: Sequence[Modifier]) -> str:
+    """Return ``left``, ``right``, ``bilateral`` or an empty text."""
+    sides = {_SIDES[item.word] for item in modifiers if item.kind == "DIRECTION"}
+    if "bilateral" in sides or len(sides) > 1:
+        return "bilateral"
+    return next(iter(sides), "")
+
+
+_WORDS: tuple[tuple[ModifierType, frozenset[str]], ...] = (
+    ("DIRECTION", frozenset(_SIDES)),
+    ("SYSTEM_ORGAN_SITE", _SITES),
+    ("ACUITY", _ACUITIES),
+)
+
+
+def _continues(tokens: Sequence[Token], at: int, others: set[int], stops: tuple[str, ...] = ()) -> bool:
+    return at not in others and tokens[at].word not in _STOPS and tokens[at].word not in stops

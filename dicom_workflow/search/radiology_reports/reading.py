@@ -1,0 +1,204 @@
+"""From the text of a report to a `ReportDocument`: what it states of which finding, and where."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dicom_workflow.errors import ReportError
+from dicom_workflow.formats.json_schema import shown
+from dicom_workflow.search.documents import SECTIONS, Finding, Kind, ReportDocument, State
+from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
+from dicom_workflow.search.radiology_reports.engine import LocalNLP
+from dicom_workflow.search.radiology_reports.lexicon import concept_of
+from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, split_sections
+from dicom_workflow.search.radiology_reports.sentences import split_sentences
+
+MAX_CHARACTERS = 1_000_000
+"""Of one report. A longer text is no report but, for example, a whole export in one file."""
+
+_RADIOLOGY_CODES = re.compile(
+    r"A1[5-9]|A41|B59|C34|C38|C45|C7[78]|C8[1-9]|D86|E04|E84|I[0-9]|J[0-9]|K22|K44|K56|K66|K80|M[0-9]|N20|P2[2-9]|Q2[0-9]"
+    r"|Q3[0-4]|Q43|Q6[78]|Q76|Q79|R0[0-9]|R1[16]|R22|R4[12]|R5[0-9]|R6[03]|R9[13]|S[1-6]|T14|T17|T79|T8[0-9]|U07|Z4[5-9]|Z9"
+)
+"""Codes that a chest report can state; others that a service may infer, "other vitreous opacities", are left out."""
+
+_CLINICAL = re.compile(
+    r"\b(?:patient|presented|presents|presenting|presentation|admitted|admission|hospitali[sz]ed|year[- ]old|y/?o|history|pmh"
+    r"|smok\w*|laborator\w*|blood|leu[ck]ocyt\w*|lymphop\w*|c-reactive|crp|pcr|swab\w*|antigen|culture\w*|antibiotic\w*|treated|therapy"
+    r"|treatment|oxygen|saturation|ventilat(?:ion|ed)|emergency|er|ed|icu|intensive care|complain\w*|symptom\w*|fever\w*"
+    r"|febrile|cough\w*|dyspn\w*|short(?:ness)? of breath|myalgia\w*|sore throat|chills|nausea|vomiting|pain|diagnosed|tested|died"
+    r"|discharged|auscultation|physical exam\w*|serum|biopsy|bronchoscop\w*|travel\w*|hiv|aids|chemotherapy|transplant\w*)\b",
+    re.IGNORECASE,
+)
+_IMAGING = re.compile(
+    r"\b(?:radiograph\w*|x[- ]?rays?|film|cxr|image[sd]?|imaging|ct|opaci\w*|consolidat\w*|infiltrat\w*|lungs?|lobes?|zones?"
+    r"|hil\w+|perihilar|pleural?|mediastin\w*|cardiomediastin\w*|costophrenic|silhouette|effusions?|pneumothora\w*|atelecta\w*"
+    r"|bronchogram\w*|ground[- ]glass|bilateral|bibasilar|basal|basilar|nodul\w*|tube|catheter|in situ|tip|seen|visible"
+    r"|projection|ap|pa|shadow\w*|markings)\b",
+    re.IGNORECASE,
+)
+
+
+def read_report(
+    text: str,
+    *,
+    report_id: str,
+    nlp: ReportNLP | None = None,
+    patient_key: str = "",
+    study_instance_uid: str = "",
+    study_date: str = "",
+) -> ReportDocument:
+    """Return a report with what it states, each finding with its sentence.
+
+    What the indication, the history and the discussion name is no finding of this image: it becomes ``history``, or stays
+    ``hypothetical``, ``family`` or ``negative``, and is evidence for no label.
+
+    Parameters
+    ----------
+    text : str
+        The report, with or without headings; English.
+    report_id : str
+        Its id.
+    nlp : ReportNLP, optional
+        What finds the conditions; the local engine when not given.
+    patient_key, study_instance_uid, study_date : str
+        As in `ReportDocument`.
+
+    Raises
+    ------
+    ReportError
+        The text is empty, too long or not text, or the service does not answer.
+    """
+    _check(text, report_id)
+    engine = nlp or LocalNLP()
+    answer = engine.infer_icd10_cm(Text=text)
+    sections = split_sections(text)
+    reader = _Reader(text, sections)
+    return ReportDocument(
+        report_id=report_id,
+        text=text,
+        patient_key=patient_key,
+        study_instance_uid=study_instance_uid,
+        study_date=study_date,
+        sections=_texts(text, sections),
+        findings=tuple(finding for entity in answer["Entities"] if (finding := reader.finding(entity)) is not None),
+        language_model=str(getattr(engine, "model_version", "") or answer.get("ModelVersion", "")),
+    )
+
+
+def compose_text(sections: Mapping[str, str]) -> str:
+    """Return one text of a report whose sections are given one by one, each under its heading."""
+    known = [name for name in SECTIONS if sections.get(name, "").strip()]
+    return "\n\n".join(f"{name.upper()}: {sections[name].strip()}" for name in known)
+
+
+def _check(text: object, report_id: str) -> None:
+    if not isinstance(text, str):
+        raise ReportError(f"report {shown(report_id)}: expected its text, got {type(text).__name__}. Give a JSON string.")
+    if not any(character.isalnum() for character in text):
+        raise ReportError(
+            f"report {shown(report_id)}: the text is empty. Leave the report out, or export it again with its text."
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise ReportError(
+            f"report {shown(report_id)}: expected at most {MAX_CHARACTERS:,} characters, got {len(text):,}. "
+            "Give one report at a time."
+        )
+
+
+def _texts(text: str, sections: Sequence[Section]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name in SECTIONS:
+        bodies = [text[section.begin : section.end] for section in sections if section.name == name]
+        if bodies:
+            joined[name] = "\n".join(bodies)
+    return joined
+
+
+class _Reader:
+    """Turns the entities of one text into findings."""
+
+    def __init__(self, text: str, sections: Sequence[Section]) -> None:
+        self._text = text
+        self._sections = sections
+        self._sentences = [
+            (begin, end, section) for section in sections for begin, end in split_sentences(text, section.begin, section.end)
+        ]
+        self._begins = [begin for begin, *_ in self._sentences]
+
+    def finding(self, entity: Mapping[str, Any]) -> Finding | None:
+        """Return the finding of an entity; None for a time, a code outside of radiology, or text between the sections."""
+        at = bisect.bisect_right(self._begins, entity["BeginOffset"]) - 1
+        known = _known(entity)
+        if entity.get("Type") == "TIME_EXPRESSION" or at < 0 or known is None:
+            return None
+        begin, end, section = self._sentences[at]
+        if entity["EndOffset"] > max(end, entity["BeginOffset"]):
+            end = entity["EndOffset"]
+        name, kind, code, code_text, label = known
+        state = _state(entity)
+        if not self._of_image(section, begin, end):
+            state, label = ("history" if state in ("positive", "uncertain") else state), ""
+        return Finding(
+            concept=name,
+            state=state,
+            kind=kind,
+            code=code,
+            code_text=code_text,
+            begin=entity["BeginOffset"],
+            end=entity["EndOffset"],
+            sentence_begin=begin,
+            sentence_end=end,
+            section=section.name,
+            laterality=_side(entity),
+            label=label,
+        )
+
+    def _of_image(self, section: Section, begin: int, end: int) -> bool:
+        """Whether a sentence describes the image. In texts without headings, what tells of the patient does not."""
+        if section.headed:
+            return section.name in IMAGE_SECTIONS
+        sentence = self._text[begin:end]
+        return not (_CLINICAL.search(sentence) and not _IMAGING.search(sentence))
+
+
+def _known(entity: Mapping[str, Any]) -> tuple[str, Kind, str, str, str] | None:
+    best: Mapping[str, Any] = max(entity.get("ICD10CMConcepts") or (), key=lambda item: item.get("Score", 0.0), default={})
+    code = str(best.get("Code", ""))
+    concept = concept_of(str(entity.get("Text", "")).lower(), code)
+    if concept is not None:
+        return concept.name, concept.kind, concept.code, concept.code_text, concept.label
+    if not _RADIOLOGY_CODES.match(code):
+        return None
+    traits = {trait.get("Name") for trait in entity.get("Traits", ())}
+    kind: Kind = "symptom" if "SYMPTOM" in traits else "diagnosis" if "DIAGNOSIS" in traits else "sign"
+    return str(entity.get("Text", "")).lower(), kind, code, str(best.get("Description", "")), ""
+
+
+def _state(entity: Mapping[str, Any]) -> State:
+    traits = {trait.get("Name") for trait in entity.get("Traits", ())}
+    if "PERTAINS_TO_FAMILY" in traits:
+        return "family"
+    if "HYPOTHETICAL" in traits:
+        return "hypothetical"
+    if any(item.get("Type") == "TIME_TO_DX_NAME" for item in entity.get("Attributes", ())):
+        return "history"
+    if "NEGATION" in traits:
+        return "negative"
+    return "uncertain" if "LOW_CONFIDENCE" in traits else "positive"
+
+
+_SIDES = (
+    ("bilateral", ("bilateral", "both", "bibas", "biapical", "bihilar")),
+    ("left", ("left", "lingul")),
+    ("right", ("right",)),
+)
+
+
+def _side(entity: Mapping[str, Any]) -> str:
+    words = [str(item.get("Text", "")).lower() for item in entity.get("Attributes", ()) if item.get("Type") == "DIRECTION"]
+    sides = {side for side, stems in _SIDES for word in words if word.startswith(stems)}
+    return "bilateral" if len(sides) > 1 else next(iter(sides), "")
