@@ -1,8 +1,8 @@
 /**
- * Builds the page into dicom_workflow/labeling/worker_templates: one script and one style sheet, named by their content, the
- * template and the host's script as they are, the licenses of what is bundled, and build.json, which names the sources.
+ * Builds each page of pages.js into its folder of the package: one script and one style sheet, the files that are copied as
+ * they are, the licenses of what is bundled, and build.json, which names the sources.
  *
- * usage: node build.js [--out folder]
+ * usage: node build.js [--page name] [--out folder]     (with --out, one page: radiograph unless another is named)
  */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
@@ -12,21 +12,16 @@ import { gzipSync } from 'node:zlib';
 import { build } from 'vite';
 
 import { bundled, packageOf, thirdParty } from './build/licenses.js';
+import { PAGES } from './build/pages.js';
 import config from './vite.config.js';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const templates = path.join(here, '../dicom_workflow/labeling/worker_templates');
-const SOURCES = ['shared', 'radiograph', 'build', 'build.js', 'vite.config.js', 'package.json', 'package-lock.json'];
-
-/** Files that go into the package as they are written. */
-const COPIED = ['shared/host/crowd-shim.js', 'radiograph/radiograph.liquid.html'];
-
 const sha256 = (data) => createHash('sha256').update(data).digest('hex');
 
 /** Files under a path, in the order of their names, the same on every machine. */
 function files(name) {
   const full = path.join(here, name);
-  if (fs.statSync(full).isFile()) return [name];
+  if (fs.statSync(full).isFile()) return name.endsWith('.graphql') ? [] : [name]; // the service's; no build reads it
   return fs
     .readdirSync(full)
     .sort()
@@ -34,13 +29,13 @@ function files(name) {
 }
 
 /** One digest for everything that the build is made from: "<sha256 of a file>  <name>" for each, one a line. */
-function sourcesSha256() {
-  const lines = SOURCES.flatMap(files).map((name) => `${sha256(fs.readFileSync(path.join(here, name)))}  ${name}\n`);
+function sourcesSha256(sources) {
+  const lines = sources.flatMap(files).map((name) => `${sha256(fs.readFileSync(path.join(here, name)))}  ${name}\n`);
   return sha256(lines.join(''));
 }
 
 /** Return the page's script and style, and the folders of the npm packages in them. */
-async function page() {
+async function bundle(lib) {
   const folders = new Set();
   const collect = () => ({
     name: 'collect-packages',
@@ -57,7 +52,7 @@ async function page() {
       logLevel: 'error',
       plugins: [collect()],
       worker: { ...config.worker, plugins: () => [collect()] },
-      build: { ...config.build, write: false },
+      build: { ...config.build, lib, write: false },
     }),
   ].flat()[0];
   const text = { script: '', style: '' };
@@ -69,22 +64,19 @@ async function page() {
   return { ...text, folders };
 }
 
-async function main(out) {
-  const { script, style, folders } = await page();
-  const names = {
-    script: `radiograph.${sha256(script).slice(0, 12)}.js`,
-    style: `radiograph.${sha256(style).slice(0, 12)}.css`,
-  };
-  const packages = bundled(folders);
+async function make(page, out) {
+  const { script, style, folders } = await bundle(page.lib);
+  const names = { script: page.scriptName(sha256(script).slice(0, 12)), style: page.styleName(sha256(style).slice(0, 12)) };
+  const packages = bundled(folders, page.generators);
   const made = { [names.script]: script, [names.style]: style, 'THIRD-PARTY.txt': thirdParty(packages) };
-  for (const name of COPIED) made[path.basename(name)] = fs.readFileSync(path.join(here, name), 'utf8');
-  for (const old of fs.readdirSync(out)) if (/^radiograph\.[0-9a-f]{12}\.(js|css)$/.test(old)) fs.rmSync(path.join(out, old));
+  for (const name of page.copied) made[path.basename(name)] = fs.readFileSync(path.join(here, name), 'utf8');
+  for (const old of fs.readdirSync(out)) if (page.old.test(old)) fs.rmSync(path.join(out, old));
   for (const [name, content] of Object.entries(made)) fs.writeFileSync(path.join(out, name), content);
   const sizes = { script_bytes: Buffer.byteLength(script), gzip_bytes: gzipSync(script + style, { level: 9 }).length };
   const about = {
     about: 'Made by `npm run build` in worker_ui; change the sources there, never the files here.',
     ...names,
-    sources_sha256: sourcesSha256(),
+    sources_sha256: sourcesSha256(page.sources),
     ...sizes,
     files_sha256: Object.fromEntries(
       Object.keys(made)
@@ -99,5 +91,12 @@ async function main(out) {
   );
 }
 
-const at = process.argv.indexOf('--out');
-await main(at > 0 ? process.argv[at + 1] : templates);
+function option(name) {
+  const at = process.argv.indexOf(name);
+  return at > 0 ? process.argv[at + 1] : undefined;
+}
+
+const [only, out] = [option('--page'), option('--out')];
+for (const [name, page] of Object.entries(PAGES)) {
+  if (name === (only ?? (out ? 'radiograph' : name))) await make(page, out ?? path.join(here, page.folder));
+}

@@ -1,5 +1,5 @@
-// One classic script with the decoders inside: Ground Truth serves page and script from different origins, so that separate
-// worker or WebAssembly files could not be loaded.
+// What the builds of all pages have in common; build/pages.js has the rest. Each is one script with everything inside: Ground
+// Truth serves page and script from different origins, so that separate worker or WebAssembly files could not be loaded.
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
@@ -27,13 +27,6 @@ export default defineConfig({
     outDir: 'dist',
     assetsInlineLimit: 1e8,
     chunkSizeWarningLimit: 5000,
-    lib: {
-      entry: here('./radiograph/main.tsx'),
-      formats: ['iife'],
-      name: 'RadiographPage',
-      fileName: () => 'radiograph.js',
-      cssFileName: 'radiograph',
-    },
   },
   test: { environment: 'happy-dom', include: ['unit/**/*.test.{ts,js}'] },
 });

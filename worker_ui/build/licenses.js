@@ -19,9 +19,6 @@ const WITHOUT_FILE = {
 /** Packages that are published as one file with their dependencies in it. */
 const PREBUILT = ['dcmjs'];
 
-/** Wrote code into our sources: the validator of answers. */
-const GENERATOR = here('../node_modules/ajv');
-
 /** Libraries compiled or copied into a package, which do not stand in node_modules by themselves. */
 const INSIDE = [
   { name: 'CharLS', inside: '@cornerstonejs/codec-charls', license: 'BSD-3-Clause', text: () => supplied('charls') },
@@ -62,10 +59,13 @@ function dependencies(folder) {
   });
 }
 
-/** Return one entry for each package folder and for each library inside one: its name, version, license and full text. */
-export function bundled(folders) {
+/**
+ * Return one entry for each package folder and for each library inside one: its name, version, license and full text.
+ * `generators` are packages that wrote code into our sources.
+ */
+export function bundled(folders, generators = []) {
   const prebuilt = [...folders].filter((folder) => PREBUILT.some((name) => folder.endsWith(`node_modules/${name}`)));
-  const all = new Set([...folders, ...prebuilt.flatMap(dependencies), GENERATOR]);
+  const all = new Set([...folders, ...prebuilt.flatMap(dependencies), ...generators.map((name) => here(`../node_modules/${name}`))]);
   const packages = [...all].map((folder) => {
     const { name, version, license } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
     const text = textOf(folder, name);

@@ -1,0 +1,2562 @@
+// ../../../main/worker_ui/node_modules/preact/dist/preact.mjs
+var e, t, n, r, i, a, o, s, c, l, u, d = Symbol.for("pv"), f = {}, p = [], m = /^m(i|n|o|s|text|space)$/, h = Array.isArray, g = p.slice, _ = Object.assign;
+function v(e) {
+	e && e.parentNode && e.remove();
+}
+function y(n, r, i, a, o) {
+	var s = {
+		type: n,
+		props: r,
+		key: i,
+		ref: a,
+		__k: null,
+		__: null,
+		__b: 0,
+		__e: null,
+		__c: null,
+		constructor: d,
+		__v: o || ++t,
+		__i: -1,
+		__u: 0
+	};
+	return !o && e.vnode && e.vnode(s), s;
+}
+function b(e) {
+	return e.children;
+}
+function x(e, t) {
+	this.props = e, this.context = t, this.__g = 0;
+}
+function S(e, t) {
+	if (t == null) return e.__ && S(e.__, e.__i + 1);
+	for (var n; t < e.__k.length; t++) if ((n = e.__k[t]) && n.__e) return n.__e;
+	return typeof e.type != "function" || e.props.__P ? null : S(e);
+}
+function C(t) {
+	var n, r = t.__v, i = r.__e, a = [], o = [], s = t.__P;
+	s && ((n = _({ constructor: d }, r)).__v = r.__v + 1, e.vnode && e.vnode(n), M(s, n, r, t.__n, s.namespaceURI, 32 & r.__u ? [i] : null, a, i || S(r), 32 & r.__u, o), n.__v = r.__v, n.__.__k[n.__i] = n, ie(a, n, o), r.__ = r.__e = null, n.__e != i && w(n));
+}
+function w(e) {
+	if ((e = e.__) && e.__c && !e.props.__P) return e.__e = null, e.__k.some(function(t) {
+		return t && (e.__e = t.__e);
+	}), w(e);
+}
+function T(t) {
+	(8 & t.__g || (t.__g |= 8, n.push(t), i++)) && r == e.debounceRendering || ((r = e.debounceRendering) || queueMicrotask)(E);
+}
+function E() {
+	try {
+		for (var e, t = 1; n.length;) n.length > t && n.sort(a), e = n.shift(), t = n.length, 8 & e.__g && C(e);
+	} finally {
+		(i = n.length) && (r || queueMicrotask)(E);
+	}
+}
+function ee(e, t, n, r, i, a, o, s, c, l, u) {
+	var d, m, h, g, _, v, y = r.__k || p, b = t.length;
+	for (c = D(n, t, y, c, b), d = 0; d < b; d++) (h = n.__k[d]) != null && (m = ~h.__i && y[h.__i] || f, h.__i = d, v = M(e, h, m, i, a, o, s, c, l, u), g = h.__e, (m.ref != h.ref || 8 & m.__u) && (m.ref && N(m.ref, null, h, m), h.ref && u.push(h.ref, h.__c || g, h)), _ ||= g, 4 & h.__u ? (c = O(h, c, e, !m.__v), m.__e && (m.__e = null)) : typeof h.type == "function" && v !== void 0 ? c = v : g && (c = g.nextSibling), h.__u &= -21);
+	return n.__e = _, c;
+}
+function D(e, t, n, r, i) {
+	var a, o, s, c, l, u, f, p, m, g = n.length, _ = g, v = 0, x = 0, C = e.__k = Array(i);
+	for (a = 0; a < i; a++) (o = t[a]) != null && typeof o != "boolean" && typeof o != "function" ? (typeof o != "object" || o.constructor === String ? o = C[a] = y(null, o) : h(o) ? o = C[a] = y(b, { children: o }) : o.constructor === d && o.__b ? o = C[a] = y(o.type, o.props, o.key, o.ref, o.__v) : C[a] = o, c = a + v, o.__ = e, o.__b = e.__b + 1, s = null, ~(l = o.__i = k(o, n, c, _)) && (_--, (s = n[l]) && (s.__u |= 2)), s && s.__v ? (o.__u |= 16, l == c - 1 ? v-- : l == c + 1 ? v++ : l != c && (l > c ? v-- : v++, x = 1)) : (~l || (i > g ? v-- : i < g && v++), typeof o.type != "function" && (o.__u |= 4))) : C[a] = null;
+	if (x) {
+		for (u = [], f = [], a = 0; a < i; a++) if ((o = C[a]) && 16 & o.__u) {
+			for (v = 0, p = u.length; v < p;) u[m = v + p >> 1] < o.__i ? v = m + 1 : p = m;
+			u[v] = o.__i, f[a] = v + 1;
+		}
+		for (v = u.length; a--;) f[a] && (f[a] == v ? v-- : C[a].__u |= 4);
+	}
+	if (_) for (a = 0; a < g; a++) !(s = n[a]) || 2 & s.__u || (s.__e == r && (r = S(s)), oe(s, s));
+	return r;
+}
+function O(e, t, n, r) {
+	var i, a, o, s;
+	if (typeof e.type == "function") {
+		if (e.props.__P) return t;
+		if (i = e.__k) for (a = 0; a < i.length; a++) i[a] && (i[a].__ = e, t = O(i[a], t, n, !1));
+		return t;
+	}
+	for (t && !t.parentNode && (t = S(e)) && !t.parentNode && (t = null), o = e.__e, s = t; s && s.nodeType == 8;) s = s.nextSibling;
+	for (o != s && (!r && n.moveBefore && o.parentNode ? n.moveBefore(o, t) : n.insertBefore(o, t || null)), t = o; (t &&= t.nextSibling) && t.nodeType == 8 && !t.data.startsWith("$s"););
+	return t;
+}
+function k(e, t, n, r) {
+	var i, a = e.key, o = e.type, s = t[n], c = s && !(2 & s.__u);
+	if (s === null && a == null || c && a == s.key && o == s.type) return n;
+	if (r > +!!c) {
+		for (i = n - 1; i >= 0; i--) if ((s = t[i]) && !(2 & s.__u) && a == s.key && o == s.type) return i;
+		for (i = n + 1; i < t.length; i++) if ((s = t[i]) && !(2 & s.__u) && a == s.key && o == s.type) return i;
+	}
+	return -1;
+}
+function A(e, t, n) {
+	n ??= "", t[0] == "-" ? e.setProperty(t, n) : e[t] = n;
+}
+function j(e, t, n, r, i) {
+	var a, o;
+	if (t == "style") {
+		if (typeof n == "string") e.style.cssText = n;
+		else {
+			if (typeof r == "string" && (e.style.cssText = r = ""), r) for (t in r) n && t in n || A(e.style, t);
+			if (n) for (t in n) r && n[t] == r[t] || A(e.style, t, n[t]);
+		}
+	} else if (t[0] == "o" && t[1] == "n") typeof n != "function" && (n = null), typeof r != "function" && (r = null), (e.__e ||= {})[t] = n, n && r || (o = l[t] || (l[t] = te(t)), (e.__a ||= {})[t] = c, a = t != (t = t.replace(s, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), n ? e.addEventListener(t, o, a) : e.removeEventListener(t, o, a));
+	else {
+		if (i == "http://www.w3.org/2000/svg") t = t.replace(/xlink(H|:h)/, "h").replace(/sName$/, "s");
+		else if (t != "width" && t != "height" && t != "href" && t != "list" && t != "form" && t != "tabIndex" && t != "download" && t != "rowSpan" && t != "colSpan" && t != "role" && t != "popover" && t in e) try {
+			e[t] = n ?? "";
+			return;
+		} catch {}
+		if (typeof n == "function") return;
+		n == null || !1 === n && t[4] != "-" ? e.removeAttribute(t) : e.setAttribute(t, t == "popover" && n == 1 ? "" : n);
+	}
+}
+function te(t) {
+	return function(n) {
+		var r = this.__e;
+		if (r) {
+			if (r = r[t], n[o] == null) n[o] = c++;
+			else if (n[o] < this.__a[t]) return;
+			return r(e.event ? e.event(n) : n);
+		}
+	};
+}
+function M(t, n, r, i, a, o, s, c, l, u) {
+	var f, m, g, y, C, w, T, E, D, O, k, A, j, te, M, ie, N, P, F = n.type;
+	if (n.constructor !== d) return null;
+	128 & r.__u && (l = 32 & r.__u, f = r.__c.__z) && (n.__u |= l, m = o = [], f.nodeType == 8 ? c = ne(f, o) : o.push(f), c = o[0] || c), (f = e.__b) && f(n);
+	n: if (typeof F == "function") {
+		g = s.length;
+		try {
+			if (E = n.props, D = (f = F.prototype) && f.render, O = (f = F.contextType) && i[f.__c], k = f ? O ? O.props.value : f.__ : i, (y = r.__c) ? (n.__c = y, 2 & y.__g && (y.__g |= 1)) : (D ? n.__c = y = new F(E, k) : (n.__c = y = new x(E, k), y.constructor = F, y.render = se), O && O.sub(y), y.state || (y.state = {}), y.__n = i, y.__g |= 8, y.__h = [], y.__k = []), D && (y.__s || (y.__s = y.state), F.getDerivedStateFromProps && (y.__s == y.state && (y.__s = _({}, y.__s)), _(y.__s, F.getDerivedStateFromProps(E, y.__s)))), C = y.props, w = y.state, y.__v = n, r.__c) {
+				if (E !== C && D && !F.getDerivedStateFromProps && y.componentWillReceiveProps && y.componentWillReceiveProps(E, k), n.__v == r.__v && !(8 & y.__g) || !(4 & y.__g) && y.shouldComponentUpdate && !1 === y.shouldComponentUpdate(E, y.__s, k)) {
+					n.__v != r.__v && (y.props = E, y.state = y.__s, y.__g &= -9), n.__e = r.__e, n.__k = r.__k, n.__k.some(function(e) {
+						e && (e.__ = n);
+					}), p.push.apply(y.__h, y.__k), y.__k = [], y.__h.length && s.push(y), c = S(r);
+					break n;
+				}
+				y.componentWillUpdate && y.componentWillUpdate(E, y.__s, k), D && y.componentDidUpdate && y.__h.push(function() {
+					y.componentDidUpdate(C, w, T);
+				});
+			} else D && !F.getDerivedStateFromProps && y.componentWillMount && y.componentWillMount(), D && y.componentDidMount && y.__h.push(y.componentDidMount);
+			y.context = k, y.props = E, y.__P = t, y.__g &= -5, A = e.__r, j = D ? 25 : 0;
+			do
+				y.__g &= -9, A && A(n), f = y.render(y.props, y.state = y.__s, y.context);
+			while (8 & y.__g && ++j < 25);
+			D && (p.push.apply(y.__h, y.__k), y.__k = []), y.state = y.__s, y.getChildContext && (i = _({}, i, y.getChildContext())), D && r.__c && y.getSnapshotBeforeUpdate && (T = y.getSnapshotBeforeUpdate(C, w)), te = f && f.type === b && f.key == null ? f.props.children : f, E.__P && (f = c, a = (t = E.__P).namespaceURI, l = o = null, r.props && r.props.__P != t && (r.__k.some(function(e) {
+				e && oe(e, e);
+			}), r.__k = null), c = r.__k ? S(r, 0) : null), c = ee(t, h(te) ? te : [te], n, r, i, a, o, s, c, l, u), E.__P && (n.__e = null, c = f), n.__u &= -161, m && m.some(v), y.__h.length && s.push(y), 1 & y.__g && (y.__g &= -4);
+		} catch (t) {
+			if (s.length = g, n.__v = null, l || o) {
+				if (t && t.then) {
+					if (n.__u |= 128 | l, o) {
+						for (~(N = o.indexOf(c || void 0)) || (N = o.length); (P = o[N - 1]) && P.nodeType == 8;) N--;
+						for (; N < o.length; N++) if (P = o[N]) {
+							if (o[N] = null, M) {
+								if (P == ie) break;
+							} else {
+								if (P.nodeType != 8) break;
+								P.data.startsWith("$s") && (ie = ne(M = P));
+							}
+						}
+					}
+					if (!M) {
+						for (; c && c.nodeType == 8 && c.nextSibling;) c = c.nextSibling;
+						M = c;
+					}
+					(f = ne(M = n.__c.__z || (n.__c.__z = M))) ? (n.__e = M, c = f) : n.__e = c, c &&= c.nextSibling;
+				} else o && o.some(v);
+			} else n.__e = r.__e;
+			n.__k ||= r.__k || [], t && t.then || re(n), e.__e(t, n, r);
+		}
+	} else c = n.__e = ae(r.__e, n, r, i, a, o, s, l, u, t);
+	return (f = e.diffed) && f(n), c;
+}
+function ne(e, t) {
+	if (e && e.nodeType == 8 && e.data.startsWith("$s")) for (var n = 1; e = e.nextSibling;) {
+		if (e.nodeType == 8) {
+			if (e.data.startsWith("$s")) n++;
+			else if (e.data.startsWith("/$s") && !--n) return e;
+		}
+		t && t.push(e);
+	}
+}
+function re(e) {
+	e && (e.__c && (e.__c.__g |= 4), e.__k && e.__k.some(re));
+}
+function ie(t, n, r) {
+	for (var i = 0; i < r.length;) N(r[i++], r[i++], r[i++]);
+	e.__c && e.__c(n, t), t.some(function(n) {
+		try {
+			t = n.__h, n.__h = [], t.some(function(e) {
+				e.call(n);
+			});
+		} catch (t) {
+			e.__e(t, n.__v);
+		}
+	});
+}
+function ae(t, n, r, i, a, o, s, c, l, u) {
+	var d, p, _, y, b, x, C, w, T = r.props || f, E = n.props, D = n.type;
+	if (D == "svg" ? a = "http://www.w3.org/2000/svg" : D == "math" ? a = "http://www.w3.org/1998/Math/MathML" : a ||= "http://www.w3.org/1999/xhtml", o) {
+		for (d = 0; d < o.length; d++) if ((b = o[d]) && (D ? b.localName == D : b.nodeType == 3)) {
+			t = b, o[d] = null;
+			break;
+		}
+	}
+	if (!t) {
+		if (w = u.ownerDocument || document, !D) return w.createTextNode(E);
+		t = w.createElementNS(a, D, E.is ? E : u), c &&= (e.__m && e.__m(n, o), !1), o = null;
+	}
+	if (D) {
+		if (u = D == "template" && t.content || t, o = D == "textarea" && E.defaultValue != null ? null : o && g.call(u.childNodes), !c && o) for (T = {}, d = 0; d < t.attributes.length; d++) T[(b = t.attributes[d]).name] = b.value;
+		for (d in T) b = T[d], d == "dangerouslySetInnerHTML" ? _ = b : d == "children" || d in E || d == "value" && "defaultValue" in E || d == "checked" && "defaultChecked" in E || j(t, d, null, b, a);
+		for (d in E) b = E[d], d == "children" ? y = b : d == "dangerouslySetInnerHTML" ? p = b : d == "value" ? x = b : d == "checked" ? C = b : c && typeof b != "function" || T[d] === b || j(t, d, b, T[d], a);
+		p ? (c || _ && (p.__html == _.__html || p.__html == t.innerHTML) || (t.innerHTML = p.__html), n.__k = []) : (_ && (t.textContent = ""), (D == "foreignObject" || a == "http://www.w3.org/1998/Math/MathML" && m.test(D)) && (a = "http://www.w3.org/1999/xhtml"), ee(u, h(y) ? y : [y], n, r, i, a, o, s, o ? o[0] : r.__k && S(r, 0), c, l), o && o.some(v)), c && D != "textarea" || (d = "value", D == "progress" && x == null ? t.removeAttribute(d) : x == null || x === t[d] && (D != "progress" || x) || j(t, d, x, T[d], a), d = "checked", C != null && C != t[d] && j(t, d, C, T[d], a));
+	} else T === E || c && t.data == E || (t.data = E);
+	return t;
+}
+function N(t, n, r, i) {
+	try {
+		typeof t == "function" ? n ? n.__x = t(n) || 1 : (i &&= i.__c || i.__e) && (n = i.__x) && (i.__x = null, typeof n == "function" ? n() : t(null)) : t.current = n;
+	} catch (t) {
+		e.__e(t, r);
+	}
+}
+function oe(t, n, r) {
+	var i, a, o, s;
+	if (e.unmount && e.unmount(t), !(i = t.ref) || i.current && i.current != t.__e || N(i, null, n, t), i = t.__c) {
+		if (i.componentWillUnmount) try {
+			i.componentWillUnmount();
+		} catch (t) {
+			e.__e(t, n);
+		}
+		i.__P = i.__n = null;
+	}
+	if (i = t.__k) for (s = 0; s < i.length; s++) i[s] && oe(i[s], n, typeof t.type != "function" || r && !t.props.__P);
+	!r && (i = t.__c) && (i = i.__z) && (a = ne(i, o = [])) && (i == t.__e && o.some(v), v(a), v(i)), r || v(t.__e), t.__e = t.__c = t.__ = null;
+}
+function se(e, t, n) {
+	return this.constructor(e, n);
+}
+function P(t, n) {
+	var r, i, a, o;
+	e.__ && e.__(t, n), n.nodeType == 9 && (n = n.documentElement), i = (r = t && 32 & t.__u) ? null : n.__k, n.__k = y(b, { children: [t] }), a = [], o = [], M(n, n.__k, i || f, f, n.namespaceURI, i ? null : n.firstChild ? g.call(n.childNodes) : null, a, i ? i.__e : n.firstChild, r, o), ie(a, n.__k, o), n.__k.props.children = null;
+}
+function F(e) {
+	function t(e) {
+		var n, r;
+		return this.getChildContext || (n = /* @__PURE__ */ new Set(), (r = {})[t.__c] = this, this.getChildContext = function() {
+			return r;
+		}, this.shouldComponentUpdate = function(e) {
+			this.props.value != e.value && n.forEach(function(e) {
+				e.__g |= 4, T(e);
+			});
+		}, this.sub = function(e) {
+			n.add(e);
+			var t = e.componentWillUnmount;
+			e.componentWillUnmount = function() {
+				n.delete(e), t && t.call(e);
+			};
+		}), e.children;
+	}
+	return t.__c = "__cC" + u++, t.__ = e, t.Provider = (t.Consumer = function(e, t) {
+		return e.children(t);
+	}).contextType = t, t;
+}
+e = { __e: function(e, t, n, r) {
+	for (var a, o, s; t = t.__;) if ((a = t.__c) && !(1 & a.__g)) {
+		a.__g |= 4;
+		try {
+			if ((s = (o = a.constructor) && o.getDerivedStateFromError) && a.setState(o.getDerivedStateFromError(e)), a.componentDidCatch && (a.componentDidCatch(e, r || {}), s = 1), s && 8 & a.__g) return void (a.__g |= 2);
+		} catch (t) {
+			e = t;
+		}
+	}
+	throw i = 0, e;
+} }, t = 0, x.prototype.setState = function(e, t) {
+	var n = this.__s;
+	n && n != this.state || (n = this.__s = _({}, this.state)), typeof e == "function" && (e = e(_({}, n), this.props)), e && (_(n, e), this.__v && (t && this.__k.push(t), T(this)));
+}, x.prototype.forceUpdate = function(e) {
+	this.__v && (this.__g |= 4, e && this.__h.push(e), T(this));
+}, x.prototype.render = b, n = [], i = 0, a = function(e, t) {
+	return e.__v.__b - t.__v.__b;
+}, o = Symbol(), s = /(PointerCapture)$|Capture$/i, c = 0, l = {}, u = 0;
+// ../../../main/worker_ui/node_modules/preact/hooks/dist/hooks.mjs
+var I, L, ce, le, ue = Object.is, de = 0, fe = [], pe = [], R = e, me = R.__b, he = R.__r, ge = R.diffed, _e = R.__c, ve = R.unmount, ye = R.__;
+function z(e, t) {
+	R.__h && R.__h(L, e, de || t), de = 0;
+	var n = L.__H || (L.__H = {
+		__: [],
+		__h: []
+	});
+	return e >= n.__.length && n.__.push({}), n.__[e];
+}
+function B(e) {
+	return de = 1, V(Ae, e);
+}
+function V(e, t, n) {
+	var r = z(I++, 2);
+	if (r.t = e, !r.__c && (r.__ = [n ? n(t) : Ae(void 0, t), function(e) {
+		var t = (r.__N || r.__)[0], n = r.t(t, e);
+		ue(t, n) || (r.__N = [n, r.__[1]], r.__c.setState({}));
+	}], r.__c = L, !L.__f)) {
+		L.__f = !0;
+		var i = L.shouldComponentUpdate;
+		L.shouldComponentUpdate = function(e, t, n) {
+			var r = this.__H;
+			if (!r) return !0;
+			var a = !1, o = this.props != e;
+			if (r.__.some(function(e) {
+				e.__N && (a = !0, ue(e.__[0], e.__N[0]) || (o = !0));
+			}), i) {
+				var s = i.call(this, e, t, n);
+				return a ? s || o : s;
+			}
+			return !a || o;
+		};
+	}
+	return r.__;
+}
+function H(e, t) {
+	var n = z(I++, 3);
+	!R.__s && ke(n.__H, t) && (n.__P = !0, n.__ = e, n.u = t, L.__H.__h.push(n));
+}
+function be(e, t) {
+	var n = z(I++, 4);
+	!R.__s && ke(n.__H, t) && (n.__P = !1, n.__ = e, n.u = t, L.__h.push(n));
+}
+function U(e) {
+	return de = 5, xe(function() {
+		return { current: e };
+	}, []);
+}
+function xe(e, t) {
+	var n = z(I++, 7);
+	return ke(n.__H, t) && (n.__ = e(), n.__H = t), n.__;
+}
+function Se(e) {
+	var t = L.context[e.__c], n = z(I++, 9);
+	return n.c = e, t ? (n.__ ?? (n.__ = !0, t.sub(L)), t.props.value) : e.__;
+}
+function Ce() {
+	var e = z(I++, 11);
+	if (!e.__) {
+		for (var t = L.__v; !t.__m && t.__;) t = t.__;
+		var n = t.__m || (t.__m = [0, 0]);
+		e.__ = "P" + n[0] + "-" + n[1]++;
+	}
+	return e.__;
+}
+function we() {
+	var e;
+	do {
+		for (; e = pe.shift();) try {
+			W(e);
+		} catch (t) {
+			R.__e(t, { __: (e = e.__P) && e.__v });
+		}
+		for (; e = fe.shift();) {
+			var t = e.__H;
+			if (e.__P && t) try {
+				t.__h.some(W), t.__h.some(Oe), t.__h = [];
+			} catch (n) {
+				t.__h = [], R.__e(n, e.__v);
+			}
+		}
+	} while (pe.length);
+}
+R.__b = function(e) {
+	L = null, me && me(e);
+}, R.__ = function(e, t) {
+	e && t.__k && t.__k.__m && (e.__m = t.__k.__m), ye && ye(e, t);
+}, R.__r = function(e) {
+	he && he(e), I = 0;
+	var t = (L = e.__c).__H;
+	t && (ce == L ? L.__h = [] : (t.__h.some(W), t.__h.some(Oe), I = 0), t.__h = [], t.__.some(function(e) {
+		e.__N && (e.__ = e.__N), e.u = e.__N = void 0;
+	})), ce = L;
+}, R.diffed = function(e) {
+	ge && ge(e);
+	var t = e.__c;
+	t && t.__H && (t.__H.__h.length && De(fe.push(t)), t.__H.__.some(function(e) {
+		e.u && (e.__H = e.u);
+	})), ce = L = null;
+}, R.__c = function(e, t) {
+	t.some(function(e) {
+		try {
+			e.__h.some(W), e.__h = e.__h.filter(function(e) {
+				return !e.__ || Oe(e);
+			});
+		} catch (t) {
+			e.__h = [function() {
+				throw t;
+			}];
+		}
+	}), _e && _e(e, t);
+}, R.unmount = function(e) {
+	ve && ve(e);
+	var t, n, r = e.__c;
+	r && r.__H && (r.__H.__.some(function(r) {
+		try {
+			if (r.__P && r.__c) {
+				if (n === void 0) {
+					for (n = e.__; n && (!n.__c || !n.__c.__P);) n = n.__;
+					n &&= n.__c;
+				}
+				r.__P = n, De(pe.push(r));
+			} else W(r);
+		} catch (e) {
+			t = e;
+		}
+	}), r.__H = void 0, t && R.__e(t, r.__v));
+};
+var Te = typeof requestAnimationFrame == "function";
+function Ee(e) {
+	var t, n = function() {
+		clearTimeout(r), Te && cancelAnimationFrame(t), setTimeout(e);
+	}, r = setTimeout(n, 35);
+	Te && (t = requestAnimationFrame(n));
+}
+function De(e) {
+	e != 1 && le == R.requestAnimationFrame || ((le = R.requestAnimationFrame) || Ee)(we);
+}
+function W(e) {
+	var t = L, n = e.__c;
+	typeof n == "function" && (e.__c = void 0, n()), L = t;
+}
+function Oe(e) {
+	var t = L;
+	e.__c = e.__(), L = t;
+}
+function ke(e, t) {
+	return !e || e.length != t.length || t.some(function(t, n) {
+		return !ue(t, e[n]);
+	});
+}
+function Ae(e, t) {
+	return typeof t == "function" ? t(e) : t;
+}
+// shared/json.ts
+var je = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+function Me(e) {
+	return e.replace(je, "�");
+}
+function G(e) {
+	return typeof e == "object" && !!e && !Array.isArray(e);
+}
+function K(e, t) {
+	return G(e) && Object.hasOwn(e, t) ? e[t] : void 0;
+}
+function q(e) {
+	return typeof e == "string" ? Me(e) : "";
+}
+// search/state/places.ts
+var J = {
+	kind: "reports",
+	text: "",
+	chosen: [],
+	like: "",
+	cursors: []
+};
+function Ne(e) {
+	return {
+		kind: "image",
+		id: e,
+		sameView: !1,
+		samePatient: !1,
+		chosen: [],
+		like: [],
+		unlike: []
+	};
+}
+function Pe(e) {
+	return e.kind === "image" ? `#/image/${encodeURIComponent(e.id)}` : e.like ? `#/like/${encodeURIComponent(e.like)}` : "#/";
+}
+function Fe(e) {
+	let t = /^#\/(image|like)\/([^/?#]{1,600})$/.exec(e);
+	if (!t?.[2]) return J;
+	let n;
+	try {
+		n = decodeURIComponent(t[2]);
+	} catch {
+		return J;
+	}
+	return t[1] === "image" ? Ne(n) : {
+		...J,
+		like: n
+	};
+}
+function Ie(e) {
+	if (!G(e)) return null;
+	if (e.kind === "reports") {
+		let { like: t, cursors: n, chosen: r } = e;
+		return {
+			kind: "reports",
+			text: q(e.text),
+			like: q(t),
+			cursors: Be(n),
+			chosen: Ve(r)
+		};
+	}
+	return e.kind !== "image" || q(e.id) === "" ? null : {
+		kind: "image",
+		id: q(e.id),
+		sameView: e.sameView === !0,
+		samePatient: e.samePatient === !0,
+		chosen: Ve(e.chosen),
+		like: Be(e.like),
+		unlike: Be(e.unlike)
+	};
+}
+function Le(e, t) {
+	let n = e.filter(({ field: e, value: n }) => e !== t.field || n !== t.value);
+	return n.length < e.length ? n : [...e, t];
+}
+function Re(e, t, n) {
+	return e.some((e) => e.field === t && e.value === n);
+}
+function ze(e) {
+	return e.length === 0 ? null : { and: e.map(({ field: e, value: t }) => ({ [e]: [t] })) };
+}
+function Be(e) {
+	return Array.isArray(e) ? e.filter((e) => typeof e == "string") : [];
+}
+function Ve(e) {
+	return (Array.isArray(e) ? e.filter(G) : []).map((e) => ({
+		field: q(e.field),
+		value: q(e.value)
+	})).filter(({ field: e }) => e !== "");
+}
+// ../../../main/worker_ui/node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
+var He = Symbol.for("pv"), Ue = 0;
+Array.isArray;
+function Y(t, n, r, i, a, o) {
+	n ||= {};
+	var s, c, l = n;
+	if ("ref" in l && typeof t != "function") for (c in l = {}, n) c == "ref" ? s = n[c] : l[c] = n[c];
+	var u = {
+		type: t,
+		props: l,
+		key: r,
+		ref: s,
+		__k: null,
+		__: null,
+		__b: 0,
+		__e: null,
+		__c: null,
+		constructor: He,
+		__v: --Ue,
+		__i: -1,
+		__u: 0
+	};
+	return (a || o) && (u.__source = a, u.__self = o), e.vnode && e.vnode(u), u;
+}
+// search/parts/states.tsx
+var We = [
+	"positive",
+	"uncertain",
+	"negative"
+], Ge = {
+	positive: {
+		title: "Positive",
+		word: "stated as present"
+	},
+	uncertain: {
+		title: "Uncertain",
+		word: "stated as uncertain"
+	},
+	negative: {
+		title: "Negative",
+		word: "stated as absent"
+	}
+};
+function Ke(e) {
+	return We.includes(e);
+}
+function qe({ state: e }) {
+	return /* @__PURE__ */ Y("svg", {
+		class: `state-icon ${e}`,
+		viewBox: "0 0 16 16",
+		"aria-hidden": "true",
+		focusable: "false",
+		children: [
+			e === "positive" && /* @__PURE__ */ Y("circle", {
+				class: "fill",
+				cx: "8",
+				cy: "8",
+				r: "7"
+			}),
+			e === "positive" && /* @__PURE__ */ Y("path", {
+				class: "sign-on",
+				d: "M8 4.5v7M4.5 8h7"
+			}),
+			e === "uncertain" && /* @__PURE__ */ Y("path", {
+				class: "fill",
+				d: "M8 .5 15.5 8 8 15.5.5 8z"
+			}),
+			e === "uncertain" && /* @__PURE__ */ Y("path", {
+				class: "sign-on",
+				d: "M6.1 6.3c0-2.6 3.8-2.4 3.8-.2 0 1.5-1.9 1.5-1.9 2.9M8 11v.4"
+			}),
+			e === "negative" && /* @__PURE__ */ Y("circle", {
+				class: "ring",
+				cx: "8",
+				cy: "8",
+				r: "6.2"
+			}),
+			e === "negative" && /* @__PURE__ */ Y("path", {
+				class: "sign",
+				d: "M4.8 8h6.4"
+			})
+		]
+	});
+}
+// search/api/fields.ts
+var Je = [
+	{
+		name: "labels",
+		title: "Labels"
+	},
+	{
+		name: "diagnoses",
+		title: "Diagnoses"
+	},
+	{
+		name: "signs",
+		title: "Signs"
+	},
+	{
+		name: "symptoms",
+		title: "Symptoms"
+	},
+	{
+		name: "codes",
+		title: "ICD-10-CM"
+	}
+];
+function Ye(e) {
+	return Je.some(({ name: t }) => t === e);
+}
+function Xe(e) {
+	return We.map((t) => `${t}_${e}`);
+}
+var Ze = [
+	"labels_positive",
+	"labels_uncertain",
+	"labels_negative",
+	"view_position",
+	"sex"
+], Qe = {
+	view_position: "View",
+	sex: "Sex",
+	modality: "Modality",
+	body_part: "Body part"
+};
+function $e(e) {
+	let [t = "", n = ""] = e.split("_"), r = Ke(t) ? t : Ke(n) ? n : null, i = Object.hasOwn(Qe, e) ? Qe[e] : void 0;
+	return {
+		title: r ? `${r.charAt(0).toUpperCase()}${r.slice(1)}` : i ?? e.replaceAll("_", " "),
+		state: r
+	};
+}
+// search/api/read.ts
+function et(e) {
+	let t = K(e, "reports"), n = K(t, "pageInfo");
+	return {
+		total: Z(K(t, "totalCount")),
+		cursor: K(n, "hasNextPage") === !0 ? q(K(n, "endCursor")) : "",
+		reports: X(K(t, "edges")).map((e) => ct(K(e, "node"), Z(K(e, "score")), X(K(e, "highlights")).map(ut))),
+		facets: X(K(t, "facets")).map(pt)
+	};
+}
+function tt(e) {
+	let t = K(e, "image");
+	if (!G(t)) return null;
+	let n = K(t, "report");
+	return {
+		image: ft(t),
+		report: G(n) ? ct(n, 0, []) : null,
+		similar: it(K(t, "similar"))
+	};
+}
+function nt(e) {
+	let t = X(K(K(e, "__type"), "fields")).map((e) => q(K(e, "name")));
+	return {
+		reports: Z(K(K(e, "reports"), "totalCount")),
+		acceptsUploads: K(K(e, "index"), "acceptsUploads") === !0,
+		explains: t.includes("similarityMap")
+	};
+}
+function rt(e) {
+	let t = K(K(e, "image"), "similarityMap"), [n, r] = [Z(K(t, "rows")), Z(K(t, "columns"))], i = K(t, "values"), a = (Array.isArray(i) ? i : []).map(Z);
+	return n > 0 && a.length === n * r ? {
+		rows: n,
+		columns: r,
+		values: a
+	} : null;
+}
+function it(e) {
+	return {
+		exact: K(e, "exact") === !0,
+		hits: X(K(e, "hits")).map(at),
+		facets: X(K(e, "imageFacets")).map(pt)
+	};
+}
+function at(e) {
+	let t = K(e, "image"), n = (e) => X(K(t, e)).map((t) => ot(t, e));
+	return {
+		image: ft(t),
+		score: Z(K(e, "score")),
+		impression: st(K(t, "report")),
+		studies: [...n("earlier").reverse(), ...n("later")]
+	};
+}
+function ot(e, t) {
+	let n = K(e, "days");
+	return {
+		when: t,
+		date: q(K(e, "studyDate")),
+		days: typeof n == "number" ? Math.abs(n) : null,
+		impression: st(K(e, "report")),
+		imageIds: X(K(e, "images")).map((e) => q(K(e, "id")))
+	};
+}
+function st(e) {
+	return X(K(e, "sections")).map((e) => q(K(e, "text")))[0] ?? "";
+}
+function ct(e, t, n) {
+	return {
+		id: q(K(e, "id")),
+		studyDate: q(K(e, "studyDate")),
+		sections: X(K(e, "sections")).map((e) => lt(e, n)),
+		findings: X(K(e, "findings")).map(dt),
+		images: X(K(e, "images")).map(ft),
+		score: t
+	};
+}
+function lt(e, t) {
+	let n = K(e, "begin"), r = q(K(e, "text")), i = typeof n == "number" ? n : null, a = i === null ? [] : t.map((e) => ({
+		begin: e.begin - i,
+		end: e.end - i
+	})), o = Array.from(r).length;
+	return {
+		name: q(K(e, "name")),
+		text: r,
+		marks: a.filter((e) => e.end > 0 && e.begin < o)
+	};
+}
+function ut(e) {
+	return {
+		begin: Z(K(e, "sentenceBegin")),
+		end: Z(K(e, "sentenceEnd"))
+	};
+}
+function dt(e) {
+	let t = (t) => q(K(e, t));
+	return {
+		concept: t("concept"),
+		state: t("state"),
+		kind: t("kind"),
+		code: t("code"),
+		codeText: t("codeText"),
+		section: t("section"),
+		laterality: t("laterality"),
+		sentence: t("sentence")
+	};
+}
+function ft(e) {
+	let t = (t) => q(K(e, t));
+	return {
+		id: t("id"),
+		uploaded: K(e, "uploaded") === !0,
+		reportId: t("reportId"),
+		studyDate: t("studyDate"),
+		modality: t("modality"),
+		viewPosition: t("viewPosition"),
+		bodyPart: t("bodyPart"),
+		laterality: t("laterality"),
+		sex: t("sex"),
+		rows: Z(K(e, "rows")),
+		columns: Z(K(e, "columns")),
+		positive: mt(K(e, "labelsPositive")),
+		uncertain: mt(K(e, "labelsUncertain"))
+	};
+}
+function pt(e) {
+	let t = X(K(e, "values")).map((e) => {
+		let t = q(K(e, "text")), n = q(K(e, "value"));
+		return {
+			value: n,
+			name: t || n,
+			count: Z(K(e, "count"))
+		};
+	});
+	return {
+		field: q(K(e, "field")),
+		buckets: t,
+		exact: K(e, "exact") !== !1
+	};
+}
+function X(e) {
+	return Array.isArray(e) ? e.filter(G) : [];
+}
+function mt(e) {
+	return Array.isArray(e) ? e.map(q).filter((e) => e !== "") : [];
+}
+function Z(e) {
+	return typeof e == "number" && Number.isFinite(e) ? e : 0;
+}
+var ht = 50, gt = "id uploaded reportId studyDate modality viewPosition bodyPart laterality sex rows columns\n  labelsPositive labelsUncertain labelsNegative", _t = "id studyDate sections { name text begin }\n  findings { concept state kind code codeText section laterality sentence }", vt = "studyDate days images { id } report { sections(name: \"impression\") { text } }", yt = `query Reports($text: String!, $where: Where, $like: ID, $first: Int!, $after: String, $fields: [String!]!,
+    $values: Int!) {
+  reports(text: $text, where: $where, like: $like, first: $first, after: $after) {
+    totalCount
+    pageInfo { endCursor hasNextPage }
+    edges { score highlights { begin end sentenceBegin sentenceEnd } node { ${_t} images { ${gt} } } }
+    facets(fields: $fields, size: $values) { field exact values { value text count } }
+  }
+}`, bt = `query Image($id: ID!, $k: Int!, $where: Where, $excludePatient: Boolean!, $like: [ID!], $unlike: [ID!],
+    $fields: [String!]!, $values: Int!) {
+  image(id: $id) {
+    ${gt}
+    report { ${_t} images { ${gt} } }
+    similar(k: $k, where: $where, excludePatient: $excludePatient, like: $like, unlike: $unlike) {
+      exact
+      hits { score image { ${gt} report { sections(name: "impression") { text } } earlier { ${vt} } later { ${vt} } } }
+      imageFacets(fields: $fields, size: $values) { field exact values { value text count } }
+    }
+  }
+}`, xt = "{ reports(first: 1) { totalCount } index { acceptsUploads } __type(name: \"IndexedImage\") { fields { name } } }", St = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
+async function Ct(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
+	let s = {
+		text: t,
+		where: ze(n),
+		like: r || null,
+		first: 20,
+		after: i.at(-1) ?? null,
+		fields: Xe(a),
+		values: ht
+	};
+	return et(await e.graphql(yt, s, o));
+}
+async function wt(e, t, n, r) {
+	let i = t.sameView && n ? [...t.chosen, {
+		field: "view_position",
+		value: n
+	}] : t.chosen, a = {
+		id: t.id,
+		k: 30,
+		where: ze(i),
+		excludePatient: !t.samePatient,
+		like: t.like,
+		unlike: t.unlike,
+		fields: Ze,
+		values: ht
+	};
+	return tt(await e.graphql(bt, a, r));
+}
+async function Tt(e, t) {
+	return nt(await e.graphql(xt, {}, t));
+}
+async function Et(e, t, n, r) {
+	return rt(await e.graphql(St, {
+		id: t,
+		to: n
+	}, r));
+}
+// search/parts/finding-columns.tsx
+var Dt = [
+	{
+		kind: "sign",
+		title: "Signs"
+	},
+	{
+		kind: "diagnosis",
+		title: "Diagnoses"
+	},
+	{
+		kind: "symptom",
+		title: "Symptoms"
+	}
+], Ot = {
+	left: "left",
+	right: "right",
+	bilateral: "both sides"
+};
+function kt({ findings: e, id: t }) {
+	let [n, r] = B(null), i = Mt(e);
+	if (i.length === 0) return /* @__PURE__ */ Y("p", {
+		class: "quiet",
+		children: "No finding was read out of this report."
+	});
+	let a = `${t}-evidence`;
+	return /* @__PURE__ */ Y("div", {
+		class: "findings",
+		children: [/* @__PURE__ */ Y("div", {
+			class: "columns",
+			children: Dt.map(({ kind: e, title: t }) => {
+				let o = i.filter((t) => t.kind === e);
+				return /* @__PURE__ */ Y("section", {
+					"aria-label": t,
+					children: [
+						/* @__PURE__ */ Y("h4", { children: t }),
+						o.length === 0 && /* @__PURE__ */ Y("p", {
+							class: "quiet",
+							children: "none"
+						}),
+						/* @__PURE__ */ Y("ul", { children: o.map((e) => /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y(At, {
+							finding: e,
+							open: e === n,
+							controls: a,
+							onOpen: () => r(e === n ? null : e)
+						}) }, `${e.state} ${e.concept} ${e.laterality}`)) })
+					]
+				}, e);
+			})
+		}), /* @__PURE__ */ Y("div", {
+			id: a,
+			class: "evidence",
+			role: "status",
+			children: n && i.includes(n) && /* @__PURE__ */ Y(jt, { finding: n })
+		})]
+	});
+}
+function At({ finding: { concept: e, state: t, laterality: n }, open: r, controls: i, onOpen: a }) {
+	if (!Ke(t)) return null;
+	let o = Ot[n];
+	return /* @__PURE__ */ Y("button", {
+		type: "button",
+		class: `finding ${t}`,
+		"aria-expanded": r,
+		"aria-controls": i,
+		onClick: a,
+		children: [/* @__PURE__ */ Y(qe, { state: t }), /* @__PURE__ */ Y("span", { children: [
+			e,
+			o && /* @__PURE__ */ Y("span", {
+				class: "quiet",
+				children: [" ", o]
+			}),
+			/* @__PURE__ */ Y("span", {
+				class: "unseen",
+				children: [", ", Ge[t].word]
+			})
+		] })]
+	});
+}
+function jt({ finding: e }) {
+	let { concept: t, state: n, sentence: r, section: i, code: a, codeText: o } = e;
+	return /* @__PURE__ */ Y(b, { children: [/* @__PURE__ */ Y("q", { children: r }), /* @__PURE__ */ Y("p", {
+		class: "quiet",
+		children: [
+			t,
+			Ke(n) ? Ge[n].word : n,
+			i && `in ${i}`,
+			[a, o].filter(Boolean).join(" ")
+		].filter(Boolean).join(" · ")
+	})] });
+}
+function Mt(e) {
+	let t = /* @__PURE__ */ new Map();
+	for (let n of e) {
+		let e = `${n.state} ${n.concept} ${n.laterality}`;
+		Ke(n.state) && !t.has(e) && t.set(e, n);
+	}
+	return We.flatMap((e) => [...t.values()].filter((t) => t.state === e));
+}
+// search/parts/host.ts
+var Nt = F(null), Pt = Nt.Provider;
+function Q() {
+	let e = Se(Nt);
+	if (!e) throw Error("A part of the search page stands outside of HostProvider.");
+	return e;
+}
+function Ft() {
+	let { navigation: e } = Q(), [, t] = V((e) => e + 1, 0);
+	return H(() => e.subscribe(() => t(void 0)), [e]), e.place;
+}
+// search/transport/transport.ts
+var It = 1024, $ = class extends Error {
+	denied;
+	constructor(e, t = !1) {
+		super(e), this.name = "ServiceError", this.denied = t;
+	}
+}, Lt = 400;
+function Rt(e) {
+	if (typeof e != "object" || !e) throw new $("The search service did not answer with JSON.");
+	let { data: t, errors: n } = e;
+	if (Array.isArray(n) && n.length > 0) throw new $(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, Lt));
+	return t;
+}
+function zt(e) {
+	let { id: t, error: n, detail: r } = e ?? {};
+	if (typeof t == "string" && t !== "") return t;
+	let i = [n, r].find((e) => typeof e == "string" && e !== "");
+	throw new $(String(i ?? "The image could not be searched by.").slice(0, Lt));
+}
+function Bt(e) {
+	return e instanceof DOMException && e.name === "AbortError";
+}
+// search/parts/picture.tsx
+var Vt = 400, Ht = class {
+	transport;
+	kept = /* @__PURE__ */ new Map();
+	constructor(e) {
+		this.transport = e;
+	}
+	address(e, t) {
+		let n = `${t} ${e}`, r = this.kept.get(n);
+		if (r) return r;
+		let i = this.transport.picture(e, t).then((e) => URL.createObjectURL(e));
+		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > Vt) {
+			let [e, t] = [...this.kept][0];
+			this.kept.delete(e), t.then((e) => URL.revokeObjectURL(e));
+		}
+		return i;
+	}
+	clear() {
+		for (let e of this.kept.values()) e.then((e) => URL.revokeObjectURL(e)).catch(() => void 0);
+		this.kept.clear();
+	}
+};
+function Ut({ id: e, alt: t }) {
+	let { pictures: n } = Q(), r = U(null), [i, a] = B(""), [o, s] = B(!1);
+	return H(() => {
+		let t = !1;
+		a(""), s(!1);
+		let i = Wt(r.current, () => {
+			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Bt(e) && s(!0));
+		});
+		return () => {
+			t = !0, i();
+		};
+	}, [e, n]), /* @__PURE__ */ Y("span", {
+		ref: r,
+		class: "thumbnail",
+		children: i ? /* @__PURE__ */ Y("img", {
+			src: i,
+			alt: t,
+			draggable: !1,
+			onError: () => s(!0)
+		}) : /* @__PURE__ */ Y("span", {
+			class: "no-picture",
+			role: "img",
+			"aria-label": t,
+			children: o ? "no picture" : ""
+		})
+	});
+}
+function Wt(e, t) {
+	if (!e || typeof IntersectionObserver > "u") return t(), () => void 0;
+	let n = new IntersectionObserver((e) => {
+		e.some((e) => e.isIntersecting) && (n.disconnect(), t());
+	}, { rootMargin: "300px" });
+	return n.observe(e), () => n.disconnect();
+}
+// search/parts/image-link.tsx
+function Gt({ image: e, children: t }) {
+	let { navigation: n } = Q(), r = Ne(e.id);
+	return /* @__PURE__ */ Y("figure", {
+		class: "image-link",
+		children: [
+			/* @__PURE__ */ Y("a", {
+				href: Pe(r),
+				onClick: (e) => {
+					e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0 || (e.preventDefault(), n.go(r));
+				},
+				children: /* @__PURE__ */ Y(Ut, {
+					id: e.id,
+					alt: qt(e)
+				})
+			}),
+			/* @__PURE__ */ Y(Kt, { id: e.id }),
+			t
+		]
+	});
+}
+function Kt({ id: e }) {
+	let { selection: t } = Q(), [, n] = V((e) => e + 1, 0);
+	return H(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ Y("label", {
+		class: "select",
+		title: "Select this image",
+		children: [/* @__PURE__ */ Y("input", {
+			type: "checkbox",
+			checked: t.has(e),
+			onChange: () => t.toggle(e)
+		}), /* @__PURE__ */ Y("span", {
+			class: "unseen",
+			children: "Select this image"
+		})]
+	});
+}
+function qt({ modality: e, bodyPart: t, viewPosition: n, studyDate: r, positive: i }) {
+	let a = [
+		e,
+		t.toLowerCase(),
+		n && `view ${n}`,
+		Jt(r)
+	].filter(Boolean).join(", ");
+	return `Image${a && `: ${a}`}${i.length ? `; reported: ${i.join(", ")}` : ""}`;
+}
+function Jt(e) {
+	return /^\d{8}$/.test(e) ? `${e.slice(0, 4)}-${e.slice(4, 6)}-${e.slice(6)}` : e;
+}
+// search/parts/offsets.ts
+function Yt(e, t) {
+	let n = Array.from(e), r = [], i = 0;
+	for (let { begin: e, end: a } of Xt(t, n.length)) e > i && r.push({
+		text: n.slice(i, e).join(""),
+		marked: !1
+	}), r.push({
+		text: n.slice(e, a).join(""),
+		marked: !0
+	}), i = a;
+	return i < n.length && r.push({
+		text: n.slice(i).join(""),
+		marked: !1
+	}), r;
+}
+function Xt(e, t) {
+	let n = e.map(({ begin: e, end: n }) => ({
+		begin: Math.max(0, Math.trunc(e)),
+		end: Math.min(t, Math.trunc(n))
+	})).filter(({ begin: e, end: t }) => e < t).sort((e, t) => e.begin - t.begin), r = [];
+	for (let e of n) {
+		let t = r.at(-1);
+		t && e.begin <= t.end ? r[r.length - 1] = {
+			begin: t.begin,
+			end: Math.max(t.end, e.end)
+		} : r.push(e);
+	}
+	return r;
+}
+// search/parts/highlighted.tsx
+function Zt({ text: e, marks: t }) {
+	return /* @__PURE__ */ Y(b, { children: Yt(e, t).map(({ text: e, marked: t }, n) => Y(t ? "mark" : "span", { children: e }, n)) });
+}
+// search/reports/report-card.tsx
+var Qt = {
+	findings: "Findings",
+	impression: "Impression"
+};
+function $t({ report: e, onLike: t }) {
+	let n = Ce(), r = tn(e.sections), i = e.sections.filter((e) => e !== r);
+	return /* @__PURE__ */ Y("article", {
+		class: "report",
+		"aria-labelledby": n,
+		children: [/* @__PURE__ */ Y("header", { children: [/* @__PURE__ */ Y("h3", {
+			id: n,
+			children: [
+				Jt(e.studyDate) || "Undated study",
+				" ",
+				/* @__PURE__ */ Y("span", {
+					class: "quiet report-id",
+					children: e.id
+				})
+			]
+		}), /* @__PURE__ */ Y("button", {
+			type: "button",
+			class: "plain",
+			onClick: () => t(e.id),
+			children: "Similar reports"
+		})] }), /* @__PURE__ */ Y("div", {
+			class: "report-body",
+			children: [e.images.length > 0 && /* @__PURE__ */ Y("div", {
+				class: "report-images",
+				children: e.images.map((e) => /* @__PURE__ */ Y(Gt, {
+					image: e,
+					children: e.viewPosition && /* @__PURE__ */ Y("figcaption", { children: e.viewPosition })
+				}, e.id))
+			}), /* @__PURE__ */ Y("div", {
+				class: "report-text",
+				children: [
+					r && /* @__PURE__ */ Y(en, { section: r }),
+					i.length > 0 && /* @__PURE__ */ Y("details", {
+						open: i.some(({ marks: e }) => e.length > 0),
+						children: [/* @__PURE__ */ Y("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ Y(en, { section: e }, e.name))]
+					}),
+					/* @__PURE__ */ Y(kt, {
+						findings: e.findings,
+						id: n
+					})
+				]
+			})]
+		})]
+	});
+}
+function en({ section: { name: e, text: t, marks: n } }) {
+	return /* @__PURE__ */ Y("div", {
+		class: "section",
+		children: [/* @__PURE__ */ Y("h4", { children: Qt[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ Y("p", { children: /* @__PURE__ */ Y(Zt, {
+			text: t,
+			marks: n
+		}) })]
+	});
+}
+function tn(e) {
+	let t = (t) => e.find((e) => e.name === t && e.text.trim() !== "");
+	return t("impression") ?? t("findings") ?? e[0];
+}
+// search/state/use-query.ts
+function nn(e, t) {
+	let [n, r] = B({
+		data: null,
+		busy: e !== "",
+		error: null
+	}), [i, a] = V((e) => e + 1, 0);
+	return be(() => {
+		if (e === "") {
+			r({
+				data: null,
+				busy: !1,
+				error: null
+			});
+			return;
+		}
+		let n = new AbortController();
+		return r((e) => ({
+			...e,
+			busy: !0,
+			error: null
+		})), t(n.signal).then((e) => !n.signal.aborted && r({
+			data: e,
+			busy: !1,
+			error: null
+		}), (e) => {
+			n.signal.aborted || Bt(e) || r({
+				data: null,
+				busy: !1,
+				error: an(e)
+			});
+		}), () => n.abort();
+	}, [e, i]), {
+		...n,
+		again: () => a(void 0)
+	};
+}
+function rn(e, t) {
+	let [n, r] = B(e);
+	return H(() => {
+		if (Object.is(e, n)) return;
+		let i = setTimeout(() => r(e), t);
+		return () => clearTimeout(i);
+	}, [e, t]), n;
+}
+function an(e) {
+	return e instanceof $ ? e : new $(`The answer of the search service could not be read: ${String(e).slice(0, 200)}`);
+}
+// search/parts/chips.tsx
+function on({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
+	return e.length === 0 ? null : /* @__PURE__ */ Y("ul", {
+		class: "chips",
+		"aria-label": "Filters",
+		children: [e.map((e) => {
+			let { state: r, title: i } = $e(e.field);
+			return /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y("button", {
+				type: "button",
+				class: `chip ${r ?? ""}`,
+				"aria-label": `Remove the filter ${i}: ${t(e)}`,
+				onClick: () => n(e),
+				children: [
+					r && /* @__PURE__ */ Y(qe, { state: r }),
+					t(e),
+					/* @__PURE__ */ Y("span", {
+						class: "cross",
+						"aria-hidden": "true",
+						children: "×"
+					})
+				]
+			}) }, `${e.field} ${e.value}`);
+		}), e.length > 1 && /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y("button", {
+			type: "button",
+			class: "plain",
+			onClick: r,
+			children: "Clear all filters"
+		}) })]
+	});
+}
+// search/parts/facet-bars.tsx
+var sn = 10;
+function cn({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
+	let [a, o] = B(!1), { buckets: s } = n;
+	if (s.length === 0) return null;
+	let c = a ? s : s.slice(0, sn), l = Math.max(...s.map(({ count: e }) => e));
+	return /* @__PURE__ */ Y("section", {
+		class: `facet ${t ?? ""}`,
+		"aria-label": e,
+		children: [
+			/* @__PURE__ */ Y("h3", { children: [
+				t && /* @__PURE__ */ Y(qe, { state: t }),
+				e,
+				!n.exact && /* @__PURE__ */ Y("span", {
+					class: "quiet",
+					children: " (estimated)"
+				})
+			] }),
+			/* @__PURE__ */ Y("ul", { children: c.map((e) => /* @__PURE__ */ Y(ln, {
+				bucket: e,
+				share: e.count / l,
+				pressed: Re(r, n.field, e.value),
+				onToggle: () => i({
+					field: n.field,
+					value: e.value
+				})
+			}, e.value)) }),
+			s.length > sn && /* @__PURE__ */ Y("button", {
+				type: "button",
+				class: "plain",
+				"aria-expanded": a,
+				onClick: () => o(!a),
+				children: a ? "fewer" : `${s.length - sn} more`
+			})
+		]
+	});
+}
+function ln({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onToggle: a }) {
+	return /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y("button", {
+		type: "button",
+		class: "bar",
+		"aria-pressed": i,
+		title: t === e ? t : `${t} (${e})`,
+		onClick: a,
+		children: [
+			/* @__PURE__ */ Y("span", {
+				class: "bar-name",
+				children: t
+			}),
+			/* @__PURE__ */ Y("span", {
+				class: "bar-count",
+				children: n.toLocaleString("en-US")
+			}),
+			/* @__PURE__ */ Y("svg", {
+				class: "bar-area",
+				viewBox: "0 0 100 6",
+				preserveAspectRatio: "none",
+				"aria-hidden": "true",
+				children: [/* @__PURE__ */ Y("rect", {
+					class: "bar-whole",
+					width: "100",
+					height: "6"
+				}), /* @__PURE__ */ Y("rect", {
+					class: "bar-part",
+					width: Math.max(100 * r, .8),
+					height: "6"
+				})]
+			})
+		]
+	}) });
+}
+// search/parts/status.tsx
+function un({ busy: e, error: t, found: n, none: r, onAgain: i }) {
+	return t ? /* @__PURE__ */ Y("div", {
+		class: "status error",
+		role: "alert",
+		children: [
+			t.message,
+			" ",
+			/* @__PURE__ */ Y("button", {
+				type: "button",
+				onClick: i,
+				children: "Try again"
+			})
+		]
+	}) : /* @__PURE__ */ Y("div", {
+		class: `status${r && !e ? " none" : ""}`,
+		role: "status",
+		children: e ? "Searching…" : r ? "Sorry, no results." : n
+	});
+}
+// search/image/hit-card.tsx
+function dn({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
+	let { image: s, score: c, impression: l, studies: u } = e;
+	return /* @__PURE__ */ Y("li", {
+		class: "hit",
+		children: [
+			/* @__PURE__ */ Y(Gt, {
+				image: s,
+				children: /* @__PURE__ */ Y("figcaption", { children: [/* @__PURE__ */ Y("span", {
+					class: "score",
+					title: "Cosine similarity",
+					children: c.toFixed(3)
+				}), /* @__PURE__ */ Y("span", {
+					class: "quiet",
+					children: [s.viewPosition, Jt(s.studyDate)].filter(Boolean).join(" · ")
+				})] })
+			}),
+			/* @__PURE__ */ Y(fn, {
+				positive: s.positive,
+				uncertain: s.uncertain
+			}),
+			l && /* @__PURE__ */ Y("p", {
+				class: "hit-impression",
+				children: l
+			}),
+			/* @__PURE__ */ Y("div", {
+				class: "hit-actions",
+				children: [
+					/* @__PURE__ */ Y("button", {
+						type: "button",
+						"aria-pressed": t,
+						onClick: r,
+						title: "Search for more images like this one",
+						children: [/* @__PURE__ */ Y(mn, { up: !0 }), " More like this"]
+					}),
+					/* @__PURE__ */ Y("button", {
+						type: "button",
+						"aria-pressed": n,
+						onClick: i,
+						title: "Search for fewer images like this one",
+						children: [/* @__PURE__ */ Y(mn, { up: !1 }), " Less"]
+					}),
+					a && /* @__PURE__ */ Y("button", {
+						type: "button",
+						"aria-pressed": o,
+						onClick: a,
+						children: "Why similar?"
+					})
+				]
+			}),
+			u.length > 0 && /* @__PURE__ */ Y(pn, { studies: u })
+		]
+	});
+}
+function fn({ positive: e, uncertain: t }) {
+	return e.length + t.length === 0 ? null : /* @__PURE__ */ Y("ul", {
+		class: "stated",
+		"aria-label": "Reported",
+		children: [e.map((e) => /* @__PURE__ */ Y("li", {
+			class: "positive",
+			children: [/* @__PURE__ */ Y(qe, { state: "positive" }), e]
+		}, e)), t.map((e) => /* @__PURE__ */ Y("li", {
+			class: "uncertain",
+			children: [
+				/* @__PURE__ */ Y(qe, { state: "uncertain" }),
+				e,
+				/* @__PURE__ */ Y("span", {
+					class: "unseen",
+					children: ", stated as uncertain"
+				})
+			]
+		}, e))]
+	});
+}
+function pn({ studies: e }) {
+	let t = (t) => e.filter((e) => e.when === t).length;
+	return /* @__PURE__ */ Y("details", {
+		class: "studies",
+		children: [/* @__PURE__ */ Y("summary", { children: [
+			["earlier", "later"].filter((e) => t(e) > 0).map((e) => `${t(e)} ${e}`).join(" · "),
+			" ",
+			e.length === 1 ? "study" : "studies"
+		] }), /* @__PURE__ */ Y("ol", { children: e.map((e) => /* @__PURE__ */ Y("li", { children: [
+			/* @__PURE__ */ Y("strong", { children: Jt(e.date) }),
+			" ",
+			/* @__PURE__ */ Y("span", {
+				class: "quiet",
+				children: e.days === null ? e.when : `${e.days.toLocaleString("en-US")} days ${e.when}`
+			}),
+			/* @__PURE__ */ Y("br", {}),
+			e.impression || /* @__PURE__ */ Y("span", {
+				class: "quiet",
+				children: "no report"
+			})
+		] }, `${e.date} ${e.imageIds.join(" ")}`)) })]
+	});
+}
+function mn({ up: e }) {
+	return /* @__PURE__ */ Y("svg", {
+		class: `thumb${e ? "" : " down"}`,
+		viewBox: "0 0 16 16",
+		"aria-hidden": "true",
+		focusable: "false",
+		children: /* @__PURE__ */ Y("path", { d: "M1.5 7h2.7v7H1.5zM5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })
+	});
+}
+// search/image/similar-list.tsx
+function hn({ place: e, asked: t, explained: n, onExplain: r }) {
+	let { navigation: i, selection: a } = Q(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
+		...e,
+		...t
+	}), d = (t) => u({ chosen: Le(e.chosen, t) }), f = (t, n) => {
+		let [r, i] = n ? [e.like, e.unlike] : [e.unlike, e.like], a = r.includes(t) ? r.filter((e) => e !== t) : [...r, t], o = i.filter((e) => e !== t);
+		u(n ? {
+			like: a,
+			unlike: o
+		} : {
+			like: o,
+			unlike: a
+		});
+	}, p = o?.similar.hits ?? [], m = o?.image.viewPosition ?? "", h = e.like.length + e.unlike.length, g = `${p.length} similar ${p.length === 1 ? "image" : "images"}, best first`;
+	return /* @__PURE__ */ Y("section", {
+		class: "similar",
+		"aria-label": "Similar images",
+		children: [
+			/* @__PURE__ */ Y("div", {
+				class: "similar-head",
+				children: [
+					/* @__PURE__ */ Y("h2", { children: "Similar images" }),
+					/* @__PURE__ */ Y("label", { children: [
+						/* @__PURE__ */ Y("input", {
+							type: "checkbox",
+							checked: e.sameView,
+							disabled: m === "",
+							onChange: () => u({ sameView: !e.sameView })
+						}),
+						"Same view only",
+						m && ` (${m})`
+					] }),
+					/* @__PURE__ */ Y("label", { children: [/* @__PURE__ */ Y("input", {
+						type: "checkbox",
+						checked: e.samePatient,
+						onChange: () => u({ samePatient: !e.samePatient })
+					}), "Include the same patient"] }),
+					p.length > 0 && /* @__PURE__ */ Y("button", {
+						type: "button",
+						onClick: () => a.toggleAll(p.map(({ image: e }) => e.id)),
+						children: "Select all"
+					})
+				]
+			}),
+			h > 0 && /* @__PURE__ */ Y("p", {
+				class: "like",
+				children: [`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like. `, /* @__PURE__ */ Y("button", {
+					type: "button",
+					onClick: () => u({
+						like: [],
+						unlike: []
+					}),
+					children: "Start over"
+				})]
+			}),
+			/* @__PURE__ */ Y(on, {
+				chosen: e.chosen,
+				nameOf: ({ value: e }) => e,
+				onRemove: d,
+				onClear: () => u({ chosen: [] })
+			}),
+			/* @__PURE__ */ Y(un, {
+				busy: s,
+				error: c,
+				found: g,
+				none: p.length === 0,
+				onAgain: l
+			}),
+			o && p.length > 0 && /* @__PURE__ */ Y("div", {
+				class: `with-facets${s ? " stale" : ""}`,
+				"aria-busy": s,
+				children: [/* @__PURE__ */ Y("aside", {
+					class: "facets",
+					"aria-label": `Among these ${p.length} images`,
+					children: [/* @__PURE__ */ Y("p", {
+						class: "facets-note",
+						children: [
+							"Among these ",
+							p.length,
+							" ",
+							p.length === 1 ? "image" : "images",
+							", not the whole index:"
+						]
+					}), o.similar.facets.map((t) => /* @__PURE__ */ Y(cn, {
+						facet: t,
+						...$e(t.field),
+						chosen: e.chosen,
+						onToggle: d
+					}, t.field))]
+				}), /* @__PURE__ */ Y("ol", {
+					class: "hits",
+					children: p.map((t) => /* @__PURE__ */ Y(dn, {
+						hit: t,
+						liked: e.like.includes(t.image.id),
+						unliked: e.unlike.includes(t.image.id),
+						onLike: () => f(t.image.id, !0),
+						onUnlike: () => f(t.image.id, !1),
+						onExplain: r && (() => r(t.image.id)),
+						explained: n === t.image.id
+					}, t.image.id))
+				})]
+			})
+		]
+	});
+}
+// search/image/window.ts
+var gn = {
+	center: 127.5,
+	width: 255,
+	inverted: !1
+};
+function _n(e, t, n) {
+	let r = e.inverted ? -1 : 1;
+	return {
+		...e,
+		width: xn(e.width + 255 * t, 1, 1020),
+		center: xn(e.center + r * 255 * n, 0, 255)
+	};
+}
+function vn({ center: e, width: t, inverted: n }) {
+	let r = e - t / 2;
+	return Uint8ClampedArray.from({ length: 256 }, (e, i) => {
+		let a = 255 * (i - r) / t;
+		return n ? 255 - a : a;
+	});
+}
+function yn(e, t, n) {
+	for (let r = 0, i = 0; r < e.length; r += 1, i += 4) {
+		let a = t[e[r]];
+		n[i] = n[i + 1] = n[i + 2] = a, n[i + 3] = 255;
+	}
+}
+function bn(e) {
+	return Uint8ClampedArray.from({ length: e.length / 4 }, (t, n) => e[4 * n]);
+}
+function xn(e, t, n) {
+	return Math.min(Math.max(e, t), n);
+}
+// search/image/viewer.tsx
+var Sn = [
+	1,
+	1.5,
+	2,
+	3,
+	4
+];
+function Cn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
+	let { pictures: i } = Q(), a = U(null), [o, s] = B(null), [c, l] = B(""), [u, d] = B(gn), [f, p] = B(1);
+	H(() => {
+		let t = !1;
+		return s(null), l(""), d(gn), p(1), i.address(e, "large").then(En).then((e) => !t && s(e), (e) => !t && !Bt(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
+			t = !0;
+		};
+	}, [e, i]), be(() => {
+		a.current && o && Dn(a.current, o, u);
+	}, [o, u]);
+	let m = (e) => {
+		let t = Sn.findIndex((e) => e === f) + e;
+		p(Sn[Math.min(Math.max(t, 0), Sn.length - 1)] ?? 1);
+	}, h = () => {
+		d(gn), p(1);
+	};
+	return /* @__PURE__ */ Y("div", {
+		class: "viewer",
+		children: [/* @__PURE__ */ Y("div", {
+			class: "viewport",
+			role: "application",
+			tabIndex: 0,
+			"aria-label": `${r}. Arrow keys change the contrast, plus and minus zoom, I inverts, Home resets.`,
+			onKeyDown: (e) => {
+				if (e.ctrlKey || e.altKey || e.metaKey) return;
+				let t = e.shiftKey ? .1 : .02, n = {
+					ArrowLeft: () => d((e) => _n(e, -t, 0)),
+					ArrowRight: () => d((e) => _n(e, t, 0)),
+					ArrowUp: () => d((e) => _n(e, 0, -t)),
+					ArrowDown: () => d((e) => _n(e, 0, t)),
+					i: () => d((e) => ({
+						...e,
+						inverted: !e.inverted
+					})),
+					"+": () => m(1),
+					"-": () => m(-1),
+					Home: h
+				}, r = Object.hasOwn(n, e.key) ? n[e.key] : void 0;
+				r && (e.preventDefault(), e.stopPropagation(), r());
+			},
+			...wn((e, t) => d((n) => _n(n, e, t))),
+			onDblClick: h,
+			children: [/* @__PURE__ */ Y("div", {
+				class: "stage",
+				style: { width: `${100 * f}%` },
+				children: [/* @__PURE__ */ Y("canvas", {
+					ref: a,
+					role: "img",
+					"aria-label": t,
+					hidden: o === null
+				}), o && n && /* @__PURE__ */ Y(Tn, { map: n })]
+			}), o === null && /* @__PURE__ */ Y("p", {
+				class: "viewer-note",
+				children: c || "Loading the image…"
+			})]
+		}), /* @__PURE__ */ Y("div", {
+			class: "viewer-bar",
+			children: [
+				/* @__PURE__ */ Y("output", { children: [
+					"W ",
+					Math.round(u.width),
+					" · L ",
+					Math.round(u.center)
+				] }),
+				/* @__PURE__ */ Y("button", {
+					type: "button",
+					"aria-pressed": u.inverted,
+					onClick: () => d({
+						...u,
+						inverted: !u.inverted
+					}),
+					children: "Invert"
+				}),
+				/* @__PURE__ */ Y("button", {
+					type: "button",
+					"aria-label": "Zoom out",
+					disabled: f === Sn[0],
+					onClick: () => m(-1),
+					children: "−"
+				}),
+				/* @__PURE__ */ Y("button", {
+					type: "button",
+					"aria-label": "Zoom in",
+					disabled: f === Sn.at(-1),
+					onClick: () => m(1),
+					children: "+"
+				}),
+				/* @__PURE__ */ Y("button", {
+					type: "button",
+					onClick: h,
+					children: "Reset"
+				})
+			]
+		})]
+	});
+}
+function wn(e) {
+	return { onPointerDown: (t) => {
+		if (t.button !== 0 || !(t.currentTarget instanceof HTMLElement)) return;
+		let n = t.currentTarget, r = [t.clientX, t.clientY], i = ({ clientX: t, clientY: n }) => {
+			e((t - r[0]) / 400, (n - r[1]) / 400), r = [t, n];
+		}, a = () => {
+			n.removeEventListener("pointermove", i), n.removeEventListener("pointerup", a), n.removeEventListener("pointercancel", a);
+		};
+		n.setPointerCapture(t.pointerId), n.addEventListener("pointermove", i), n.addEventListener("pointerup", a), n.addEventListener("pointercancel", a);
+	} };
+}
+function Tn({ map: e }) {
+	let t = U(null);
+	return be(() => {
+		let n = t.current?.getContext("2d");
+		if (!t.current || !n) return;
+		t.current.width = e.columns, t.current.height = e.rows;
+		let r = n.createImageData(e.columns, e.rows);
+		e.values.slice(0, e.rows * e.columns).forEach((e, t) => {
+			r.data.set([
+				255 * e,
+				190 * e,
+				255 * (1 - e),
+				170 * Math.sqrt(e)
+			], 4 * t);
+		}), n.putImageData(r, 0, 0);
+	}, [e]), /* @__PURE__ */ Y("canvas", {
+		ref: t,
+		class: "overlay",
+		"aria-hidden": "true"
+	});
+}
+async function En(e) {
+	let t = new Image();
+	t.src = e, await t.decode();
+	let { naturalWidth: n, naturalHeight: r } = t, i = document.createElement("canvas");
+	i.width = n, i.height = r;
+	let a = i.getContext("2d", { willReadFrequently: !0 });
+	if (!a) throw Error("This browser cannot draw the image.");
+	return a.drawImage(t, 0, 0), {
+		width: n,
+		height: r,
+		gray: bn(a.getImageData(0, 0, n, r).data)
+	};
+}
+function Dn(e, { width: t, height: n, gray: r }, i) {
+	(e.width !== t || e.height !== n) && (e.width = t, e.height = n);
+	let a = e.getContext("2d");
+	if (!a) return;
+	let o = a.createImageData(t, n);
+	yn(r, vn(i), o.data), a.putImageData(o, 0, 0);
+}
+// search/image/image-page.tsx
+function On({ place: e, explains: t }) {
+	let n = Q(), { navigation: r, transport: i } = n, [a, o] = B(""), [s, c] = B(""), l = nn(JSON.stringify([e, e.sameView && s]), (t) => wt(i, e, s, t)), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
+	return H(() => {
+		p && c(p.image.viewPosition), p && n.onHits("images", p.similar.hits.map(({ image: e, score: t }) => ({
+			id: e.id,
+			score: t
+		})));
+	}, [p]), H(() => o(""), [e.id]), /* @__PURE__ */ Y("div", {
+		class: "image-page",
+		children: [
+			/* @__PURE__ */ Y("button", {
+				type: "button",
+				class: "back",
+				onClick: () => r.depth > 0 ? r.back() : r.go(J),
+				children: "‹ Back"
+			}),
+			!p && !d && !f && /* @__PURE__ */ Y("p", {
+				class: "status none",
+				children: [
+					"There is no image ",
+					e.id,
+					" in this index."
+				]
+			}),
+			/* @__PURE__ */ Y("div", {
+				class: "image-head",
+				children: [/* @__PURE__ */ Y(kn, {
+					id: e.id,
+					other: a,
+					image: p?.image ?? null,
+					onClose: () => o("")
+				}), p && /* @__PURE__ */ Y("div", {
+					class: "image-facts",
+					children: [/* @__PURE__ */ Y(An, { image: p.image }), p.report ? /* @__PURE__ */ Y(jn, {
+						report: p.report,
+						id: e.id
+					}) : /* @__PURE__ */ Y("p", {
+						class: "quiet",
+						children: "There is no report of this image."
+					})]
+				})]
+			}),
+			/* @__PURE__ */ Y(hn, {
+				place: e,
+				asked: p || d || f ? {
+					...l,
+					data: p
+				} : l,
+				explained: a,
+				onExplain: t ? (e) => o(e === a ? "" : e) : null
+			})
+		]
+	});
+}
+function kn({ id: e, other: t, image: n, onClose: r }) {
+	let { transport: i } = Q(), { data: a, busy: o, error: s } = nn(t && `${e} ${t}`, async (n) => ({
+		here: await Et(i, e, t, n),
+		there: await Et(i, t, e, n)
+	}));
+	return /* @__PURE__ */ Y("div", {
+		class: `comparison${t ? " two" : ""}`,
+		children: [
+			/* @__PURE__ */ Y(Cn, {
+				id: e,
+				alt: n ? qt(n) : "Image",
+				overlay: t ? a?.here ?? null : null
+			}),
+			t && /* @__PURE__ */ Y(Cn, {
+				id: t,
+				alt: "The similar image",
+				overlay: a?.there ?? null,
+				label: "Similar image"
+			}),
+			t && /* @__PURE__ */ Y("p", {
+				class: "comparison-note",
+				role: "status",
+				children: [
+					o ? "Comparing…" : s ? s.message : a?.here ? "Bright regions add most to the similarity." : "No map could be made.",
+					" ",
+					/* @__PURE__ */ Y("button", {
+						type: "button",
+						onClick: r,
+						children: "Close comparison"
+					})
+				]
+			})
+		]
+	});
+}
+function An({ image: e }) {
+	let { modality: t, bodyPart: n, viewPosition: r, laterality: i, sex: a, studyDate: o, rows: s, columns: c, id: l, uploaded: u } = e;
+	return /* @__PURE__ */ Y("dl", {
+		class: "metadata",
+		children: [
+			["Study date", Jt(o)],
+			["Modality", t],
+			["Body part", n],
+			["View", r],
+			["Laterality", i],
+			["Sex", a],
+			["Size", s > 0 ? `${c} × ${s}` : ""],
+			["SOP Instance UID", u ? "uploaded, not in the index" : l]
+		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ Y("div", { children: [/* @__PURE__ */ Y("dt", { children: e }), /* @__PURE__ */ Y("dd", { children: t })] }, e))
+	});
+}
+function jn({ report: e, id: t }) {
+	let n = Ce(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
+	return /* @__PURE__ */ Y("section", {
+		class: "image-report",
+		"aria-labelledby": n,
+		children: [
+			/* @__PURE__ */ Y("h2", {
+				id: n,
+				children: ["Report ", /* @__PURE__ */ Y("span", {
+					class: "quiet report-id",
+					children: e.id
+				})]
+			}),
+			a.map((e) => /* @__PURE__ */ Y(en, { section: e }, e.name)),
+			/* @__PURE__ */ Y(kt, {
+				findings: e.findings,
+				id: n
+			}),
+			o.length > 0 && /* @__PURE__ */ Y(b, { children: [/* @__PURE__ */ Y("h4", { children: "Other images of this report" }), /* @__PURE__ */ Y("div", {
+				class: "report-images",
+				children: o.map((e) => /* @__PURE__ */ Y(Gt, { image: e }, e.id))
+			})] })
+		]
+	});
+}
+// search/parts/search-box.tsx
+var Mn = 250, Nn = 64 * 2 ** 20;
+function Pn({ text: e, onText: t, onFile: n, uploads: r }) {
+	let [i, a] = B(e), [o, s] = B(e), c = rn(i, Mn), l = U(null);
+	H(() => {
+		e !== o && (a(e), s(e));
+	}, [e]);
+	let u = (e) => {
+		e !== o && (s(e), t(e));
+	};
+	return H(() => {
+		c === i && u(c);
+	}, [c]), /* @__PURE__ */ Y("form", {
+		class: "search-box",
+		role: "search",
+		onSubmit: (e) => {
+			e.preventDefault(), u(i);
+		},
+		children: [
+			/* @__PURE__ */ Y("svg", {
+				class: "glass",
+				viewBox: "0 0 20 20",
+				"aria-hidden": "true",
+				children: [/* @__PURE__ */ Y("circle", {
+					cx: "8.5",
+					cy: "8.5",
+					r: "5.5"
+				}), /* @__PURE__ */ Y("path", { d: "m12.8 12.8 4.7 4.7" })]
+			}),
+			/* @__PURE__ */ Y("input", {
+				type: "search",
+				"aria-label": "Search reports",
+				placeholder: "Words of a report, \"a phrase in quotes\"",
+				autocomplete: "off",
+				spellcheck: !1,
+				maxLength: 1e3,
+				value: i,
+				onInput: (e) => a(e.currentTarget.value)
+			}),
+			r && /* @__PURE__ */ Y("button", {
+				type: "button",
+				title: "Or drag a file onto the page",
+				onClick: () => l.current?.click(),
+				children: "Search by image…"
+			}),
+			/* @__PURE__ */ Y("input", {
+				ref: l,
+				type: "file",
+				class: "unseen",
+				tabIndex: -1,
+				"aria-label": "Image to search by",
+				accept: ".dcm,application/dicom,image/png,image/jpeg",
+				onChange: (e) => {
+					let t = e.currentTarget.files?.[0];
+					t && n(t), e.currentTarget.value = "";
+				}
+			})
+		]
+	});
+}
+function Fn(e, t) {
+	let [n, r] = B(!1), i = U(t);
+	return i.current = t, H(() => {
+		let t = e.current;
+		if (!t) return;
+		let n = (e) => {
+			e.dataTransfer?.types.includes("Files") && (e.preventDefault(), e.stopPropagation(), r(!0));
+		}, a = (e) => {
+			e.relatedTarget instanceof Node && t.contains(e.relatedTarget) || r(!1);
+		}, o = (e) => {
+			if (r(!1), !e.dataTransfer?.types.includes("Files")) return;
+			e.preventDefault(), e.stopPropagation();
+			let t = e.dataTransfer.files[0];
+			t && i.current(t);
+		};
+		return t.addEventListener("dragenter", n), t.addEventListener("dragover", n), t.addEventListener("dragleave", a), t.addEventListener("drop", o), () => {
+			t.removeEventListener("dragenter", n), t.removeEventListener("dragover", n), t.removeEventListener("dragleave", a), t.removeEventListener("drop", o);
+		};
+	}, []), n;
+}
+// search/parts/selection-bar.tsx
+function In() {
+	let { selection: e } = Q(), [, t] = V((e) => e + 1, 0), [n, r] = B("");
+	H(() => e.subscribe(() => (r(""), t(void 0))), [e]);
+	let i = e.all;
+	return i.length === 0 ? null : /* @__PURE__ */ Y("footer", {
+		class: "selection",
+		"aria-label": "Selection",
+		children: [
+			/* @__PURE__ */ Y("span", {
+				role: "status",
+				children: [
+					i.length,
+					" ",
+					i.length === 1 ? "image" : "images",
+					" selected. ",
+					n
+				]
+			}),
+			/* @__PURE__ */ Y("button", {
+				type: "button",
+				onClick: () => {
+					navigator.clipboard?.writeText(i.join("\n")).then(() => r("Copied."), () => r("The browser does not allow copying."));
+				},
+				children: "Copy the ids"
+			}),
+			/* @__PURE__ */ Y("button", {
+				type: "button",
+				onClick: () => e.set([]),
+				children: "Clear"
+			})
+		]
+	});
+}
+// search/parts/sign-in.tsx
+function Ln({ refused: e, onToken: t }) {
+	let [n, r] = B("");
+	return /* @__PURE__ */ Y("main", {
+		class: "sign-in",
+		children: /* @__PURE__ */ Y("form", {
+			onSubmit: (e) => {
+				e.preventDefault(), n.trim() !== "" && t(n);
+			},
+			children: [
+				/* @__PURE__ */ Y("h1", { children: "Sign in to search" }),
+				e && /* @__PURE__ */ Y("p", {
+					class: "status error",
+					role: "alert",
+					children: "This token does not open the search. Check it, or ask for a new one."
+				}),
+				/* @__PURE__ */ Y("label", { children: ["Token", /* @__PURE__ */ Y("input", {
+					type: "password",
+					autocomplete: "current-password",
+					value: n,
+					onInput: (e) => r(e.currentTarget.value)
+				})] }),
+				/* @__PURE__ */ Y("p", {
+					class: "quiet",
+					children: "The service printed it when it was started."
+				}),
+				/* @__PURE__ */ Y("button", {
+					type: "submit",
+					children: "Sign in"
+				})
+			]
+		})
+	});
+}
+// search/parts/pager.tsx
+function Rn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
+	if (r <= n && e === 0) return null;
+	let s = e * t + 1;
+	return /* @__PURE__ */ Y("nav", {
+		class: "pager",
+		"aria-label": "Pages",
+		children: [
+			/* @__PURE__ */ Y("button", {
+				type: "button",
+				disabled: e === 0,
+				onClick: a,
+				children: "‹ Previous"
+			}),
+			/* @__PURE__ */ Y("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
+			/* @__PURE__ */ Y("button", {
+				type: "button",
+				disabled: !i,
+				onClick: o,
+				children: "Next ›"
+			})
+		]
+	});
+}
+// search/reports/facet-column.tsx
+function zn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
+	let a = e.every(({ buckets: e }) => e.length === 0);
+	return /* @__PURE__ */ Y("aside", {
+		class: "facets",
+		"aria-label": "What the reports state",
+		children: [
+			/* @__PURE__ */ Y("label", {
+				class: "vocabulary",
+				children: ["Count by", /* @__PURE__ */ Y("select", {
+					value: t,
+					onChange: ({ currentTarget: { value: e } }) => Ye(e) && r(e),
+					children: Je.map(({ name: e, title: t }) => /* @__PURE__ */ Y("option", {
+						value: e,
+						children: t
+					}, e))
+				})]
+			}),
+			e.map((e) => /* @__PURE__ */ Y(cn, {
+				facet: e,
+				...$e(e.field),
+				chosen: n,
+				onToggle: i
+			}, e.field)),
+			a && /* @__PURE__ */ Y("p", {
+				class: "quiet",
+				children: "Nothing to count in these reports."
+			})
+		]
+	});
+}
+// search/reports/reports-page.tsx
+function Bn({ place: e }) {
+	let t = Q(), { navigation: n, transport: r } = t, [i, a] = B("labels"), { data: o, busy: s, error: c, again: l } = nn(JSON.stringify([e, i]), (t) => Ct(r, e, i, t));
+	H(() => {
+		o && t.onHits("reports", o.reports);
+	}, [o]);
+	let u = (t) => n.go({
+		...e,
+		cursors: [],
+		...t
+	}), d = (t) => u({ chosen: Le(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
+	return /* @__PURE__ */ Y("div", {
+		class: "reports-page",
+		children: [
+			e.like !== "" && /* @__PURE__ */ Y("p", {
+				class: "like",
+				children: [
+					"Reports similar to ",
+					/* @__PURE__ */ Y("strong", { children: e.like }),
+					" ",
+					/* @__PURE__ */ Y("button", {
+						type: "button",
+						onClick: () => u({ like: "" }),
+						children: "Show all reports"
+					})
+				]
+			}),
+			/* @__PURE__ */ Y(on, {
+				chosen: e.chosen,
+				nameOf: f,
+				onRemove: d,
+				onClear: () => u({ chosen: [] })
+			}),
+			/* @__PURE__ */ Y(un, {
+				busy: s,
+				error: c,
+				found: m,
+				none: o?.total === 0,
+				onAgain: l
+			}),
+			o && o.total > 0 && /* @__PURE__ */ Y("div", {
+				class: `with-facets${s ? " stale" : ""}`,
+				"aria-busy": s,
+				children: [/* @__PURE__ */ Y(zn, {
+					facets: o.facets,
+					vocabulary: i,
+					chosen: e.chosen,
+					onVocabulary: a,
+					onToggle: d
+				}), /* @__PURE__ */ Y("section", {
+					class: "results",
+					"aria-label": p ? "Reports found" : "All reports, the newest first",
+					children: [/* @__PURE__ */ Y(Vn, {
+						reports: o.reports,
+						onLike: (e) => u({
+							like: e,
+							text: "",
+							chosen: []
+						})
+					}), /* @__PURE__ */ Y(Rn, {
+						page: e.cursors.length,
+						size: 20,
+						shown: o.reports.length,
+						total: o.total,
+						more: o.cursor !== "",
+						onPrevious: () => n.go({
+							...e,
+							cursors: e.cursors.slice(0, -1)
+						}),
+						onNext: () => n.go({
+							...e,
+							cursors: [...e.cursors, o.cursor]
+						})
+					})]
+				})]
+			})
+		]
+	});
+}
+function Vn({ reports: e, onLike: t }) {
+	return /* @__PURE__ */ Y(b, { children: e.map((e) => /* @__PURE__ */ Y($t, {
+		report: e,
+		onLike: t
+	}, e.id)) });
+}
+// search/app.tsx
+function Hn({ host: e }) {
+	let [t, n] = B(!1), [r, i] = V((e) => e + 1, 0), a = xe(() => ({
+		...e,
+		transport: qn(e.transport, () => n(!0))
+	}), [e]), { session: o } = e.transport;
+	return t && o ? /* @__PURE__ */ Y(Ln, {
+		refused: o.signedIn(),
+		onToken: (e) => {
+			o.signIn(e), n(!1), i(void 0);
+		}
+	}) : /* @__PURE__ */ Y(Pt, {
+		value: a,
+		children: /* @__PURE__ */ Y(Un, { onSignOut: o?.signedIn() ? () => {
+			o.signOut(), e.pictures.clear(), e.navigation.replace(J), n(!0);
+		} : null }, r)
+	});
+}
+function Un({ onSignOut: e }) {
+	let { navigation: t, transport: n } = Q(), r = Ft(), i = U(null), a = U(null), o = nn("index", (e) => Tt(n, e)), { sending: s, problem: c, send: l } = Wn(), u = Fn(i, l);
+	Gn(a, r), Kn(i);
+	let d = r.kind === "reports" ? r.text : "";
+	return /* @__PURE__ */ Y("div", {
+		ref: i,
+		class: `search-root${u ? " dropping" : ""}`,
+		children: [
+			/* @__PURE__ */ Y("header", {
+				class: "top",
+				children: [
+					/* @__PURE__ */ Y("a", {
+						class: "title",
+						href: Pe(J),
+						onClick: (e) => {
+							e.preventDefault(), t.go(J);
+						},
+						children: "Image and report search"
+					}),
+					/* @__PURE__ */ Y(Pn, {
+						text: d,
+						onText: (e) => {
+							let n = {
+								...J,
+								text: e,
+								...r.kind === "reports" && { chosen: r.chosen }
+							};
+							r.kind === "reports" && r.text !== "" && e !== "" ? t.replace(n) : t.go(n);
+						},
+						onFile: l,
+						uploads: o.data?.acceptsUploads !== !1
+					}),
+					/* @__PURE__ */ Y("span", {
+						class: "quiet index-size",
+						children: o.data ? `${o.data.reports.toLocaleString("en-US")} reports indexed` : ""
+					}),
+					e && /* @__PURE__ */ Y("button", {
+						type: "button",
+						class: "plain",
+						onClick: e,
+						children: "Sign out"
+					})
+				]
+			}),
+			(s || c) && /* @__PURE__ */ Y("p", {
+				class: `status upload${c ? " error" : ""}`,
+				role: c ? "alert" : "status",
+				children: c || "Reading the image…"
+			}),
+			/* @__PURE__ */ Y("main", {
+				ref: a,
+				tabIndex: -1,
+				children: r.kind === "reports" ? /* @__PURE__ */ Y(Bn, { place: r }) : /* @__PURE__ */ Y(On, {
+					place: r,
+					explains: o.data?.explains === !0
+				})
+			}),
+			/* @__PURE__ */ Y(In, {}),
+			u && /* @__PURE__ */ Y("div", {
+				class: "drop-note",
+				"aria-hidden": "true",
+				children: "Drop the image to find similar ones"
+			})
+		]
+	});
+}
+function Wn() {
+	let { navigation: e, transport: t } = Q(), [n, r] = B(!1), [i, a] = B("");
+	return {
+		sending: n,
+		problem: i,
+		send: (n) => {
+			n.size > Nn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${Nn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Ne(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
+		}
+	};
+}
+function Gn(e, t) {
+	let n = t.kind === "image" ? t.id : "", r = U(n);
+	H(() => {
+		r.current !== n && (r.current = n, e.current?.focus({ preventScroll: !0 }), e.current?.closest(".search-root")?.scrollIntoView({ block: "start" }));
+	}, [n]);
+}
+function Kn(e) {
+	H(() => {
+		let t = e.current, n = (e) => {
+			e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target instanceof HTMLElement && e.target.matches("input:not([type=\"checkbox\"]), select, textarea") || (e.preventDefault(), t?.querySelector("input[type=\"search\"]")?.focus());
+		};
+		return t?.addEventListener("keydown", n), () => t?.removeEventListener("keydown", n);
+	}, []);
+}
+function qn(e, t) {
+	let n = async (e) => {
+		try {
+			return await e;
+		} catch (e) {
+			throw !Bt(e) && e instanceof $ && e.denied && t(), e;
+		}
+	};
+	return {
+		...e,
+		graphql: (...t) => n(e.graphql(...t)),
+		upload: (...t) => n(e.upload(...t))
+	};
+}
+// search/state/navigation.ts
+var Jn = class {
+	place;
+	depth = 0;
+	listeners = /* @__PURE__ */ new Set();
+	before = [];
+	window;
+	constructor(e) {
+		this.window = e, this.place = J, e && (this.readHistory(), e.addEventListener("popstate", this.onPopState));
+	}
+	subscribe(e) {
+		return this.listeners.add(e), () => this.listeners.delete(e);
+	}
+	go(e) {
+		this.before.push(this.place), this.depth += 1, this.window?.history.pushState({
+			place: e,
+			depth: this.depth
+		}, "", Pe(e)), this.show(e);
+	}
+	replace(e) {
+		this.window?.history.replaceState({
+			place: e,
+			depth: this.depth
+		}, "", Pe(e)), this.show(e);
+	}
+	back() {
+		this.depth === 0 ? this.go(J) : this.window ? this.window.history.back() : (--this.depth, this.show(this.before.pop() ?? J));
+	}
+	close() {
+		this.window?.removeEventListener("popstate", this.onPopState), this.listeners.clear();
+	}
+	onPopState = () => {
+		this.readHistory();
+		for (let e of this.listeners) e();
+	};
+	readHistory() {
+		if (!this.window) return;
+		let { history: e, location: t } = this.window, n = e.state ?? {}, r = Ie(n.place);
+		this.place = r && Pe(r) === (t.hash || "#/") ? r : Fe(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0;
+	}
+	show(e) {
+		this.place = e;
+		for (let e of this.listeners) e();
+	}
+}, Yn = class {
+	ids = [];
+	listeners = /* @__PURE__ */ new Set();
+	get all() {
+		return this.ids;
+	}
+	has(e) {
+		return this.ids.includes(e);
+	}
+	toggle(e) {
+		this.set(this.has(e) ? this.ids.filter((t) => t !== e) : [...this.ids, e]);
+	}
+	toggleAll(e) {
+		let t = this.ids.filter((t) => !e.includes(t));
+		this.set(e.every((e) => this.has(e)) ? t : [...this.ids, ...e.filter((e) => !this.has(e))]);
+	}
+	set(e) {
+		if (!(e.length === this.ids.length && e.every((e, t) => e === this.ids[t]))) {
+			this.ids = [...e];
+			for (let e of this.listeners) e(this.ids);
+		}
+	}
+	subscribe(e) {
+		return this.listeners.add(e), () => this.listeners.delete(e);
+	}
+};
+// search/theme.ts
+function Xn(e) {
+	let t = typeof matchMedia > "u" ? null : matchMedia("(prefers-color-scheme: dark)"), n = () => {
+		e.dataset.theme = Zn(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
+	};
+	n(), t?.addEventListener("change", n);
+	let r = new MutationObserver(n);
+	return r.observe(document.body, {
+		attributes: !0,
+		attributeFilter: [
+			"class",
+			"data-jp-theme-light",
+			"data-vscode-theme-kind"
+		]
+	}), () => {
+		t?.removeEventListener("change", n), r.disconnect();
+	};
+}
+function Zn(e) {
+	let t = e.dataset.jpThemeLight;
+	if (t !== void 0) return t === "false";
+	let n = e.dataset.vscodeThemeKind;
+	return n === void 0 ? null : n.includes("dark") || n === "vscode-high-contrast";
+}
+// search/transport/http.ts
+var Qn = "dicom-workflow-search-token";
+function $n(e, t = nr()) {
+	let n = t?.getItem(Qn) ?? "", r = {
+		signIn: (e) => {
+			n = e.trim(), t?.setItem(Qn, n);
+		},
+		signOut: () => {
+			n = "", t?.removeItem(Qn);
+		},
+		signedIn: () => n !== ""
+	}, i = async (t, r) => {
+		let i = new Headers(r.headers);
+		n && i.set("Authorization", `Bearer ${n}`);
+		let a;
+		try {
+			a = await fetch(new URL(t, e), {
+				...r,
+				headers: i,
+				credentials: "same-origin",
+				cache: "default"
+			});
+		} catch (e) {
+			throw e instanceof DOMException && e.name === "AbortError" ? e : new $("The search service cannot be reached. Check that it runs, then try again.");
+		}
+		if (a.status === 401 || a.status === 403) throw new $("Sign in to search.", !0);
+		return a;
+	};
+	return {
+		session: r,
+		graphql: async (e, t, n) => Rt(await (await i("graphql", er(JSON.stringify({
+			query: e,
+			variables: t
+		}), n, { "Content-Type": "application/json" }))).json().catch(() => null)),
+		picture: async (e, t, n) => {
+			let r = n ? { signal: n } : {}, a = await i(tr(e, t), r);
+			if (!a.ok) throw new $(a.status === 404 ? "There is no picture of this image." : "The picture failed.");
+			return a.blob();
+		},
+		upload: async (e, t) => zt(await (await i("uploads", er(e, t, { "Content-Type": "application/dicom" }))).json().catch(() => null))
+	};
+}
+function er(e, t, n = {}) {
+	return {
+		method: "POST",
+		body: e,
+		headers: n,
+		...t && { signal: t }
+	};
+}
+function tr(e, t) {
+	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${It}` : ""}`;
+}
+function nr() {
+	try {
+		return sessionStorage;
+	} catch {
+		return null;
+	}
+}
+// search/transport/widget.ts
+var rr = 6e4;
+function ir(e, t = rr) {
+	let n = /* @__PURE__ */ new Map(), r = Math.random().toString(36).slice(2), i = 0, a = (e, t = []) => {
+		let r = String(e?.id ?? "");
+		n.get(r)?.resolve([e, t]), n.delete(r);
+	};
+	e.on("msg:custom", a);
+	let o = async (a, o, s) => {
+		let c = `${r}-${i += 1}`, l, u = () => n.get(c)?.reject(new DOMException("aborted", "AbortError"));
+		try {
+			return await new Promise((r, i) => {
+				n.set(c, {
+					resolve: r,
+					reject: i
+				}), s?.addEventListener("abort", u, { once: !0 }), l = setTimeout(() => i(new $("The kernel did not answer. Run the cell again, or wait until the kernel is idle.")), t), e.send({
+					...a,
+					id: c
+				}, void 0, o);
+			});
+		} finally {
+			clearTimeout(l), s?.removeEventListener("abort", u), n.delete(c);
+		}
+	};
+	return {
+		transport: {
+			graphql: async (e, t, n) => {
+				let [r] = await o({
+					kind: "graphql",
+					query: e,
+					variables: t
+				}, [], n);
+				return Rt(r.answer);
+			},
+			picture: async (e, t, n) => {
+				let [r, i] = await o({
+					kind: "picture",
+					image_id: e,
+					px: t === "large" ? It : null
+				}, [], n), a = i[0];
+				if (!a) throw new $(String(r.error ?? "There is no picture of this image."));
+				return new Blob([a], { type: "image/png" });
+			},
+			upload: async (e, t) => {
+				let [n] = await o({ kind: "upload" }, [await e.arrayBuffer()], t);
+				return zt(n);
+			}
+		},
+		close: () => e.off("msg:custom", a)
+	};
+}
+// search/main.tsx
+function ar(e, { transport: t, window: n, onHits: r }) {
+	let i = new Jn(n), a = new Yn(), o = new Ht(t);
+	e.classList.add("dicom-search");
+	let s = Xn(e);
+	return e.replaceChildren(), P(/* @__PURE__ */ Y(Hn, { host: {
+		transport: t,
+		pictures: o,
+		navigation: i,
+		selection: a,
+		onHits: r
+	} }), e), {
+		selection: a,
+		close: () => {
+			P(null, e), s(), i.close(), o.clear();
+		}
+	};
+}
+function or({ model: e, el: t }) {
+	let { transport: n, close: r } = ir(e), i = document.createElement("div");
+	t.append(i);
+	let a = (t, n) => {
+		e.set(t, n), e.save_changes();
+	}, o = ar(i, {
+		transport: n,
+		window: null,
+		onHits: (e, t) => a("_hits", {
+			kind: e,
+			hits: t.map(({ id: e, score: t }) => ({
+				id: e,
+				score: t
+			}))
+		})
+	}), s = () => o.selection.set(e.get("_selected") ?? []);
+	s(), e.on("change:_selected", s);
+	let c = o.selection.subscribe((e) => a("_selected", [...e])), l = () => void (i.style.maxHeight = `${Number(e.get("height")) || 720}px`);
+	return l(), e.on("change:height", l), () => {
+		e.off("change:_selected", s), e.off("change:height", l), c(), o.close(), r();
+	};
+}
+var sr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
+sr && ar(sr, {
+	transport: $n(document.baseURI),
+	window,
+	onHits: () => void 0
+});
+var cr = { render: or };
+export { cr as default };

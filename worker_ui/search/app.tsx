@@ -1,0 +1,167 @@
+/** The search page: header with search box and selection, and below it the reports or one image. */
+
+import { useEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks';
+
+import { openIndex } from './api/search';
+import { ImagePage } from './image/image-page';
+import { HostProvider, type Host, usePlace, useHost } from './parts/host';
+import { MOST_UPLOAD_BYTES, SearchBox, useFileDrop } from './parts/search-box';
+import { SelectionBar } from './parts/selection-bar';
+import { SignIn } from './parts/sign-in';
+import { ReportsPage } from './reports/reports-page';
+import { addressOf, imagePlace, START, type Place } from './state/places';
+import { useQuery } from './state/use-query';
+import { isAbort, ServiceError, type Transport } from './transport/transport';
+
+/** Render the page for a host; where the service denies an answer, the sign-in form comes first. */
+export function App({ host }: { readonly host: Host }) {
+  const [denied, setDenied] = useState(false);
+  const [round, again] = useReducer((count: number) => count + 1, 0);
+  const watched = useMemo<Host>(() => ({ ...host, transport: watching(host.transport, () => setDenied(true)) }), [host]);
+  const { session } = host.transport;
+  if (denied && session) {
+    const enter = (token: string): void => {
+      session.signIn(token);
+      setDenied(false);
+      again(undefined);
+    };
+    return <SignIn refused={session.signedIn()} onToken={enter} />;
+  }
+  const leave = session?.signedIn()
+    ? () => {
+        session.signOut();
+        host.pictures.clear();
+        host.navigation.replace(START);
+        setDenied(true);
+      }
+    : null;
+  return (
+    <HostProvider value={watched}>
+      <Page key={round} onSignOut={leave} />
+    </HostProvider>
+  );
+}
+
+function Page({ onSignOut }: { readonly onSignOut: (() => void) | null }) {
+  const { navigation, transport } = useHost();
+  const place = usePlace();
+  const root = useRef<HTMLDivElement>(null);
+  const main = useRef<HTMLElement>(null);
+  const index = useQuery('index', (signal) => openIndex(transport, signal));
+  const { sending, problem, send } = useUpload();
+  const over = useFileDrop(root, send);
+  useFocusOnArrival(main, place);
+  useSlashKey(root);
+
+  const query = place.kind === 'reports' ? place.text : '';
+  const onText = (text: string): void => {
+    const next = { ...START, text, ...(place.kind === 'reports' && { chosen: place.chosen }) };
+    // Letters of one query are one entry in the history.
+    if (place.kind === 'reports' && place.text !== '' && text !== '') navigation.replace(next);
+    else navigation.go(next);
+  };
+  return (
+    <div ref={root} class={`search-root${over ? ' dropping' : ''}`}>
+      <header class="top">
+        <a
+          class="title"
+          href={addressOf(START)}
+          onClick={(event) => {
+            event.preventDefault();
+            navigation.go(START);
+          }}
+        >
+          Image and report search
+        </a>
+        <SearchBox text={query} onText={onText} onFile={send} uploads={index.data?.acceptsUploads !== false} />
+        <span class="quiet index-size">{index.data ? `${index.data.reports.toLocaleString('en-US')} reports indexed` : ''}</span>
+        {onSignOut && (
+          <button type="button" class="plain" onClick={onSignOut}>
+            Sign out
+          </button>
+        )}
+      </header>
+      {(sending || problem) && (
+        <p class={`status upload${problem ? ' error' : ''}`} role={problem ? 'alert' : 'status'}>
+          {problem || 'Reading the image…'}
+        </p>
+      )}
+      <main ref={main} tabIndex={-1}>
+        {place.kind === 'reports' ? <ReportsPage place={place} /> : <ImagePage place={place} explains={index.data?.explains === true} />}
+      </main>
+      <SelectionBar />
+      {over && (
+        <div class="drop-note" aria-hidden="true">
+          Drop the image to find similar ones
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Send a file to the service and go to its page. */
+function useUpload() {
+  const { navigation, transport } = useHost();
+  const [sending, setSending] = useState(false);
+  const [problem, setProblem] = useState('');
+  const send = (file: File): void => {
+    if (file.size > MOST_UPLOAD_BYTES) {
+      setProblem(`The file has ${Math.round(file.size / 2 ** 20)} MB; at most ${MOST_UPLOAD_BYTES / 2 ** 20} MB can be searched by.`);
+      return;
+    }
+    setSending(true);
+    setProblem('');
+    transport
+      .upload(file)
+      .then(
+        (id) => navigation.go(imagePlace(id)),
+        (error: unknown) => setProblem(error instanceof Error ? error.message : 'The image could not be sent.'),
+      )
+      .finally(() => setSending(false));
+  };
+  return { sending, problem, send };
+}
+
+/** Move the focus to a new page, so that a screen reader starts there; a change of the same page leaves it. */
+function useFocusOnArrival(main: { readonly current: HTMLElement | null }, place: Place): void {
+  const page = place.kind === 'image' ? place.id : '';
+  const before = useRef(page);
+  useEffect(() => {
+    if (before.current === page) return;
+    before.current = page;
+    main.current?.focus({ preventScroll: true });
+    main.current?.closest('.search-root')?.scrollIntoView({ block: 'start' });
+  }, [page]);
+}
+
+/** "/" goes to the search box, unless a field is being filled in. */
+function useSlashKey(root: { readonly current: HTMLElement | null }): void {
+  useEffect(() => {
+    const element = root.current;
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key !== '/' || event.ctrlKey || event.altKey || event.metaKey) return;
+      if (event.target instanceof HTMLElement && event.target.matches('input:not([type="checkbox"]), select, textarea')) return;
+      event.preventDefault();
+      element?.querySelector<HTMLInputElement>('input[type="search"]')?.focus();
+    };
+    element?.addEventListener('keydown', onKey);
+    return () => element?.removeEventListener('keydown', onKey);
+  }, []);
+}
+
+/** The transport, telling when the service denies an answer. */
+function watching(transport: Transport, onDenied: () => void): Transport {
+  const watch = async <T,>(answer: Promise<T>): Promise<T> => {
+    try {
+      return await answer;
+    } catch (error) {
+      if (!isAbort(error) && error instanceof ServiceError && error.denied) onDenied();
+      throw error;
+    }
+  };
+  return {
+    ...transport,
+    graphql: (...given) => watch(transport.graphql(...given)),
+    upload: (...given) => watch(transport.upload(...given)),
+  };
+}
