@@ -44,7 +44,7 @@ OTHER_SENSE = {
     ),
 }
 TEXT = {".py", ".md", ".ipynb", ".ts", ".tsx", ".js", ".css", ".html", ".liquid", ".yaml", ".toml", ".txt", ".sh", ".json", ""}
-NOT_OURS = ("package-lock.json", "THIRD-PARTY.txt", "LICENSE", "requirements.lock", "worker_templates/", "benchmarks/results/")
+NOT_OURS = ("package-lock.json", "THIRD-PARTY.txt", "LICENSE", "requirements.lock", "worker_templates/", "search/page/", "benchmarks/results/")
 
 
 def tracked() -> list[Path]:

@@ -76,6 +76,7 @@ async function make(page, out) {
   const about = {
     about: 'Made by `npm run build` in worker_ui; change the sources there, never the files here.',
     ...names,
+    ...(page.html && { html: page.html }),
     sources_sha256: sourcesSha256(page.sources),
     ...sizes,
     files_sha256: Object.fromEntries(

@@ -1,7 +1,8 @@
-"""The script and style of the worker page: the build that ships with the package, and its publication for browsers.
+"""The built pages that ship with the package, and the publication of the worker page for browsers.
 
-A file's name holds the first twelve digits of its SHA-256, so a name means one content for ever: browsers may keep it, two
-versions live side by side, and a job that was created with one goes on with it.
+A file of the worker page has the first twelve digits of its SHA-256 in its name, so a name means one content for ever: browsers
+may keep it, two versions live side by side, and a job that was created with one goes on with it. The search page is served by
+the package that it asks, so its files have plain names.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,26 +28,39 @@ LICENCES = "THIRD-PARTY.txt"
 KEEP_FOR_EVER = "public, max-age=31536000, immutable"
 MAX_BYTES = 32 * 2**20
 
-_TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".txt": "text/plain; charset=utf-8"}
+PAGES: Mapping[str, tuple[str, ...]] = {
+    "radiograph": ("labeling", "worker_templates"),
+    "search": ("search", "page"),
+}
+"""Page → folder of the package that `npm run build` in worker_ui writes it into."""
+
+_TYPES = {
+    **dict.fromkeys((".js", ".mjs"), "text/javascript; charset=utf-8"),
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+}
 _NAME = re.compile(r"[A-Za-z0-9_-]+\.([0-9a-f]{12})\.(?:js|css)")
 
 
 @dataclass(frozen=True)
 class Build:
-    """The build of the page that ships with this package."""
+    """The build of a page that ships with this package."""
 
     script: str
     style: str
+    html: str = ""
+    """The page itself, where it is a file of the build as well."""
 
     @property
-    def names(self) -> tuple[str, str, str]:
+    def names(self) -> tuple[str, ...]:
         """Every file of the build."""
-        return self.script, self.style, LICENCES
+        return self.script, self.style, LICENCES, *filter(None, (self.html,))
 
 
 @cache
-def build() -> Build:
-    """Return the build that ships with this package.
+def build(page: str = "radiograph") -> Build:
+    """Return the build of a page of `PAGES` that ships with this package.
 
     Raises
     ------
@@ -53,24 +68,24 @@ def build() -> Build:
         The page was not built.
     """
     try:
-        data = json.loads(_read("build.json"))
+        data = json.loads(_read(page, "build.json"))
     except FileNotFoundError:
-        raise TemplateError("The worker page is not built. Build it with `make ui`.") from None
-    return Build(script=data["script"], style=data["style"])
+        raise TemplateError(f"The {page} page is not built. Build it with `make ui`.") from None
+    return Build(script=data["script"], style=data["style"], html=data.get("html", ""))
 
 
 @cache
-def content(name: str) -> bytes:
-    """Return a file of the build.
+def content(name: str, page: str = "radiograph") -> bytes:
+    """Return a file of the build of a page.
 
     Raises
     ------
     TemplateError
         The build has no such file.
     """
-    if name not in build().names:
-        raise TemplateError(f"expected a file of the worker page, {', '.join(build().names)}, got {name[:60]!r}.")
-    return _read(name)
+    if name not in build(page).names:
+        raise TemplateError(f"expected a file of the {page} page, {', '.join(build(page).names)}, got {name[:60]!r}.")
+    return _read(page, name)
 
 
 @cache
@@ -135,5 +150,5 @@ def _headers(name: str) -> dict[str, str]:
     return {"ContentType": media_type(name), "ContentEncoding": "gzip", "CacheControl": cached}
 
 
-def _read(name: str) -> bytes:
-    return (resources.files("dicom_workflow.labeling") / "worker_templates" / name).read_bytes()
+def _read(page: str, name: str) -> bytes:
+    return resources.files("dicom_workflow").joinpath(*PAGES[page], name).read_bytes()

@@ -53,5 +53,5 @@ def test_a_name_holds_the_digest_of_its_content() -> None:
         assert hashlib.sha256(page_assets.content(name)).hexdigest()[:12] == name.split(".")[-2]
         assert gzip.decompress(page_assets.zipped(name)) == page_assets.content(name)
     assert not page_assets.is_name(page_assets.LICENCES)
-    with pytest.raises(TemplateError, match="expected a file of the worker page"):
+    with pytest.raises(TemplateError, match="expected a file of the radiograph page"):
         page_assets.content("../errors.py")

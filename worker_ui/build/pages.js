@@ -27,6 +27,7 @@ export const PAGES = {
     folder: '../dicom_workflow/search/page',
     sources: ['search', ...COMMON],
     copied: ['search/index.html'],
+    html: 'index.html',
     generators: [],
     lib: { entry: here('../search/main.tsx'), formats: ['es'], fileName: () => 'search.mjs', cssFileName: 'search' },
     scriptName: () => 'search.mjs',
