@@ -44,7 +44,15 @@ OTHER_SENSE = {
     ),
 }
 TEXT = {".py", ".md", ".ipynb", ".ts", ".tsx", ".js", ".css", ".html", ".liquid", ".yaml", ".toml", ".txt", ".sh", ".json", ""}
-NOT_OURS = ("package-lock.json", "THIRD-PARTY.txt", "LICENSE", "requirements.lock", "worker_templates/", "search/page/", "benchmarks/results/")
+BUILT = (
+    "package-lock.json",
+    "THIRD-PARTY.txt",
+    "requirements.lock",
+    "worker_templates/",
+    "search/page/",
+    "benchmarks/results/",
+)
+NOT_OURS = ("LICENSE", *BUILT)
 
 
 def tracked() -> list[Path]:

@@ -14,7 +14,7 @@ from dicom_workflow.labeling.templates import TEMPLATE_LIMIT_CHARACTERS, page_te
 
 TEMPLATES = resources.files("dicom_workflow.labeling") / "worker_templates"
 SOURCES = Path(__file__).parents[2] / "worker_ui"
-PARTS = ("shared", "radiograph", "build", "build.js", "vite.config.js", "package.json", "package-lock.json")
+PARTS = ("radiograph", "shared", "build", "build.js", "vite.config.js", "package.json", "package-lock.json")
 
 
 def files(part: str) -> list[str]:

@@ -87,9 +87,8 @@ class _Writer:
         concept, kind, code = CONCEPTS[label]
         at = begin + sentence.lower().index(concept)
         place = {"begin": at, "end": at + len(concept), "sentence_begin": begin, "sentence_end": begin + len(sentence)}
-        self.findings.append(
-            Finding(concept, state, kind, code, f"{concept} (as coded)", section=self._section, label=label, laterality=side, **place)
-        )
+        more = {"section": self._section, "label": label, "laterality": side}
+        self.findings.append(Finding(concept, state, kind, code, f"{concept} (as coded)", **place, **more))
 
 
 def write_report(report_id: str, labels: Sequence[str], number: int, **more: str) -> ReportDocument:
@@ -107,7 +106,8 @@ def write_report(report_id: str, labels: Sequence[str], number: int, **more: str
         writer.say(f"No {CONCEPTS[label][0]}.", label, "negative")
     writer.say("The osseous structures are intact.")
     writer.section("impression")
-    writer.say(f"{', '.join(CONCEPTS[label][0] for label in known).capitalize()}." if known else "No acute cardiopulmonary disease.")
+    summary = ", ".join(CONCEPTS[label][0] for label in known).capitalize()
+    writer.say(f"{summary}." if known else "No acute cardiopulmonary disease.")
     if number % 3 == 0 and absent:
         writer.say(f"Possible {CONCEPTS[absent[-1]][0]} cannot be excluded.", absent[-1], "uncertain")
     writer.end()
@@ -182,13 +182,12 @@ def hostile(store: SearchStore, archive: Archive) -> list[str]:
         text = f"FINDINGS: {payload} hostile words.\nIMPRESSION: {payload}"
         report_id = f"hostile-{number:02d} {payload}"
         place = {"begin": 10, "end": 10 + len(payload), "sentence_begin": 10, "sentence_end": 10 + len(payload) + 15}
-        found = Finding(payload, "positive", "sign", "R91.8", payload, section="findings", laterality="", label=payload, **place)
+        found = Finding(payload, "positive", "sign", "R91.8", payload, section="findings", label=payload, **place)
         sections = {"findings": f"{payload} hostile words.", "impression": payload}
-        reports.append(replace(base, report_id=report_id, text=text, sections=sections, findings=(found,), study_date="29990101"))
-        images.append(
-            replace(image, image_id=f"hostile-image-{number}", report_id=report_id, body_part=payload, view_position=payload,
-                    labels_positive=(payload,), study_date="29990101")
-        )  # fmt: skip
+        newest = {"report_id": report_id, "study_date": "29990101"}
+        reports.append(replace(base, text=text, sections=sections, findings=(found,), **newest))
+        shown = {"body_part": payload, "view_position": payload, "labels_positive": (payload,)}
+        images.append(replace(image, image_id=f"hostile-image-{number}", **newest, **shown))
     vectors = np.random.default_rng(3).normal(size=(len(images), SPACE.dimensions))
     store.upsert_images(images, Embeddings.of(SPACE, [image.image_id for image in images], vectors))
     store.upsert_reports(reports)
