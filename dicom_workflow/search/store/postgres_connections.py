@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg
+from pgvector.psycopg.halfvec import register_halfvec_info
 from psycopg import errors
 from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types import TypeInfo
 from psycopg.types.string import StrDumper, StrDumperUnknown
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -49,6 +51,8 @@ class _Text(StrDumper):
 ADAPTERS = AdaptersMap(psycopg.adapters)
 ADAPTERS.register_dumper(str, _Text)
 ADAPTERS.register_dumper(str, _Unknown)
+# Prepared statements would not survive a proxy between (RDS Proxy, PgBouncer).
+_SHARED = {"autocommit": True, "context": ADAPTERS, "prepare_threshold": None, "application_name": "dicom-workflow search"}
 
 
 def parameters_of(url: str) -> dict[str, Any]:
@@ -63,8 +67,8 @@ def parameters_of(url: str) -> dict[str, Any]:
         given = conninfo_to_dict(url)
     except psycopg.Error:  # its message repeats the URL, and with it the password
         raise SettingsError(
-            "The URL of the search store cannot be read. Expected postgresql://USER@HOST:5432/DATABASE; special characters of a "
-            "password are written as %XX, or the password is given in PGPASSWORD or ~/.pgpass."
+            "The URL of the search store cannot be read. Expected postgresql://USER@HOST:5432/DATABASE; special characters of "
+            "a password are written as %XX, or the password is given in PGPASSWORD or ~/.pgpass."
         ) from None
     options = " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
     parameters: dict[str, Any] = {"connect_timeout": 10, **given, "options": f"{options} {given.get('options') or ''}".strip()}
@@ -74,8 +78,8 @@ def parameters_of(url: str) -> dict[str, Any]:
         return parameters
     if given.get("sslmode", "verify-full") != "verify-full":
         raise SettingsError(
-            f"{shown_url(given)}: sslmode={given['sslmode']} does not verify the server. Leave it out, and name the certificate "
-            "authority with sslrootcert=FILE where it is not the system's."
+            f"{shown_url(given)}: sslmode={given['sslmode']} does not verify the server. Leave it out, and name the "
+            "certificate authority with sslrootcert=FILE where it is not the system's."
         )
     return {"sslrootcert": "system", **parameters, "sslmode": "verify-full"}
 
@@ -89,12 +93,16 @@ def shown_url(parameters: dict[str, Any]) -> str:
     return f"postgresql://{user}{place}/{parameters.get('dbname') or ''}"
 
 
-def pool(parameters: dict[str, Any]) -> ConnectionPool[psycopg.Connection[Any]]:
-    """Return an open pool, whose connections are made on demand."""
-    # Prepared statements would not survive a proxy between (RDS Proxy, PgBouncer).
-    shared = {"autocommit": True, "context": ADAPTERS, "prepare_threshold": None, "application_name": "dicom-workflow search"}
+def connect(parameters: dict[str, Any]) -> psycopg.Connection[Any]:
+    """Return one connection, beside those of a pool."""
+    return psycopg.connect(**{**_SHARED, **parameters})
+
+
+def pool(parameters: dict[str, Any], halfvec: TypeInfo) -> ConnectionPool[psycopg.Connection[Any]]:
+    """Return an open pool, whose connections are made on demand and know pgvector's type."""
     return ConnectionPool(
-        kwargs={**shared, **parameters},
+        kwargs={**_SHARED, **parameters},
+        configure=lambda connection: register_halfvec_info(connection, halfvec),
         min_size=0,
         max_size=CONNECTIONS,
         num_workers=1,
@@ -130,7 +138,9 @@ def store_errors(url: str) -> Iterator[None]:
             "Index with a user who owns the tables, and over the address of the primary server."
         ) from error
     except (errors.DiskFull, errors.OutOfMemory, errors.ConfigurationLimitExceeded) as error:
-        raise SearchStoreError(f"{url}: the server is full ({first_line(error)}). Make room there, then run it again.") from error
+        raise SearchStoreError(
+            f"{url}: the server is full ({first_line(error)}). Make room there, then run it again."
+        ) from error
     except errors.QueryCanceled as error:
         raise SearchStoreError(
             f"{url}: the server took longer than {STATEMENT_SECONDS} s. Run dicom-workflow search maintain --store {url}"
@@ -142,4 +152,6 @@ def store_errors(url: str) -> Iterator[None]:
         ) from error
     except (psycopg.DataError, errors.ProgramLimitExceeded) as error:
         # A message of the server may repeat a value; its kind does not.
-        raise RecordError(f"{url}: the server refuses a value ({type(error).__name__}). Nothing of this batch was written.") from None
+        raise RecordError(
+            f"{url}: the server refuses a value ({type(error).__name__}). Nothing of this batch was written."
+        ) from None

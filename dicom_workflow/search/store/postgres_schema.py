@@ -14,6 +14,7 @@ from psycopg import sql
 from dicom_workflow.errors import SearchStoreError
 from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.query import IMAGE_FILTERS, REPORT_FILTERS
+from dicom_workflow.search.store.postgres_statements import Statement
 from dicom_workflow.search.store.protocol import STORE_VERSION
 from dicom_workflow.search.store.records import IMAGE_LISTS
 
@@ -62,7 +63,7 @@ def vectors_index(number: int) -> sql.Identifier:
     return sql.Identifier(f"search_vectors_{number:d}_hnsw")
 
 
-def _column(name: str, lists: tuple[str, ...]) -> sql.Composable:
+def _column(name: str, lists: tuple[str, ...]) -> Statement:
     if name in lists:
         return sql.SQL("{} text[] COLLATE \"C\" NOT NULL DEFAULT '{{}}'").format(sql.Identifier(name))
     if name in _INTEGERS:
@@ -70,14 +71,14 @@ def _column(name: str, lists: tuple[str, ...]) -> sql.Composable:
     return sql.SQL("{} text COLLATE \"C\" NOT NULL DEFAULT ''").format(sql.Identifier(name))
 
 
-def _table(table: str, key: str, columns: tuple[str, ...], lists: tuple[str, ...], more: str) -> sql.Composable:
+def _table(table: str, key: str, columns: tuple[str, ...], lists: tuple[str, ...], more: str) -> Statement:
     """Return the statements that make a table of documents with an index on each of its columns that filters name."""
     filters = IMAGE_FILTERS if key == "image_id" else REPORT_FILTERS
     statements = [
         sql.SQL("CREATE TABLE {} (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {}, {} UNIQUE ({}))").format(
             sql.Identifier(table),
             sql.SQL(", ").join(_column(name, lists) for name in columns),
-            sql.SQL(more),  # type: ignore[arg-type]
+            sql.SQL(more),
             sql.Identifier(key),
         )
     ]
@@ -165,7 +166,9 @@ def check_version(connection: psycopg.Connection[Any], url: str) -> None:
     """
     version = version_of(connection)
     if version is None:
-        raise SearchStoreError(f"There is no search store in {url}. Create it: dicom-workflow search index SOURCE --store {url}")
+        raise SearchStoreError(
+            f"There is no search store in {url}. Create it: dicom-workflow search index SOURCE --store {url}"
+        )
     if version > STORE_VERSION:
         raise SearchStoreError(
             f"The search store in {url} is of version {version}; this package knows versions up to {STORE_VERSION}. "
@@ -173,8 +176,8 @@ def check_version(connection: psycopg.Connection[Any], url: str) -> None:
         )
     if version < STORE_VERSION:
         raise SearchStoreError(
-            f"The search store in {url} is of version {version}; this package needs version {STORE_VERSION}. Index again into an "
-            "empty database: createdb NEW, then dicom-workflow search index SOURCE --store postgresql://HOST/NEW"
+            f"The search store in {url} is of version {version}; this package needs version {STORE_VERSION}. Index again into "
+            "an empty database: createdb NEW, then dicom-workflow search index SOURCE --store postgresql://HOST/NEW"
         )
 
 
@@ -193,7 +196,8 @@ def create_vectors(connection: psycopg.Connection[Any], number: int, dimensions:
     table = vectors_table(number)
     connection.execute(
         sql.SQL(
-            "CREATE TABLE {} (number bigint PRIMARY KEY REFERENCES search_images ON DELETE CASCADE, vector halfvec({}) NOT NULL)"
+            "CREATE TABLE {} (number bigint PRIMARY KEY REFERENCES search_images ON DELETE CASCADE, "
+            "vector halfvec({}) NOT NULL)"
         ).format(table, sql.Literal(dimensions))
     )
     # Inline where it fits: a vector that is stored apart costs a look-up for each comparison.

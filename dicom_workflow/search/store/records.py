@@ -5,25 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import KINDS, STATES, EmbeddingSpace, Finding, ImageDocument, ReportDocument
-from dicom_workflow.search.query import MAX_FIRST, MAX_K, And, AnyOf, FieldType, ImageQuery, Not, Or, Range, Where
+from dicom_workflow.search.query import And, AnyOf, FieldType, Not, Or, Range, Where
 
 IMAGE_LISTS = ("labels_positive", "labels_negative", "labels_uncertain", "codes_positive")
 """The fields of an image that hold several values."""
 _PLURAL = {"sign": "signs", "diagnosis": "diagnoses", "symptom": "symptoms"}
-MAX_FACET_SIZE = 1000
-QUERY_WEIGHT, LIKE_WEIGHT, UNLIKE_WEIGHT = 1.0, 0.75, 0.25
-"""Of Rocchio's relevance feedback (Salton and Buckley 1990: 1, 0.75, 0.25)."""
+
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 Item = TypeVar("Item")
 
@@ -88,48 +85,6 @@ def decoded_cursor(cursor: str, types: Sequence[type | tuple[type, ...]]) -> lis
     return values
 
 
-def check_first(first: int) -> int:
-    """Return the length of a page.
-
-    Raises
-    ------
-    RecordError
-        It is not from 1 to `MAX_FIRST`.
-    """
-    return _between("first", first, MAX_FIRST)
-
-
-def _between(name: str, value: object, most: int) -> int:
-    if type(value) is not int or not 1 <= value <= most:
-        raise RecordError(f"expected {name} from 1 to {most}, got {shown(value)}.")
-    return value
-
-
-def check_facets(names: Sequence[str], filters: Mapping[str, FieldType], size: int) -> list[str]:
-    """Return the fields of facets without repetition.
-
-    Parameters
-    ----------
-    names : sequence of str
-        What was asked for.
-    filters : mapping
-        `IMAGE_FILTERS` or `REPORT_FILTERS`.
-    size : int
-        Most buckets of a facet.
-
-    Raises
-    ------
-    RecordError
-        A field that is unknown or no keyword, or a size beyond the limit.
-    """
-    _between("size", size, MAX_FACET_SIZE)
-    usable = [name for name, kind in filters.items() if kind in ("keyword", "keywords")]
-    for name in names:
-        if name not in usable:
-            raise RecordError(f"There is no facet {shown(name)}. The facets are {', '.join(sorted(usable))}.")
-    return list(dict.fromkeys(names))
-
-
 def check_where(where: object, filters: Mapping[str, FieldType]) -> Where | None:
     """Return a filter whose nodes all name fields of these filters.
 
@@ -189,81 +144,34 @@ def check_space(space: EmbeddingSpace, known: Iterable[EmbeddingSpace], *, most_
     return True
 
 
-def find_space(space_id: str, spaces: Sequence[EmbeddingSpace]) -> EmbeddingSpace:
-    """Return the space of that id; of an empty id, the first, which serves.
+def check_droppable(space: EmbeddingSpace, serving: EmbeddingSpace) -> None:
+    """Refuse to drop the space that serves.
 
     Raises
     ------
     RecordError
-        There is none.
+        They are the same.
     """
-    for space in spaces:
-        if space_id in ("", space.space_id):
-            return space
-    if not spaces:
-        raise RecordError("The store has no embedding space yet. Index images with a model: dicom-workflow search index.")
-    raise RecordError(
-        f"There is no embedding space {shown(space_id)} in this store. It has {', '.join(space.space_id for space in spaces)}."
-    )
+    if space.space_id == serving.space_id:
+        raise RecordError(f"The embedding space {shown(space.space_id)} serves queries. Let another serve first, then drop it.")
 
 
-def query_vector(
-    query: ImageQuery, space: EmbeddingSpace, vectors: Callable[[Sequence[str]], NDArray[np.float32]]
-) -> NDArray[np.float32]:
-    """Return the vector of a query for similar images, moved to `like` and away from `unlike` (Rocchio).
+def text_parts(text: str) -> list[list[str]]:
+    """Return the words and phrases of a query, lower case; all of them have to match.
 
-    Parameters
-    ----------
-    query : ImageQuery
-        With an image, a vector, or images that it should be like.
-    space : EmbeddingSpace
-        Of the vectors.
-    vectors : function
-        Image ids → their embeddings, shape (n, dimensions), float32; rows of NaN where there is none.
-
-    Returns
-    -------
-    ndarray, shape (dimensions,), float32
-        Of unit length.
-
-    Raises
-    ------
-    RecordError
-        k is beyond its limits, there is nothing to search with, an image has no embedding, or the vector has another shape or
-        no direction.
+    Quotes come in pairs; after an odd one there are words. A phrase is a list of more than one word. Nothing else has a
+    meaning: a text is no query language.
     """
-    _between("k", query.k, MAX_K)
-    ids = [*([query.image_id] if query.image_id else []), *query.like, *query.unlike]
-    found = dict(zip(ids, vectors(ids).astype(np.float64), strict=True)) if ids else {}
-    for image_id, vector in found.items():
-        if not np.isfinite(vector).all():
-            raise RecordError(
-                f"The image {shown(image_id)} has no embedding in the space {space.space_id}. "
-                "Index it first, or search with another."
-            )
-    total = np.zeros(space.dimensions)
-    if query.image_id:
-        total += QUERY_WEIGHT * found[query.image_id]
-    elif query.vector is not None:
-        total += QUERY_WEIGHT * _unit(query.vector, space)
-    elif not query.like:
-        raise RecordError("expected an image, a vector, or images to be like. Give one of image_id, vector, like.")
-    for names, weight in ((query.like, LIKE_WEIGHT), (query.unlike, -UNLIKE_WEIGHT)):
-        if names:
-            total += weight * np.mean([found[name] for name in names], axis=0)
-    return _unit(total, space).astype(np.float32)
+    pieces = text.split('"')
+    if len(pieces) % 2 == 0:
+        pieces[-2:] = [" ".join(pieces[-2:])]
+    parts: list[list[str]] = []
+    for at, piece in enumerate(pieces):
+        words = plain_words(piece).split()
+        parts += [words] if at % 2 and words else [[word] for word in words]
+    return parts
 
 
-def _unit(vector: NDArray[Any], space: EmbeddingSpace) -> NDArray[np.float64]:
-    given = np.asarray(vector, np.float64)
-    if given.shape != (space.dimensions,):
-        raise RecordError(
-            f"expected a vector of {space.dimensions} numbers for the embedding space {space.space_id}, "
-            f"got an array of shape {given.shape}. Compute it with the model of this space."
-        )
-    length = float(np.linalg.norm(given))
-    if not (np.isfinite(length) and length > 0):
-        raise RecordError(
-            "The query vector is zero or not finite, so it has no direction to compare. Search with another image."
-        )
-    return given / length
+def plain_words(text: str) -> str:
+    """Return the words of a text, lower case, with one space between: what stands between two words is no part of them."""
+    return " ".join(_BETWEEN_WORDS.sub(" ", text.lower()).split())

@@ -1,0 +1,155 @@
+"""Maintenance of the search store in PostgreSQL: indexes, statistics, and recall and duplicates on the live data."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from dicom_workflow.search.store import postgres_schema as schema
+from dicom_workflow.search.store.postgres_statements import TRUE, Condition
+from dicom_workflow.search.store.postgres_vectors import StoredSpace, compared, nearest, stored_spaces
+from dicom_workflow.search.store.protocol import Maintenance
+
+INDEX_FROM = 5_000
+"""Images of a space below which every query compares all of them."""
+M, EF_CONSTRUCTION = 16, 64
+RECALL_AT = 10
+SAMPLES, COMPARED = 100, 4_000_000
+"""Queries of a recall sample, and most vectors that all of its exact searches together read."""
+_MEGABYTE = 2**20
+_MOST_MEMORY = 4 * 1024
+_TABLES = ("search_images", "search_reports", "search_store", "search_spaces", "search_terms")
+
+
+def maintain(connection: psycopg.Connection[Any]) -> Maintenance:
+    """Index, compact and measure; other processes may read and write meanwhile.
+
+    Parameters
+    ----------
+    connection : psycopg Connection
+        With autocommit, of the owner of the tables, used for nothing else: its settings are changed.
+    """
+    connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+    spaces = stored_spaces(connection)
+    before = _bytes(connection, spaces)
+    for table in (*map(sql.Identifier, _TABLES), *(schema.vectors_table(stored.number) for stored in spaces)):
+        connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(table))
+    _count_words(connection)
+    for stored in spaces:
+        if not stored.indexed and stored.space.dimensions <= schema.MAX_INDEXED_DIMENSIONS:
+            _index(connection, stored)
+    spaces = stored_spaces(connection)
+    images, distinct_images = _counts(connection, "search_images", "image_id")
+    reports, distinct_reports = _counts(connection, "search_reports", "report_id")
+    return Maintenance(
+        images=images,
+        reports=reports,
+        embeddings={stored.space.space_id: _count(connection, schema.vectors_table(stored.number)) for stored in spaces},
+        duplicate_images=images - distinct_images,
+        duplicate_reports=reports - distinct_reports,
+        recall=_recall(connection, spaces[0]) if spaces else {},
+        bytes_before=before,
+        bytes_after=_bytes(connection, spaces),
+    )
+
+
+def _count(connection: psycopg.Connection[Any], table: sql.Identifier) -> int:
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(table)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _counts(connection: psycopg.Connection[Any], table: str, key: str) -> tuple[int, int]:
+    """Return the rows and the distinct keys, read from the table and not from its unique index."""
+    statement = sql.SQL("SELECT count(*), count(DISTINCT {}) FROM {}").format(sql.Identifier(key), sql.Identifier(table))
+    with connection.transaction():
+        connection.execute("SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off")
+        row = connection.execute(statement).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def _bytes(connection: psycopg.Connection[Any], spaces: list[StoredSpace]) -> int:
+    names = [*_TABLES, *(f"search_vectors_{stored.number:d}" for stored in spaces)]
+    row = connection.execute(
+        "SELECT sum(pg_total_relation_size(name::regclass)) FROM unnest(%s::text[]) name", (names,)
+    ).fetchone()
+    return int(row[0] or 0) if row else 0
+
+
+def _count_words(connection: psycopg.Connection[Any]) -> None:
+    """Count in how many reports each word is, for BM25."""
+    with connection.transaction():
+        connection.execute("LOCK TABLE search_terms IN SHARE ROW EXCLUSIVE MODE")  # one maintenance at a time
+        connection.execute("DELETE FROM search_terms")
+        connection.execute("INSERT INTO search_terms SELECT word, ndoc FROM ts_stat('SELECT words FROM search_reports')")
+        connection.execute(
+            "UPDATE search_store SET (reports, average_words) = (SELECT count(*), avg(word_count)::float8 FROM search_reports)"
+        )
+
+
+def _index(connection: psycopg.Connection[Any], stored: StoredSpace) -> None:
+    """Build the HNSW index of a space that has enough vectors, without keeping writers waiting."""
+    table, index = schema.vectors_table(stored.number), schema.vectors_index(stored.number)
+    rows = _count(connection, table)
+    if rows < INDEX_FROM:
+        return
+    connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))  # half built when a process was killed
+    # Each vector twice two bytes a dimension and about 300 bytes of links; what does not fit is built many times slower.
+    needed = int(rows * (2 * stored.space.dimensions + 500) * 1.2 / _MEGABYTE) + 64
+    memory = min(needed, _MOST_MEMORY)
+    build = sql.SQL(
+        "CREATE INDEX CONCURRENTLY {} ON {} USING hnsw (vector halfvec_cosine_ops) WITH (m = {}, ef_construction = {})"
+    )
+    statement = build.format(index, table, sql.Literal(M), sql.Literal(EF_CONSTRUCTION))
+    connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
+    workers = max(1, (os.cpu_count() or 1) - 1)
+    connection.execute(sql.SQL("SET max_parallel_maintenance_workers = {}").format(sql.Literal(workers)))
+    try:
+        connection.execute(statement)
+    except (psycopg.errors.DiskFull, psycopg.errors.OutOfMemory):
+        # Workers share the graph in /dev/shm, which containers keep small; one process alone needs none of it.
+        connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
+        connection.execute("SET max_parallel_maintenance_workers = 0")
+        connection.execute(statement)
+
+
+def _recall(connection: psycopg.Connection[Any], stored: StoredSpace) -> dict[str, float]:
+    """Return recall@10 for sampled images as queries, without a filter and with filters of three kinds."""
+    rows = _count(connection, schema.vectors_table(stored.number))
+    if not rows:
+        return {}
+    samples = min(SAMPLES, rows, max(5, COMPARED // rows))
+    queries = _sample(connection, stored, samples + 1)
+    center, queries = queries[0], queries[1:] or queries
+    members = [
+        number for number, _ in compared(connection, stored, center[1], max(1, min(rows // 80, 50_000)), Condition(TRUE))
+    ]
+    part = sql.SQL("hashint8(number) & 1048575 < {}")
+    filters = {
+        "none": Condition(TRUE),
+        "30 %": Condition(part.format(sql.Literal(int(0.3 * 2**20)))),
+        "1 %": Condition(part.format(sql.Literal(int(0.01 * 2**20)))),
+        "one cluster": Condition(sql.SQL("number = ANY(%s)"), (members,)),
+    }
+    recall = {}
+    for name, wanted in filters.items():
+        found = expected = 0
+        for number, vector in queries:
+            left_out = Condition(sql.SQL("number <> %s"), (number,))
+            exact = {number for number, _ in compared(connection, stored, vector, RECALL_AT, wanted & left_out)}
+            near = nearest(connection, stored, vector, RECALL_AT, wanted, left_out)
+            found, expected = found + len(exact & {number for number, _ in near.rows}), expected + len(exact)
+        recall[name] = found / expected if expected else 1.0
+    return recall
+
+
+def _sample(connection: psycopg.Connection[Any], stored: StoredSpace, size: int) -> list[tuple[int, NDArray[np.float32]]]:
+    statement = sql.SQL("SELECT number, vector FROM {} ORDER BY hashint8(number) LIMIT {}").format(
+        schema.vectors_table(stored.number), sql.Literal(size)
+    )
+    rows = connection.execute(statement, binary=True).fetchall()
+    return [(int(number), vector.to_numpy().astype(np.float32)) for number, vector in rows]

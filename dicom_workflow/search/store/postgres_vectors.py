@@ -1,0 +1,230 @@
+"""Embeddings in PostgreSQL: a table for each space, and the choice between an exact and an approximate search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from pgvector import HalfVector
+from psycopg import sql
+
+from dicom_workflow.errors import RecordError
+from dicom_workflow.formats.json_schema import shown
+from dicom_workflow.search.documents import Embeddings, EmbeddingSpace
+from dicom_workflow.search.store import postgres_schema as schema
+from dicom_workflow.search.store.postgres_statements import TRUE, Condition, Statement
+from dicom_workflow.search.store.query_vectors import known_space
+
+EF_SEARCH = 100
+EXACT_ROWS = 10_000
+"""Up to so many images that a filter leaves are all compared; above, the HNSW index is read until enough of them are found."""
+SCANNED_TUPLES = 60_000
+"""Most entries of the index that one query reads before it gives up and compares everything."""
+_APPROXIMATE = sql.SQL(
+    "SET LOCAL hnsw.ef_search = {}; SET LOCAL hnsw.iterative_scan = relaxed_order; SET LOCAL hnsw.max_scan_tuples = {}; "
+    "SET LOCAL hnsw.scan_mem_multiplier = 4; SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; "
+    "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
+    "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
+)
+
+
+@dataclass(frozen=True)
+class StoredSpace:
+    """A space with the number of its table; `indexed` once its HNSW index can be used."""
+
+    number: int
+    space: EmbeddingSpace
+    indexed: bool
+
+
+def stored_spaces(connection: psycopg.Connection[Any]) -> list[StoredSpace]:
+    """Return all spaces, the one that serves first."""
+    rows = connection.execute(
+        "SELECT number, space_id, dimensions, description, EXISTS (SELECT FROM pg_index WHERE indisvalid AND "
+        "indexrelid = to_regclass(format('search_vectors_%s_hnsw', number))) FROM search_spaces ORDER BY NOT serves, number"
+    ).fetchall()
+    return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4]) for row in rows]
+
+
+def stored_space(connection: psycopg.Connection[Any], space_id: str) -> StoredSpace:
+    """Return the space of that id; of an empty one, the space that serves.
+
+    Raises
+    ------
+    RecordError
+        There is none.
+    """
+    spaces = stored_spaces(connection)
+    found = known_space([item.space for item in spaces], space_id)
+    return next(item for item in spaces if item.space == found)
+
+
+def checked_embeddings(embeddings: Embeddings, space: EmbeddingSpace) -> None:
+    """Refuse embeddings that are not of this space's length, or have no direction.
+
+    Raises
+    ------
+    RecordError
+        The message names the image.
+    """
+    if embeddings.vectors.shape != (len(embeddings.image_ids), space.dimensions):
+        raise RecordError(
+            f"expected {len(embeddings.image_ids)} vectors of {space.dimensions} numbers for the embedding space "
+            f"{space.space_id}, got an array of shape {embeddings.vectors.shape}. Compute them with the model of this space."
+        )
+    length = np.linalg.norm(embeddings.vectors.astype(np.float64), axis=1)
+    for at in np.flatnonzero(~(np.isfinite(length) & (length > 0)))[:1]:
+        raise RecordError(
+            f"image {shown(embeddings.image_ids[at])}: its embedding is zero or not finite, so it has no direction to compare. "
+            "Compute it again, or leave the image out."
+        )
+
+
+def write_vectors(
+    connection: psycopg.Connection[Any], stored: StoredSpace, image_ids: Sequence[str], vectors: NDArray[np.float32]
+) -> int:
+    """Set the vectors of images that are in the store, and return how many there were.
+
+    Parameters
+    ----------
+    connection : psycopg Connection
+        In a transaction or with autocommit.
+    stored : StoredSpace
+        Of the vectors.
+    image_ids : sequence of str
+        Each once.
+    vectors : ndarray, shape (len(image_ids), dimensions), float32
+        Of unit length.
+    """
+    statement = sql.SQL(
+        "WITH given AS MATERIALIZED (SELECT i.number, g.vector FROM unnest(%s::text[], %b::halfvec[]) AS g (image_id, vector) "
+        "JOIN search_images i USING (image_id) ORDER BY i.number), written AS (INSERT INTO {table} SELECT * FROM given "
+        "ON CONFLICT (number) DO UPDATE SET vector = excluded.vector WHERE {table}.vector <> excluded.vector) "
+        "SELECT count(*) FROM given"
+    ).format(table=schema.vectors_table(stored.number))
+    row = connection.execute(statement, (list(image_ids), [HalfVector(vector) for vector in vectors])).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_vectors(connection: psycopg.Connection[Any], stored: StoredSpace, image_ids: Sequence[str]) -> NDArray[np.float32]:
+    """Return the vectors of images.
+
+    Parameters
+    ----------
+    connection : psycopg Connection
+        Any.
+    stored : StoredSpace
+        Of the vectors.
+    image_ids : sequence of str
+        In any order; may repeat.
+
+    Returns
+    -------
+    ndarray, shape (len(image_ids), dimensions), float32
+        Rows of NaN where an image has none.
+    """
+    statement = sql.SQL("SELECT image_id, vector FROM search_images JOIN {} USING (number) WHERE image_id = ANY(%s)").format(
+        schema.vectors_table(stored.number)
+    )
+    rows = connection.execute(statement, (list(image_ids),), binary=True).fetchall()
+    known = {image_id: vector.to_numpy().astype(np.float32) for image_id, vector in rows}
+    missing = np.full(stored.space.dimensions, np.nan, np.float32)
+    found = [known.get(image_id, missing) for image_id in image_ids]
+    return np.stack(found) if found else np.zeros((0, stored.space.dimensions), np.float32)
+
+
+@dataclass(frozen=True)
+class Near:
+    """Numbers of images with their cosine distances to the query, best first."""
+
+    rows: tuple[tuple[int, float], ...]
+    exact: bool
+
+
+def nearest(
+    connection: psycopg.Connection[Any],
+    stored: StoredSpace,
+    vector: NDArray[np.float32],
+    k: int,
+    wanted: Condition,
+    left_out: Condition,
+) -> Near:
+    """Return the nearest images, exactly where few are left by the filter, else over the index.
+
+    Parameters
+    ----------
+    connection : psycopg Connection
+        Not in a transaction.
+    stored : StoredSpace
+        To search in.
+    vector : ndarray, shape (dimensions,), float32
+        The query.
+    k : int
+        How many images.
+    wanted : Condition
+        The filter, on search_images.
+    left_out : Condition
+        That an image is not one of a few that are no hits.
+    """
+    query = HalfVector(vector)
+    if stored.indexed and _leaves_many(connection, wanted):
+        with connection.transaction():
+            connection.execute(_APPROXIMATE.format(sql.Literal(max(EF_SEARCH, k)), sql.Literal(SCANNED_TUPLES)))
+            rows = connection.execute(*_statement(stored, query, k, wanted & left_out, over_index=True)).fetchall()
+        if len(rows) == k:
+            return Near(tuple((int(number), float(distance)) for number, distance in rows), exact=False)
+    return Near(compared(connection, stored, vector, k, wanted & left_out), exact=True)
+
+
+def compared(
+    connection: psycopg.Connection[Any], stored: StoredSpace, vector: NDArray[np.float32], k: int, condition: Condition
+) -> tuple[tuple[int, float], ...]:
+    """Return the nearest images after comparing every one that fulfils a condition: numbers and cosine distances.
+
+    Parameters
+    ----------
+    connection : psycopg Connection
+        Any.
+    stored : StoredSpace
+        To search in.
+    vector : ndarray, shape (dimensions,), float32
+        The query.
+    k : int
+        How many images.
+    condition : Condition
+        On search_images.
+    """
+    statement = _statement(stored, HalfVector(vector), k, condition, over_index=False)
+    return tuple((int(number), float(distance)) for number, distance in connection.execute(*statement))
+
+
+def _leaves_many(connection: psycopg.Connection[Any], wanted: Condition) -> bool:
+    if wanted.text is TRUE:
+        return True
+    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM search_images WHERE {} LIMIT {}) some").format(
+        wanted.text, sql.Literal(EXACT_ROWS + 1)
+    )
+    row = connection.execute(counted, wanted.values).fetchone()
+    return row is not None and int(row[0]) > EXACT_ROWS
+
+
+def _statement(
+    stored: StoredSpace, query: HalfVector, k: int, condition: Condition, *, over_index: bool
+) -> tuple[Statement, tuple[Any, ...]]:
+    table = schema.vectors_table(stored.number)
+    if over_index:
+        # The order of the index is almost that of the distances: twice as many, sorted, gives the first ones.
+        inner = "SELECT number, vector <=> %b AS distance FROM {table} JOIN search_images USING (number) WHERE {condition}"
+        text = f"WITH near AS MATERIALIZED ({inner} ORDER BY vector <=> %b LIMIT {{more}}) "
+        values = (query, *condition.values, query)
+    else:
+        inner = "SELECT number, vector <=> %b AS distance FROM search_images JOIN {table} USING (number) WHERE {condition}"
+        text = f"WITH near AS MATERIALIZED ({inner}) "
+        values = (query, *condition.values)
+    text += "SELECT number, distance FROM near ORDER BY distance, number LIMIT {k}"
+    statement = sql.SQL(text).format(table=table, condition=condition.text, more=sql.Literal(2 * k), k=sql.Literal(k))
+    return statement, values
