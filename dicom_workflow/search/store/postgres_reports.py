@@ -86,7 +86,7 @@ def _statistics(connection: psycopg.Connection[Any]) -> Statistics:
     row = connection.execute("SELECT reports, average_words FROM search_store WHERE reports > 0").fetchone()
     if row is None:
         row = connection.execute(
-            "SELECT count(*), avg(word_count)::float8 FROM (SELECT word_count FROM search_reports LIMIT %s) some", (COUNTED,)
+            "SELECT count(*), avg(word_count)::float8 FROM (SELECT word_count FROM search_reports LIMIT %s) counted", (COUNTED,)
         ).fetchone()
     return Statistics(int(row[0]), float(row[1] or 1)) if row else Statistics(0, 1.0)
 
@@ -95,7 +95,7 @@ def _terms(connection: psycopg.Connection[Any], lexemes: Sequence[str]) -> list[
     """Return the words with the number of reports that have them: from the last maintenance, else counted up to a limit."""
     known = connection.execute("SELECT lexeme, documents FROM search_terms WHERE lexeme = ANY(%s)", (list(lexemes),)).fetchall()
     counts = {str(lexeme): int(documents) for lexeme, documents in known}
-    counted = "SELECT count(*) FROM (SELECT 1 FROM search_reports WHERE words @@ %s::tsquery LIMIT %s) some"
+    counted = "SELECT count(*) FROM (SELECT 1 FROM search_reports WHERE words @@ %s::tsquery LIMIT %s) counted"
     for lexeme in set(lexemes) - counts.keys():
         row = connection.execute(counted, (as_tsquery(lexeme), COUNTED)).fetchone()
         counts[lexeme] = int(row[0]) if row else 0
@@ -215,8 +215,7 @@ def page_of_reports(connection: psycopg.Connection[Any], query: ReportQuery, *, 
         limit=sql.Literal(first + 1),
     )
     follow = (after[0], after[0], after[1]) if after else ()
-    repeated = source.values if ranked else (*source.values, *source.values)
-    rows = connection.execute(statement, (*repeated, *follow)).fetchall()
+    rows = connection.execute(statement, (*source.values, *follow)).fetchall()
     hits = [ReportHit(report_from(row[3]), float(row[1])) for row in rows if row[3] is not None]
     following = encoded_cursor([rows[first - 1][2], hits[first - 1].report.report_id]) if len(hits) > first else ""
     return ReportPage(tuple(hits[:first]), int(rows[0][0]), following)

@@ -205,7 +205,7 @@ def compared(
 def _leaves_many(connection: psycopg.Connection[Any], wanted: Condition) -> bool:
     if wanted.text is TRUE:
         return True
-    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM search_images WHERE {} LIMIT {}) some").format(
+    counted = sql.SQL("SELECT count(*) FROM (SELECT FROM search_images WHERE {} LIMIT {}) counted").format(
         wanted.text, sql.Literal(EXACT_ROWS + 1)
     )
     row = connection.execute(counted, wanted.values).fetchone()
