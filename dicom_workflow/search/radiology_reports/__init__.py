@@ -2,6 +2,7 @@
 
 from dicom_workflow.search.radiology_reports.comprehend_medical import ComprehendMedical, ReportNLP
 from dicom_workflow.search.radiology_reports.engine import LocalNLP
+from dicom_workflow.search.radiology_reports.files import ReadReports, read_reports
 from dicom_workflow.search.radiology_reports.reading import compose_text, read_report
 
-__all__ = ["ComprehendMedical", "LocalNLP", "ReportNLP", "compose_text", "read_report"]
+__all__ = ["ComprehendMedical", "LocalNLP", "ReadReports", "ReportNLP", "compose_text", "read_report", "read_reports"]

@@ -15,9 +15,10 @@ _SIDES = {"left": "left", "right": "right", "bilateral": "bilateral", "bilateral
 _SIDES |= dict.fromkeys(("bibasilar", "bibasal", "biapical", "bihilar", "biapically", "bibasally"), "bilateral")
 _SIDES |= dict.fromkeys(("leftward", "lingula", "lingular"), "left")
 _SITES = word_set(
-    "lobe lobes base bases apex apices apical basilar basal bibasilar bibasal biapical lingula lingular hilum hila"
-    " hilar perihilar retrocardiac lung lungs midlung zone zones upper lower middle mid rib ribs clavicle humerus sternum spine thoracic lumbar"
-    " cervical costophrenic fissure hemidiaphragm chest pleural mediastinum paratracheal subpleural peripheral central"
+    "lobe lobes base bases apex apices apical basilar basal bibasilar bibasal biapical lingula lingular hilum hila hilar"
+    " perihilar retrocardiac lung lungs midlung zone zones upper lower middle mid rib ribs clavicle humerus sternum spine"
+    " thoracic lumbar cervical costophrenic fissure hemidiaphragm chest pleural mediastinum paratracheal subpleural"
+    " peripheral central"
 )
 _ACUITIES = word_set(
     "acute subacute chronic old remote healed healing stable unchanged new increased increasing decreased decreasing worsening"

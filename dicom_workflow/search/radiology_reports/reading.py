@@ -27,10 +27,11 @@ _RADIOLOGY_CODES = re.compile(
 
 _CLINICAL = re.compile(
     r"\b(?:patient|presented|presents|presenting|presentation|admitted|admission|hospitali[sz]ed|year[- ]old|y/?o|history|pmh"
-    r"|smok\w*|laborator\w*|blood|leu[ck]ocyt\w*|lymphop\w*|c-reactive|crp|pcr|swab\w*|antigen|culture\w*|antibiotic\w*|treated|therapy"
-    r"|treatment|oxygen|saturation|ventilat(?:ion|ed)|emergency|er|ed|icu|intensive care|complain\w*|symptom\w*|fever\w*"
-    r"|febrile|cough\w*|dyspn\w*|short(?:ness)? of breath|myalgia\w*|sore throat|chills|nausea|vomiting|pain|diagnosed"
-    r"|tested|died|discharged|auscultation|physical exam\w*|serum|biopsy|bronchoscop\w*|travel\w*|hiv|aids|chemotherapy|transplant\w*)\b",
+    r"|smok\w*|laborator\w*|blood|leu[ck]ocyt\w*|lymphop\w*|c-reactive|crp|pcr|swab\w*|antigen|culture\w*|antibiotic\w*"
+    r"|treated|therapy|treatment|oxygen|saturation|ventilat(?:ion|ed)|emergency|er|ed|icu|intensive care|complain\w*"
+    r"|symptom\w*|fever\w*|febrile|cough\w*|dyspn\w*|short(?:ness)? of breath|myalgia\w*|sore throat|chills|nausea|vomiting"
+    r"|pain|diagnosed|tested|died|discharged|auscultation|physical exam\w*|serum|biopsy|bronchoscop\w*|travel\w*|hiv|aids"
+    r"|chemotherapy|transplant\w*)\b",
     re.IGNORECASE,
 )
 _IMAGING = re.compile(
