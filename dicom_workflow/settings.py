@@ -135,6 +135,8 @@ class Settings:
     """PostgreSQL for the job database of the self-hosted labeling service; without a host it is a file of the workspace."""
     deployment: str = ""
     """Name of a deployment on AWS whose stacks say what is not given here; see `dicom_workflow.aws.deployment_settings`."""
+    search_salt: Secret = _NONE
+    """What patient ids are hashed with in a search index, where several machines fill it; see `search.patient_keys`."""
     s3_url: str = ""
     """Endpoint URL of an S3-compatible store; empty means AWS's own."""
     region: str = "us-east-1"
@@ -178,8 +180,8 @@ class Settings:
             Read from ``DICOM_WORKFLOW_WORKSPACE``, ``ARCHIVE``, ``ORTHANC_URL``, ``ORTHANC_USER``, ``ORTHANC_PASSWORD``,
             ``DICOMWEB_URL``, ``DICOMWEB_USER``, ``DICOMWEB_PASSWORD``, ``DICOMWEB_TOKEN``, ``DICOMWEB_AUTH``,
             ``GROUNDTRUTH_URL``, ``GROUNDTRUTH_ACCESS_KEY``, ``GROUNDTRUTH_SECRET_KEY``, ``GROUNDTRUTH_DATABASE_…`` (see
-            `DatabaseAddress`), ``DICOM_WORKFLOW_DEPLOYMENT``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``,
-            ``DICOM_WORKFLOW_CA_BUNDLE`` and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
+            `DatabaseAddress`), ``DICOM_WORKFLOW_DEPLOYMENT``, ``SEARCH_SALT``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``),
+            ``AWS_REGION``, ``DICOM_WORKFLOW_CA_BUNDLE`` and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
 
         Raises
         ------
@@ -270,6 +272,7 @@ _VARIABLES = {
     "groundtruth_access_key": "GROUNDTRUTH_ACCESS_KEY",
     "groundtruth_secret_key": "GROUNDTRUTH_SECRET_KEY",
     "deployment": "DICOM_WORKFLOW_DEPLOYMENT",
+    "search_salt": "SEARCH_SALT",
     "s3_url": "S3_URL",
     "region": "AWS_REGION",
     "ca_bundle": "DICOM_WORKFLOW_CA_BUNDLE",
@@ -277,7 +280,7 @@ _VARIABLES = {
 }
 """Field → environment variable, for reading and for handing settings on to another process."""
 _URLS = tuple(name for name in _VARIABLES if name.endswith("_url"))
-_SECRETS = ("orthanc_password", "dicomweb_password", "dicomweb_token", "groundtruth_secret_key")
+_SECRETS = ("orthanc_password", "dicomweb_password", "dicomweb_token", "groundtruth_secret_key", "search_salt")
 
 
 def _folder(given: str) -> Path:

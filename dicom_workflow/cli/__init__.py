@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dicom_workflow import __version__
-from dicom_workflow.cli import images, labeling, models, notebooks, serving, stacks, training
+from dicom_workflow.cli import images, labeling, models, notebooks, search, serving, stacks, training
 from dicom_workflow.cli.common import Run, say
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.settings import Settings
@@ -32,6 +32,8 @@ examples:
   dicom-workflow predict model --manifest input.manifest --sr reports
   dicom-workflow evaluate model channel --specificity 0.95
   dicom-workflow compare one/predictions.jsonl other/predictions.jsonl
+  dicom-workflow search index ~/images --reports ~/reports.jsonl
+  dicom-workflow search serve
   dicom-workflow serve local model.tar.gz
   dicom-workflow serve endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
   dicom-workflow run --parameters notebooks/parameters/aws.yaml
@@ -105,6 +107,6 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run, after_interrupt=after_interrupt)
         return sub
 
-    for module in (images, labeling, training, models, serving, notebooks, stacks):
+    for module in (images, labeling, training, models, search, serving, notebooks, stacks):
         module.add(command)
     return parser

@@ -290,9 +290,7 @@ class Summary:
         return rows
 
 
-def summarize(
-    objects: Sequence[LabeledObject], labels: Sequence[str] = (), *, truth: TrueStates | None = None
-) -> Summary:
+def summarize(objects: Sequence[LabeledObject], labels: Sequence[str] = (), *, truth: TrueStates | None = None) -> Summary:
     """Return the summary of a job's objects.
 
     Parameters

@@ -1,0 +1,227 @@
+"""Radiology reports as files: JSON lines, a CSV table, a text file, a folder of any of these, or the same below an S3 prefix.
+
+======================  ======================================================================================================
+``*.jsonl``, ``.json``  an object a line: ``report_id``, ``text`` or the sections ``examination`` … ``impression``; where known
+                        ``accession_number``, ``study_instance_uid``, ``patient_id``, ``study_date``, ``images`` (their UIDs)
+``*.csv``               a row a report, with columns of these names
+``*.txt``               a report a file; its name without ``.txt`` is its id
+======================  ======================================================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+from dicom_workflow.errors import ReportError, StorageError, printable
+from dicom_workflow.formats.json_schema import shown
+from dicom_workflow.search.documents import SECTIONS
+from dicom_workflow.storage import Storage, to_path, to_uri
+
+MAX_REPORT_BYTES = 1_000_000
+"""A report is a few kilobytes; what is larger than this is something else."""
+SUFFIXES = (".jsonl", ".json", ".csv", ".txt")
+_MAX_ID = 200
+_DATE = re.compile(r"[0-9]{8}")
+
+Refuse = Callable[[str, str], None]
+"""``refuse(name, reason)``: told of every report that cannot be used."""
+
+
+@dataclass(frozen=True)
+class ReportFile:
+    """One report as it was written, and what leads from it to its images."""
+
+    report_id: str
+    text: str
+    where: str
+    """File and line, for messages."""
+    accession_number: str = ""
+    study_instance_uid: str = ""
+    patient_id: str = ""
+    study_date: str = ""
+    image_ids: tuple[str, ...] = ()
+
+
+def read_reports(place: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
+    """Yield the reports of a file or of all files below a folder; one that cannot be used is refused, and the rest goes on.
+
+    Parameters
+    ----------
+    place : str
+        Path, ``file://`` or ``s3://``.
+    storage : Storage
+    refuse : callable
+
+    Raises
+    ------
+    ReportError
+        There is no such file, and no file of a known kind below such a folder.
+    StorageError
+        It cannot be listed.
+    """
+    found = _files(to_uri(place), storage)
+    if not found:
+        raise ReportError(f"{place}: there are no reports. Expected {', '.join('*' + each for each in SUFFIXES)}.")
+    for uri in found:
+        yield from reports_of(uri, storage, refuse)
+
+
+def reports_of(uri: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
+    """Yield the reports of one file, by the kind that its name says.
+
+    Parameters
+    ----------
+    uri : str
+    storage : Storage
+    refuse : callable
+    """
+    name = PurePosixPath(unquote(uri)).name
+    try:
+        if uri.lower().endswith((".jsonl", ".json")):
+            yield from _json_lines(uri, name, storage, refuse)
+        elif uri.lower().endswith(".csv"):
+            yield from _table(uri, name, storage, refuse)
+        else:
+            text = _decoded(_limited(uri, storage))
+            yield _parsed({"report_id": name.removesuffix(".txt"), "text": text}, name)
+    except (ReportError, StorageError) as error:
+        refuse(name, _without(name, error))
+
+
+def _files(uri: str, storage: Storage) -> list[str]:
+    if storage.exists(uri):
+        return [uri]
+    if uri.startswith("file://") and not to_path(uri).is_dir():
+        return []
+    return [each for each in storage.list(uri) if each.lower().endswith(SUFFIXES)]
+
+
+def _json_lines(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
+    with storage.open(uri) as stream:
+        number = 0
+        while line := stream.readline(MAX_REPORT_BYTES + 1):
+            number += 1
+            where = f"{name}, line {number}"
+            if len(line) > MAX_REPORT_BYTES:
+                refuse(where, _too_large(_rest_of_line(stream, line)))
+                continue
+            if not line.strip():
+                continue
+            try:
+                yield _parsed(_object(line), where)
+            except ReportError as error:
+                refuse(where, _without(where, error))
+
+
+def _rest_of_line(stream: Any, line: bytes) -> int:
+    """Read to the end of a line that is too long, without keeping it, and return its size."""
+    size = len(line)
+    while line and not line.endswith(b"\n"):
+        line = stream.readline(MAX_REPORT_BYTES)
+        size += len(line)
+    return size
+
+
+def _object(line: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(_decoded(line))
+    except (ValueError, RecursionError):
+        raise ReportError(f"expected a JSON object, got {shown(line[:60].decode('utf-8', 'replace'))}.") from None
+    if not isinstance(value, Mapping):
+        raise ReportError(f"expected a JSON object, got {shown(value)}.")
+    return value
+
+
+def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
+    with storage.open(uri) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+        rows = csv.DictReader(text)
+        try:
+            columns = rows.fieldnames or []
+            if not {"text", *SECTIONS} & {*columns}:
+                raise ReportError(f"expected a column 'text' or of a section ({', '.join(SECTIONS)}), got {columns[:8]}.")
+            for row in rows:
+                where = f"{name}, line {rows.line_num}"
+                try:
+                    yield _parsed(row, where)
+                except ReportError as error:
+                    refuse(where, _without(where, error))
+        except UnicodeDecodeError as error:
+            raise ReportError(f"expected UTF-8 text, got byte {error.object[error.start]:#04x}. Save it as UTF-8.") from None
+        except csv.Error as error:
+            raise ReportError(f"line {rows.line_num}: not a CSV table: {error}.") from None
+
+
+def _limited(uri: str, storage: Storage) -> bytes:
+    with storage.open(uri) as stream:
+        data = stream.read(MAX_REPORT_BYTES + 1)
+        if len(data) > MAX_REPORT_BYTES:
+            raise ReportError(f"expected a report of at most {MAX_REPORT_BYTES:,} bytes, got more. Split it, or leave it out.")
+        return data
+
+
+def _too_large(size: int) -> str:
+    return f"expected a report of at most {MAX_REPORT_BYTES:,} bytes, got {size:,}. Split it, or leave it out."
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ReportError(f"expected UTF-8 text, got byte {byte:#04x} at {error.start}. Save it as UTF-8.") from None
+    if "\0" in text:
+        raise ReportError("expected UTF-8 text, got NUL characters, as UTF-16 has. Save it as UTF-8.")
+    return text
+
+
+def _parsed(value: Mapping[str, Any], where: str) -> ReportFile:
+    """Return the report of an object or a row.
+
+    Raises
+    ------
+    ReportError
+        No text, or no id.
+    """
+    given = {name: _text_at(value, name) for name in ("report_id", "accession_number", "study_instance_uid", "patient_id")}
+    report_id = given.pop("report_id") or given["accession_number"]
+    if not report_id or len(report_id) > _MAX_ID or not report_id.isprintable():
+        raise ReportError(f"expected 'report_id' or 'accession_number' of 1 to {_MAX_ID} characters, got {shown(report_id)}.")
+    text = value.get("text")
+    if not text:
+        sections = [(name, value.get(name)) for name in SECTIONS]
+        text = "\n".join(f"{name.upper()}: {content}" for name, content in sections if isinstance(content, str) and content)
+    if not isinstance(text, str):
+        raise ReportError(f"report {printable(report_id)}: expected 'text' as a text, got {shown(text)[:40]}.")
+    if not text.strip():
+        raise ReportError(f"report {printable(report_id)}: it is empty. Expected 'text', or sections such as 'impression'.")
+    date = _text_at(value, "study_date").replace("-", "")
+    images = value.get("images") or ()
+    return ReportFile(
+        report_id=report_id,
+        text=text,
+        where=where,
+        study_date=date if _DATE.fullmatch(date) else "",
+        image_ids=tuple(each for each in images if isinstance(each, str)) if isinstance(images, list) else (),
+        **given,
+    )
+
+
+def _text_at(value: Mapping[str, Any], name: str) -> str:
+    found = value.get(name)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    return found.strip() if isinstance(found, str) else ""
+
+
+def _without(name: str, error: Exception) -> str:
+    """The message without the name of the file, which stands before it already."""
+    return str(error).removeprefix(name).lstrip(":, ")
