@@ -33,7 +33,6 @@ examples:
   dicom-workflow evaluate model channel --specificity 0.95
   dicom-workflow compare one/predictions.jsonl other/predictions.jsonl
   dicom-workflow search index ~/images --reports ~/reports.jsonl
-  dicom-workflow search serve
   dicom-workflow serve local model.tar.gz
   dicom-workflow serve endpoint s3://b/model/job/output/model.tar.gz --image REGISTRY/dicom-workflow:1 --role-arn ARN
   dicom-workflow run --parameters notebooks/parameters/aws.yaml

@@ -15,15 +15,14 @@ examples:
   dicom-workflow search index archive --store s3://bucket/search --model model/model --watch
   dicom-workflow search index sqs:https://sqs.eu-central-1.amazonaws.com/123456789012/uploads --watch
   dicom-workflow search index --store s3://bucket/search --vectors embeddings.npz
-  dicom-workflow search serve --store postgresql://search@db.example.org/search
   dicom-workflow search read-reports reports.jsonl --output findings.jsonl
   dicom-workflow search evaluate --truth labels.csv
-  dicom-workflow search audit --output review.csv
   dicom-workflow search maintain
 
 A store is a folder, s3://bucket/prefix, postgresql://… (pgvector) or https://… (OpenSearch); the default is a folder of the
 workspace. Everything is done again without harm: what is in the index already is not read twice.
 """
+_SERVICE = "let Amazon Comprehend Medical read the reports, which sends their text to AWS (default: the local engine)"
 
 
 def add(command: Command) -> None:
@@ -62,6 +61,7 @@ def add(command: Command) -> None:
         metavar="PLACE",
         help="JSON lines, CSV, text, or a folder of these; repeatable",
     )
+    index.add_argument("--comprehend-medical", action="store_true", help=_SERVICE)
     index.add_argument("--pairs", default="", metavar="CSV", help="table of sop_instance_uid and report_id")
     index.add_argument("--vectors", default="", metavar="FILE", help="embeddings of another network: .npz, .parquet or .csv")
     index.add_argument("--workers", type=int, default=0, help="images decoded at a time (default: one a CPU)")
@@ -69,20 +69,13 @@ def add(command: Command) -> None:
     index.add_argument("--watch", action="store_true", help="go on with what comes, until Ctrl-C or SIGTERM")
     index.add_argument("--poll-seconds", type=float, default=5.0, help="between two looks, with --watch (default: 5)")
 
-    serve = kind("serve", _serve, "serve the page and the GraphQL interface until Ctrl-C or SIGTERM")
-    serve.add_argument("--model", default="", metavar="BUNDLE", help="bundle for uploaded images (default: that of the index)")
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
-    serve.add_argument("--port", type=int, default=8750, help="default: 8750")
-
-    audit = kind("audit", _audit, "list near duplicates, and labels at odds with neighbors or report")
-    audit.add_argument("--output", type=Path, metavar="FILE", help="the review list (default: in the workspace)")
-
     maintain = kind("maintain", _maintain, "compact the index, and measure its recall and duplicates")
     maintain.add_argument("--serve", default="", metavar="SPACE", help="let this embedding space serve, whole or not")
     maintain.add_argument("--drop", default="", metavar="SPACE", help="delete the embeddings of this space")
 
     read = kind("read-reports", _read_reports, "read findings, codes and labels out of reports", store=False)
     read.add_argument("file", help="JSON lines, CSV, text, or a folder of these")
+    read.add_argument("--comprehend-medical", action="store_true", help=_SERVICE)
     read.add_argument("--output", type=Path, metavar="FILE", help="a JSON line a report (default: in the workspace)")
 
     evaluate = kind("evaluate", _evaluate, "measure retrieval against a table of labels, patient-disjoint, with baselines")
@@ -107,6 +100,7 @@ def _index(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         source=options.source,
         model=options.model,
         reports=tuple(options.reports),
+        comprehend_medical=options.comprehend_medical,
         pairs=options.pairs,
         vectors=options.vectors,
         workers=options.workers,
@@ -153,7 +147,7 @@ def _read_reports(settings: Settings, options: argparse.Namespace) -> dict[str, 
     from dicom_workflow.pipeline import search_steps
 
     output = options.output or settings.make_workspace() / "search" / "findings.jsonl"
-    found = search_steps.read_reports(options.file, output, settings)
+    found = search_steps.read_reports(options.file, output, settings, comprehend_medical=options.comprehend_medical)
     for line in found.lines():
         say(line)
     say(f"findings: {output}")
@@ -161,10 +155,10 @@ def _read_reports(settings: Settings, options: argparse.Namespace) -> dict[str, 
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.pipeline import search_steps
+    from dicom_workflow.pipeline import search_evaluation
 
     output = options.report or settings.make_workspace() / "search" / "retrieval.json"
-    found = search_steps.evaluate(
+    found = search_evaluation.evaluate(
         options.truth,
         _store(settings, options),
         settings,
@@ -176,17 +170,3 @@ def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
     )
     say(found.to_markdown())
     return {"ok": True, "report": str(output), "retrieval": found.to_json()}
-
-
-def _serve(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.pipeline import search_steps
-
-    search_steps.serve(_store(settings, options), settings, model=options.model, host=options.host, port=options.port)
-    return {"ok": True}
-
-
-def _audit(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.pipeline import search_steps
-
-    output = options.output or settings.make_workspace() / "search" / "review.csv"
-    return search_steps.audit(_store(settings, options), settings, output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from dicom_workflow.dicom.element_values import text_of
 from dicom_workflow.dicom.inspection import NON_IMAGE_MODALITIES, inspect
-from dicom_workflow.dicom.reading import located, read_dataset, read_header
+from dicom_workflow.dicom.reading import located, read_header
 from dicom_workflow.errors import UnsupportedPixelsError
 from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.patient_keys import PatientKeys
@@ -29,13 +28,13 @@ class ExaminedImage:
     accession_number: str = ""
 
 
-def examine(file: Path | bytes, source: str, keys: PatientKeys) -> ExaminedImage:
+def examine(path: Path, source: str, keys: PatientKeys) -> ExaminedImage:
     """Return what the index holds of a DICOM file, without decoding its pixels.
 
     Parameters
     ----------
-    file : Path or bytes
-        DICOM Part 10 file, or its content.
+    path : Path
+        DICOM Part 10 file.
     source : str
         What a manifest line says of it.
     keys : PatientKeys
@@ -48,16 +47,16 @@ def examine(file: Path | bytes, source: str, keys: PatientKeys) -> ExaminedImage
     UnsupportedPixelsError
         More than one frame, color, or an object that is no image.
     """
-    with located("these bytes" if isinstance(file, bytes) else str(file)):
-        found = inspect(file)
+    with located(str(path)):
+        found = inspect(path)
         if found.frames > 1:
             raise UnsupportedPixelsError(f"expected one frame, got {found.frames}. Index its frames as files of their own.")
         if found.samples > 1:
             raise UnsupportedPixelsError(f"expected a gray image, got {found.samples} samples a pixel.")
         if found.modality in NON_IMAGE_MODALITIES:
             raise UnsupportedPixelsError(f"expected an image, got an object of modality {found.modality}.")
-        header = read_dataset(file) if isinstance(file, bytes) else read_header(file)
-        with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as stream:
+        header = read_header(path)
+        with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     instance = found.to_instance("")
     document = ImageDocument(

@@ -23,6 +23,7 @@ from urllib.parse import unquote
 from dicom_workflow.errors import ReportError, StorageError, printable
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import SECTIONS
+from dicom_workflow.search.radiology_reports import compose_text
 from dicom_workflow.storage import Storage, to_path, to_uri
 
 MAX_REPORT_BYTES = 1_000_000
@@ -142,7 +143,7 @@ def _object(line: bytes) -> Mapping[str, Any]:
 
 def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
     with storage.open(uri) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
         rows = csv.DictReader(text)
         try:
             columns = rows.fieldnames or []
@@ -197,8 +198,7 @@ def _parsed(value: Mapping[str, Any], where: str) -> ReportFile:
         raise ReportError(f"expected 'report_id' or 'accession_number' of 1 to {_MAX_ID} characters, got {shown(report_id)}.")
     text = value.get("text")
     if not text:
-        sections = [(name, value.get(name)) for name in SECTIONS]
-        text = "\n".join(f"{name.upper()}: {content}" for name, content in sections if isinstance(content, str) and content)
+        text = compose_text({name: content for name in SECTIONS if isinstance(content := value.get(name), str)})
     if not isinstance(text, str):
         raise ReportError(f"report {printable(report_id)}: expected 'text' as a text, got {shown(text)[:40]}.")
     if not text.strip():

@@ -6,15 +6,16 @@ comes, or what it states changes, the images of the index that belong to it are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dicom_workflow.errors import ReportError
-from dicom_workflow.search.documents import ImageDocument, ReportDocument
+from dicom_workflow.search.documents import ImageDocument, ReportDocument, State
 from dicom_workflow.search.image_documents import ExaminedImage
 from dicom_workflow.search.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.patient_keys import PENDING, PatientKeys
 from dicom_workflow.search.query import AnyOf, ReportQuery
+from dicom_workflow.search.radiology_reports import LocalNLP, ReportNLP, read_report
 from dicom_workflow.search.report_files import ReportFile
 from dicom_workflow.search.report_links import ReportLinks
 from dicom_workflow.search.store.protocol import SearchStore
@@ -25,18 +26,22 @@ _FROM_REPORT = ("report_id", "labels_positive", "labels_negative", "labels_uncer
 _FROM_IMAGE = ("patient_key", "study_instance_uid", "study_date")
 _MOST_IMAGES = 10_000
 
-ReadReport = Callable[[str, str], ReportDocument]
-"""``read(report_id, text)``: sections and findings of a text; raises ReportError."""
-
 
 def with_report(image: ImageDocument, report: ReportDocument) -> ImageDocument:
     """Return the image with the labels and codes of its report."""
     states = report.label_states()
-    labels = {
-        f"labels_{state}": tuple(label for label, found in states.items() if found == state)
-        for state in ("positive", "negative", "uncertain")
-    }
-    return replace(image, report_id=report.report_id, codes_positive=tuple(report.codes("positive")), **labels)
+
+    def stated(wanted: State) -> tuple[str, ...]:
+        return tuple(label for label, state in states.items() if state == wanted)
+
+    return replace(
+        image,
+        report_id=report.report_id,
+        labels_positive=stated("positive"),
+        labels_negative=stated("negative"),
+        labels_uncertain=stated("uncertain"),
+        codes_positive=tuple(report.codes("positive")),
+    )
 
 
 @dataclass
@@ -50,10 +55,9 @@ class ReportIngest:
         Of this store.
     report : IngestReport
         Gets what becomes of each.
-    read : callable
-        `ReadReport`.
-    language_model : str
-        Of `read`: a report that was read by another one is read again.
+    nlp : ReportNLP, optional
+        What finds the conditions of a text; the local engine when not given. A report that was read by another one is read
+        again.
     links : ReportLinks
         With the table of pairs, where there is one.
     """
@@ -61,8 +65,7 @@ class ReportIngest:
     store: SearchStore
     keys: PatientKeys
     report: IngestReport
-    read: ReadReport
-    language_model: str
+    nlp: ReportNLP | None = None
     links: ReportLinks = field(default_factory=ReportLinks)
     _seen: dict[str, str] = field(default_factory=dict)
     _with_images: set[str] = field(default_factory=set)
@@ -113,21 +116,26 @@ class ReportIngest:
         self._link_images(batch, documents)
 
     def _document(self, found: ReportFile, before: ReportDocument | None) -> ReportDocument | None:
-        if before and before.text == found.text and before.language_model == self.language_model:
+        if before and before.text == found.text and self._is_current(before):
             document = before
         else:
             try:
-                document = self.read(found.report_id, found.text)
+                document = read_report(found.text, report_id=found.report_id, nlp=self.nlp)
             except ReportError as error:
                 self._skip(found, str(error))
                 return None
-        said = {
-            "patient_key": self.keys.key(found.patient_id),
-            "study_instance_uid": found.study_instance_uid,
-            "study_date": found.study_date,
-        }
         # What the report does not say, its images may have said.
-        return replace(document, **{name: value or (getattr(before, name) if before else "") for name, value in said.items()})
+        return replace(
+            document,
+            patient_key=self.keys.key(found.patient_id) or (before.patient_key if before else ""),
+            study_instance_uid=found.study_instance_uid or (before.study_instance_uid if before else ""),
+            study_date=found.study_date or (before.study_date if before else ""),
+        )
+
+    def _is_current(self, before: ReportDocument) -> bool:
+        wanted = str(getattr(self.nlp or LocalNLP, "model_version", ""))
+        # A service says its own version with each answer, after the name.
+        return before.language_model == wanted or (self.nlp is not None and before.language_model.startswith(f"{wanted}."))
 
     def _link_images(self, batch: Sequence[ReportFile], documents: Sequence[ReportDocument]) -> None:
         """Write the images of the index again that belong to these reports and do not say so."""

@@ -26,7 +26,9 @@ class ReportLinks:
 
     pairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Image id → report ids, of a table."""
-    _by: dict[str, dict[str, list[str]]] = field(default_factory=lambda: {kind: defaultdict(list) for kind in _KINDS})
+    _by: dict[str, dict[str, list[str]]] = field(
+        default_factory=lambda: {kind: defaultdict(list) for kind in ("image", "study", "accession")}
+    )
     _order: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def add(self, report: ReportFile) -> None:
@@ -61,9 +63,6 @@ class ReportLinks:
             return "", ()
         best = max(found, key=lambda report_id: self._order.get(report_id, ("", -1)))
         return best, tuple(each for each in found if each != best)
-
-
-_KINDS = ("image", "study", "accession")
 
 
 def read_pairs(place: str, storage: Storage) -> dict[str, tuple[str, ...]]:
