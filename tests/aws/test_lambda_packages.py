@@ -265,9 +265,7 @@ def test_the_post_annotation_function_reads_its_batch_with_the_runtimes_boto3(
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    answer, written = invoke(
-        python, packages["post_annotation"], event, packages=runtime_packages, environment=environment
-    )
+    answer, written = invoke(python, packages["post_annotation"], event, packages=runtime_packages, environment=environment)
     assert [entry["datasetObjectId"] for entry in answer] == ["0", "1"]
     label = answer[0]["consolidatedAnnotation"]["content"]["findings"]
     assert label["labels"]["Edema"]["state"] == "positive"

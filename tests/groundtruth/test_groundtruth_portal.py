@@ -262,7 +262,7 @@ def test_a_request_from_another_site_is_refused(service: Service, first: Visitor
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (b"", 'The answer is not JSON: Expecting value'),
+        (b"", "The answer is not JSON: Expecting value"),
         (b"{", "The answer is not JSON"),
         (b"[]", "got list"),
         (b"\xff", "not UTF-8"),

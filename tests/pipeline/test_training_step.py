@@ -178,9 +178,7 @@ def wait_for(monkeypatch: pytest.MonkeyPatch, *answers: str | Exception, unavail
 def test_a_throttled_or_unanswered_status_request_does_not_end_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     outages = refusal("ThrottlingException", 400), refusal("InternalFailure", 503), EndpointConnectionError(endpoint_url="x")
     wait_for(monkeypatch, "InProgress", *outages, "InProgress", "Completed")
-    with pytest.raises(
-        DeployError, match="training job job-1, which goes on: AWS answered ThrottlingException: said"
-    ):
+    with pytest.raises(DeployError, match="training job job-1, which goes on: AWS answered ThrottlingException: said"):
         wait_for(monkeypatch, *outages, unavailable_seconds=-1)
 
 

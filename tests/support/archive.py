@@ -175,9 +175,7 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(
-    target: str, fault: Fault = lambda *_: "", *, max_body_bytes: int = 1 << 40, answers: bool = True
-) -> Iterator[Proxy]:
+def proxy(target: str, fault: Fault = lambda *_: "", *, max_body_bytes: int = 1 << 40, answers: bool = True) -> Iterator[Proxy]:
     made = Proxy(target, fault, max_body_bytes, answers)
     thread = threading.Thread(target=made._server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -1,0 +1,116 @@
+"""Maintenance of a Lance store: duplicates, compaction, indexes and old versions."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.compute as pc
+
+from dicom_workflow.search.documents import EmbeddingSpace
+from dicom_workflow.search.store.lance_recall import sample_recall
+from dicom_workflow.search.store.lance_schema import vector_column
+from dicom_workflow.search.store.lance_similar import index_partitions
+from dicom_workflow.search.store.lance_tables import LanceTables
+from dicom_workflow.search.store.planner import INDEX_FROM_ROWS, partitions_for
+from dicom_workflow.search.store.protocol import Maintenance
+
+if TYPE_CHECKING:
+    from dicom_workflow.search.store.lance import LanceStore
+
+_IMAGE_INDEXES = {
+    "BTree": ("image_id", "report_id", "patient_key", "study_date", "study_instance_uid", "rows", "columns"),
+    "Bitmap": ("modality", "view_position", "body_part", "laterality", "sex", "split"),
+    "LabelList": ("labels_positive", "labels_negative", "labels_uncertain", "codes_positive"),
+}
+_REPORT_INDEXES: dict[str, tuple[str, ...]] = {"BTree": ("report_id",)}
+_KEPT_IN_BUCKET = timedelta(minutes=10)
+"""Somebody may still be writing on top of a version of a bucket that is younger; in a folder there is one writer at a time."""
+_KEPT_IN_FOLDER = timedelta(milliseconds=1)
+
+
+def maintain(store: LanceStore, tables: LanceTables) -> Maintenance:
+    """Remove duplicates, compact, index, delete old versions, and measure.
+
+    Raises
+    ------
+    SearchStoreError
+        The store cannot be read or written.
+    """
+    before = size_bytes(store, tables)
+    images, reports = store.image_table, store.report_table
+    with tables.writing():
+        duplicates = _remove_duplicates(tables, images, "image_id"), _remove_duplicates(tables, reports, "report_id")
+        for table, indexes in ((images, _IMAGE_INDEXES), (reports, _REPORT_INDEXES)):
+            _optimize(tables, table)
+            _index_columns(tables, table, indexes)
+        for space in store.spaces():
+            _index_space(tables, images, space)
+        for table in (images, reports):
+            _optimize(tables, table)
+    spaces = store.spaces()
+    embeddings = {space.space_id: _embeddings(tables, images, space) for space in spaces}
+    return Maintenance(
+        images=tables.read(images.count_rows),
+        reports=tables.read(reports.count_rows),
+        embeddings=embeddings,
+        duplicate_images=duplicates[0],
+        duplicate_reports=duplicates[1],
+        recall=sample_recall(tables, images, spaces[0]) if spaces and embeddings[spaces[0].space_id] else {},
+        bytes_before=before,
+        bytes_after=size_bytes(store, tables),
+    )
+
+
+def size_bytes(store: LanceStore, tables: LanceTables) -> int:
+    """Return the size of the folder; of a bucket, that of the newest versions of the tables."""
+    if tables.folder is not None:
+        return sum(path.stat().st_size for path in tables.folder.rglob("*") if path.is_file())
+    return sum(int(tables.read(table.stats)["total_bytes"]) for table in (store.image_table, store.report_table))
+
+
+def _embeddings(tables: LanceTables, images: Any, space: EmbeddingSpace) -> int:
+    column = vector_column(space.space_id)
+    return int(tables.read(lambda: images.count_rows(f"{column} IS NOT NULL")))
+
+
+def _remove_duplicates(tables: LanceTables, table: Any, key: str) -> int:
+    """Delete all but one row of each key, and return how many were deleted. There are none unless someone wrote past us."""
+    rows = tables.read(lambda: table.search().select([key, "stamp"]).limit(None).to_arrow())
+    surplus = rows.num_rows - pc.count_distinct(rows[key]).as_py()
+    if surplus:
+        kept = set(rows.group_by(key).aggregate([("stamp", "min")])["stamp_min"].to_pylist())
+        gone = [stamp for stamp in rows["stamp"].to_pylist() if stamp not in kept]
+        tables.change(lambda: table.delete(f"stamp IN ({', '.join(map(str, gone))})"))
+    return int(surplus)
+
+
+def _optimize(tables: LanceTables, table: Any) -> None:
+    # What a killed writer left is deleted in a folder, where nobody else can be writing now; in a bucket somebody may.
+    alone = tables.folder is not None
+    kept = _KEPT_IN_FOLDER if alone else _KEPT_IN_BUCKET
+    tables.change(lambda: table.optimize(cleanup_older_than=kept, delete_unverified=alone))
+
+
+def _index_columns(tables: LanceTables, table: Any, indexes: dict[str, tuple[str, ...]]) -> None:
+    import lancedb.index
+
+    if not tables.read(table.count_rows):
+        return
+    indexed = {name for index in tables.read(table.list_indices) for name in index.columns}
+    for kind, names in indexes.items():
+        for name in (name for name in names if name not in indexed):
+            tables.change(partial(table.create_index, name, config=getattr(lancedb.index, kind)()))
+
+
+def _index_space(tables: LanceTables, images: Any, space: EmbeddingSpace) -> None:
+    """Build the vector index of a space; again when it has grown to twice the size it was built for."""
+    from lancedb.index import IvfRq
+
+    column, rows = vector_column(space.space_id), _embeddings(tables, images, space)
+    wanted = partitions_for(rows)
+    if rows < INDEX_FROM_ROWS or wanted < 2 * index_partitions(tables, images, column):
+        return
+    config = IvfRq(distance_type="cosine", num_partitions=wanted)
+    tables.change(lambda: images.create_index(column, config=config, replace=True))

@@ -1,0 +1,48 @@
+"""What a text asks for: words and phrases, cut and stemmed as the index of texts does. No stop words: "no" is a word."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from dicom_workflow.errors import RecordError
+
+MAX_WORDS = 100
+"""Of one query. A whole report is searched for by `ReportQuery.like`."""
+LONGEST_WORD = 40
+WORD = re.compile(r"[^\W_]+")
+
+
+@cache
+def analyzer() -> Any:
+    """Return the analyzer of texts: words, lower case, English stems (Snowball)."""
+    from tantivy import Filter, TextAnalyzerBuilder, Tokenizer
+
+    builder = TextAnalyzerBuilder(Tokenizer.simple()).filter(Filter.remove_long(LONGEST_WORD))
+    return builder.filter(Filter.lowercase()).filter(Filter.stemmer("English")).build()
+
+
+def parse_text(text: str) -> list[list[str]]:
+    """Return what has to be in a report, as stems: a list of one for a word, of more for a phrase in quotes.
+
+    A quotation mark without its partner is no more than a space. Nothing else is an operator.
+
+    Raises
+    ------
+    RecordError
+        More than `MAX_WORDS` words.
+    """
+    pieces = text.split('"')
+    if len(pieces) % 2 == 0:
+        pieces[-2:] = [" ".join(pieces[-2:])]
+    parts: list[list[str]] = []
+    for at, piece in enumerate(pieces):
+        stems = analyzer().analyze(piece)
+        parts += [stems] if at % 2 and stems else [[stem] for stem in stems]
+    unique = [list(part) for part in dict.fromkeys(tuple(part) for part in parts)]
+    if sum(map(len, unique)) > MAX_WORDS:
+        raise RecordError(
+            f"expected a text of at most {MAX_WORDS} words, got more. Search for reports like a report by its id."
+        )
+    return unique
