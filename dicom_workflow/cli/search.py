@@ -74,7 +74,7 @@ def add(command: Command) -> None:
     maintain.add_argument("--drop", default="", metavar="SPACE", help="delete the embeddings of this space")
 
     read = kind("read-reports", _read_reports, "read findings, codes and labels out of reports", store=False)
-    read.add_argument("file", help="JSON lines, CSV, text, or a folder of these")
+    read.add_argument("file", type=Path, metavar="FILE.jsonl", help="a JSON object a line: report_id, and text or sections")
     read.add_argument("--comprehend-medical", action="store_true", help=_SERVICE)
     read.add_argument("--output", type=Path, metavar="FILE", help="a JSON line a report (default: in the workspace)")
 
@@ -144,14 +144,19 @@ def _maintain(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
 
 
 def _read_reports(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
-    from dicom_workflow.pipeline import search_steps
+    from dicom_workflow.search.radiology_reports import ComprehendMedical, read_reports
 
     output = options.output or settings.make_workspace() / "search" / "findings.jsonl"
-    found = search_steps.read_reports(options.file, output, settings, comprehend_medical=options.comprehend_medical)
-    for line in found.lines():
-        say(line)
-    say(f"findings: {output}")
-    return {"ok": found.ok, "findings": str(output), "counts": found.to_json()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    found = read_reports(options.file, output, nlp=ComprehendMedical() if options.comprehend_medical else None, tell=say)
+    say(f"{found.findings:,} findings in {found.read:,} reports; {len(found.problems):,} refused: {output}")
+    return {
+        "ok": not found.problems,
+        "findings_path": str(output),
+        "reports": found.read,
+        "findings": found.findings,
+        "refused": list(found.problems),
+    }
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from dicom_workflow.errors import ReportError, SearchError
+from dicom_workflow.errors import SearchError
 from dicom_workflow.pipeline import local_services, records
 from dicom_workflow.search import event_queue, external_vectors, sources, space_filling
-from dicom_workflow.search.documents import ReportDocument
 from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.ingest import Ingest
 from dicom_workflow.search.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.patient_keys import open_keys
-from dicom_workflow.search.radiology_reports import ComprehendMedical, ReportNLP, read_report
-from dicom_workflow.search.report_files import ReportFile, reports_of
-from dicom_workflow.search.report_files import read_reports as read_report_files
+from dicom_workflow.search.radiology_reports import ComprehendMedical, ReportNLP
+from dicom_workflow.search.report_files import ReportFile, read_reports, reports_of
 from dicom_workflow.search.report_ingest import ReportIngest
 from dicom_workflow.search.report_links import ReportLinks, read_pairs
 from dicom_workflow.search.store import SearchStore, open_store
 from dicom_workflow.search.store.protocol import Maintenance
 from dicom_workflow.settings import Settings
-from dicom_workflow.storage import Storage, to_path, to_uri
+from dicom_workflow.storage import Storage, to_path
 
 NO_MODEL = "none"
 """As a model: index images without embeddings."""
@@ -136,7 +132,7 @@ def _nlp(request: IndexRequest) -> ReportNLP | None:
 def _reports(request: IndexRequest, settings: Settings, report: IngestReport) -> Iterator[ReportFile]:
     storage = Storage(settings)
     for place in request.reports:
-        yield from read_report_files(place, storage, lambda name, reason: report.add("report", name, Outcome.SKIPPED, reason))
+        yield from read_reports(place, storage, lambda name, reason: report.add("report", name, Outcome.SKIPPED, reason))
 
 
 def _add_source(ingest: Ingest, settings: Settings, request: IndexRequest) -> None:
@@ -247,57 +243,3 @@ def maintain(store_url: str, settings: Settings, *, serve: str = "", drop: str =
         if drop:
             store.drop_space(drop)
         return store.maintain()
-
-
-def read_reports(place: str, output: Path, settings: Settings, *, comprehend_medical: bool = False) -> IngestReport:
-    """Read findings, codes and labels out of reports, and write a JSON line for each.
-
-    Parameters
-    ----------
-    place : str
-        File or folder of reports, as `report_files` reads them.
-    output : Path
-        Gets ``report_id``, ``findings`` (each with its state, code, sentence and offsets) and ``labels`` (label to state).
-    settings : Settings
-    comprehend_medical : bool
-        Let Amazon Comprehend Medical read them, which receives their text.
-
-    Returns
-    -------
-    IngestReport
-        How many were read, and which were not, with the reason.
-
-    Raises
-    ------
-    ReportError
-        There are no reports.
-    StorageError
-        The output cannot be written.
-    """
-    from tqdm import tqdm
-
-    nlp = ComprehendMedical() if comprehend_medical else None
-    storage, report = Storage(settings), IngestReport()
-    found = read_report_files(place, storage, lambda name, reason: report.add("report", name, Outcome.SKIPPED, reason))
-    with storage.writer(to_uri(output)) as stream:
-        for each in tqdm(found, desc="reports", unit="report"):
-            try:
-                document = read_report(each.text, report_id=each.report_id, nlp=nlp)
-            except ReportError as error:
-                report.add("report", f"{each.where} ({each.report_id})", Outcome.SKIPPED, str(error))
-                continue
-            stream.write((json.dumps(_stated(document), ensure_ascii=False) + "\n").encode())
-            report.add("report", each.report_id, Outcome.INDEXED)
-    return report
-
-
-def _stated(document: ReportDocument) -> dict[str, Any]:
-    findings = [
-        {**asdict(found), "sentence": document.text[found.sentence_begin : found.sentence_end]} for found in document.findings
-    ]
-    return {
-        "report_id": document.report_id,
-        "findings": findings,
-        "labels": document.label_states(),
-        "language_model": document.language_model,
-    }

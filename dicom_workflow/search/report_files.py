@@ -1,7 +1,7 @@
 """Radiology reports as files: JSON lines, a CSV table, a text file, a folder of any of these, or the same below an S3 prefix.
 
 ======================  ======================================================================================================
-``*.jsonl``, ``.json``  an object a line: ``report_id``, ``text`` or the sections ``examination`` … ``impression``; where known
+``*.jsonl``, ``.json``  an object a line, as `radiology_reports.files` reads it: an id, and a text or sections; where known
                         ``accession_number``, ``study_instance_uid``, ``patient_id``, ``study_date``, ``images`` (their UIDs)
 ``*.csv``               a row a report, with columns of these names
 ``*.txt``               a report a file; its name without ``.txt`` is its id
@@ -20,10 +20,9 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
-from dicom_workflow.errors import ReportError, StorageError, printable
+from dicom_workflow.errors import ReportError, StorageError
 from dicom_workflow.formats.json_schema import shown
-from dicom_workflow.search.documents import SECTIONS
-from dicom_workflow.search.radiology_reports import compose_text
+from dicom_workflow.search.radiology_reports.files import SECTION_KEYS, TEXT_KEYS, report_of_line
 from dicom_workflow.storage import Storage, to_path, to_uri
 
 MAX_REPORT_BYTES = 1_000_000
@@ -147,8 +146,8 @@ def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[Re
         rows = csv.DictReader(text)
         try:
             columns = rows.fieldnames or []
-            if not {"text", *SECTIONS} & {*columns}:
-                raise ReportError(f"expected a column 'text' or of a section ({', '.join(SECTIONS)}), got {columns[:8]}.")
+            if not {*TEXT_KEYS, *SECTION_KEYS} & {*columns}:
+                raise ReportError(f"expected a column 'text' or of a section ({', '.join(SECTION_KEYS)}), got {columns[:8]}.")
             for row in rows:
                 where = f"{name}, line {rows.line_num}"
                 try:
@@ -192,17 +191,13 @@ def _parsed(value: Mapping[str, Any], where: str) -> ReportFile:
     ReportError
         No text, or no id.
     """
-    given = {name: _text_at(value, name) for name in ("report_id", "accession_number", "study_instance_uid", "patient_id")}
-    report_id = given.pop("report_id") or given["accession_number"]
+    given = {name: _text_at(value, name) for name in ("accession_number", "study_instance_uid", "patient_id")}
+    report_id, text = report_of_line({name: each for name, each in value.items() if each not in (None, "")})
+    report_id = report_id.strip()
     if not report_id or len(report_id) > _MAX_ID or not report_id.isprintable():
-        raise ReportError(f"expected 'report_id' or 'accession_number' of 1 to {_MAX_ID} characters, got {shown(report_id)}.")
-    text = value.get("text")
-    if not text:
-        text = compose_text({name: content for name in SECTIONS if isinstance(content := value.get(name), str)})
-    if not isinstance(text, str):
-        raise ReportError(f"report {printable(report_id)}: expected 'text' as a text, got {shown(text)[:40]}.")
-    if not text.strip():
-        raise ReportError(f"report {printable(report_id)}: it is empty. Expected 'text', or sections such as 'impression'.")
+        raise ReportError(f"expected a report id of 1 to {_MAX_ID} characters, got {shown(report_id)}.")
+    if not any(character.isalnum() for character in text):
+        raise ReportError(f"report {report_id}: it is empty. Expected 'text', or sections such as 'impression'.")
     date = _text_at(value, "study_date").replace("-", "")
     images = value.get("images") or ()
     return ReportFile(
