@@ -65,7 +65,11 @@ function dependencies(folder) {
  */
 export function bundled(folders, generators = []) {
   const prebuilt = [...folders].filter((folder) => PREBUILT.some((name) => folder.endsWith(`node_modules/${name}`)));
-  const all = new Set([...folders, ...prebuilt.flatMap(dependencies), ...generators.map((name) => here(`../node_modules/${name}`))]);
+  const all = new Set([
+    ...folders,
+    ...prebuilt.flatMap(dependencies),
+    ...generators.map((name) => here(`../node_modules/${name}`)),
+  ]);
   const packages = [...all].map((folder) => {
     const { name, version, license } = JSON.parse(fs.readFileSync(path.join(folder, 'package.json'), 'utf8'));
     const text = textOf(folder, name);

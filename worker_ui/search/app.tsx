@@ -1,48 +1,50 @@
 /** The search page: header with search box and selection, and below it the reports or one image. */
 
-import { useEffect, useMemo, useReducer, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 
 import { openIndex } from './api/search';
 import { ImagePage } from './image/image-page';
 import { HostProvider, type Host, usePlace, useHost } from './parts/host';
 import { MOST_UPLOAD_BYTES, SearchBox, useFileDrop } from './parts/search-box';
 import { SelectionBar } from './parts/selection-bar';
-import { SignIn } from './parts/sign-in';
+import { SignInForm } from './parts/sign-in';
+import { Status } from './parts/status';
 import { ReportsPage } from './reports/reports-page';
 import { addressOf, imagePlace, START, type Place } from './state/places';
 import { useQuery } from './state/use-query';
-import { isAbort, ServiceError, type Transport } from './transport/transport';
+import { isAbort, ServiceError, type SignIn, type Transport } from './transport/transport';
 
 /** Render the page for a host; where the service denies an answer, the sign-in form comes first. */
 export function App({ host }: { readonly host: Host }) {
-  const [denied, setDenied] = useState(false);
-  const [round, again] = useReducer((count: number) => count + 1, 0);
-  const watched = useMemo<Host>(() => ({ ...host, transport: watching(host.transport, () => setDenied(true)) }), [host]);
   const { session } = host.transport;
-  if (denied && session) {
-    const enter = (token: string): void => {
-      session.signIn(token);
-      setDenied(false);
-      again(undefined);
-    };
-    return <SignIn refused={session.signedIn()} onToken={enter} />;
-  }
-  const leave = session?.signedIn()
-    ? () => {
-        session.signOut();
-        host.pictures.clear();
-        host.navigation.replace(START);
-        setDenied(true);
-      }
-    : null;
+  const [who, setWho] = useState<SignIn | null>(session ? null : { signedIn: true, needed: false, name: '' });
+  const [problem, setProblem] = useState<ServiceError | null>(null);
+  const open = (): void => {
+    setProblem(null);
+    const asServiceError = (error: unknown): ServiceError =>
+      error instanceof ServiceError ? error : new ServiceError(String(error));
+    session?.open().then(setWho, (error: unknown) => setProblem(asServiceError(error)));
+  };
+  useEffect(open, [session]);
+  const denied = (): void => setWho({ signedIn: false, needed: true, name: '' });
+  const watched = useMemo<Host>(() => ({ ...host, transport: watching(host.transport, denied) }), [host]);
+  if (!who) return <Status busy={!problem} error={problem} found="" none={false} onAgain={open} />;
+  if (!who.signedIn && session) return <SignInForm onToken={async (token) => setWho(await session.signIn(token))} />;
+  const leave = async (): Promise<void> => {
+    await session?.signOut();
+    host.pictures.clear();
+    host.selection.set([]);
+    host.navigation.replace(START);
+    denied();
+  };
   return (
     <HostProvider value={watched}>
-      <Page key={round} onSignOut={leave} />
+      <Page name={who.name} onSignOut={who.needed ? () => void leave() : null} />
     </HostProvider>
   );
 }
 
-function Page({ onSignOut }: { readonly onSignOut: (() => void) | null }) {
+function Page({ name, onSignOut }: { readonly name: string; readonly onSignOut: (() => void) | null }) {
   const { navigation, transport } = useHost();
   const place = usePlace();
   const root = useRef<HTMLDivElement>(null);
@@ -74,7 +76,10 @@ function Page({ onSignOut }: { readonly onSignOut: (() => void) | null }) {
           Image and report search
         </a>
         <SearchBox text={query} onText={onText} onFile={send} uploads={index.data?.acceptsUploads !== false} />
-        <span class="quiet index-size">{index.data ? `${index.data.reports.toLocaleString('en-US')} reports indexed` : ''}</span>
+        <span class="quiet index-size">
+          {index.data ? `${index.data.reports.toLocaleString('en-US')} reports indexed` : ''}
+        </span>
+        {name && <span class="quiet">Hello, {name}</span>}
         {onSignOut && (
           <button type="button" class="plain" onClick={onSignOut}>
             Sign out
@@ -87,7 +92,11 @@ function Page({ onSignOut }: { readonly onSignOut: (() => void) | null }) {
         </p>
       )}
       <main ref={main} tabIndex={-1}>
-        {place.kind === 'reports' ? <ReportsPage place={place} /> : <ImagePage place={place} explains={index.data?.explains === true} />}
+        {place.kind === 'reports' ? (
+          <ReportsPage place={place} />
+        ) : (
+          <ImagePage place={place} explains={index.data?.explains === true} />
+        )}
       </main>
       <SelectionBar />
       {over && (
@@ -106,7 +115,9 @@ function useUpload() {
   const [problem, setProblem] = useState('');
   const send = (file: File): void => {
     if (file.size > MOST_UPLOAD_BYTES) {
-      setProblem(`The file has ${Math.round(file.size / 2 ** 20)} MB; at most ${MOST_UPLOAD_BYTES / 2 ** 20} MB can be searched by.`);
+      setProblem(
+        `The file has ${Math.round(file.size / 2 ** 20)} MB; at most ${MOST_UPLOAD_BYTES / 2 ** 20} MB can be searched by.`,
+      );
       return;
     }
     setSending(true);

@@ -8,11 +8,11 @@ import { render } from 'preact';
 
 import { App } from './app';
 import type { Hit } from './parts/host';
-import { Pictures } from './parts/picture';
 import { Navigation } from './state/navigation';
 import { Selection } from './state/selection';
 import { followTheme } from './theme';
 import { httpTransport } from './transport/http';
+import { Pictures } from './transport/pictures';
 import type { Transport } from './transport/transport';
 import { widgetTransport, type WidgetModel } from './transport/widget';
 
@@ -49,8 +49,7 @@ function renderWidget({ model, el }: { model: WidgetModel; el: HTMLElement }): (
     model.set(name, value);
     model.save_changes();
   };
-  const onHits: Hosted['onHits'] = (kind, hits) =>
-    keep('_hits', { kind, hits: hits.map(({ id, score }) => ({ id, score })) });
+  const onHits: Hosted['onHits'] = (kind, hits) => keep('_hits', { kind, hits: hits.map(({ id, score }) => ({ id, score })) });
   const mounted = mount(element, { transport, window: null, onHits });
   const fromKernel = (): void => mounted.selection.set((model.get('_selected') as string[] | undefined) ?? []);
   fromKernel();
@@ -70,6 +69,6 @@ function renderWidget({ model, el }: { model: WidgetModel; el: HTMLElement }): (
 
 /** A web page has this element; a notebook has not. */
 const page = typeof document === 'undefined' ? null : document.getElementById('dicom-workflow-search');
-if (page) mount(page, { transport: httpTransport(document.baseURI), window, onHits: () => undefined });
+if (page) mount(page, { transport: httpTransport(new URL('./', location.href).href, window), window, onHits: () => undefined });
 
 export default { render: renderWidget };

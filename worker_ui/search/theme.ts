@@ -9,7 +9,10 @@ export function followTheme(element: HTMLElement): () => void {
   apply();
   system?.addEventListener('change', apply);
   const observer = new MutationObserver(apply);
-  observer.observe(document.body, { attributes: true, attributeFilter: ['class', 'data-jp-theme-light', 'data-vscode-theme-kind'] });
+  observer.observe(document.body, {
+    attributes: true,
+    attributeFilter: ['class', 'data-jp-theme-light', 'data-vscode-theme-kind'],
+  });
   return () => {
     system?.removeEventListener('change', apply);
     observer.disconnect();

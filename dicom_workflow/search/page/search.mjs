@@ -293,11 +293,11 @@ function z(e, t) {
 	return e >= n.__.length && n.__.push({}), n.__[e];
 }
 function B(e) {
-	return de = 1, V(Ae, e);
+	return de = 1, V(je, e);
 }
 function V(e, t, n) {
 	var r = z(I++, 2);
-	if (r.t = e, !r.__c && (r.__ = [n ? n(t) : Ae(void 0, t), function(e) {
+	if (r.t = e, !r.__c && (r.__ = [n ? n(t) : je(void 0, t), function(e) {
 		var t = (r.__N || r.__)[0], n = r.t(t, e);
 		ue(t, n) || (r.__N = [n, r.__[1]], r.__c.setState({}));
 	}], r.__c = L, !L.__f)) {
@@ -320,11 +320,11 @@ function V(e, t, n) {
 }
 function H(e, t) {
 	var n = z(I++, 3);
-	!R.__s && ke(n.__H, t) && (n.__P = !0, n.__ = e, n.u = t, L.__H.__h.push(n));
+	!R.__s && Ae(n.__H, t) && (n.__P = !0, n.__ = e, n.u = t, L.__H.__h.push(n));
 }
 function be(e, t) {
 	var n = z(I++, 4);
-	!R.__s && ke(n.__H, t) && (n.__P = !1, n.__ = e, n.u = t, L.__h.push(n));
+	!R.__s && Ae(n.__H, t) && (n.__P = !1, n.__ = e, n.u = t, L.__h.push(n));
 }
 function U(e) {
 	return de = 5, xe(function() {
@@ -333,7 +333,7 @@ function U(e) {
 }
 function xe(e, t) {
 	var n = z(I++, 7);
-	return ke(n.__H, t) && (n.__ = e(), n.__H = t), n.__;
+	return Ae(n.__H, t) && (n.__ = e(), n.__H = t), n.__;
 }
 function Se(e) {
 	var t = L.context[e.__c], n = z(I++, 9);
@@ -352,14 +352,14 @@ function we() {
 	var e;
 	do {
 		for (; e = pe.shift();) try {
-			W(e);
+			Oe(e);
 		} catch (t) {
 			R.__e(t, { __: (e = e.__P) && e.__v });
 		}
 		for (; e = fe.shift();) {
 			var t = e.__H;
 			if (e.__P && t) try {
-				t.__h.some(W), t.__h.some(Oe), t.__h = [];
+				t.__h.some(Oe), t.__h.some(ke), t.__h = [];
 			} catch (n) {
 				t.__h = [], R.__e(n, e.__v);
 			}
@@ -373,7 +373,7 @@ R.__b = function(e) {
 }, R.__r = function(e) {
 	he && he(e), I = 0;
 	var t = (L = e.__c).__H;
-	t && (ce == L ? L.__h = [] : (t.__h.some(W), t.__h.some(Oe), I = 0), t.__h = [], t.__.some(function(e) {
+	t && (ce == L ? L.__h = [] : (t.__h.some(Oe), t.__h.some(ke), I = 0), t.__h = [], t.__.some(function(e) {
 		e.__N && (e.__ = e.__N), e.u = e.__N = void 0;
 	})), ce = L;
 }, R.diffed = function(e) {
@@ -385,8 +385,8 @@ R.__b = function(e) {
 }, R.__c = function(e, t) {
 	t.some(function(e) {
 		try {
-			e.__h.some(W), e.__h = e.__h.filter(function(e) {
-				return !e.__ || Oe(e);
+			e.__h.some(Oe), e.__h = e.__h.filter(function(e) {
+				return !e.__ || ke(e);
 			});
 		} catch (t) {
 			e.__h = [function() {
@@ -405,7 +405,7 @@ R.__b = function(e) {
 					n &&= n.__c;
 				}
 				r.__P = n, De(pe.push(r));
-			} else W(r);
+			} else Oe(r);
 		} catch (e) {
 			t = e;
 		}
@@ -421,48 +421,49 @@ function Ee(e) {
 function De(e) {
 	e != 1 && le == R.requestAnimationFrame || ((le = R.requestAnimationFrame) || Ee)(we);
 }
-function W(e) {
+function Oe(e) {
 	var t = L, n = e.__c;
 	typeof n == "function" && (e.__c = void 0, n()), L = t;
 }
-function Oe(e) {
+function ke(e) {
 	var t = L;
 	e.__c = e.__(), L = t;
 }
-function ke(e, t) {
+function Ae(e, t) {
 	return !e || e.length != t.length || t.some(function(t, n) {
 		return !ue(t, e[n]);
 	});
 }
-function Ae(e, t) {
+function je(e, t) {
 	return typeof t == "function" ? t(e) : t;
 }
 // shared/json.ts
-var je = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-function Me(e) {
-	return e.replace(je, "�");
+var Me = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+function Ne(e) {
+	return e.replace(Me, "�");
 }
-function G(e) {
+function W(e) {
 	return typeof e == "object" && !!e && !Array.isArray(e);
 }
-function K(e, t) {
-	return G(e) && Object.hasOwn(e, t) ? e[t] : void 0;
+function G(e, t) {
+	return W(e) && Object.hasOwn(e, t) ? e[t] : void 0;
 }
-function q(e) {
-	return typeof e == "string" ? Me(e) : "";
+function K(e) {
+	return typeof e == "string" ? Ne(e) : "";
 }
 // search/state/places.ts
-var J = {
+var q = {
 	kind: "reports",
 	text: "",
 	chosen: [],
 	like: "",
 	cursors: []
 };
-function Ne(e) {
+function Pe(e) {
 	return {
 		kind: "image",
 		id: e,
+		text: "",
 		sameView: !1,
 		samePatient: !1,
 		chosen: [],
@@ -470,68 +471,69 @@ function Ne(e) {
 		unlike: []
 	};
 }
-function Pe(e) {
+function Fe(e) {
 	return e.kind === "image" ? `#/image/${encodeURIComponent(e.id)}` : e.like ? `#/like/${encodeURIComponent(e.like)}` : "#/";
 }
-function Fe(e) {
+function Ie(e) {
 	let t = /^#\/(image|like)\/([^/?#]{1,600})$/.exec(e);
-	if (!t?.[2]) return J;
+	if (!t?.[2]) return q;
 	let n;
 	try {
 		n = decodeURIComponent(t[2]);
 	} catch {
-		return J;
+		return q;
 	}
-	return t[1] === "image" ? Ne(n) : {
-		...J,
+	return t[1] === "image" ? Pe(n) : {
+		...q,
 		like: n
 	};
 }
-function Ie(e) {
-	if (!G(e)) return null;
+function Le(e) {
+	if (!W(e)) return null;
 	if (e.kind === "reports") {
 		let { like: t, cursors: n, chosen: r } = e;
 		return {
 			kind: "reports",
-			text: q(e.text),
-			like: q(t),
-			cursors: Be(n),
-			chosen: Ve(r)
+			text: K(e.text),
+			like: K(t),
+			cursors: Ve(n),
+			chosen: He(r)
 		};
 	}
-	return e.kind !== "image" || q(e.id) === "" ? null : {
+	return e.kind !== "image" || K(e.id) === "" ? null : {
 		kind: "image",
-		id: q(e.id),
+		id: K(e.id),
+		text: K(e.text),
 		sameView: e.sameView === !0,
 		samePatient: e.samePatient === !0,
-		chosen: Ve(e.chosen),
-		like: Be(e.like),
-		unlike: Be(e.unlike)
+		chosen: He(e.chosen),
+		like: Ve(e.like),
+		unlike: Ve(e.unlike)
 	};
 }
-function Le(e, t) {
+function Re(e, t) {
 	let n = e.filter(({ field: e, value: n }) => e !== t.field || n !== t.value);
 	return n.length < e.length ? n : [...e, t];
 }
-function Re(e, t, n) {
+function ze(e, t, n) {
 	return e.some((e) => e.field === t && e.value === n);
 }
-function ze(e) {
+function Be(e) {
 	return e.length === 0 ? null : { and: e.map(({ field: e, value: t }) => ({ [e]: [t] })) };
 }
-function Be(e) {
+function Ve(e) {
 	return Array.isArray(e) ? e.filter((e) => typeof e == "string") : [];
 }
-function Ve(e) {
-	return (Array.isArray(e) ? e.filter(G) : []).map((e) => ({
-		field: q(e.field),
-		value: q(e.value)
+function He(e) {
+	return (Array.isArray(e) ? e.filter(W) : []).map((e) => ({
+		field: K(e.field),
+		value: K(e.value)
 	})).filter(({ field: e }) => e !== "");
 }
 // ../../../main/worker_ui/node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
-var He = Symbol.for("pv"), Ue = 0;
+var Ue = Symbol.for("pv"), We = 0;
 Array.isArray;
-function Y(t, n, r, i, a, o) {
+function J(t, n, r, i, a, o) {
 	n ||= {};
 	var s, c, l = n;
 	if ("ref" in l && typeof t != "function") for (c in l = {}, n) c == "ref" ? s = n[c] : l[c] = n[c];
@@ -545,19 +547,19 @@ function Y(t, n, r, i, a, o) {
 		__b: 0,
 		__e: null,
 		__c: null,
-		constructor: He,
-		__v: --Ue,
+		constructor: Ue,
+		__v: --We,
 		__i: -1,
 		__u: 0
 	};
 	return (a || o) && (u.__source = a, u.__self = o), e.vnode && e.vnode(u), u;
 }
 // search/parts/states.tsx
-var We = [
+var Ge = [
 	"positive",
 	"uncertain",
 	"negative"
-], Ge = {
+], Ke = {
 	positive: {
 		title: "Positive",
 		word: "stated as present"
@@ -571,41 +573,41 @@ var We = [
 		word: "stated as absent"
 	}
 };
-function Ke(e) {
-	return We.includes(e);
+function qe(e) {
+	return Ge.includes(e);
 }
-function qe({ state: e }) {
-	return /* @__PURE__ */ Y("svg", {
+function Je({ state: e }) {
+	return /* @__PURE__ */ J("svg", {
 		class: `state-icon ${e}`,
 		viewBox: "0 0 16 16",
 		"aria-hidden": "true",
 		focusable: "false",
 		children: [
-			e === "positive" && /* @__PURE__ */ Y("circle", {
+			e === "positive" && /* @__PURE__ */ J("circle", {
 				class: "fill",
 				cx: "8",
 				cy: "8",
 				r: "7"
 			}),
-			e === "positive" && /* @__PURE__ */ Y("path", {
+			e === "positive" && /* @__PURE__ */ J("path", {
 				class: "sign-on",
 				d: "M8 4.5v7M4.5 8h7"
 			}),
-			e === "uncertain" && /* @__PURE__ */ Y("path", {
+			e === "uncertain" && /* @__PURE__ */ J("path", {
 				class: "fill",
 				d: "M8 .5 15.5 8 8 15.5.5 8z"
 			}),
-			e === "uncertain" && /* @__PURE__ */ Y("path", {
+			e === "uncertain" && /* @__PURE__ */ J("path", {
 				class: "sign-on",
 				d: "M6.1 6.3c0-2.6 3.8-2.4 3.8-.2 0 1.5-1.9 1.5-1.9 2.9M8 11v.4"
 			}),
-			e === "negative" && /* @__PURE__ */ Y("circle", {
+			e === "negative" && /* @__PURE__ */ J("circle", {
 				class: "ring",
 				cx: "8",
 				cy: "8",
 				r: "6.2"
 			}),
-			e === "negative" && /* @__PURE__ */ Y("path", {
+			e === "negative" && /* @__PURE__ */ J("path", {
 				class: "sign",
 				d: "M4.8 8h6.4"
 			})
@@ -613,7 +615,7 @@ function qe({ state: e }) {
 	});
 }
 // search/api/fields.ts
-var Je = [
+var Ye = [
 	{
 		name: "labels",
 		title: "Labels"
@@ -635,125 +637,147 @@ var Je = [
 		title: "ICD-10-CM"
 	}
 ];
-function Ye(e) {
-	return Je.some(({ name: t }) => t === e);
-}
 function Xe(e) {
-	return We.map((t) => `${t}_${e}`);
+	return Ye.some(({ name: t }) => t === e);
 }
-var Ze = [
+function Ze(e) {
+	return Ge.map((t) => `${t}_${e}`);
+}
+var Qe = [
 	"labels_positive",
 	"labels_uncertain",
 	"labels_negative",
 	"view_position",
 	"sex"
-], Qe = {
+], $e = {
 	view_position: "View",
 	sex: "Sex",
 	modality: "Modality",
 	body_part: "Body part"
 };
-function $e(e) {
-	let [t = "", n = ""] = e.split("_"), r = Ke(t) ? t : Ke(n) ? n : null, i = Object.hasOwn(Qe, e) ? Qe[e] : void 0;
+function et(e) {
+	let [t = "", n = ""] = e.split("_"), r = qe(t) ? t : qe(n) ? n : null, i = Object.hasOwn($e, e) ? $e[e] : void 0;
 	return {
 		title: r ? `${r.charAt(0).toUpperCase()}${r.slice(1)}` : i ?? e.replaceAll("_", " "),
 		state: r
 	};
 }
 // search/api/read.ts
-function et(e) {
-	let t = K(e, "reports"), n = K(t, "pageInfo");
-	return {
-		total: Z(K(t, "totalCount")),
-		cursor: K(n, "hasNextPage") === !0 ? q(K(n, "endCursor")) : "",
-		reports: X(K(t, "edges")).map((e) => ct(K(e, "node"), Z(K(e, "score")), X(K(e, "highlights")).map(ut))),
-		facets: X(K(t, "facets")).map(pt)
-	};
-}
 function tt(e) {
-	let t = K(e, "image");
-	if (!G(t)) return null;
-	let n = K(t, "report");
+	let t = G(e, "reports"), n = G(t, "pageInfo");
 	return {
-		image: ft(t),
-		report: G(n) ? ct(n, 0, []) : null,
-		similar: it(K(t, "similar"))
+		total: X(G(t, "totalCount")),
+		cursor: G(n, "hasNextPage") === !0 ? K(G(n, "endCursor")) : "",
+		reports: Y(G(t, "edges")).map((e) => ut(G(e, "node"), X(G(e, "score")), Y(G(e, "highlights")).map(ft))),
+		facets: Y(G(t, "facets")).map(ht)
 	};
 }
 function nt(e) {
-	let t = X(K(K(e, "__type"), "fields")).map((e) => q(K(e, "name")));
+	let t = G(e, "image");
+	if (!W(t)) return null;
+	let n = G(t, "report");
 	return {
-		reports: Z(K(K(e, "reports"), "totalCount")),
-		acceptsUploads: K(K(e, "index"), "acceptsUploads") === !0,
-		explains: t.includes("similarityMap")
+		image: mt(t),
+		report: W(n) ? ut(n, 0, []) : null,
+		similar: ot(G(t, "similar"))
 	};
 }
 function rt(e) {
-	let t = K(K(e, "image"), "similarityMap"), [n, r] = [Z(K(t, "rows")), Z(K(t, "columns"))], i = K(t, "values"), a = (Array.isArray(i) ? i : []).map(Z);
+	let t = nt(e), n = G(e, "cases"), r = Y(G(n, "hits")).flatMap((e) => {
+		let t = Y(G(e, "images"))[0], n = Y(G(e, "highlights")).map((e) => K(G(e, "sentence")))[0];
+		return t ? [{
+			...st(t),
+			impression: lt(G(e, "report")),
+			sentence: n ?? ""
+		}] : [];
+	}), i = Y(G(n, "facets")).map(ht).map((e) => ({
+		...e,
+		field: e.field.split("_").reverse().join("_")
+	}));
+	return t && {
+		...t,
+		similar: {
+			exact: G(n, "exact") === !0,
+			hits: r,
+			facets: i
+		}
+	};
+}
+function it(e) {
+	let t = Y(G(G(e, "__type"), "fields")).map((e) => K(G(e, "name")));
+	return {
+		reports: X(G(G(e, "reports"), "totalCount")),
+		acceptsUploads: G(G(e, "index"), "acceptsUploads") === !0,
+		explains: t.includes("similarityMap")
+	};
+}
+function at(e) {
+	let t = G(G(e, "image"), "similarityMap"), [n, r] = [X(G(t, "rows")), X(G(t, "columns"))], i = G(t, "values"), a = (Array.isArray(i) ? i : []).map(X);
 	return n > 0 && a.length === n * r ? {
 		rows: n,
 		columns: r,
 		values: a
 	} : null;
 }
-function it(e) {
+function ot(e) {
 	return {
-		exact: K(e, "exact") === !0,
-		hits: X(K(e, "hits")).map(at),
-		facets: X(K(e, "imageFacets")).map(pt)
-	};
-}
-function at(e) {
-	let t = K(e, "image"), n = (e) => X(K(t, e)).map((t) => ot(t, e));
-	return {
-		image: ft(t),
-		score: Z(K(e, "score")),
-		impression: st(K(t, "report")),
-		studies: [...n("earlier").reverse(), ...n("later")]
-	};
-}
-function ot(e, t) {
-	let n = K(e, "days");
-	return {
-		when: t,
-		date: q(K(e, "studyDate")),
-		days: typeof n == "number" ? Math.abs(n) : null,
-		impression: st(K(e, "report")),
-		imageIds: X(K(e, "images")).map((e) => q(K(e, "id")))
+		exact: G(e, "exact") === !0,
+		hits: Y(G(e, "hits")).map(st),
+		facets: Y(G(e, "imageFacets")).map(ht)
 	};
 }
 function st(e) {
-	return X(K(e, "sections")).map((e) => q(K(e, "text")))[0] ?? "";
-}
-function ct(e, t, n) {
+	let t = G(e, "image"), n = (e) => Y(G(t, e)).map((t) => ct(t, e));
 	return {
-		id: q(K(e, "id")),
-		studyDate: q(K(e, "studyDate")),
-		sections: X(K(e, "sections")).map((e) => lt(e, n)),
-		findings: X(K(e, "findings")).map(dt),
-		images: X(K(e, "images")).map(ft),
+		image: mt(t),
+		score: X(G(e, "score")),
+		impression: lt(G(t, "report")),
+		sentence: "",
+		studies: [...n("earlier").reverse(), ...n("later")]
+	};
+}
+function ct(e, t) {
+	let n = G(e, "days");
+	return {
+		when: t,
+		date: K(G(e, "studyDate")),
+		days: typeof n == "number" ? Math.abs(n) : null,
+		impression: lt(G(e, "report")),
+		imageIds: Y(G(e, "images")).map((e) => K(G(e, "id")))
+	};
+}
+function lt(e) {
+	return Y(G(e, "sections")).map((e) => K(G(e, "text")))[0] ?? "";
+}
+function ut(e, t, n) {
+	return {
+		id: K(G(e, "id")),
+		studyDate: K(G(e, "studyDate")),
+		sections: Y(G(e, "sections")).map((e) => dt(e, n)),
+		findings: Y(G(e, "findings")).map(pt),
+		images: Y(G(e, "images")).map(mt),
 		score: t
 	};
 }
-function lt(e, t) {
-	let n = K(e, "begin"), r = q(K(e, "text")), i = typeof n == "number" ? n : null, a = i === null ? [] : t.map((e) => ({
+function dt(e, t) {
+	let n = G(e, "begin"), r = K(G(e, "text")), i = typeof n == "number" ? n : null, a = i === null ? [] : t.map((e) => ({
 		begin: e.begin - i,
 		end: e.end - i
 	})), o = Array.from(r).length;
 	return {
-		name: q(K(e, "name")),
+		name: K(G(e, "name")),
 		text: r,
 		marks: a.filter((e) => e.end > 0 && e.begin < o)
 	};
 }
-function ut(e) {
+function ft(e) {
 	return {
-		begin: Z(K(e, "sentenceBegin")),
-		end: Z(K(e, "sentenceEnd"))
+		begin: X(G(e, "sentenceBegin")),
+		end: X(G(e, "sentenceEnd"))
 	};
 }
-function dt(e) {
-	let t = (t) => q(K(e, t));
+function pt(e) {
+	let t = (t) => K(G(e, t));
 	return {
 		concept: t("concept"),
 		state: t("state"),
@@ -765,11 +789,11 @@ function dt(e) {
 		sentence: t("sentence")
 	};
 }
-function ft(e) {
-	let t = (t) => q(K(e, t));
+function mt(e) {
+	let t = (t) => K(G(e, t));
 	return {
 		id: t("id"),
-		uploaded: K(e, "uploaded") === !0,
+		uploaded: G(e, "uploaded") === !0,
 		reportId: t("reportId"),
 		studyDate: t("studyDate"),
 		modality: t("modality"),
@@ -777,95 +801,121 @@ function ft(e) {
 		bodyPart: t("bodyPart"),
 		laterality: t("laterality"),
 		sex: t("sex"),
-		rows: Z(K(e, "rows")),
-		columns: Z(K(e, "columns")),
-		positive: mt(K(e, "labelsPositive")),
-		uncertain: mt(K(e, "labelsUncertain"))
+		rows: X(G(e, "rows")),
+		columns: X(G(e, "columns")),
+		positive: gt(G(e, "labelsPositive")),
+		uncertain: gt(G(e, "labelsUncertain"))
 	};
 }
-function pt(e) {
-	let t = X(K(e, "values")).map((e) => {
-		let t = q(K(e, "text")), n = q(K(e, "value"));
+function ht(e) {
+	let t = Y(G(e, "values")).map((e) => {
+		let t = K(G(e, "text")), n = K(G(e, "value"));
 		return {
 			value: n,
 			name: t || n,
-			count: Z(K(e, "count"))
+			count: X(G(e, "count"))
 		};
 	});
 	return {
-		field: q(K(e, "field")),
+		field: K(G(e, "field")),
 		buckets: t,
-		exact: K(e, "exact") !== !1
+		exact: G(e, "exact") !== !1
 	};
 }
+function Y(e) {
+	return Array.isArray(e) ? e.filter(W) : [];
+}
+function gt(e) {
+	return Array.isArray(e) ? e.map(K).filter((e) => e !== "") : [];
+}
 function X(e) {
-	return Array.isArray(e) ? e.filter(G) : [];
-}
-function mt(e) {
-	return Array.isArray(e) ? e.map(q).filter((e) => e !== "") : [];
-}
-function Z(e) {
 	return typeof e == "number" && Number.isFinite(e) ? e : 0;
 }
-var ht = 50, gt = "id uploaded reportId studyDate modality viewPosition bodyPart laterality sex rows columns\n  labelsPositive labelsUncertain labelsNegative", _t = "id studyDate sections { name text begin }\n  findings { concept state kind code codeText section laterality sentence }", vt = "studyDate days images { id } report { sections(name: \"impression\") { text } }", yt = `query Reports($text: String!, $where: Where, $like: ID, $first: Int!, $after: String, $fields: [String!]!,
+var _t = 50, Z = "id uploaded reportId studyDate modality viewPosition bodyPart laterality sex rows columns\n  labelsPositive labelsUncertain labelsNegative", vt = "id studyDate sections { name text begin }\n  findings { concept state kind code codeText section laterality sentence }", yt = "studyDate days images { id } report { sections(name: \"impression\") { text } }", bt = `query Reports($text: String!, $where: Where, $like: ID, $first: Int!, $after: String, $fields: [String!]!,
     $values: Int!) {
   reports(text: $text, where: $where, like: $like, first: $first, after: $after) {
     totalCount
     pageInfo { endCursor hasNextPage }
-    edges { score highlights { begin end sentenceBegin sentenceEnd } node { ${_t} images { ${gt} } } }
+    edges { score highlights { begin end sentenceBegin sentenceEnd } node { ${vt} images { ${Z} } } }
     facets(fields: $fields, size: $values) { field exact values { value text count } }
   }
-}`, bt = `query Image($id: ID!, $k: Int!, $where: Where, $excludePatient: Boolean!, $like: [ID!], $unlike: [ID!],
+}`, xt = `query Image($id: ID!, $k: Int!, $where: Where, $excludePatient: Boolean!, $like: [ID!], $unlike: [ID!],
     $fields: [String!]!, $values: Int!) {
   image(id: $id) {
-    ${gt}
-    report { ${_t} images { ${gt} } }
+    ${Z}
+    report { ${vt} images { ${Z} } }
     similar(k: $k, where: $where, excludePatient: $excludePatient, like: $like, unlike: $unlike) {
       exact
-      hits { score image { ${gt} report { sections(name: "impression") { text } } earlier { ${vt} } later { ${vt} } } }
+      hits {
+        score
+        image { ${Z} report { sections(name: "impression") { text } } earlier { ${yt} } later { ${yt} } }
+      }
       imageFacets(fields: $fields, size: $values) { field exact values { value text count } }
     }
   }
-}`, xt = "{ reports(first: 1) { totalCount } index { acceptsUploads } __type(name: \"IndexedImage\") { fields { name } } }", St = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
-async function Ct(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
+}`, St = `query Cases($id: ID!, $text: String!, $k: Int!, $where: Where, $excludePatient: Boolean!, $fields: [String!]!,
+    $values: Int!) {
+  image(id: $id) { ${Z} report { ${vt} images { ${Z} } } }
+  cases(text: $text, imageId: $id, first: $k, where: $where, excludePatient: $excludePatient) {
+    exact
+    hits {
+      report { sections(name: "impression") { text } }
+      highlights { sentence }
+      images { score image { ${Z} earlier { ${yt} } later { ${yt} } } }
+    }
+    facets(fields: $fields, size: $values) { field exact values { value text count } }
+  }
+}`, Ct = "{ reports(first: 1) { totalCount } index { acceptsUploads } __type(name: \"IndexedImage\") { fields { name } } }", wt = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
+async function Tt(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
 	let s = {
 		text: t,
-		where: ze(n),
+		where: Be(n),
 		like: r || null,
 		first: 20,
 		after: i.at(-1) ?? null,
-		fields: Xe(a),
-		values: ht
+		fields: Ze(a),
+		values: _t
 	};
-	return et(await e.graphql(yt, s, o));
+	return tt(await e.graphql(bt, s, o));
 }
-async function wt(e, t, n, r) {
+async function Et(e, t, n, r) {
 	let i = t.sameView && n ? [...t.chosen, {
 		field: "view_position",
 		value: n
 	}] : t.chosen, a = {
 		id: t.id,
 		k: 30,
-		where: ze(i),
+		where: Be(i),
 		excludePatient: !t.samePatient,
+		values: _t
+	};
+	if (t.text !== "") {
+		let n = {
+			...a,
+			text: t.text,
+			fields: Ze("labels")
+		};
+		return rt(await e.graphql(St, n, r));
+	}
+	let o = {
+		...a,
 		like: t.like,
 		unlike: t.unlike,
-		fields: Ze,
-		values: ht
+		fields: Qe
 	};
-	return tt(await e.graphql(bt, a, r));
+	return nt(await e.graphql(xt, o, r));
 }
-async function Tt(e, t) {
-	return nt(await e.graphql(xt, {}, t));
+async function Dt(e, t) {
+	return it(await e.graphql(Ct, {}, t));
 }
-async function Et(e, t, n, r) {
-	return rt(await e.graphql(St, {
+async function Ot(e, t, n, r) {
+	return at(await e.graphql(wt, {
 		id: t,
 		to: n
 	}, r));
 }
 // search/parts/finding-columns.tsx
-var Dt = [
+var kt = [
 	{
 		kind: "sign",
 		title: "Signs"
@@ -878,33 +928,33 @@ var Dt = [
 		kind: "symptom",
 		title: "Symptoms"
 	}
-], Ot = {
+], At = {
 	left: "left",
 	right: "right",
 	bilateral: "both sides"
 };
-function kt({ findings: e, id: t }) {
-	let [n, r] = B(null), i = Mt(e);
-	if (i.length === 0) return /* @__PURE__ */ Y("p", {
+function jt({ findings: e, id: t }) {
+	let [n, r] = B(null), i = Pt(e);
+	if (i.length === 0) return /* @__PURE__ */ J("p", {
 		class: "quiet",
 		children: "No finding was read out of this report."
 	});
 	let a = `${t}-evidence`;
-	return /* @__PURE__ */ Y("div", {
+	return /* @__PURE__ */ J("div", {
 		class: "findings",
-		children: [/* @__PURE__ */ Y("div", {
+		children: [/* @__PURE__ */ J("div", {
 			class: "columns",
-			children: Dt.map(({ kind: e, title: t }) => {
+			children: kt.map(({ kind: e, title: t }) => {
 				let o = i.filter((t) => t.kind === e);
-				return /* @__PURE__ */ Y("section", {
+				return /* @__PURE__ */ J("section", {
 					"aria-label": t,
 					children: [
-						/* @__PURE__ */ Y("h4", { children: t }),
-						o.length === 0 && /* @__PURE__ */ Y("p", {
+						/* @__PURE__ */ J("h4", { children: t }),
+						o.length === 0 && /* @__PURE__ */ J("p", {
 							class: "quiet",
 							children: "none"
 						}),
-						/* @__PURE__ */ Y("ul", { children: o.map((e) => /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y(At, {
+						/* @__PURE__ */ J("ul", { children: o.map((e) => /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J(Mt, {
 							finding: e,
 							open: e === n,
 							controls: a,
@@ -913,131 +963,110 @@ function kt({ findings: e, id: t }) {
 					]
 				}, e);
 			})
-		}), /* @__PURE__ */ Y("div", {
+		}), /* @__PURE__ */ J("div", {
 			id: a,
 			class: "evidence",
 			role: "status",
-			children: n && i.includes(n) && /* @__PURE__ */ Y(jt, { finding: n })
+			children: n && i.includes(n) && /* @__PURE__ */ J(Nt, { finding: n })
 		})]
 	});
 }
-function At({ finding: { concept: e, state: t, laterality: n }, open: r, controls: i, onOpen: a }) {
-	if (!Ke(t)) return null;
-	let o = Ot[n];
-	return /* @__PURE__ */ Y("button", {
+function Mt({ finding: { concept: e, state: t, laterality: n }, open: r, controls: i, onOpen: a }) {
+	if (!qe(t)) return null;
+	let o = At[n];
+	return /* @__PURE__ */ J("button", {
 		type: "button",
 		class: `finding ${t}`,
 		"aria-expanded": r,
 		"aria-controls": i,
 		onClick: a,
-		children: [/* @__PURE__ */ Y(qe, { state: t }), /* @__PURE__ */ Y("span", { children: [
+		children: [/* @__PURE__ */ J(Je, { state: t }), /* @__PURE__ */ J("span", { children: [
 			e,
-			o && /* @__PURE__ */ Y("span", {
+			o && /* @__PURE__ */ J("span", {
 				class: "quiet",
 				children: [" ", o]
 			}),
-			/* @__PURE__ */ Y("span", {
+			/* @__PURE__ */ J("span", {
 				class: "unseen",
-				children: [", ", Ge[t].word]
+				children: [", ", Ke[t].word]
 			})
 		] })]
 	});
 }
-function jt({ finding: e }) {
+function Nt({ finding: e }) {
 	let { concept: t, state: n, sentence: r, section: i, code: a, codeText: o } = e;
-	return /* @__PURE__ */ Y(b, { children: [/* @__PURE__ */ Y("q", { children: r }), /* @__PURE__ */ Y("p", {
+	return /* @__PURE__ */ J(b, { children: [/* @__PURE__ */ J("q", { children: r }), /* @__PURE__ */ J("p", {
 		class: "quiet",
 		children: [
 			t,
-			Ke(n) ? Ge[n].word : n,
+			qe(n) ? Ke[n].word : n,
 			i && `in ${i}`,
 			[a, o].filter(Boolean).join(" ")
 		].filter(Boolean).join(" · ")
 	})] });
 }
-function Mt(e) {
+function Pt(e) {
 	let t = /* @__PURE__ */ new Map();
 	for (let n of e) {
 		let e = `${n.state} ${n.concept} ${n.laterality}`;
-		Ke(n.state) && !t.has(e) && t.set(e, n);
+		qe(n.state) && !t.has(e) && t.set(e, n);
 	}
-	return We.flatMap((e) => [...t.values()].filter((t) => t.state === e));
+	return Ge.flatMap((e) => [...t.values()].filter((t) => t.state === e));
 }
 // search/parts/host.ts
-var Nt = F(null), Pt = Nt.Provider;
+var Ft = F(null), It = Ft.Provider;
 function Q() {
-	let e = Se(Nt);
+	let e = Se(Ft);
 	if (!e) throw Error("A part of the search page stands outside of HostProvider.");
 	return e;
 }
-function Ft() {
+function Lt() {
 	let { navigation: e } = Q(), [, t] = V((e) => e + 1, 0);
 	return H(() => e.subscribe(() => t(void 0)), [e]), e.place;
 }
 // search/transport/transport.ts
-var It = 1024, $ = class extends Error {
+var Rt = 1024, $ = class extends Error {
 	denied;
 	constructor(e, t = !1) {
 		super(e), this.name = "ServiceError", this.denied = t;
 	}
-}, Lt = 400;
-function Rt(e) {
+}, zt = 400;
+function Bt(e) {
 	if (typeof e != "object" || !e) throw new $("The search service did not answer with JSON.");
 	let { data: t, errors: n } = e;
-	if (Array.isArray(n) && n.length > 0) throw new $(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, Lt));
+	if (Array.isArray(n) && n.length > 0) throw new $(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, zt));
 	return t;
 }
-function zt(e) {
+function Vt(e) {
 	let { id: t, error: n, detail: r } = e ?? {};
 	if (typeof t == "string" && t !== "") return t;
 	let i = [n, r].find((e) => typeof e == "string" && e !== "");
-	throw new $(String(i ?? "The image could not be searched by.").slice(0, Lt));
+	throw new $(String(i ?? "The image could not be searched by.").slice(0, zt));
 }
-function Bt(e) {
+function Ht(e) {
 	return e instanceof DOMException && e.name === "AbortError";
 }
 // search/parts/picture.tsx
-var Vt = 400, Ht = class {
-	transport;
-	kept = /* @__PURE__ */ new Map();
-	constructor(e) {
-		this.transport = e;
-	}
-	address(e, t) {
-		let n = `${t} ${e}`, r = this.kept.get(n);
-		if (r) return r;
-		let i = this.transport.picture(e, t).then((e) => URL.createObjectURL(e));
-		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > Vt) {
-			let [e, t] = [...this.kept][0];
-			this.kept.delete(e), t.then((e) => URL.revokeObjectURL(e));
-		}
-		return i;
-	}
-	clear() {
-		for (let e of this.kept.values()) e.then((e) => URL.revokeObjectURL(e)).catch(() => void 0);
-		this.kept.clear();
-	}
-};
 function Ut({ id: e, alt: t }) {
 	let { pictures: n } = Q(), r = U(null), [i, a] = B(""), [o, s] = B(!1);
 	return H(() => {
 		let t = !1;
 		a(""), s(!1);
 		let i = Wt(r.current, () => {
-			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Bt(e) && s(!0));
+			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Ht(e) && s(!0));
 		});
 		return () => {
 			t = !0, i();
 		};
-	}, [e, n]), /* @__PURE__ */ Y("span", {
+	}, [e, n]), /* @__PURE__ */ J("span", {
 		ref: r,
 		class: "thumbnail",
-		children: i ? /* @__PURE__ */ Y("img", {
+		children: i ? /* @__PURE__ */ J("img", {
 			src: i,
 			alt: t,
 			draggable: !1,
 			onError: () => s(!0)
-		}) : /* @__PURE__ */ Y("span", {
+		}) : /* @__PURE__ */ J("span", {
 			class: "no-picture",
 			role: "img",
 			"aria-label": t,
@@ -1054,35 +1083,35 @@ function Wt(e, t) {
 }
 // search/parts/image-link.tsx
 function Gt({ image: e, children: t }) {
-	let { navigation: n } = Q(), r = Ne(e.id);
-	return /* @__PURE__ */ Y("figure", {
+	let { navigation: n } = Q(), r = Pe(e.id);
+	return /* @__PURE__ */ J("figure", {
 		class: "image-link",
 		children: [
-			/* @__PURE__ */ Y("a", {
-				href: Pe(r),
+			/* @__PURE__ */ J("a", {
+				href: Fe(r),
 				onClick: (e) => {
 					e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0 || (e.preventDefault(), n.go(r));
 				},
-				children: /* @__PURE__ */ Y(Ut, {
+				children: /* @__PURE__ */ J(Ut, {
 					id: e.id,
 					alt: qt(e)
 				})
 			}),
-			/* @__PURE__ */ Y(Kt, { id: e.id }),
+			/* @__PURE__ */ J(Kt, { id: e.id }),
 			t
 		]
 	});
 }
 function Kt({ id: e }) {
 	let { selection: t } = Q(), [, n] = V((e) => e + 1, 0);
-	return H(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ Y("label", {
+	return H(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ J("label", {
 		class: "select",
 		title: "Select this image",
-		children: [/* @__PURE__ */ Y("input", {
+		children: [/* @__PURE__ */ J("input", {
 			type: "checkbox",
 			checked: t.has(e),
 			onChange: () => t.toggle(e)
-		}), /* @__PURE__ */ Y("span", {
+		}), /* @__PURE__ */ J("span", {
 			class: "unseen",
 			children: "Select this image"
 		})]
@@ -1131,7 +1160,7 @@ function Xt(e, t) {
 }
 // search/parts/highlighted.tsx
 function Zt({ text: e, marks: t }) {
-	return /* @__PURE__ */ Y(b, { children: Yt(e, t).map(({ text: e, marked: t }, n) => Y(t ? "mark" : "span", { children: e }, n)) });
+	return /* @__PURE__ */ J(b, { children: Yt(e, t).map(({ text: e, marked: t }, n) => J(t ? "mark" : "span", { children: e }, n)) });
 }
 // search/reports/report-card.tsx
 var Qt = {
@@ -1140,41 +1169,41 @@ var Qt = {
 };
 function $t({ report: e, onLike: t }) {
 	let n = Ce(), r = tn(e.sections), i = e.sections.filter((e) => e !== r);
-	return /* @__PURE__ */ Y("article", {
+	return /* @__PURE__ */ J("article", {
 		class: "report",
 		"aria-labelledby": n,
-		children: [/* @__PURE__ */ Y("header", { children: [/* @__PURE__ */ Y("h3", {
+		children: [/* @__PURE__ */ J("header", { children: [/* @__PURE__ */ J("h3", {
 			id: n,
 			children: [
 				Jt(e.studyDate) || "Undated study",
 				" ",
-				/* @__PURE__ */ Y("span", {
+				/* @__PURE__ */ J("span", {
 					class: "quiet report-id",
 					children: e.id
 				})
 			]
-		}), /* @__PURE__ */ Y("button", {
+		}), /* @__PURE__ */ J("button", {
 			type: "button",
 			class: "plain",
 			onClick: () => t(e.id),
 			children: "Similar reports"
-		})] }), /* @__PURE__ */ Y("div", {
+		})] }), /* @__PURE__ */ J("div", {
 			class: "report-body",
-			children: [e.images.length > 0 && /* @__PURE__ */ Y("div", {
+			children: [e.images.length > 0 && /* @__PURE__ */ J("div", {
 				class: "report-images",
-				children: e.images.map((e) => /* @__PURE__ */ Y(Gt, {
+				children: e.images.map((e) => /* @__PURE__ */ J(Gt, {
 					image: e,
-					children: e.viewPosition && /* @__PURE__ */ Y("figcaption", { children: e.viewPosition })
+					children: e.viewPosition && /* @__PURE__ */ J("figcaption", { children: e.viewPosition })
 				}, e.id))
-			}), /* @__PURE__ */ Y("div", {
+			}), /* @__PURE__ */ J("div", {
 				class: "report-text",
 				children: [
-					r && /* @__PURE__ */ Y(en, { section: r }),
-					i.length > 0 && /* @__PURE__ */ Y("details", {
+					r && /* @__PURE__ */ J(en, { section: r }),
+					i.length > 0 && /* @__PURE__ */ J("details", {
 						open: i.some(({ marks: e }) => e.length > 0),
-						children: [/* @__PURE__ */ Y("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ Y(en, { section: e }, e.name))]
+						children: [/* @__PURE__ */ J("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ J(en, { section: e }, e.name))]
 					}),
-					/* @__PURE__ */ Y(kt, {
+					/* @__PURE__ */ J(jt, {
 						findings: e.findings,
 						id: n
 					})
@@ -1184,9 +1213,9 @@ function $t({ report: e, onLike: t }) {
 	});
 }
 function en({ section: { name: e, text: t, marks: n } }) {
-	return /* @__PURE__ */ Y("div", {
+	return /* @__PURE__ */ J("div", {
 		class: "section",
-		children: [/* @__PURE__ */ Y("h4", { children: Qt[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ Y("p", { children: /* @__PURE__ */ Y(Zt, {
+		children: [/* @__PURE__ */ J("h4", { children: Qt[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ J("p", { children: /* @__PURE__ */ J(Zt, {
 			text: t,
 			marks: n
 		}) })]
@@ -1222,7 +1251,7 @@ function nn(e, t) {
 			busy: !1,
 			error: null
 		}), (e) => {
-			n.signal.aborted || Bt(e) || r({
+			n.signal.aborted || Ht(e) || r({
 				data: null,
 				busy: !1,
 				error: an(e)
@@ -1246,27 +1275,27 @@ function an(e) {
 }
 // search/parts/chips.tsx
 function on({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
-	return e.length === 0 ? null : /* @__PURE__ */ Y("ul", {
+	return e.length === 0 ? null : /* @__PURE__ */ J("ul", {
 		class: "chips",
 		"aria-label": "Filters",
 		children: [e.map((e) => {
-			let { state: r, title: i } = $e(e.field);
-			return /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y("button", {
+			let { state: r, title: i } = et(e.field);
+			return /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J("button", {
 				type: "button",
 				class: `chip ${r ?? ""}`,
 				"aria-label": `Remove the filter ${i}: ${t(e)}`,
 				onClick: () => n(e),
 				children: [
-					r && /* @__PURE__ */ Y(qe, { state: r }),
+					r && /* @__PURE__ */ J(Je, { state: r }),
 					t(e),
-					/* @__PURE__ */ Y("span", {
+					/* @__PURE__ */ J("span", {
 						class: "cross",
 						"aria-hidden": "true",
 						children: "×"
 					})
 				]
 			}) }, `${e.field} ${e.value}`);
-		}), e.length > 1 && /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y("button", {
+		}), e.length > 1 && /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J("button", {
 			type: "button",
 			class: "plain",
 			onClick: r,
@@ -1280,28 +1309,28 @@ function cn({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
 	let [a, o] = B(!1), { buckets: s } = n;
 	if (s.length === 0) return null;
 	let c = a ? s : s.slice(0, sn), l = Math.max(...s.map(({ count: e }) => e));
-	return /* @__PURE__ */ Y("section", {
+	return /* @__PURE__ */ J("section", {
 		class: `facet ${t ?? ""}`,
 		"aria-label": e,
 		children: [
-			/* @__PURE__ */ Y("h3", { children: [
-				t && /* @__PURE__ */ Y(qe, { state: t }),
+			/* @__PURE__ */ J("h3", { children: [
+				t && /* @__PURE__ */ J(Je, { state: t }),
 				e,
-				!n.exact && /* @__PURE__ */ Y("span", {
+				!n.exact && /* @__PURE__ */ J("span", {
 					class: "quiet",
 					children: " (estimated)"
 				})
 			] }),
-			/* @__PURE__ */ Y("ul", { children: c.map((e) => /* @__PURE__ */ Y(ln, {
+			/* @__PURE__ */ J("ul", { children: c.map((e) => /* @__PURE__ */ J(ln, {
 				bucket: e,
 				share: e.count / l,
-				pressed: Re(r, n.field, e.value),
+				pressed: ze(r, n.field, e.value),
 				onToggle: () => i({
 					field: n.field,
 					value: e.value
 				})
 			}, e.value)) }),
-			s.length > sn && /* @__PURE__ */ Y("button", {
+			s.length > sn && /* @__PURE__ */ J("button", {
 				type: "button",
 				class: "plain",
 				"aria-expanded": a,
@@ -1312,638 +1341,86 @@ function cn({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
 	});
 }
 function ln({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onToggle: a }) {
-	return /* @__PURE__ */ Y("li", { children: /* @__PURE__ */ Y("button", {
+	return /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J("button", {
 		type: "button",
 		class: "bar",
 		"aria-pressed": i,
 		title: t === e ? t : `${t} (${e})`,
 		onClick: a,
 		children: [
-			/* @__PURE__ */ Y("span", {
+			/* @__PURE__ */ J("span", {
 				class: "bar-name",
 				children: t
 			}),
-			/* @__PURE__ */ Y("span", {
+			/* @__PURE__ */ J("span", {
 				class: "bar-count",
 				children: n.toLocaleString("en-US")
 			}),
-			/* @__PURE__ */ Y("svg", {
+			/* @__PURE__ */ J("span", {
 				class: "bar-area",
-				viewBox: "0 0 100 6",
-				preserveAspectRatio: "none",
 				"aria-hidden": "true",
-				children: [/* @__PURE__ */ Y("rect", {
-					class: "bar-whole",
-					width: "100",
-					height: "6"
-				}), /* @__PURE__ */ Y("rect", {
+				children: /* @__PURE__ */ J("span", {
 					class: "bar-part",
-					width: Math.max(100 * r, .8),
-					height: "6"
-				})]
+					style: { width: `${Math.max(100 * r, .8)}%` }
+				})
 			})
 		]
 	}) });
 }
-// search/parts/status.tsx
-function un({ busy: e, error: t, found: n, none: r, onAgain: i }) {
-	return t ? /* @__PURE__ */ Y("div", {
-		class: "status error",
-		role: "alert",
-		children: [
-			t.message,
-			" ",
-			/* @__PURE__ */ Y("button", {
-				type: "button",
-				onClick: i,
-				children: "Try again"
-			})
-		]
-	}) : /* @__PURE__ */ Y("div", {
-		class: `status${r && !e ? " none" : ""}`,
-		role: "status",
-		children: e ? "Searching…" : r ? "Sorry, no results." : n
-	});
-}
-// search/image/hit-card.tsx
-function dn({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
-	let { image: s, score: c, impression: l, studies: u } = e;
-	return /* @__PURE__ */ Y("li", {
-		class: "hit",
-		children: [
-			/* @__PURE__ */ Y(Gt, {
-				image: s,
-				children: /* @__PURE__ */ Y("figcaption", { children: [/* @__PURE__ */ Y("span", {
-					class: "score",
-					title: "Cosine similarity",
-					children: c.toFixed(3)
-				}), /* @__PURE__ */ Y("span", {
-					class: "quiet",
-					children: [s.viewPosition, Jt(s.studyDate)].filter(Boolean).join(" · ")
-				})] })
-			}),
-			/* @__PURE__ */ Y(fn, {
-				positive: s.positive,
-				uncertain: s.uncertain
-			}),
-			l && /* @__PURE__ */ Y("p", {
-				class: "hit-impression",
-				children: l
-			}),
-			/* @__PURE__ */ Y("div", {
-				class: "hit-actions",
-				children: [
-					/* @__PURE__ */ Y("button", {
-						type: "button",
-						"aria-pressed": t,
-						onClick: r,
-						title: "Search for more images like this one",
-						children: [/* @__PURE__ */ Y(mn, { up: !0 }), " More like this"]
-					}),
-					/* @__PURE__ */ Y("button", {
-						type: "button",
-						"aria-pressed": n,
-						onClick: i,
-						title: "Search for fewer images like this one",
-						children: [/* @__PURE__ */ Y(mn, { up: !1 }), " Less"]
-					}),
-					a && /* @__PURE__ */ Y("button", {
-						type: "button",
-						"aria-pressed": o,
-						onClick: a,
-						children: "Why similar?"
-					})
-				]
-			}),
-			u.length > 0 && /* @__PURE__ */ Y(pn, { studies: u })
-		]
-	});
-}
-function fn({ positive: e, uncertain: t }) {
-	return e.length + t.length === 0 ? null : /* @__PURE__ */ Y("ul", {
-		class: "stated",
-		"aria-label": "Reported",
-		children: [e.map((e) => /* @__PURE__ */ Y("li", {
-			class: "positive",
-			children: [/* @__PURE__ */ Y(qe, { state: "positive" }), e]
-		}, e)), t.map((e) => /* @__PURE__ */ Y("li", {
-			class: "uncertain",
-			children: [
-				/* @__PURE__ */ Y(qe, { state: "uncertain" }),
-				e,
-				/* @__PURE__ */ Y("span", {
-					class: "unseen",
-					children: ", stated as uncertain"
-				})
-			]
-		}, e))]
-	});
-}
-function pn({ studies: e }) {
-	let t = (t) => e.filter((e) => e.when === t).length;
-	return /* @__PURE__ */ Y("details", {
-		class: "studies",
-		children: [/* @__PURE__ */ Y("summary", { children: [
-			["earlier", "later"].filter((e) => t(e) > 0).map((e) => `${t(e)} ${e}`).join(" · "),
-			" ",
-			e.length === 1 ? "study" : "studies"
-		] }), /* @__PURE__ */ Y("ol", { children: e.map((e) => /* @__PURE__ */ Y("li", { children: [
-			/* @__PURE__ */ Y("strong", { children: Jt(e.date) }),
-			" ",
-			/* @__PURE__ */ Y("span", {
-				class: "quiet",
-				children: e.days === null ? e.when : `${e.days.toLocaleString("en-US")} days ${e.when}`
-			}),
-			/* @__PURE__ */ Y("br", {}),
-			e.impression || /* @__PURE__ */ Y("span", {
-				class: "quiet",
-				children: "no report"
-			})
-		] }, `${e.date} ${e.imageIds.join(" ")}`)) })]
-	});
-}
-function mn({ up: e }) {
-	return /* @__PURE__ */ Y("svg", {
-		class: `thumb${e ? "" : " down"}`,
-		viewBox: "0 0 16 16",
-		"aria-hidden": "true",
-		focusable: "false",
-		children: /* @__PURE__ */ Y("path", { d: "M1.5 7h2.7v7H1.5zM5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })
-	});
-}
-// search/image/similar-list.tsx
-function hn({ place: e, asked: t, explained: n, onExplain: r }) {
-	let { navigation: i, selection: a } = Q(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
-		...e,
-		...t
-	}), d = (t) => u({ chosen: Le(e.chosen, t) }), f = (t, n) => {
-		let [r, i] = n ? [e.like, e.unlike] : [e.unlike, e.like], a = r.includes(t) ? r.filter((e) => e !== t) : [...r, t], o = i.filter((e) => e !== t);
-		u(n ? {
-			like: a,
-			unlike: o
-		} : {
-			like: o,
-			unlike: a
-		});
-	}, p = o?.similar.hits ?? [], m = o?.image.viewPosition ?? "", h = e.like.length + e.unlike.length, g = `${p.length} similar ${p.length === 1 ? "image" : "images"}, best first`;
-	return /* @__PURE__ */ Y("section", {
-		class: "similar",
-		"aria-label": "Similar images",
-		children: [
-			/* @__PURE__ */ Y("div", {
-				class: "similar-head",
-				children: [
-					/* @__PURE__ */ Y("h2", { children: "Similar images" }),
-					/* @__PURE__ */ Y("label", { children: [
-						/* @__PURE__ */ Y("input", {
-							type: "checkbox",
-							checked: e.sameView,
-							disabled: m === "",
-							onChange: () => u({ sameView: !e.sameView })
-						}),
-						"Same view only",
-						m && ` (${m})`
-					] }),
-					/* @__PURE__ */ Y("label", { children: [/* @__PURE__ */ Y("input", {
-						type: "checkbox",
-						checked: e.samePatient,
-						onChange: () => u({ samePatient: !e.samePatient })
-					}), "Include the same patient"] }),
-					p.length > 0 && /* @__PURE__ */ Y("button", {
-						type: "button",
-						onClick: () => a.toggleAll(p.map(({ image: e }) => e.id)),
-						children: "Select all"
-					})
-				]
-			}),
-			h > 0 && /* @__PURE__ */ Y("p", {
-				class: "like",
-				children: [`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like. `, /* @__PURE__ */ Y("button", {
-					type: "button",
-					onClick: () => u({
-						like: [],
-						unlike: []
-					}),
-					children: "Start over"
-				})]
-			}),
-			/* @__PURE__ */ Y(on, {
-				chosen: e.chosen,
-				nameOf: ({ value: e }) => e,
-				onRemove: d,
-				onClear: () => u({ chosen: [] })
-			}),
-			/* @__PURE__ */ Y(un, {
-				busy: s,
-				error: c,
-				found: g,
-				none: p.length === 0,
-				onAgain: l
-			}),
-			o && p.length > 0 && /* @__PURE__ */ Y("div", {
-				class: `with-facets${s ? " stale" : ""}`,
-				"aria-busy": s,
-				children: [/* @__PURE__ */ Y("aside", {
-					class: "facets",
-					"aria-label": `Among these ${p.length} images`,
-					children: [/* @__PURE__ */ Y("p", {
-						class: "facets-note",
-						children: [
-							"Among these ",
-							p.length,
-							" ",
-							p.length === 1 ? "image" : "images",
-							", not the whole index:"
-						]
-					}), o.similar.facets.map((t) => /* @__PURE__ */ Y(cn, {
-						facet: t,
-						...$e(t.field),
-						chosen: e.chosen,
-						onToggle: d
-					}, t.field))]
-				}), /* @__PURE__ */ Y("ol", {
-					class: "hits",
-					children: p.map((t) => /* @__PURE__ */ Y(dn, {
-						hit: t,
-						liked: e.like.includes(t.image.id),
-						unliked: e.unlike.includes(t.image.id),
-						onLike: () => f(t.image.id, !0),
-						onUnlike: () => f(t.image.id, !1),
-						onExplain: r && (() => r(t.image.id)),
-						explained: n === t.image.id
-					}, t.image.id))
-				})]
-			})
-		]
-	});
-}
-// search/image/window.ts
-var gn = {
-	center: 127.5,
-	width: 255,
-	inverted: !1
-};
-function _n(e, t, n) {
-	let r = e.inverted ? -1 : 1;
-	return {
-		...e,
-		width: xn(e.width + 255 * t, 1, 1020),
-		center: xn(e.center + r * 255 * n, 0, 255)
-	};
-}
-function vn({ center: e, width: t, inverted: n }) {
-	let r = e - t / 2;
-	return Uint8ClampedArray.from({ length: 256 }, (e, i) => {
-		let a = 255 * (i - r) / t;
-		return n ? 255 - a : a;
-	});
-}
-function yn(e, t, n) {
-	for (let r = 0, i = 0; r < e.length; r += 1, i += 4) {
-		let a = t[e[r]];
-		n[i] = n[i + 1] = n[i + 2] = a, n[i + 3] = 255;
-	}
-}
-function bn(e) {
-	return Uint8ClampedArray.from({ length: e.length / 4 }, (t, n) => e[4 * n]);
-}
-function xn(e, t, n) {
-	return Math.min(Math.max(e, t), n);
-}
-// search/image/viewer.tsx
-var Sn = [
-	1,
-	1.5,
-	2,
-	3,
-	4
-];
-function Cn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
-	let { pictures: i } = Q(), a = U(null), [o, s] = B(null), [c, l] = B(""), [u, d] = B(gn), [f, p] = B(1);
-	H(() => {
-		let t = !1;
-		return s(null), l(""), d(gn), p(1), i.address(e, "large").then(En).then((e) => !t && s(e), (e) => !t && !Bt(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
-			t = !0;
-		};
-	}, [e, i]), be(() => {
-		a.current && o && Dn(a.current, o, u);
-	}, [o, u]);
-	let m = (e) => {
-		let t = Sn.findIndex((e) => e === f) + e;
-		p(Sn[Math.min(Math.max(t, 0), Sn.length - 1)] ?? 1);
-	}, h = () => {
-		d(gn), p(1);
-	};
-	return /* @__PURE__ */ Y("div", {
-		class: "viewer",
-		children: [/* @__PURE__ */ Y("div", {
-			class: "viewport",
-			role: "application",
-			tabIndex: 0,
-			"aria-label": `${r}. Arrow keys change the contrast, plus and minus zoom, I inverts, Home resets.`,
-			onKeyDown: (e) => {
-				if (e.ctrlKey || e.altKey || e.metaKey) return;
-				let t = e.shiftKey ? .1 : .02, n = {
-					ArrowLeft: () => d((e) => _n(e, -t, 0)),
-					ArrowRight: () => d((e) => _n(e, t, 0)),
-					ArrowUp: () => d((e) => _n(e, 0, -t)),
-					ArrowDown: () => d((e) => _n(e, 0, t)),
-					i: () => d((e) => ({
-						...e,
-						inverted: !e.inverted
-					})),
-					"+": () => m(1),
-					"-": () => m(-1),
-					Home: h
-				}, r = Object.hasOwn(n, e.key) ? n[e.key] : void 0;
-				r && (e.preventDefault(), e.stopPropagation(), r());
-			},
-			...wn((e, t) => d((n) => _n(n, e, t))),
-			onDblClick: h,
-			children: [/* @__PURE__ */ Y("div", {
-				class: "stage",
-				style: { width: `${100 * f}%` },
-				children: [/* @__PURE__ */ Y("canvas", {
-					ref: a,
-					role: "img",
-					"aria-label": t,
-					hidden: o === null
-				}), o && n && /* @__PURE__ */ Y(Tn, { map: n })]
-			}), o === null && /* @__PURE__ */ Y("p", {
-				class: "viewer-note",
-				children: c || "Loading the image…"
-			})]
-		}), /* @__PURE__ */ Y("div", {
-			class: "viewer-bar",
-			children: [
-				/* @__PURE__ */ Y("output", { children: [
-					"W ",
-					Math.round(u.width),
-					" · L ",
-					Math.round(u.center)
-				] }),
-				/* @__PURE__ */ Y("button", {
-					type: "button",
-					"aria-pressed": u.inverted,
-					onClick: () => d({
-						...u,
-						inverted: !u.inverted
-					}),
-					children: "Invert"
-				}),
-				/* @__PURE__ */ Y("button", {
-					type: "button",
-					"aria-label": "Zoom out",
-					disabled: f === Sn[0],
-					onClick: () => m(-1),
-					children: "−"
-				}),
-				/* @__PURE__ */ Y("button", {
-					type: "button",
-					"aria-label": "Zoom in",
-					disabled: f === Sn.at(-1),
-					onClick: () => m(1),
-					children: "+"
-				}),
-				/* @__PURE__ */ Y("button", {
-					type: "button",
-					onClick: h,
-					children: "Reset"
-				})
-			]
-		})]
-	});
-}
-function wn(e) {
-	return { onPointerDown: (t) => {
-		if (t.button !== 0 || !(t.currentTarget instanceof HTMLElement)) return;
-		let n = t.currentTarget, r = [t.clientX, t.clientY], i = ({ clientX: t, clientY: n }) => {
-			e((t - r[0]) / 400, (n - r[1]) / 400), r = [t, n];
-		}, a = () => {
-			n.removeEventListener("pointermove", i), n.removeEventListener("pointerup", a), n.removeEventListener("pointercancel", a);
-		};
-		n.setPointerCapture(t.pointerId), n.addEventListener("pointermove", i), n.addEventListener("pointerup", a), n.addEventListener("pointercancel", a);
-	} };
-}
-function Tn({ map: e }) {
-	let t = U(null);
-	return be(() => {
-		let n = t.current?.getContext("2d");
-		if (!t.current || !n) return;
-		t.current.width = e.columns, t.current.height = e.rows;
-		let r = n.createImageData(e.columns, e.rows);
-		e.values.slice(0, e.rows * e.columns).forEach((e, t) => {
-			r.data.set([
-				255 * e,
-				190 * e,
-				255 * (1 - e),
-				170 * Math.sqrt(e)
-			], 4 * t);
-		}), n.putImageData(r, 0, 0);
-	}, [e]), /* @__PURE__ */ Y("canvas", {
-		ref: t,
-		class: "overlay",
-		"aria-hidden": "true"
-	});
-}
-async function En(e) {
-	let t = new Image();
-	t.src = e, await t.decode();
-	let { naturalWidth: n, naturalHeight: r } = t, i = document.createElement("canvas");
-	i.width = n, i.height = r;
-	let a = i.getContext("2d", { willReadFrequently: !0 });
-	if (!a) throw Error("This browser cannot draw the image.");
-	return a.drawImage(t, 0, 0), {
-		width: n,
-		height: r,
-		gray: bn(a.getImageData(0, 0, n, r).data)
-	};
-}
-function Dn(e, { width: t, height: n, gray: r }, i) {
-	(e.width !== t || e.height !== n) && (e.width = t, e.height = n);
-	let a = e.getContext("2d");
-	if (!a) return;
-	let o = a.createImageData(t, n);
-	yn(r, vn(i), o.data), a.putImageData(o, 0, 0);
-}
-// search/image/image-page.tsx
-function On({ place: e, explains: t }) {
-	let n = Q(), { navigation: r, transport: i } = n, [a, o] = B(""), [s, c] = B(""), l = nn(JSON.stringify([e, e.sameView && s]), (t) => wt(i, e, s, t)), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
-	return H(() => {
-		p && c(p.image.viewPosition), p && n.onHits("images", p.similar.hits.map(({ image: e, score: t }) => ({
-			id: e.id,
-			score: t
-		})));
-	}, [p]), H(() => o(""), [e.id]), /* @__PURE__ */ Y("div", {
-		class: "image-page",
-		children: [
-			/* @__PURE__ */ Y("button", {
-				type: "button",
-				class: "back",
-				onClick: () => r.depth > 0 ? r.back() : r.go(J),
-				children: "‹ Back"
-			}),
-			!p && !d && !f && /* @__PURE__ */ Y("p", {
-				class: "status none",
-				children: [
-					"There is no image ",
-					e.id,
-					" in this index."
-				]
-			}),
-			/* @__PURE__ */ Y("div", {
-				class: "image-head",
-				children: [/* @__PURE__ */ Y(kn, {
-					id: e.id,
-					other: a,
-					image: p?.image ?? null,
-					onClose: () => o("")
-				}), p && /* @__PURE__ */ Y("div", {
-					class: "image-facts",
-					children: [/* @__PURE__ */ Y(An, { image: p.image }), p.report ? /* @__PURE__ */ Y(jn, {
-						report: p.report,
-						id: e.id
-					}) : /* @__PURE__ */ Y("p", {
-						class: "quiet",
-						children: "There is no report of this image."
-					})]
-				})]
-			}),
-			/* @__PURE__ */ Y(hn, {
-				place: e,
-				asked: p || d || f ? {
-					...l,
-					data: p
-				} : l,
-				explained: a,
-				onExplain: t ? (e) => o(e === a ? "" : e) : null
-			})
-		]
-	});
-}
-function kn({ id: e, other: t, image: n, onClose: r }) {
-	let { transport: i } = Q(), { data: a, busy: o, error: s } = nn(t && `${e} ${t}`, async (n) => ({
-		here: await Et(i, e, t, n),
-		there: await Et(i, t, e, n)
-	}));
-	return /* @__PURE__ */ Y("div", {
-		class: `comparison${t ? " two" : ""}`,
-		children: [
-			/* @__PURE__ */ Y(Cn, {
-				id: e,
-				alt: n ? qt(n) : "Image",
-				overlay: t ? a?.here ?? null : null
-			}),
-			t && /* @__PURE__ */ Y(Cn, {
-				id: t,
-				alt: "The similar image",
-				overlay: a?.there ?? null,
-				label: "Similar image"
-			}),
-			t && /* @__PURE__ */ Y("p", {
-				class: "comparison-note",
-				role: "status",
-				children: [
-					o ? "Comparing…" : s ? s.message : a?.here ? "Bright regions add most to the similarity." : "No map could be made.",
-					" ",
-					/* @__PURE__ */ Y("button", {
-						type: "button",
-						onClick: r,
-						children: "Close comparison"
-					})
-				]
-			})
-		]
-	});
-}
-function An({ image: e }) {
-	let { modality: t, bodyPart: n, viewPosition: r, laterality: i, sex: a, studyDate: o, rows: s, columns: c, id: l, uploaded: u } = e;
-	return /* @__PURE__ */ Y("dl", {
-		class: "metadata",
-		children: [
-			["Study date", Jt(o)],
-			["Modality", t],
-			["Body part", n],
-			["View", r],
-			["Laterality", i],
-			["Sex", a],
-			["Size", s > 0 ? `${c} × ${s}` : ""],
-			["SOP Instance UID", u ? "uploaded, not in the index" : l]
-		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ Y("div", { children: [/* @__PURE__ */ Y("dt", { children: e }), /* @__PURE__ */ Y("dd", { children: t })] }, e))
-	});
-}
-function jn({ report: e, id: t }) {
-	let n = Ce(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
-	return /* @__PURE__ */ Y("section", {
-		class: "image-report",
-		"aria-labelledby": n,
-		children: [
-			/* @__PURE__ */ Y("h2", {
-				id: n,
-				children: ["Report ", /* @__PURE__ */ Y("span", {
-					class: "quiet report-id",
-					children: e.id
-				})]
-			}),
-			a.map((e) => /* @__PURE__ */ Y(en, { section: e }, e.name)),
-			/* @__PURE__ */ Y(kt, {
-				findings: e.findings,
-				id: n
-			}),
-			o.length > 0 && /* @__PURE__ */ Y(b, { children: [/* @__PURE__ */ Y("h4", { children: "Other images of this report" }), /* @__PURE__ */ Y("div", {
-				class: "report-images",
-				children: o.map((e) => /* @__PURE__ */ Y(Gt, { image: e }, e.id))
-			})] })
-		]
+// search/parts/facets.tsx
+function un({ label: e, children: t }) {
+	let [n, r] = B(!1);
+	return /* @__PURE__ */ J("aside", {
+		class: `facets${n ? " open" : ""}`,
+		"aria-label": e,
+		children: [/* @__PURE__ */ J("button", {
+			type: "button",
+			class: "facets-toggle",
+			"aria-expanded": n,
+			onClick: () => r(!n),
+			children: n ? "Hide charts and filters" : "Charts and filters"
+		}), t]
 	});
 }
 // search/parts/search-box.tsx
-var Mn = 250, Nn = 64 * 2 ** 20;
-function Pn({ text: e, onText: t, onFile: n, uploads: r }) {
-	let [i, a] = B(e), [o, s] = B(e), c = rn(i, Mn), l = U(null);
-	H(() => {
-		e !== o && (a(e), s(e));
-	}, [e]);
-	let u = (e) => {
-		e !== o && (s(e), t(e));
-	};
-	return H(() => {
-		c === i && u(c);
-	}, [c]), /* @__PURE__ */ Y("form", {
+var dn = 250, fn = 64 * 2 ** 20;
+function pn({ text: e, onText: t, onFile: n, uploads: r }) {
+	let i = U(null), { typed: a, type: o, send: s } = hn(e, t);
+	return /* @__PURE__ */ J("form", {
 		class: "search-box",
 		role: "search",
 		onSubmit: (e) => {
-			e.preventDefault(), u(i);
+			e.preventDefault(), s();
 		},
 		children: [
-			/* @__PURE__ */ Y("svg", {
+			/* @__PURE__ */ J("svg", {
 				class: "glass",
 				viewBox: "0 0 20 20",
 				"aria-hidden": "true",
-				children: [/* @__PURE__ */ Y("circle", {
+				children: [/* @__PURE__ */ J("circle", {
 					cx: "8.5",
 					cy: "8.5",
 					r: "5.5"
-				}), /* @__PURE__ */ Y("path", { d: "m12.8 12.8 4.7 4.7" })]
+				}), /* @__PURE__ */ J("path", { d: "m12.8 12.8 4.7 4.7" })]
 			}),
-			/* @__PURE__ */ Y("input", {
+			/* @__PURE__ */ J("input", {
 				type: "search",
 				"aria-label": "Search reports",
 				placeholder: "Words of a report, \"a phrase in quotes\"",
 				autocomplete: "off",
 				spellcheck: !1,
 				maxLength: 1e3,
-				value: i,
-				onInput: (e) => a(e.currentTarget.value)
+				value: a,
+				onInput: (e) => o(e.currentTarget.value)
 			}),
-			r && /* @__PURE__ */ Y("button", {
+			r && /* @__PURE__ */ J("button", {
 				type: "button",
 				title: "Or drag a file onto the page",
-				onClick: () => l.current?.click(),
+				onClick: () => i.current?.click(),
 				children: "Search by image…"
 			}),
-			/* @__PURE__ */ Y("input", {
-				ref: l,
+			/* @__PURE__ */ J("input", {
+				ref: i,
 				type: "file",
 				class: "unseen",
 				tabIndex: -1,
@@ -1957,7 +1434,36 @@ function Pn({ text: e, onText: t, onFile: n, uploads: r }) {
 		]
 	});
 }
-function Fn(e, t) {
+function mn({ text: e, onText: t }) {
+	let { typed: n, type: r } = hn(e, t);
+	return /* @__PURE__ */ J("label", {
+		class: "words",
+		children: ["and whose report says", /* @__PURE__ */ J("input", {
+			type: "text",
+			placeholder: "words",
+			autocomplete: "off",
+			spellcheck: !1,
+			maxLength: 1e3,
+			value: n,
+			onInput: (e) => r(e.currentTarget.value)
+		})]
+	});
+}
+function hn(e, t) {
+	let [n, r] = B(e), i = U(e), a = rn(n, dn), o = (e = n) => {
+		e !== i.current && (i.current = e, t(e));
+	};
+	return H(() => {
+		e !== i.current && (i.current = e, r(e));
+	}, [e]), H(() => {
+		a === n && o(a);
+	}, [a]), {
+		typed: n,
+		type: r,
+		send: () => o()
+	};
+}
+function gn(e, t) {
 	let [n, r] = B(!1), i = U(t);
 	return i.current = t, H(() => {
 		let t = e.current;
@@ -1977,16 +1483,577 @@ function Fn(e, t) {
 		};
 	}, []), n;
 }
+// search/parts/status.tsx
+function _n({ busy: e, error: t, found: n, none: r, onAgain: i }) {
+	return t ? /* @__PURE__ */ J("div", {
+		class: "status error",
+		role: "alert",
+		children: [
+			t.message,
+			" ",
+			/* @__PURE__ */ J("button", {
+				type: "button",
+				onClick: i,
+				children: "Try again"
+			})
+		]
+	}) : /* @__PURE__ */ J("div", {
+		class: `status${r && !e ? " none" : ""}`,
+		role: "status",
+		children: e ? "Searching…" : r ? "Sorry, no results." : n
+	});
+}
+// search/image/hit-card.tsx
+function vn({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
+	let { image: s, score: c, impression: l, sentence: u, studies: d } = e;
+	return /* @__PURE__ */ J("li", {
+		class: "hit",
+		children: [
+			/* @__PURE__ */ J(Gt, {
+				image: s,
+				children: /* @__PURE__ */ J("figcaption", { children: [/* @__PURE__ */ J("span", {
+					class: "score",
+					title: "Cosine similarity",
+					children: c.toFixed(3)
+				}), /* @__PURE__ */ J("span", {
+					class: "quiet",
+					children: [s.viewPosition, Jt(s.studyDate)].filter(Boolean).join(" · ")
+				})] })
+			}),
+			/* @__PURE__ */ J(yn, {
+				positive: s.positive,
+				uncertain: s.uncertain
+			}),
+			(u || l) && /* @__PURE__ */ J("p", {
+				class: "hit-impression",
+				children: u ? /* @__PURE__ */ J("mark", { children: u }) : l
+			}),
+			/* @__PURE__ */ J("div", {
+				class: "hit-actions",
+				children: [
+					r && /* @__PURE__ */ J("button", {
+						type: "button",
+						"aria-label": "More like this",
+						"aria-pressed": t,
+						onClick: r,
+						title: "Search for more like this one",
+						children: [/* @__PURE__ */ J(xn, { up: !0 }), " More"]
+					}),
+					i && /* @__PURE__ */ J("button", {
+						type: "button",
+						"aria-label": "Less like this",
+						"aria-pressed": n,
+						onClick: i,
+						title: "Search for less like this one",
+						children: [/* @__PURE__ */ J(xn, { up: !1 }), " Less"]
+					}),
+					a && /* @__PURE__ */ J("button", {
+						type: "button",
+						"aria-pressed": o,
+						onClick: a,
+						children: "Why similar?"
+					})
+				]
+			}),
+			d.length > 0 && /* @__PURE__ */ J(bn, { studies: d })
+		]
+	});
+}
+function yn({ positive: e, uncertain: t }) {
+	return e.length + t.length === 0 ? null : /* @__PURE__ */ J("ul", {
+		class: "stated",
+		"aria-label": "Reported",
+		children: [e.map((e) => /* @__PURE__ */ J("li", {
+			class: "positive",
+			children: [/* @__PURE__ */ J(Je, { state: "positive" }), e]
+		}, e)), t.map((e) => /* @__PURE__ */ J("li", {
+			class: "uncertain",
+			children: [
+				/* @__PURE__ */ J(Je, { state: "uncertain" }),
+				e,
+				/* @__PURE__ */ J("span", {
+					class: "unseen",
+					children: ", stated as uncertain"
+				})
+			]
+		}, e))]
+	});
+}
+function bn({ studies: e }) {
+	let t = (t) => e.filter((e) => e.when === t).length;
+	return /* @__PURE__ */ J("details", {
+		class: "studies",
+		children: [/* @__PURE__ */ J("summary", { children: [
+			["earlier", "later"].filter((e) => t(e) > 0).map((e) => `${t(e)} ${e}`).join(" · "),
+			" ",
+			e.length === 1 ? "study" : "studies"
+		] }), /* @__PURE__ */ J("ol", { children: e.map((e) => /* @__PURE__ */ J("li", { children: [
+			/* @__PURE__ */ J("strong", { children: Jt(e.date) }),
+			" ",
+			/* @__PURE__ */ J("span", {
+				class: "quiet",
+				children: e.days === null ? e.when : `${e.days.toLocaleString("en-US")} days ${e.when}`
+			}),
+			/* @__PURE__ */ J("br", {}),
+			e.impression || /* @__PURE__ */ J("span", {
+				class: "quiet",
+				children: "no report"
+			})
+		] }, `${e.date} ${e.imageIds.join(" ")}`)) })]
+	});
+}
+function xn({ up: e }) {
+	return /* @__PURE__ */ J("svg", {
+		class: `thumb${e ? "" : " down"}`,
+		viewBox: "0 0 16 16",
+		"aria-hidden": "true",
+		focusable: "false",
+		children: [/* @__PURE__ */ J("path", { d: "M1.5 7h2.7v7H1.5z" }), /* @__PURE__ */ J("path", { d: "M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })]
+	});
+}
+// search/image/similar-list.tsx
+function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
+	let { navigation: i, selection: a } = Q(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
+		...e,
+		...t
+	}), d = (t) => u({ chosen: Re(e.chosen, t) }), f = (t, n) => {
+		let [r, i] = n ? [e.like, e.unlike] : [e.unlike, e.like], a = r.includes(t) ? r.filter((e) => e !== t) : [...r, t], o = i.filter((e) => e !== t);
+		u(n ? {
+			like: a,
+			unlike: o
+		} : {
+			like: o,
+			unlike: a
+		});
+	}, p = o?.similar.hits ?? [], m = o?.image.viewPosition ?? "", h = e.like.length + e.unlike.length, g = e.text === "", _ = `${p.length} similar ${p.length === 1 ? "image" : "images"}, best first`;
+	return /* @__PURE__ */ J("section", {
+		class: "similar",
+		"aria-label": "Similar images",
+		children: [
+			/* @__PURE__ */ J("div", {
+				class: "similar-head",
+				children: [
+					/* @__PURE__ */ J("h2", { children: "Similar images" }),
+					/* @__PURE__ */ J("label", { children: [
+						/* @__PURE__ */ J("input", {
+							type: "checkbox",
+							checked: e.sameView,
+							disabled: m === "",
+							onChange: () => u({ sameView: !e.sameView })
+						}),
+						"Same view only",
+						m && ` (${m})`
+					] }),
+					/* @__PURE__ */ J("label", { children: [/* @__PURE__ */ J("input", {
+						type: "checkbox",
+						checked: e.samePatient,
+						onChange: () => u({ samePatient: !e.samePatient })
+					}), "Include the same patient"] }),
+					/* @__PURE__ */ J(mn, {
+						text: e.text,
+						onText: (e) => u({
+							text: e,
+							like: [],
+							unlike: []
+						})
+					}),
+					p.length > 0 && /* @__PURE__ */ J("button", {
+						type: "button",
+						onClick: () => a.toggleAll(p.map(({ image: e }) => e.id)),
+						children: "Select all"
+					})
+				]
+			}),
+			h > 0 && /* @__PURE__ */ J("p", {
+				class: "like",
+				children: [`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like. `, /* @__PURE__ */ J("button", {
+					type: "button",
+					onClick: () => u({
+						like: [],
+						unlike: []
+					}),
+					children: "Start over"
+				})]
+			}),
+			/* @__PURE__ */ J(on, {
+				chosen: e.chosen,
+				nameOf: ({ value: e }) => e,
+				onRemove: d,
+				onClear: () => u({ chosen: [] })
+			}),
+			/* @__PURE__ */ J(_n, {
+				busy: s,
+				error: c,
+				found: _,
+				none: p.length === 0,
+				onAgain: l
+			}),
+			o && p.length > 0 && /* @__PURE__ */ J("div", {
+				class: `with-facets${s ? " stale" : ""}`,
+				"aria-busy": s,
+				children: [/* @__PURE__ */ J(un, {
+					label: `Among these ${p.length} images`,
+					children: [/* @__PURE__ */ J("p", {
+						class: "facets-note",
+						children: [
+							"Among these ",
+							p.length,
+							" ",
+							p.length === 1 ? "image" : "images",
+							", not the whole index:"
+						]
+					}), o.similar.facets.map((t) => /* @__PURE__ */ J(cn, {
+						facet: t,
+						...et(t.field),
+						chosen: e.chosen,
+						onToggle: d
+					}, t.field))]
+				}), /* @__PURE__ */ J("ol", {
+					class: "hits",
+					children: p.map((t) => /* @__PURE__ */ J(vn, {
+						hit: t,
+						liked: e.like.includes(t.image.id),
+						unliked: e.unlike.includes(t.image.id),
+						onLike: g ? () => f(t.image.id, !0) : null,
+						onUnlike: g ? () => f(t.image.id, !1) : null,
+						onExplain: r && (() => r(t.image.id)),
+						explained: n === t.image.id
+					}, t.image.id))
+				})]
+			})
+		]
+	});
+}
+// search/image/window.ts
+var Cn = {
+	center: 127.5,
+	width: 255,
+	inverted: !1
+};
+function wn(e, t, n) {
+	let r = e.inverted ? -1 : 1;
+	return {
+		...e,
+		width: On(e.width + 255 * t, 1, 1020),
+		center: On(e.center + r * 255 * n, 0, 255)
+	};
+}
+function Tn({ center: e, width: t, inverted: n }) {
+	let r = e - t / 2;
+	return Uint8ClampedArray.from({ length: 256 }, (e, i) => {
+		let a = 255 * (i - r) / t;
+		return n ? 255 - a : a;
+	});
+}
+function En(e, t, n) {
+	for (let r = 0, i = 0; r < e.length; r += 1, i += 4) {
+		let a = t[e[r]];
+		n[i] = n[i + 1] = n[i + 2] = a, n[i + 3] = 255;
+	}
+}
+function Dn(e) {
+	return Uint8ClampedArray.from({ length: e.length / 4 }, (t, n) => e[4 * n]);
+}
+function On(e, t, n) {
+	return Math.min(Math.max(e, t), n);
+}
+// search/image/viewer.tsx
+var kn = [
+	1,
+	1.5,
+	2,
+	3,
+	4
+];
+function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
+	let { pictures: i } = Q(), a = U(null), [o, s] = B(null), [c, l] = B(""), [u, d] = B(Cn), [f, p] = B(1);
+	H(() => {
+		let t = !1;
+		return s(null), l(""), d(Cn), p(1), i.address(e, "large").then(Nn).then((e) => !t && s(e), (e) => !t && !Ht(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
+			t = !0;
+		};
+	}, [e, i]), be(() => {
+		a.current && o && Pn(a.current, o, u);
+	}, [o, u]);
+	let m = (e) => {
+		let t = kn.findIndex((e) => e === f) + e;
+		p(kn[Math.min(Math.max(t, 0), kn.length - 1)] ?? 1);
+	}, h = () => {
+		d(Cn), p(1);
+	};
+	return /* @__PURE__ */ J("div", {
+		class: "viewer",
+		children: [/* @__PURE__ */ J("div", {
+			class: "viewport",
+			role: "application",
+			tabIndex: 0,
+			"aria-label": `${r}. Arrow keys change the contrast, plus and minus zoom, I inverts, Home resets.`,
+			onKeyDown: (e) => {
+				if (e.ctrlKey || e.altKey || e.metaKey) return;
+				let t = e.shiftKey ? .1 : .02, n = {
+					ArrowLeft: () => d((e) => wn(e, -t, 0)),
+					ArrowRight: () => d((e) => wn(e, t, 0)),
+					ArrowUp: () => d((e) => wn(e, 0, -t)),
+					ArrowDown: () => d((e) => wn(e, 0, t)),
+					i: () => d((e) => ({
+						...e,
+						inverted: !e.inverted
+					})),
+					"+": () => m(1),
+					"-": () => m(-1),
+					Home: h
+				}, r = Object.hasOwn(n, e.key) ? n[e.key] : void 0;
+				r && (e.preventDefault(), e.stopPropagation(), r());
+			},
+			...jn((e, t) => d((n) => wn(n, e, t))),
+			onDblClick: h,
+			children: [/* @__PURE__ */ J("div", {
+				class: "stage",
+				style: { width: `${100 * f}%` },
+				children: [/* @__PURE__ */ J("canvas", {
+					ref: a,
+					role: "img",
+					"aria-label": t,
+					hidden: o === null
+				}), o && n && /* @__PURE__ */ J(Mn, { map: n })]
+			}), o === null && /* @__PURE__ */ J("p", {
+				class: "viewer-note",
+				children: c || "Loading the image…"
+			})]
+		}), /* @__PURE__ */ J("div", {
+			class: "viewer-bar",
+			children: [
+				/* @__PURE__ */ J("output", { children: [
+					"W ",
+					Math.round(u.width),
+					" · L ",
+					Math.round(u.center)
+				] }),
+				/* @__PURE__ */ J("button", {
+					type: "button",
+					"aria-pressed": u.inverted,
+					onClick: () => d({
+						...u,
+						inverted: !u.inverted
+					}),
+					children: "Invert"
+				}),
+				/* @__PURE__ */ J("button", {
+					type: "button",
+					"aria-label": "Zoom out",
+					disabled: f === kn[0],
+					onClick: () => m(-1),
+					children: "−"
+				}),
+				/* @__PURE__ */ J("button", {
+					type: "button",
+					"aria-label": "Zoom in",
+					disabled: f === kn.at(-1),
+					onClick: () => m(1),
+					children: "+"
+				}),
+				/* @__PURE__ */ J("button", {
+					type: "button",
+					onClick: h,
+					children: "Reset"
+				})
+			]
+		})]
+	});
+}
+function jn(e) {
+	return { onPointerDown: (t) => {
+		if (t.button !== 0 || !(t.currentTarget instanceof HTMLElement)) return;
+		let n = t.currentTarget, r = [t.clientX, t.clientY], i = ({ clientX: t, clientY: n }) => {
+			e((t - r[0]) / 400, (n - r[1]) / 400), r = [t, n];
+		}, a = () => {
+			n.removeEventListener("pointermove", i), n.removeEventListener("pointerup", a), n.removeEventListener("pointercancel", a);
+		};
+		n.setPointerCapture(t.pointerId), n.addEventListener("pointermove", i), n.addEventListener("pointerup", a), n.addEventListener("pointercancel", a);
+	} };
+}
+function Mn({ map: e }) {
+	let t = U(null);
+	return be(() => {
+		let n = t.current?.getContext("2d");
+		if (!t.current || !n) return;
+		t.current.width = e.columns, t.current.height = e.rows;
+		let r = n.createImageData(e.columns, e.rows);
+		e.values.slice(0, e.rows * e.columns).forEach((e, t) => {
+			r.data.set([
+				255 * e,
+				190 * e,
+				255 * (1 - e),
+				170 * Math.sqrt(e)
+			], 4 * t);
+		}), n.putImageData(r, 0, 0);
+	}, [e]), /* @__PURE__ */ J("canvas", {
+		ref: t,
+		class: "overlay",
+		"aria-hidden": "true"
+	});
+}
+async function Nn(e) {
+	let t = new Image();
+	t.src = e, await t.decode();
+	let { naturalWidth: n, naturalHeight: r } = t, i = document.createElement("canvas");
+	i.width = n, i.height = r;
+	let a = i.getContext("2d", { willReadFrequently: !0 });
+	if (!a) throw Error("This browser cannot draw the image.");
+	return a.drawImage(t, 0, 0), {
+		width: n,
+		height: r,
+		gray: Dn(a.getImageData(0, 0, n, r).data)
+	};
+}
+function Pn(e, { width: t, height: n, gray: r }, i) {
+	(e.width !== t || e.height !== n) && (e.width = t, e.height = n);
+	let a = e.getContext("2d");
+	if (!a) return;
+	let o = a.createImageData(t, n);
+	En(r, Tn(i), o.data), a.putImageData(o, 0, 0);
+}
+// search/image/image-page.tsx
+function Fn({ place: e, explains: t }) {
+	let n = Q(), { navigation: r, transport: i } = n, [a, o] = B(""), [s, c] = B(""), l = nn(JSON.stringify([e, e.sameView && s]), (t) => Et(i, e, s, t)), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
+	return H(() => {
+		p && c(p.image.viewPosition), p && n.onHits("images", p.similar.hits.map(({ image: e, score: t }) => ({
+			id: e.id,
+			score: t
+		})));
+	}, [p]), H(() => o(""), [e.id]), /* @__PURE__ */ J("div", {
+		class: "image-page",
+		children: [
+			/* @__PURE__ */ J("button", {
+				type: "button",
+				class: "back",
+				onClick: () => r.depth > 0 ? r.back() : r.go(q),
+				children: "‹ Back"
+			}),
+			!p && !d && !f && /* @__PURE__ */ J("p", {
+				class: "status none",
+				children: [
+					"There is no image ",
+					e.id,
+					" in this index."
+				]
+			}),
+			/* @__PURE__ */ J("div", {
+				class: "image-head",
+				children: [/* @__PURE__ */ J(In, {
+					id: e.id,
+					other: a,
+					image: p?.image ?? null,
+					onClose: () => o("")
+				}), p && /* @__PURE__ */ J("div", {
+					class: "image-facts",
+					children: [/* @__PURE__ */ J(Ln, { image: p.image }), p.report ? /* @__PURE__ */ J(Rn, {
+						report: p.report,
+						id: e.id
+					}) : /* @__PURE__ */ J("p", {
+						class: "quiet",
+						children: "There is no report of this image."
+					})]
+				})]
+			}),
+			/* @__PURE__ */ J(Sn, {
+				place: e,
+				asked: p || d || f ? {
+					...l,
+					data: p
+				} : l,
+				explained: a,
+				onExplain: t ? (e) => o(e === a ? "" : e) : null
+			})
+		]
+	});
+}
+function In({ id: e, other: t, image: n, onClose: r }) {
+	let { transport: i } = Q(), { data: a, busy: o, error: s } = nn(t && `${e} ${t}`, async (n) => ({
+		here: await Ot(i, e, t, n),
+		there: await Ot(i, t, e, n)
+	}));
+	return /* @__PURE__ */ J("div", {
+		class: `comparison${t ? " two" : ""}`,
+		children: [
+			/* @__PURE__ */ J(An, {
+				id: e,
+				alt: n ? qt(n) : "Image",
+				overlay: t ? a?.here ?? null : null
+			}),
+			t && /* @__PURE__ */ J(An, {
+				id: t,
+				alt: "The similar image",
+				overlay: a?.there ?? null,
+				label: "Similar image"
+			}),
+			t && /* @__PURE__ */ J("p", {
+				class: "comparison-note",
+				role: "status",
+				children: [
+					o ? "Comparing…" : s ? s.message : a?.here ? "Bright regions add most to the similarity." : "No map could be made.",
+					" ",
+					/* @__PURE__ */ J("button", {
+						type: "button",
+						onClick: r,
+						children: "Close comparison"
+					})
+				]
+			})
+		]
+	});
+}
+function Ln({ image: e }) {
+	let { modality: t, bodyPart: n, viewPosition: r, laterality: i, sex: a, studyDate: o, rows: s, columns: c, id: l, uploaded: u } = e;
+	return /* @__PURE__ */ J("dl", {
+		class: "metadata",
+		children: [
+			["Study date", Jt(o)],
+			["Modality", t],
+			["Body part", n],
+			["View", r],
+			["Laterality", i],
+			["Sex", a],
+			["Size", s > 0 ? `${c} × ${s}` : ""],
+			["SOP Instance UID", u ? "uploaded, not in the index" : l]
+		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ J("div", { children: [/* @__PURE__ */ J("dt", { children: e }), /* @__PURE__ */ J("dd", { children: t })] }, e))
+	});
+}
+function Rn({ report: e, id: t }) {
+	let n = Ce(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
+	return /* @__PURE__ */ J("section", {
+		class: "image-report",
+		"aria-labelledby": n,
+		children: [
+			/* @__PURE__ */ J("h2", {
+				id: n,
+				children: ["Report ", /* @__PURE__ */ J("span", {
+					class: "quiet report-id",
+					children: e.id
+				})]
+			}),
+			a.map((e) => /* @__PURE__ */ J(en, { section: e }, e.name)),
+			/* @__PURE__ */ J(jt, {
+				findings: e.findings,
+				id: n
+			}),
+			o.length > 0 && /* @__PURE__ */ J(b, { children: [/* @__PURE__ */ J("h4", { children: "Other images of this report" }), /* @__PURE__ */ J("div", {
+				class: "report-images",
+				children: o.map((e) => /* @__PURE__ */ J(Gt, { image: e }, e.id))
+			})] })
+		]
+	});
+}
 // search/parts/selection-bar.tsx
-function In() {
+function zn() {
 	let { selection: e } = Q(), [, t] = V((e) => e + 1, 0), [n, r] = B("");
 	H(() => e.subscribe(() => (r(""), t(void 0))), [e]);
 	let i = e.all;
-	return i.length === 0 ? null : /* @__PURE__ */ Y("footer", {
+	return i.length === 0 ? null : /* @__PURE__ */ J("footer", {
 		class: "selection",
 		"aria-label": "Selection",
 		children: [
-			/* @__PURE__ */ Y("span", {
+			/* @__PURE__ */ J("span", {
 				role: "status",
 				children: [
 					i.length,
@@ -1996,14 +2063,14 @@ function In() {
 					n
 				]
 			}),
-			/* @__PURE__ */ Y("button", {
+			/* @__PURE__ */ J("button", {
 				type: "button",
 				onClick: () => {
 					navigator.clipboard?.writeText(i.join("\n")).then(() => r("Copied."), () => r("The browser does not allow copying."));
 				},
 				children: "Copy the ids"
 			}),
-			/* @__PURE__ */ Y("button", {
+			/* @__PURE__ */ J("button", {
 				type: "button",
 				onClick: () => e.set([]),
 				children: "Clear"
@@ -2012,32 +2079,34 @@ function In() {
 	});
 }
 // search/parts/sign-in.tsx
-function Ln({ refused: e, onToken: t }) {
-	let [n, r] = B("");
-	return /* @__PURE__ */ Y("main", {
+function Bn({ onToken: e }) {
+	let [t, n] = B(""), [r, i] = B(""), a = () => {
+		i(""), e(t.trim()).catch(() => i("This token does not open the search. Check it, or ask for a new one."));
+	};
+	return /* @__PURE__ */ J("main", {
 		class: "sign-in",
-		children: /* @__PURE__ */ Y("form", {
+		children: /* @__PURE__ */ J("form", {
 			onSubmit: (e) => {
-				e.preventDefault(), n.trim() !== "" && t(n);
+				e.preventDefault(), t.trim() !== "" && a();
 			},
 			children: [
-				/* @__PURE__ */ Y("h1", { children: "Sign in to search" }),
-				e && /* @__PURE__ */ Y("p", {
+				/* @__PURE__ */ J("h1", { children: "Sign in to search" }),
+				r && /* @__PURE__ */ J("p", {
 					class: "status error",
 					role: "alert",
-					children: "This token does not open the search. Check it, or ask for a new one."
+					children: r
 				}),
-				/* @__PURE__ */ Y("label", { children: ["Token", /* @__PURE__ */ Y("input", {
+				/* @__PURE__ */ J("label", { children: ["Token", /* @__PURE__ */ J("input", {
 					type: "password",
 					autocomplete: "current-password",
-					value: n,
-					onInput: (e) => r(e.currentTarget.value)
+					value: t,
+					onInput: (e) => n(e.currentTarget.value)
 				})] }),
-				/* @__PURE__ */ Y("p", {
+				/* @__PURE__ */ J("p", {
 					class: "quiet",
 					children: "The service printed it when it was started."
 				}),
-				/* @__PURE__ */ Y("button", {
+				/* @__PURE__ */ J("button", {
 					type: "submit",
 					children: "Sign in"
 				})
@@ -2046,21 +2115,21 @@ function Ln({ refused: e, onToken: t }) {
 	});
 }
 // search/parts/pager.tsx
-function Rn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
+function Vn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
 	if (r <= n && e === 0) return null;
 	let s = e * t + 1;
-	return /* @__PURE__ */ Y("nav", {
+	return /* @__PURE__ */ J("nav", {
 		class: "pager",
 		"aria-label": "Pages",
 		children: [
-			/* @__PURE__ */ Y("button", {
+			/* @__PURE__ */ J("button", {
 				type: "button",
 				disabled: e === 0,
 				onClick: a,
 				children: "‹ Previous"
 			}),
-			/* @__PURE__ */ Y("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
-			/* @__PURE__ */ Y("button", {
+			/* @__PURE__ */ J("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
+			/* @__PURE__ */ J("button", {
 				type: "button",
 				disabled: !i,
 				onClick: o,
@@ -2070,30 +2139,29 @@ function Rn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNe
 	});
 }
 // search/reports/facet-column.tsx
-function zn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
+function Hn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
 	let a = e.every(({ buckets: e }) => e.length === 0);
-	return /* @__PURE__ */ Y("aside", {
-		class: "facets",
-		"aria-label": "What the reports state",
+	return /* @__PURE__ */ J(un, {
+		label: "What the reports state",
 		children: [
-			/* @__PURE__ */ Y("label", {
+			/* @__PURE__ */ J("label", {
 				class: "vocabulary",
-				children: ["Count by", /* @__PURE__ */ Y("select", {
+				children: ["Count by", /* @__PURE__ */ J("select", {
 					value: t,
-					onChange: ({ currentTarget: { value: e } }) => Ye(e) && r(e),
-					children: Je.map(({ name: e, title: t }) => /* @__PURE__ */ Y("option", {
+					onChange: ({ currentTarget: { value: e } }) => Xe(e) && r(e),
+					children: Ye.map(({ name: e, title: t }) => /* @__PURE__ */ J("option", {
 						value: e,
 						children: t
 					}, e))
 				})]
 			}),
-			e.map((e) => /* @__PURE__ */ Y(cn, {
+			e.map((e) => /* @__PURE__ */ J(cn, {
 				facet: e,
-				...$e(e.field),
+				...et(e.field),
 				chosen: n,
 				onToggle: i
 			}, e.field)),
-			a && /* @__PURE__ */ Y("p", {
+			a && /* @__PURE__ */ J("p", {
 				class: "quiet",
 				children: "Nothing to count in these reports."
 			})
@@ -2101,8 +2169,8 @@ function zn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i 
 	});
 }
 // search/reports/reports-page.tsx
-function Bn({ place: e }) {
-	let t = Q(), { navigation: n, transport: r } = t, [i, a] = B("labels"), { data: o, busy: s, error: c, again: l } = nn(JSON.stringify([e, i]), (t) => Ct(r, e, i, t));
+function Un({ place: e }) {
+	let t = Q(), { navigation: n, transport: r } = t, [i, a] = B("labels"), { data: o, busy: s, error: c, again: l } = nn(JSON.stringify([e, i]), (t) => Tt(r, e, i, t));
 	H(() => {
 		o && t.onHits("reports", o.reports);
 	}, [o]);
@@ -2110,56 +2178,56 @@ function Bn({ place: e }) {
 		...e,
 		cursors: [],
 		...t
-	}), d = (t) => u({ chosen: Le(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
-	return /* @__PURE__ */ Y("div", {
+	}), d = (t) => u({ chosen: Re(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
+	return /* @__PURE__ */ J("div", {
 		class: "reports-page",
 		children: [
-			e.like !== "" && /* @__PURE__ */ Y("p", {
+			e.like !== "" && /* @__PURE__ */ J("p", {
 				class: "like",
 				children: [
 					"Reports similar to ",
-					/* @__PURE__ */ Y("strong", { children: e.like }),
+					/* @__PURE__ */ J("strong", { children: e.like }),
 					" ",
-					/* @__PURE__ */ Y("button", {
+					/* @__PURE__ */ J("button", {
 						type: "button",
 						onClick: () => u({ like: "" }),
 						children: "Show all reports"
 					})
 				]
 			}),
-			/* @__PURE__ */ Y(on, {
+			/* @__PURE__ */ J(on, {
 				chosen: e.chosen,
 				nameOf: f,
 				onRemove: d,
 				onClear: () => u({ chosen: [] })
 			}),
-			/* @__PURE__ */ Y(un, {
+			/* @__PURE__ */ J(_n, {
 				busy: s,
 				error: c,
 				found: m,
 				none: o?.total === 0,
 				onAgain: l
 			}),
-			o && o.total > 0 && /* @__PURE__ */ Y("div", {
+			o && o.total > 0 && /* @__PURE__ */ J("div", {
 				class: `with-facets${s ? " stale" : ""}`,
 				"aria-busy": s,
-				children: [/* @__PURE__ */ Y(zn, {
+				children: [/* @__PURE__ */ J(Hn, {
 					facets: o.facets,
 					vocabulary: i,
 					chosen: e.chosen,
 					onVocabulary: a,
 					onToggle: d
-				}), /* @__PURE__ */ Y("section", {
+				}), /* @__PURE__ */ J("section", {
 					class: "results",
 					"aria-label": p ? "Reports found" : "All reports, the newest first",
-					children: [/* @__PURE__ */ Y(Vn, {
+					children: [/* @__PURE__ */ J(Wn, {
 						reports: o.reports,
 						onLike: (e) => u({
 							like: e,
 							text: "",
 							chosen: []
 						})
-					}), /* @__PURE__ */ Y(Rn, {
+					}), /* @__PURE__ */ J(Vn, {
 						page: e.cursors.length,
 						size: 20,
 						shown: o.reports.length,
@@ -2179,89 +2247,114 @@ function Bn({ place: e }) {
 		]
 	});
 }
-function Vn({ reports: e, onLike: t }) {
-	return /* @__PURE__ */ Y(b, { children: e.map((e) => /* @__PURE__ */ Y($t, {
+function Wn({ reports: e, onLike: t }) {
+	return /* @__PURE__ */ J(b, { children: e.map((e) => /* @__PURE__ */ J($t, {
 		report: e,
 		onLike: t
 	}, e.id)) });
 }
 // search/app.tsx
-function Hn({ host: e }) {
-	let [t, n] = B(!1), [r, i] = V((e) => e + 1, 0), a = xe(() => ({
+function Gn({ host: e }) {
+	let { session: t } = e.transport, [n, r] = B(t ? null : {
+		signedIn: !0,
+		needed: !1,
+		name: ""
+	}), [i, a] = B(null), o = () => {
+		a(null);
+		let e = (e) => e instanceof $ ? e : new $(String(e));
+		t?.open().then(r, (t) => a(e(t)));
+	};
+	H(o, [t]);
+	let s = () => r({
+		signedIn: !1,
+		needed: !0,
+		name: ""
+	}), c = xe(() => ({
 		...e,
-		transport: qn(e.transport, () => n(!0))
-	}), [e]), { session: o } = e.transport;
-	return t && o ? /* @__PURE__ */ Y(Ln, {
-		refused: o.signedIn(),
-		onToken: (e) => {
-			o.signIn(e), n(!1), i(void 0);
-		}
-	}) : /* @__PURE__ */ Y(Pt, {
-		value: a,
-		children: /* @__PURE__ */ Y(Un, { onSignOut: o?.signedIn() ? () => {
-			o.signOut(), e.pictures.clear(), e.navigation.replace(J), n(!0);
-		} : null }, r)
+		transport: Xn(e.transport, s)
+	}), [e]);
+	if (!n) return /* @__PURE__ */ J(_n, {
+		busy: !i,
+		error: i,
+		found: "",
+		none: !1,
+		onAgain: o
+	});
+	if (!n.signedIn && t) return /* @__PURE__ */ J(Bn, { onToken: async (e) => r(await t.signIn(e)) });
+	let l = async () => {
+		await t?.signOut(), e.pictures.clear(), e.selection.set([]), e.navigation.replace(q), s();
+	};
+	return /* @__PURE__ */ J(It, {
+		value: c,
+		children: /* @__PURE__ */ J(Kn, {
+			name: n.name,
+			onSignOut: n.needed ? () => void l() : null
+		})
 	});
 }
-function Un({ onSignOut: e }) {
-	let { navigation: t, transport: n } = Q(), r = Ft(), i = U(null), a = U(null), o = nn("index", (e) => Tt(n, e)), { sending: s, problem: c, send: l } = Wn(), u = Fn(i, l);
-	Gn(a, r), Kn(i);
-	let d = r.kind === "reports" ? r.text : "";
-	return /* @__PURE__ */ Y("div", {
-		ref: i,
-		class: `search-root${u ? " dropping" : ""}`,
+function Kn({ name: e, onSignOut: t }) {
+	let { navigation: n, transport: r } = Q(), i = Lt(), a = U(null), o = U(null), s = nn("index", (e) => Dt(r, e)), { sending: c, problem: l, send: u } = qn(), d = gn(a, u);
+	Jn(o, i), Yn(a);
+	let f = i.kind === "reports" ? i.text : "";
+	return /* @__PURE__ */ J("div", {
+		ref: a,
+		class: `search-root${d ? " dropping" : ""}`,
 		children: [
-			/* @__PURE__ */ Y("header", {
+			/* @__PURE__ */ J("header", {
 				class: "top",
 				children: [
-					/* @__PURE__ */ Y("a", {
+					/* @__PURE__ */ J("a", {
 						class: "title",
-						href: Pe(J),
+						href: Fe(q),
 						onClick: (e) => {
-							e.preventDefault(), t.go(J);
+							e.preventDefault(), n.go(q);
 						},
 						children: "Image and report search"
 					}),
-					/* @__PURE__ */ Y(Pn, {
-						text: d,
+					/* @__PURE__ */ J(pn, {
+						text: f,
 						onText: (e) => {
-							let n = {
-								...J,
+							let t = {
+								...q,
 								text: e,
-								...r.kind === "reports" && { chosen: r.chosen }
+								...i.kind === "reports" && { chosen: i.chosen }
 							};
-							r.kind === "reports" && r.text !== "" && e !== "" ? t.replace(n) : t.go(n);
+							i.kind === "reports" && i.text !== "" && e !== "" ? n.replace(t) : n.go(t);
 						},
-						onFile: l,
-						uploads: o.data?.acceptsUploads !== !1
+						onFile: u,
+						uploads: s.data?.acceptsUploads !== !1
 					}),
-					/* @__PURE__ */ Y("span", {
+					/* @__PURE__ */ J("span", {
 						class: "quiet index-size",
-						children: o.data ? `${o.data.reports.toLocaleString("en-US")} reports indexed` : ""
+						children: s.data ? `${s.data.reports.toLocaleString("en-US")} reports indexed` : ""
 					}),
-					e && /* @__PURE__ */ Y("button", {
+					e && /* @__PURE__ */ J("span", {
+						class: "quiet",
+						children: ["Hello, ", e]
+					}),
+					t && /* @__PURE__ */ J("button", {
 						type: "button",
 						class: "plain",
-						onClick: e,
+						onClick: t,
 						children: "Sign out"
 					})
 				]
 			}),
-			(s || c) && /* @__PURE__ */ Y("p", {
-				class: `status upload${c ? " error" : ""}`,
-				role: c ? "alert" : "status",
-				children: c || "Reading the image…"
+			(c || l) && /* @__PURE__ */ J("p", {
+				class: `status upload${l ? " error" : ""}`,
+				role: l ? "alert" : "status",
+				children: l || "Reading the image…"
 			}),
-			/* @__PURE__ */ Y("main", {
-				ref: a,
+			/* @__PURE__ */ J("main", {
+				ref: o,
 				tabIndex: -1,
-				children: r.kind === "reports" ? /* @__PURE__ */ Y(Bn, { place: r }) : /* @__PURE__ */ Y(On, {
-					place: r,
-					explains: o.data?.explains === !0
+				children: i.kind === "reports" ? /* @__PURE__ */ J(Un, { place: i }) : /* @__PURE__ */ J(Fn, {
+					place: i,
+					explains: s.data?.explains === !0
 				})
 			}),
-			/* @__PURE__ */ Y(In, {}),
-			u && /* @__PURE__ */ Y("div", {
+			/* @__PURE__ */ J(zn, {}),
+			d && /* @__PURE__ */ J("div", {
 				class: "drop-note",
 				"aria-hidden": "true",
 				children: "Drop the image to find similar ones"
@@ -2269,23 +2362,23 @@ function Un({ onSignOut: e }) {
 		]
 	});
 }
-function Wn() {
+function qn() {
 	let { navigation: e, transport: t } = Q(), [n, r] = B(!1), [i, a] = B("");
 	return {
 		sending: n,
 		problem: i,
 		send: (n) => {
-			n.size > Nn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${Nn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Ne(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
+			n.size > fn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${fn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Pe(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
 		}
 	};
 }
-function Gn(e, t) {
+function Jn(e, t) {
 	let n = t.kind === "image" ? t.id : "", r = U(n);
 	H(() => {
 		r.current !== n && (r.current = n, e.current?.focus({ preventScroll: !0 }), e.current?.closest(".search-root")?.scrollIntoView({ block: "start" }));
 	}, [n]);
 }
-function Kn(e) {
+function Yn(e) {
 	H(() => {
 		let t = e.current, n = (e) => {
 			e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target instanceof HTMLElement && e.target.matches("input:not([type=\"checkbox\"]), select, textarea") || (e.preventDefault(), t?.querySelector("input[type=\"search\"]")?.focus());
@@ -2293,12 +2386,12 @@ function Kn(e) {
 		return t?.addEventListener("keydown", n), () => t?.removeEventListener("keydown", n);
 	}, []);
 }
-function qn(e, t) {
+function Xn(e, t) {
 	let n = async (e) => {
 		try {
 			return await e;
 		} catch (e) {
-			throw !Bt(e) && e instanceof $ && e.denied && t(), e;
+			throw !Ht(e) && e instanceof $ && e.denied && t(), e;
 		}
 	};
 	return {
@@ -2308,14 +2401,14 @@ function qn(e, t) {
 	};
 }
 // search/state/navigation.ts
-var Jn = class {
+var Zn = class {
 	place;
 	depth = 0;
 	listeners = /* @__PURE__ */ new Set();
 	before = [];
 	window;
 	constructor(e) {
-		this.window = e, this.place = J, e && (this.readHistory(), e.addEventListener("popstate", this.onPopState));
+		this.window = e, this.place = q, e && (this.readHistory(), e.addEventListener("popstate", this.onPopState));
 	}
 	subscribe(e) {
 		return this.listeners.add(e), () => this.listeners.delete(e);
@@ -2324,16 +2417,16 @@ var Jn = class {
 		this.before.push(this.place), this.depth += 1, this.window?.history.pushState({
 			place: e,
 			depth: this.depth
-		}, "", Pe(e)), this.show(e);
+		}, "", Fe(e)), this.show(e);
 	}
 	replace(e) {
 		this.window?.history.replaceState({
 			place: e,
 			depth: this.depth
-		}, "", Pe(e)), this.show(e);
+		}, "", Fe(e)), this.show(e);
 	}
 	back() {
-		this.depth === 0 ? this.go(J) : this.window ? this.window.history.back() : (--this.depth, this.show(this.before.pop() ?? J));
+		this.depth === 0 ? this.go(q) : this.window ? this.window.history.back() : (--this.depth, this.show(this.before.pop() ?? q));
 	}
 	close() {
 		this.window?.removeEventListener("popstate", this.onPopState), this.listeners.clear();
@@ -2344,14 +2437,14 @@ var Jn = class {
 	};
 	readHistory() {
 		if (!this.window) return;
-		let { history: e, location: t } = this.window, n = e.state ?? {}, r = Ie(n.place);
-		this.place = r && Pe(r) === (t.hash || "#/") ? r : Fe(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0;
+		let { history: e, location: t } = this.window, n = e.state ?? {}, r = Le(n.place);
+		this.place = r && Fe(r) === (t.hash || "#/") ? r : Ie(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0;
 	}
 	show(e) {
 		this.place = e;
 		for (let e of this.listeners) e();
 	}
-}, Yn = class {
+}, Qn = class {
 	ids = [];
 	listeners = /* @__PURE__ */ new Set();
 	get all() {
@@ -2378,9 +2471,9 @@ var Jn = class {
 	}
 };
 // search/theme.ts
-function Xn(e) {
+function $n(e) {
 	let t = typeof matchMedia > "u" ? null : matchMedia("(prefers-color-scheme: dark)"), n = () => {
-		e.dataset.theme = Zn(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
+		e.dataset.theme = er(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
 	};
 	n(), t?.addEventListener("change", n);
 	let r = new MutationObserver(n);
@@ -2395,75 +2488,104 @@ function Xn(e) {
 		t?.removeEventListener("change", n), r.disconnect();
 	};
 }
-function Zn(e) {
+function er(e) {
 	let t = e.dataset.jpThemeLight;
 	if (t !== void 0) return t === "false";
 	let n = e.dataset.vscodeThemeKind;
 	return n === void 0 ? null : n.includes("dark") || n === "vscode-high-contrast";
 }
 // search/transport/http.ts
-var Qn = "dicom-workflow-search-token";
-function $n(e, t = nr()) {
-	let n = t?.getItem(Qn) ?? "", r = {
-		signIn: (e) => {
-			n = e.trim(), t?.setItem(Qn, n);
-		},
-		signOut: () => {
-			n = "", t?.removeItem(Qn);
-		},
-		signedIn: () => n !== ""
-	}, i = async (t, r) => {
-		let i = new Headers(r.headers);
-		n && i.set("Authorization", `Bearer ${n}`);
-		let a;
+function tr(e, t) {
+	let n = async (t, n) => {
+		let r;
 		try {
-			a = await fetch(new URL(t, e), {
-				...r,
-				headers: i,
-				credentials: "same-origin",
-				cache: "default"
+			r = await fetch(new URL(t, e), {
+				...n,
+				credentials: "same-origin"
 			});
 		} catch (e) {
 			throw e instanceof DOMException && e.name === "AbortError" ? e : new $("The search service cannot be reached. Check that it runs, then try again.");
 		}
-		if (a.status === 401 || a.status === 403) throw new $("Sign in to search.", !0);
-		return a;
-	};
+		if (r.status === 401) throw new $("Sign in to search.", !0);
+		return r;
+	}, r = async (e, t) => (await n(e, t)).json().catch(() => null);
 	return {
-		session: r,
-		graphql: async (e, t, n) => Rt(await (await i("graphql", er(JSON.stringify({
+		session: nr(r, t),
+		graphql: async (e, t, n) => Bt(await r("graphql", ir(JSON.stringify({
 			query: e,
 			variables: t
-		}), n, { "Content-Type": "application/json" }))).json().catch(() => null)),
-		picture: async (e, t, n) => {
-			let r = n ? { signal: n } : {}, a = await i(tr(e, t), r);
-			if (!a.ok) throw new $(a.status === 404 ? "There is no picture of this image." : "The picture failed.");
-			return a.blob();
+		}), "application/json", n))),
+		picture: async (e, t, r) => {
+			let i = await n(ar(e, t), r ? { signal: r } : {});
+			if (i.ok) return i.blob();
+			throw new $(K(G(await i.json().catch(() => null), "error")) || "The picture cannot be shown.");
 		},
-		upload: async (e, t) => zt(await (await i("uploads", er(e, t, { "Content-Type": "application/dicom" }))).json().catch(() => null))
+		upload: async (e, t) => Vt(await r("uploads", ir(e, "application/dicom", t)))
 	};
 }
-function er(e, t, n = {}) {
+function nr(e, t) {
+	let n = (e) => ({
+		signedIn: G(e, "signed_in") === !0,
+		needed: K(G(e, "kind")) !== "off",
+		name: K(G(e, "name"))
+	}), r = async (t) => {
+		let r = await e("session", ir(JSON.stringify({ token: t }), "application/json"));
+		if (!W(r) || r.signed_in !== !0) throw new $("This token was refused.", !0);
+		return n(r);
+	};
+	return {
+		open: async () => {
+			let i = rr(t);
+			return i !== "" && await r(i).catch(() => void 0), n(await e("session", {}));
+		},
+		signIn: r,
+		signOut: async () => n(await e("session", { method: "DELETE" }))
+	};
+}
+function rr({ location: e, history: t }) {
+	let n = /^#token=([^&]{1,4000})$/.exec(e.hash);
+	if (!n?.[1]) return "";
+	t.replaceState(null, "", "#/");
+	try {
+		return decodeURIComponent(n[1]);
+	} catch {
+		return n[1];
+	}
+}
+function ir(e, t, n) {
 	return {
 		method: "POST",
 		body: e,
-		headers: n,
-		...t && { signal: t }
+		headers: { "Content-Type": t },
+		...n && { signal: n }
 	};
 }
-function tr(e, t) {
-	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${It}` : ""}`;
+function ar(e, t) {
+	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${Rt}` : ""}`;
 }
-function nr() {
-	try {
-		return sessionStorage;
-	} catch {
-		return null;
+// search/transport/pictures.ts
+var or = 400, sr = class {
+	transport;
+	kept = /* @__PURE__ */ new Map();
+	constructor(e) {
+		this.transport = e;
 	}
-}
-// search/transport/widget.ts
-var rr = 6e4;
-function ir(e, t = rr) {
+	address(e, t) {
+		let n = `${t} ${e}`, r = this.kept.get(n);
+		if (r) return r;
+		let i = this.transport.picture(e, t).then((e) => URL.createObjectURL(e));
+		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > or) {
+			let [e, t] = [...this.kept][0];
+			this.kept.delete(e), t.then((e) => URL.revokeObjectURL(e));
+		}
+		return i;
+	}
+	clear() {
+		for (let e of this.kept.values()) e.then((e) => URL.revokeObjectURL(e)).catch(() => void 0);
+		this.kept.clear();
+	}
+}, cr = 6e4;
+function lr(e, t = cr) {
 	let n = /* @__PURE__ */ new Map(), r = Math.random().toString(36).slice(2), i = 0, a = (e, t = []) => {
 		let r = String(e?.id ?? "");
 		n.get(r)?.resolve([e, t]), n.delete(r);
@@ -2493,31 +2615,34 @@ function ir(e, t = rr) {
 					query: e,
 					variables: t
 				}, [], n);
-				return Rt(r.answer);
+				return Bt(r.answer);
 			},
 			picture: async (e, t, n) => {
 				let [r, i] = await o({
 					kind: "picture",
 					image_id: e,
-					px: t === "large" ? It : null
+					px: t === "large" ? Rt : null
 				}, [], n), a = i[0];
 				if (!a) throw new $(String(r.error ?? "There is no picture of this image."));
 				return new Blob([a], { type: "image/png" });
 			},
 			upload: async (e, t) => {
-				let [n] = await o({ kind: "upload" }, [await e.arrayBuffer()], t);
-				return zt(n);
+				let [n] = await o({ kind: "upload" }, [await e.arrayBuffer()], t), { answer: r, error: i } = n;
+				return Vt({
+					error: i,
+					...r
+				});
 			}
 		},
 		close: () => e.off("msg:custom", a)
 	};
 }
 // search/main.tsx
-function ar(e, { transport: t, window: n, onHits: r }) {
-	let i = new Jn(n), a = new Yn(), o = new Ht(t);
+function ur(e, { transport: t, window: n, onHits: r }) {
+	let i = new Zn(n), a = new Qn(), o = new sr(t);
 	e.classList.add("dicom-search");
-	let s = Xn(e);
-	return e.replaceChildren(), P(/* @__PURE__ */ Y(Hn, { host: {
+	let s = $n(e);
+	return e.replaceChildren(), P(/* @__PURE__ */ J(Gn, { host: {
 		transport: t,
 		pictures: o,
 		navigation: i,
@@ -2530,12 +2655,12 @@ function ar(e, { transport: t, window: n, onHits: r }) {
 		}
 	};
 }
-function or({ model: e, el: t }) {
-	let { transport: n, close: r } = ir(e), i = document.createElement("div");
+function dr({ model: e, el: t }) {
+	let { transport: n, close: r } = lr(e), i = document.createElement("div");
 	t.append(i);
 	let a = (t, n) => {
 		e.set(t, n), e.save_changes();
-	}, o = ar(i, {
+	}, o = ur(i, {
 		transport: n,
 		window: null,
 		onHits: (e, t) => a("_hits", {
@@ -2552,11 +2677,11 @@ function or({ model: e, el: t }) {
 		e.off("change:_selected", s), e.off("change:height", l), c(), o.close(), r();
 	};
 }
-var sr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
-sr && ar(sr, {
-	transport: $n(document.baseURI),
+var fr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
+fr && ur(fr, {
+	transport: tr(new URL("./", location.href).href, window),
 	window,
 	onHits: () => void 0
 });
-var cr = { render: or };
-export { cr as default };
+var pr = { render: dr };
+export { pr as default };

@@ -30,7 +30,12 @@ export function reportFields(vocabulary: Vocabulary): readonly string[] {
 /** Fields of the images by which a list of similar images can be narrowed. */
 export const IMAGE_FACETS = ['labels_positive', 'labels_uncertain', 'labels_negative', 'view_position', 'sex'] as const;
 
-const OTHERS: Readonly<Record<string, string>> = { view_position: 'View', sex: 'Sex', modality: 'Modality', body_part: 'Body part' };
+const OTHERS: Readonly<Record<string, string>> = {
+  view_position: 'View',
+  sex: 'Sex',
+  modality: 'Modality',
+  body_part: 'Body part',
+};
 
 /** Return the words for a field such as ``positive_signs`` of a report or ``labels_positive`` of an image. */
 export function fieldOf(field: string): FieldWords {

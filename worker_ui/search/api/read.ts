@@ -41,6 +41,22 @@ export function readImage(data: unknown): ImageDetails | null {
   };
 }
 
+/** The cases of an image and words together, each shown by its image that is most similar; those without one are left out. */
+export function readCases(data: unknown): ImageDetails | null {
+  const details = readImage(data);
+  const cases = own(data, 'cases');
+  const hits = list(own(cases, 'hits')).flatMap((one) => {
+    const best = list(own(one, 'images'))[0];
+    const sentence = list(own(one, 'highlights')).map((found) => text(own(found, 'sentence')))[0];
+    return best ? [{ ...readHit(best), impression: impressionOf(own(one, 'report')), sentence: sentence ?? '' }] : [];
+  });
+  // The filters of this list are those of images: positive_labels of a report are labels_positive of its images.
+  const facets = list(own(cases, 'facets'))
+    .map(readFacet)
+    .map((facet) => ({ ...facet, field: facet.field.split('_').reverse().join('_') }));
+  return details && { ...details, similar: { exact: own(cases, 'exact') === true, hits, facets } };
+}
+
 export function readIndex(data: unknown): IndexSummary {
   const fields = list(own(own(data, '__type'), 'fields')).map((one) => text(own(one, 'name')));
   return {
@@ -73,6 +89,7 @@ function readHit(value: Record<string, unknown>): SimilarHit {
     image: readSummary(image),
     score: number(own(value, 'score')),
     impression: impressionOf(own(image, 'report')),
+    sentence: '',
     studies: [...studies('earlier').reverse(), ...studies('later')],
   };
 }

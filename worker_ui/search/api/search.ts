@@ -3,7 +3,7 @@
 import { whereOf, type ImagePlace, type ReportsPlace } from '../state/places';
 import type { Transport } from '../transport/transport';
 import { IMAGE_FACETS, reportFields, type Vocabulary } from './fields';
-import { readImage, readIndex, readMap, readReports } from './read';
+import { readCases, readImage, readIndex, readMap, readReports } from './read';
 import type { HeatMap, ImageDetails, IndexSummary, ReportsPage } from './types';
 
 export const FEW_REPORTS = 20;
@@ -33,9 +33,26 @@ const IMAGE_PAGE = `query Image($id: ID!, $k: Int!, $where: Where, $excludePatie
     report { ${REPORT} images { ${IMAGE} } }
     similar(k: $k, where: $where, excludePatient: $excludePatient, like: $like, unlike: $unlike) {
       exact
-      hits { score image { ${IMAGE} report { sections(name: "impression") { text } } earlier { ${STUDIES} } later { ${STUDIES} } } }
+      hits {
+        score
+        image { ${IMAGE} report { sections(name: "impression") { text } } earlier { ${STUDIES} } later { ${STUDIES} } }
+      }
       imageFacets(fields: $fields, size: $values) { field exact values { value text count } }
     }
+  }
+}`;
+
+const CASES = `query Cases($id: ID!, $text: String!, $k: Int!, $where: Where, $excludePatient: Boolean!, $fields: [String!]!,
+    $values: Int!) {
+  image(id: $id) { ${IMAGE} report { ${REPORT} images { ${IMAGE} } } }
+  cases(text: $text, imageId: $id, first: $k, where: $where, excludePatient: $excludePatient) {
+    exact
+    hits {
+      report { sections(name: "impression") { text } }
+      highlights { sentence }
+      images { score image { ${IMAGE} earlier { ${STUDIES} } later { ${STUDIES} } } }
+    }
+    facets(fields: $fields, size: $values) { field exact values { value text count } }
   }
 }`;
 
@@ -62,24 +79,27 @@ export async function searchReports(
   return readReports(await transport.graphql(REPORTS, variables, signal));
 }
 
-/** Return an image with its report and what is similar to it; null where there is no such image. */
+/** Return an image, its report and what is similar: to the image, or to it and some words together; null for no such image. */
 export async function openImage(
   transport: Transport,
   place: ImagePlace,
   viewPosition: string,
   signal: AbortSignal,
 ): Promise<ImageDetails | null> {
-  const chosen = place.sameView && viewPosition ? [...place.chosen, { field: 'view_position', value: viewPosition }] : place.chosen;
-  const variables = {
+  const chosen =
+    place.sameView && viewPosition ? [...place.chosen, { field: 'view_position', value: viewPosition }] : place.chosen;
+  const common = {
     id: place.id,
     k: NEIGHBORS,
     where: whereOf(chosen),
     excludePatient: !place.samePatient,
-    like: place.like,
-    unlike: place.unlike,
-    fields: IMAGE_FACETS,
     values: MOST_VALUES,
   };
+  if (place.text !== '') {
+    const variables = { ...common, text: place.text, fields: reportFields('labels') };
+    return readCases(await transport.graphql(CASES, variables, signal));
+  }
+  const variables = { ...common, like: place.like, unlike: place.unlike, fields: IMAGE_FACETS };
   return readImage(await transport.graphql(IMAGE_PAGE, variables, signal));
 }
 
@@ -89,6 +109,11 @@ export async function openIndex(transport: Transport, signal: AbortSignal): Prom
 }
 
 /** Return how much each region of an image adds to its similarity to another one. */
-export async function similarityMap(transport: Transport, id: string, to: string, signal: AbortSignal): Promise<HeatMap | null> {
+export async function similarityMap(
+  transport: Transport,
+  id: string,
+  to: string,
+  signal: AbortSignal,
+): Promise<HeatMap | null> {
   return readMap(await transport.graphql(MAP, { id, to }, signal));
 }

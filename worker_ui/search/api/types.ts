@@ -74,6 +74,8 @@ export interface SimilarHit {
   /** Cosine similarity, from -1 to 1. */
   readonly score: number;
   readonly impression: string;
+  /** Of its report, where words were searched as well. */
+  readonly sentence: string;
   readonly studies: readonly PatientStudy[];
 }
 

@@ -8,15 +8,16 @@ interface Props {
   readonly hit: SimilarHit;
   readonly liked: boolean;
   readonly unliked: boolean;
-  readonly onLike: () => void;
-  readonly onUnlike: () => void;
+  /** Absent where the search cannot be steered. */
+  readonly onLike: (() => void) | null;
+  readonly onUnlike: (() => void) | null;
   /** Absent where the service cannot say why two images are similar. */
   readonly onExplain: (() => void) | null;
   readonly explained: boolean;
 }
 
 export function HitCard({ hit, liked, unliked, onLike, onUnlike, onExplain, explained }: Props) {
-  const { image, score, impression, studies } = hit;
+  const { image, score, impression, sentence, studies } = hit;
   return (
     <li class="hit">
       <ImageLink image={image}>
@@ -28,14 +29,30 @@ export function HitCard({ hit, liked, unliked, onLike, onUnlike, onExplain, expl
         </figcaption>
       </ImageLink>
       <Stated positive={image.positive} uncertain={image.uncertain} />
-      {impression && <p class="hit-impression">{impression}</p>}
+      {(sentence || impression) && <p class="hit-impression">{sentence ? <mark>{sentence}</mark> : impression}</p>}
       <div class="hit-actions">
-        <button type="button" aria-pressed={liked} onClick={onLike} title="Search for more images like this one">
-          <Thumb up /> More like this
-        </button>
-        <button type="button" aria-pressed={unliked} onClick={onUnlike} title="Search for fewer images like this one">
-          <Thumb up={false} /> Less
-        </button>
+        {onLike && (
+          <button
+            type="button"
+            aria-label="More like this"
+            aria-pressed={liked}
+            onClick={onLike}
+            title="Search for more like this one"
+          >
+            <Thumb up /> More
+          </button>
+        )}
+        {onUnlike && (
+          <button
+            type="button"
+            aria-label="Less like this"
+            aria-pressed={unliked}
+            onClick={onUnlike}
+            title="Search for less like this one"
+          >
+            <Thumb up={false} /> Less
+          </button>
+        )}
         {onExplain && (
           <button type="button" aria-pressed={explained} onClick={onExplain}>
             Why similar?
@@ -80,7 +97,9 @@ function OtherStudies({ studies }: Pick<SimilarHit, 'studies'>) {
         {studies.map((study) => (
           <li key={`${study.date} ${study.imageIds.join(' ')}`}>
             <strong>{dateOf(study.date)}</strong>{' '}
-            <span class="quiet">{study.days === null ? study.when : `${study.days.toLocaleString('en-US')} days ${study.when}`}</span>
+            <span class="quiet">
+              {study.days === null ? study.when : `${study.days.toLocaleString('en-US')} days ${study.when}`}
+            </span>
             <br />
             {study.impression || <span class="quiet">no report</span>}
           </li>
@@ -93,7 +112,8 @@ function OtherStudies({ studies }: Pick<SimilarHit, 'studies'>) {
 function Thumb({ up }: { readonly up: boolean }) {
   return (
     <svg class={`thumb${up ? '' : ' down'}`} viewBox="0 0 16 16" aria-hidden="true" focusable="false">
-      <path d="M1.5 7h2.7v7H1.5zM5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" />
+      <path d="M1.5 7h2.7v7H1.5z" />
+      <path d="M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" />
     </svg>
   );
 }

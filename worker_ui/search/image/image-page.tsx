@@ -24,12 +24,18 @@ export function ImagePage({ place, explains }: Props) {
   const { navigation, transport } = host;
   const [other, setOther] = useState('');
   const [view, setView] = useState('');
-  const asked = useQuery(JSON.stringify([place, place.sameView && view]), (signal) => openImage(transport, place, view, signal));
+  const asked = useQuery(JSON.stringify([place, place.sameView && view]), (signal) =>
+    openImage(transport, place, view, signal),
+  );
   const { data, busy, error } = asked;
   const shown = data?.image.id === place.id ? data : null;
   useEffect(() => {
     if (shown) setView(shown.image.viewPosition);
-    if (shown) host.onHits('images', shown.similar.hits.map(({ image, score }) => ({ id: image.id, score })));
+    if (shown)
+      host.onHits(
+        'images',
+        shown.similar.hits.map(({ image, score }) => ({ id: image.id, score })),
+      );
   }, [shown]);
   useEffect(() => setOther(''), [place.id]);
 
@@ -44,7 +50,11 @@ export function ImagePage({ place, explains }: Props) {
         {shown && (
           <div class="image-facts">
             <Metadata image={shown.image} />
-            {shown.report ? <ReportOf report={shown.report} id={place.id} /> : <p class="quiet">There is no report of this image.</p>}
+            {shown.report ? (
+              <ReportOf report={shown.report} id={place.id} />
+            ) : (
+              <p class="quiet">There is no report of this image.</p>
+            )}
           </div>
         )}
       </div>
@@ -78,7 +88,13 @@ function Comparison({ id, other, image, onClose }: ComparisonProps) {
       {other && <Viewer id={other} alt="The similar image" overlay={data?.there ?? null} label="Similar image" />}
       {other && (
         <p class="comparison-note" role="status">
-          {busy ? 'Comparing…' : error ? error.message : data?.here ? 'Bright regions add most to the similarity.' : 'No map could be made.'}{' '}
+          {busy
+            ? 'Comparing…'
+            : error
+              ? error.message
+              : data?.here
+                ? 'Bright regions add most to the similarity.'
+                : 'No map could be made.'}{' '}
           <button type="button" onClick={onClose}>
             Close comparison
           </button>
@@ -142,4 +158,3 @@ function ReportOf({ report, id }: { readonly report: Report; readonly id: string
     </section>
   );
 }
-

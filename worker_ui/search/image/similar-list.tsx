@@ -4,7 +4,9 @@ import { fieldOf } from '../api/fields';
 import type { ImageDetails } from '../api/types';
 import { Chips } from '../parts/chips';
 import { FacetBars } from '../parts/facet-bars';
+import { Facets } from '../parts/facets';
 import { useHost } from '../parts/host';
+import { WordsBox } from '../parts/search-box';
 import { Status } from '../parts/status';
 import { toggle, type Chosen, type ImagePlace } from '../state/places';
 import type { Asked } from '../state/use-query';
@@ -31,19 +33,26 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
   const hits = data?.similar.hits ?? [];
   const view = data?.image.viewPosition ?? '';
   const steered = place.like.length + place.unlike.length;
+  const steers = place.text === ''; // words and an image together cannot be steered
   const found = `${hits.length} similar ${hits.length === 1 ? 'image' : 'images'}, best first`;
   return (
     <section class="similar" aria-label="Similar images">
       <div class="similar-head">
         <h2>Similar images</h2>
         <label>
-          <input type="checkbox" checked={place.sameView} disabled={view === ''} onChange={() => change({ sameView: !place.sameView })} />
+          <input
+            type="checkbox"
+            checked={place.sameView}
+            disabled={view === ''}
+            onChange={() => change({ sameView: !place.sameView })}
+          />
           Same view only{view && ` (${view})`}
         </label>
         <label>
           <input type="checkbox" checked={place.samePatient} onChange={() => change({ samePatient: !place.samePatient })} />
           Include the same patient
         </label>
+        <WordsBox text={place.text} onText={(text) => change({ text, like: [], unlike: [] })} />
         {hits.length > 0 && (
           <button type="button" onClick={() => selection.toggleAll(hits.map(({ image }) => image.id))}>
             Select all
@@ -62,14 +71,14 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
       <Status busy={busy} error={error} found={found} none={hits.length === 0} onAgain={again} />
       {data && hits.length > 0 && (
         <div class={`with-facets${busy ? ' stale' : ''}`} aria-busy={busy}>
-          <aside class="facets" aria-label={`Among these ${hits.length} images`}>
+          <Facets label={`Among these ${hits.length} images`}>
             <p class="facets-note">
               Among these {hits.length} {hits.length === 1 ? 'image' : 'images'}, not the whole index:
             </p>
             {data.similar.facets.map((facet) => (
               <FacetBars key={facet.field} facet={facet} {...fieldOf(facet.field)} chosen={place.chosen} onToggle={onToggle} />
             ))}
-          </aside>
+          </Facets>
           <ol class="hits">
             {hits.map((hit) => (
               <HitCard
@@ -77,8 +86,8 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
                 hit={hit}
                 liked={place.like.includes(hit.image.id)}
                 unliked={place.unlike.includes(hit.image.id)}
-                onLike={() => steer(hit.image.id, true)}
-                onUnlike={() => steer(hit.image.id, false)}
+                onLike={steers ? () => steer(hit.image.id, true) : null}
+                onUnlike={steers ? () => steer(hit.image.id, false) : null}
                 onExplain={onExplain && (() => onExplain(hit.image.id))}
                 explained={explained === hit.image.id}
               />

@@ -42,7 +42,8 @@ export function Viewer({ id, alt, overlay, label = 'Image' }: Props) {
       .then(decode)
       .then(
         (decoded) => !gone && setPicture(decoded),
-        (error: unknown) => !gone && !isAbort(error) && setProblem(error instanceof Error ? error.message : 'The picture failed.'),
+        (error: unknown) =>
+          !gone && !isAbort(error) && setProblem(error instanceof Error ? error.message : 'The picture failed.'),
       );
     return () => {
       gone = true;
@@ -102,7 +103,11 @@ export function Viewer({ id, alt, overlay, label = 'Image' }: Props) {
         <output>
           W {Math.round(window.width)} · L {Math.round(window.center)}
         </output>
-        <button type="button" aria-pressed={window.inverted} onClick={() => setWindow({ ...window, inverted: !window.inverted })}>
+        <button
+          type="button"
+          aria-pressed={window.inverted}
+          onClick={() => setWindow({ ...window, inverted: !window.inverted })}
+        >
           Invert
         </button>
         <button type="button" aria-label="Zoom out" disabled={zoom === ZOOMS[0]} onClick={() => step(-1)}>

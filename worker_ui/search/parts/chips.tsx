@@ -19,7 +19,12 @@ export function Chips({ chosen, nameOf, onRemove, onClear }: Props) {
         const { state, title } = fieldOf(one.field);
         return (
           <li key={`${one.field} ${one.value}`}>
-            <button type="button" class={`chip ${state ?? ''}`} aria-label={`Remove the filter ${title}: ${nameOf(one)}`} onClick={() => onRemove(one)}>
+            <button
+              type="button"
+              class={`chip ${state ?? ''}`}
+              aria-label={`Remove the filter ${title}: ${nameOf(one)}`}
+              onClick={() => onRemove(one)}
+            >
               {state && <StateIcon state={state} />}
               {nameOf(one)}
               <span class="cross" aria-hidden="true">

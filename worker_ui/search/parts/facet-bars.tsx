@@ -59,13 +59,18 @@ interface BarProps {
 function Bar({ bucket: { value, name, count }, share, pressed, onToggle }: BarProps) {
   return (
     <li>
-      <button type="button" class="bar" aria-pressed={pressed} title={name === value ? name : `${name} (${value})`} onClick={onToggle}>
+      <button
+        type="button"
+        class="bar"
+        aria-pressed={pressed}
+        title={name === value ? name : `${name} (${value})`}
+        onClick={onToggle}
+      >
         <span class="bar-name">{name}</span>
         <span class="bar-count">{count.toLocaleString('en-US')}</span>
-        <svg class="bar-area" viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true">
-          <rect class="bar-whole" width="100" height="6" />
-          <rect class="bar-part" width={Math.max(100 * share, 0.8)} height="6" />
-        </svg>
+        <span class="bar-area" aria-hidden="true">
+          <span class="bar-part" style={{ width: `${Math.max(100 * share, 0.8)}%` }} />
+        </span>
       </button>
     </li>
   );

@@ -36,7 +36,12 @@ export function FindingColumns({ findings, id }: Props) {
               <ul>
                 {mine.map((one) => (
                   <li key={`${one.state} ${one.concept} ${one.laterality}`}>
-                    <FindingButton finding={one} open={one === open} controls={evidence} onOpen={() => setOpen(one === open ? null : one)} />
+                    <FindingButton
+                      finding={one}
+                      open={one === open}
+                      controls={evidence}
+                      onOpen={() => setOpen(one === open ? null : one)}
+                    />
                   </li>
                 ))}
               </ul>
@@ -79,7 +84,12 @@ function Evidence({ finding }: { readonly finding: Finding }) {
     <>
       <q>{sentence}</q>
       <p class="quiet">
-        {[concept, isState(state) ? STATE_WORDS[state].word : state, section && `in ${section}`, [code, codeText].filter(Boolean).join(' ')]
+        {[
+          concept,
+          isState(state) ? STATE_WORDS[state].word : state,
+          section && `in ${section}`,
+          [code, codeText].filter(Boolean).join(' '),
+        ]
           .filter(Boolean)
           .join(' · ')}
       </p>

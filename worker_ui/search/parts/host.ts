@@ -6,8 +6,8 @@ import { useContext, useEffect, useReducer } from 'preact/hooks';
 import type { Navigation } from '../state/navigation';
 import type { Place } from '../state/places';
 import type { Selection } from '../state/selection';
+import type { Pictures } from '../transport/pictures';
 import type { Transport } from '../transport/transport';
-import type { Pictures } from './picture';
 
 export interface Host {
   readonly transport: Transport;

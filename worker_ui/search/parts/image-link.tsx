@@ -48,7 +48,9 @@ function SelectBox({ id }: { readonly id: string }) {
 
 /** What a person hears of an image: kind, view, date and what its report states. */
 export function altOf({ modality, bodyPart, viewPosition, studyDate, positive }: ImageSummary): string {
-  const what = [modality, bodyPart.toLowerCase(), viewPosition && `view ${viewPosition}`, dateOf(studyDate)].filter(Boolean).join(', ');
+  const what = [modality, bodyPart.toLowerCase(), viewPosition && `view ${viewPosition}`, dateOf(studyDate)]
+    .filter(Boolean)
+    .join(', ');
   return `Image${what && `: ${what}`}${positive.length ? `; reported: ${positive.join(', ')}` : ''}`;
 }
 

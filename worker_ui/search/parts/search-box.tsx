@@ -16,30 +16,15 @@ interface Props {
 }
 
 export function SearchBox({ text, onText, onFile, uploads }: Props) {
-  const [typed, setTyped] = useState(text);
-  const [sent, setSent] = useState(text);
-  const settled = useDebounced(typed, DEBOUNCE_MS);
   const chooser = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    if (text === sent) return;
-    setTyped(text); // the place changed by going back
-    setSent(text);
-  }, [text]);
-  const send = (value: string): void => {
-    if (value === sent) return;
-    setSent(value);
-    onText(value);
-  };
-  useEffect(() => {
-    if (settled === typed) send(settled);
-  }, [settled]);
+  const { typed, type, send } = useTyped(text, onText);
   return (
     <form
       class="search-box"
       role="search"
       onSubmit={(event) => {
         event.preventDefault();
-        send(typed);
+        send();
       }}
     >
       <svg class="glass" viewBox="0 0 20 20" aria-hidden="true">
@@ -54,7 +39,7 @@ export function SearchBox({ text, onText, onFile, uploads }: Props) {
         spellcheck={false}
         maxLength={1000}
         value={typed}
-        onInput={(event) => setTyped(event.currentTarget.value)}
+        onInput={(event) => type(event.currentTarget.value)}
       />
       {uploads && (
         <button type="button" title="Or drag a file onto the page" onClick={() => chooser.current?.click()}>
@@ -76,6 +61,46 @@ export function SearchBox({ text, onText, onFile, uploads }: Props) {
       />
     </form>
   );
+}
+
+/** Words that narrow the similar images by what their reports say. */
+export function WordsBox({ text, onText }: Pick<Props, 'text' | 'onText'>) {
+  const { typed, type } = useTyped(text, onText);
+  return (
+    <label class="words">
+      and whose report says
+      <input
+        type="text"
+        placeholder="words"
+        autocomplete="off"
+        spellcheck={false}
+        maxLength={1000}
+        value={typed}
+        onInput={(event) => type(event.currentTarget.value)}
+      />
+    </label>
+  );
+}
+
+/** What is being typed: passed on when nothing was typed for a while, and changed when the place changes by going back. */
+function useTyped(text: string, onText: (text: string) => void) {
+  const [typed, type] = useState(text);
+  const sent = useRef(text);
+  const settled = useDebounced(typed, DEBOUNCE_MS);
+  const send = (value = typed): void => {
+    if (value === sent.current) return;
+    sent.current = value;
+    onText(value);
+  };
+  useEffect(() => {
+    if (text === sent.current) return;
+    sent.current = text;
+    type(text);
+  }, [text]);
+  useEffect(() => {
+    if (settled === typed) send(settled);
+  }, [settled]);
+  return { typed, type, send: () => send() };
 }
 
 /** Let a file be dropped anywhere on an element; returns whether one is held over it. */

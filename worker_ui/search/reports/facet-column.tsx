@@ -3,6 +3,7 @@
 import type { Facet } from '../api/types';
 import { fieldOf, isVocabulary, VOCABULARIES, type Vocabulary } from '../api/fields';
 import { FacetBars } from '../parts/facet-bars';
+import { Facets } from '../parts/facets';
 import type { Chosen } from '../state/places';
 
 interface Props {
@@ -16,7 +17,7 @@ interface Props {
 export function FacetColumn({ facets, vocabulary, chosen, onVocabulary, onToggle }: Props) {
   const empty = facets.every(({ buckets }) => buckets.length === 0);
   return (
-    <aside class="facets" aria-label="What the reports state">
+    <Facets label="What the reports state">
       <label class="vocabulary">
         Count by
         <select value={vocabulary} onChange={({ currentTarget: { value } }) => isVocabulary(value) && onVocabulary(value)}>
@@ -31,6 +32,6 @@ export function FacetColumn({ facets, vocabulary, chosen, onVocabulary, onToggle
         <FacetBars key={facet.field} facet={facet} {...fieldOf(facet.field)} chosen={chosen} onToggle={onToggle} />
       ))}
       {empty && <p class="quiet">Nothing to count in these reports.</p>}
-    </aside>
+    </Facets>
   );
 }

@@ -44,7 +44,13 @@ export function ReportsPage({ place }: { readonly place: ReportsPlace }) {
       <Status busy={busy} error={error} found={found} none={data?.total === 0} onAgain={again} />
       {data && data.total > 0 && (
         <div class={`with-facets${busy ? ' stale' : ''}`} aria-busy={busy}>
-          <FacetColumn facets={data.facets} vocabulary={vocabulary} chosen={place.chosen} onVocabulary={setVocabulary} onToggle={onToggle} />
+          <FacetColumn
+            facets={data.facets}
+            vocabulary={vocabulary}
+            chosen={place.chosen}
+            onVocabulary={setVocabulary}
+            onToggle={onToggle}
+          />
           <section class="results" aria-label={asked ? 'Reports found' : 'All reports, the newest first'}>
             <Cards reports={data.reports} onLike={(id) => go({ like: id, text: '', chosen: [] })} />
             <Pager

@@ -22,6 +22,8 @@ export interface ImagePlace {
   readonly kind: 'image';
   /** Id of an image of the index, or of an upload, which the service keeps for a while. */
   readonly id: string;
+  /** Words that the reports of the similar images should have, or empty. */
+  readonly text: string;
   readonly sameView: boolean;
   readonly samePatient: boolean;
   readonly chosen: readonly Chosen[];
@@ -34,7 +36,7 @@ export type Place = ReportsPlace | ImagePlace;
 export const START: ReportsPlace = { kind: 'reports', text: '', chosen: [], like: '', cursors: [] };
 
 export function imagePlace(id: string): ImagePlace {
-  return { kind: 'image', id, sameView: false, samePatient: false, chosen: [], like: [], unlike: [] };
+  return { kind: 'image', id, text: '', sameView: false, samePatient: false, chosen: [], like: [], unlike: [] };
 }
 
 /** Return the part of the address after "#", which no request carries. */
@@ -67,6 +69,7 @@ export function readPlace(value: unknown): Place | null {
   return {
     kind: 'image',
     id: text(value['id']),
+    text: text(value['text']),
     sameView: value['sameView'] === true,
     samePatient: value['samePatient'] === true,
     chosen: choices(value['chosen']),

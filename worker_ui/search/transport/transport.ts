@@ -12,9 +12,18 @@ export interface Transport {
 }
 
 export interface Session {
-  readonly signIn: (token: string) => void;
-  readonly signOut: () => void;
-  readonly signedIn: () => boolean;
+  /** Return who is signed in when the page opens. */
+  readonly open: () => Promise<SignIn>;
+  /** Rejects where the token is refused. */
+  readonly signIn: (token: string) => Promise<SignIn>;
+  readonly signOut: () => Promise<SignIn>;
+}
+
+export interface SignIn {
+  readonly signedIn: boolean;
+  /** Whether the service asks for it: on one's own machine it may not. */
+  readonly needed: boolean;
+  readonly name: string;
 }
 
 export type PictureSize = 'thumbnail' | 'large';

@@ -61,14 +61,19 @@ export function widgetTransport(model: WidgetModel, timeoutMs = TIMEOUT_MS): { t
       return dataOf(answer['answer']);
     },
     picture: async (imageId, size, signal) => {
-      const [answer, buffers] = await ask({ kind: 'picture', image_id: imageId, px: size === 'large' ? LARGE : null }, [], signal);
+      const [answer, buffers] = await ask(
+        { kind: 'picture', image_id: imageId, px: size === 'large' ? LARGE : null },
+        [],
+        signal,
+      );
       const png = buffers[0];
       if (!png) throw new ServiceError(String(answer['error'] ?? 'There is no picture of this image.'));
       return new Blob([png as DataView<ArrayBuffer>], { type: 'image/png' });
     },
     upload: async (file, signal) => {
       const [answer] = await ask({ kind: 'upload' }, [await file.arrayBuffer()], signal);
-      return uploadIdOf(answer);
+      const { answer: told, error } = answer; // `id` is that of the message
+      return uploadIdOf({ error, ...(told as Record<string, unknown> | undefined) });
     },
   };
   return { transport, close: () => model.off('msg:custom', onMessage as (...given: never[]) => void) };
