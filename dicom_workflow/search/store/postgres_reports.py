@@ -22,8 +22,10 @@ from dicom_workflow.search.store.postgres_statements import (
     Statistics,
     Term,
     as_tsquery,
+    as_tsvector,
     condition_of,
     inverse_frequency,
+    quoted,
     scored,
     upsert_statement,
 )
@@ -31,18 +33,16 @@ from dicom_workflow.search.store.records import (
     check_where,
     decoded_cursor,
     encoded_cursor,
-    plain_words,
     report_from,
     report_json,
     report_lists,
-    text_parts,
 )
+from dicom_workflow.search.store.text_query import analyzer, parse_text
 
 MAX_INDEXED_CHARACTERS = 200_000
 """Of a report, from its beginning: a tsvector holds 1 MB of words and positions."""
 COUNTED = 20_000
 """Most reports that are counted for a word whose number of reports is not known from the last maintenance."""
-_WORDS = "search_words"
 
 
 def write_reports(connection: psycopg.Connection[Any], reports: Sequence[ReportDocument]) -> None:
@@ -61,21 +61,20 @@ def write_reports(connection: psycopg.Connection[Any], reports: Sequence[ReportD
             **{name: list(map(storable, values)) for name, values in report_lists(report).items()},
             # As ASCII, with escapes: the text comes back as it was, whatever characters it has.
             "document": json.dumps(report_json(report)),
-            "plain": storable(plain_words(report.text[:MAX_INDEXED_CHARACTERS])),
+            "words": as_tsvector(stems := analyzer().analyze(report.text[:MAX_INDEXED_CHARACTERS])),
+            "word_count": len(stems),
         }
         for report in reports
     ]
     lists = report_list_columns()
-    types = [(name, "text[]" if name in lists else "text") for name in REPORT_COLUMNS] + [
-        ("document", "text"),
-        ("plain", "text"),
-    ]
-    given = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in types)
+    types = {name: "text[]" if name in lists else "text" for name in REPORT_COLUMNS}
+    types |= {"document": "text", "words": "text", "word_count": "integer"}
+    given = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in types.items())
     columns = (*REPORT_COLUMNS, "document", "words", "word_count")
     source = sql.SQL(
-        "(SELECT {}, document::json AS document, words, (SELECT count(*) FROM unnest(words) word, unnest(word.positions)) AS "
-        "word_count FROM json_to_recordset(%s) AS given ({}), to_tsvector({}, plain) words) source"
-    ).format(sql.SQL(", ").join(map(sql.Identifier, REPORT_COLUMNS)), given, sql.Literal(_WORDS))
+        "(SELECT {}, document::json AS document, words::tsvector AS words, word_count "
+        "FROM json_to_recordset(%s) AS given ({})) source"
+    ).format(sql.SQL(", ").join(map(sql.Identifier, REPORT_COLUMNS)), given)
     # JSON has no equality in PostgreSQL, its text has.
     statement = upsert_statement("search_reports", "report_id", columns, source, {"document": "text", "words": ""})
     connection.execute(statement, (json.dumps(rows),))
@@ -97,22 +96,9 @@ def _terms(connection: psycopg.Connection[Any], lexemes: Sequence[str]) -> list[
     counts = {str(lexeme): int(documents) for lexeme, documents in known}
     counted = "SELECT count(*) FROM (SELECT 1 FROM search_reports WHERE words @@ %s::tsquery LIMIT %s) counted"
     for lexeme in set(lexemes) - counts.keys():
-        row = connection.execute(counted, (as_tsquery(lexeme), COUNTED)).fetchone()
+        row = connection.execute(counted, (quoted(lexeme), COUNTED)).fetchone()
         counts[lexeme] = int(row[0]) if row else 0
     return [Term(lexeme, counts[lexeme]) for lexeme in dict.fromkeys(lexemes)]
-
-
-def _text_query(connection: psycopg.Connection[Any], text: str) -> tuple[Condition, list[str]]:
-    """Return the condition that all words and phrases match, and the stemmed words."""
-    parts = [" ".join(words) for words in text_parts(text)]
-    if not parts:
-        return Condition(FALSE), []
-    query = sql.SQL(" && ").join([sql.SQL("phraseto_tsquery({}, %s)").format(sql.Literal(_WORDS))] * len(parts))
-    statement = sql.SQL("SELECT ({})::text, tsvector_to_array(to_tsvector({}, %s))").format(query, sql.Literal(_WORDS))
-    row = connection.execute(statement, (*parts, " ".join(parts))).fetchone()
-    if row is None or not row[0]:
-        return Condition(FALSE), []
-    return Condition(sql.SQL("words @@ %s::tsquery"), (row[0],)), list(row[1])
 
 
 def _like(connection: psycopg.Connection[Any], report_id: str, statistics: Statistics) -> tuple[Condition, list[Term]]:
@@ -133,7 +119,7 @@ def _like(connection: psycopg.Connection[Any], report_id: str, statistics: Stati
     chosen = terms[:LIKE_TERMS]
     if not chosen:
         return Condition(FALSE), []
-    query = " | ".join(as_tsquery(term.lexeme) for term in chosen)
+    query = as_tsquery([[term.lexeme] for term in chosen], " | ")
     return Condition(sql.SQL("words @@ %s::tsquery AND report_id <> %s"), (query, report_id)), chosen
 
 
@@ -161,9 +147,9 @@ def reports_condition(
     if query.report_ids is not None:
         condition &= Condition(sql.SQL("report_id = ANY(%s)"), (list(query.report_ids),))
     if query.text.strip():
-        matching, lexemes = _text_query(connection, query.text)
-        condition &= matching
-        terms += _terms(connection, lexemes) if statistics else []
+        parts = parse_text(query.text)
+        condition &= Condition(sql.SQL("words @@ %s::tsquery"), (as_tsquery(parts),)) if parts else Condition(FALSE)
+        terms += _terms(connection, [stem for part in parts for stem in part]) if statistics else []
     if query.like:
         matching, telling = _like(connection, query.like, statistics or _statistics(connection))
         condition &= matching

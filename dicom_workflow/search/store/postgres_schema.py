@@ -1,7 +1,8 @@
 """Tables of the search store in PostgreSQL, with pgvector: how they are made, and the check that they are ours.
 
 Every column that a filter may name has an index, so that counting what a filter leaves costs little, and with it the choice
-between an exact and an approximate search. Words are stemmed, none is left out: "no" and "without" decide what a report says.
+between an exact and an approximate search. The words of a report are stored as stems, cut by this package and not by the
+server: none is left out, because "no" and "without" decide what a report says.
 """
 
 from __future__ import annotations
@@ -32,13 +33,6 @@ _CREATING = 0x5EA7C4
 IMAGE_COLUMNS = tuple(ImageDocument.__dataclass_fields__)
 REPORT_COLUMNS = tuple(REPORT_FILTERS)
 _INTEGERS = ("rows", "columns")
-_WORDS = """
-CREATE TEXT SEARCH DICTIONARY search_stem (TEMPLATE = snowball, LANGUAGE = english);
-CREATE TEXT SEARCH CONFIGURATION search_words (COPY = simple);
-ALTER TEXT SEARCH CONFIGURATION search_words
-  ALTER MAPPING FOR asciiword, word, numword, hword, hword_part, hword_numpart, hword_asciipart, asciihword, numhword
-  WITH search_stem;
-"""
 _OTHER = """
 CREATE TABLE search_store (version integer NOT NULL, reports bigint, average_words float8);
 CREATE TABLE search_terms (lexeme text COLLATE "C" PRIMARY KEY, documents bigint NOT NULL);
@@ -114,7 +108,6 @@ def create(connection: psycopg.Connection[Any]) -> None:
         if version_of(connection) is not None:
             return
         _need_pgvector(connection)
-        connection.execute(_WORDS)
         connection.execute(_table("search_images", "image_id", IMAGE_COLUMNS, IMAGE_LISTS, ""))
         more = "document json NOT NULL, words tsvector NOT NULL, word_count integer NOT NULL, "
         connection.execute(_table("search_reports", "report_id", REPORT_COLUMNS, report_list_columns(), more))

@@ -17,6 +17,8 @@ K1, B = 1.2, 0.75
 """Of BM25 (Robertson and Zaragoza 2009)."""
 LIKE_TERMS = 12
 """Words of a report that stand for it when others like it are wanted."""
+MAX_POSITION = 16_383
+"""Of a word in a tsvector."""
 MAX_RANKED_TERMS = 32
 """The rarest words of a query, which decide the order; all of them have to match."""
 
@@ -90,9 +92,22 @@ class Statistics:
     average_words: float
 
 
-def as_tsquery(lexeme: str) -> str:
-    """Return a lexeme in the input syntax of a tsquery."""
-    return "'" + lexeme.replace("\\", "\\\\").replace("'", "''") + "'"
+def as_tsvector(stems: Sequence[str]) -> str:
+    """Return words in their order in the input syntax of a tsvector; positions beyond its limits are one."""
+    positions: dict[str, list[int]] = {}
+    for at, stem in enumerate(stems, 1):
+        positions.setdefault(stem, []).append(min(at, MAX_POSITION))
+    return " ".join(f"{quoted(stem)}:{','.join(map(str, at))}" for stem, at in positions.items())
+
+
+def as_tsquery(parts: Sequence[Sequence[str]], operator: str = " & ") -> str:
+    """Return words and phrases in the input syntax of a tsquery."""
+    return operator.join("(" + " <-> ".join(map(quoted, part)) + ")" for part in parts)
+
+
+def quoted(stem: str) -> str:
+    """Return a word as a lexeme in the input syntax of a tsvector and a tsquery."""
+    return "'" + stem.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def inverse_frequency(term: Term, statistics: Statistics) -> float:
@@ -122,7 +137,7 @@ def scored(condition: Condition, terms: Sequence[Term], statistics: Statistics) 
     for at, term in enumerate(ranked):
         rank = sql.Identifier(f"rank_{at}")
         ranks.append(sql.SQL("ts_rank('{{1,1,1,1}}', words, %s::tsquery)::float8 AS {}").format(rank))
-        values.append(as_tsquery(term.lexeme))
+        values.append(quoted(term.lexeme))
         scores.append(
             sql.SQL(
                 "CASE WHEN {rank} > 0 THEN {weight} * (1 - {rest} / 2) / "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import islice
@@ -19,8 +18,6 @@ from dicom_workflow.search.query import And, AnyOf, FieldType, Not, Or, Range, W
 IMAGE_LISTS = ("labels_positive", "labels_negative", "labels_uncertain", "codes_positive")
 """The fields of an image that hold several values."""
 _PLURAL = {"sign": "signs", "diagnosis": "diagnoses", "symptom": "symptoms"}
-
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 Item = TypeVar("Item")
 
@@ -154,24 +151,3 @@ def check_droppable(space: EmbeddingSpace, serving: EmbeddingSpace) -> None:
     """
     if space.space_id == serving.space_id:
         raise RecordError(f"The embedding space {shown(space.space_id)} serves queries. Let another serve first, then drop it.")
-
-
-def text_parts(text: str) -> list[list[str]]:
-    """Return the words and phrases of a query, lower case; all of them have to match.
-
-    Quotes come in pairs; after an odd one there are words. A phrase is a list of more than one word. Nothing else has a
-    meaning: a text is no query language.
-    """
-    pieces = text.split('"')
-    if len(pieces) % 2 == 0:
-        pieces[-2:] = [" ".join(pieces[-2:])]
-    parts: list[list[str]] = []
-    for at, piece in enumerate(pieces):
-        words = plain_words(piece).split()
-        parts += [words] if at % 2 and words else [[word] for word in words]
-    return parts
-
-
-def plain_words(text: str) -> str:
-    """Return the words of a text, lower case, with one space between: what stands between two words is no part of them."""
-    return " ".join(_BETWEEN_WORDS.sub(" ", text.lower()).split())
