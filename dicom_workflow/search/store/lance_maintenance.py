@@ -47,7 +47,7 @@ def maintain(store: LanceStore, tables: LanceTables) -> Maintenance:
             _index_columns(tables, table, indexes)
         for space in store.spaces():
             _index_space(tables, images, space)
-        for table in (images, reports):
+        for table in (images, reports, images, reports):  # the first pass replaces files, the second deletes the replaced ones
             _optimize(tables, table)
     spaces = store.spaces()
     embeddings = {space.space_id: _embeddings(tables, images, space) for space in spaces}

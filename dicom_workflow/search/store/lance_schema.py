@@ -21,7 +21,6 @@ from dicom_workflow.search.documents import SECTIONS, EmbeddingSpace, Finding, I
 from dicom_workflow.search.query import REPORT_FILTERS
 
 STAMP_BITS = 63
-_COMPRESSED = {"lance-encoding:compression": "zstd", "lance-encoding:compression-level": "3"}
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Writers of the same new key would double it without (lance-format/lance #4585)."""
 _ARROW: Mapping[str, pa.DataType] = {"str": pa.string(), "int": pa.int32(), "tuple[str, ...]": pa.list_(pa.string())}
@@ -32,14 +31,14 @@ _PLAIN = ("patient_key", "study_instance_uid", "study_date", "text", "language_m
 IMAGE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False, metadata=_KEY),
-        *(pa.field(item.name, _ARROW[str(item.type)], metadata=_COMPRESSED) for item in fields(ImageDocument)[1:]),
+        *(pa.field(item.name, _ARROW[str(item.type)]) for item in fields(ImageDocument)[1:]),
         pa.field("stamp", pa.int64()),
     ]
 )
 REPORT_SCHEMA = pa.schema(
     [
         pa.field("report_id", pa.string(), nullable=False, metadata=_KEY),
-        *(pa.field(name, pa.string(), metadata=_COMPRESSED) for name in (*_PLAIN, "sections", "findings", "terms")),
+        *(pa.field(name, pa.string()) for name in (*_PLAIN, "sections", "findings", "terms")),
         pa.field("stamp", pa.int64()),
     ]
 )
