@@ -20,8 +20,8 @@ CONCEPTS = (
 _SYMPTOMS = CONCEPTS[16:]
 _WORDS = (
     "the", "lungs", "are", "clear", "there", "is", "no", "focal", "left", "right", "lower", "upper", "lobe", "small", "large",
-    "mild", "moderate", "stable", "unchanged", "prior", "heart", "size", "within", "normal", "limits", "mediastinum", "contours",
-    "osseous", "structures", "intact", "degenerative", "changes", "of", "thoracic", "spine",
+    "mild", "moderate", "stable", "unchanged", "prior", "heart", "size", "within", "normal", "limits", "mediastinum",
+    "contours", "osseous", "structures", "intact", "degenerative", "changes", "of", "thoracic", "spine",
 )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from support.search_corpus import DIMENSIONS, SPACE, make_report
 
+from dicom_workflow.errors import SearchStoreError
 from dicom_workflow.search.documents import Embeddings, ImageDocument
+from dicom_workflow.search.query import ReportQuery
 from dicom_workflow.search.store import open_store
 
 
@@ -43,9 +47,32 @@ def until_killed(url: str, name: str) -> None:
         print(f"{name}.{number}", flush=True)
 
 
+def refused(url: str, how: str) -> None:
+    """Print what a store says to a write without the right to write (``read-only``) or the space (``disk-full``), and reads."""
+    store = open_store(url)
+    before = len(list(store.scan_images()))
+    if how == "read-only" and os.geteuid() == 0:
+        os.setuid(65534)  # nobody; root may write anywhere
+    if how == "disk-full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))  # stands for a full disk: longer files cannot be written
+    store = open_store(url)
+    for act in (
+        lambda: store.upsert_images(*documents(["2.25.new"])),
+        lambda: store.delete(image_ids=["2.25.0001"]),
+        store.maintain,
+    ):
+        try:
+            print(f"written: {act()}")
+        except SearchStoreError as error:
+            print(f"refused: {error}")
+    print(f"read: {len(list(store.scan_images())) == before} {store.search_reports(ReportQuery('pneumothorax')).total > 0}")
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     if sys.argv[1] == "same-keys":
         same_keys(sys.argv[2], float(sys.argv[3]))
+    elif sys.argv[1] == "refused":
+        refused(sys.argv[2], sys.argv[3])
     else:
         until_killed(sys.argv[2], sys.argv[3])

@@ -30,7 +30,7 @@ from dicom_workflow.search.store.derived_index import DerivedIndex
 from dicom_workflow.search.store.lance_filters import one_of
 from dicom_workflow.search.store.lance_maintenance import maintain
 from dicom_workflow.search.store.lance_similar import find_similar
-from dicom_workflow.search.store.lance_tables import LanceTables
+from dicom_workflow.search.store.lance_tables import LanceTables, missing
 from dicom_workflow.search.store.protocol import STORE_VERSION, Maintenance
 from dicom_workflow.search.store.query_vectors import checked_facets, checked_first, known_space, query_vector
 from dicom_workflow.search.store.report_search import build_query, search_page
@@ -67,12 +67,10 @@ class LanceStore:
         SearchStoreError
             There is no store, it is of another version, or it cannot be read or created.
         """
-        tables = LanceTables(url, settings or Settings.from_env())
+        tables = LanceTables(url, settings or Settings.from_env(), create=create)
         if not set(_TABLES) <= tables.names():
             if not create:
-                raise SearchStoreError(
-                    f"There is no search store at {url}. Make one: dicom-workflow search index SOURCE --store {url}"
-                )
+                raise missing(url)
             cls._create(tables)
         store = cls(tables)
         found = store._values().get(_VERSION, "none")
@@ -85,9 +83,6 @@ class LanceStore:
 
     @staticmethod
     def _create(tables: LanceTables) -> None:
-        if tables.folder is not None:
-            with tables.errors("created"):
-                tables.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tables.writing():
             for name, columns in _TABLES.items():
                 tables.create(name, columns)

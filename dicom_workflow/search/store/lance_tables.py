@@ -23,21 +23,26 @@ _LOCK_FILE = ".writer.lock"
 _ATTEMPTS = 6
 _REASONS = (
     (
-        ("no space left", "storage full", "file too large", "quota", "os error 28", "os error 27"),
+        ("no space left", "storage full", "file too large", "quota exceeded", "os error 28", "os error 27"),
         "the disk is full. Free some space",
     ),
-    (("permission denied", "read-only file system", "os error 13", "os error 30"), "it cannot be written by this user"),
     (
-        ("accessdenied", "access denied", "forbidden", "status: 403", "403 forbidden"),
-        "S3 refused access. Check this role's rights",
+        ("permission denied", "read-only file system", "os error 13", "os error 30"),
+        "this user has no right to. Change the rights of the folder, or use a copy",
     ),
+    (("file exists", "not a directory"), "there is a file in its place. Give a folder"),
+    (("accessdenied", "access denied", "403 forbidden"), "S3 refused access. Check this role's rights"),
     (
-        ("notimplemented", "not implemented", "501"),
+        ("notimplemented", "501 not implemented"),
         "S3 refused the conditional write (If-None-Match) that keeps writers apart. Use one that has it: Amazon S3, MinIO",
     ),
     (("nosuchbucket", "nosuchkey"), "there is no such bucket or object. Check the address"),
-    (("error sending request", "connect", "timed out", "dns"), "it does not answer. Check the address and the network"),
+    (
+        ("error sending request", "error trying to connect", "timed out"),
+        "it does not answer. Check the address and the network",
+    ),
 )
+"""What Lance, the disk or S3 say, in lower case, and what we say of it."""
 
 
 def storage_options(url: str, settings: Settings) -> dict[str, str]:
@@ -51,10 +56,15 @@ def storage_options(url: str, settings: Settings) -> dict[str, str]:
     return options
 
 
+def missing(url: str) -> SearchStoreError:
+    """Return the error that there is no store, with the command that makes one."""
+    return SearchStoreError(f"There is no search store at {url}. Make one: dicom-workflow search index SOURCE --store {url}")
+
+
 class LanceTables:
     """The database of one store. Each read sees what any process has written before."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, *, create: bool = False) -> None:
         import lancedb
 
         try:
@@ -63,7 +73,11 @@ class LanceTables:
         except StorageError as error:
             raise SearchStoreError(f"The search store {url} cannot be opened: {error}") from None
         self.url = url
-        with self.errors("opened"):
+        with self.errors("created" if create else "opened"):
+            if self.folder is not None and create:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # reports name patients
+            if self.folder is not None and not self.folder.is_dir():
+                raise missing(url)  # Lance would make it
             self._database = lancedb.connect(
                 self.uri if self.folder is None else str(self.folder),
                 read_consistency_interval=timedelta(0),
@@ -71,9 +85,7 @@ class LanceTables:
             )
 
     def names(self) -> set[str]:
-        """Return the names of the tables; none where there is no folder."""
-        if self.folder is not None and not self.folder.is_dir():
-            return set()
+        """Return the names of the tables."""
         return set(self.read(lambda: self._database.list_tables().tables))
 
     def table(self, name: str) -> Any:
@@ -167,7 +179,7 @@ class LanceTables:
         try:
             yield
         except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
-            text = str(error).lower()
+            text = str(error).lower().replace(str(self.folder).lower(), "")
             reason = next((said for words, said in _REASONS if any(word in text for word in words)), "")
             what = reason or f"Lance answered with {type(error).__name__}. Look at the disk or the bucket"
             raise SearchStoreError(f"The search store {self.url} cannot be {verb}: {what}.") from error
