@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -207,14 +208,25 @@ def model_folder(space_id: str, settings: Settings) -> Path:
 
 
 def keep_model(folder: Path, space_id: str, settings: Settings) -> Path:
-    """Copy a bundle to where `find_model` looks for that of a space, and return its folder there."""
+    """Copy a bundle to where `find_model` looks for that of a space, and return its folder there.
+
+    Raises
+    ------
+    SearchError
+        It cannot be copied.
+    """
     kept = model_folder(space_id, settings)
     if not kept.is_dir():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f".{kept.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(folder, part)
-        part.rename(kept)
+        part = kept.with_name(f".{kept.name}.{secrets.token_hex(4)}.part")
+        try:
+            shutil.copytree(folder, part)
+            part.replace(kept)
+        except OSError as error:
+            if not kept.is_dir():  # another process may have been first
+                reason = error.strerror or "see whether the disk is full"
+                raise SearchError(f"{kept}: the model cannot be kept for later runs: {reason}. Free some space.") from error
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return kept
 
 

@@ -57,7 +57,7 @@ class Ingest:
     embedder: Embedder | None = None
     workers: int = 0
     progress: bool = True
-    _sha256_of: dict[str, str] = field(default_factory=dict)
+    _first: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add_images(self, images: Iterable[SourceImage], *, total: int | None = None) -> None:
         """Index images, and link them to the reports that are known.
@@ -144,19 +144,18 @@ class Ingest:
         return found
 
     def _is_first(self, each: _Examined) -> bool:
-        """Two files of one SOP Instance UID in a run: the first one stays, or each run would replace it twice."""
+        """Of several files of one SOP Instance UID the first of a run counts, or each run would replace it twice."""
         image, _, found = each
-        document = found.document
-        before = self._sha256_of.setdefault(document.image_id, document.sha256)
-        if before == document.sha256:
+        image_id, sha256 = found.document.image_id, found.document.sha256
+        source, before = self._first.setdefault(image_id, (image.source, sha256))
+        if source == image.source:
+            self._first[image_id] = source, sha256
             return True
-        self.reports.report.add(
-            "image",
-            image.name,
-            Outcome.SKIPPED,
-            f"another file of this run has the same SOP Instance UID {document.image_id} and other content. "
-            "Give one of them a UID of its own.",
-        )
+        if before == sha256:
+            self.reports.report.add("image", image.name, Outcome.UNCHANGED)
+        else:
+            reason = f"another file of this run has the same SOP Instance UID {image_id} and other content"
+            self.reports.report.add("image", image.name, Outcome.SKIPPED, f"{reason}. Give one of them a UID of its own.")
         return False
 
     def _with_embedding(self, image_ids: Sequence[str]) -> set[str]:

@@ -20,6 +20,7 @@ from dicom_workflow.search.report_files import ReportFile
 from dicom_workflow.search.report_links import ReportLinks
 from dicom_workflow.search.store.protocol import SearchStore
 from dicom_workflow.search.store_writes import chunks, written
+from dicom_workflow.storage import to_path
 
 REPORT_BATCH = 200
 _FROM_REPORT = ("report_id", "labels_positive", "labels_negative", "labels_uncertain", "codes_positive")
@@ -259,8 +260,12 @@ class ReportIngest:
 
 
 def kept(document: ImageDocument, before: ImageDocument) -> ImageDocument:
-    """Return the document of an image with what the index knows and its file does not say: its report, and its split."""
-    document = replace(document, source=before.source, split=before.split)
+    """Return the document of an image with what the index knows and its file does not say: its report, and its split.
+
+    The place that is known stays, unless it is on this machine and the image is gone from there.
+    """
+    is_gone = before.source.startswith("file://") and not to_path(before.source).is_file()
+    document = replace(document, source=document.source if is_gone else before.source, split=before.split)
     if before.report_id and (document.report_id.startswith(PENDING) or not document.report_id):
         document = replace(document, **{name: getattr(before, name) for name in _FROM_REPORT})
     return document
