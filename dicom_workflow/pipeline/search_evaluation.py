@@ -18,7 +18,7 @@ from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.evaluation import Retrieval, Truth, similarities
 from dicom_workflow.search.evaluation import evaluate as figures_of
-from dicom_workflow.search.sources import image_at
+from dicom_workflow.search.ingest.sources import image_at
 from dicom_workflow.search.store import SearchStore, open_store
 from dicom_workflow.search.truth_table import read_truth
 from dicom_workflow.settings import Settings

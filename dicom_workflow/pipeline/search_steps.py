@@ -13,15 +13,15 @@ from pathlib import Path
 
 from dicom_workflow.errors import SearchError
 from dicom_workflow.pipeline import local_services, records
-from dicom_workflow.search import event_queue, external_vectors, sources, space_filling
 from dicom_workflow.search.embeddings import Embedder
-from dicom_workflow.search.ingest import Ingest
-from dicom_workflow.search.ingest_report import IngestReport, Outcome
+from dicom_workflow.search.ingest import event_queue, external_vectors, sources, space_filling
+from dicom_workflow.search.ingest.images import Ingest
+from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
+from dicom_workflow.search.ingest.report_files import ReportFile, read_reports, reports_of
+from dicom_workflow.search.ingest.report_links import ReportLinks, read_pairs
+from dicom_workflow.search.ingest.reports import ReportIngest
 from dicom_workflow.search.patient_keys import open_keys
 from dicom_workflow.search.radiology_reports import ComprehendMedical, ReportNLP
-from dicom_workflow.search.report_files import ReportFile, read_reports, reports_of
-from dicom_workflow.search.report_ingest import ReportIngest
-from dicom_workflow.search.report_links import ReportLinks, read_pairs
 from dicom_workflow.search.store import SearchStore, open_store
 from dicom_workflow.search.store.protocol import Maintenance
 from dicom_workflow.settings import Settings

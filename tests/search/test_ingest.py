@@ -10,7 +10,7 @@ from support.search_ingest import REPORT, IndexFolder, reasons, write_bundle, wr
 
 from dicom_workflow.errors import SearchError, SearchStoreError
 from dicom_workflow.pipeline import search_steps
-from dicom_workflow.search import report_ingest
+from dicom_workflow.search.ingest import reports as report_ingest
 from dicom_workflow.search.patient_keys import PENDING
 
 
@@ -201,7 +201,7 @@ def test_a_store_that_cannot_be_written_is_a_message_and_the_next_run_goes_on(
     tmp_path: Path, target: IndexFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path / "images", 6)
-    monkeypatch.setattr("dicom_workflow.search.store_writes._RETRY_SECONDS", (0.0,))
+    monkeypatch.setattr("dicom_workflow.search.ingest.store_writes._RETRY_SECONDS", (0.0,))
     monkeypatch.setattr("dicom_workflow.search.ingest.BATCH", 2)
     from dicom_workflow.search.store.lance import LanceStore
 

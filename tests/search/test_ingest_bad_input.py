@@ -13,7 +13,7 @@ from support.archive import multi_frame
 from support.search_ingest import REPORT, IndexFolder, reasons, write_image, write_images, write_reports
 
 from dicom_workflow.errors import ReportError, SearchError
-from dicom_workflow.search.report_files import MAX_REPORT_BYTES, read_reports
+from dicom_workflow.search.ingest.report_files import MAX_REPORT_BYTES, read_reports
 from dicom_workflow.storage import Storage
 
 

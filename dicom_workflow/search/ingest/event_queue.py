@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from dicom_workflow.errors import SearchError
-from dicom_workflow.search.report_files import SUFFIXES
-from dicom_workflow.search.sources import QUEUE, SourceImage, s3_image
+from dicom_workflow.search.ingest.report_files import SUFFIXES
+from dicom_workflow.search.ingest.sources import QUEUE, SourceImage, s3_image
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage
 

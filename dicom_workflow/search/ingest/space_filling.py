@@ -11,13 +11,13 @@ import numpy as np
 
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.search.documents import Embeddings, ImageDocument
-from dicom_workflow.search.external_vectors import ExternalVectors
 from dicom_workflow.search.image_documents import examine
-from dicom_workflow.search.ingest import CHUNK, FETCHERS, Ingest
-from dicom_workflow.search.ingest_report import IngestReport, Outcome
-from dicom_workflow.search.sources import SourceImage
+from dicom_workflow.search.ingest.external_vectors import ExternalVectors
+from dicom_workflow.search.ingest.images import CHUNK, FETCHERS, Ingest
+from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
+from dicom_workflow.search.ingest.sources import SourceImage
+from dicom_workflow.search.ingest.store_writes import chunks, written
 from dicom_workflow.search.store.protocol import SearchStore
-from dicom_workflow.search.store_writes import chunks, written
 
 
 def missing_in(store: SearchStore, space_id: str) -> int:

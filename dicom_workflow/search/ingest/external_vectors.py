@@ -103,8 +103,8 @@ def _npz(path: Path) -> tuple[list[str], list[Any]]:
 
 def _parquet(path: Path) -> tuple[list[str], list[Any]]:
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise SearchError("Parquet needs pyarrow. Install it with `pip install 'dicom-workflow[search]'`.") from None
     try:

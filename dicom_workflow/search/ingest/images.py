@@ -19,11 +19,11 @@ from dicom_workflow.errors import WorkflowError
 from dicom_workflow.search.documents import Embeddings, ImageDocument
 from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.image_documents import ExaminedImage, examine
-from dicom_workflow.search.ingest_report import Outcome
-from dicom_workflow.search.report_ingest import ReportIngest, kept
-from dicom_workflow.search.sources import SourceImage
+from dicom_workflow.search.ingest.ingest_report import Outcome
+from dicom_workflow.search.ingest.reports import ReportIngest, kept
+from dicom_workflow.search.ingest.sources import SourceImage
+from dicom_workflow.search.ingest.store_writes import chunks, written
 from dicom_workflow.search.store.protocol import SearchStore
-from dicom_workflow.search.store_writes import chunks, written
 
 CHUNK = 256
 """Images looked up in the store at a time; those of another machine lie on this disk together."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from dicom_workflow.errors import SearchError
 from dicom_workflow.search.image_documents import ExaminedImage
-from dicom_workflow.search.report_files import ReportFile
+from dicom_workflow.search.ingest.report_files import ReportFile
 from dicom_workflow.storage import Storage, to_uri
 
 _IMAGE_COLUMNS = ("sop_instance_uid", "image_id")

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from dicom_workflow.errors import ReportError
 from dicom_workflow.search.documents import ImageDocument, ReportDocument, State
 from dicom_workflow.search.image_documents import ExaminedImage
-from dicom_workflow.search.ingest_report import IngestReport, Outcome
+from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
+from dicom_workflow.search.ingest.report_files import ReportFile
+from dicom_workflow.search.ingest.report_links import ReportLinks
+from dicom_workflow.search.ingest.store_writes import chunks, written
 from dicom_workflow.search.patient_keys import PENDING, PatientKeys
 from dicom_workflow.search.query import AnyOf, ReportQuery
 from dicom_workflow.search.radiology_reports import LocalNLP, ReportNLP, read_report
-from dicom_workflow.search.report_files import ReportFile
-from dicom_workflow.search.report_links import ReportLinks
 from dicom_workflow.search.store.protocol import SearchStore
-from dicom_workflow.search.store_writes import chunks, written
 from dicom_workflow.storage import to_path
 
 REPORT_BATCH = 200

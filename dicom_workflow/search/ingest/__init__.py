@@ -1,0 +1,1 @@
+"""Ingest: images, reports and external vectors go into a search store, each once."""
