@@ -153,12 +153,9 @@ def created(body: str) -> list[tuple[str, str]]:
     ValueError
         It is no event of S3; the message says what was expected.
     """
-    try:
-        value = json.loads(body)
-    except RecursionError:
-        value = None
+    value = _json(body)
     if isinstance(value, Mapping) and isinstance(value.get("Message"), str):  # through SNS
-        value = json.loads(value["Message"])
+        value = _json(value["Message"])
     if not isinstance(value, Mapping):
         raise ValueError("expected an event of S3 as a JSON object")
     if value.get("Event") == "s3:TestEvent":
@@ -175,6 +172,13 @@ def created(body: str) -> list[tuple[str, str]]:
     if not all(isinstance(each, Mapping) for each in found):
         raise ValueError("expected 's3' in each record, as S3 writes it")
     return [_object(each.get("bucket"), each.get("object"), escaped=True) for each in found]
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _object(bucket: Any, item: Any, *, escaped: bool) -> tuple[str, str]:

@@ -88,7 +88,7 @@ def _problem(row: Any, dimensions: int) -> str:
 
 def _npz(path: Path) -> tuple[list[str], list[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             ids, vectors = found["ids"], found["vectors"]
     except (KeyError, ValueError, EOFError) as error:
         raise SearchError(f"{path}: expected the arrays 'ids' and 'vectors': {str(error)[:100]}.") from None
