@@ -23,6 +23,7 @@ KNOWN: dict[str, str] = {
     "rescaled": "the modality transformation alone, for users who need the unit; held to the standard by tests",
     "_repr_png_": "IPython shows a picture with it",
     "handle_starttag": "html.parser calls it",
+    "formatter_class": "an attribute of argparse.ArgumentParser",
     "row_factory": "an attribute of sqlite3.Connection",
     "create_system": "an attribute of zipfile.ZipInfo",
     "external_attr": "an attribute of zipfile.ZipInfo",
@@ -50,8 +51,6 @@ KNOWN: dict[str, str] = {
     "mean_queue": "tests compare the simulation with queueing theory",
     "mean_wait": "tests compare the simulation with queueing theory",
     "answers_per_hour": "tests compare the simulation with the readers' rate",
-    "embed": "similar images are searched by it",
-    "embedding_space": "embeddings are kept under it",
 }
 RECORDS = ("learning/evaluation/report.py",)  # fields of a JSON file, read and written by their names
 DISPATCHED = ("_fn_",)  # methods that aws/stacks/template_evaluator.py finds by the name of a CloudFormation function

@@ -33,7 +33,8 @@ def add(command: Command) -> None:
         "search similar images, and findings in reports",
         after_interrupt="Run it again to go on: what is in the index already is not done twice.",
     )
-    parser.epilog, parser.formatter_class = _EXAMPLES, argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     kinds = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
 
     def kind(name: str, run: Run, text: str, *, store: bool = True) -> argparse.ArgumentParser:

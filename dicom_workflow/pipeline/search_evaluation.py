@@ -61,8 +61,9 @@ def evaluate(
         No image of the table is in the index with an embedding, or nothing is relevant to anything.
     """
     storage = Storage(settings)
+    given = read_truth(truth, storage)
     with contextlib.closing(open_store(store_url)) as store:
-        known, images, vectors = _in_index(read_truth(truth, storage), store, space_id)
+        known, images, vectors = _in_index(given, store, space_id)
         space_id = space_id or store.spaces()[0].space_id
     scores = {OURS: similarities(vectors)}
     scores |= {name: similarities(each) for name, each in _baselines(images, space_id, settings, weights, seed).items()}

@@ -210,6 +210,14 @@ def model_folder(space_id: str, settings: Settings) -> Path:
 def keep_model(folder: Path, space_id: str, settings: Settings) -> Path:
     """Copy a bundle to where `find_model` looks for that of a space, and return its folder there.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the bundle.
+    space_id : str
+        Of its embeddings.
+    settings : Settings
+
     Raises
     ------
     SearchError

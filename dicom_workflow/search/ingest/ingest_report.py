@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from dicom_workflow.errors import SearchError, printable
@@ -81,14 +80,24 @@ class IngestReport:
             self._write({"schema": INGEST_SCHEMA})
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._stream:
             self._write({"counts": self.to_json()})
             self._stream.close()
             self._stream = None
 
     def add(self, item: Item, name: str, outcome: Outcome, reason: str = "") -> None:
-        """Count one item, and keep why where there is a reason."""
+        """Count one item, and keep why where there is a reason.
+
+        Parameters
+        ----------
+        item : {'image', 'report', 'vector'}
+        name : str
+            Of the file, the line or the id.
+        outcome : Outcome
+        reason : str
+            For a person: what was expected, and what to do.
+        """
         self.counts[item, outcome] += 1
         if reason:
             entry = Entry(item, printable(name), outcome, printable(reason))
