@@ -30,6 +30,7 @@ CHECKOUT = PACKAGE.parent
 SOURCE = SCRIPT.parent
 _SKIPPED = ("__pycache__", ".ipynb_checkpoints")
 LABELING_SERVICE = CHECKOUT / "docker" / "labeling-service"
+SEARCH_SERVICE = CHECKOUT / "docker" / "search"
 SERVICE_DATA = ("groundtruth/portal/static", "labeling/worker_templates")
 """Folders of the package with files that the labeling service serves."""
 
@@ -155,6 +156,26 @@ def stage_labeling_service(folder: str | Path) -> Path:
     modules = [*modules_of([entry]), entry.relative_to(CHECKOUT)]
     _copy([*modules, *data_of(modules), *data, (LABELING_SERVICE / "requirements.txt").relative_to(CHECKOUT)], target)
     _copy_dockerfile(LABELING_SERVICE, target)
+    return target
+
+
+def stage_search_service(folder: str | Path) -> Path:
+    """Fill an empty folder with the build context of the search service and its ingest tasks, and return it.
+
+    ``docker build FOLDER`` builds the image. The folder holds this package, the pinned requirements and a Dockerfile, but no
+    index, model, report or secret.
+
+    Raises
+    ------
+    DeployError
+        The folder is not empty, or the package is not in a checkout with ``docker/search``.
+    """
+    if not (SEARCH_SERVICE / "Dockerfile").is_file():
+        raise DeployError(f"There is no Dockerfile in {SEARCH_SERVICE}. Run from a checkout of the project.")
+    target = _empty_folder(folder)
+    # The command line imports its commands when they are called, so the whole package is taken.
+    _copy([*map(Path, package_files()), (SEARCH_SERVICE / "requirements.txt").relative_to(CHECKOUT)], target)
+    _copy_dockerfile(SEARCH_SERVICE, target)
     return target
 
 

@@ -17,7 +17,7 @@ from cfnlint.match import Match
 ROOT = Path(__file__).resolve().parents[2]
 CFN = ROOT / "cfn"
 # The order in which they are deployed: an output of one is the parameter of the same name in those after it.
-STACKS = ("foundation", "network", "archive", "labeling", "training", "notebook")
+STACKS = ("foundation", "network", "archive", "labeling", "training", "search", "notebook")
 REGION = "us-east-1"
 DEPLOYMENT = "dicom-workflow"
 DIGEST = "0123456789abcdef" * 4
@@ -25,6 +25,7 @@ DIGEST = "0123456789abcdef" * 4
 # What the command line uploads or a person types; every other parameter has a default or comes from an earlier stack.
 GIVEN = {
     "AlarmEmail": "on-call@example.org",
+    "ArchiveSchedule": "rate(1 hour)",
     "ArchiveHostName": "archive.example.org",
     "CertificateArn": f"arn:aws:acm:{REGION}:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef",
     "ClientCidr": "203.0.113.0/24",
@@ -41,6 +42,10 @@ GIVEN = {
     "PortalHostName": "reading.example.org",
     "PostAnnotationKey": "lambda/post_annotation-0123456789abcdef.zip",
     "PreAnnotationKey": "lambda/pre_annotation-0123456789abcdef.zip",
+    "SearchHostName": "search.example.org",
+    "SearchModelUri": "s3://models/models/first/model.tar.gz",
+    "SearchServiceContextKey": "search/context-0123456789abcdef.zip",
+    "SearchServiceImage": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/search@sha256:{DIGEST}",
     "LabelingServiceContextKey": "labeling-service/context-0123456789abcdef.zip",
     "LabelingServiceImage": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/labeling-service@sha256:{DIGEST}",
     "WheelsPrefix": "wheels/0123456789abcdef/",
@@ -50,6 +55,9 @@ GIVEN = {
 SOMETIMES = {
     "GroundTruthSecretArn": f"arn:aws:secretsmanager:{REGION}:123456789012:secret:labeling-service-AbCdEf",
     "HealthImagingDatastoreId": DIGEST[:32],
+    # A person gives these instead of the user pool that the stack makes otherwise.
+    "OidcAudience": "search",
+    "OidcIssuer": "https://login.hospital.example/oidc",
 }
 
 

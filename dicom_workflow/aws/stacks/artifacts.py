@@ -25,6 +25,7 @@ from dicom_workflow.aws.packaging import (
     notebook_files,
     stage_image,
     stage_labeling_service,
+    stage_search_service,
     zip_files,
 )
 from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
@@ -37,6 +38,7 @@ PARAMETERS = (
     "PostAnnotationKey",
     "LabelingServiceContextKey",
     "InferenceContextKey",
+    "SearchServiceContextKey",
     "WheelsPrefix",
     "NotebooksKey",
 )
@@ -87,6 +89,7 @@ def build(folder: Path, parameters: Collection[str], *, dependencies: Path | Non
         "PostAnnotationKey": lambda: [_function(folder, "post_annotation", "PostAnnotationKey")],
         "LabelingServiceContextKey": lambda: [_labeling_service(folder)],
         "InferenceContextKey": lambda: [_inference(folder)],
+        "SearchServiceContextKey": lambda: [_search_service(folder)],
         "WheelsPrefix": lambda: _wheels(folder, dependencies),
         "NotebooksKey": lambda: [_notebooks(folder)],
     }
@@ -184,6 +187,11 @@ def _inference(folder: Path) -> Artifact:
     return Artifact.of("InferenceContextKey", context, "inference/context-{sha}.zip")
 
 
+def _search_service(folder: Path) -> Artifact:
+    context = _context(folder / "search.zip", stage_search_service)
+    return Artifact.of("SearchServiceContextKey", context, "search/context-{sha}.zip")
+
+
 def _context(path: Path, stage: Callable[[Path], Path]) -> Path:
     with tempfile.TemporaryDirectory() as place:
         return zip_files(path, files_below(stage(Path(place) / "context")))
@@ -230,6 +238,9 @@ BUILDS: Mapping[str, ImageBuild] = {
         "LabelingServiceBuildProject", "LabelingServiceRepositoryUri", "LabelingServiceContextKey", "LabelingServiceImage"
     ),
     "training": ImageBuild("InferenceBuildProject", "InferenceRepositoryUri", "InferenceContextKey", "InferenceImage"),
+    "search": ImageBuild(
+        "SearchServiceBuildProject", "SearchServiceRepositoryUri", "SearchServiceContextKey", "SearchServiceImage"
+    ),
 }
 
 

@@ -183,6 +183,15 @@ def _cluster(name: str, evaluation: Evaluation, hours: float) -> Iterator[tuple[
     yield f"{name}, {len(instances)} instances at {least:g} ACU", "aurora_acu", len(instances) * least * hours
 
 
+def _domain(name: str, evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, float]]:
+    properties = evaluation.properties(name)
+    nodes = _number(properties.get("ClusterConfig", {}).get("InstanceCount", 1))
+    kind = str(properties.get("ClusterConfig", {}).get("InstanceType", "")).removesuffix(".search")
+    yield f"{name}, {nodes:g} data nodes", f"opensearch_{kind}", nodes * hours
+    size = _number(properties.get("EBSOptions", {}).get("VolumeSize"))
+    yield f"{name}, their volumes", "opensearch_storage", nodes * size
+
+
 def _notebook(name: str, evaluation: Evaluation, hours: float) -> Iterator[tuple[str, str, float]]:
     properties = evaluation.properties(name)
     yield f"{name}, while it runs", f"notebook_{properties.get('InstanceType')}", hours
@@ -198,6 +207,7 @@ def _model_endpoint(name: str, evaluation: Evaluation, hours: float) -> Iterator
 
 _PARTS: Mapping[str, Any] = {
     "AWS::ECS::Service": _service,
+    "AWS::OpenSearchService::Domain": _domain,
     "AWS::RDS::DBCluster": _cluster,
     "AWS::SageMaker::NotebookInstance": _notebook,
     "AWS::SageMaker::EndpointConfig": _model_endpoint,

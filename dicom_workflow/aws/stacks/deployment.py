@@ -22,10 +22,10 @@ from dicom_workflow.aws.stacks.stack_state import GOOD, READY, StackState, plain
 from dicom_workflow.aws.stacks.templates import Template
 from dicom_workflow.errors import DeployError
 
-STACKS = ("foundation", "network", "archive", "labeling", "training", "notebook")
+STACKS = ("foundation", "network", "archive", "labeling", "training", "search", "notebook")
 """In order of deployment; each may take the outputs of those before it. They are deleted in reverse order."""
 
-HOLDS_DATA = ("foundation", "archive", "labeling", "training")
+HOLDS_DATA = ("foundation", "archive", "labeling", "training", "search")
 """Stacks under termination protection: CloudFormation refuses to delete them until `destroy` lifts it."""
 
 DEPLOYMENT_TAG = "dicom-workflow:deployment"
@@ -40,6 +40,7 @@ DATA_TYPES = frozenset(
         "AWS::HealthImaging::Datastore",
         "AWS::KMS::Key",
         "AWS::Logs::LogGroup",
+        "AWS::OpenSearchService::Domain",
         "AWS::RDS::DBCluster",
         "AWS::RDS::DBInstance",
         "AWS::S3::Bucket",

@@ -298,6 +298,15 @@ def _user_pool(client: Clients, name: str) -> str:
     return "deleted with its users"
 
 
+def _domain(client: Clients, name: str) -> str:
+    opensearch = client("opensearch")
+    try:
+        opensearch.delete_domain(DomainName=name)
+    except opensearch.exceptions.ResourceNotFoundException:
+        return ALREADY_DELETED
+    return "is being deleted"
+
+
 def _repository(client: Clients, name: str) -> str:
     ecr = client("ecr")
     try:
@@ -313,6 +322,7 @@ DELETERS: Mapping[str, Callable[[Clients, str], str]] = {
     "AWS::EFS::FileSystem": _file_system,
     "AWS::KMS::Key": _key,
     "AWS::Logs::LogGroup": _log_group,
+    "AWS::OpenSearchService::Domain": _domain,
     "AWS::RDS::DBCluster": _database,
     "AWS::S3::Bucket": _bucket,
     "AWS::SecretsManager::Secret": _secret,

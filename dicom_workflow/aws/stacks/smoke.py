@@ -73,6 +73,7 @@ def check(cloud: CloudFormationClient, stack: str, state: StackState, *, ca_bund
         "archive": (checks.buckets, checks.database, checks.archive),
         "labeling": (checks.buckets, checks.functions, checks.team, checks.portal),
         "training": (checks.buckets, checks.model),
+        "search": (checks.buckets, checks.database, checks.search),
         "notebook": (checks.notebook,),
     }
     results: list[Result] = []
@@ -145,6 +146,18 @@ class _Checks:
         url = self.state.outputs.get("GroundTruthUrl", "")
         if url.startswith("http"):
             yield from self._answers(f"{url}/health", None, 200, "the labeling portal answers")
+
+    def search(self) -> Found:
+        url, dead_letters = self.state.outputs.get("SearchUrl"), self.state.outputs.get("SearchDeadLettersUrl")
+        if dead_letters:
+            response = self.cloud.client("sqs").get_queue_attributes(
+                QueueUrl=dead_letters, AttributeNames=["ApproximateNumberOfMessages"]
+            )
+            count = int(response["Attributes"]["ApproximateNumberOfMessages"])
+            yield "every file that arrived could be indexed", _outcome(count == 0), f"{count} in {dead_letters}" if count else ""
+        if url:
+            yield from self._answers(f"{url}/healthz", None, 200, "the search service answers")
+            yield from self._answers(f"{url}/graphql", None, 401, "the search service refuses requests without a token")
 
     def functions(self) -> Found:
         outputs, client = self.state.outputs, self.cloud.client("lambda")

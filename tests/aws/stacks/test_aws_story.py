@@ -43,6 +43,7 @@ VALUES = {
     "CertificateArn": CERTIFICATE,
     "LabelingBackend": "SelfHosted",
     "PortalHostName": "labeling.example.org",
+    "SearchHostName": "search.example.org",
 }
 SMALL: dict[str, dict[str, Any]] = {
     "01_upload_to_orthanc": {"source_folder": "phantoms", "patients": 14, "image_size_px": 64},
@@ -121,6 +122,7 @@ def test_a_dry_run_needs_no_account_and_shows_every_stack(
     assert {key.partition("/")[0].partition("-")[0] for key in made["artifacts"]} == {
         "labeling",
         "inference",
+        "search",
         "wheels",
         "notebooks",
     }

@@ -20,6 +20,7 @@ CERTIFICATE = f"arn:aws:acm:{REGION}:111122223333:certificate/0b6b9a4e-0000-4000
 ORTHANC = "orthancteam/orthanc:26.8.1@sha256:" + "a" * 64
 ARTIFACTS = {"PreAnnotationKey": "‹pre›", "PostAnnotationKey": "‹post›", "LabelingServiceContextKey": "‹labeling-service›"}
 ARTIFACTS |= {"InferenceContextKey": "‹inference›", "WheelsPrefix": "‹wheels›", "NotebooksKey": "‹notebooks›"}
+ARTIFACTS |= {"SearchServiceContextKey": "‹search›"}
 
 
 def planned(*, artifacts: dict[str, str] = ARTIFACTS, **values: str) -> Plan:
@@ -43,7 +44,7 @@ def test_a_deployment_without_nat_gateway_needs_images_and_packages_of_its_own()
 
 def test_a_certificate_of_another_region_is_refused_without_an_account() -> None:
     problems, _ = preflight.check_parameters(planned(), "eu-west-1", has_wheels=False)
-    assert {text.split(":")[0] for text in problems} == {"archive", "labeling"}
+    assert {text.split(":")[0] for text in problems} == {"archive", "labeling", "search"}
     said = f"expected a certificate in eu-west-1, the region of the load balancer, got one in {REGION}"
     assert all(said in text for text in problems)
 

@@ -57,7 +57,7 @@ def test_without_nat_every_service_of_the_stacks_has_an_endpoint() -> None:
         return {one["ServiceName"].split(".", 3)[3] for one in of_type(network(**chosen), "AWS::EC2::VPCEndpoint").values()}
 
     interface = {"ecr.api", "ecr.dkr", "logs", "secretsmanager", "kms", "sts", "cloudformation", "lambda", "monitoring"}
-    interface |= {"sagemaker.api", "sagemaker.runtime"}
+    interface |= {"sagemaker.api", "sagemaker.runtime", "sqs"}
     assert services(NatMode="none") == services(NatMode="one", InterfaceEndpoints="yes") == {"s3"} | interface
     assert services(NatMode="one") == services(NatMode="none", InterfaceEndpoints="no") == {"s3"}
     imaging = {"medical-imaging", "runtime-medical-imaging", "dicom-medical-imaging"}

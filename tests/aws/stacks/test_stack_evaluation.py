@@ -32,6 +32,7 @@ PROMISED = {
         *("GroundTruthUrl", "GroundTruthSecretArn", "UserPoolId", "UserPoolClientId"),
     },
     "training": {"TrainingRoleArn", "TrainingBucket", "InferenceRepositoryUri", "InferenceBuildProject", "EndpointName"},
+    "search": {"SearchBucket", "SearchStoreUrl", "SearchUrl", "SearchServiceRepositoryUri", "SearchServiceBuildProject"},
     "notebook": {"NotebookUrl", "NotebookRoleArn", "StudioDomainId"},
 }
 # The longest name that AWS takes, by type and property. https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/
@@ -68,6 +69,9 @@ LONGEST = {
     ("AWS::CloudWatch::Alarm", "AlarmName"): 255,
     ("AWS::HealthImaging::Datastore", "DatastoreName"): 256,
     ("AWS::WAFv2::WebACL", "Name"): 128,
+    ("AWS::OpenSearchService::Domain", "DomainName"): 28,
+    ("AWS::Events::Rule", "Name"): 64,
+    ("AWS::Logs::ResourcePolicy", "PolicyName"): 255,
     ("AWS::Backup::BackupVault", "BackupVaultName"): 50,
     ("AWS::Backup::BackupPlan", "BackupPlanName"): 50,
 }
@@ -131,7 +135,7 @@ def combinations(stack: str, node: Any) -> Iterator[Evaluation]:
             yield trial
 
 
-def test_all_six_templates_are_there() -> None:
+def test_all_templates_are_there() -> None:
     assert [stack for stack in STACKS if not (CFN / f"{stack}.yaml").is_file()] == []
 
 
@@ -261,7 +265,7 @@ def test_what_a_stack_puts_out_fits_the_parameter_it_becomes(stack: str) -> None
 
 
 def test_who_may_come_from_outside_is_asked_in_the_same_words_everywhere() -> None:
-    asked = {template(stack)["Parameters"]["ClientCidr"]["AllowedPattern"] for stack in ("archive", "labeling")}
+    asked = {template(stack)["Parameters"]["ClientCidr"]["AllowedPattern"] for stack in ("archive", "labeling", "search")}
     assert len(asked) == 1
     (pattern,) = asked
     refused = ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "10.0.0.0/7", "10.0.0.0", "10.0.0.0/33")
@@ -324,7 +328,12 @@ def test_what_is_kept_leaves_no_name_that_the_next_deployment_would_want(stack: 
 
 
 @pytest.mark.parametrize(
-    ("stack_", "name"), [("archive", "LogGroup"), ("network", "FlowLogGroup"), ("labeling", "LabelingServiceLogs")]
+    ("stack_", "name"), [
+        ("archive", "LogGroup"),
+        ("network", "FlowLogGroup"),
+        ("labeling", "LabelingServiceLogs"),
+        ("search", "TaskLogs"),
+    ]
 )
 def test_logs_of_who_did_what_outlive_their_stack(stack_: str, name: str) -> None:
     assert template(stack_)["Resources"][name]["DeletionPolicy"] == "Retain"

@@ -35,6 +35,7 @@ ROWS_ONLY = {
     "AWS::Cognito::UserPoolGroup",
     "AWS::EC2::SecurityGroupEgress",
     "AWS::HealthImaging::Datastore",
+    "AWS::OpenSearchService::Domain",
     "AWS::RDS::DBCluster",
     "AWS::RDS::DBClusterParameterGroup",
     "AWS::S3::BucketPolicy",
@@ -183,7 +184,7 @@ CORRECTED: dict[str, tuple[Change, ...]] = {
 }
 
 
-# Two deployments, so that every resource is made in one of them.
+# Three deployments, so that every resource is made in one of them.
 DEPLOYMENTS: dict[str, dict[str, str]] = {
     "as it comes": {},
     "the other way": {
@@ -194,8 +195,10 @@ DEPLOYMENTS: dict[str, dict[str, str]] = {
         "NatMode": "per-zone",
         "NotebookKind": "Studio",
         "PixelStore": "EFS",
+        "SearchStore": "Aurora",
         "Zones": "3",
     },
+    "a domain": {"SearchStore": "OpenSearch"},
 }
 
 
@@ -274,6 +277,7 @@ ASKED: dict[str, tuple[str, str, Parameters, str]] = {
         "elbv2", "describe_load_balancers", _one("LoadBalancerArns"), "LoadBalancers"),
     "AWS::ElasticLoadBalancingV2::TargetGroup": (
         "elbv2", "describe_target_groups", _one("TargetGroupArns"), "TargetGroups"),
+    "AWS::Events::Rule": ("events", "describe_rule", _named("Name"), "Arn"),
     "AWS::IAM::Role": ("iam", "get_role", _named("RoleName"), "Role"),
     "AWS::KMS::Alias": ("kms", "describe_key", _named("KeyId"), "KeyMetadata"),
     "AWS::KMS::Key": ("kms", "describe_key", _named("KeyId"), "KeyMetadata"),
@@ -299,6 +303,7 @@ NOT_SHOWN = {
     "AWS::EFS::AccessPoint": "no physical id",
     "AWS::EC2::SecurityGroupIngress": "no physical id; the rule is shown with its group",
     "AWS::IAM::Policy": "shown by get_role_policy under a name of moto's own",
+    "AWS::Logs::ResourcePolicy": "shown by describe_resource_policies for the whole account alone",
     "AWS::RDS::DBSubnetGroup": "no physical id",
     "AWS::Route53::RecordSet": "shown by list_resource_record_sets of its zone alone",
 }
@@ -319,7 +324,7 @@ def described(row: dict[str, Any]) -> Any:
 
 @pytest.fixture(params=DEPLOYMENTS)
 def made(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
-    """Both deployments in turn."""
+    """Each deployment in turn."""
     return deployed(request.param)
 
 

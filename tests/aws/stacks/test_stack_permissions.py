@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from support.iam_evaluator import PolicyError, Request, Statement, applies, decide, listed, names
 from support.stack_evaluator import ACCOUNT, REGION, Evaluation
-from support.templates import template
+from support.templates import STACKS, template
 from test_stack_evaluation import combinations, name_of, sample
 
 STRANGER = "arn:aws:iam::999999999999:role/stranger"
@@ -47,6 +47,9 @@ DEPLOYMENTS = {
     "labeling": ("labeling", {}),
     "labeling-service": ("labeling", {"LabelingBackend": "SelfHosted"}),
     "training": ("training", {}),
+    "search": ("search", {}),
+    "search-aurora": ("search", {"SearchStore": "Aurora"}),
+    "search-opensearch": ("search", {"SearchStore": "OpenSearch"}),
     "notebook": ("notebook", {}),
     "notebook-inside": ("notebook", {"KeepJobsInVpc": "true"}),
 }
@@ -123,6 +126,7 @@ MOUNT, POINT = "elasticfilesystem:ClientMount", "elasticfilesystem__AccessPointA
 IMAGES = "LabelingBucket/images/a.dcm"
 JOBS = "LabelingBucket/jobs/one/output.manifest"
 OTHER_REPOSITORY = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/other"
+TASKS = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/"
 INTERFACE, GROUP = "ec2:CreateNetworkInterface", f"arn:aws:ec2:{REGION}:{ACCOUNT}:security-group/"
 HERE = {"ec2__Vpc": "@VpcId"}
 # (deployment, role, action, resource, condition keys, whether it must be allowed)
@@ -208,6 +212,63 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
     ("training", "InferenceBuildRole", GET, "ArtifactsBucket/labeling-service/context.zip", {}, False),
     ("training", "InferenceBuildRole", "ecr:PutImage", "InferenceRepository", {}, True),
     ("training", "InferenceBuildRole", GET, "TrainingBucket/channel/a.dcm", {}, False),
+    # The search service reads, the ingest tasks write, and neither reads a secret or the other buckets.
+    ("search", "ServiceRole", GET, "SearchBucket/index/a.lance", {}, True),
+    ("search", "ServiceRole", GET, "SearchBucket/images/a.dcm", {}, True),
+    ("search", "ServiceRole", GET, "SearchBucket/reports/a.txt", {}, False),
+    ("search", "ServiceRole", PUT, "SearchBucket/index/a.lance", {}, False),
+    ("search", "ServiceRole", DELETE, "SearchBucket/index/a.lance", {}, False),
+    ("search", "ServiceRole", GET, "TrainingBucket/models/m.tar.gz", {}, True),
+    ("search", "ServiceRole", GET, "TrainingBucket/channel/a.dcm", {}, False),
+    ("search", "ServiceRole", SECRET, "SaltSecret", {}, False),
+    ("search", "ServiceRole", "sqs:ReceiveMessage", "IngestQueue", {}, False),
+    ("search", "ServiceRole", "kms:Decrypt", "KeyArn", via("s3"), True),
+    ("search", "ServiceRole", "kms:GenerateDataKey", "KeyArn", via("s3"), False),
+    ("search", "IngestRole", PUT, "SearchBucket/index/a.lance", {}, True),
+    ("search", "IngestRole", DELETE, "SearchBucket/index/a.lance", {}, True),
+    ("search", "IngestRole", PUT, "SearchBucket/index/a.lance", {"aws__SecureTransport": "false"}, False),
+    ("search", "IngestRole", GET, "SearchBucket/images/a.dcm", {}, True),
+    ("search", "IngestRole", GET, "SearchBucket/reports/a.txt", {}, True),
+    ("search", "IngestRole", PUT, "SearchBucket/images/a.dcm", {}, False),
+    ("search", "IngestRole", DELETE, "SearchBucket/reports/a.txt", {}, False),
+    ("search", "IngestRole", "sqs:ReceiveMessage", "IngestQueue", {}, True),
+    ("search", "IngestRole", "sqs:DeleteMessage", "IngestQueue", {}, True),
+    ("search", "IngestRole", "sqs:DeleteMessage", "IngestQueue", {"aws__SecureTransport": "false"}, False),
+    ("search", "IngestRole", "sqs:DeleteMessage", "IngestDeadLetters", {}, False),
+    ("search", "IngestRole", "sqs:SendMessage", "IngestQueue", {}, False),
+    ("search", "IngestRole", SECRET, "SaltSecret", {}, False),
+    ("search", "StartRole", SECRET, "SaltSecret", {}, True),
+    ("search", "StartRole", SECRET, "OrthancSecretArn", {}, True),
+    ("search", "StartRole", GET, "SearchBucket/images/a.dcm", {}, False),
+    ("search", "StartRole", "ecr:BatchGetImage", "SearchServiceRepository", {}, True),
+    ("search", "StartRole", "ecr:PutImage", "SearchServiceRepository", {}, False),
+    ("search", "SearchServiceBuildRole", GET, "ArtifactsBucket/search/context.zip", {}, True),
+    ("search", "SearchServiceBuildRole", GET, "ArtifactsBucket/labeling-service/context.zip", {}, False),
+    ("search", "SearchServiceBuildRole", "ecr:PutImage", "SearchServiceRepository", {}, True),
+    ("search", "SearchServiceBuildRole", "ecr:PutImage", OTHER_REPOSITORY, {}, False),
+    ("search", "ScheduleRole", "ecs:RunTask", f"{TASKS}dicom-workflow-search-ingest:7", {"ecs__cluster": "@Cluster"}, True),
+    ("search", "ScheduleRole", "ecs:RunTask", f"{TASKS}dicom-workflow-search-ingest:7", {}, False),
+    ("search", "ScheduleRole", "ecs:RunTask", f"{TASKS}dicom-workflow-search:7", {"ecs__cluster": "@Cluster"}, False),
+    ("search", "ScheduleRole", "iam:PassRole", "IngestRole", {"iam__PassedToService": "ecs-tasks.amazonaws.com"}, True),
+    ("search", "ScheduleRole", "iam:PassRole", "IngestRole", {"iam__PassedToService": "lambda.amazonaws.com"}, False),
+    ("search", "ScheduleRole", "iam:PassRole", "ServiceRole", {"iam__PassedToService": "ecs-tasks.amazonaws.com"}, False),
+    ("search-aurora", "StartRole", SECRET, "DatabaseSecret", {}, True),
+    ("search-aurora", "IngestRole", SECRET, "DatabaseSecret", {}, False),
+    ("search-aurora", "IngestRole", PUT, "SearchBucket/index/a.lance", {}, False),
+    ("search-aurora", "ServiceRole", GET, "SearchBucket/index/a.lance", {}, False),
+    ("search-opensearch", "IngestRole", "es:ESHttpPost", "Domain/images/_bulk", {}, True),
+    ("search-opensearch", "IngestRole", "es:ESHttpPut", "Domain/images", {}, True),
+    ("search-opensearch", "IngestRole", "es:DeleteDomain", "Domain", {}, False),
+    ("search-opensearch", "ServiceRole", "es:ESHttpPost", "Domain/images/_search", {}, True),
+    ("search-opensearch", "ServiceRole", "es:ESHttpPost", "Domain/images/_bulk", {}, False),
+    ("search-opensearch", "ServiceRole", "es:ESHttpPost", "Domain/images/_delete_by_query", {}, False),
+    ("search-opensearch", "ServiceRole", "es:ESHttpPut", "Domain/images", {}, False),
+    ("search-opensearch", "ServiceRole", "es:ESHttpDelete", "Domain/images", {}, False),
+    # The notebook reads the index and puts what is to be indexed; the ingest tasks alone write the index.
+    ("notebook", "NotebookRole", GET, "SearchBucket/index/a.lance", {}, True),
+    ("notebook", "NotebookRole", PUT, "SearchBucket/index/a.lance", {}, False),
+    ("notebook", "NotebookRole", PUT, "SearchBucket/reports/a.txt", {}, True),
+    ("notebook", "NotebookRole", DELETE, "SearchBucket/images/a.dcm", {}, False),
     # The notebook starts jobs under the two roles made for them, and hands them to SageMaker alone.
     ("notebook", "NotebookRole", "iam:PassRole", "TrainingRoleArn", {"iam__PassedToService": "sagemaker.amazonaws.com"}, True),
     ("notebook", "NotebookRole", "iam:PassRole", "LabelingRoleArn", {"iam__PassedToService": "sagemaker.amazonaws.com"}, True),
@@ -321,7 +382,7 @@ def test_what_is_allowed_on_every_resource_is_on_the_list(stack: str) -> None:
 def test_the_list_names_nothing_that_no_template_needs() -> None:
     used = {
         action
-        for stack in ("foundation", "network", "archive", "labeling", "training", "notebook")
+        for stack in STACKS
         for _, statement in documents(stack)
         if "*" in listed(statement.get("Resource", []))
         for action in listed(statement["Action"])
@@ -376,7 +437,7 @@ def test_no_role_is_assumed_by_a_stranger_or_for_one(where: str) -> None:
             ), f"{service} acts as {role} for other accounts"
 
 
-@pytest.mark.parametrize("where", ["foundation", "archive-bucket", "healthimaging", "labeling", "labeling-service", "training"])
+@pytest.mark.parametrize("where", ["foundation", "archive-bucket", "healthimaging", "labeling", "labeling-service", "training", "search"])
 def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
     there = world(where)
     buckets = [name for name, node in there.trial.resources.items() if node["Type"] == "AWS::S3::Bucket"]
@@ -403,6 +464,7 @@ def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
         ("archive-bucket", "PixelBucket"),
         ("labeling", "LabelingBucket"),
         ("training", "TrainingBucket"),
+        ("search", "SearchBucket"),
     ],
 )
 def test_no_object_is_written_with_a_key_that_its_sender_keeps(where: str, bucket: str) -> None:
@@ -444,6 +506,12 @@ def test_the_key_serves_its_account_and_log_groups_and_nobody_else() -> None:
         # Who retires a grant says nothing of whom it was for; without this ECR could not let go of a repository.
         (COLLEAGUE, "kms:RetireGrant", anything, {}, True),
         (STRANGER, "kms:RetireGrant", anything, {}, False),
+        ("s3.amazonaws.com", "kms:GenerateDataKey", [],
+         {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": "arn:aws:s3:::dicom-workflow-search-searchbucket-a"}, True),
+        ("s3.amazonaws.com", "kms:GenerateDataKey", [],
+         {"aws:SourceAccount": ACCOUNT, "aws:SourceArn": "arn:aws:s3:::payroll"}, False),
+        ("s3.amazonaws.com", "kms:GenerateDataKey", [],
+         {"aws:SourceAccount": "999999999999", "aws:SourceArn": "arn:aws:s3:::dicom-workflow-search-searchbucket-a"}, False),
         (f"logs.{REGION}.amazonaws.com", "kms:Decrypt", [], {group: ours}, True),
         (f"logs.{REGION}.amazonaws.com", "kms:Decrypt", [], {group: theirs}, False),
         (f"logs.{REGION}.amazonaws.com", "kms:ScheduleKeyDeletion", [], {group: ours}, False),
