@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,20 @@ from support.groundtruth import KEY, LABELS, REGION, SECRET, radiograph
 from support.learning import dicom_file, picture, tiny_bundle
 from support.postgres import PostgresServer, environment_of
 
-from dicom_workflow.aws.packaging import stage_image, stage_labeling_service
+from dicom_workflow.aws.packaging import stage_image, stage_labeling_service, stage_search_service
 from dicom_workflow.errors import DeployError
 from dicom_workflow.learning.model import bundle
+from dicom_workflow.search.query import ReportQuery
+from dicom_workflow.search.store import open_store
 
 LABELING_SERVICE, NOTEBOOK, INFERENCE = ROOT / "docker/labeling-service", ROOT / "docker/notebook", ROOT / "source"
-FOLDERS = {"labeling-service": LABELING_SERVICE, "notebook": NOTEBOOK, "inference": INFERENCE}
+SEARCH = ROOT / "docker/search"
+FOLDERS = {"labeling-service": LABELING_SERVICE, "notebook": NOTEBOOK, "inference": INFERENCE, "search": SEARCH}
 LOCKS = {
     "labeling-service": LABELING_SERVICE / "requirements.txt",
     "notebook": NOTEBOOK / "requirements.txt",
     "inference": INFERENCE / "requirements.lock",
+    "search": SEARCH / "requirements.txt",
 }
 STOP_SECONDS = 30
 """What ECS gives a container before it is killed."""
@@ -108,6 +113,7 @@ def test_no_secret_is_in_an_image(name: str, dockerfile: Dockerfile) -> None:
         ("labeling-service", LABELING_SERVICE / "requirements.in"),
         ("inference", INFERENCE / "requirements.txt"),
         ("notebook", ROOT / "requirements.txt"),
+        ("search", SEARCH / "requirements.in"),
     ],
 )
 def test_the_pinned_packages_are_those_that_are_asked_for(lock: str, wanted: Path) -> None:
@@ -124,7 +130,10 @@ def test_the_pinned_packages_are_those_that_are_asked_for(lock: str, wanted: Pat
 # ---- Build contexts ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("stage", "name"), [(stage_labeling_service, "labeling-service"), (stage_image, "inference")])
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [(stage_labeling_service, "labeling-service"), (stage_image, "inference"), (stage_search_service, "search")],
+)
 def test_a_staged_folder_is_what_the_image_is_made_of(stage: object, name: str, tmp_path: Path) -> None:
     context = stage(tmp_path / "context")  # type: ignore[operator]
     copied = [source for source, _ in Dockerfile(context / "Dockerfile").copied]
@@ -307,6 +316,31 @@ def test_the_inference_server_answers_as_nobody_special_over_a_root_it_cannot_wr
         answer = requests.post(url, data=image.read_bytes(), headers=headers, timeout=60)
         assert set(answer.json()["predictions"][0]["probabilities"]) == set(LABELS)
         assert process.terminate(STOP_SECONDS) == 0
+
+
+def test_the_ingest_command_runs_as_nobody_special_over_a_root_it_cannot_write(boxes: Path, tmp_path: Path) -> None:
+    """With no package but the pinned ones: reports and an image are indexed into a store that is the one writable folder."""
+    context = stage_search_service(boxes / "search-context")
+    packages = [*pinned(LOCKS["search"]), "torch"]
+    box = Box(boxes / "search", Dockerfile(context / "Dockerfile"), context, packages, str(python_for_all()))
+    assert box.missing == []
+    source, workspace = boxes / "search-source", boxes / "search-workspace"
+    for folder in (source, workspace):
+        folder.mkdir(mode=0o777)
+        folder.chmod(0o777)
+    uid, data = radiograph(1)
+    (source / "one.dcm").write_bytes(data)
+    (source / "first.txt").write_text("FINDINGS: Small left pneumothorax. No pleural effusion.")
+    mounts = (f"mount --bind -o ro '{source}' /srv", f"mount --bind '{workspace}' /mnt")
+    environment = {"DICOM_WORKFLOW_WORKSPACE": "/mnt", "SEARCH_SALT": "0123456789abcdef0123456789abcdef"}
+    words = [*box.dockerfile.command[: box.dockerfile.command.index("search") + 1], "index", "/srv/one.dcm"]
+    words += ["--reports", "/srv/first.txt", "--store", "/mnt/index", "--model", "none"]
+    with box.running(environment, tmp_path / "log", command=words, mounts=mounts) as process:
+        assert process.process.wait(120) == 0, process.log.read_text()
+    with closing(open_store(str(workspace / "index"))) as store:
+        assert [image.image_id for image in store.scan_images()] == [uid]
+        assert [hit.report.report_id for hit in store.search_reports(ReportQuery(text="pneumothorax")).hits] == ["first"]
+    assert not list((box.folder / "opt/program").rglob("__pycache__"))
 
 
 # ---- The laptop home --------------------------------------------------------------------------------------------------------

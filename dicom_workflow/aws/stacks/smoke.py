@@ -154,10 +154,14 @@ class _Checks:
                 QueueUrl=dead_letters, AttributeNames=["ApproximateNumberOfMessages"]
             )
             count = int(response["Attributes"]["ApproximateNumberOfMessages"])
-            yield "every file that arrived could be indexed", _outcome(count == 0), f"{count} in {dead_letters}" if count else ""
+            yield (
+                "every file that arrived could be indexed",
+                _outcome(count == 0),
+                f"{count} in {dead_letters}" if count else "",
+            )
         if url:
             yield from self._answers(f"{url}/healthz", None, 200, "the search service answers")
-            yield from self._answers(f"{url}/graphql", None, 401, "the search service refuses requests without a token")
+            yield from self._answers(f"{url}/thumb/none.png", None, 401, "the search service refuses requests without a token")
 
     def functions(self) -> Found:
         outputs, client = self.state.outputs, self.cloud.client("lambda")

@@ -7,7 +7,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from dicom_workflow.aws.stacks import costs, plan, preflight, preview
+from dicom_workflow.aws.stacks import costs, plan, preflight, preview, prices
 from dicom_workflow.aws.stacks.cloudformation import CloudFormationClient
 from dicom_workflow.aws.stacks.deployment import Deployment, in_order
 from dicom_workflow.aws.stacks.parameters import ARTIFACT, Input, ParameterOverrides
@@ -57,6 +57,23 @@ def test_what_waits_for_an_image_is_part_of_the_cost() -> None:
     assert any("LabelingService" in line for line in costs.note(with_image, REGION))
     assert not any("LabelingService" in line for line in costs.note(without, REGION))
     assert preview.internet_facing(with_image) == []
+
+
+def test_search_costs_little_until_it_is_served_and_a_domain_is_priced_by_its_nodes() -> None:
+    def dollars(**values: str) -> float:
+        stacks = {found.stack: found.evaluation for found in planned(artifacts=with_image, **values).stacks}
+        lines, unknown = costs.fixed_costs(stacks, prices.load())
+        assert [part for part in unknown if part.startswith("search")] == []
+        return costs.by_stack(lines)["search"]
+
+    with_image = {**ARTIFACTS, "SearchServiceImage": "‹image›"}
+    served = {"SearchHostName": "search.example"}
+    assert dollars() < 5  # a secret and alarms: no task runs while nothing waits
+    assert 50 < dollars(**served) < 100  # one task and a load balancer
+    assert dollars(**served, SearchStore="Aurora") - dollars(**served) == pytest.approx(0.5 * 0.12 * 730, abs=2)
+    assert dollars(**served, SearchStore="OpenSearch") - dollars(**served) == pytest.approx(
+        2 * (0.167 * 730 + 50 * 0.122), abs=2
+    )
 
 
 def test_healthimaging_is_not_priced_as_s3() -> None:

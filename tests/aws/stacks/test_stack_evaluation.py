@@ -328,12 +328,13 @@ def test_what_is_kept_leaves_no_name_that_the_next_deployment_would_want(stack: 
 
 
 @pytest.mark.parametrize(
-    ("stack_", "name"), [
+    ("stack_", "name"),
+    [
         ("archive", "LogGroup"),
         ("network", "FlowLogGroup"),
         ("labeling", "LabelingServiceLogs"),
         ("search", "TaskLogs"),
-    ]
+    ],
 )
 def test_logs_of_who_did_what_outlive_their_stack(stack_: str, name: str) -> None:
     assert template(stack_)["Resources"][name]["DeletionPolicy"] == "Retain"

@@ -252,6 +252,10 @@ TABLE: tuple[tuple[str, str, str, str, dict[str, str], bool], ...] = (
     ("search", "ScheduleRole", "iam:PassRole", "IngestRole", {"iam__PassedToService": "ecs-tasks.amazonaws.com"}, True),
     ("search", "ScheduleRole", "iam:PassRole", "IngestRole", {"iam__PassedToService": "lambda.amazonaws.com"}, False),
     ("search", "ScheduleRole", "iam:PassRole", "ServiceRole", {"iam__PassedToService": "ecs-tasks.amazonaws.com"}, False),
+    ("search", "StoreMakerRole", "ecs:RunTask", f"{TASKS}dicom-workflow-search-ingest:7", {"ecs__cluster": "@Cluster"}, True),
+    ("search", "StoreMakerRole", "ecs:RunTask", f"{TASKS}dicom-workflow-search:7", {"ecs__cluster": "@Cluster"}, False),
+    ("search", "StoreMakerRole", "iam:PassRole", "ServiceRole", {"iam__PassedToService": "ecs-tasks.amazonaws.com"}, False),
+    ("search", "StoreMakerRole", PUT, "SearchBucket/index/a.lance", {}, False),
     ("search-aurora", "StartRole", SECRET, "DatabaseSecret", {}, True),
     ("search-aurora", "IngestRole", SECRET, "DatabaseSecret", {}, False),
     ("search-aurora", "IngestRole", PUT, "SearchBucket/index/a.lance", {}, False),
@@ -437,7 +441,9 @@ def test_no_role_is_assumed_by_a_stranger_or_for_one(where: str) -> None:
             ), f"{service} acts as {role} for other accounts"
 
 
-@pytest.mark.parametrize("where", ["foundation", "archive-bucket", "healthimaging", "labeling", "labeling-service", "training", "search"])
+@pytest.mark.parametrize(
+    "where", ["foundation", "archive-bucket", "healthimaging", "labeling", "labeling-service", "training", "search"]
+)
 def test_buckets_refuse_clear_text_old_tls_and_strangers(where: str) -> None:
     there = world(where)
     buckets = [name for name, node in there.trial.resources.items() if node["Type"] == "AWS::S3::Bucket"]
