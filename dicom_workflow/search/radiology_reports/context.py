@@ -21,10 +21,11 @@ _VERBS = word_set(
     "is are was were has have had remains remain shows show demonstrates demonstrate appears appear reveals contains"
 )
 _OPENERS = word_set(
-    "the there heart cardiac stable unchanged mild mildly moderate moderately lungs mediastinum this these a an both"
+    "the there heart stable unchanged mild mildly moderate moderately lungs mediastinum this these a an both"
     " cardiomediastinal aorta minimal normal increased decreased again persistent redemonstrated chronic"
 )
 _SEEN = word_set("identified seen noted demonstrated present evident appreciated visualized visible detected found")
+_SHADOWS = frozenset(("silhouette", "size", "contour", "contours", "shadow"))
 _CONJUNCTIONS = frozenset(("or", "and", "nor"))
 
 
@@ -132,7 +133,7 @@ def _opens_clause(tokens: Sequence[Token], at: int) -> bool:
         return at + 2 < len(tokens) and following == "and" and tokens[at + 2].word in ("the", "there")
     if word == "and":
         return following in ("the", "there", "heart", "stable", "unchanged")
-    if following in _OPENERS:
+    if following in _OPENERS or (following == "cardiac" and at + 2 < len(tokens) and tokens[at + 2].word in _SHADOWS):
         return True
     for token, after in zip(tokens[at + 1 :], [*tokens[at + 2 :], None], strict=False):
         if token.word in (",", "and", "or"):

@@ -109,9 +109,8 @@ def _one_each(found: list[Found[tuple[Concept, bool]]]) -> list[Found[tuple[Conc
 
 
 @lru_cache(maxsize=65_536)
-def concept_of(words: str, code: str = "") -> Concept | None:
-    """Return the concept that a short text names, the one with that code first; None where the lexicon has none for it."""
+def concepts_of(words: str, code: str = "") -> tuple[Concept, ...]:
+    """Return the concepts that a short text names, those with that code and the longest first; none that it does not know."""
     found = find_mentions(tokens_of(words))
-    if not found:
-        return None
-    return max(found, key=lambda mention: (mention.concept.code == code, mention.last - mention.first)).concept
+    ranked = sorted(found, key=lambda mention: (mention.concept.code != code, mention.first - mention.last))
+    return tuple(mention.concept for mention in ranked)

@@ -22,7 +22,7 @@ def word_set(words: str) -> frozenset[str]:
 _TOKEN = re.compile(r"[a-z0-9]+(?:[.'’][a-z0-9]+)*|[,;:()/&+?]|(?<=\s)[-–—]+(?=\s)", re.IGNORECASE)
 _PUNCTUATION = frozenset(",;:()/&+?-–—")
 _GAP_STOPS = word_set(
-    "no without but however although which except normal unremarkable clear otherwise negative free despite whereas"
+    "no without but however although which except normal unremarkable clear otherwise negative free despite whereas granuloma granulomas granulomata"
 )
 
 

@@ -12,7 +12,7 @@ from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import SECTIONS, Finding, Kind, ReportDocument, State
 from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
 from dicom_workflow.search.radiology_reports.engine import LocalNLP
-from dicom_workflow.search.radiology_reports.lexicon import concept_of
+from dicom_workflow.search.radiology_reports.lexicon import Concept, concepts_of
 from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, split_sections
 from dicom_workflow.search.radiology_reports.sentences import split_sentences
 
@@ -129,11 +129,12 @@ class _Reader:
             (begin, end, section) for section in sections for begin, end in split_sentences(text, section.begin, section.end)
         ]
         self._begins = [begin for begin, *_ in self._sentences]
+        self._given: set[tuple[int, int, str]] = set()
 
     def finding(self, entity: Mapping[str, Any]) -> Finding | None:
         """Return the finding of an entity; None for a time, a code outside of radiology, or text between the sections."""
         at = bisect.bisect_right(self._begins, entity["BeginOffset"]) - 1
-        known = _known(entity)
+        known = _known(entity, self._concept(entity))
         if entity.get("Type") == "TIME_EXPRESSION" or at < 0 or known is None:
             return None
         begin, end, section = self._sentences[at]
@@ -158,6 +159,15 @@ class _Reader:
             label=label,
         )
 
+    def _concept(self, entity: Mapping[str, Any]) -> Concept | None:
+        """Return what the words of an entity name; two entities over the same words are two concepts where there are two."""
+        begin, end, code = entity["BeginOffset"], entity["EndOffset"], _code(entity)
+        concepts = concepts_of(self._text[begin:end].lower(), code)
+        concept = next((item for item in concepts if (begin, end, item.name) not in self._given), concepts[0] if concepts else None)
+        if concept:
+            self._given.add((begin, end, concept.name))
+        return concept
+
     def _of_image(self, section: Section, begin: int, end: int) -> bool:
         """Whether a sentence describes the image. In texts without headings, what tells of the patient does not."""
         if section.headed:
@@ -166,17 +176,23 @@ class _Reader:
         return not (_CLINICAL.search(sentence) and not _IMAGING.search(sentence))
 
 
-def _known(entity: Mapping[str, Any]) -> tuple[str, Kind, str, str, str] | None:
-    best: Mapping[str, Any] = max(entity.get("ICD10CMConcepts") or (), key=lambda item: item.get("Score", 0.0), default={})
-    code = str(best.get("Code", ""))
-    concept = concept_of(str(entity.get("Text", "")).lower(), code)
+def _best(entity: Mapping[str, Any]) -> Mapping[str, Any]:
+    return max(entity.get("ICD10CMConcepts") or ({},), key=lambda item: item.get("Score", 0.0))
+
+
+def _code(entity: Mapping[str, Any]) -> str:
+    return str(_best(entity).get("Code", ""))
+
+
+def _known(entity: Mapping[str, Any], concept: Concept | None) -> tuple[str, Kind, str, str, str] | None:
     if concept is not None:
         return concept.name, concept.kind, concept.code, concept.code_text, concept.label
+    code = _code(entity)
     if not _RADIOLOGY_CODES.match(code):
         return None
     traits = {trait.get("Name") for trait in entity.get("Traits", ())}
     kind: Kind = "symptom" if "SYMPTOM" in traits else "diagnosis" if "DIAGNOSIS" in traits else "sign"
-    return str(entity.get("Text", "")).lower(), kind, code, str(best.get("Description", "")), ""
+    return str(entity.get("Text", "")).lower(), kind, code, str(_best(entity).get("Description", "")), ""
 
 
 def _state(entity: Mapping[str, Any]) -> State:
