@@ -26,6 +26,7 @@ _OPENERS = word_set(
 )
 _SEEN = word_set("identified seen noted demonstrated present evident appreciated visualized visible detected found")
 _SHADOWS = frozenset(("silhouette", "size", "contour", "contours", "shadow"))
+_SUBJECTS = frozenset(("the", "there", "heart", "lungs", "chest"))
 _CONJUNCTIONS = frozenset(("or", "and", "nor"))
 
 
@@ -80,7 +81,7 @@ def state_of(mention: Mention, triggers: Sequence[Trigger]) -> tuple[State, Trig
     """Return what a sentence says of a finding that it mentions, and the phrase that says so."""
     said = {trigger.category: trigger for trigger in triggers if trigger.reaches(mention)}
     for other in ("family", "hypothetical", "history"):
-        if other in said:
+        if other in said and not (other == "history" and "negation" in said):
             return other, said[other]
     negation = said.get("negation")
     if mention.normal:
@@ -110,6 +111,8 @@ def _forward(tokens: Sequence[Token], last: int, category: Category, ends: set[i
         if category == "negation" and (_opens_clause(tokens, at) or (word == "with" and at > last + 1)):
             return at
         if category in ("uncertainty", "probable") and word == "," and _opens_clause(tokens, at):
+            return at
+        if word == "," and at + 1 < len(tokens) and tokens[at + 1].word in _SUBJECTS:
             return at
     return len(tokens)
 

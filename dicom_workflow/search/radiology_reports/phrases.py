@@ -19,10 +19,16 @@ def word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-_TOKEN = re.compile(r"[a-z0-9]+(?:[.'’][a-z0-9]+)*|[,;:()/&+?]|(?<=\s)[-–—]+(?=\s)", re.IGNORECASE)
+_TOKEN = re.compile(
+    r"[a-z0-9]+(?:[.'’][a-z0-9]+)*|[,;:()/&+]"
+    r"|(?<![^\s(])\?(?=\s?[a-z])|\?(?=\W*\Z)"  # before a word or at the end; elsewhere it is a lost character
+    r"|(?<=\s)[-–—]+(?=\s)",
+    re.IGNORECASE,
+)
 _PUNCTUATION = frozenset(",;:()/&+?-–—")
 _GAP_STOPS = word_set(
-    "no without but however although which except normal unremarkable clear otherwise negative free despite whereas granuloma granulomas granulomata"
+    "no without but however although which except normal unremarkable clear otherwise negative free despite whereas"
+    " granuloma granulomas granulomata"
 )
 
 
@@ -98,7 +104,7 @@ class PhraseIndex(Generic[Meaning]):
                 if rest is not None:
                     return (following, *rest)
             word = tokens[following].word
-            if word in _GAP_STOPS or (not tokens[following].is_word and word not in (",/" if self._commas else "/")):
+            if word in _GAP_STOPS or (not tokens[following].is_word and word not in (",/:" if self._commas else "/:")):
                 break
         return self._follow(steps, step + 1, at, meant, tokens) if wanted.optional else None
 

@@ -19,6 +19,9 @@ from dicom_workflow.search.radiology_reports.sentences import split_sentences
 MAX_CHARACTERS = 1_000_000
 """Of one report. A longer text is no report but, for example, a whole export in one file."""
 
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of surrogate pairs, which UTF-8 cannot hold."""
+
 _RADIOLOGY_CODES = re.compile(
     r"A1[5-9]|A41|B59|C34|C38|C45|C7[78]|C8[1-9]|D86|E04|E84|I[0-9]|J[0-9]|K22|K44|K56|K66|K80|M[0-9]|N20|P2[2-9]|Q2[0-9]"
     r"|Q3[0-4]|Q43|Q6[78]|Q76|Q79|R0[0-9]|R1[16]|R22|R4[12]|R5[0-9]|R6[03]|R9[13]|S[1-6]|T14|T17|T79|T8[0-9]|U07|Z4[5-9]|Z9"
@@ -68,12 +71,14 @@ def read_report(
     patient_key, study_instance_uid, study_date : str
         As in `ReportDocument`.
 
+    Control characters become spaces, so offsets hold.
+
     Raises
     ------
     ReportError
         The text is empty, too long or not text, or the service does not answer.
     """
-    _check(text, report_id)
+    text = _checked(text, report_id)
     engine = nlp or LocalNLP()
     answer = engine.infer_icd10_cm(Text=text)
     sections = split_sections(text)
@@ -96,7 +101,8 @@ def compose_text(sections: Mapping[str, str]) -> str:
     return "\n\n".join(f"{name.upper()}: {sections[name].strip()}" for name in known)
 
 
-def _check(text: object, report_id: str) -> None:
+def _checked(text: object, report_id: str) -> str:
+    """Return the text with a space for each character that is none, so that every store can hold it."""
     if not isinstance(text, str):
         raise ReportError(f"report {shown(report_id)}: expected its text, got {type(text).__name__}. Give a JSON string.")
     if not any(character.isalnum() for character in text):
@@ -108,6 +114,7 @@ def _check(text: object, report_id: str) -> None:
             f"report {shown(report_id)}: expected at most {MAX_CHARACTERS:,} characters, got {len(text):,}. "
             "Give one report at a time."
         )
+    return _NO_TEXT.sub(" ", text)
 
 
 def _texts(text: str, sections: Sequence[Section]) -> dict[str, str]:
@@ -163,9 +170,10 @@ class _Reader:
         """Return what the words of an entity name; two entities over the same words are two concepts where there are two."""
         begin, end, code = entity["BeginOffset"], entity["EndOffset"], _code(entity)
         concepts = concepts_of(self._text[begin:end].lower(), code)
-        concept = next((item for item in concepts if (begin, end, item.name) not in self._given), concepts[0] if concepts else None)
-        if concept:
-            self._given.add((begin, end, concept.name))
+        if not concepts:
+            return None
+        concept = next((item for item in concepts if (begin, end, item.name) not in self._given), concepts[0])
+        self._given.add((begin, end, concept.name))
         return concept
 
     def _of_image(self, section: Section, begin: int, end: int) -> bool:

@@ -29,14 +29,17 @@ _HEADINGS = {
 }
 _SECTION_OF = {heading: name for name, headings in _HEADINGS.items() for heading in headings.split("|")}
 _NAMES = "|".join(re.escape(heading).replace(r"\ ", r"[ \t]+") for heading in sorted(_SECTION_OF, key=len, reverse=True))
+_CAPITALS = "FINDINGS|IMPRESSION|INDICATION|TECHNIQUE|COMPARISON|HISTORY|CONCLUSION|EXAMINATION"
 _HEADING = re.compile(
-    rf"(?:\A|(?<=[\n\r.!?;)])|(?<=\s\s))[\s*#_>=.-]*(?:\d[.)]\s*)?(?P<name>{_NAMES})[\s*_]*(?:(?P<colon>:)(?!\d)[\s*_.]*|(?P<line>(?=[\r\n]|\Z)))"
-    rf"|^[ \t]*(?P<capitals>(?-i:(?:FINDINGS|IMPRESSION|INDICATION|TECHNIQUE|COMPARISON|HISTORY|CONCLUSION|EXAMINATION)S?))"
-    r"(?:[ \t]*-+|[ \t]+)(?=\S)",
+    # behind a line, a sentence or wide space, and with a colon or alone on its line; possessive, so that long runs cost little
+    rf"(?:\A|(?<=[\n\r.!?;)])|(?<=\s\s))[\s*#_>=.-]{{0,12}}+(?:\d[.)]\s{{0,3}})?(?P<name>{_NAMES})[\s*_]{{0,4}}"
+    r"(?:(?P<colon>:)(?!\d)[\s*_.]{0,12}|(?P<line>(?=[\r\n]|\Z)))"
+    # or in capitals at the beginning of a line, with a dash or a space behind it
+    rf"|^[ \t]{{0,20}}(?P<capitals>(?-i:(?:{_CAPITALS})S?))[ \t]{{0,4}}(?:-{{1,3}}|[ \t])(?=[ \t]{{0,20}}\S)",
     re.IGNORECASE | re.MULTILINE,
 )
-IMAGE_SECTIONS = frozenset({"findings", "impression", "examination", "technique", "comparison"})
-"""The sections that describe the image. What the others name is the patient's history or teaching, no finding of the image."""
+IMAGE_SECTIONS = frozenset({"findings", "impression"})
+"""The sections that describe this image. What the others name is history, another image or teaching."""
 
 
 @dataclass(frozen=True)

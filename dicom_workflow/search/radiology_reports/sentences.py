@@ -13,15 +13,18 @@ _ABBREVIATIONS = word_set(
 )
 _MEASURES = word_set("cm mm no nos yr yrs mo wk hr hrs min max etc")
 """Of these a sentence may end with; a capital letter behind the dot says so."""
+MAX_SENTENCE_CHARACTERS = 2_000
+"""A longer one is cut at a space: no sentence of a report is as long, and the time for one grows with its square."""
 _BREAK = re.compile(
-    r"(?P<stop>[.!?]+)[\"')\]]*(?=\s|\Z|<|(?-i:[A-Z][a-z]))"  # a dot, perhaps with the next sentence glued to it
-    r"|(?P<line>[ \t]*(?:\r?\n|\r)(?:[ \t]*(?:\r?\n|\r))+)"  # a blank line
-    r"|(?P<item>[ \t]*(?:\r?\n|\r)(?=[ \t]*(?:\d{1,2}[.)]|[-*•·])\s))"  # the next item of a list
+    r"(?P<stop>[.!?]{1,9})[\"')\]]{0,4}(?=\s|\Z|<|(?-i:[A-Z][a-z]))"  # a dot, perhaps with the next sentence glued to it
+    r"|(?P<line>\r?\n[ \t]{0,80}\r?\n|\r[ \t]{0,80}\r)"  # a blank line
+    r"|(?P<item>[\r\n](?=[ \t]{0,80}(?:\d{1,2}[.)]|[-*•·])\s))"  # the next item of a list
+    r"|(?P<part>[\r\n](?=[ \t]{0,80}(?-i:[A-Z])[A-Za-z /&]{2,40}:))"  # the next organ: "Lungs: clear"
     r"|(?P<inline>(?<=\s)(?=\d{1,2}[.)]\s+(?-i:[A-Z])))"
     r"|(?P<html><(?:br|p|/p|li|/li|div|/div)\b[^<>]{0,40}>)",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"\s*(?:\d{1,2}[.)]|[-*•·])\s+")
+_NUMBER = re.compile(r"\s{0,80}(?:\d{1,2}[.)]|[-*•·])\s")
 _LAST_WORD = re.compile(r"([A-Za-z.]+|\d+)\Z")
 
 
@@ -76,5 +79,10 @@ def _trimmed(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
         begin += 1
     while end > begin and text[end - 1].isspace():
         end -= 1
+    while end - begin > MAX_SENTENCE_CHARACTERS:
+        cut = text.rfind(" ", begin + 1, begin + MAX_SENTENCE_CHARACTERS)
+        cut = cut if cut > begin else begin + MAX_SENTENCE_CHARACTERS
+        yield from _trimmed(text, begin, cut)
+        begin = cut
     if any(character.isalnum() for character in text[begin:end]):
         yield begin, end
