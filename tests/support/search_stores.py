@@ -14,8 +14,10 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from osmem_server import OsmemServer
 from support.postgres import PostgresServer
 from support.search_corpus import Corpus, fill
+from support.search_opensearch import OpenSearchProxy
 
 from dicom_workflow.search.store import SearchStore, open_store
 from dicom_workflow.settings import DatabaseAddress
@@ -50,7 +52,24 @@ def _database(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue("search_postgres").new_url()  # type: ignore[no-any-return]
 
 
-STORES = [StoreKind("folder", _folder), StoreKind("s3", _bucket), StoreKind("postgres", _database)]
+def _cluster(request: pytest.FixtureRequest) -> str:
+    proxy = OpenSearchProxy(request.getfixturevalue("search_osmem"))
+    request.addfinalizer(proxy.close)
+    return f"{proxy.url}/search-{next(_numbers)}"
+
+
+def _live_cluster(request: pytest.FixtureRequest) -> str:
+    return f"{os.environ['DICOM_WORKFLOW_OPENSEARCH_URL'].rstrip('/')}/tests-{os.getpid()}-{next(_numbers)}"
+
+
+STORES = [
+    StoreKind("folder", _folder),
+    StoreKind("s3", _bucket),
+    StoreKind("postgres", _database),
+    StoreKind("opensearch", _cluster),
+]
+if os.environ.get("DICOM_WORKFLOW_OPENSEARCH_URL"):  # a real cluster, whose indexes tests-* are left behind
+    STORES.append(StoreKind("opensearch-live", _live_cluster))
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +109,15 @@ def search_postgres() -> Iterator[VectorServer]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def search_osmem() -> Iterator[OsmemServer]:
+    """A server that answers as OpenSearch does, but for vectors; each store gets a clone of it."""
+    with OsmemServer.start(japanese=False, freeze=True) as server:
+        yield server
+    with server.process:  # closes its pipes
+        pass
 
 
 @pytest.fixture(params=STORES, ids=lambda kind: kind.name, scope="module")

@@ -29,11 +29,11 @@ def open_store(url: str, *, create: bool = False) -> SearchStore:
 
         return LanceStore.open(url, create=create)
     if scheme in ("postgresql", "postgres"):
-        from dicom_workflow.search.store.postgres import PostgresStore
+        from dicom_workflow.search.store.postgres.store import PostgresStore
 
         return PostgresStore.open(url, create=create)
     if scheme in ("https", "http"):
-        from dicom_workflow.search.store.opensearch import OpenSearchStore
+        from dicom_workflow.search.store.opensearch.store import OpenSearchStore
 
         return OpenSearchStore.open(url, create=create)
     raise SettingsError(f"expected a search store as a folder, s3://, postgresql:// or https://, got the scheme {scheme!r}.")

@@ -10,9 +10,11 @@ from dataclasses import asdict, fields
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+
 from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
-from dicom_workflow.search.documents import KINDS, STATES, EmbeddingSpace, Finding, ImageDocument, ReportDocument
+from dicom_workflow.search.documents import KINDS, STATES, Embeddings, EmbeddingSpace, Finding, ImageDocument, ReportDocument
 from dicom_workflow.search.query import And, AnyOf, FieldType, Not, Or, Range, Where
 
 IMAGE_LISTS = ("labels_positive", "labels_negative", "labels_uncertain", "codes_positive")
@@ -139,6 +141,27 @@ def check_space(space: EmbeddingSpace, known: Iterable[EmbeddingSpace], *, most_
                 )
             return False
     return True
+
+
+def checked_embeddings(embeddings: Embeddings, space: EmbeddingSpace) -> None:
+    """Refuse embeddings that are not of this space's length, or have no direction.
+
+    Raises
+    ------
+    RecordError
+        The message names the image.
+    """
+    if embeddings.vectors.shape != (len(embeddings.image_ids), space.dimensions):
+        raise RecordError(
+            f"expected {len(embeddings.image_ids)} vectors of {space.dimensions} numbers for the embedding space "
+            f"{space.space_id}, got an array of shape {embeddings.vectors.shape}. Compute them with the model of this space."
+        )
+    length = np.linalg.norm(embeddings.vectors.astype(np.float64), axis=1)
+    for at in np.flatnonzero(~(np.isfinite(length) & (length > 0)))[:1]:
+        raise RecordError(
+            f"image {shown(embeddings.image_ids[at])}: its embedding is zero or not finite, so it has no direction to compare. "
+            "Compute it again, or leave the image out."
+        )
 
 
 def check_droppable(space: EmbeddingSpace, serving: EmbeddingSpace) -> None:

@@ -13,9 +13,9 @@ from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import ReportDocument
 from dicom_workflow.search.query import REPORT_FILTERS, ReportHit, ReportPage, ReportQuery
-from dicom_workflow.search.store.postgres_connections import storable
-from dicom_workflow.search.store.postgres_schema import REPORT_COLUMNS, report_list_columns
-from dicom_workflow.search.store.postgres_statements import (
+from dicom_workflow.search.store.postgres.connections import storable
+from dicom_workflow.search.store.postgres.schema import REPORT_COLUMNS, report_list_columns
+from dicom_workflow.search.store.postgres.statements import (
     FALSE,
     LIKE_TERMS,
     Condition,

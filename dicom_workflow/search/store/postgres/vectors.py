@@ -12,12 +12,9 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 from psycopg import sql
 
-from dicom_workflow.errors import RecordError
-from dicom_workflow.formats.json_schema import shown
-from dicom_workflow.search.documents import Embeddings, EmbeddingSpace
-from dicom_workflow.search.store import postgres_schema as schema
-from dicom_workflow.search.store.postgres_statements import TRUE, Condition, Statement
-from dicom_workflow.search.store.query_vectors import known_space
+from dicom_workflow.search.store.postgres import schema
+from dicom_workflow.search.store.postgres.spaces import StoredSpace
+from dicom_workflow.search.store.postgres.statements import TRUE, Condition, Statement
 
 EF_SEARCH = 100
 EXACT_ROWS = 10_000
@@ -30,58 +27,6 @@ _APPROXIMATE = sql.SQL(
     "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; "
     "SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off"
 )
-
-
-@dataclass(frozen=True)
-class StoredSpace:
-    """A space with the number of its table; `indexed` once its HNSW index can be used."""
-
-    number: int
-    space: EmbeddingSpace
-    indexed: bool
-
-
-def stored_spaces(connection: psycopg.Connection[Any]) -> list[StoredSpace]:
-    """Return all spaces, the one that serves first."""
-    rows = connection.execute(
-        "SELECT number, space_id, dimensions, description, EXISTS (SELECT FROM pg_index WHERE indisvalid AND "
-        "indexrelid = to_regclass(format('search_vectors_%s_hnsw', number))) FROM search_spaces ORDER BY NOT serves, number"
-    ).fetchall()
-    return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4]) for row in rows]
-
-
-def stored_space(connection: psycopg.Connection[Any], space_id: str) -> StoredSpace:
-    """Return the space of that id; of an empty one, the space that serves.
-
-    Raises
-    ------
-    RecordError
-        There is none.
-    """
-    spaces = stored_spaces(connection)
-    found = known_space([item.space for item in spaces], space_id)
-    return next(item for item in spaces if item.space == found)
-
-
-def checked_embeddings(embeddings: Embeddings, space: EmbeddingSpace) -> None:
-    """Refuse embeddings that are not of this space's length, or have no direction.
-
-    Raises
-    ------
-    RecordError
-        The message names the image.
-    """
-    if embeddings.vectors.shape != (len(embeddings.image_ids), space.dimensions):
-        raise RecordError(
-            f"expected {len(embeddings.image_ids)} vectors of {space.dimensions} numbers for the embedding space "
-            f"{space.space_id}, got an array of shape {embeddings.vectors.shape}. Compute them with the model of this space."
-        )
-    length = np.linalg.norm(embeddings.vectors.astype(np.float64), axis=1)
-    for at in np.flatnonzero(~(np.isfinite(length) & (length > 0)))[:1]:
-        raise RecordError(
-            f"image {shown(embeddings.image_ids[at])}: its embedding is zero or not finite, so it has no direction to compare. "
-            "Compute it again, or leave the image out."
-        )
 
 
 def write_vectors(

@@ -31,25 +31,20 @@ from dicom_workflow.search.query import (
     ReportPage,
     ReportQuery,
 )
-from dicom_workflow.search.store import postgres_connections as connections
-from dicom_workflow.search.store import postgres_schema as schema
-from dicom_workflow.search.store.postgres_connections import storable
-from dicom_workflow.search.store.postgres_maintenance import maintain
-from dicom_workflow.search.store.postgres_reports import page_of_reports, reports_condition, write_reports
-from dicom_workflow.search.store.postgres_statements import (
+from dicom_workflow.search.store.postgres import connections, schema, spaces
+from dicom_workflow.search.store.postgres.connections import storable
+from dicom_workflow.search.store.postgres.maintenance import maintain
+from dicom_workflow.search.store.postgres.reports import page_of_reports, reports_condition, write_reports
+from dicom_workflow.search.store.postgres.statements import (
     Condition,
     Statement,
     condition_of,
     facets_statement,
     upsert_statement,
 )
-from dicom_workflow.search.store.postgres_vectors import (
-    StoredSpace,
-    checked_embeddings,
+from dicom_workflow.search.store.postgres.vectors import (
     nearest,
     read_vectors,
-    stored_space,
-    stored_spaces,
     write_vectors,
 )
 from dicom_workflow.search.store.protocol import Maintenance
@@ -57,9 +52,8 @@ from dicom_workflow.search.store.query_vectors import checked_facets, checked_fi
 from dicom_workflow.search.store.records import (
     IMAGE_LISTS,
     batches,
-    check_droppable,
-    check_space,
     check_where,
+    checked_embeddings,
     image_from,
     report_from,
 )
@@ -164,9 +158,9 @@ class PostgresStore:
                 written += write_vectors(connection, stored, [image_id for image_id, _ in batch], embeddings.vectors[rows])
         return written
 
-    def _checked(self, embeddings: Embeddings) -> StoredSpace:
+    def _checked(self, embeddings: Embeddings) -> spaces.StoredSpace:
         with self._connection() as connection:
-            stored = stored_space(connection, embeddings.space_id)
+            stored = spaces.stored_space(connection, embeddings.space_id)
         checked_embeddings(embeddings, stored.space)
         return stored
 
@@ -192,55 +186,22 @@ class PostgresStore:
     def spaces(self) -> list[EmbeddingSpace]:
         """Return all embedding spaces, the one that serves first."""
         with self._connection() as connection:
-            return [stored.space for stored in stored_spaces(connection)]
+            return [stored.space for stored in spaces.stored_spaces(connection)]
 
     def add_space(self, space: EmbeddingSpace) -> None:
-        """Make a table for the vectors of a space.
-
-        Raises
-        ------
-        RecordError
-            The space is known with another length, or has more dimensions than pgvector stores.
-        """
+        """Make a table for the vectors of a space."""
         with self._transaction() as connection:
-            connection.execute("LOCK TABLE search_spaces IN SHARE ROW EXCLUSIVE MODE")
-            known = [stored.space for stored in stored_spaces(connection)]
-            if check_space(space, known, most_dimensions=schema.MAX_DIMENSIONS):
-                row = connection.execute(
-                    "INSERT INTO search_spaces (space_id, dimensions, description, serves) VALUES (%s, %s, %s, %s) "
-                    "RETURNING number",
-                    (space.space_id, space.dimensions, space.description, not known),
-                ).fetchone()
-                schema.create_vectors(connection, row[0] if row else 0, space.dimensions)
+            spaces.add(connection, space)
 
     def serve_space(self, space_id: str) -> None:
-        """Let queries that name no space use this one.
-
-        Raises
-        ------
-        RecordError
-            There is no such space.
-        """
+        """Let queries that name no space use this one."""
         with self._transaction() as connection:
-            connection.execute("LOCK TABLE search_spaces IN SHARE ROW EXCLUSIVE MODE")
-            number = stored_space(connection, space_id).number
-            connection.execute("UPDATE search_spaces SET serves = false WHERE serves")
-            connection.execute("UPDATE search_spaces SET serves = true WHERE number = %s", (number,))
+            spaces.serve(connection, space_id)
 
     def drop_space(self, space_id: str) -> None:
-        """Delete the embeddings of a space.
-
-        Raises
-        ------
-        RecordError
-            There is no such space, or it serves.
-        """
+        """Delete the embeddings of a space."""
         with self._transaction() as connection:
-            connection.execute("LOCK TABLE search_spaces IN SHARE ROW EXCLUSIVE MODE")
-            stored, serving = stored_space(connection, space_id), stored_space(connection, "")
-            check_droppable(stored.space, serving.space)
-            connection.execute(sql.SQL("DROP TABLE {}").format(schema.vectors_table(stored.number)))
-            connection.execute("DELETE FROM search_spaces WHERE number = %s", (stored.number,))
+            spaces.drop(connection, space_id)
 
     # Reading by id
 
@@ -280,7 +241,7 @@ class PostgresStore:
         condition: Statement = sql.SQL("true")
         if without_space:
             with self._connection() as connection:
-                table = schema.vectors_table(stored_space(connection, without_space).number)
+                table = schema.vectors_table(spaces.stored_space(connection, without_space).number)
             condition = sql.SQL("NOT EXISTS (SELECT FROM {} v WHERE v.number = search_images.number)").format(table)
         for row in self._scan("search_images", "image_id", _IMAGES, condition):
             yield _image(row)
@@ -307,7 +268,7 @@ class PostgresStore:
     def vectors(self, image_ids: Sequence[str], space_id: str = "") -> NDArray[np.float32]:
         """Return the embeddings, shape (len(image_ids), dimensions), float32; rows of NaN where an image has none."""
         with self._connection() as connection:
-            return read_vectors(connection, stored_space(connection, space_id), image_ids)
+            return read_vectors(connection, spaces.stored_space(connection, space_id), image_ids)
 
     # Searching
 
@@ -349,7 +310,7 @@ class PostgresStore:
         if direction.patient_keys:
             left_out &= Condition(sql.SQL("patient_key <> ALL(%s)"), (list(direction.patient_keys),))
         with self._connection() as connection:
-            stored = stored_space(connection, direction.space.space_id)
+            stored = spaces.stored_space(connection, direction.space.space_id)
             near = nearest(connection, stored, direction.vector, query.k, wanted, left_out)
             statement = sql.SQL("SELECT {}, number FROM search_images WHERE number = ANY(%s)").format(_IMAGES)
             numbers = [number for number, _ in near.rows]

@@ -10,9 +10,10 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import sql
 
-from dicom_workflow.search.store import postgres_schema as schema
-from dicom_workflow.search.store.postgres_statements import TRUE, Condition
-from dicom_workflow.search.store.postgres_vectors import StoredSpace, compared, nearest, stored_spaces
+from dicom_workflow.search.store.postgres import schema
+from dicom_workflow.search.store.postgres.spaces import StoredSpace, stored_spaces
+from dicom_workflow.search.store.postgres.statements import TRUE, Condition
+from dicom_workflow.search.store.postgres.vectors import compared, nearest
 from dicom_workflow.search.store.protocol import Maintenance
 
 INDEX_FROM = 5_000

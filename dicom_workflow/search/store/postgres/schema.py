@@ -15,7 +15,7 @@ from psycopg import sql
 from dicom_workflow.errors import SearchStoreError
 from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.query import IMAGE_FILTERS, REPORT_FILTERS
-from dicom_workflow.search.store.postgres_statements import Statement
+from dicom_workflow.search.store.postgres.statements import Statement
 from dicom_workflow.search.store.protocol import STORE_VERSION
 from dicom_workflow.search.store.records import IMAGE_LISTS
 
