@@ -1,8 +1,8 @@
 """OpenSearch for tests: osmem-server, which answers all but vectors, behind a proxy that compares vectors exactly.
 
 The proxy takes a search with ``knn`` or the script ``knn_score``, lets osmem say which documents fulfil its filter, compares
-their vectors with numpy, and lets osmem return the best ones. Everything else goes through as it is. It refuses unknown and missing
-keys of such a search, as OpenSearch does.
+their vectors with numpy, and lets osmem return the best ones. Everything else goes through as it is. It refuses unknown and
+missing keys of such a search, as OpenSearch does.
 """
 
 from __future__ import annotations
