@@ -24,8 +24,8 @@ from dicom_workflow.archive.thread_pool import map_threads
 from dicom_workflow.dicom.decoding import stored_values
 from dicom_workflow.errors import WorkflowError
 from dicom_workflow.search.audit import fingerprints
-from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.audit.fingerprints import CROPS, SIDE_PX, Detail, Match, Whitening
+from dicom_workflow.search.documents import ImageDocument
 
 Kind = Literal["file", "pixels", "near"]
 Load = Callable[[ImageDocument], Dataset]
@@ -40,6 +40,7 @@ _SAMPLE = 4000  # images that the whitening is estimated from
 _NULL_PAIRS = 300
 _NULL_DEVIATIONS = 4.0
 _BLOCK = 512
+_FEW = 40  # images; their covariance says little, so that all pairs are looked at
 _DETAILS = 1000  # images whose detail is kept, 280 kB each
 
 
@@ -144,7 +145,7 @@ def find_duplicates(
         threshold = _threshold(comparison) if len(rows) > 2 else MOST_SIMILARITY
         pairs = []
         for pair in tqdm(sorted(chosen.keys() | exact.keys()), desc="compare pairs", unit="pair", disable=not progress):
-            match = comparison.match(*pair, chosen.get(pair, _View()))
+            match = comparison.match(*pair, _View() if pair in exact else chosen[pair])
             if pair in exact or match.similarity >= threshold:
                 pairs.append(_duplicate(images, seen, pair, exact.get(pair, "near"), match))
         pairs.sort(key=lambda pair: (-pair.similarity, pair.first, pair.second))
@@ -206,7 +207,7 @@ class _Comparison:
         self._plain = np.concatenate([fingerprints.coarse(block, CROPS[0]) for block in blocks])
         step = max(1, len(rows) // _SAMPLE)
         self._detail = lru_cache(_DETAILS)(lambda row: Detail.of(self._thumbnails[row]))
-        self._white = Whitening(self._plain[::step])
+        self._white = Whitening(self._plain[::step]) if len(rows) > _FEW else _unchanged
 
     def _boxes(self, rows: NDArray[np.int64]) -> list[NDArray[np.float64]]:
         """Return the parts that are looked at: the crops, the same for all images, and what lies inside a frame."""
@@ -223,6 +224,7 @@ class _Comparison:
         ways = self._seen_as(self._plain)
         pairs: dict[tuple[int, int], tuple[float, _View]] = {}
         blocks = range(0, len(self.rows), _BLOCK)
+        least = CANDIDATE_SIMILARITY if len(self.rows) > _FEW else -0.99
         for begin in tqdm(blocks, desc="compare fingerprints", unit="block", disable=not progress):
             rows = self.rows[begin : begin + _BLOCK]
             best, view = np.full((len(rows), len(self.rows)), -1.0, np.float32), np.zeros((len(rows), len(self.rows)), np.uint8)
@@ -235,7 +237,7 @@ class _Comparison:
             best[np.arange(len(rows)), begin + np.arange(len(rows))] = -1.0
             count = min(CANDIDATES_PER_IMAGE, best.shape[1])
             nearest = np.argpartition(-best, count - 1, axis=1)[:, :count]
-            for place, other in zip(*np.nonzero(np.take_along_axis(best, nearest, 1) >= CANDIDATE_SIMILARITY), strict=True):
+            for place, other in zip(*np.nonzero(np.take_along_axis(best, nearest, 1) >= least), strict=True):
                 at = nearest[place, other]
                 crop, way = divmod(int(view[place, at]), len(ways))
                 inside, whole_row = int(rows[place]), int(self.rows[at])
@@ -258,6 +260,10 @@ class _Comparison:
             nearest = np.argsort(-(whole @ whole[place]))[3:5]
             pairs += [(int(self.rows[place]), int(self.rows[near])) for near in nearest]
         return pairs
+
+
+def _unchanged(fingerprints: NDArray[np.float32]) -> NDArray[np.float32]:
+    return fingerprints
 
 
 def _threshold(comparison: _Comparison) -> float:
@@ -284,7 +290,7 @@ def _duplicate(
     edges = (*match.rows, *match.columns)
     differs = {
         "size": first.shape != second.shape,
-        "window": kind == "near" and match.gray_difference > 0.03,
+        "window": kind == "near" and match.gray_difference > 0.015,
         "polarity": first.photometric != second.photometric,
         "inverted": match.inverted,
         "mirrored": match.mirrored,

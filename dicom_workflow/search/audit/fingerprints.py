@@ -112,7 +112,7 @@ def coarse(thumbnails: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Array:
     halved = normal.reshape(len(normal), COARSE_PX, 2, COARSE_PX, 2).mean((2, 4)).reshape(len(normal), -1)
     halved -= halved.mean(1, keepdims=True)
     length = np.linalg.norm(halved, axis=1, keepdims=True)
-    return np.divide(halved, length, out=np.zeros_like(halved), where=length > 1e-6)
+    return np.divide(halved, length, out=np.zeros_like(halved), where=length > 0.05)
 
 
 def content_box(thumbnail: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -267,7 +267,7 @@ def _correlation(first: Array, second: Array) -> float:
         return 0.0
     one, two = first - first.mean(), second - second.mean()
     size = float(np.sqrt((one * one).sum() * (two * two).sum()))
-    return float((one * two).sum()) / size if size > 1e-6 else 0.0
+    return float((one * two).sum()) / size if size > 1e-3 * first.size else 0.0
 
 
 @cache
