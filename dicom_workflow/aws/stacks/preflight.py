@@ -12,6 +12,7 @@ from dicom_workflow.aws.stacks.stack_state import plain
 
 _IMAGE = re.compile(r"(?:(?P<registry>[^/]+\.[^/]+)/)?(?P<name>[^@:]+/[^@:]+)(?::[^@]+)?@(?P<digest>sha256:[0-9a-f]{64})")
 _OWN_REGISTRY = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
+_OPENSEARCH_ROLE = "AWSServiceRoleForAmazonOpenSearchService"
 _TIMEOUT_SECONDS = 10.0
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -84,8 +85,11 @@ def _findings(cloud: CloudFormationClient, planned: PlannedStack) -> Iterator[tu
             yield from _certificate(cloud, name, value)
         elif match := _IMAGE.fullmatch(value):
             yield from _image(cloud, name, match)
-    if any(item.get("Type") == "AWS::SageMaker::Workforce" for item in planned.evaluation.resources().values()):
+    kinds = {str(item.get("Type")) for item in planned.evaluation.resources().values()}
+    if "AWS::SageMaker::Workforce" in kinds:
         yield from _workforce(cloud, planned)
+    if "AWS::OpenSearchService::Domain" in kinds:
+        yield from _role_of_opensearch(cloud)
     yield from _log_groups(cloud, planned)
 
 
@@ -137,6 +141,20 @@ def _workforce(cloud: CloudFormationClient, planned: PlannedStack) -> Iterator[t
                 f"workforce {plain(workforce['WorkforceName'])} already exists, and an account has one per region: "
                 f"use it with --set WorkforceMode existing "
                 f"--set ExistingUserPoolId {pool or 'ID'} --set ExistingUserPoolClientId {client}",
+            )
+
+
+def _role_of_opensearch(cloud: CloudFormationClient) -> Iterator[tuple[bool, str]]:
+    """CloudFormation does not create the service-linked role without which a domain cannot be put into a VPC."""
+    iam = cloud.client("iam")
+    with aws_errors(f"role {_OPENSEARCH_ROLE}"):
+        try:
+            iam.get_role(RoleName=_OPENSEARCH_ROLE)
+        except iam.exceptions.NoSuchEntityException:
+            yield (
+                True,
+                f"there is no role {_OPENSEARCH_ROLE}, which a domain in a VPC needs: create it once for the account with "
+                "aws iam create-service-linked-role --aws-service-name opensearchservice.amazonaws.com",
             )
 
 
