@@ -21,7 +21,7 @@ from dicom_workflow.http_server import is_loopback
 
 CONNECTIONS = 8
 """Most connections of one process."""
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 5.0
 """How long a request waits for a free connection."""
 STATEMENT_SECONDS = 60
 _OPTIONS = {

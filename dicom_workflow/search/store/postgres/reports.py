@@ -61,7 +61,7 @@ def write_reports(connection: psycopg.Connection[Any], reports: Sequence[ReportD
             **{name: list(map(storable, values)) for name, values in report_lists(report).items()},
             # As ASCII, with escapes: the text comes back as it was, whatever characters it has.
             "document": json.dumps(report_json(report)),
-            "words": as_tsvector(stems := analyzer().analyze(report.text[:MAX_INDEXED_CHARACTERS])),
+            "words": as_tsvector(stems := analyzer().analyze(storable(report.text[:MAX_INDEXED_CHARACTERS]))),
             "word_count": len(stems),
         }
         for report in reports

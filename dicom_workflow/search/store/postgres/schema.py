@@ -135,8 +135,9 @@ def _need_pgvector(connection: psycopg.Connection[Any]) -> None:
 
 def version_of(connection: psycopg.Connection[Any]) -> int | None:
     """Return the version of the layout in the database, or None where there is no search store."""
-    row = connection.execute("SELECT to_regclass('search_store')").fetchone()
-    if row is None or row[0] is None:
+    # From the table of tables, not by to_regclass: that would repeat an answer from before another process made them.
+    known = "SELECT FROM pg_class WHERE relname = 'search_store' AND pg_table_is_visible(oid)"
+    if connection.execute(known).fetchone() is None:
         return None
     row = connection.execute("SELECT version FROM search_store").fetchone()
     return int(row[0]) if row else None

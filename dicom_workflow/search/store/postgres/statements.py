@@ -119,8 +119,8 @@ def inverse_frequency(term: Term, statistics: Statistics) -> float:
 def scored(condition: Condition, terms: Sequence[Term], statistics: Statistics) -> Condition:
     """Return a query with the columns number, report_id and score, the BM25 score of the reports that fulfil a condition.
 
-    ``ts_rank`` of one word with equal weights is sum(1/i², i = 1 … n) / (π²/6) for n occurrences. The rest of that sum is
-    1/(n + 1/2) to within one percent, which gives n back.
+    ``ts_rank`` of one word with equal weights is sum(1/i², i = 1 … n) / (π²/6) for n occurrences. With the rest x of
+    that sum, n is 1/x - 1/2 - x/12 to within one percent.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def scored(condition: Condition, terms: Sequence[Term], statistics: Statistics) 
         values.append(quoted(term.lexeme))
         scores.append(
             sql.SQL(
-                "CASE WHEN {rank} > 0 THEN {weight} * (1 - {rest} / 2) / "
-                "(1 + ({plain} + {per_word} * word_count - 0.5) * {rest}) ELSE 0 END"
+                "CASE WHEN {rank} > 0 THEN {weight} * (1 - {rest} / 2 - {rest} * {rest} / 12) / "
+                "(1 + ({plain} + {per_word} * word_count - 0.5) * {rest} - {rest} * {rest} / 12) ELSE 0 END"
             ).format(
                 rank=rank,
                 weight=sql.Literal(inverse_frequency(term, statistics) * (K1 + 1)),
