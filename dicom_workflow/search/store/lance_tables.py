@@ -38,7 +38,7 @@ _REASONS = (
     ),
     (("nosuchbucket", "nosuchkey"), "there is no such bucket or object. Check the address"),
     (
-        ("error sending request", "error trying to connect", "timed out"),
+        ("error sending request", "kind: connect", "timed out"),
         "it does not answer. Check the address and the network",
     ),
 )
