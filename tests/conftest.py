@@ -17,6 +17,7 @@ pytest_plugins = [
     "support.stack_foundation",
     "support.deployments",
     "support.postgres",
+    "support.search_service",
     "support.search_stores",
     "support.training_script",
     "support.templates",

@@ -47,7 +47,14 @@ class RequestContext:
         self.reports_of_patient = DataLoader(load_fn=self._loader(_listed(self._reports_of_patients)))
 
     async def call(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
-        """Return what a method of the store returns, without holding up other requests."""
+        """Return what a method of the store returns, without holding up other requests.
+
+        Parameters
+        ----------
+        function : callable
+        arguments, named : Any
+            Of the function.
+        """
         return await run_in_threadpool(function, *arguments, **named)
 
     def _loader(self, many: Callable[[list[str]], Sequence[Any]]) -> Callable[[list[str]], Any]:

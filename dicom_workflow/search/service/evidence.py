@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from dicom_workflow.search.documents import ReportDocument
+from dicom_workflow.search.radiology_reports.sentences import split_sentences
+from dicom_workflow.search.store.highlights import find_highlights
 
 MAX_EXCERPTS = 50
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n|\n(?=[A-Z ]{4,}:)")
 
 
 @dataclass(frozen=True)
@@ -26,31 +26,10 @@ class Excerpt:
 def excerpts(report: ReportDocument, query: str) -> list[Excerpt]:
     """Return where the words and phrases of a text query stand in a report, in the order of the text."""
     text = report.text
-    sentences = _sentences(text)
-    found: list[Excerpt] = []
-    for match in _pattern(query).finditer(text) if query.strip() else ():
-        if not match[0]:
-            continue
-        begin, end = next(((a, b) for a, b in sentences if a <= match.start() < b), match.span())
-        found.append(Excerpt(match.start(), match.end(), match[0], text[begin:end], begin, end))
-        if len(found) == MAX_EXCERPTS:
-            break
+    places = find_highlights(text, query)[:MAX_EXCERPTS] if query.strip() else []
+    sentences = list(split_sentences(text)) if places else []
+    found = []
+    for begin, end in places:
+        first, last = next(((a, b) for a, b in sentences if a <= begin < b), (begin, end))
+        found.append(Excerpt(begin, end, text[begin:end], text[first:last], first, last))
     return found
-
-
-def _pattern(query: str) -> re.Pattern[str]:
-    phrases = re.findall(r'"([^"]+)"', query)
-    words = re.findall(r"\w+", re.sub(r'"[^"]*"', " ", query))
-    parts = [r"\W+".join(map(re.escape, re.findall(r"\w+", phrase))) for phrase in phrases]
-    parts += [re.escape(word) + (r"\w{0,3}" if len(word) > 3 else "") for word in words]
-    parts = [part for part in parts if part][:50]
-    return re.compile(rf"\b(?:{'|'.join(parts)})\b" if parts else r"(?!)", re.IGNORECASE)
-
-
-def _sentences(text: str) -> list[tuple[int, int]]:
-    """Return begin and end of each sentence."""
-    spans, begin = [], 0
-    for match in _SENTENCE_END.finditer(text):
-        spans.append((begin, match.start()))
-        begin = match.end()
-    return [*spans, (begin, len(text))]

@@ -11,7 +11,7 @@ import strawberry
 from dicom_workflow.search import documents
 from dicom_workflow.search.documents import ImageDocument, ReportDocument
 from dicom_workflow.search.query import IMAGE_FILTERS, AnyOf, ImageHits, ImageQuery, ReportQuery, parse_where
-from dicom_workflow.search.service.context import Info
+from dicom_workflow.search.service.context import Info, RequestContext
 from dicom_workflow.search.service.limits import checked_fields, checked_k, checked_size
 from dicom_workflow.search.service.uploads import is_upload
 from dicom_workflow.search.service.values import Facet, Finding, FindingKind, FindingState, LabelState, Section, Where
@@ -208,13 +208,31 @@ class SimilarImages:
 
     @strawberry.field(description="Facets over the reports of these images; `index` lists the fields.")
     async def report_facets(self, info: Info, fields: list[str], size: int = 10) -> list[Facet]:
-        """Return the facets of the neighbors' reports."""
+        """Return the facets of the neighbors' reports.
+
+        Parameters
+        ----------
+        info : Info
+        fields : list of str
+            Of `query.REPORT_FILTERS`.
+        size : int
+            Values of a field.
+        """
         ids = tuple(dict.fromkeys(hit.image.report_id for hit in self.hits if hit.image.report_id))
         return await report_facets(info, ReportQuery(report_ids=ids), fields, size)
 
     @strawberry.field(description="Facets over these images; `index` lists the fields.")
     async def image_facets(self, info: Info, fields: list[str], size: int = 10) -> list[Facet]:
-        """Return the facets of the neighbors."""
+        """Return the facets of the neighbors.
+
+        Parameters
+        ----------
+        info : Info
+        fields : list of str
+            Of `query.IMAGE_FILTERS`.
+        size : int
+            Values of a field.
+        """
         if not self.hits:
             return []
         where = AnyOf("image_id", tuple(hit.image.id for hit in self.hits))
@@ -222,7 +240,15 @@ class SimilarImages:
 
 
 def image_query(info: Info, image_id: str, **asked: Any) -> ImageQuery:
-    """Return the query for what is similar to an image of the index, or to an upload of who asks."""
+    """Return the query for what is similar to an image of the index, or to an upload of who asks.
+
+    Parameters
+    ----------
+    info : Info
+    image_id : str
+    asked : Any
+        Other fields of `ImageQuery`.
+    """
     if not is_upload(image_id):
         return ImageQuery(image_id=image_id, **asked)
     upload = info.context.uploads.get(image_id, info.context.identity.subject)
@@ -242,8 +268,7 @@ async def report_facets(info: Info, query: ReportQuery, fields: list[str], size:
     size : int
         Values of a field.
     """
-    found = await info.context.call(info.context.store.facets, query, checked_fields(fields), size=checked_size(size))
-    return [Facet.of(found[name], info.context.code_text) for name in fields if name in found]
+    return await info.context.call(_facets, info.context, info.context.store.facets, query, fields, size)
 
 
 async def image_facets(info: Info, where: object, fields: list[str], size: int) -> list[Facet]:
@@ -258,8 +283,12 @@ async def image_facets(info: Info, where: object, fields: list[str], size: int) 
     size : int
         Values of a field.
     """
-    found = await info.context.call(info.context.store.image_facets, where, checked_fields(fields), size=checked_size(size))
-    return [Facet.of(found[name], info.context.code_text) for name in fields if name in found]
+    return await info.context.call(_facets, info.context, info.context.store.image_facets, where, fields, size)
+
+
+def _facets(context: RequestContext, ask: Any, about: Any, fields: list[str], size: int) -> list[Facet]:
+    found = ask(about, checked_fields(fields), size=checked_size(size))
+    return [Facet.of(found[name], context.code_text) for name in fields if name in found]
 
 
 async def _other_studies(image: ImageDocument, info: Info) -> list[Study]:

@@ -14,7 +14,7 @@ from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import parse_json, shown
 from dicom_workflow.search.documents import ImageDocument, Kind, ReportDocument, State
 from dicom_workflow.search.query import MAX_FIRST, MAX_VALUES, ImageQuery, ReportHit, ReportQuery
-from dicom_workflow.search.service.context import Info
+from dicom_workflow.search.service.context import Info, RequestContext
 from dicom_workflow.search.service.limits import checked_first, checked_k
 
 SEARCH_SIZE = 20
@@ -111,10 +111,14 @@ _FACETS = {name: f"{name[:8].lower()}_{name[8:].lower().replace('icd10cms', 'cod
 
 
 async def _buckets(info: Info, name: str, query: ReportQuery) -> list[Any]:
+    return await info.context.call(_counted, info.context, name, query)
+
+
+def _counted(context: RequestContext, name: str, query: ReportQuery) -> list[Any]:
     field = _FACETS[name]
-    found = (await info.context.call(info.context.store.facets, query, [field], size=10))[field]
-    text = info.context.code_text if name.endswith("ICD10CMs") else str
-    return [_BUCKETS[name](key=text(bucket.value), doc_count=bucket.count) for bucket in found.buckets]
+    buckets = context.store.facets(query, [field], size=10)[field].buckets
+    text = context.code_text if name.endswith("ICD10CMs") else str
+    return [_BUCKETS[name](key=text(bucket.value), doc_count=bucket.count) for bucket in buckets]
 
 
 def _of_all(name: str) -> Any:
@@ -192,7 +196,21 @@ class PublishedQuery:
         from_: Annotated[int | None, strawberry.argument(name="from")] = 0,
         size: int | None = 10,
     ) -> list[Report | None] | None:
-        """Return some reports of all."""
+        """Return some reports of all.
+
+        Parameters
+        ----------
+        info : Info
+        from_ : int
+            How many to leave out.
+        size : int
+            Up to `query.MAX_FIRST`.
+
+        Raises
+        ------
+        RecordError
+            A number out of these bounds.
+        """
         start, count = from_ or 0, checked_first(10 if size is None else size)
         if not 0 <= start <= MAX_WINDOW - count:
             raise RecordError(f"expected `from` from 0 to {MAX_WINDOW - count}, got {start}. Use reports(after) to go on.")
@@ -208,7 +226,15 @@ class PublishedQuery:
 
     @strawberry.field(deprecation_reason="Published; see image { similar }.")
     async def getSimilarImages(self, info: Info, ImageId: str | None = None, k: int | None = SIMILAR) -> Images:
-        """Return the most similar images of other patients."""
+        """Return the most similar images of other patients.
+
+        Parameters
+        ----------
+        info : Info
+        ImageId : str
+        k : int
+            Up to `query.MAX_K`.
+        """
         if not ImageId:
             return []
         query = ImageQuery(image_id=ImageId, k=checked_k(SIMILAR if k is None else k))
@@ -231,7 +257,7 @@ class PublishedQuery:
     getNegativeICD10CMsbySimilarReport = _of_similar("NegativeICD10CMs")
 
 
-def _window(context: Any, start: int, count: int) -> list[ReportHit]:
+def _window(context: RequestContext, start: int, count: int) -> list[ReportHit]:
     """Return the hits from an offset on, of a store that goes on from page to page."""
     hits: list[ReportHit] = []
     cursor = ""

@@ -27,7 +27,7 @@ from dicom_workflow.search.service.nodes import (
 from dicom_workflow.search.service.paging import page_of
 from dicom_workflow.search.service.published import PublishedQuery
 from dicom_workflow.search.service.uploads import bytes_of, is_upload
-from dicom_workflow.search.service.values import WHERE, Facet, TextSpan, Where
+from dicom_workflow.search.service.values import WHERE, EmbeddingSpace, Facet, FilterField, SearchIndex, TextSpan, Where
 
 
 @strawberry.type(description="A report of a search, its score, and where its words matched.")
@@ -59,7 +59,16 @@ class ReportConnection:
 
     @strawberry.field(description="Facets over all reports that match, not over this page alone.")
     async def facets(self, info: Info, fields: list[str], size: int = 10) -> list[Facet]:
-        """Return the facets."""
+        """Return the facets.
+
+        Parameters
+        ----------
+        info : Info
+        fields : list of str
+            Of `query.REPORT_FILTERS`.
+        size : int
+            Values of a field.
+        """
         return await report_facets(info, self.query, fields, size)
 
 
@@ -97,37 +106,18 @@ class Cases:
 
     @strawberry.field(description="Facets over the reports of these cases.")
     async def facets(self, info: Info, fields: list[str], size: int = 10) -> list[Facet]:
-        """Return the facets."""
+        """Return the facets.
+
+        Parameters
+        ----------
+        info : Info
+        fields : list of str
+            Of `query.REPORT_FILTERS`.
+        size : int
+            Values of a field.
+        """
         ids = tuple(case.report.id for case in self.hits if case.report)
         return await report_facets(info, ReportQuery(report_ids=ids), fields, size)
-
-
-@strawberry.type(description="An embedding space: which network made the embeddings that are compared.")
-class EmbeddingSpace:
-    """As `documents.EmbeddingSpace`."""
-
-    id: strawberry.ID
-    dimensions: int
-    description: str
-    serves: bool
-
-
-@strawberry.type(description="A field for filters; those of type keyword and keywords are facets too.")
-class FilterField:
-    """A key of `IMAGE_FILTERS` or `REPORT_FILTERS`."""
-
-    name: str
-    type: str
-
-
-@strawberry.type(description="What can be searched for, and how.")
-class SearchIndex:
-    """The store and what the service can do."""
-
-    spaces: list[EmbeddingSpace]
-    image_fields: list[FilterField]
-    report_fields: list[FilterField]
-    accepts_uploads: bool = strawberry.field(description="Whether searchByImage takes an image.")
 
 
 @strawberry.type
@@ -296,7 +286,13 @@ class Mutation:
         )
     )
     async def search_by_image(self, info: Info, image: Upload) -> IndexedImage:
-        """Return the uploaded image."""
+        """Return the uploaded image.
+
+        Raises
+        ------
+        SearchError
+            There is no model.
+        """
         accept = info.context.accept_upload
         if accept is None:
             raise SearchError("This service has no model, so it cannot search by an uploaded image. Start it with a model.")
@@ -308,7 +304,8 @@ class SearchSchema(strawberry.Schema):
     """The schema; no log line of an error has a query or a value in it."""
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Log nothing here: `graphql_route` logs the type of an error."""
+        """Log nothing here: the `Executor` logs the kind of an error."""
+        del errors, execution_context
 
 
 def make_schema(limits: Limits | None = None) -> SearchSchema:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.datastructures import UploadFile
 
-from dicom_workflow.errors import RecordError, SearchError
+from dicom_workflow.errors import DicomError, RecordError, SearchError, UnsupportedPixelsError
 from dicom_workflow.formats.json_schema import shown
-from dicom_workflow.search.documents import ImageDocument
+from dicom_workflow.search.documents import EmbeddingSpace, ImageDocument
+from dicom_workflow.search.service.images import check_pixels
+from dicom_workflow.search.service.limits import Limits
+
+if TYPE_CHECKING:
+    from dicom_workflow.search.patient_keys import PatientKeys
 
 PREFIX = "upload-"
 
@@ -73,6 +80,63 @@ class UploadedImages:
             return upload
 
 
+class QueryEmbedder(Protocol):
+    """Computes the embedding of one image; `embeddings.Embedder` does."""
+
+    space: EmbeddingSpace
+
+    def of_image(self, source: Any) -> NDArray[np.float32]:
+        """Return the embedding of a DICOM file, shape (dimensions,), float32, unit length."""
+
+
+class UploadReader:
+    """Reads a DICOM file that was sent as a query.
+
+    Parameters
+    ----------
+    embedder : QueryEmbedder
+    keys : PatientKeys
+        Those of the store, so that the patient's own images can be left out.
+    uploads : UploadedImages
+        Where it is kept.
+    limits : Limits
+    """
+
+    def __init__(self, embedder: QueryEmbedder, keys: PatientKeys, uploads: UploadedImages, limits: Limits) -> None:
+        self._embedder, self._keys, self._uploads, self._limits = embedder, keys, uploads, limits
+        self._embedding = threading.Lock()
+
+    def __call__(self, data: bytes, subject: str) -> UploadedImage:
+        """Return the upload, which is kept.
+
+        Raises
+        ------
+        UnsupportedPixelsError
+            It is too large, in color, or of several frames.
+        DicomError
+            It is no DICOM file, or damaged.
+        """
+        from dicom_workflow.search.image_documents import examine  # pydicom is needed for uploads only
+
+        if len(data) > self._limits.upload_bytes:
+            most = self._limits.upload_bytes / 2**20
+            raise UnsupportedPixelsError(f"expected a DICOM file of at most {most:g} MB, got {len(data) / 2**20:.0f} MB.")
+        with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+            path = Path(folder) / "image.dcm"
+            path.write_bytes(data)
+            try:
+                image = examine(path, "", self._keys).document
+                check_pixels(image.rows, image.columns, self._limits.upload_pixels)
+                with self._embedding:  # one at a time: it takes all cores
+                    vector = self._embedder.of_image(path)
+            except DicomError as error:
+                text = str(error).replace(str(path), "the uploaded file")
+                raise type(error)(f"{text} Upload one DICOM radiograph (Part 10 file).") from None
+        upload = UploadedImage(replace(image, image_id=new_id()), vector, self._embedder.space.space_id, data, subject)
+        self._uploads.add(upload)
+        return upload
+
+
 def new_id() -> str:
     """Return the id of an upload, which cannot be guessed."""
     return PREFIX + secrets.token_hex(16)
@@ -84,7 +148,7 @@ def is_upload(image_id: str) -> bool:
 
 
 def bytes_of(given: object) -> bytes:
-    """Return the content of an uploaded file: bytes, or the open file of a multipart request.
+    """Return the content of an uploaded file, which stands among the variables of an operation as bytes.
 
     Raises
     ------
@@ -93,6 +157,4 @@ def bytes_of(given: object) -> bytes:
     """
     if isinstance(given, bytes | bytearray | memoryview):
         return bytes(given)
-    if isinstance(given, UploadFile):
-        return given.file.read()
     raise RecordError(f"expected a file in a GraphQL multipart request, got {shown(given)}.")

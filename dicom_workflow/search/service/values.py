@@ -136,3 +136,31 @@ class Facet:
         pairs = zip(facet.buckets, texts, strict=True)
         values = [FacetValue(value=bucket.value, text=text, count=bucket.count) for bucket, text in pairs]
         return cls(field=facet.field, values=values, exact=facet.exact)
+
+
+@strawberry.type(description="An embedding space: which network made the embeddings that are compared.")
+class EmbeddingSpace:
+    """As `documents.EmbeddingSpace`."""
+
+    id: strawberry.ID
+    dimensions: int
+    description: str
+    serves: bool
+
+
+@strawberry.type(description="A field for filters; those of type keyword and keywords are facets too.")
+class FilterField:
+    """A key of `IMAGE_FILTERS` or `REPORT_FILTERS`."""
+
+    name: str
+    type: str
+
+
+@strawberry.type(description="What can be searched for, and how.")
+class SearchIndex:
+    """The store and what the service can do."""
+
+    spaces: list[EmbeddingSpace]
+    image_fields: list[FilterField]
+    report_fields: list[FilterField]
+    accepts_uploads: bool = strawberry.field(description="Whether searchByImage takes an image.")
