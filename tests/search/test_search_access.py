@@ -261,6 +261,14 @@ def test_the_page_signs_in_with_a_cookie_that_no_script_can_read(search_service:
     assert "max-age" in answer.headers["strict-transport-security"]
 
 
+@pytest.mark.parametrize(("token", "status"), [(TOKEN, 200), (TOKEN + "x", 401), ("", 401)])
+def test_the_token_that_a_load_balancer_sends_for_a_person_is_verified_like_any_other(
+    search_service: Service, token: str, status: int
+) -> None:
+    sent = {"authorization": "", "x-amzn-oidc-accesstoken": token}
+    assert search_service.ask("POST", "/graphql", json=QUERY, headers=sent).status_code == status
+
+
 @pytest.mark.parametrize("body", ["x", "[]", "{}", '{"token": 1}'])
 def test_a_sign_in_without_token(search_service: Service, body: str) -> None:
     answer = search_service.ask("POST", "/session", data=body, headers={"content-type": "application/json"})

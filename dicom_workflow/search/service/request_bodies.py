@@ -33,11 +33,14 @@ class Refusal(SearchError):
 
 
 def credential_of(request: Request, cookie: str) -> str:
-    """Return the bearer token of a request, else what its cookie holds, else an empty text."""
+    """Return the bearer token of a request, else that of its load balancer, else what its cookie holds, else an empty text.
+
+    An Application Load Balancer that signs people in sends their access token with each request; it is verified like any other.
+    """
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
-    return request.cookies.get(cookie, "")
+    return request.headers.get("x-amzn-oidc-accesstoken") or request.cookies.get(cookie, "")
 
 
 def media_type_of(request: Request) -> str:
