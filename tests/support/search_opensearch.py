@@ -13,6 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,6 +25,16 @@ TIMEOUT_SECONDS = 30
 PAGE = 10_000
 
 
+@dataclass(frozen=True)
+class Request:
+    """What a client sent."""
+
+    method: str
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+
 class OpenSearchProxy:
     """One cluster of a test: a clone of an empty osmem base, and the proxy before it."""
 
@@ -32,8 +43,8 @@ class OpenSearchProxy:
         self._lock = threading.Lock()
         self._ids: dict[str, frozenset[str]] = {}
         self._vectors: dict[tuple[str, str], tuple[list[str], NDArray[np.float64]]] = {}
-        self.requests: list[tuple[str, str, bytes]] = []
-        """Method, path and body of everything that was asked, in order."""
+        self.requests: list[Request] = []
+        """Everything that was asked, in order."""
         self.answers: list[tuple[int, dict[str, Any]]] = []
         """Answers to give to the next requests instead of the cluster's own."""
         proxy = self
@@ -46,7 +57,7 @@ class OpenSearchProxy:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
-                status, answer = proxy.answer(self.command, self.path, body, self.headers.get("Content-Type", ""))
+                status, answer = proxy.answer(Request(self.command, self.path, body, dict(self.headers)))
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))
@@ -71,9 +82,14 @@ class OpenSearchProxy:
         self._thread.join(5)
         self._clone.close()
 
-    def answer(self, method: str, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
+    def searches(self) -> list[dict[str, Any]]:
+        """The bodies of the searches so far."""
+        return [json.loads(request.body) for request in self.requests if request.path.partition("?")[0].endswith("/_search")]
+
+    def answer(self, request: Request) -> tuple[int, bytes]:
+        method, path, body = request.method, request.path, request.body
         with self._lock:
-            self.requests.append((method, path, body))
+            self.requests.append(request)
             if self.answers:
                 status, given = self.answers.pop(0)
                 return status, json.dumps(given).encode()
@@ -91,7 +107,7 @@ class OpenSearchProxy:
                 except _RefusedError as error:
                     reason = {"type": "x_content_parse_exception", "reason": str(error)}
                     return 400, json.dumps({"error": {**reason, "root_cause": [reason]}, "status": 400}).encode()
-        return self._forward(method, path, body, kind)
+        return self._forward(method, path, body, request.headers.get("Content-Type", ""))
 
     def _forward(self, method: str, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
         request = urllib.request.Request(self._clone.url + path, data=body or None, method=method)  # noqa: S310

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from dicom_workflow.search.store.text_query import WORD, analyzer, parse_text
+from dicom_workflow.search.store.text_query import WORD, parse_text, stems_of
 
 
 def find_highlights(text: str, query: str) -> list[tuple[int, int]]:
@@ -47,4 +47,4 @@ def _without_overlap(found: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 @lru_cache(maxsize=20_000)
 def _stem(word: str) -> str:
-    return " ".join(analyzer().analyze(word))
+    return " ".join(stems_of(word))

@@ -23,6 +23,12 @@ def analyzer() -> Any:
     return builder.filter(Filter.lowercase()).filter(Filter.stemmer("English")).build()
 
 
+def stems_of(text: str) -> list[str]:
+    """Return the words of a text as stems, in their order; half a surrogate pair is no part of a word."""
+    stems: list[str] = analyzer().analyze(text.encode("utf-8", "replace").decode())
+    return stems
+
+
 def parse_text(text: str) -> list[list[str]]:
     """Return what has to be in a report, as stems: a list of one for a word, of more for a phrase in quotes.
 
@@ -38,7 +44,7 @@ def parse_text(text: str) -> list[list[str]]:
         pieces[-2:] = [" ".join(pieces[-2:])]
     parts: list[list[str]] = []
     for at, piece in enumerate(pieces):
-        stems = analyzer().analyze(piece)
+        stems = stems_of(piece)
         parts += [stems] if at % 2 and stems else [[stem] for stem in stems]
     unique = [list(part) for part in dict.fromkeys(tuple(part) for part in parts)]
     if sum(map(len, unique)) > MAX_WORDS:

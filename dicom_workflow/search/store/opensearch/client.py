@@ -196,7 +196,11 @@ def failure(url: str, status: int | str, kind: str) -> SearchStoreError | Record
             f"{url}: the server refuses this user ({status}). Check the user, and that its role may "
             "read and write indexes with this prefix."
         )
-    if status in (413, 429, 502, 503, 504):
+    if status == 413:
+        return SearchStoreError(
+            f"{url}: a document is larger than the server takes in one request. Leave it out, or raise http.max_content_length."
+        )
+    if status in (429, 502, 503, 504):
         return SearchStoreError(f"{url}: the cluster is too busy ({status}, {kind}). Try again later.")
     if status == 400 and ("mapper" in kind or "mapping" in kind or "illegal_argument" in kind):
         return RecordError(f"{url}: the server refuses a value ({kind}). Leave the document out, or correct it.")

@@ -19,10 +19,12 @@ from dicom_workflow.search.query import REPORT_FILTERS, Bucket, Facet
 from dicom_workflow.search.store.opensearch.client import failure
 from dicom_workflow.search.store.opensearch.queries import SAMPLES, Body, embedded_field, facets_body, vector_field
 from dicom_workflow.search.store.records import batches, report_json, report_lists
-from dicom_workflow.search.store.text_query import analyzer
+from dicom_workflow.search.store.text_query import stems_of
 
 REQUEST_BYTES = 5 * 2**20
 """Of one bulk request; the smallest instances of Amazon OpenSearch Service take 10 MiB."""
+MAX_INDEXED_CHARACTERS = 1_000_000
+"""Of a report, from its beginning; the rest is stored and not searched."""
 REQUEST_DOCUMENTS = 500
 PAGE = 1_000
 """Documents of one answer of a scan."""
@@ -58,7 +60,7 @@ def report_source(report: ReportDocument) -> Body:
     columns: Body = {name: getattr(report, name) for name in REPORT_FILTERS if hasattr(report, name)} | report_lists(report)
     # An empty date is kept: reports are ordered by it.
     kept = {name: value for name, value in columns.items() if value or name == "study_date"}
-    return {**kept, "document": report_json(report), "words": " ".join(analyzer().analyze(report.text))}
+    return {**kept, "document": report_json(report), "words": " ".join(stems_of(report.text[:MAX_INDEXED_CHARACTERS]))}
 
 
 def upsert(index: str, key: str, source: Body) -> Operation:
@@ -104,7 +106,7 @@ def write(client: OpenSearch, url: str, operations: Iterable[Operation], *, miss
     for request in _requests(operations):
         waiting = request
         for attempt in range(ATTEMPTS):
-            body = "".join(json.dumps(part) + "\n" for operation in waiting for part in operation if part is not None)
+            body = b"".join(_line(part) for operation in waiting for part in operation if part is not None)
             items = [next(iter(item.values())) for item in client.bulk(body=body)["items"]]
             again = []
             for operation, item in zip(waiting, items, strict=True):
@@ -127,6 +129,11 @@ def write(client: OpenSearch, url: str, operations: Iterable[Operation], *, miss
             raise RecordError(f"{shown(key)}{others} not written: {error} The other documents are written.")
         raise error
     return done
+
+
+def _line(part: Body) -> bytes:
+    """Return a line of a bulk request; half a surrogate pair, which no UTF-8 can hold, becomes a question mark."""
+    return json.dumps(part, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
 def _requests(operations: Iterable[Operation]) -> Iterator[list[Operation]]:

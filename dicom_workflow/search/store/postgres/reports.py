@@ -37,7 +37,7 @@ from dicom_workflow.search.store.records import (
     report_json,
     report_lists,
 )
-from dicom_workflow.search.store.text_query import analyzer, parse_text
+from dicom_workflow.search.store.text_query import parse_text, stems_of
 
 MAX_INDEXED_CHARACTERS = 200_000
 """Of a report, from its beginning: a tsvector holds 1 MB of words and positions."""
@@ -61,7 +61,7 @@ def write_reports(connection: psycopg.Connection[Any], reports: Sequence[ReportD
             **{name: list(map(storable, values)) for name, values in report_lists(report).items()},
             # As ASCII, with escapes: the text comes back as it was, whatever characters it has.
             "document": json.dumps(report_json(report)),
-            "words": as_tsvector(stems := analyzer().analyze(storable(report.text[:MAX_INDEXED_CHARACTERS]))),
+            "words": as_tsvector(stems := stems_of(report.text[:MAX_INDEXED_CHARACTERS])),
             "word_count": len(stems),
         }
         for report in reports
