@@ -172,7 +172,17 @@ class DerivedIndex:
         return count_of(self.searcher().search(self.where(where), 1))
 
     def facets(self, query: Query, fields: Sequence[str], size: int) -> dict[str, Facet]:
-        """Return the most frequent values of the fields over all that match; equal counts by value."""
+        """Return the most frequent values over all rows that match; equal counts by value.
+
+        Parameters
+        ----------
+        query : Query
+            Which rows are counted.
+        fields : sequence of str
+            Fields with texts.
+        size : int
+            Most values of a field.
+        """
         if not fields:
             return {}
         terms = {name: {"terms": {"field": name, "size": _MOST_VALUES, "segment_size": _MOST_VALUES}} for name in fields}

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
-from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from dicom_workflow.errors import RecordError, SearchStoreError
 from dicom_workflow.formats.json_schema import shown
@@ -29,25 +26,21 @@ from dicom_workflow.search.store import lance_schema as schema
 from dicom_workflow.search.store.derived_index import DerivedIndex
 from dicom_workflow.search.store.lance_filters import one_of
 from dicom_workflow.search.store.lance_maintenance import maintain
+from dicom_workflow.search.store.lance_reader import SERVING, SPACE, TABLES, VERSION, LanceReader, unique_batches
 from dicom_workflow.search.store.lance_similar import find_similar
 from dicom_workflow.search.store.lance_tables import LanceTables, missing
 from dicom_workflow.search.store.protocol import STORE_VERSION, Maintenance
 from dicom_workflow.search.store.query_vectors import checked_facets, checked_first, known_space, query_vector
+from dicom_workflow.search.store.records import check_droppable, check_space, checked_embeddings
 from dicom_workflow.search.store.report_search import build_query, search_page
 from dicom_workflow.settings import Settings
 
 _BATCH = 1_000
-_TABLES = {"images": schema.IMAGE_SCHEMA, "reports": schema.REPORT_SCHEMA, "entries": schema.ENTRY_SCHEMA}
-_VERSION, _SERVING, _SPACE = "store_version", "serving", "space:"
+MOST_DIMENSIONS = 1 << 16
 
 
-class LanceStore:
+class LanceStore(LanceReader):
     """The store of one URL; see `SearchStore` for what each method does. Several threads and processes may use it at once."""
-
-    def __init__(self, tables: LanceTables) -> None:
-        self._tables, self.url = tables, tables.url
-        self.image_table, self.report_table, self._entries = (tables.table(name) for name in _TABLES)
-        self._known_entries: tuple[int, dict[str, str]] = (-1, {})
 
     @classmethod
     def open(cls, url: str, *, create: bool = False, settings: Settings | None = None) -> LanceStore:
@@ -68,12 +61,12 @@ class LanceStore:
             There is no store, it is of another version, or it cannot be read or created.
         """
         tables = LanceTables(url, settings or Settings.from_env(), create=create)
-        if not set(_TABLES) <= tables.names():
+        if not set(TABLES) <= tables.names():
             if not create:
                 raise missing(url)
             cls._create(tables)
         store = cls(tables)
-        found = store._values().get(_VERSION, "none")
+        found = store.values().get(VERSION, "none")
         if found != str(STORE_VERSION):
             raise SearchStoreError(
                 f"The search store {url} is of version {shown(found)}, and this program reads and writes {STORE_VERSION}. "
@@ -84,9 +77,9 @@ class LanceStore:
     @staticmethod
     def _create(tables: LanceTables) -> None:
         with tables.writing():
-            for name, columns in _TABLES.items():
+            for name, columns in TABLES.items():
                 tables.create(name, columns)
-            _write_entry(tables, tables.table("entries"), _VERSION, str(STORE_VERSION), replace=False)
+            _write_entry(tables, tables.table("entries"), VERSION, str(STORE_VERSION), replace=False)
 
     @cached_property
     def _image_index(self) -> DerivedIndex:
@@ -104,7 +97,7 @@ class LanceStore:
         """Insert or replace images, in batches that are each written whole, and return how many."""
         at = self._positions(embeddings)
         written = 0
-        for batch in _batches(images, lambda image: image.image_id):
+        for batch in unique_batches(images, lambda image: image.image_id):
             groups = ([image for image in batch if (image.image_id in at) is has] for has in (True, False))
             for has, group in zip((True, False), groups, strict=True):
                 rows = schema.image_rows(group)
@@ -119,7 +112,7 @@ class LanceStore:
     def upsert_embeddings(self, embeddings: Embeddings) -> int:
         """Set the embeddings of images that are in the store, and return how many were."""
         at, written = self._positions(embeddings), 0
-        for ids in _batches(at, str):
+        for ids in unique_batches(at, str):
             columns = [pa.array(ids, pa.string()), schema.vector_array(embeddings.vectors[[at[image_id] for image_id in ids]])]
             fields = [
                 schema.IMAGE_SCHEMA.field("image_id"),
@@ -133,18 +126,13 @@ class LanceStore:
     def _positions(self, embeddings: Embeddings | None) -> dict[str, int]:
         if embeddings is None:
             return {}
-        space = known_space(self.spaces(), embeddings.space_id)
-        if embeddings.vectors.shape != (len(embeddings.image_ids), space.dimensions):
-            raise RecordError(
-                f"expected {len(embeddings.image_ids)} vectors of {space.dimensions} numbers for the embedding space "
-                f"{space.space_id}, got an array of shape {embeddings.vectors.shape}."
-            )
+        checked_embeddings(embeddings, known_space(self.spaces(), embeddings.space_id))
         return {image_id: at for at, image_id in enumerate(embeddings.image_ids)}
 
     def upsert_reports(self, reports: Iterable[ReportDocument]) -> int:
         """Insert or replace reports, in batches that are each written whole, and return how many."""
         written = 0
-        for batch in _batches(reports, lambda report: report.report_id):
+        for batch in unique_batches(reports, lambda report: report.report_id):
             rows = schema.report_rows(batch)
             with self._tables.writing():
                 written += self._tables.merge(self.report_table, "report_id", rows, insert=True)
@@ -154,7 +142,7 @@ class LanceStore:
         """Delete images with their embeddings, and reports; return how many there were."""
         gone = 0
         for table, key, ids in ((self.image_table, "image_id", image_ids), (self.report_table, "report_id", report_ids)):
-            for batch in _batches(ids, str):
+            for batch in unique_batches(ids, str):
                 with self._tables.writing():
                     before = table.count_rows()
                     self._tables.change(partial(table.delete, one_of(key, batch)))
@@ -162,14 +150,6 @@ class LanceStore:
         return gone
 
     # ---- spaces ---------------------------------------------------------------------------------------------------------
-
-    def spaces(self) -> list[EmbeddingSpace]:
-        """Return all embedding spaces; the one that serves is the first."""
-        values = self._values()
-        spaces = [(name.removeprefix(_SPACE), json.loads(value)) for name, value in values.items() if name.startswith(_SPACE)]
-        serving = values.get(_SERVING, "")
-        spaces.sort(key=lambda item: (item[0] != serving, item[1]["number"], item[0]))
-        return [EmbeddingSpace(space_id, said["dimensions"], said["description"]) for space_id, said in spaces]
 
     def add_space(self, space: EmbeddingSpace) -> None:
         """Add the column of a space; the first one serves at once.
@@ -179,23 +159,16 @@ class LanceStore:
         RecordError
             The space is known with another number of dimensions, or has none.
         """
-        if not 1 <= space.dimensions <= 1 << 16:
-            raise RecordError(f"expected an embedding space of 1 to 65536 dimensions, got {space.dimensions}.")
         with self._tables.writing():
-            known = {item.space_id: item for item in self.spaces()}
-            if known.get(space.space_id, space).dimensions != space.dimensions:
-                raise RecordError(
-                    f"The embedding space {shown(space.space_id)} has {known[space.space_id].dimensions} dimensions in the "
-                    f"store, not {space.dimensions}. Give another network another space id."
-                )
-            if space.space_id in known:
+            known = self.spaces()
+            if not check_space(space, known, most_dimensions=MOST_DIMENSIONS):
                 return
             field = schema.vector_field(space)
             self._tables.change(lambda: None if field.name in self._columns() else self.image_table.add_columns(field))
             said = {"dimensions": space.dimensions, "description": space.description, "number": len(known)}
-            _write_entry(self._tables, self._entries, _SPACE + space.space_id, json.dumps(said))
+            _write_entry(self._tables, self._entries, SPACE + space.space_id, json.dumps(said))
             if not known:
-                _write_entry(self._tables, self._entries, _SERVING, space.space_id, replace=False)
+                _write_entry(self._tables, self._entries, SERVING, space.space_id, replace=False)
 
     def _columns(self) -> list[str]:
         return list(self.image_table.schema.names)
@@ -203,7 +176,7 @@ class LanceStore:
     def serve_space(self, space_id: str) -> None:
         """Let queries that name no space use this one."""
         with self._tables.writing():
-            _write_entry(self._tables, self._entries, _SERVING, known_space(self.spaces(), space_id).space_id)
+            _write_entry(self._tables, self._entries, SERVING, known_space(self.spaces(), space_id).space_id)
 
     def drop_space(self, space_id: str) -> None:
         """Delete the embeddings of a space that does not serve.
@@ -215,91 +188,32 @@ class LanceStore:
         """
         with self._tables.writing():
             spaces = self.spaces()
-            if known_space(spaces, space_id) == spaces[0]:
-                raise RecordError(
-                    f"The embedding space {shown(space_id)} serves. Let another one serve before this one is dropped."
-                )
+            check_droppable(known_space(spaces, space_id), spaces[0])
             column = schema.vector_column(space_id)
-            self._tables.change(lambda: self._entries.delete(one_of("key", [_SPACE + space_id])))
+            self._tables.change(lambda: self._entries.delete(one_of("key", [SPACE + space_id])))
             self._tables.change(lambda: self.image_table.drop_columns([column]) if column in self._columns() else None)
-
-    def _values(self) -> dict[str, str]:
-        """What the store says of itself, read again when it has changed."""
-        version = self._tables.read(lambda: self._entries.version)
-        if version != self._known_entries[0]:
-            rows = self._tables.read(lambda: self._entries.search().limit(None).to_arrow()).to_pylist()
-            self._known_entries = version, {row["key"]: row["value"] for row in rows}
-        return self._known_entries[1]
-
-    # ---- reading --------------------------------------------------------------------------------------------------------
-
-    def _rows(self, table: Any, columns: Sequence[str], key: str, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-        for batch in _batches(ids, str):
-            yield from self.select(table, columns, one_of(key, batch)).to_pylist()
-
-    def select(self, table: Any, columns: Sequence[str], where: str = "") -> pa.Table:
-        """Return columns of the rows for which an expression is true."""
-        query = table.search().select(list(columns)).limit(None)
-        return self._tables.read(lambda: (query.where(where) if where else query).to_arrow())
-
-    def images(self, image_ids: Sequence[str]) -> list[ImageDocument | None]:
-        """Return the images in the order of the ids; None where there is none."""
-        rows = self._rows(self.image_table, schema.IMAGE_COLUMNS, "image_id", image_ids)
-        found = {row["image_id"]: schema.image_of(row) for row in rows}
-        return [found.get(image_id) for image_id in image_ids]
-
-    def images_of_reports(self, report_ids: Sequence[str]) -> dict[str, list[ImageDocument]]:
-        """Return report id → its images, by image id."""
-        return self._grouped("report_id", report_ids, lambda image: (image.image_id,))
-
-    def images_of_patients(self, patient_keys: Sequence[str]) -> dict[str, list[ImageDocument]]:
-        """Return patient key → all images of the patient, by study date."""
-        return self._grouped("patient_key", patient_keys, lambda image: (image.study_date, image.image_id))
-
-    def _grouped(self, field: str, values: Sequence[str], order: Any) -> dict[str, list[ImageDocument]]:
-        groups: dict[str, list[ImageDocument]] = {value: [] for value in values}
-        for row in self._rows(self.image_table, schema.IMAGE_COLUMNS, field, values):
-            groups[row[field]].append(schema.image_of(row))
-        return {value: sorted(images, key=order) for value, images in groups.items()}
-
-    def reports(self, report_ids: Sequence[str]) -> list[ReportDocument | None]:
-        """Return the reports in the order of the ids; None where there is none."""
-        rows = self._rows(self.report_table, schema.REPORT_COLUMNS, "report_id", report_ids)
-        found = {row["report_id"]: schema.report_of(row) for row in rows}
-        return [found.get(report_id) for report_id in report_ids]
-
-    def scan_images(self, *, without_space: str = "") -> Iterator[ImageDocument]:
-        """Return all images by id; with `without_space`, those that have no embedding in that space."""
-        where = ""
-        if without_space:
-            where = f"{schema.vector_column(known_space(self.spaces(), without_space).space_id)} IS NULL"
-        ids = sorted(self.select(self.image_table, ["image_id"], where)["image_id"].to_pylist())
-        for batch in _batches(ids, str):
-            yield from (image for image in self.images(batch) if image is not None)
-
-    def scan_reports(self) -> Iterator[ReportDocument]:
-        """Return all reports by id."""
-        ids = sorted(self.select(self.report_table, ["report_id"])["report_id"].to_pylist())
-        for batch in _batches(ids, str):
-            yield from (report for report in self.reports(batch) if report is not None)
-
-    def vectors(self, image_ids: Sequence[str], space_id: str = "") -> NDArray[np.float32]:
-        """Return the embeddings, shape (len(image_ids), dimensions), float32; rows of NaN where an image has none."""
-        space = known_space(self.spaces(), space_id)
-        column = schema.vector_column(space.space_id)
-        answer = np.full((len(image_ids), space.dimensions), np.nan, np.float32)
-        for batch in _batches(image_ids, str):
-            found = self.select(self.image_table, ["image_id", column], f"{one_of('image_id', batch)} AND {column} IS NOT NULL")
-            at = dict(zip(found["image_id"].to_pylist(), schema.vectors_of(found[column], space.dimensions), strict=True))
-            for row, image_id in enumerate(image_ids):
-                if image_id in at:
-                    answer[row] = at[image_id]
-        return answer
 
     # ---- searching ------------------------------------------------------------------------------------------------------
 
     def search_reports(self, query: ReportQuery, *, first: int = 20, cursor: str = "") -> ReportPage:
-        """Return one page of the reports of a query."""
+        """Return one page of the reports of a query.
+
+        Parameters
+        ----------
+        query : ReportQuery
+            Words, filter, ids, likeness: all that are given have to match.
+        first : int
+            Most reports of the page, 1 to `MAX_FIRST`.
+        cursor : str
+            Of the page before; empty for the first one.
+
+        Raises
+        ------
+        RecordError
+            Another size of the page, a cursor of another query, an unknown field, or no report to be like.
+        SearchStoreError
+            The store cannot be read.
+        """
         built = build_query(self._report_index, query, self._like_text(query))
         page = search_page(self._report_index, query, built, first=checked_first(first), cursor=cursor)
         scores = dict(page.hits)
@@ -316,13 +230,43 @@ class LanceStore:
         return report.text
 
     def facets(self, query: ReportQuery, fields: Sequence[str], *, size: int = 10) -> dict[str, Facet]:
-        """Return the facets over all reports of a query."""
+        """Return the facets over all reports of a query.
+
+        Parameters
+        ----------
+        query : ReportQuery
+            Which reports are counted.
+        fields : sequence of str
+            Of `REPORT_FILTERS`, those with texts.
+        size : int
+            Most values of a facet.
+
+        Raises
+        ------
+        RecordError
+            A field that is no facet or cannot be filtered by.
+        """
         names = checked_facets(fields, REPORT_FILTERS)
         built, _ = build_query(self._report_index, query, self._like_text(query))
         return self._report_index.facets(built, names, size)
 
     def image_facets(self, where: Any, fields: Sequence[str], *, size: int = 10) -> dict[str, Facet]:
-        """Return the facets over all images that a filter leaves."""
+        """Return the facets over all images that a filter leaves.
+
+        Parameters
+        ----------
+        where : Where or None
+            Which images are counted.
+        fields : sequence of str
+            Of `IMAGE_FILTERS`, those with texts.
+        size : int
+            Most values of a facet.
+
+        Raises
+        ------
+        RecordError
+            A field that is no facet or cannot be filtered by.
+        """
         names = checked_facets(fields, IMAGE_FILTERS)
         return self._image_index.facets(self._image_index.where(where), names, size)
 
@@ -342,13 +286,6 @@ def _write_entry(tables: LanceTables, entries: Any, key: str, value: str, *, rep
     rows = pa.Table.from_pylist([{"key": key, "value": value}], schema=schema.ENTRY_SCHEMA)
     if replace or not entries.count_rows(one_of("key", [key])):
         tables.merge(entries, "key", rows, insert=True)
-
-
-def _batches(items: Iterable[Any], key: Any) -> Iterator[list[Any]]:
-    """Batches in which each key stands once, with its last item."""
-    rest = iter(items)
-    while batch := list(islice(rest, _BATCH)):
-        yield list({key(item): item for item in batch}.values())
 
 
 def _image_values(row: Mapping[str, Any]) -> dict[str, Sequence[str | int]]:

@@ -17,14 +17,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dicom_workflow.search.documents import SECTIONS, EmbeddingSpace, Finding, ImageDocument, Kind, ReportDocument
-from dicom_workflow.search.query import REPORT_FILTERS
+from dicom_workflow.search.documents import SECTIONS, EmbeddingSpace, Finding, ImageDocument, ReportDocument
+from dicom_workflow.search.store.records import report_lists
 
 STAMP_BITS = 63
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Writers of the same new key would double it without (lance-format/lance #4585)."""
 _ARROW: Mapping[str, pa.DataType] = {"str": pa.string(), "int": pa.int32(), "tuple[str, ...]": pa.list_(pa.string())}
-_KINDS: Mapping[str, Kind] = {"signs": "sign", "diagnoses": "diagnosis", "symptoms": "symptom"}
 
 _PLAIN = ("patient_key", "study_instance_uid", "study_date", "text", "language_model")
 
@@ -93,7 +92,7 @@ def _report_row(report: ReportDocument) -> dict[str, Any]:
     return {name: getattr(report, name) for name in ("report_id", *_PLAIN)} | {
         "sections": _json({name: _place(report.text, text) for name, text in report.sections.items()}),
         "findings": _json([astuple(found) for found in report.findings]),
-        "terms": _json({name: values for name in REPORT_FILTERS if (values := _terms(report, name))}),
+        "terms": _json({name: values for name, values in report_lists(report).items() if values}),
         "stamp": _stamp(),
     }
 
@@ -113,17 +112,6 @@ def report_of(row: Mapping[str, Any]) -> ReportDocument:
     plain = {name: row[name] for name in ("report_id", *_PLAIN)}
     findings = tuple(Finding(*values) for values in json.loads(row["findings"]))
     return ReportDocument(sections=ordered, findings=findings, **plain)
-
-
-def _terms(report: ReportDocument, name: str) -> list[str]:
-    if REPORT_FILTERS[name] != "keywords":
-        return []
-    state, _, what = name.partition("_")
-    if what == "codes":
-        return report.codes(state)  # type: ignore[arg-type]
-    if what == "labels":
-        return sorted(label for label, stated in report.label_states().items() if stated == state)
-    return report.concepts(state, _KINDS[what])  # type: ignore[arg-type]
 
 
 def _json(value: object) -> str:

@@ -87,7 +87,15 @@ def nearest_rows(
 
 
 def index_partitions(tables: LanceTables, table: Any, column: str) -> int:
-    """Return the number of partitions of the vector index on a column; 0 where there is none."""
+    """Return the number of partitions of a vector index; 0 where there is none.
+
+    Parameters
+    ----------
+    tables, table
+        Where the images are.
+    column : str
+        That of an embedding space.
+    """
     for index in tables.read(table.list_indices):
         if index.columns == [column]:
             return partitions_for(index.num_indexed_rows or 0)

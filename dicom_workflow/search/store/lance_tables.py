@@ -62,7 +62,22 @@ def missing(url: str) -> SearchStoreError:
 
 
 class LanceTables:
-    """The database of one store. Each read sees what any process has written before."""
+    """The database of one store. Each read sees what any process has written before.
+
+    Parameters
+    ----------
+    url : str
+        A path, ``file://`` or ``s3://``.
+    settings : Settings
+        Endpoint, region and timeout of S3.
+    create : bool
+        Make the folder where there is none.
+
+    Raises
+    ------
+    SearchStoreError
+        It cannot be opened.
+    """
 
     def __init__(self, url: str, settings: Settings, *, create: bool = False) -> None:
         import lancedb
@@ -162,6 +177,19 @@ class LanceTables:
     def merge(self, table: Any, key: str, rows: pa.Table, *, insert: bool) -> int:
         """Insert or replace rows by their key, in one step, and return how many. Columns that are not given keep their values.
 
+        Parameters
+        ----------
+        table
+            Where the rows belong.
+        key : str
+            Its key.
+        rows : Table
+            The key and any other columns.
+        insert : bool
+            Whether rows of unknown keys are inserted or ignored.
+
+        Notes
+        -----
         An index on the key makes Lance forget that the key is one, and then writers of the same new key double it
         (lance-format/lance #4585, #9238): so it may not use an index.
         """

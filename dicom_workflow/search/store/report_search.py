@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ from tantivy import Occur, Order, Query
 from dicom_workflow.errors import RecordError
 from dicom_workflow.search.query import ReportQuery
 from dicom_workflow.search.store.derived_index import ORDER, TEXT, DerivedIndex, count_of
+from dicom_workflow.search.store.records import decoded_cursor, encoded_cursor
 from dicom_workflow.search.store.text_query import analyzer, parse_text
 
 LIKE_TERMS = 25
@@ -110,14 +108,14 @@ def search_page(index: DerivedIndex, asked: ReportQuery, built: tuple[Query, boo
     if ranked:
         found = searcher.search(query, first + 1, offset=skip)
         total, hits = count_of(found), found.hits
-        following = _cursor(mark, 0, skip + first)
+        following = encoded_cursor([mark, 0, skip + first])
     else:
         total = count_of(searcher.search(query, 1))
         rest = _from(index, query, after) if cursor else query
         hits = searcher.search(rest, first + 1, order_by_field=ORDER, order=Order.Asc, offset=skip).hits
         keys = [int(key) for key, _ in hits[:first]]
         same = keys.count(keys[-1]) + (skip if keys[-1] == after else 0) if keys else 0
-        following = _cursor(mark, keys[-1] if keys else 0, same)
+        following = encoded_cursor([mark, keys[-1] if keys else 0, same])
     ids = index.ids(searcher, hits[:first])
     scores = [float(key) if ranked else 0.0 for key, _ in hits[:first]]
     return Page(tuple(zip(ids, scores, strict=True)), total, following if len(hits) > first else "")
@@ -128,17 +126,9 @@ def _from(index: DerivedIndex, query: Query, after: int) -> Query:
     return Query.boolean_query([(Occur.Must, query), (Occur.Must, later)])
 
 
-def _cursor(mark: str, after: int, skip: int) -> str:
-    """The place of a page: how many hits lie before it, counted from a place in the order."""
-    return base64.urlsafe_b64encode(json.dumps([mark, after, skip]).encode()).decode()
-
-
 def _read_cursor(cursor: str, mark: str) -> tuple[int, int]:
-    try:
-        given, after, skip = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError):
-        given, after, skip = "", 0, 0
-    whole = type(after) is int and type(skip) is int and 0 <= after < 1 << 63 and 0 <= skip < 1 << 40
-    if given != mark or not whole:
+    """Return the place of a page: a number of `derived_index.newest_first`, and how many hits from there lie before it."""
+    given, after, skip = decoded_cursor(cursor, (str, int, int))
+    if given != mark or not (0 <= after < 1 << 63 and 0 <= skip < 1 << 40):
         raise RecordError("The cursor is not one of this query. Take `cursor` of the page before, or none for the first page.")
     return after, skip
