@@ -62,7 +62,7 @@ check: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy,
 	@$(BIN)/python -m pytest -q $(STATIC) -n 2 --dist loadfile
 	@$(BIN)/python -m pytest -q $(CFN_RULES)/tests
 
-bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest, search; the last line is JSON
+bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest, search, retrieval; the last line is JSON
 	@scripts/system-packages orthanc
 	@if [[ "$(NAME)" =~ ^(training|quality) ]]; then $(BIN)/python -m pip install -qq -r requirements-bench.txt; fi
 	@mkdir -p benchmarks/results

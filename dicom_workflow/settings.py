@@ -137,6 +137,12 @@ class Settings:
     """Name of a deployment on AWS whose stacks say what is not given here; see `dicom_workflow.aws.deployment_settings`."""
     search_salt: Secret = _NONE
     """What patient ids are hashed with in a search index, where several machines fill it; see `search.patient_keys`."""
+    search_token: Secret = _NONE
+    """What a client of the search service has to send; without one, a new token is made when the service starts."""
+    search_oidc_issuer: str = ""
+    """Whose tokens it accepts instead, for example ``https://cognito-idp.<region>.amazonaws.com/<user pool>``."""
+    search_oidc_audience: str = ""
+    """For whom those tokens have to be issued: a client id."""
     s3_url: str = ""
     """Endpoint URL of an S3-compatible store; empty means AWS's own."""
     region: str = "us-east-1"
@@ -180,8 +186,9 @@ class Settings:
             Read from ``DICOM_WORKFLOW_WORKSPACE``, ``ARCHIVE``, ``ORTHANC_URL``, ``ORTHANC_USER``, ``ORTHANC_PASSWORD``,
             ``DICOMWEB_URL``, ``DICOMWEB_USER``, ``DICOMWEB_PASSWORD``, ``DICOMWEB_TOKEN``, ``DICOMWEB_AUTH``,
             ``GROUNDTRUTH_URL``, ``GROUNDTRUTH_ACCESS_KEY``, ``GROUNDTRUTH_SECRET_KEY``, ``GROUNDTRUTH_DATABASE_…`` (see
-            `DatabaseAddress`), ``DICOM_WORKFLOW_DEPLOYMENT``, ``SEARCH_SALT``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``),
-            ``AWS_REGION``, ``DICOM_WORKFLOW_CA_BUNDLE`` and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
+            `DatabaseAddress`), ``DICOM_WORKFLOW_DEPLOYMENT``, ``SEARCH_SALT``, ``SEARCH_TOKEN``, ``SEARCH_OIDC_ISSUER``,
+            ``SEARCH_OIDC_AUDIENCE``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``, ``DICOM_WORKFLOW_CA_BUNDLE``
+            and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
 
         Raises
         ------
@@ -273,6 +280,9 @@ _VARIABLES = {
     "groundtruth_secret_key": "GROUNDTRUTH_SECRET_KEY",
     "deployment": "DICOM_WORKFLOW_DEPLOYMENT",
     "search_salt": "SEARCH_SALT",
+    "search_token": "SEARCH_TOKEN",
+    "search_oidc_issuer": "SEARCH_OIDC_ISSUER",
+    "search_oidc_audience": "SEARCH_OIDC_AUDIENCE",
     "s3_url": "S3_URL",
     "region": "AWS_REGION",
     "ca_bundle": "DICOM_WORKFLOW_CA_BUNDLE",
@@ -280,7 +290,7 @@ _VARIABLES = {
 }
 """Field → environment variable, for reading and for handing settings on to another process."""
 _URLS = tuple(name for name in _VARIABLES if name.endswith("_url"))
-_SECRETS = ("orthanc_password", "dicomweb_password", "dicomweb_token", "groundtruth_secret_key", "search_salt")
+_SECRETS = ("orthanc_password", "dicomweb_password", "dicomweb_token", "groundtruth_secret_key", "search_salt", "search_token")
 
 
 def _folder(given: str) -> Path:

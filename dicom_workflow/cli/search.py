@@ -15,6 +15,7 @@ examples:
   dicom-workflow search index archive --store s3://bucket/search --model model/model --watch
   dicom-workflow search index sqs:https://sqs.eu-central-1.amazonaws.com/123456789012/uploads --watch
   dicom-workflow search index --store s3://bucket/search --vectors embeddings.npz
+  dicom-workflow search serve
   dicom-workflow search read-reports reports.jsonl --output findings.jsonl
   dicom-workflow search evaluate --truth labels.csv
   dicom-workflow search maintain
@@ -70,7 +71,24 @@ def add(command: Command) -> None:
     index.add_argument("--watch", action="store_true", help="go on with what comes, until Ctrl-C or SIGTERM")
     index.add_argument("--poll-seconds", type=float, default=5.0, help="between two looks, with --watch (default: 5)")
 
+    serve = kind("serve", _serve, "serve the page and the GraphQL interface until Ctrl-C or SIGTERM")
+    serve.add_argument("--model", default="", metavar="BUNDLE", help="for uploaded images (default: that of the index)")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    serve.add_argument("--port", type=int, default=8600, help="default: 8600")
+    serve.add_argument(
+        "--access",
+        choices=("token", "oidc", "off"),
+        default="",
+        help="token: SEARCH_TOKEN, or one that is printed once; oidc: of SEARCH_OIDC_ISSUER, the default where that is set; "
+        "off: on this machine alone",
+    )
+    serve.add_argument("--hosts", action="append", default=[], metavar="NAME", help="host name that is accepted; repeatable")
+    serve.add_argument(
+        "--trust-proxy", action="append", default=[], metavar="NETWORK", help="whose X-Forwarded-Proto is believed"
+    )
+
     maintain = kind("maintain", _maintain, "compact the index, and measure its recall and duplicates")
+    maintain.add_argument("--whiten", action="store_true", help="whiten the embeddings, and let the whitened ones serve")
     maintain.add_argument("--serve", default="", metavar="SPACE", help="let this embedding space serve, whole or not")
     maintain.add_argument("--drop", default="", metavar="SPACE", help="delete the embeddings of this space")
 
@@ -134,6 +152,9 @@ def _maintain(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
 
     from dicom_workflow.pipeline import search_steps
 
+    if options.whiten:
+        whitened = search_steps.whiten(_store(settings, options), settings)
+        say(f"{whitened.serving} serves")
     found = search_steps.maintain(_store(settings, options), settings, serve=options.serve, drop=options.drop)
     say(f"{found.images:,} images, {found.reports:,} reports; {found.bytes_before:,} → {found.bytes_after:,} bytes")
     for name, share in found.recall.items():
@@ -176,3 +197,21 @@ def _evaluate(settings: Settings, options: argparse.Namespace) -> dict[str, Any]
     )
     say(found.to_markdown())
     return {"ok": True, "report": str(output), "retrieval": found.to_json()}
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
+    from dicom_workflow.pipeline import search_steps
+    from dicom_workflow.search.service.server import ServeOptions
+
+    asked = ServeOptions(
+        host=options.host,
+        port=options.port,
+        access=options.access or ("oidc" if settings.search_oidc_issuer else "token"),
+        token=settings.search_token,
+        issuer=settings.search_oidc_issuer,
+        audience=settings.search_oidc_audience,
+        hosts=tuple(options.hosts),
+        trusted_proxies=(*ServeOptions.trusted_proxies, *options.trust_proxy),
+    )
+    search_steps.serve(_store(settings, options), settings, asked, model=options.model)
+    return {"ok": True}

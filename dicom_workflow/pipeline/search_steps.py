@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dicom_workflow.errors import SearchError
 from dicom_workflow.pipeline import local_services, records
@@ -20,15 +24,22 @@ from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.ingest.report_files import ReportFile, read_reports, reports_of
 from dicom_workflow.search.ingest.report_links import ReportLinks, read_pairs
 from dicom_workflow.search.ingest.reports import ReportIngest
+from dicom_workflow.search.ingest.store_writes import written
 from dicom_workflow.search.patient_keys import open_keys
 from dicom_workflow.search.radiology_reports import ComprehendMedical, ReportNLP
 from dicom_workflow.search.store import SearchStore, open_store
 from dicom_workflow.search.store.protocol import Maintenance
+from dicom_workflow.search.whitening import Whitening
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_path
 
+if TYPE_CHECKING:
+    from dicom_workflow.search.service.server import ServeOptions
+
 NO_MODEL = "none"
 """As a model: index images without embeddings."""
+MOST_TO_WHITEN = 20_000
+"""Embeddings that a whitening is estimated from; more change nothing."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ def index(store_url: str, settings: Settings, request: IndexRequest, *, progress
     SearchStoreError
         The store cannot be opened or written; what was written until then is in it.
     KeyboardInterrupt
-        Ctrl-C, also at the end of a watch; what was written until then is in the store.
+        Ctrl-C outside a watch; what was written until then is in the store.
     """
     if request.source == sources.ARCHIVE:
         settings = local_services.attach(settings)
@@ -95,13 +106,15 @@ def index(store_url: str, settings: Settings, request: IndexRequest, *, progress
     with contextlib.closing(open_store(store_url, create=True)) as store, IngestReport(path) as report:
         ingest = _ingest(store, store_url, settings, request, report, progress)
         ingest.reports.add(_reports(request, settings, report), progress=progress and bool(request.reports))
+        if request.watch:  # what is in the index already does not wait for the end
+            _fill(ingest, settings)
         if request.source:
-            _add_source(ingest, settings, request)
+            # Ctrl-C and SIGTERM are the usual end of a watch.
+            with contextlib.suppress(*([KeyboardInterrupt] if request.watch else [])):
+                _add_source(ingest, settings, request)
         filled = {}
         if ingest.embedder:
-            space_filling.fill_space(ingest, partial(sources.image_at, settings=settings))
-            space_id = ingest.embedder.space.space_id
-            filled[space_id] = space_filling.serve_when_whole(store, space_id)
+            filled[ingest.embedder.space.space_id] = _fill(ingest, settings)
         if request.vectors:
             vectors = external_vectors.read_vectors(
                 to_path(request.vectors), lambda name, reason: report.add("vector", name, Outcome.SKIPPED, reason)
@@ -124,6 +137,15 @@ def _ingest(
         embedder = Embedder.load(folder)
         keep_model(folder, embedder.space.space_id, settings)
     return Ingest(store, reports, embedder, workers=request.workers, progress=progress)
+
+
+def _fill(ingest: Ingest, settings: Settings) -> int:
+    """Fill the space of an ingest, let it serve when it is whole, and return how many images are missing in it."""
+    if ingest.embedder is None:
+        return 0
+    written(lambda: ingest.store.add_space(ingest.embedder.space))  # type: ignore[union-attr]
+    space_filling.fill_space(ingest, partial(sources.image_at, settings=settings))
+    return space_filling.serve_when_whole(ingest.store, ingest.embedder.space.space_id)
 
 
 def _nlp(request: IndexRequest) -> ReportNLP | None:
@@ -150,10 +172,9 @@ def _add_source(ingest: Ingest, settings: Settings, request: IndexRequest) -> No
             total = len(images)
         ingest.add_images(images, total=total)
         return
-    with contextlib.suppress(KeyboardInterrupt):  # the usual end of a watch
-        for fresh in sources.watched(source, poll_seconds=request.poll_seconds):
-            if fresh:
-                ingest.add_images(fresh, total=len(fresh))
+    for fresh in sources.watched(source, poll_seconds=request.poll_seconds):
+        if fresh:
+            ingest.add_images(fresh, total=len(fresh))
 
 
 def _add_events(ingest: Ingest, settings: Settings, request: IndexRequest) -> None:
@@ -180,13 +201,17 @@ def find_model(store: SearchStore, settings: Settings, given: str = "") -> Path:
     store : SearchStore
     settings : Settings
     given : str
-        Folder of a bundle.
+        Folder of a bundle, or a ``model.tar.gz``, also on S3.
 
     Raises
     ------
     SearchError
         None is given, and the workspace has none.
     """
+    if given.startswith("s3://") or given.endswith((".tar.gz", ".tgz")):
+        from dicom_workflow.learning.model.bundle_archive import unpack_model
+
+        return unpack_model(given, model_folder(given, settings), storage=Storage(settings))
     if given:
         return to_path(given)
     spaces = store.spaces()
@@ -236,6 +261,66 @@ def keep_model(folder: Path, space_id: str, settings: Settings) -> Path:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return kept
+
+
+def whiten(store_url: str, settings: Settings) -> Indexed:
+    """Whiten the embeddings of an index, and let the whitened ones serve; see `search.whitening`.
+
+    Parameters
+    ----------
+    store_url : str
+    settings : Settings
+        Its workspace has the model of the space that serves, and gets it once more with the whitening.
+
+    Raises
+    ------
+    SearchError
+        The space that serves is whitened already, its model is not here, or it has too few embeddings.
+    SearchStoreError
+        The store cannot be opened or written.
+    """
+    with contextlib.closing(open_store(store_url)) as store:
+        folder = find_model(store, settings)
+        embedder = Embedder.load(folder)
+        if embedder.whitening or not store.spaces() or store.spaces()[0].space_id != embedder.space.space_id:
+            raise SearchError(f"{store_url}: expected a space without whitening that serves. Index with --model first.")
+        of = embedder.space.space_id
+        ids = [image.image_id for image in itertools.islice(store.scan_images(), MOST_TO_WHITEN)]
+        vectors = store.vectors(ids, of)
+        whitening = Whitening.fit(vectors[np.isfinite(vectors).all(axis=1)])
+        space = whitening.space(embedder.space)
+        whitening.save(keep_model(folder, space.space_id, settings))
+        space_filling.fill_whitened(store, whitening, space, of)
+        missing = space_filling.serve_when_whole(store, space.space_id)
+        return Indexed(IngestReport(), {space.space_id: missing}, store.spaces()[0].space_id)
+
+
+def serve(store_url: str, settings: Settings, options: ServeOptions, *, model: str = "") -> None:
+    """Serve the page and the GraphQL interface of an index until SIGTERM or Ctrl-C; requests under way are finished.
+
+    Parameters
+    ----------
+    store_url : str
+    settings : Settings
+    options : ServeOptions
+        Where to listen, and who may search.
+    model : str
+        Bundle for uploaded images; empty: that of the space that serves, where this workspace has it.
+
+    Raises
+    ------
+    SearchStoreError
+        There is no store, or it cannot be opened.
+    SettingsError, ServiceError, SearchError
+        As `service.server.serve`.
+    """
+    from dicom_workflow.search.service.server import serve as serve_store
+
+    with contextlib.closing(open_store(store_url)) as store:
+        spaces = store.spaces()
+        has_model = bool(model) or (bool(spaces) and model_folder(spaces[0].space_id, settings).is_dir())
+        embedder = Embedder.load(find_model(store, settings, model)) if has_model else None
+        serve_store(store, settings, embedder=embedder, options=options, say=lambda line: print(line, flush=True))
 
 
 def maintain(store_url: str, settings: Settings, *, serve: str = "", drop: str = "") -> Maintenance:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dicom_workflow.errors import SearchError
 from dicom_workflow.search.documents import Embeddings, EmbeddingSpace
+from dicom_workflow.search.whitening import Whitening
 
 if TYPE_CHECKING:
     from dicom_workflow.learning.model.bundle import Bundle
@@ -41,6 +42,8 @@ class Embedder:
     ----------
     bundle : Bundle
         Of a network for gray images.
+    whitening : Whitening, optional
+        Applied to the features of the network, and then part of the space.
 
     Raises
     ------
@@ -48,35 +51,35 @@ class Embedder:
         A network for color images.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, whitening: Whitening | None = None) -> None:
         if bundle.channels != 1:
             raise SearchError(
                 f"expected a network for gray images, got {bundle.architecture}. Radiographs are indexed with a gray one."
             )
-        self.bundle = bundle
+        self.bundle, self.whitening = bundle, whitening
         self._batch = _BATCH.get(next(bundle.network.parameters()).device.type, 64)
-        dimensions = self.of_images(np.zeros((1, 1, bundle.size_px, bundle.size_px), np.float16)).shape[1]
-        self.space = EmbeddingSpace(
-            bundle.embedding_space, dimensions, f"{bundle.architecture}, {bundle.size_px} px, {', '.join(bundle.labels)}"[:300]
-        )
+        dimensions = bundle.embed(np.ones((1, 1, bundle.size_px, bundle.size_px), np.float16), batch_size=1).shape[1]
+        description = f"{bundle.architecture}, {bundle.size_px} px, {', '.join(bundle.labels)}"[:300]
+        space = EmbeddingSpace(bundle.embedding_space, dimensions, description)
+        self.space = whitening.space(space) if whitening else space
 
     def __repr__(self) -> str:
         return f"Embedder({self.space.space_id!r})"
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "auto") -> Embedder:
-        """Return the embedder of a bundle's folder.
+        """Return the embedder of a bundle's folder, with the whitening that may lie beside the bundle.
 
         Raises
         ------
         BundleError
             As `bundle.load`.
         SearchError
-            A network for color images.
+            A network for color images, or a damaged whitening.
         """
         from dicom_workflow.learning.model import bundle  # torch takes seconds to import
 
-        return cls(bundle.load(folder, device=device))
+        return cls(bundle.load(folder, device=device), Whitening.load(Path(folder)))
 
     def of_images(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Return the embeddings of model inputs.
@@ -96,7 +99,8 @@ class Embedder:
         LearningError
             Images of another shape, or values that are not finite.
         """
-        return self.bundle.embed(images, batch_size=self._batch)
+        features = self.bundle.embed(images, batch_size=self._batch)
+        return self.whitening.apply(features) if self.whitening else features
 
     def of_image(self, source: Any) -> NDArray[np.float32]:
         """Return the embedding of one DICOM instance, for a query: shape (dimensions,), float32, unit length.

@@ -15,10 +15,12 @@ from support.search_ingest import IndexFolder, reasons, write_bundle, write_imag
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import RecordError, SearchError
+from dicom_workflow.pipeline import search_steps
 from dicom_workflow.pipeline.search_steps import NO_MODEL
 from dicom_workflow.search.documents import Embeddings
 from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.ingest.external_vectors import read_vectors
+from dicom_workflow.search.whitening import FEWEST_IMAGES, Whitening
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +182,42 @@ def test_the_models_are_kept_by_space(tmp_path: Path) -> None:
     kept = sorted((target.settings.workspace / "search" / "models").iterdir())
     assert {Embedder.load(folder).space.space_id for folder in kept} >= {first}
     assert len(kept) == 2
+
+
+def test_whitened_embeddings_serve_and_new_images_and_queries_are_whitened_too(tmp_path: Path) -> None:
+    target = IndexFolder(tmp_path)
+    uids = write_images(tmp_path / "images", FEWEST_IMAGES)
+    raw = target.index(tmp_path / "images").serving
+    with target.store() as store:
+        before = store.vectors(uids, raw)
+    found = search_steps.whiten(target.url, target.settings)
+    assert found.serving.startswith(f"{raw}/whitened-")
+    with target.store() as store:
+        after = store.vectors(uids)
+        spaces = store.spaces()
+    off_diagonal = ~np.eye(len(uids), dtype=bool)
+    assert (before @ before.T)[off_diagonal].mean() > 0.9
+    assert abs((after @ after.T)[off_diagonal].mean()) < 0.1
+    assert spaces[0].dimensions == after.shape[1] == FEWEST_IMAGES // 2
+    new = write_images(tmp_path / "images", 1, first=900)
+    again = target.index(tmp_path / "images", model="")
+    assert again.report.to_json() == {"image": {"indexed": 1, "unchanged": FEWEST_IMAGES}}
+    assert again.serving == found.serving
+    embedder = Embedder.load(search_steps.model_folder(found.serving, target.settings))
+    with target.store() as store:
+        np.testing.assert_allclose(embedder.of_image(tmp_path / "images" / "900.dcm"), store.vectors(new)[0], atol=2e-3)
+        np.testing.assert_allclose(embedder.of_image(tmp_path / "images" / "003.dcm"), after[3], atol=0.02)
+    with pytest.raises(SearchError, match="expected a space without whitening that serves"):
+        search_steps.whiten(target.url, target.settings)
+
+
+def test_a_whitening_needs_images_that_differ_and_a_file_that_is_whole(tmp_path: Path) -> None:
+    with pytest.raises(SearchError, match="expected 50 embeddings or more to estimate a whitening from, got 3"):
+        Whitening.fit(np.ones((3, 8), np.float32))
+    with pytest.raises(SearchError, match="all alike"):
+        Whitening.fit(np.ones((60, 8), np.float32))
+    assert Whitening.load(tmp_path) is None
+    path = Whitening.fit(np.random.default_rng(0).random((60, 8), np.float32)).save(tmp_path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SearchError, match="the whitening cannot be read"):
+        Whitening.load(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dicom_workflow.errors import WorkflowError
-from dicom_workflow.search.documents import Embeddings, ImageDocument
+from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDocument
 from dicom_workflow.search.image_documents import examine
 from dicom_workflow.search.ingest.external_vectors import ExternalVectors
 from dicom_workflow.search.ingest.images import CHUNK, FETCHERS, Ingest
@@ -18,6 +18,7 @@ from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.ingest.sources import SourceImage
 from dicom_workflow.search.ingest.store_writes import chunks, written
 from dicom_workflow.search.store.protocol import SearchStore
+from dicom_workflow.search.whitening import Whitening
 
 
 def missing_in(store: SearchStore, space_id: str) -> int:
@@ -88,6 +89,27 @@ def _fill_chunk(ingest: Ingest, chunk: Sequence[ImageDocument], folder: Path, im
         written(lambda: ingest.store.upsert_embeddings(embeddings))
         for image_id in ids:
             report.add("image", image_id, Outcome.INDEXED)
+
+
+def fill_whitened(store: SearchStore, whitening: Whitening, whitened: EmbeddingSpace, of: str) -> None:
+    """Fill a space with the whitened embeddings of another; no image is read again.
+
+    Parameters
+    ----------
+    store : SearchStore
+    whitening : Whitening
+    whitened : EmbeddingSpace
+        The space that is filled.
+    of : str
+        The space whose embeddings are whitened.
+    """
+    written(lambda: store.add_space(whitened))
+    for chunk in chunks([image.image_id for image in store.scan_images(without_space=whitened.space_id)], CHUNK):
+        vectors = store.vectors(chunk, of)
+        rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
+        if len(rows):
+            embeddings = Embeddings.of(whitened, [chunk[row] for row in rows], whitening.apply(vectors[rows]))
+            written(lambda embeddings=embeddings: store.upsert_embeddings(embeddings))  # type: ignore[misc]
 
 
 def add_vectors(store: SearchStore, found: ExternalVectors, report: IngestReport) -> None:
