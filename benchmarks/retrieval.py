@@ -1,4 +1,4 @@
-"""How good retrieval is on real radiographs and on radiographs with reports, by networks that have not seen the query's patient.
+"""How good retrieval is on real radiographs, with and without reports, by networks that have not seen the query's patient.
 
     python benchmarks/retrieval.py                                    # both; the last line is JSON
     python benchmarks/retrieval.py --weights densenet121.safetensors  # one more baseline, weights from a file
@@ -85,7 +85,10 @@ def radiographs(folder: Path) -> Images:
 
 
 def pairs(folder: Path) -> Images:
-    """Return the radiographs with reports; a network learns the findings that the reports state, and the cause."""
+    """Return the radiographs with reports; a network learns the findings that the reports state, and the cause.
+
+    What a report does not speak of is learned as negative, as the CheXpert labels do it.
+    """
     with (folder / "pairs.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     with (folder / "reports.jsonl").open(encoding="utf-8") as stream:
@@ -95,8 +98,8 @@ def pairs(folder: Path) -> Images:
     common = [name for name in causes if len({row["patient_id"] for row in rows if row["finding"] == name}) > 3]
     found = sorted({label for each in states for label in each})
     learned = [
-        {label: each.get(label, "unknown") for label in found}
-        | {f"cause {name}": "unknown" if not row["finding"] else _state(row["finding"] == name) for name in common}
+        {label: each.get(label, "negative") for label in found}
+        | {f"cause {name}": _state(row["finding"] == name) if row["finding"] else "unknown" for name in common}
         for each, row in zip(states, rows, strict=True)
     ]
     return Images(
