@@ -65,7 +65,11 @@ THIRD_PARTY = {
         *("highdicom", "onnx", "onnxruntime", "onnxscript"),  # for who writes reports or exports; imported inside functions
         "mlflow",  # for who asks for it by --tracking; imported inside functions
     },
-    "search": {"lancedb", "pyarrow", "opensearchpy", "strawberry", "fastapi", "starlette", "uvicorn", "boto3", "numpy"},
+    "search": {
+        *("numpy", "pydicom", "PIL", "pandas", "tqdm", "boto3", "botocore"),
+        *("lancedb", "pyarrow", "tantivy", "psycopg", "psycopg_pool", "pgvector", "opensearchpy"),
+        *("strawberry", "graphql", "fastapi", "starlette", "uvicorn", "jwt"),
+    },
 }
 
 # The two Lambda functions ship with these modules and nothing else.

@@ -133,7 +133,7 @@ class Embedder:
         Raises
         ------
         SearchError
-            There is no room for the decoded images.
+            The decoded images do not fit on the disk.
         LearningError
             A decoder process could not be started.
         """
@@ -165,7 +165,7 @@ class Embedder:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make a file of zeros, after a look whether there is room for it: no decoder should find the disk full."""
+    """Make a file of zeros, after a look whether it fits: no decoder should find the disk full."""
     try:
         free = shutil.disk_usage(path.parent).free
         with path.open("wb") as stream:

@@ -62,7 +62,7 @@ def test_a_bad_file_has_a_reason_and_the_others_their_embedding(tmp_path: Path, 
     assert list(embedder.of_files([])) == []
 
 
-def test_no_room_for_decoded_images_is_said(tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_images_that_do_not_fit_are_said(tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
     write_images(tmp_path, 1)
     usage = type("usage", (), {"free": 100})
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
