@@ -32,19 +32,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import quality_channel
 
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.learning.data.channel import read_channel
 from dicom_workflow.learning.data.images import decode
+from dicom_workflow.learning.inference.predict import predict_images
 from dicom_workflow.learning.model import bundle as bundles
+from dicom_workflow.learning.model.bundle import Bundle
 from dicom_workflow.learning.model.initial_weights import initialize
 from dicom_workflow.learning.model.network import build
 from dicom_workflow.learning.training import cross_validation
 from dicom_workflow.learning.training.script_run import run_training
 from dicom_workflow.search.embeddings import Embedder
-from dicom_workflow.search.evaluation import Retrieval, Truth, evaluate, similarities
+from dicom_workflow.search.evaluation import Retrieval, Truth, evaluate, own_report_rank, similarities
 from dicom_workflow.search.radiology_reports import read_report
 from dicom_workflow.search.whitening import Whitening
 
 FOLDS = 5
+CHEST = default_label_set().labels
 OURS, OURS_PLAIN, UNTRAINED, UNTRAINED_PLAIN, WEIGHTS = (
     "ours",
     "ours, not whitened",
@@ -67,6 +71,8 @@ class Images:
     judged: Mapping[str, tuple[frozenset[str], ...]]
     """Name of a truth → positive labels of each image."""
     sources: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+    """Report id of each image."""
 
 
 def radiographs(folder: Path) -> Images:
@@ -107,6 +113,7 @@ def pairs(folder: Path) -> Images:
         patients=tuple(row["patient_id"] for row in rows),
         views=tuple(row["view"] for row in rows),
         learned=tuple(learned),
+        reports=tuple(row["report_id"] for row in rows),
         judged={
             "cause": tuple(frozenset(filter(None, [row["finding"]])) for row in rows),
             "findings": tuple(frozenset(label for label, state in each.items() if state == "positive") for each in states),
@@ -150,6 +157,8 @@ def measure(
     fold_of = cross_validation.assign_folds(read_channel(folder / "all").samples, FOLDS, seed=seed)
     held = np.array([fold_of[patient] for patient in images.patients])
     scores: dict[str, NDArray[np.float32]] = {}
+    labels = list(images.learned[0])
+    probabilities = np.full((len(lines), len(labels)), np.nan)
     for fold in range(FOLDS):
         judged = held == fold
         here = [{**line, "split": "test" if is_held else "train"} for line, is_held in zip(lines, judged, strict=True)]
@@ -158,25 +167,48 @@ def measure(
             folder / f"fold-{fold}", folder / f"fold-{fold}" / "training", seed=seed, threads=1, resamples=0, progress=False,
             cache_dir=str(folder / "image-cache"), **flags,
         )  # fmt: skip
-        for name, found in _scores(run.model_dir, images.files, ~judged, weights, seed).items():
-            scores.setdefault(name, np.zeros((len(judged), len(judged)), np.float32))[judged] = found[judged]
+        bundle = bundles.load(run.model_dir)
+        decoded = np.stack([decode(path, bundle.size_px, bundle.preprocessing_version) for path in images.files])
+        at = [labels.index(label) for label in bundle.labels]
+        probabilities[np.ix_(judged, at)] = predict_images(bundle, decoded[judged])
+        for name, similar in _scores(bundle, decoded, ~judged, weights, seed).items():
+            scores.setdefault(name, np.zeros((len(judged), len(judged)), np.float32))[judged] = similar[judged]
         print(f"{parent.name}: fold {fold + 1} of {FOLDS} after {time.perf_counter() - began:.0f} s", flush=True)
-    found = {}
-    for name, labels in images.judged.items():
+    found: dict[str, Any] = {}
+    for name, positive in images.judged.items():
         ids = tuple(path.name for path in images.files)
-        truth = Truth(ids, labels, images.patients, images.views, images.sources)
+        truth = Truth(ids, positive, images.patients, images.views, images.sources)
         figures = evaluate(scores, truth, resamples=resamples, seed=seed)
         print(f"\n{parent.name}, {name}: {figures.to_markdown()}\n", flush=True)
         found[name] = _shown(figures)
-    return {"images": len(lines), "patients": len(fold_of), "truths": found, "seconds": round(time.perf_counter() - began, 1)}
+    own = _own_report(images, labels, probabilities, resamples, seed) if images.reports else {}
+    took = round(time.perf_counter() - began, 1)
+    return {"images": len(lines), "patients": len(fold_of), "truths": found, **own, "seconds": took}
+
+
+def _own_report(
+    images: Images, labels: Sequence[str], probabilities: NDArray[np.float64], resamples: int, seed: int
+) -> dict[str, Any]:
+    """Return how well an image finds its own report by the findings alone; labels that no network was taught are left out."""
+    taught = [at for at, label in enumerate(labels) if label in CHEST and np.isfinite(probabilities[:, at]).any()]
+    known = probabilities[:, taught]
+    known = np.where(np.isfinite(known), known, np.nanmean(known, axis=0))
+    reports = sorted(set(images.reports))
+    row_of = {report: images.reports.index(report) for report in reports}
+    number = {"positive": 1.0, "negative": 0.0}
+    stated = np.array([[number.get(images.learned[row_of[each]][labels[at]], np.nan) for at in taught] for each in reports])
+    own = np.array([reports.index(each) for each in images.reports])
+    found = own_report_rank(known, stated, own, images.patients, resamples=resamples, seed=seed)
+    print(
+        f"own report by its findings: above {found['value']:.3f} of the others, {found['interval']}; chance 0.5\n", flush=True
+    )
+    return {"own_report": {**found, "labels": [labels[at] for at in taught]}}
 
 
 def _scores(
-    model: Path, files: Sequence[Path], learned: NDArray[np.bool_], weights: str, seed: int
+    bundle: Bundle, decoded: NDArray[np.float16], learned: NDArray[np.bool_], weights: str, seed: int
 ) -> dict[str, NDArray[np.float32]]:
     """Return the similarity of each two images by each network, whitened by the images that it learned from."""
-    bundle = bundles.load(model)
-    decoded = np.stack([decode(path, bundle.size_px, bundle.preprocessing_version) for path in files])
     random = build(bundle.labels, architecture=bundle.architecture, seed=seed)
     ours, untrained = (
         Embedder(each).of_images(decoded) for each in (bundle, replace(bundle, network=random, weights_sha256=""))

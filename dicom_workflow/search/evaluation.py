@@ -224,6 +224,51 @@ def evaluate(
     )
 
 
+def own_report_rank(
+    probabilities: NDArray[np.float64],
+    stated: NDArray[np.float64],
+    own: NDArray[np.int64],
+    patients: Sequence[str],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return how far above the reports of other patients an image finds its own report, through labels alone.
+
+    Each report is scored by the likelihood of its labels under the image's probabilities, over that under the mean of all
+    images. The value is the share of other patients' reports with a lower score: 0.5 is chance, 1 is perfect.
+
+    Parameters
+    ----------
+    probabilities : ndarray, shape (images, labels), float64 in [0, 1]
+        Of a network that has not seen the patient.
+    stated : ndarray, shape (reports, labels), float64
+        1 positive, 0 negative, NaN not said.
+    own : ndarray, shape (images,), int64
+        Row of each image's report.
+    patients : sequence of str
+        Of each image; the patient of a report is that of its images.
+    resamples, seed : int
+        Of patients.
+
+    Returns
+    -------
+    dict
+        ``value`` and ``interval``.
+    """
+    sure = np.clip(np.asarray(probabilities, np.float64), 1e-3, 1 - 1e-3)
+    mean = sure.mean(axis=0)
+    positive, negative = np.nan_to_num(stated), np.nan_to_num(1 - stated)
+    scores = np.log(sure / mean) @ positive.T + np.log((1 - sure) / (1 - mean)) @ negative.T
+    owner = {int(report): patient for report, patient in zip(own, patients, strict=True)}
+    ranks = []
+    for row, patient in enumerate(patients):
+        others = scores[row, [report for report, whose in owner.items() if whose != patient]]
+        mine = scores[row, own[row]]
+        ranks.append(((others < mine).sum() + (others == mine).sum() / 2) / len(others) if len(others) else np.nan)
+    return _summary(np.array(ranks), _weights(patients, resamples, seed))
+
+
 def _by_chance(
     truth: Truth, relevance: NDArray[np.float32], candidates: NDArray[np.bool_], seed: int
 ) -> dict[str, dict[str, NDArray[np.float64]]]:

@@ -13,7 +13,7 @@ from support.search_ingest import IndexFolder, write_image
 from dicom_workflow.errors import SearchError
 from dicom_workflow.learning.model.bundle import load
 from dicom_workflow.pipeline.search_evaluation import OURS, UNTRAINED, WEIGHTS, evaluate
-from dicom_workflow.search.evaluation import MEASURES, RANDOM, SAME_VIEW, Truth, figures_by_query, similarities
+from dicom_workflow.search.evaluation import MEASURES, RANDOM, SAME_VIEW, Truth, figures_by_query, own_report_rank, similarities
 from dicom_workflow.search.evaluation import evaluate as evaluate_scores
 from dicom_workflow.search.truth_table import read_truth
 from dicom_workflow.storage import Storage
@@ -116,6 +116,22 @@ def test_intervals_are_wider_when_the_images_are_of_few_patients() -> None:
         return high - low
 
     assert width(few) > 2 * width(many)
+
+
+def test_an_image_finds_its_own_report_through_labels_as_far_as_they_tell() -> None:
+    generator = np.random.default_rng(3)
+    stated = (generator.random((60, 6)) < 0.4).astype(float)
+    own = np.arange(60)
+    patients = [str(number // 2) for number in range(60)]
+    knowing = np.clip(stated * 0.8 + 0.1 + generator.normal(0, 0.05, stated.shape), 0, 1)
+    found = own_report_rank(knowing, stated, own, patients, resamples=200)
+    assert found["value"] > 0.9
+    assert found["interval"][0] > 0.5
+    silent = np.where(generator.random(stated.shape) < 0.3, np.nan, stated)
+    assert own_report_rank(knowing, silent, own, patients, resamples=200)["value"] > 0.8
+    chance = own_report_rank(generator.random(stated.shape), stated, own, patients, resamples=200)
+    assert chance["interval"][0] < 0.5 < chance["interval"][1]
+    assert own_report_rank(np.full_like(stated, 0.3), stated, own, patients, resamples=0) == {"value": 0.5, "interval": None}
 
 
 def test_labels_that_no_two_patients_share_are_a_message() -> None:
