@@ -202,7 +202,7 @@ def test_a_store_that_cannot_be_written_is_a_message_and_the_next_run_goes_on(
 ) -> None:
     write_images(tmp_path / "images", 6)
     monkeypatch.setattr("dicom_workflow.search.ingest.store_writes._RETRY_SECONDS", (0.0,))
-    monkeypatch.setattr("dicom_workflow.search.ingest.BATCH", 2)
+    monkeypatch.setattr("dicom_workflow.search.ingest.images.BATCH", 2)
     from dicom_workflow.search.store.lance import LanceStore
 
     real, calls = LanceStore.upsert_images, []
