@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,14 +114,15 @@ def running(
     limits: Limits | None = None,
     embedder: Any = None,
     hosts: tuple[str, ...] = (),
-    code_text: Callable[[str], str] | None = None,
+    explain: Any = None,
+    uploads: UploadedImages | None = None,
+    close: bool = True,
 ) -> Iterator[Service]:
     """A service on a port of this machine."""
     limits = limits or Limits()
-    uploads = UploadedImages(limits.uploads, limits.upload_seconds)
+    uploads = uploads or UploadedImages(limits.uploads, limits.upload_seconds)
     reader = UploadReader(embedder or MeanEmbedder(), KEYS, uploads, limits)
-    more: Mapping[str, Any] = {"code_text": code_text} if code_text else {}
-    executor = Executor(store, uploads=uploads, accept_upload=reader, limits=limits, **more)
+    executor = Executor(store, uploads=uploads, accept_upload=reader, explain=explain, limits=limits)
     settings = Settings(workspace=workspace, archive="folder")
     app = make_app(executor, access or LocalToken(Secret(TOKEN)), StoredImages(settings), hosts=hosts)
     port = free_port()
@@ -136,7 +137,8 @@ def running(
     finally:
         server.should_exit = True
         thread.join(30)
-        store.close()
+        if close:
+            store.close()
 
 
 @pytest.fixture(scope="module")

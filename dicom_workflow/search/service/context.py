@@ -13,6 +13,7 @@ from strawberry.dataloader import DataLoader
 from dicom_workflow.search.documents import ImageDocument, ReportDocument
 from dicom_workflow.search.query import MAX_FIRST, AnyOf, ReportQuery
 from dicom_workflow.search.service.access import Identity
+from dicom_workflow.search.service.similarity import SimilarityMap
 from dicom_workflow.search.service.uploads import UploadedImage, UploadedImages
 from dicom_workflow.search.store.protocol import SearchStore
 
@@ -33,6 +34,8 @@ class RequestContext:
     """ICD-10-CM code → its description."""
     accept_upload: Callable[[bytes, str], UploadedImage] | None = None
     """DICOM file and who sent it → the upload; None where there is no model."""
+    explain: Callable[[str, str, str], SimilarityMap] | None = None
+    """Image id, id of a similar image and who asks → the map; None where there is no model."""
     images: DataLoader[str, ImageDocument | None] = field(init=False)
     reports: DataLoader[str, ReportDocument | None] = field(init=False)
     images_of_report: DataLoader[str, list[ImageDocument]] = field(init=False)

@@ -10,13 +10,23 @@ from typing import Any
 
 from graphql import GraphQLError
 
-from dicom_workflow.errors import RecordError, SearchStoreError, WorkflowError
+from dicom_workflow.errors import (
+    ArchiveError,
+    DicomError,
+    InstanceNotFoundError,
+    ObjectNotFoundError,
+    RecordError,
+    SearchStoreError,
+    StorageError,
+    WorkflowError,
+)
 from dicom_workflow.formats.json_schema import parse_json, shown
 from dicom_workflow.search.service.access import Identity
 from dicom_workflow.search.service.codes import code_text
 from dicom_workflow.search.service.context import RequestContext
 from dicom_workflow.search.service.limits import Limits
 from dicom_workflow.search.service.schema import make_schema
+from dicom_workflow.search.service.similarity import SimilarityMap
 from dicom_workflow.search.service.uploads import UploadedImage, UploadedImages
 from dicom_workflow.search.store.protocol import SearchStore
 
@@ -77,6 +87,8 @@ class Executor:
         Images that were sent as queries.
     accept_upload : callable, optional
         DICOM file and who sent it → the upload; without it there is no search by an uploaded image.
+    explain : callable, optional
+        Image id, id of a similar image and who asks → where they are similar; `similarity.SimilarityMaps`.
     limits : Limits, optional
     code_text : callable
         ICD-10-CM code → description.
@@ -88,13 +100,14 @@ class Executor:
         *,
         uploads: UploadedImages | None = None,
         accept_upload: Callable[[bytes, str], UploadedImage] | None = None,
+        explain: Callable[[str, str, str], SimilarityMap] | None = None,
         limits: Limits | None = None,
         code_text: Callable[[str], str] = code_text,
     ) -> None:
         self.store, self.limits = store, limits or Limits()
         self.uploads = uploads or UploadedImages(self.limits.uploads, self.limits.upload_seconds)
         self.accept_upload = accept_upload
-        self._code_text = code_text
+        self._explain, self._code_text = explain, code_text
         self._schema = make_schema(self.limits)
 
     async def execute(self, operation: Operation, identity: Identity) -> dict[str, Any]:
@@ -102,7 +115,7 @@ class Executor:
 
         An error of one field leaves the others. Its message is for who asked: what came from inside the service is not in it.
         """
-        context = RequestContext(self.store, identity, self.uploads, self._code_text, self.accept_upload)
+        context = RequestContext(self.store, identity, self.uploads, self._code_text, self.accept_upload, self._explain)
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
                 result = await self._schema.execute(
@@ -123,6 +136,20 @@ class Executor:
         return answer
 
 
+def status_and_message(error: WorkflowError) -> tuple[int, str]:
+    """Return the HTTP status of an error, and what may be told of it: no address and no path of the server."""
+    if isinstance(error, SearchStoreError):
+        log.error("the store failed: %s", error)
+        return 503, STORE_AWAY
+    if isinstance(error, ObjectNotFoundError | InstanceNotFoundError):
+        return 404, "The file of this image is no longer where it was when it was indexed."
+    if isinstance(error, StorageError | ArchiveError):
+        log.error("an image cannot be read: %s", type(error).__name__)
+        return 503, "The archive of the images does not answer. Try again in a minute."
+    statuses = {DicomError: 422, RecordError: 400}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), 409), str(error)
+
+
 def _shown(error: GraphQLError) -> dict[str, Any]:
     """Return an error for who asked; of what was unexpected the kind alone is logged, never a value or a query."""
     original = error.original_error
@@ -130,10 +157,7 @@ def _shown(error: GraphQLError) -> dict[str, Any]:
     formatted.pop("extensions", None)
     if original is None:
         return formatted
-    if isinstance(original, SearchStoreError):
-        log.error("graphql: the store failed: %s", original)
-        return {**formatted, "message": STORE_AWAY}
     if isinstance(original, WorkflowError):
-        return {**formatted, "message": str(original)}
+        return {**formatted, "message": status_and_message(original)[1]}
     log.error("graphql: %s", type(original).__name__)
     return {**formatted, "message": _INSIDE}

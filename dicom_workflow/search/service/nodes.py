@@ -14,7 +14,7 @@ from dicom_workflow.search.query import IMAGE_FILTERS, AnyOf, ImageHits, ImageQu
 from dicom_workflow.search.service.context import Info, RequestContext
 from dicom_workflow.search.service.limits import checked_fields, checked_k, checked_size
 from dicom_workflow.search.service.uploads import is_upload
-from dicom_workflow.search.service.values import Facet, Finding, FindingKind, FindingState, LabelState, Section, Where
+from dicom_workflow.search.service.values import Facet, Finding, FindingKind, FindingState, HeatMap, LabelState, Section, Where
 
 
 @strawberry.type(description="A radiology report: its text, its sections and what it states.")
@@ -181,6 +181,14 @@ class IndexedImage:
         )
         found = await info.context.call(info.context.store.similar_images, query)
         return SimilarImages.of(found, min_score)
+
+    @strawberry.field(description="How much each region adds to the similarity to another image; null without a model.")
+    async def similarity_map(self, info: Info, to: strawberry.ID) -> HeatMap | None:
+        """Return the map."""
+        if info.context.explain is None:
+            return None
+        found = await info.context.call(info.context.explain, self.id, to, info.context.identity.subject)
+        return HeatMap.of(found.values)
 
 
 @strawberry.type(description="An image and its cosine similarity to the query, in [-1, 1].")

@@ -15,18 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from dicom_workflow.errors import (
-    ArchiveError,
-    DicomError,
-    InstanceNotFoundError,
-    ObjectNotFoundError,
-    RecordError,
-    SearchStoreError,
-    StorageError,
-    WorkflowError,
-)
+from dicom_workflow.errors import DicomError, WorkflowError
 from dicom_workflow.search.service.access import Access, AccessDeniedError, Identity, SignInUnavailableError
-from dicom_workflow.search.service.executor import STORE_AWAY, Executor, Operation
+from dicom_workflow.search.service.executor import Executor, Operation, status_and_message
 from dicom_workflow.search.service.guard import HEALTH, PAGE_POLICY, ROUTE
 from dicom_workflow.search.service.images import MAX_PX, THUMBNAIL_PX, ImageLoader, Pictures
 from dicom_workflow.search.service.request_bodies import Refusal, body_of, credential_of, media_type_of, multipart_operation
@@ -257,16 +248,4 @@ def _status_of(error: WorkflowError) -> tuple[int, str]:
         return 401, str(error)
     if isinstance(error, SignInUnavailableError):
         return 503, str(error)
-    if isinstance(error, SearchStoreError):
-        log.error("the store failed: %s", error)
-        return 503, STORE_AWAY
-    if isinstance(error, ObjectNotFoundError | InstanceNotFoundError):
-        return 404, "The file of this image is no longer where it was when it was indexed."
-    if isinstance(error, StorageError | ArchiveError):
-        log.error("an image cannot be read: %s", type(error).__name__)
-        return 503, "The archive of the images does not answer. Try again in a minute."
-    if isinstance(error, DicomError):
-        return 422, str(error)
-    if isinstance(error, RecordError):
-        return 400, str(error)
-    return 409, str(error)
+    return status_and_message(error)

@@ -272,6 +272,7 @@ class Query(PublishedQuery):
             image_fields=[FilterField(name=name, type=kind) for name, kind in sorted(IMAGE_FILTERS.items())],
             report_fields=[FilterField(name=name, type=kind) for name, kind in sorted(REPORT_FILTERS.items())],
             accepts_uploads=info.context.accept_upload is not None,
+            explains=info.context.explain is not None,
         )
 
 

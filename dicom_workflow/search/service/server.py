@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dicom_workflow.errors import ServiceError, SettingsError
+from dicom_workflow.errors import SearchError, ServiceError, SettingsError
 from dicom_workflow.http_server import is_loopback
 from dicom_workflow.search.service.access import Access, LocalToken, NoAccessControl, OidcTokens
 from dicom_workflow.search.service.guard import LOOPBACK_HOSTS, Guard
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from dicom_workflow.search.service.executor import Executor
+
+log = logging.getLogger(__name__)
 
 DEFAULT_PORT = 8600
 ACCESS_KINDS = ("token", "oidc", "off")
@@ -118,6 +120,7 @@ def serve(
     from dicom_workflow.http_server import protocol_with_header_timeout
     from dicom_workflow.search.service.executor import Executor
     from dicom_workflow.search.service.images import StoredImages
+    from dicom_workflow.search.service.similarity import SimilarityMaps
     from dicom_workflow.search.service.uploads import UploadedImages, UploadReader
 
     options = options or ServeOptions()
@@ -125,13 +128,18 @@ def serve(
     token = options.token or (LocalToken.new() if options.access == "token" else Secret())
     access = access_of(options, token)
     uploads = UploadedImages(limits.uploads, limits.upload_seconds)
-    reader = None
+    loader = loader or StoredImages(settings)
+    reader = explain = None
     if embedder is not None:
+        from dicom_workflow.search.embeddings import Embedder
         from dicom_workflow.search.patient_keys import open_keys
 
+        _check_space(store, embedder)
+        if isinstance(embedder, Embedder):
+            explain = SimilarityMaps(embedder, store, loader, uploads, limits)
         reader = UploadReader(embedder, open_keys(store.url, settings), uploads, limits)
-    executor = Executor(store, uploads=uploads, accept_upload=reader, limits=limits)
-    app = make_app(executor, access, loader or StoredImages(settings), hosts=options.accepted_hosts())
+    executor = Executor(store, uploads=uploads, accept_upload=reader, explain=explain, limits=limits)
+    app = make_app(executor, access, loader, hosts=options.accepted_hosts())
     listener = _listener(options.host, options.port)
     config = uvicorn.Config(
         app,
@@ -147,8 +155,9 @@ def serve(
         timeout_graceful_shutdown=int(limits.drain_seconds),
         limit_concurrency=limits.concurrency,
     )
+    _log_requests()
     if not is_loopback(options.host):
-        logging.getLogger(__name__).warning("listening on other than a loopback address: put TLS in front of it")
+        log.warning("listening on other than a loopback address: put TLS in front of it")
     shown = f"#token={token.reveal()}" if options.access == "token" and not options.token else ""
     say(f"Search at {options.url}{shown}")
     # uvicorn raises the signal again when it has finished; an orderly end is exit code 0.
@@ -156,6 +165,24 @@ def serve(
         signal.signal(number, lambda *_: None)
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _check_space(store: SearchStore, embedder: QueryEmbedder) -> None:
+    if embedder.space.space_id not in {space.space_id for space in store.spaces()}:
+        raise SearchError(
+            f"The index has no embeddings of this model ({embedder.space.description}), so images cannot be compared with it. "
+            "Serve with the model that the index was made with, or run `dicom-workflow search index` with this one."
+        )
+
+
+def _log_requests() -> None:
+    """Log on standard error what this package alone has to say: routes, numbers and kinds of errors."""
+    ours = logging.getLogger("dicom_workflow.search.service")
+    ours.setLevel(logging.INFO)
+    if not logging.getLogger().handlers and not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        ours.addHandler(handler)
 
 
 def make_app(executor: Executor, access: Access, loader: ImageLoader, *, hosts: Iterable[str] = ()) -> Starlette:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NewType
 
+import numpy as np
 import strawberry
+from numpy.typing import NDArray
 
 from dicom_workflow.search import documents, query
 from dicom_workflow.search.service.evidence import Excerpt
@@ -156,6 +158,20 @@ class FilterField:
     type: str
 
 
+@strawberry.type(description="How much each region of an image adds to a similarity. It has the proportions of the image.")
+class HeatMap:
+    """As `similarity.SimilarityMap`."""
+
+    rows: int
+    columns: int
+    values: list[float] = strawberry.field(description="Row by row, from 0 to 1: the place that adds most.")
+
+    @classmethod
+    def of(cls, values: NDArray[np.float32]) -> HeatMap:
+        """Return a map of shape (rows, columns), float32 in [0, 1]."""
+        return cls(rows=values.shape[0], columns=values.shape[1], values=[round(float(each), 3) for each in values.ravel()])
+
+
 @strawberry.type(description="What can be searched for, and how.")
 class SearchIndex:
     """The store and what the service can do."""
@@ -164,3 +180,4 @@ class SearchIndex:
     image_fields: list[FilterField]
     report_fields: list[FilterField]
     accepts_uploads: bool = strawberry.field(description="Whether searchByImage takes an image.")
+    explains: bool = strawberry.field(description="Whether similarityMap says why two images are similar.")
