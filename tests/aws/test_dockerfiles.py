@@ -318,8 +318,10 @@ def test_the_inference_server_answers_as_nobody_special_over_a_root_it_cannot_wr
         assert process.terminate(STOP_SECONDS) == 0
 
 
-def test_the_ingest_command_runs_as_nobody_special_over_a_root_it_cannot_write(boxes: Path, tmp_path: Path) -> None:
-    """With no package but the pinned ones: reports and an image are indexed into a store that is the one writable folder."""
+def test_images_are_indexed_and_searched_as_nobody_special_over_a_root_that_cannot_be_written(
+    boxes: Path, tmp_path: Path
+) -> None:
+    """With no package but the pinned ones, and a store that is the one writable folder."""
     context = stage_search_service(boxes / "search-context")
     packages = [*pinned(LOCKS["search"]), "torch"]
     box = Box(boxes / "search", Dockerfile(context / "Dockerfile"), context, packages, str(python_for_all()))
@@ -340,6 +342,25 @@ def test_the_ingest_command_runs_as_nobody_special_over_a_root_it_cannot_write(b
     with closing(open_store(str(workspace / "index"))) as store:
         assert [image.image_id for image in store.scan_images()] == [uid]
         assert [hit.report.report_id for hit in store.search_reports(ReportQuery(text="pneumothorax")).hits] == ["first"]
+    port, token = free_port(), "0123456789abcdef"
+    command = [
+        {"8600": str(port), "0.0.0.0": "127.0.0.1", "/workspace/index": "/mnt/index"}.get(word, word)  # noqa: S104
+        for word in box.dockerfile.command
+    ]
+    environment["SEARCH_TOKEN"] = token
+    with box.running(environment, tmp_path / "served", command=command, mounts=mounts) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/healthz", process)
+        assert process.status()["Uid"].split() == ["10001"] * 4
+        assert requests.get(f"{url}/", timeout=20).status_code == 200
+        query = {"query": '{ searchReports(input: "pneumothorax") { ReportId } }'}
+        for headers, status in (({}, 401), ({"Authorization": f"Bearer {token}"}, 200)):
+            answer = requests.post(f"{url}/graphql", json=query, headers=headers, timeout=30)
+            assert answer.status_code == status
+        assert answer.json() == {"data": {"searchReports": [{"ReportId": "first"}]}}
+        assert process.terminate(STOP_SECONDS) == 0
+        said = process.log.read_text()
+        assert "pneumothorax" not in said and token not in said
     assert not list((box.folder / "opt/program").rglob("__pycache__"))
 
 

@@ -223,12 +223,13 @@ def test_no_ingest_task_runs_while_nothing_waits() -> None:
 @pytest.mark.parametrize("store", STORES)
 def test_the_command_line_knows_every_command_of_the_stack(store: str) -> None:
     trial = stack(SERVED, SearchStore=store)
-    words_of = {name: words for name, words in commands(trial).items() if name != "ServiceTask"}
-    parsed = {name: cli._parser().parse_args(["search", *words]) for name, words in words_of.items()}
+    parsed = {name: cli._parser().parse_args(["search", *words]) for name, words in commands(trial).items()}
     assert parsed["IngestTask"].source == f"sqs:{trial.outputs['SearchQueueUrl']}"
     assert (parsed["IngestTask"].watch, parsed["IngestTask"].model) == (True, SERVED["SearchModelUri"])
     assert (parsed["ArchiveIndexing"].source, parsed["ArchiveIndexing"].watch) == ("archive", False)
     assert len({options.store for options in parsed.values()}) == 1
+    served = parsed["ServiceTask"]
+    assert (served.hosts, served.trust_proxy, served.model) == ([HOST], ["10.42.0.0/16"], SERVED["SearchModelUri"])
     assert parsed["IngestTask"].store.startswith(trial.outputs["SearchStoreUrl"])
 
 

@@ -1,27 +1,36 @@
-"""The tasks of the search stack: the store is made before the service starts, and what arrives in the bucket is indexed."""
+"""The tasks of the search stack, where possible for real: the store is made, what arrives is indexed, the service answers."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import types as modules
 from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
+import jwt
 import pytest
+import requests
 from botocore.stub import Stubber
+from cryptography.hazmat.primitives.asymmetric import rsa
 from psycopg.conninfo import conninfo_to_dict
 from support.groundtruth import radiograph
 from support.stack_evaluator import ACCOUNT
 from support.templates import REGION
-from test_search_stack import SERVED, STORES, commands, properties, stack, variables_of
+from test_search_stack import BARE, HOST, OWN_ISSUER, SERVED, STORES, commands, properties, stack, variables_of
 
+from dicom_workflow.processes import free_port
 from dicom_workflow.search.query import ReportQuery
 from dicom_workflow.search.store import open_store
 from dicom_workflow.settings import Settings
@@ -32,6 +41,8 @@ ROOT = Path(__file__).parents[3]
 # ---- The store is made before the service starts ----------------------------------------------------------------------------
 
 TASK = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/search/0123"
+PLAIN = {"SearchModelUri": "", "ArchiveSchedule": "", "OrthancUrl": "", "OrthancSecretArn": ""}
+"""No model and no archive, which moto does not have."""
 
 
 class Context:
@@ -170,9 +181,11 @@ def test_what_is_written_lies_on_volumes_and_nothing_else_can_be(task: str) -> N
     assert {mount["SourceVolume"] for mount in container["MountPoints"]} == volumes
 
 
-@pytest.mark.parametrize("name", sorted(variables_of("IngestTask")))
-def test_the_settings_read_every_variable_of_the_ingest_task(name: str) -> None:
-    given = variables_of("IngestTask")
+@pytest.mark.parametrize(
+    ("task_", "name"), [(task_, name) for task_ in ("IngestTask", "ServiceTask") for name in sorted(variables_of(task_))]
+)
+def test_the_settings_read_every_variable_of_the_tasks(task_: str, name: str) -> None:
+    given = variables_of(task_)
     assert Settings.from_env(given | {name: given[name] + "x"}) != Settings.from_env(given)
 
 
@@ -210,13 +223,12 @@ def notified(aws: str) -> tuple[str, str]:
 @contextlib.contextmanager
 def ingest_container(queue: str, workspace: Path, aws: str) -> Iterator[subprocess.Popen[bytes]]:
     """The command of the ingest container, with its variables, against moto."""
-    plain = {"SearchModelUri": "", "ArchiveSchedule": "", "OrthancUrl": "", "OrthancSecretArn": ""}
-    trial = stack(SERVED, plain)
+    trial = stack(SERVED, PLAIN)
     (container,) = properties(trial, "IngestTask")["ContainerDefinitions"]
     here = {f"sqs:{trial.outputs['SearchQueueUrl']}": f"sqs:{queue}", trial.outputs["SearchStoreUrl"]: "s3://search/index"}
     command = [sys.executable, *container["EntryPoint"][1:], *(here.get(word, word) for word in container["Command"])]
     keys = {name: os.environ[name] for name in ("PATH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-    variables = variables_of("IngestTask", plain) | keys | {"AWS_ENDPOINT_URL": aws, "S3_URL": aws, "PYTHONPATH": str(ROOT)}
+    variables = variables_of("IngestTask", PLAIN) | keys | {"AWS_ENDPOINT_URL": aws, "S3_URL": aws, "PYTHONPATH": str(ROOT)}
     variables |= {"DICOM_WORKFLOW_WORKSPACE": str(workspace), "HOME": str(workspace)}
     with (workspace / "log").open("wb") as log, subprocess.Popen(command, env=variables, stdout=log, stderr=log) as process:
         try:
@@ -258,3 +270,131 @@ def test_what_is_put_into_the_bucket_is_found_in_the_index_on_s3(
     assert "pneumothorax" not in said.lower() and "effusion" not in said.lower()  # no text of a report in the log
     keys = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket)["Contents"]]
     assert not [key for key in keys if "salt" in key]  # the salt is that of the secret
+
+
+# ---- The service container, for real, behind a sign-in ----------------------------------------------------------------------
+
+TYPES = {"query": "{ reports(first: 1) { totalCount } }"}
+
+
+class Issuer:
+    """An OpenID Connect provider on this machine, with one key."""
+
+    def __init__(self) -> None:
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        number = self._key.public_key().public_numbers()
+        key = {"kty": "RSA", "kid": "one", "use": "sig", "alg": "RS256", "n": _base64(number.n), "e": _base64(number.e)}
+        issuer = self
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                about = {"issuer": issuer.url, "jwks_uri": f"{issuer.url}/keys"}
+                body = json.dumps({"keys": [key]} if self.path == "/keys" else about).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Nothing is printed."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def close(self) -> None:
+        self.server.server_close()
+
+    def access_token(self, **claims: Any) -> str:
+        """A token as Cognito's access tokens are: a client_id, and no aud."""
+        now = int(time.time())
+        given = {"iss": self.url, "sub": "reader", "token_use": "access", "client_id": "search", "iat": now, "exp": now + 600}
+        return jwt.encode(given | claims, self._key, algorithm="RS256", headers={"kid": "one"})
+
+
+def _base64(number: int) -> str:
+    return base64.urlsafe_b64encode(number.to_bytes((number.bit_length() + 7) // 8)).rstrip(b"=").decode()
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    found = Issuer()
+    thread = threading.Thread(target=found.server.serve_forever)
+    thread.start()
+    yield found
+    found.server.shutdown()
+    thread.join()
+    found.close()
+
+
+@dataclass
+class Served:
+    """The process of the service's container."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+@pytest.fixture
+def served(issuer: Issuer, aws: str, tmp_path: Path) -> Iterator[Served]:
+    """The service with the command and the variables of its container, after the command that makes the store."""
+    boto3.client("s3", region_name=REGION).create_bucket(Bucket="search")
+    trial = stack(SERVED, PLAIN, OWN_ISSUER)
+    keys = {name: os.environ[name] for name in ("PATH", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    variables = variables_of("ServiceTask", PLAIN, OWN_ISSUER) | keys | {"S3_URL": aws, "PYTHONPATH": str(ROOT)}
+    variables |= {"DICOM_WORKFLOW_WORKSPACE": str(tmp_path), "HOME": str(tmp_path), "SEARCH_OIDC_ISSUER": issuer.url}
+    (container,) = properties(trial, "ServiceTask")["ContainerDefinitions"]
+    entry, port, log = [sys.executable, *container["EntryPoint"][1:]], str(free_port()), tmp_path / "log"
+    make = [*entry, "index", "--store", "s3://search/index", "--model", "none"]
+    for _ in range(2):  # the store is made once, and opened after that
+        subprocess.run(make, env=variables, check=True, capture_output=True, timeout=120)
+    here = {trial.outputs["SearchStoreUrl"]: "s3://search/index", "0.0.0.0": "127.0.0.1", "8600": port}  # noqa: S104
+    here[BARE["VpcCidr"]] = "127.0.0.0/8"
+    words = [here.get(str(word), str(word)) for word in container["Command"]]
+    with log.open("wb") as stream, subprocess.Popen([*entry, *words], env=variables, stdout=stream, stderr=stream) as process:
+        found = Served(f"http://127.0.0.1:{port}", process, log)
+        try:
+            wait_until_healthy(found)
+            yield found
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_until_healthy(found: Served) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert found.process.poll() is None, found.log.read_text()
+        with contextlib.suppress(requests.ConnectionError):
+            # By address, and without a token: a load balancer knows neither.
+            if requests.get(found.url + properties(stack(SERVED), "TargetGroup")["HealthCheckPath"], timeout=10).ok:
+                return
+        time.sleep(0.1)
+    pytest.fail(found.log.read_text())
+
+
+def test_a_person_whom_the_load_balancer_signed_in_and_a_program_are_let_in_and_nobody_else(
+    served: Served, issuer: Issuer
+) -> None:
+    def status(**headers: str) -> int:
+        given = {"Host": HOST, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return requests.post(f"{served.url}/graphql", json=TYPES, headers=given, timeout=30).status_code
+
+    token = issuer.access_token()
+    assert status(x_amzn_oidc_accesstoken=token) == 200
+    assert status(Authorization=f"Bearer {token}") == 200
+    assert status() == 401
+    assert status(x_amzn_oidc_accesstoken=issuer.access_token(client_id="another")) == 401
+    with contextlib.closing(Issuer()) as forger:  # names this issuer, and signs with a key of its own
+        assert status(x_amzn_oidc_accesstoken=forger.access_token(iss=issuer.url)) == 401
+    assert requests.get(f"{served.url}/thumb/none.png", headers={"Host": HOST}, timeout=30).status_code == 401
+    assert requests.get(f"{served.url}/", timeout=30).status_code == 421  # another host name than that of the certificate
+    assert token not in served.log.read_text()
+
+
+def test_the_service_knows_that_the_browser_came_by_tls_and_ends_when_it_is_told_to(served: Served) -> None:
+    forwarded = {"Host": HOST, "X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.9"}
+    answer = requests.get(f"{served.url}/", headers=forwarded, timeout=30)
+    assert (answer.status_code, "max-age" in answer.headers.get("Strict-Transport-Security", "")) == (200, True)
+    served.process.terminate()
+    assert served.process.wait(30) == 0
