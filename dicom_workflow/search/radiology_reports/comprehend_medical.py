@@ -107,8 +107,9 @@ def parts_of(text: str, limit: int = MAX_REQUEST_CHARACTERS) -> Iterator[tuple[i
     """
     begin = end = 0
     for first, last in split_sentences(text):
-        if last - begin > limit and end > begin:
-            yield begin, end
+        if last - begin > limit:
+            if end > begin:
+                yield begin, end
             begin = first
         while last - begin > limit:
             yield begin, begin + limit

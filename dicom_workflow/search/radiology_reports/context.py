@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from dicom_workflow.search.documents import State
 from dicom_workflow.search.radiology_reports.lexicon import Mention, table
-from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, word_set
+from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, longest, tokens_of, word_set
 
 Category = Literal["pseudo", "negation", "uncertainty", "probable", "history", "family", "hypothetical", "end"]
 
@@ -51,17 +51,27 @@ class Trigger:
 
 
 @cache
-def _index() -> PhraseIndex[tuple[Category, str]]:
-    rows = [(row["phrases"], row["category"], row["direction"]) for row in table("context.tsv")]
-    return PhraseIndex([(part, (category, way)) for text, category, way in rows for part in text.split(";")], gap_words=4)  # type: ignore[misc]
+def _indexes() -> tuple[PhraseIndex[tuple[Category, str]], PhraseIndex[str]]:
+    """Return the phrases with a reach, and those that tell what a whole sentence is about."""
+    rows = [(part, row["category"], row["direction"]) for row in table("context.tsv") for part in row["phrases"].split(";")]
+    reaching = [(part, (category, way)) for part, category, way in rows if way != "sentence"]
+    subjects = [(part, category) for part, category, way in rows if way == "sentence"]
+    return PhraseIndex(reaching, gap_words=4), PhraseIndex(subjects)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=65_536)
+def tells_of_patient(sentence: str) -> bool:
+    """Say whether a sentence tells of the patient and not of the image: complaints, laboratory, treatment."""
+    about = {found.meaning for found in _indexes()[1].find(tokens_of(sentence))}
+    return about == {"patient"}
 
 
 def find_triggers(tokens: Sequence[Token]) -> list[Trigger]:
     """Return the phrases that say how a finding is meant, with what they reach."""
-    found = _index().find(tokens)
+    found = _indexes()[0].find(tokens)
     if not found:
         return []
-    found = _longest(found)
+    found = longest(found)  # "no change" is no "no"
     ends = _ends(tokens, found)
     ends_negation = ends | {item.positions[0] for item in found if item.meaning == ("end", "negation")}
     triggers = []
@@ -90,12 +100,6 @@ def state_of(mention: Mention, triggers: Sequence[Trigger]) -> tuple[State, Trig
         return "negative", negation
     doubt = said.get("uncertainty")
     return ("uncertain" if doubt else "positive"), doubt
-
-
-def _longest(found: list[Found[tuple[Category, str]]]) -> list[Found[tuple[Category, str]]]:
-    """Drop phrases inside a longer one of another meaning: "no" in "no change"."""
-    sets = [frozenset(item.positions) for item in found]
-    return [item for item, words in zip(found, sets, strict=True) if not any(words < other for other in sets)]
 
 
 def _ends(tokens: Sequence[Token], found: Sequence[Found[tuple[Category, str]]]) -> set[int]:

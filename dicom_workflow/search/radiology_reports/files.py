@@ -124,12 +124,12 @@ def report_of_line(line: Mapping[str, Any]) -> tuple[str, str]:
                 sections[name] = f"{sections.get(name, '')} {line[key]}".strip()
         text = compose_text(sections)
         if not text:
-            keys = ", ".join(SECTION_KEYS)
             raise ReportError(
-                f"report {shown(report_id)}: expected 'text' or sections ({keys}) with words in them, got neither."
+                f"report {shown(report_id)}: expected 'text', or sections as 'findings' and 'impression', with words in them, "
+                "got none. Leave the report out, or export it again with its text."
             )
     if not isinstance(text, str):
-        raise ReportError(f"report {shown(report_id)}: expected 'text' as a text, got {type(text).__name__}.")
+        raise ReportError(f"report {shown(report_id)}: expected 'text' as a JSON string, got {type(text).__name__}.")
     return str(report_id), text
 
 

@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 
 from dicom_workflow.search.documents import Kind
-from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, tokens_of
+from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, longest, tokens_of
 
 LEXICON_VERSION = "1"
 NOTHING = "-"
@@ -82,20 +82,15 @@ def find_mentions(tokens: list[Token]) -> list[Mention]:
     """Return the concepts that a sentence names, in order; what lies wholly inside a longer mention is part of that one."""
     stated, normal = _indexes()
     well = _one_each(normal.find(tokens))
-    denied = {(item.meaning[0].name, at) for item in well for at in item.positions}
-    found = [
-        item for item in _longest(stated.find(tokens)) if not any((item.meaning[0].name, at) in denied for at in item.positions)
-    ]
+    ends = {(item.meaning[0].name, at): item.positions[-1] for item in well for at in item.positions}
+    found = [item for item in _one_each(longest(stated.find(tokens))) if not _denied(item, ends)]
     mentions = [Mention(*item.meaning, item.positions) for item in found + well if item.meaning[0].name != NOTHING]
     return sorted(mentions, key=lambda mention: (mention.first, mention.last, mention.concept.name))
 
 
-def _longest(found: list[Found[tuple[Concept, bool]]]) -> list[Found[tuple[Concept, bool]]]:
-    if len(found) < 2:
-        return found
-    sets = [frozenset(item.positions) for item in found]
-    kept = [item for item, words in zip(found, sets, strict=True) if not any(words < other for other in sets)]
-    return _one_each(kept)
+def _denied(item: Found[tuple[Concept, bool]], ends: Mapping[tuple[str, int], int]) -> bool:
+    """Whether words are part of a normal statement of the same concept, which does not end before them."""
+    return any(ends.get((item.meaning[0].name, at), -1) >= item.positions[-1] for at in item.positions)
 
 
 def _one_each(found: list[Found[tuple[Concept, bool]]]) -> list[Found[tuple[Concept, bool]]]:

@@ -11,9 +11,10 @@ from dicom_workflow.search.radiology_reports.phrases import Token, word_set
 
 ModifierType = Literal["DIRECTION", "SYSTEM_ORGAN_SITE", "ACUITY"]
 
-_SIDES = {"left": "left", "right": "right", "bilateral": "bilateral", "bilaterally": "bilateral", "both": "bilateral"}
-_SIDES |= dict.fromkeys(("bibasilar", "bibasal", "biapical", "bihilar", "biapically", "bibasally"), "bilateral")
-_SIDES |= dict.fromkeys(("leftward", "lingula", "lingular"), "left")
+_SIDES = word_set(
+    "left leftward lingula lingular right rightward bilateral bilaterally both bibasilar bibasal"
+    " bibasally biapical biapically bihilar"
+)
 _SITES = word_set(
     "lobe lobes base bases apex apices apical basilar basal bibasilar bibasal biapical lingula lingular hilum hila hilar"
     " perihilar retrocardiac lung lungs midlung zone zones upper lower middle mid rib ribs clavicle humerus sternum spine"
@@ -68,16 +69,8 @@ def modifiers_of(mention: Mention, mentions: Sequence[Mention], tokens: Sequence
     ]
 
 
-def side_of(modifiers: Sequence[Modifier]) -> str:
-    """Return ``left``, ``right``, ``bilateral`` or an empty text."""
-    sides = {_SIDES[item.word] for item in modifiers if item.kind == "DIRECTION"}
-    if "bilateral" in sides or len(sides) > 1:
-        return "bilateral"
-    return next(iter(sides), "")
-
-
 _WORDS: tuple[tuple[ModifierType, frozenset[str]], ...] = (
-    ("DIRECTION", frozenset(_SIDES)),
+    ("DIRECTION", _SIDES),
     ("SYSTEM_ORGAN_SITE", _SITES),
     ("ACUITY", _ACUITIES),
 )

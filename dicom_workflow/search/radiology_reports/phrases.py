@@ -117,7 +117,7 @@ class PhraseIndex(Generic[Meaning]):
                 continue
             steps.append(_Step(self._element(part.strip("[]")), part.startswith("["), gap))
             gap = False
-        if not steps or gap or steps[0].optional:
+        if not steps or gap or steps[0].gap or steps[0].optional:
             raise ValueError(f"pattern {text!r}: expected a word at its beginning and at its end.")
         return tuple(steps)
 
@@ -143,3 +143,11 @@ class PhraseIndex(Generic[Meaning]):
             if len(self._known) < 100_000:
                 self._known[word] = known
         return known
+
+
+def longest(found: list[Found[Meaning]]) -> list[Found[Meaning]]:
+    """Return the phrases whose words are not all words of another one."""
+    if len(found) < 2:
+        return found
+    sets = [frozenset(item.positions) for item in found]
+    return [item for item, words in zip(found, sets, strict=True) if not any(words < other for other in sets)]

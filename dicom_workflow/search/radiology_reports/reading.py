@@ -11,6 +11,7 @@ from dicom_workflow.errors import ReportError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import SECTIONS, Finding, Kind, ReportDocument, State
 from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
+from dicom_workflow.search.radiology_reports.context import tells_of_patient
 from dicom_workflow.search.radiology_reports.engine import LocalNLP
 from dicom_workflow.search.radiology_reports.lexicon import Concept, concepts_of
 from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, split_sections
@@ -27,23 +28,6 @@ _RADIOLOGY_CODES = re.compile(
     r"|Q3[0-4]|Q43|Q6[78]|Q76|Q79|R0[0-9]|R1[16]|R22|R4[12]|R5[0-9]|R6[03]|R9[13]|S[1-6]|T14|T17|T79|T8[0-9]|U07|Z4[5-9]|Z9"
 )
 """Codes that a chest report can state; others that a service may infer, "other vitreous opacities", are left out."""
-
-_CLINICAL = re.compile(
-    r"\b(?:patient|presented|presents|presenting|presentation|admitted|admission|hospitali[sz]ed|year[- ]old|y/?o|history|pmh"
-    r"|smok\w*|laborator\w*|blood|leu[ck]ocyt\w*|lymphop\w*|c-reactive|crp|pcr|swab\w*|antigen|culture\w*|antibiotic\w*"
-    r"|treated|therapy|treatment|oxygen|saturation|ventilat(?:ion|ed)|emergency|er|ed|icu|intensive care|complain\w*"
-    r"|symptom\w*|fever\w*|febrile|cough\w*|dyspn\w*|short(?:ness)? of breath|myalgia\w*|sore throat|chills|nausea|vomiting"
-    r"|pain|diagnosed|tested|died|discharged|auscultation|physical exam\w*|serum|biopsy|bronchoscop\w*|travel\w*|hiv|aids"
-    r"|chemotherapy|transplant\w*)\b",
-    re.IGNORECASE,
-)
-_IMAGING = re.compile(
-    r"\b(?:radiograph\w*|x[- ]?rays?|film|cxr|image[sd]?|imaging|ct|opaci\w*|consolidat\w*|infiltrat\w*|lungs?|lobes?|zones?"
-    r"|hil\w+|perihilar|pleural?|mediastin\w*|cardiomediastin\w*|costophrenic|silhouette|effusions?|pneumothora\w*|atelecta\w*"
-    r"|bronchogram\w*|ground[- ]glass|bilateral|bibasilar|basal|basilar|nodul\w*|tube|catheter|in situ|tip|seen|visible"
-    r"|projection|ap|pa|shadow\w*|markings)\b",
-    re.IGNORECASE,
-)
 
 
 def read_report(
@@ -131,7 +115,6 @@ class _Reader:
 
     def __init__(self, text: str, sections: Sequence[Section]) -> None:
         self._text = text
-        self._sections = sections
         self._sentences = [
             (begin, end, section) for section in sections for begin, end in split_sentences(text, section.begin, section.end)
         ]
@@ -180,8 +163,7 @@ class _Reader:
         """Whether a sentence describes the image. In texts without headings, what tells of the patient does not."""
         if section.headed:
             return section.name in IMAGE_SECTIONS
-        sentence = self._text[begin:end]
-        return not (_CLINICAL.search(sentence) and not _IMAGING.search(sentence))
+        return not tells_of_patient(self._text[begin:end])
 
 
 def _best(entity: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dicom_workflow.search.radiology_reports.phrases import word_set
 
 _ABBREVIATIONS = word_set(
-    "dr mr mrs ms prof st vs approx fig no nos al e.g i.e cf etc dept resp min max sec yr yrs mo wk hr hrs cm mm"
+    "dr mr mrs ms prof st vs approx fig a.m p.m no nos al e.g i.e cf etc dept resp min max sec yr yrs mo wk hr hrs cm mm"
     " jan feb mar apr jun jul aug sep sept oct nov dec"
 )
-_MEASURES = word_set("cm mm no nos yr yrs mo wk hr hrs min max etc")
+_MEASURES = word_set("a.m p.m cm mm no nos yr yrs mo wk hr hrs min max etc")
 """Of these a sentence may end with; a capital letter behind the dot says so."""
 MAX_SENTENCE_CHARACTERS = 2_000
 """A longer one is cut at a space: no sentence of a report is as long, and the time for one grows with its square."""
