@@ -25,8 +25,8 @@ from dicom_workflow.search.documents import EmbeddingSpace
 WHITENING_NAME = "whitening.npz"
 FEWEST_IMAGES = 50
 """With fewer the directions are those of single images."""
-SHRINKAGE = 0.3
-"""Added to each variance, in means of all variances: directions that hardly vary are noise, and are not blown up."""
+SHRINKAGE = 3.0
+"""Added to each variance, in means of the kept variances: directions that hardly vary are noise, and are not blown up."""
 MOST_DIRECTIONS = 256
 
 

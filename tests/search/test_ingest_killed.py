@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from support.search_ingest import REPORT, IndexFolder, write_images, write_reports
 
-KILLS = 4
+KILLS = 3
 INDEX = """
 import sys
 from dicom_workflow.search.ingest import images
@@ -25,8 +25,8 @@ sys.exit(cli.main(["search", "index", *sys.argv[1:]]))
 
 def test_after_kills_every_image_and_report_is_found_once(tmp_path: Path) -> None:
     target = IndexFolder(tmp_path)
-    uids = write_images(tmp_path / "images", 60)
-    lines = [{"report_id": f"A{number}", "text": REPORT} for number in range(60)]
+    uids = write_images(tmp_path / "images", 36)
+    lines = [{"report_id": f"A{number}", "text": REPORT} for number in range(36)]
     reports = write_reports(tmp_path / "reports.jsonl", lines)
     command = [
         *(sys.executable, "-c", INDEX, str(tmp_path / "images"), "--reports", str(reports)),
@@ -41,7 +41,7 @@ def test_after_kills_every_image_and_report_is_found_once(tmp_path: Path) -> Non
     reached = 0
     for _ in range(KILLS):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
-            wanted = reached + moments.randint(1, 14)
+            wanted = reached + moments.randint(1, 8)
             while process.poll() is None and reached < wanted:
                 time.sleep(0.05)
                 reached = _images_in(target)

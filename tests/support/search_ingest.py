@@ -60,11 +60,11 @@ def write_bundle(folder: Path, **rest: Any) -> Path:
 
 
 class IndexFolder:
-    """A store in a folder, filled again and again by `pipeline.search_steps.index`."""
+    """A store, in a folder unless another URL is given, filled again and again by `pipeline.search_steps.index`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url, self.model = str(folder / "index"), str(write_bundle(folder / "bundle"))
-        self.settings = Settings(workspace=folder / "workspace", archive="folder")
+    def __init__(self, folder: Path, url: str = "", **settings: Any) -> None:
+        self.url, self.model = url or str(folder / "index"), str(write_bundle(folder / "bundle"))
+        self.settings = Settings(workspace=folder / "workspace", archive="folder", **settings)
 
     def index(self, source: str | Path = "", **request: Any) -> Indexed:
         """Index with the bundle of this folder, unless another model is given."""
