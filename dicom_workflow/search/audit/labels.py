@@ -8,7 +8,7 @@ ones among them are outvoted as long as they are few (Northcutt et al. 2021, JAI
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
