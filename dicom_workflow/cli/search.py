@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from dicom_workflow.cli import search_audit
 from dicom_workflow.cli.common import Command, Run, say
 from dicom_workflow.settings import Settings
 
@@ -18,6 +19,8 @@ examples:
   dicom-workflow search serve
   dicom-workflow search read-reports reports.jsonl --output findings.jsonl
   dicom-workflow search evaluate --truth labels.csv
+  dicom-workflow search audit --truth labels.csv
+  dicom-workflow search label --where '{"uncertain_labels": ["Pneumonia"]}'
   dicom-workflow search maintain
 
 A store is a folder, s3://bucket/prefix, postgresql://… (pgvector) or https://… (OpenSearch); the default is a folder of the
@@ -86,6 +89,8 @@ def add(command: Command) -> None:
     serve.add_argument(
         "--trust-proxy", action="append", default=[], metavar="NETWORK", help="whose X-Forwarded-Proto is believed"
     )
+
+    search_audit.add(kind)
 
     maintain = kind("maintain", _maintain, "compact the index, and measure its recall and duplicates")
     maintain.add_argument("--whiten", action="store_true", help="whiten the embeddings, and let the whitened ones serve")
