@@ -104,6 +104,10 @@ def test_the_cough_of_the_indication_is_no_finding() -> None:
         ("Patient with a history of pneumonia.", "pneumonia", "history"),
         ("History of cough without fever.", "fever", "negative"),
         ("Heart: Enlarged", "cardiomegaly", "positive"),
+        ("The heart is not enlarged and mediastinal contours are normal.", "cardiomegaly", "negative"),
+        ("The heart is not enlarged and mediastinal contours are normal.", "enlarged mediastinum", "negative"),
+        ("No effusion and heart size is normal.", "cardiomegaly", "negative"),
+        ("Heart size is not within normal limits.", "cardiomegaly", "positive"),
         ("Pneumothorax: none", "pneumothorax", "negative"),
         ("Catheter fracture at the clavicle.", "central venous catheter", "positive"),
     ],
@@ -157,6 +161,19 @@ def test_history_and_laboratory_mixed_into_a_text_are_no_findings_of_the_image()
     report = read(text)
     assert report.concepts("positive") == ["lung opacity"]
     assert report.label_states() == {"Lung Opacity": "positive", "No Finding": "negative"}
+
+
+def test_a_history_heading_in_the_middle_of_a_text_does_not_hide_the_image() -> None:
+    text = "Patient presented with a cough. PMH: asthma. Bilateral areas of opacification in the lower zones."
+    assert {found.concept: found.state for found in read(text).findings} == {
+        "cough": "history",
+        "asthma": "history",
+        "lung opacity": "positive",
+    }
+
+
+def test_units_are_no_tubes() -> None:
+    assert read("Procalcitonin 2.37 ng/mL, normal < 0.1 ng/mL.").findings == ()
 
 
 def test_no_finding_follows_the_rule_of_the_label_set() -> None:

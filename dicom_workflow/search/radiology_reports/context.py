@@ -60,10 +60,11 @@ def _indexes() -> tuple[PhraseIndex[tuple[Category, str]], PhraseIndex[str]]:
 
 
 @lru_cache(maxsize=65_536)
-def tells_of_patient(sentence: str) -> bool:
-    """Say whether a sentence tells of the patient and not of the image: complaints, laboratory, treatment."""
-    about = {found.meaning for found in _indexes()[1].find(tokens_of(sentence))}
-    return about == {"patient"}
+def subject_of(sentence: str) -> Literal["patient", "image", ""]:
+    """Return what more words of a sentence tell of: the patient (complaints, laboratory, treatment), or the image."""
+    about = [found.meaning for found in _indexes()[1].find(tokens_of(sentence))]
+    patient, image = about.count("patient"), about.count("image")
+    return "patient" if patient > image else "image" if image else ""
 
 
 def find_triggers(tokens: Sequence[Token]) -> list[Trigger]:
@@ -95,11 +96,17 @@ def state_of(mention: Mention, triggers: Sequence[Trigger]) -> tuple[State, Trig
             return other, said[other]
     negation = said.get("negation")
     if mention.normal:
-        return ("positive" if negation else "negative"), negation
+        inside = next((trigger for trigger in triggers if trigger.category == "negation" and _in_front(trigger, mention)), None)
+        return ("positive" if inside else "negative"), inside
     if negation:
         return "negative", negation
     doubt = said.get("uncertainty")
     return ("uncertain" if doubt else "positive"), doubt
+
+
+def _in_front(trigger: Trigger, mention: Mention) -> bool:
+    """Whether a negation stands right before a later word of a normal statement: "heart size is not normal"."""
+    return mention.first < trigger.first and trigger.last + 1 in mention.positions
 
 
 def _ends(tokens: Sequence[Token], found: Sequence[Found[tuple[Category, str]]]) -> set[int]:

@@ -11,7 +11,7 @@ from dicom_workflow.errors import ReportError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import SECTIONS, Finding, Kind, ReportDocument, State
 from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
-from dicom_workflow.search.radiology_reports.context import tells_of_patient
+from dicom_workflow.search.radiology_reports.context import subject_of
 from dicom_workflow.search.radiology_reports.engine import LocalNLP
 from dicom_workflow.search.radiology_reports.lexicon import Concept, concepts_of
 from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, split_sections
@@ -118,6 +118,7 @@ class _Reader:
         self._sentences = [
             (begin, end, section) for section in sections for begin, end in split_sentences(text, section.begin, section.end)
         ]
+        self._described = any(section.headed and section.name in IMAGE_SECTIONS for section in sections)
         self._begins = [begin for begin, *_ in self._sentences]
         self._given: set[tuple[int, int, str]] = set()
 
@@ -160,10 +161,12 @@ class _Reader:
         return concept
 
     def _of_image(self, section: Section, begin: int, end: int) -> bool:
-        """Whether a sentence describes the image. In texts without headings, what tells of the patient does not."""
-        if section.headed:
-            return section.name in IMAGE_SECTIONS
-        return not tells_of_patient(self._text[begin:end])
+        """Whether a sentence describes the image; without headings, that is told by its words."""
+        if section.name in IMAGE_SECTIONS:
+            return section.headed or subject_of(self._text[begin:end]) != "patient"
+        if section.name != "indication" or self._described or begin == section.begin:
+            return False
+        return subject_of(self._text[begin:end]) == "image"  # "PMH: asthma. Bilateral opacities.", and no other heading
 
 
 def _best(entity: Mapping[str, Any]) -> Mapping[str, Any]:
