@@ -21,10 +21,11 @@ from dicom_workflow.search.query import (
     ReportHit,
     ReportPage,
     ReportQuery,
+    Where,
 )
 from dicom_workflow.search.store import lance_schema as schema
 from dicom_workflow.search.store.derived_index import DerivedIndex
-from dicom_workflow.search.store.lance_filters import one_of
+from dicom_workflow.search.store.lance_filters import one_of, to_expression
 from dicom_workflow.search.store.lance_maintenance import maintain
 from dicom_workflow.search.store.lance_reader import SERVING, SPACE, TABLES, VERSION, LanceReader, unique_batches
 from dicom_workflow.search.store.lance_similar import find_similar
@@ -272,7 +273,13 @@ class LanceStore(LanceReader):
 
     def similar_images(self, query: ImageQuery) -> ImageHits:
         """Return the most similar images, the query itself left out."""
-        return find_similar(self._tables, self.image_table, query, query_vector(self, query), self._image_index.count)
+        return find_similar(self._tables, self.image_table, query, query_vector(self, query), self._count)
+
+    def _count(self, where: Where) -> int:
+        """How many images match: from the derived index once there is one; it is not built for this alone."""
+        if "_image_index" in vars(self):
+            return self._image_index.count(where)
+        return int(self._tables.read(partial(self.image_table.count_rows, to_expression(where))))
 
     def maintain(self) -> Maintenance:
         """Compact, bring indexes up to date, and measure recall and duplicates on the live data."""

@@ -69,7 +69,7 @@ class LanceReader:
     def images(self, image_ids: Sequence[str]) -> list[ImageDocument | None]:
         """Return the images in the order of the ids; None where there is none."""
         rows = self._rows(self.image_table, schema.IMAGE_COLUMNS, "image_id", image_ids)
-        found = {row["image_id"]: schema.image_of(row) for row in rows}
+        found = {image.image_id: image for image in map(schema.image_of, rows)}
         return [found.get(image_id) for image_id in image_ids]
 
     def images_of_reports(self, report_ids: Sequence[str]) -> dict[str, list[ImageDocument]]:
@@ -83,13 +83,14 @@ class LanceReader:
     def _grouped(self, field: str, values: Sequence[str], order: Any) -> dict[str, list[ImageDocument]]:
         groups: dict[str, list[ImageDocument]] = {value: [] for value in values}
         for row in self._rows(self.image_table, schema.IMAGE_COLUMNS, field, values):
-            groups[row[field]].append(schema.image_of(row))
+            image = schema.image_of(row)
+            groups[getattr(image, field)].append(image)
         return {value: sorted(images, key=order) for value, images in groups.items()}
 
     def reports(self, report_ids: Sequence[str]) -> list[ReportDocument | None]:
         """Return the reports in the order of the ids; None where there is none."""
         rows = self._rows(self.report_table, schema.REPORT_COLUMNS, "report_id", report_ids)
-        found = {row["report_id"]: schema.report_of(row) for row in rows}
+        found = {report.report_id: report for report in map(schema.report_of, rows)}
         return [found.get(report_id) for report_id in report_ids]
 
     def scan_images(self, *, without_space: str = "") -> Iterator[ImageDocument]:

@@ -2,15 +2,19 @@
 
 Each row has a random `stamp` of 63 bits that is new with every write. Whoever derives something from a table compares stamps
 to learn which rows are new or gone, whatever process wrote them and in whatever order.
+
+A document stands whole, as JSON, in one column: a hit costs one read instead of one for each field. The other columns are what
+filters, facets and words need.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple, fields
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -18,35 +22,43 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dicom_workflow.search.documents import SECTIONS, EmbeddingSpace, Finding, ImageDocument, ReportDocument
+from dicom_workflow.search.query import IMAGE_FILTERS, FieldType
 from dicom_workflow.search.store.records import report_lists
 
 STAMP_BITS = 63
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Writers of the same new key would double it without (lance-format/lance #4585)."""
-_ARROW: Mapping[str, pa.DataType] = {"str": pa.string(), "int": pa.int32(), "tuple[str, ...]": pa.list_(pa.string())}
-
-_PLAIN = ("patient_key", "study_instance_uid", "study_date", "text", "language_model")
+_ARROW: Mapping[FieldType, pa.DataType] = {
+    "keyword": pa.string(),
+    "keywords": pa.list_(pa.string()),
+    "date": pa.string(),
+    "integer": pa.int32(),
+}
+_REPORT_PLAIN = ("patient_key", "study_instance_uid", "study_date")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 IMAGE_SCHEMA = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False, metadata=_KEY),
-        *(pa.field(item.name, _ARROW[str(item.type)]) for item in fields(ImageDocument)[1:]),
+        *(pa.field(name, _ARROW[kind]) for name, kind in IMAGE_FILTERS.items() if name != "image_id"),
+        pa.field("document", pa.string()),
         pa.field("stamp", pa.int64()),
     ]
 )
 REPORT_SCHEMA = pa.schema(
     [
         pa.field("report_id", pa.string(), nullable=False, metadata=_KEY),
-        *(pa.field(name, pa.string()) for name in (*_PLAIN, "sections", "findings", "terms")),
+        *(pa.field(name, pa.string()) for name in (*_REPORT_PLAIN, "text", "terms", "document")),
         pa.field("stamp", pa.int64()),
     ]
 )
-"""`sections`, `findings` and `terms` are JSON; `terms` is filter field → values, so that no finding is parsed to count."""
+"""`terms` is filter field → values, as JSON, so that no finding is parsed to count. `document` is what `text` leaves out."""
 ENTRY_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False, metadata=_KEY), pa.field("value", pa.string())])
 """What the store says of itself: its version, its spaces, and the one that serves."""
 
-IMAGE_COLUMNS = IMAGE_SCHEMA.names[:-1]
-REPORT_COLUMNS = ("report_id", *_PLAIN, "sections", "findings")
+IMAGE_COLUMNS = ("document",)
+REPORT_COLUMNS = ("document", "text")
+"""What `image_of` and `report_of` need."""
 
 
 def vector_column(space_id: str) -> str:
@@ -73,28 +85,48 @@ def vectors_of(column: pa.ChunkedArray, dimensions: int) -> NDArray[np.float32]:
 
 def image_rows(images: Iterable[ImageDocument]) -> pa.Table:
     """Return images as rows, without embeddings."""
-    rows = [{name: getattr(image, name) for name in IMAGE_COLUMNS} | {"stamp": _stamp()} for image in images]
-    return pa.Table.from_pylist(rows, schema=IMAGE_SCHEMA)
+    return _table([_image_row(image) for image in images], IMAGE_SCHEMA)
+
+
+def _image_row(image: ImageDocument) -> dict[str, Any]:
+    return {name: getattr(image, name) for name in IMAGE_FILTERS} | {"document": _json(astuple(image)), "stamp": _stamp()}
 
 
 def image_of(row: Mapping[str, Any]) -> ImageDocument:
     """Return the image of a row."""
-    values: dict[str, Any] = {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in IMAGE_COLUMNS}
-    return ImageDocument(**values)
+    values: list[Any] = [tuple(value) if isinstance(value, list) else value for value in json.loads(row["document"])]
+    return ImageDocument(*values)
 
 
 def report_rows(reports: Iterable[ReportDocument]) -> pa.Table:
     """Return reports as rows."""
-    return pa.Table.from_pylist([_report_row(report) for report in reports], schema=REPORT_SCHEMA)
+    return _table([_report_row(report) for report in reports], REPORT_SCHEMA)
 
 
 def _report_row(report: ReportDocument) -> dict[str, Any]:
-    return {name: getattr(report, name) for name in ("report_id", *_PLAIN)} | {
-        "sections": _json({name: _place(report.text, text) for name, text in report.sections.items()}),
-        "findings": _json([astuple(found) for found in report.findings]),
+    plain = {name: getattr(report, name) for name in ("report_id", *_REPORT_PLAIN)}
+    sections = {name: _place(report.text, text) for name, text in report.sections.items()}
+    findings = [astuple(found) for found in report.findings]
+    return plain | {
+        "text": report.text,
         "terms": _json({name: values for name, values in report_lists(report).items() if values}),
+        "document": _json([*plain.values(), report.language_model, sections, findings]),
         "stamp": _stamp(),
     }
+
+
+def _table(rows: list[dict[str, Any]], columns: pa.Schema) -> pa.Table:
+    try:
+        return pa.Table.from_pylist(rows, schema=columns)
+    except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 holds
+        return pa.Table.from_pylist([{name: _storable(value) for name, value in row.items()} for row in rows], schema=columns)
+
+
+def _storable(value: Any) -> Any:
+    """Return a value whose texts have U+FFFD for half of a surrogate pair. Their lengths stay."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+    return tuple(map(_storable, value)) if isinstance(value, tuple) else value
 
 
 def _place(text: str, part: str) -> list[int] | str:
@@ -106,12 +138,11 @@ def _place(text: str, part: str) -> list[int] | str:
 def report_of(row: Mapping[str, Any]) -> ReportDocument:
     """Return the report of a row."""
     text = row["text"]
-    places = json.loads(row["sections"])
+    report_id, patient_key, study, date, language_model, places, findings = json.loads(row["document"])
     sections = {name: place if isinstance(place, str) else text[place[0] : place[1]] for name, place in places.items()}
     ordered = {name: sections[name] for name in (*SECTIONS, *sections) if name in sections}
-    plain = {name: row[name] for name in ("report_id", *_PLAIN)}
-    findings = tuple(Finding(*values) for values in json.loads(row["findings"]))
-    return ReportDocument(sections=ordered, findings=findings, **plain)
+    found = tuple(Finding(*values) for values in findings)
+    return ReportDocument(report_id, text, patient_key, study, date, ordered, found, language_model)
 
 
 def _json(value: object) -> str:
