@@ -42,8 +42,7 @@ CREATE TABLE search_spaces (
 CREATE UNIQUE INDEX search_spaces_serves ON search_spaces (serves) WHERE serves;
 CREATE INDEX search_reports_words ON search_reports USING gin (words);
 CREATE INDEX search_reports_newest ON search_reports (study_date DESC, report_id);
-ALTER TABLE search_reports ALTER words SET STORAGE MAIN;
-ALTER TABLE search_reports SET (toast_tuple_target = 1024);
+ALTER TABLE search_reports SET (toast_tuple_target = 512);
 """
 
 
@@ -59,7 +58,8 @@ def vectors_index(number: int) -> sql.Identifier:
 
 def _column(name: str, lists: tuple[str, ...]) -> Statement:
     if name in lists:
-        return sql.SQL("{} text[] COLLATE \"C\" NOT NULL DEFAULT '{{}}'").format(sql.Identifier(name))
+        # Beside the row, and the document apart from it: facets and ranks read many rows and no document.
+        return sql.SQL("{} text[] STORAGE MAIN COLLATE \"C\" NOT NULL DEFAULT '{{}}'").format(sql.Identifier(name))
     if name in _INTEGERS:
         return sql.SQL("{} integer NOT NULL DEFAULT 0").format(sql.Identifier(name))
     return sql.SQL("{} text COLLATE \"C\" NOT NULL DEFAULT ''").format(sql.Identifier(name))
@@ -109,7 +109,7 @@ def create(connection: psycopg.Connection[Any]) -> None:
             return
         _need_pgvector(connection)
         connection.execute(_table("search_images", "image_id", IMAGE_COLUMNS, IMAGE_LISTS, ""))
-        more = "document json NOT NULL, words tsvector NOT NULL, word_count integer NOT NULL, "
+        more = "document json NOT NULL, words tsvector STORAGE MAIN NOT NULL, word_count integer NOT NULL, "
         connection.execute(_table("search_reports", "report_id", REPORT_COLUMNS, report_list_columns(), more))
         connection.execute(_OTHER)
         connection.execute("INSERT INTO search_store (version) VALUES (%s)", (STORE_VERSION,))

@@ -19,20 +19,26 @@ _LOCK = "LOCK TABLE search_spaces IN SHARE ROW EXCLUSIVE MODE"
 
 @dataclass(frozen=True)
 class StoredSpace:
-    """A space with the number of its table; `indexed` once its HNSW index can be used."""
+    """A space with the number of its table; `indexed` once its HNSW index can be used.
+
+    `rows` is the number of its vectors as the server estimated it last; 0 when it never did.
+    """
 
     number: int
     space: EmbeddingSpace
     indexed: bool
+    rows: int
 
 
 def stored_spaces(connection: psycopg.Connection[Any]) -> list[StoredSpace]:
     """Return all spaces, the one that serves first."""
     rows = connection.execute(
         "SELECT number, space_id, dimensions, description, EXISTS (SELECT FROM pg_index WHERE indisvalid AND "
-        "indexrelid = to_regclass(format('search_vectors_%s_hnsw', number))) FROM search_spaces ORDER BY NOT serves, number"
+        "indexrelid = to_regclass(format('search_vectors_%s_hnsw', number))), "
+        "(SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(format('search_vectors_%s', number))) "
+        "FROM search_spaces ORDER BY NOT serves, number"
     ).fetchall()
-    return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4]) for row in rows]
+    return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4], row[5] or 0) for row in rows]
 
 
 def stored_space(connection: psycopg.Connection[Any], space_id: str) -> StoredSpace:

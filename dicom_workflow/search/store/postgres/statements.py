@@ -178,21 +178,23 @@ def facets_statement(table: str, condition: Condition, names: Sequence[str], lis
     size : int
         Most values of a field.
     """
-    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    everything = condition.text is TRUE
+    source = sql.Identifier(table if everything else "matched")
     parts = []
     for name in names:
-        column = sql.Identifier(name)
-        source = sql.SQL("matched, unnest({}) value" if name in lists else "matched, LATERAL (SELECT {} AS value) own")
+        value = sql.SQL("unnest({})" if name in lists else "{}").format(sql.Identifier(name))
         parts.append(
             sql.SQL(
-                "(SELECT {field} AS field, value, count(*) AS documents FROM {source} WHERE value <> '' "
-                'GROUP BY value ORDER BY documents DESC, value COLLATE "C" LIMIT {size})'
-            ).format(field=sql.Literal(name), source=source.format(column), size=sql.Literal(size))
+                "(SELECT {field} AS field, value, count(*) AS documents FROM (SELECT {value} AS value FROM {source}) one "
+                "WHERE value <> '' GROUP BY value ORDER BY documents DESC, value COLLATE \"C\" LIMIT {size})"
+            ).format(field=sql.Literal(name), value=value, source=source, size=sql.Literal(size))
         )
-    matched = sql.SQL("WITH matched AS MATERIALIZED (SELECT {} FROM {} WHERE {}) ").format(
-        columns, sql.Identifier(table), condition.text
-    )
-    return Condition(matched + sql.SQL(" UNION ALL ").join(parts), condition.values)
+    statement = sql.SQL(" UNION ALL ").join(parts)
+    if everything:
+        return Condition(statement)
+    columns = sql.SQL(", ").join(map(sql.Identifier, names))
+    matched = sql.SQL("WITH matched AS MATERIALIZED (SELECT {} FROM {} WHERE {}) ")
+    return Condition(matched.format(columns, sql.Identifier(table), condition.text) + statement, condition.values)
 
 
 def upsert_statement(table: str, key: str, columns: Sequence[str], source: Statement, compared: Mapping[str, str]) -> Statement:

@@ -17,10 +17,14 @@ from dicom_workflow.search.store.postgres.spaces import StoredSpace
 from dicom_workflow.search.store.postgres.statements import TRUE, Condition, Statement
 
 EF_SEARCH = 100
-EXACT_ROWS = 10_000
+EXACT_ROWS = 2_000
 """Up to so many images that a filter leaves are all compared; above, the HNSW index is read until enough of them are found."""
-SCANNED_TUPLES = 60_000
-"""Most entries of the index that one query reads before it gives up and compares everything."""
+COUNTED_ROWS = 10_000
+"""A filter is counted no further: it leaves so many, or more."""
+SCAN_FACTOR = 8
+"""How many times the entries of the index that a filter needs on average are read. What is not found by then lies elsewhere, as
+under a filter that follows the clusters of other images, and everything that the filter leaves is compared."""
+LEAST_SCANNED = 2_000
 _APPROXIMATE = sql.SQL(
     "SET LOCAL hnsw.ef_search = {}; SET LOCAL hnsw.iterative_scan = relaxed_order; SET LOCAL hnsw.max_scan_tuples = {}; "
     "SET LOCAL hnsw.scan_mem_multiplier = 4; SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; "
@@ -116,9 +120,11 @@ def nearest(
         That an image is not one of a few that are no hits.
     """
     query = HalfVector(vector)
-    if stored.indexed and _leaves_many(connection, wanted):
+    left = _left(connection, stored, wanted) if stored.indexed else 0
+    if left > EXACT_ROWS:
+        scanned = max(LEAST_SCANNED, round(SCAN_FACTOR * 2 * k * stored.rows / left))
         with connection.transaction():
-            connection.execute(_APPROXIMATE.format(sql.Literal(max(EF_SEARCH, k)), sql.Literal(SCANNED_TUPLES)))
+            connection.execute(_APPROXIMATE.format(sql.Literal(max(EF_SEARCH, k)), sql.Literal(scanned)))
             rows = connection.execute(*_statement(stored, query, k, wanted & left_out, over_index=True)).fetchall()
         if len(rows) == k:
             return Near(tuple((int(number), float(distance)) for number, distance in rows), exact=False)
@@ -147,14 +153,15 @@ def compared(
     return tuple((int(number), float(distance)) for number, distance in connection.execute(*statement))
 
 
-def _leaves_many(connection: psycopg.Connection[Any], wanted: Condition) -> bool:
+def _left(connection: psycopg.Connection[Any], stored: StoredSpace, wanted: Condition) -> int:
+    """Return how many images a filter leaves, counted up to a limit."""
     if wanted.text is TRUE:
-        return True
+        return max(stored.rows, COUNTED_ROWS)
     counted = sql.SQL("SELECT count(*) FROM (SELECT FROM search_images WHERE {} LIMIT {}) counted").format(
-        wanted.text, sql.Literal(EXACT_ROWS + 1)
+        wanted.text, sql.Literal(COUNTED_ROWS)
     )
     row = connection.execute(counted, wanted.values).fetchone()
-    return row is not None and int(row[0]) > EXACT_ROWS
+    return int(row[0]) if row else 0
 
 
 def _statement(
