@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -165,12 +165,8 @@ def _add_source(ingest: Ingest, settings: Settings, request: IndexRequest) -> No
     others = [place for place in (*request.reports, request.pairs, request.vectors) if place and not place.startswith("s3://")]
     source = sources.open_source(request.source, settings, without=map(to_path, others))
     if not request.watch:
-        images: Iterable[sources.SourceImage] = source.images()
-        total = None
-        if isinstance(source, sources.FolderSource):
-            images = list(images)
-            total = len(images)
-        ingest.add_images(images, total=total)
+        total = sum(1 for _ in source.images()) if isinstance(source, sources.FolderSource) else None
+        ingest.add_images(source.images(), total=total)
         return
     for fresh in sources.watched(source, poll_seconds=request.poll_seconds):
         if fresh:

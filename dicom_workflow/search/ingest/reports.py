@@ -6,6 +6,7 @@ comes, or what it states changes, the images of the index that belong to it are 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -68,7 +69,7 @@ class ReportIngest:
     report: IngestReport
     nlp: ReportNLP | None = None
     links: ReportLinks = field(default_factory=ReportLinks)
-    _seen: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, bytes] = field(default_factory=dict)
     _with_images: set[str] = field(default_factory=set)
 
     def add(self, reports: Iterable[ReportFile], *, progress: bool = True) -> None:
@@ -91,10 +92,10 @@ class ReportIngest:
             self._add_batch([each for each in batch if self._is_first(each)])
 
     def _is_first(self, found: ReportFile) -> bool:
-        before = self._seen.get(found.report_id)
-        if before is None or before == found.text:
-            self._seen[found.report_id] = found.text
-            return before is None
+        text = hashlib.sha256(found.text.encode("utf-8", "surrogatepass")).digest()  # a million texts would fill the memory
+        before = self._seen.setdefault(found.report_id, text)
+        if before is text or before == text:
+            return before is text
         self._skip(found, "an earlier line has this report id and another text. Give each report an id of its own.")
         return False
 
