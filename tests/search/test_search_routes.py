@@ -140,6 +140,9 @@ def test_the_patient_of_an_uploaded_image_is_left_out(search_service: Service) -
     told = _upload(search_service, picture(9, PatientID="patient 9")).json()
     hits = search_service.data(SEARCH, id=told["id"])["image"]["similar"]["hits"]
     assert best.image_id not in {hit["image"]["id"] for hit in hits}
+    everybody = SEARCH.replace("k: 5", "k: 5, excludePatient: false")
+    hits = search_service.data(everybody, id=told["id"])["image"]["similar"]["hits"]
+    assert hits[0]["image"]["id"] == best.image_id
 
 
 def test_upload_by_graphql(search_service: Service) -> None:

@@ -260,7 +260,7 @@ def image_query(info: Info, image_id: str, **asked: Any) -> ImageQuery:
     if not is_upload(image_id):
         return ImageQuery(image_id=image_id, **asked)
     upload = info.context.uploads.get(image_id, info.context.identity.subject)
-    key = upload.image.patient_key
+    key = upload.image.patient_key if asked.get("exclude_patient", True) else ""
     return ImageQuery(vector=upload.vector, space_id=upload.space_id, exclude_patient_key=key, **asked)
 
 
