@@ -8,10 +8,15 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dicom_workflow.dicom.reading import read_header
 from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, Finding, ImageDocument, Kind, ReportDocument, State
+from dicom_workflow.search.patient_keys import open_keys
+from dicom_workflow.search.service.limits import Limits
+from dicom_workflow.search.service.uploads import UploadedImages, UploadReader
 from dicom_workflow.search.store.protocol import SearchStore
+from dicom_workflow.settings import Settings
 from dicom_workflow.synthetic.dataset import Phantoms, make_dataset
 
 SPACE = EmbeddingSpace("phantom-labels", 32, "labels of the phantoms and noise")
@@ -192,3 +197,20 @@ def hostile(store: SearchStore, archive: Archive) -> list[str]:
     store.upsert_images(images, Embeddings.of(SPACE, [image.image_id for image in images], vectors))
     store.upsert_reports(reports)
     return [report.report_id for report in reports]
+
+
+class _KnownImages:
+    """Stands for a network: an image of the archive has the embedding that it has in the store."""
+
+    space = SPACE
+
+    def __init__(self, store: SearchStore) -> None:
+        self._store = store
+
+    def of_image(self, source: Path) -> NDArray[np.float32]:
+        return self._store.vectors([str(read_header(source).SOPInstanceUID)])[0]
+
+
+def reader_of(store: SearchStore, settings: Settings, uploads: UploadedImages, limits: Limits) -> UploadReader:
+    """Return what reads files that are sent as queries."""
+    return UploadReader(_KnownImages(store), open_keys(store.url, settings), uploads, limits)

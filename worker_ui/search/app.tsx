@@ -75,7 +75,13 @@ function Page({ name, onSignOut }: { readonly name: string; readonly onSignOut: 
         >
           Image and report search
         </a>
-        <SearchBox text={query} onText={onText} onFile={send} uploads={index.data?.acceptsUploads !== false} />
+        <SearchBox
+          text={query}
+          at={place.kind === 'image' ? place.id : ''}
+          onText={onText}
+          onFile={send}
+          uploads={index.data?.acceptsUploads !== false}
+        />
         <span class="quiet index-size">
           {index.data ? `${index.data.reports.toLocaleString('en-US')} reports indexed` : ''}
         </span>

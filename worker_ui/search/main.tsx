@@ -44,6 +44,7 @@ function mount(element: HTMLElement, { transport, window, onHits }: Hosted): { s
 function renderWidget({ model, el }: { model: WidgetModel; el: HTMLElement }): () => void {
   const { transport, close } = widgetTransport(model);
   const element = document.createElement('div');
+  element.dataset['lmSuppressShortcuts'] = 'true'; // keys pressed here are not those of the notebook
   el.append(element);
   const keep = (name: string, value: unknown): void => {
     model.set(name, value);

@@ -704,11 +704,10 @@ function rt(e) {
 	};
 }
 function it(e) {
-	let t = Y(G(G(e, "__type"), "fields")).map((e) => K(G(e, "name")));
 	return {
 		reports: X(G(G(e, "reports"), "totalCount")),
 		acceptsUploads: G(G(e, "index"), "acceptsUploads") === !0,
-		explains: t.includes("similarityMap")
+		explains: G(G(e, "index"), "explains") === !0
 	};
 }
 function at(e) {
@@ -865,7 +864,7 @@ var _t = 50, Z = "id uploaded reportId studyDate modality viewPosition bodyPart 
     }
     facets(fields: $fields, size: $values) { field exact values { value text count } }
   }
-}`, Ct = "{ reports(first: 1) { totalCount } index { acceptsUploads } __type(name: \"IndexedImage\") { fields { name } } }", wt = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
+}`, Ct = "{ reports(first: 1) { totalCount } index { acceptsUploads explains } }", wt = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
 async function Tt(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
 	let s = {
 		text: t,
@@ -1384,13 +1383,13 @@ function un({ label: e, children: t }) {
 }
 // search/parts/search-box.tsx
 var dn = 250, fn = 64 * 2 ** 20;
-function pn({ text: e, onText: t, onFile: n, uploads: r }) {
-	let i = U(null), { typed: a, type: o, send: s } = hn(e, t);
+function pn({ text: e, at: t, onText: n, onFile: r, uploads: i }) {
+	let a = U(null), { typed: o, type: s, send: c } = hn(e, t, n);
 	return /* @__PURE__ */ J("form", {
 		class: "search-box",
 		role: "search",
 		onSubmit: (e) => {
-			e.preventDefault(), s();
+			e.preventDefault(), c();
 		},
 		children: [
 			/* @__PURE__ */ J("svg", {
@@ -1410,17 +1409,17 @@ function pn({ text: e, onText: t, onFile: n, uploads: r }) {
 				autocomplete: "off",
 				spellcheck: !1,
 				maxLength: 1e3,
-				value: a,
-				onInput: (e) => o(e.currentTarget.value)
+				value: o,
+				onInput: (e) => s(e.currentTarget.value)
 			}),
-			r && /* @__PURE__ */ J("button", {
+			i && /* @__PURE__ */ J("button", {
 				type: "button",
 				title: "Or drag a file onto the page",
-				onClick: () => i.current?.click(),
+				onClick: () => a.current?.click(),
 				children: "Search by image…"
 			}),
 			/* @__PURE__ */ J("input", {
-				ref: i,
+				ref: a,
 				type: "file",
 				class: "unseen",
 				tabIndex: -1,
@@ -1428,14 +1427,14 @@ function pn({ text: e, onText: t, onFile: n, uploads: r }) {
 				accept: ".dcm,application/dicom,image/png,image/jpeg",
 				onChange: (e) => {
 					let t = e.currentTarget.files?.[0];
-					t && n(t), e.currentTarget.value = "";
+					t && r(t), e.currentTarget.value = "";
 				}
 			})
 		]
 	});
 }
-function mn({ text: e, onText: t }) {
-	let { typed: n, type: r } = hn(e, t);
+function mn({ text: e, at: t, onText: n }) {
+	let { typed: r, type: i } = hn(e, t, n);
 	return /* @__PURE__ */ J("label", {
 		class: "words",
 		children: ["and whose report says", /* @__PURE__ */ J("input", {
@@ -1444,23 +1443,23 @@ function mn({ text: e, onText: t }) {
 			autocomplete: "off",
 			spellcheck: !1,
 			maxLength: 1e3,
-			value: n,
-			onInput: (e) => r(e.currentTarget.value)
+			value: r,
+			onInput: (e) => i(e.currentTarget.value)
 		})]
 	});
 }
-function hn(e, t) {
-	let [n, r] = B(e), i = U(e), a = rn(n, dn), o = (e = n) => {
-		e !== i.current && (i.current = e, t(e));
+function hn(e, t, n) {
+	let [r, i] = B(e), a = U(e), o = U(!1), s = rn(r, dn), c = (e = r) => {
+		e !== a.current && (a.current = e, o.current = !0, n(e));
 	};
 	return H(() => {
-		e !== i.current && (i.current = e, r(e));
-	}, [e]), H(() => {
-		a === n && o(a);
-	}, [a]), {
-		typed: n,
-		type: r,
-		send: () => o()
+		o.current || (a.current = e, i(e)), o.current = !1;
+	}, [e, t]), H(() => {
+		s === r && c(s);
+	}, [s]), {
+		typed: r,
+		type: i,
+		send: () => c()
 	};
 }
 function gn(e, t) {
@@ -1651,6 +1650,7 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 					}), "Include the same patient"] }),
 					/* @__PURE__ */ J(mn, {
 						text: e.text,
+						at: e.id,
 						onText: (e) => u({
 							text: e,
 							like: [],
@@ -1664,16 +1664,29 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 					})
 				]
 			}),
-			h > 0 && /* @__PURE__ */ J("p", {
+			h > 0 && /* @__PURE__ */ J("div", {
 				class: "like",
-				children: [`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like. `, /* @__PURE__ */ J("button", {
-					type: "button",
-					onClick: () => u({
-						like: [],
-						unlike: []
+				children: [
+					`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like.`,
+					/* @__PURE__ */ J(Cn, {
+						ids: e.like,
+						more: !0,
+						onRemove: (e) => f(e, !0)
 					}),
-					children: "Start over"
-				})]
+					/* @__PURE__ */ J(Cn, {
+						ids: e.unlike,
+						more: !1,
+						onRemove: (e) => f(e, !1)
+					}),
+					/* @__PURE__ */ J("button", {
+						type: "button",
+						onClick: () => u({
+							like: [],
+							unlike: []
+						}),
+						children: "Start over"
+					})
+				]
 			}),
 			/* @__PURE__ */ J(on, {
 				chosen: e.chosen,
@@ -1724,62 +1737,75 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 		]
 	});
 }
+function Cn({ ids: e, more: t, onRemove: n }) {
+	let r = t ? "more like this" : "less like this";
+	return /* @__PURE__ */ J(b, { children: e.map((e) => /* @__PURE__ */ J("button", {
+		type: "button",
+		class: "steering",
+		title: `Take back: ${r}`,
+		onClick: () => n(e),
+		children: [/* @__PURE__ */ J(Ut, {
+			id: e,
+			alt: `Take back: ${r}`
+		}), /* @__PURE__ */ J(xn, { up: t })]
+	}, e)) });
+}
 // search/image/window.ts
-var Cn = {
+var wn = {
 	center: 127.5,
 	width: 255,
 	inverted: !1
 };
-function wn(e, t, n) {
+function Tn(e, t, n) {
 	let r = e.inverted ? -1 : 1;
 	return {
 		...e,
-		width: On(e.width + 255 * t, 1, 1020),
-		center: On(e.center + r * 255 * n, 0, 255)
+		width: kn(e.width + 255 * t, 1, 1020),
+		center: kn(e.center + r * 255 * n, 0, 255)
 	};
 }
-function Tn({ center: e, width: t, inverted: n }) {
+function En({ center: e, width: t, inverted: n }) {
 	let r = e - t / 2;
 	return Uint8ClampedArray.from({ length: 256 }, (e, i) => {
 		let a = 255 * (i - r) / t;
 		return n ? 255 - a : a;
 	});
 }
-function En(e, t, n) {
+function Dn(e, t, n) {
 	for (let r = 0, i = 0; r < e.length; r += 1, i += 4) {
 		let a = t[e[r]];
 		n[i] = n[i + 1] = n[i + 2] = a, n[i + 3] = 255;
 	}
 }
-function Dn(e) {
+function On(e) {
 	return Uint8ClampedArray.from({ length: e.length / 4 }, (t, n) => e[4 * n]);
 }
-function On(e, t, n) {
+function kn(e, t, n) {
 	return Math.min(Math.max(e, t), n);
 }
 // search/image/viewer.tsx
-var kn = [
+var An = [
 	1,
 	1.5,
 	2,
 	3,
 	4
 ];
-function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
-	let { pictures: i } = Q(), a = U(null), [o, s] = B(null), [c, l] = B(""), [u, d] = B(Cn), [f, p] = B(1);
+function jn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
+	let { pictures: i } = Q(), a = U(null), [o, s] = B(null), [c, l] = B(""), [u, d] = B(wn), [f, p] = B(1);
 	H(() => {
 		let t = !1;
-		return s(null), l(""), d(Cn), p(1), i.address(e, "large").then(Nn).then((e) => !t && s(e), (e) => !t && !Ht(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
+		return s(null), l(""), d(wn), p(1), i.address(e, "large").then(Pn).then((e) => !t && s(e), (e) => !t && !Ht(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
 			t = !0;
 		};
 	}, [e, i]), be(() => {
-		a.current && o && Pn(a.current, o, u);
+		a.current && o && Fn(a.current, o, u);
 	}, [o, u]);
 	let m = (e) => {
-		let t = kn.findIndex((e) => e === f) + e;
-		p(kn[Math.min(Math.max(t, 0), kn.length - 1)] ?? 1);
+		let t = An.findIndex((e) => e === f) + e;
+		p(An[Math.min(Math.max(t, 0), An.length - 1)] ?? 1);
 	}, h = () => {
-		d(Cn), p(1);
+		d(wn), p(1);
 	};
 	return /* @__PURE__ */ J("div", {
 		class: "viewer",
@@ -1791,10 +1817,10 @@ function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 			onKeyDown: (e) => {
 				if (e.ctrlKey || e.altKey || e.metaKey) return;
 				let t = e.shiftKey ? .1 : .02, n = {
-					ArrowLeft: () => d((e) => wn(e, -t, 0)),
-					ArrowRight: () => d((e) => wn(e, t, 0)),
-					ArrowUp: () => d((e) => wn(e, 0, -t)),
-					ArrowDown: () => d((e) => wn(e, 0, t)),
+					ArrowLeft: () => d((e) => Tn(e, -t, 0)),
+					ArrowRight: () => d((e) => Tn(e, t, 0)),
+					ArrowUp: () => d((e) => Tn(e, 0, -t)),
+					ArrowDown: () => d((e) => Tn(e, 0, t)),
 					i: () => d((e) => ({
 						...e,
 						inverted: !e.inverted
@@ -1805,7 +1831,7 @@ function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 				}, r = Object.hasOwn(n, e.key) ? n[e.key] : void 0;
 				r && (e.preventDefault(), e.stopPropagation(), r());
 			},
-			...jn((e, t) => d((n) => wn(n, e, t))),
+			...Mn((e, t) => d((n) => Tn(n, e, t))),
 			onDblClick: h,
 			children: [/* @__PURE__ */ J("div", {
 				class: "stage",
@@ -1815,7 +1841,7 @@ function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 					role: "img",
 					"aria-label": t,
 					hidden: o === null
-				}), o && n && /* @__PURE__ */ J(Mn, { map: n })]
+				}), o && n && /* @__PURE__ */ J(Nn, { map: n })]
 			}), o === null && /* @__PURE__ */ J("p", {
 				class: "viewer-note",
 				children: c || "Loading the image…"
@@ -1841,14 +1867,14 @@ function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 				/* @__PURE__ */ J("button", {
 					type: "button",
 					"aria-label": "Zoom out",
-					disabled: f === kn[0],
+					disabled: f === An[0],
 					onClick: () => m(-1),
 					children: "−"
 				}),
 				/* @__PURE__ */ J("button", {
 					type: "button",
 					"aria-label": "Zoom in",
-					disabled: f === kn.at(-1),
+					disabled: f === An.at(-1),
 					onClick: () => m(1),
 					children: "+"
 				}),
@@ -1861,7 +1887,7 @@ function An({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 		})]
 	});
 }
-function jn(e) {
+function Mn(e) {
 	return { onPointerDown: (t) => {
 		if (t.button !== 0 || !(t.currentTarget instanceof HTMLElement)) return;
 		let n = t.currentTarget, r = [t.clientX, t.clientY], i = ({ clientX: t, clientY: n }) => {
@@ -1872,7 +1898,7 @@ function jn(e) {
 		n.setPointerCapture(t.pointerId), n.addEventListener("pointermove", i), n.addEventListener("pointerup", a), n.addEventListener("pointercancel", a);
 	} };
 }
-function Mn({ map: e }) {
+function Nn({ map: e }) {
 	let t = U(null);
 	return be(() => {
 		let n = t.current?.getContext("2d");
@@ -1893,7 +1919,7 @@ function Mn({ map: e }) {
 		"aria-hidden": "true"
 	});
 }
-async function Nn(e) {
+async function Pn(e) {
 	let t = new Image();
 	t.src = e, await t.decode();
 	let { naturalWidth: n, naturalHeight: r } = t, i = document.createElement("canvas");
@@ -1903,18 +1929,18 @@ async function Nn(e) {
 	return a.drawImage(t, 0, 0), {
 		width: n,
 		height: r,
-		gray: Dn(a.getImageData(0, 0, n, r).data)
+		gray: On(a.getImageData(0, 0, n, r).data)
 	};
 }
-function Pn(e, { width: t, height: n, gray: r }, i) {
+function Fn(e, { width: t, height: n, gray: r }, i) {
 	(e.width !== t || e.height !== n) && (e.width = t, e.height = n);
 	let a = e.getContext("2d");
 	if (!a) return;
 	let o = a.createImageData(t, n);
-	En(r, Tn(i), o.data), a.putImageData(o, 0, 0);
+	Dn(r, En(i), o.data), a.putImageData(o, 0, 0);
 }
 // search/image/image-page.tsx
-function Fn({ place: e, explains: t }) {
+function In({ place: e, explains: t }) {
 	let n = Q(), { navigation: r, transport: i } = n, [a, o] = B(""), [s, c] = B(""), l = nn(JSON.stringify([e, e.sameView && s]), (t) => Et(i, e, s, t)), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
 	return H(() => {
 		p && c(p.image.viewPosition), p && n.onHits("images", p.similar.hits.map(({ image: e, score: t }) => ({
@@ -1940,14 +1966,14 @@ function Fn({ place: e, explains: t }) {
 			}),
 			/* @__PURE__ */ J("div", {
 				class: "image-head",
-				children: [/* @__PURE__ */ J(In, {
+				children: [/* @__PURE__ */ J(Ln, {
 					id: e.id,
 					other: a,
 					image: p?.image ?? null,
 					onClose: () => o("")
 				}), p && /* @__PURE__ */ J("div", {
 					class: "image-facts",
-					children: [/* @__PURE__ */ J(Ln, { image: p.image }), p.report ? /* @__PURE__ */ J(Rn, {
+					children: [/* @__PURE__ */ J(Rn, { image: p.image }), p.report ? /* @__PURE__ */ J(zn, {
 						report: p.report,
 						id: e.id
 					}) : /* @__PURE__ */ J("p", {
@@ -1968,7 +1994,7 @@ function Fn({ place: e, explains: t }) {
 		]
 	});
 }
-function In({ id: e, other: t, image: n, onClose: r }) {
+function Ln({ id: e, other: t, image: n, onClose: r }) {
 	let { transport: i } = Q(), { data: a, busy: o, error: s } = nn(t && `${e} ${t}`, async (n) => ({
 		here: await Ot(i, e, t, n),
 		there: await Ot(i, t, e, n)
@@ -1976,12 +2002,12 @@ function In({ id: e, other: t, image: n, onClose: r }) {
 	return /* @__PURE__ */ J("div", {
 		class: `comparison${t ? " two" : ""}`,
 		children: [
-			/* @__PURE__ */ J(An, {
+			/* @__PURE__ */ J(jn, {
 				id: e,
 				alt: n ? qt(n) : "Image",
 				overlay: t ? a?.here ?? null : null
 			}),
-			t && /* @__PURE__ */ J(An, {
+			t && /* @__PURE__ */ J(jn, {
 				id: t,
 				alt: "The similar image",
 				overlay: a?.there ?? null,
@@ -2003,7 +2029,7 @@ function In({ id: e, other: t, image: n, onClose: r }) {
 		]
 	});
 }
-function Ln({ image: e }) {
+function Rn({ image: e }) {
 	let { modality: t, bodyPart: n, viewPosition: r, laterality: i, sex: a, studyDate: o, rows: s, columns: c, id: l, uploaded: u } = e;
 	return /* @__PURE__ */ J("dl", {
 		class: "metadata",
@@ -2019,7 +2045,7 @@ function Ln({ image: e }) {
 		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ J("div", { children: [/* @__PURE__ */ J("dt", { children: e }), /* @__PURE__ */ J("dd", { children: t })] }, e))
 	});
 }
-function Rn({ report: e, id: t }) {
+function zn({ report: e, id: t }) {
 	let n = Ce(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
 	return /* @__PURE__ */ J("section", {
 		class: "image-report",
@@ -2045,7 +2071,7 @@ function Rn({ report: e, id: t }) {
 	});
 }
 // search/parts/selection-bar.tsx
-function zn() {
+function Bn() {
 	let { selection: e } = Q(), [, t] = V((e) => e + 1, 0), [n, r] = B("");
 	H(() => e.subscribe(() => (r(""), t(void 0))), [e]);
 	let i = e.all;
@@ -2079,7 +2105,7 @@ function zn() {
 	});
 }
 // search/parts/sign-in.tsx
-function Bn({ onToken: e }) {
+function Vn({ onToken: e }) {
 	let [t, n] = B(""), [r, i] = B(""), a = () => {
 		i(""), e(t.trim()).catch(() => i("This token does not open the search. Check it, or ask for a new one."));
 	};
@@ -2115,7 +2141,7 @@ function Bn({ onToken: e }) {
 	});
 }
 // search/parts/pager.tsx
-function Vn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
+function Hn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
 	if (r <= n && e === 0) return null;
 	let s = e * t + 1;
 	return /* @__PURE__ */ J("nav", {
@@ -2139,7 +2165,7 @@ function Vn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNe
 	});
 }
 // search/reports/facet-column.tsx
-function Hn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
+function Un({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
 	let a = e.every(({ buckets: e }) => e.length === 0);
 	return /* @__PURE__ */ J(un, {
 		label: "What the reports state",
@@ -2169,7 +2195,7 @@ function Hn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i 
 	});
 }
 // search/reports/reports-page.tsx
-function Un({ place: e }) {
+function Wn({ place: e }) {
 	let t = Q(), { navigation: n, transport: r } = t, [i, a] = B("labels"), { data: o, busy: s, error: c, again: l } = nn(JSON.stringify([e, i]), (t) => Tt(r, e, i, t));
 	H(() => {
 		o && t.onHits("reports", o.reports);
@@ -2211,7 +2237,7 @@ function Un({ place: e }) {
 			o && o.total > 0 && /* @__PURE__ */ J("div", {
 				class: `with-facets${s ? " stale" : ""}`,
 				"aria-busy": s,
-				children: [/* @__PURE__ */ J(Hn, {
+				children: [/* @__PURE__ */ J(Un, {
 					facets: o.facets,
 					vocabulary: i,
 					chosen: e.chosen,
@@ -2220,14 +2246,14 @@ function Un({ place: e }) {
 				}), /* @__PURE__ */ J("section", {
 					class: "results",
 					"aria-label": p ? "Reports found" : "All reports, the newest first",
-					children: [/* @__PURE__ */ J(Wn, {
+					children: [/* @__PURE__ */ J(Gn, {
 						reports: o.reports,
 						onLike: (e) => u({
 							like: e,
 							text: "",
 							chosen: []
 						})
-					}), /* @__PURE__ */ J(Vn, {
+					}), /* @__PURE__ */ J(Hn, {
 						page: e.cursors.length,
 						size: 20,
 						shown: o.reports.length,
@@ -2247,14 +2273,14 @@ function Un({ place: e }) {
 		]
 	});
 }
-function Wn({ reports: e, onLike: t }) {
+function Gn({ reports: e, onLike: t }) {
 	return /* @__PURE__ */ J(b, { children: e.map((e) => /* @__PURE__ */ J($t, {
 		report: e,
 		onLike: t
 	}, e.id)) });
 }
 // search/app.tsx
-function Gn({ host: e }) {
+function Kn({ host: e }) {
 	let { session: t } = e.transport, [n, r] = B(t ? null : {
 		signedIn: !0,
 		needed: !1,
@@ -2271,7 +2297,7 @@ function Gn({ host: e }) {
 		name: ""
 	}), c = xe(() => ({
 		...e,
-		transport: Xn(e.transport, s)
+		transport: Zn(e.transport, s)
 	}), [e]);
 	if (!n) return /* @__PURE__ */ J(_n, {
 		busy: !i,
@@ -2280,21 +2306,21 @@ function Gn({ host: e }) {
 		none: !1,
 		onAgain: o
 	});
-	if (!n.signedIn && t) return /* @__PURE__ */ J(Bn, { onToken: async (e) => r(await t.signIn(e)) });
+	if (!n.signedIn && t) return /* @__PURE__ */ J(Vn, { onToken: async (e) => r(await t.signIn(e)) });
 	let l = async () => {
 		await t?.signOut(), e.pictures.clear(), e.selection.set([]), e.navigation.replace(q), s();
 	};
 	return /* @__PURE__ */ J(It, {
 		value: c,
-		children: /* @__PURE__ */ J(Kn, {
+		children: /* @__PURE__ */ J(qn, {
 			name: n.name,
 			onSignOut: n.needed ? () => void l() : null
 		})
 	});
 }
-function Kn({ name: e, onSignOut: t }) {
-	let { navigation: n, transport: r } = Q(), i = Lt(), a = U(null), o = U(null), s = nn("index", (e) => Dt(r, e)), { sending: c, problem: l, send: u } = qn(), d = gn(a, u);
-	Jn(o, i), Yn(a);
+function qn({ name: e, onSignOut: t }) {
+	let { navigation: n, transport: r } = Q(), i = Lt(), a = U(null), o = U(null), s = nn("index", (e) => Dt(r, e)), { sending: c, problem: l, send: u } = Jn(), d = gn(a, u);
+	Yn(o, i), Xn(a);
 	let f = i.kind === "reports" ? i.text : "";
 	return /* @__PURE__ */ J("div", {
 		ref: a,
@@ -2313,6 +2339,7 @@ function Kn({ name: e, onSignOut: t }) {
 					}),
 					/* @__PURE__ */ J(pn, {
 						text: f,
+						at: i.kind === "image" ? i.id : "",
 						onText: (e) => {
 							let t = {
 								...q,
@@ -2348,12 +2375,12 @@ function Kn({ name: e, onSignOut: t }) {
 			/* @__PURE__ */ J("main", {
 				ref: o,
 				tabIndex: -1,
-				children: i.kind === "reports" ? /* @__PURE__ */ J(Un, { place: i }) : /* @__PURE__ */ J(Fn, {
+				children: i.kind === "reports" ? /* @__PURE__ */ J(Wn, { place: i }) : /* @__PURE__ */ J(In, {
 					place: i,
 					explains: s.data?.explains === !0
 				})
 			}),
-			/* @__PURE__ */ J(zn, {}),
+			/* @__PURE__ */ J(Bn, {}),
 			d && /* @__PURE__ */ J("div", {
 				class: "drop-note",
 				"aria-hidden": "true",
@@ -2362,7 +2389,7 @@ function Kn({ name: e, onSignOut: t }) {
 		]
 	});
 }
-function qn() {
+function Jn() {
 	let { navigation: e, transport: t } = Q(), [n, r] = B(!1), [i, a] = B("");
 	return {
 		sending: n,
@@ -2372,13 +2399,13 @@ function qn() {
 		}
 	};
 }
-function Jn(e, t) {
+function Yn(e, t) {
 	let n = t.kind === "image" ? t.id : "", r = U(n);
 	H(() => {
 		r.current !== n && (r.current = n, e.current?.focus({ preventScroll: !0 }), e.current?.closest(".search-root")?.scrollIntoView({ block: "start" }));
 	}, [n]);
 }
-function Yn(e) {
+function Xn(e) {
 	H(() => {
 		let t = e.current, n = (e) => {
 			e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target instanceof HTMLElement && e.target.matches("input:not([type=\"checkbox\"]), select, textarea") || (e.preventDefault(), t?.querySelector("input[type=\"search\"]")?.focus());
@@ -2386,7 +2413,7 @@ function Yn(e) {
 		return t?.addEventListener("keydown", n), () => t?.removeEventListener("keydown", n);
 	}, []);
 }
-function Xn(e, t) {
+function Zn(e, t) {
 	let n = async (e) => {
 		try {
 			return await e;
@@ -2401,7 +2428,7 @@ function Xn(e, t) {
 	};
 }
 // search/state/navigation.ts
-var Zn = class {
+var Qn = class {
 	place;
 	depth = 0;
 	listeners = /* @__PURE__ */ new Set();
@@ -2444,7 +2471,7 @@ var Zn = class {
 		this.place = e;
 		for (let e of this.listeners) e();
 	}
-}, Qn = class {
+}, $n = class {
 	ids = [];
 	listeners = /* @__PURE__ */ new Set();
 	get all() {
@@ -2471,9 +2498,9 @@ var Zn = class {
 	}
 };
 // search/theme.ts
-function $n(e) {
+function er(e) {
 	let t = typeof matchMedia > "u" ? null : matchMedia("(prefers-color-scheme: dark)"), n = () => {
-		e.dataset.theme = er(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
+		e.dataset.theme = tr(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
 	};
 	n(), t?.addEventListener("change", n);
 	let r = new MutationObserver(n);
@@ -2488,14 +2515,14 @@ function $n(e) {
 		t?.removeEventListener("change", n), r.disconnect();
 	};
 }
-function er(e) {
+function tr(e) {
 	let t = e.dataset.jpThemeLight;
 	if (t !== void 0) return t === "false";
 	let n = e.dataset.vscodeThemeKind;
 	return n === void 0 ? null : n.includes("dark") || n === "vscode-high-contrast";
 }
 // search/transport/http.ts
-function tr(e, t) {
+function nr(e, t) {
 	let n = async (t, n) => {
 		let r;
 		try {
@@ -2510,39 +2537,39 @@ function tr(e, t) {
 		return r;
 	}, r = async (e, t) => (await n(e, t)).json().catch(() => null);
 	return {
-		session: nr(r, t),
-		graphql: async (e, t, n) => Bt(await r("graphql", ir(JSON.stringify({
+		session: rr(r, t),
+		graphql: async (e, t, n) => Bt(await r("graphql", ar(JSON.stringify({
 			query: e,
 			variables: t
 		}), "application/json", n))),
 		picture: async (e, t, r) => {
-			let i = await n(ar(e, t), r ? { signal: r } : {});
+			let i = await n(or(e, t), r ? { signal: r } : {});
 			if (i.ok) return i.blob();
 			throw new $(K(G(await i.json().catch(() => null), "error")) || "The picture cannot be shown.");
 		},
-		upload: async (e, t) => Vt(await r("uploads", ir(e, "application/dicom", t)))
+		upload: async (e, t) => Vt(await r("uploads", ar(e, "application/dicom", t)))
 	};
 }
-function nr(e, t) {
+function rr(e, t) {
 	let n = (e) => ({
 		signedIn: G(e, "signed_in") === !0,
 		needed: K(G(e, "kind")) !== "off",
 		name: K(G(e, "name"))
 	}), r = async (t) => {
-		let r = await e("session", ir(JSON.stringify({ token: t }), "application/json"));
+		let r = await e("session", ar(JSON.stringify({ token: t }), "application/json"));
 		if (!W(r) || r.signed_in !== !0) throw new $("This token was refused.", !0);
 		return n(r);
 	};
 	return {
 		open: async () => {
-			let i = rr(t);
+			let i = ir(t);
 			return i !== "" && await r(i).catch(() => void 0), n(await e("session", {}));
 		},
 		signIn: r,
 		signOut: async () => n(await e("session", { method: "DELETE" }))
 	};
 }
-function rr({ location: e, history: t }) {
+function ir({ location: e, history: t }) {
 	let n = /^#token=([^&]{1,4000})$/.exec(e.hash);
 	if (!n?.[1]) return "";
 	t.replaceState(null, "", "#/");
@@ -2552,7 +2579,7 @@ function rr({ location: e, history: t }) {
 		return n[1];
 	}
 }
-function ir(e, t, n) {
+function ar(e, t, n) {
 	return {
 		method: "POST",
 		body: e,
@@ -2560,11 +2587,11 @@ function ir(e, t, n) {
 		...n && { signal: n }
 	};
 }
-function ar(e, t) {
+function or(e, t) {
 	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${Rt}` : ""}`;
 }
 // search/transport/pictures.ts
-var or = 400, sr = class {
+var sr = 400, cr = class {
 	transport;
 	kept = /* @__PURE__ */ new Map();
 	constructor(e) {
@@ -2574,7 +2601,7 @@ var or = 400, sr = class {
 		let n = `${t} ${e}`, r = this.kept.get(n);
 		if (r) return r;
 		let i = this.transport.picture(e, t).then((e) => URL.createObjectURL(e));
-		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > or) {
+		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > sr) {
 			let [e, t] = [...this.kept][0];
 			this.kept.delete(e), t.then((e) => URL.revokeObjectURL(e));
 		}
@@ -2584,8 +2611,8 @@ var or = 400, sr = class {
 		for (let e of this.kept.values()) e.then((e) => URL.revokeObjectURL(e)).catch(() => void 0);
 		this.kept.clear();
 	}
-}, cr = 6e4;
-function lr(e, t = cr) {
+}, lr = 6e4;
+function ur(e, t = lr) {
 	let n = /* @__PURE__ */ new Map(), r = Math.random().toString(36).slice(2), i = 0, a = (e, t = []) => {
 		let r = String(e?.id ?? "");
 		n.get(r)?.resolve([e, t]), n.delete(r);
@@ -2638,11 +2665,11 @@ function lr(e, t = cr) {
 	};
 }
 // search/main.tsx
-function ur(e, { transport: t, window: n, onHits: r }) {
-	let i = new Zn(n), a = new Qn(), o = new sr(t);
+function dr(e, { transport: t, window: n, onHits: r }) {
+	let i = new Qn(n), a = new $n(), o = new cr(t);
 	e.classList.add("dicom-search");
-	let s = $n(e);
-	return e.replaceChildren(), P(/* @__PURE__ */ J(Gn, { host: {
+	let s = er(e);
+	return e.replaceChildren(), P(/* @__PURE__ */ J(Kn, { host: {
 		transport: t,
 		pictures: o,
 		navigation: i,
@@ -2655,12 +2682,12 @@ function ur(e, { transport: t, window: n, onHits: r }) {
 		}
 	};
 }
-function dr({ model: e, el: t }) {
-	let { transport: n, close: r } = lr(e), i = document.createElement("div");
-	t.append(i);
+function fr({ model: e, el: t }) {
+	let { transport: n, close: r } = ur(e), i = document.createElement("div");
+	i.dataset.lmSuppressShortcuts = "true", t.append(i);
 	let a = (t, n) => {
 		e.set(t, n), e.save_changes();
-	}, o = ur(i, {
+	}, o = dr(i, {
 		transport: n,
 		window: null,
 		onHits: (e, t) => a("_hits", {
@@ -2677,11 +2704,11 @@ function dr({ model: e, el: t }) {
 		e.off("change:_selected", s), e.off("change:height", l), c(), o.close(), r();
 	};
 }
-var fr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
-fr && ur(fr, {
-	transport: tr(new URL("./", location.href).href, window),
+var pr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
+pr && dr(pr, {
+	transport: nr(new URL("./", location.href).href, window),
 	window,
 	onHits: () => void 0
 });
-var pr = { render: dr };
-export { pr as default };
+var mr = { render: fr };
+export { mr as default };

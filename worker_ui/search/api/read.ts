@@ -58,11 +58,10 @@ export function readCases(data: unknown): ImageDetails | null {
 }
 
 export function readIndex(data: unknown): IndexSummary {
-  const fields = list(own(own(data, '__type'), 'fields')).map((one) => text(own(one, 'name')));
   return {
     reports: number(own(own(data, 'reports'), 'totalCount')),
     acceptsUploads: own(own(data, 'index'), 'acceptsUploads') === true,
-    explains: fields.includes('similarityMap'),
+    explains: own(own(data, 'index'), 'explains') === true,
   };
 }
 

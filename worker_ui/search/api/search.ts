@@ -56,7 +56,7 @@ const CASES = `query Cases($id: ID!, $text: String!, $k: Int!, $where: Where, $e
   }
 }`;
 
-const INDEX = `{ reports(first: 1) { totalCount } index { acceptsUploads } __type(name: "IndexedImage") { fields { name } } }`;
+const INDEX = `{ reports(first: 1) { totalCount } index { acceptsUploads explains } }`;
 
 const MAP = `query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }`;
 

@@ -39,7 +39,7 @@ export function HitCard({ hit, liked, unliked, onLike, onUnlike, onExplain, expl
             onClick={onLike}
             title="Search for more like this one"
           >
-            <Thumb up /> More
+            <ThumbIcon up /> More
           </button>
         )}
         {onUnlike && (
@@ -50,7 +50,7 @@ export function HitCard({ hit, liked, unliked, onLike, onUnlike, onExplain, expl
             onClick={onUnlike}
             title="Search for less like this one"
           >
-            <Thumb up={false} /> Less
+            <ThumbIcon up={false} /> Less
           </button>
         )}
         {onExplain && (
@@ -109,7 +109,7 @@ function OtherStudies({ studies }: Pick<SimilarHit, 'studies'>) {
   );
 }
 
-function Thumb({ up }: { readonly up: boolean }) {
+export function ThumbIcon({ up }: { readonly up: boolean }) {
   return (
     <svg class={`thumb${up ? '' : ' down'}`} viewBox="0 0 16 16" aria-hidden="true" focusable="false">
       <path d="M1.5 7h2.7v7H1.5z" />

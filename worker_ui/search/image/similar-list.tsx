@@ -6,11 +6,12 @@ import { Chips } from '../parts/chips';
 import { FacetBars } from '../parts/facet-bars';
 import { Facets } from '../parts/facets';
 import { useHost } from '../parts/host';
+import { Thumbnail } from '../parts/picture';
 import { WordsBox } from '../parts/search-box';
 import { Status } from '../parts/status';
 import { toggle, type Chosen, type ImagePlace } from '../state/places';
 import type { Asked } from '../state/use-query';
-import { HitCard } from './hit-card';
+import { HitCard, ThumbIcon } from './hit-card';
 
 interface Props {
   readonly place: ImagePlace;
@@ -52,7 +53,7 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
           <input type="checkbox" checked={place.samePatient} onChange={() => change({ samePatient: !place.samePatient })} />
           Include the same patient
         </label>
-        <WordsBox text={place.text} onText={(text) => change({ text, like: [], unlike: [] })} />
+        <WordsBox text={place.text} at={place.id} onText={(text) => change({ text, like: [], unlike: [] })} />
         {hits.length > 0 && (
           <button type="button" onClick={() => selection.toggleAll(hits.map(({ image }) => image.id))}>
             Select all
@@ -60,12 +61,14 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
         )}
       </div>
       {steered > 0 && (
-        <p class="like">
-          {`The search is steered by ${place.like.length} more like and ${place.unlike.length} less like. `}
+        <div class="like">
+          {`The search is steered by ${place.like.length} more like and ${place.unlike.length} less like.`}
+          <Steering ids={place.like} more onRemove={(id) => steer(id, true)} />
+          <Steering ids={place.unlike} more={false} onRemove={(id) => steer(id, false)} />
           <button type="button" onClick={() => change({ like: [], unlike: [] })}>
             Start over
           </button>
-        </p>
+        </div>
       )}
       <Chips chosen={place.chosen} nameOf={({ value }) => value} onRemove={onToggle} onClear={() => change({ chosen: [] })} />
       <Status busy={busy} error={error} found={found} none={hits.length === 0} onAgain={again} />
@@ -96,5 +99,26 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
         </div>
       )}
     </section>
+  );
+}
+
+interface SteeringProps {
+  readonly ids: readonly string[];
+  readonly more: boolean;
+  readonly onRemove: (id: string) => void;
+}
+
+/** The images that steer the search, which are not among its hits; clicking takes one back. */
+function Steering({ ids, more, onRemove }: SteeringProps) {
+  const words = more ? 'more like this' : 'less like this';
+  return (
+    <>
+      {ids.map((id) => (
+        <button type="button" key={id} class="steering" title={`Take back: ${words}`} onClick={() => onRemove(id)}>
+          <Thumbnail id={id} alt={`Take back: ${words}`} />
+          <ThumbIcon up={more} />
+        </button>
+      ))}
+    </>
   );
 }

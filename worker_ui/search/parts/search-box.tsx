@@ -9,15 +9,17 @@ export const MOST_UPLOAD_BYTES = 64 * 2 ** 20;
 
 interface Props {
   readonly text: string;
+  /** Which page it stands on: what is being typed is dropped when a person goes to another one. */
+  readonly at: string;
   readonly onText: (text: string) => void;
   readonly onFile: (file: File) => void;
   /** Whether the service takes images to search by. */
   readonly uploads: boolean;
 }
 
-export function SearchBox({ text, onText, onFile, uploads }: Props) {
+export function SearchBox({ text, at, onText, onFile, uploads }: Props) {
   const chooser = useRef<HTMLInputElement>(null);
-  const { typed, type, send } = useTyped(text, onText);
+  const { typed, type, send } = useTyped(text, at, onText);
   return (
     <form
       class="search-box"
@@ -64,8 +66,8 @@ export function SearchBox({ text, onText, onFile, uploads }: Props) {
 }
 
 /** Words that narrow the similar images by what their reports say. */
-export function WordsBox({ text, onText }: Pick<Props, 'text' | 'onText'>) {
-  const { typed, type } = useTyped(text, onText);
+export function WordsBox({ text, at, onText }: Pick<Props, 'text' | 'at' | 'onText'>) {
+  const { typed, type } = useTyped(text, at, onText);
   return (
     <label class="words">
       and whose report says
@@ -83,20 +85,24 @@ export function WordsBox({ text, onText }: Pick<Props, 'text' | 'onText'>) {
 }
 
 /** What is being typed: passed on when nothing was typed for a while, and changed when the place changes by going back. */
-function useTyped(text: string, onText: (text: string) => void) {
+function useTyped(text: string, at: string, onText: (text: string) => void) {
   const [typed, type] = useState(text);
   const sent = useRef(text);
+  const own = useRef(false);
   const settled = useDebounced(typed, DEBOUNCE_MS);
   const send = (value = typed): void => {
     if (value === sent.current) return;
     sent.current = value;
+    own.current = true;
     onText(value);
   };
   useEffect(() => {
-    if (text === sent.current) return;
-    sent.current = text;
-    type(text);
-  }, [text]);
+    if (!own.current) {
+      sent.current = text;
+      type(text);
+    }
+    own.current = false;
+  }, [text, at]);
   useEffect(() => {
     if (settled === typed) send(settled);
   }, [settled]);
