@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dicom_workflow.errors import SearchError, SettingsError, WorkflowError
 from dicom_workflow.labeling import page_assets
 from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.service.access import Identity
-from dicom_workflow.search.service.executor import Executor, Operation
+from dicom_workflow.search.service.executor import Operation
 from dicom_workflow.search.service.images import MAX_PX, THUMBNAIL_PX, ImageLoader, Pictures, StoredImages
-from dicom_workflow.search.service.uploads import UploadedImage, is_upload
+from dicom_workflow.search.service.server import executor_of
+from dicom_workflow.search.service.uploads import QueryEmbedder, is_upload
 from dicom_workflow.search.store.protocol import SearchStore
 from dicom_workflow.settings import Settings
 
@@ -49,12 +50,20 @@ class SearchWidget(anywidget.AnyWidget):
     ----------
     store : SearchStore
         What to search, from `open_store`.
-    images : ImageLoader, optional
-        Where the DICOM files of the index are read from; by default their URIs and the archive of the settings.
-    accept_upload : callable, optional
-        DICOM file and who sent it → the upload with its embedding; without it no image can be dragged in.
+    embedder : QueryEmbedder, optional
+        For images that are dragged in, and of an `Embedder` for the maps of why two images are similar; without it there is
+        neither.
+    settings : Settings, optional
+        Archive and S3, for pictures; the salt of patient keys. By default those of the environment.
+    loader : ImageLoader, optional
+        Reads the files behind the index; `images.StoredImages` when not given.
     height : int
         Of the widget at most, in CSS pixels.
+
+    Raises
+    ------
+    SearchError
+        The store does not have the embedding space of the embedder.
     """
 
     _esm = page_assets.content(_PAGE.script, "search").decode()
@@ -67,14 +76,16 @@ class SearchWidget(anywidget.AnyWidget):
         self,
         store: SearchStore,
         *,
-        images: ImageLoader | None = None,
-        accept_upload: Callable[[bytes, str], UploadedImage] | None = None,
+        embedder: QueryEmbedder | None = None,
+        settings: Settings | None = None,
+        loader: ImageLoader | None = None,
         height: int = 720,
     ) -> None:
         super().__init__(height=height)
         self._store = store
-        self._loader = images or StoredImages(Settings.from_env())
-        self._executor = Executor(store, accept_upload=accept_upload)
+        settings = settings or Settings.from_env()
+        self._loader = loader or StoredImages(settings)
+        self._executor = executor_of(store, settings, embedder, self._loader)
         self._pictures = Pictures()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_msg(self._receive)
@@ -142,7 +153,7 @@ class SearchWidget(anywidget.AnyWidget):
                 said, sent = await kinds[str(content.get("kind"))](content, buffers)
             except WorkflowError as error:
                 said = {"error": str(error), "answer": {"errors": [{"message": str(error)}]}}
-            except Exception as error:  # the page has to be answered; what it was is for the log
+            except Exception as error:  # noqa: BLE001  the page has to be answered; what it was is for the log
                 log.error("search widget: %s", type(error).__name__)
                 text = f"This failed in the kernel ({type(error).__name__})."
                 said = {"error": text, "answer": {"errors": [{"message": text}]}}
@@ -175,11 +186,10 @@ class SearchWidget(anywidget.AnyWidget):
     async def _upload(self, _: dict[str, Any], buffers: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         accept = self._executor.accept_upload
         if accept is None:
-            raise SearchError("No model computes embeddings here: make the widget with `accept_upload` to search by a file.")
+            raise SearchError("No model computes embeddings here: make the widget with `embedder` to search by a file.")
         if len(buffers) != 1 or not 0 < len(buffers[0]) <= self._executor.limits.upload_bytes:
             raise SearchError(f"expected one DICOM file of at most {self._executor.limits.upload_bytes // 2**20} MB.")
         upload = await asyncio.to_thread(accept, buffers[0], _PERSON.subject)
-        self._executor.uploads.add(upload)
         return {"answer": {"id": upload.image.image_id}}, []
 
 

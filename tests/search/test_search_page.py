@@ -27,7 +27,7 @@ from dicom_workflow.settings import Secret, Settings
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parents[2] / "worker_ui" / "node_modules" / "axe-core" / "axe.min.js"
-TOKEN = "a token of the tests/with #signs"  # noqa: S105
+TOKEN = "a token of the tests/with #signs"
 PATIENTS = 30
 
 

@@ -199,7 +199,7 @@ def hostile(store: SearchStore, archive: Archive) -> list[str]:
     return [report.report_id for report in reports]
 
 
-class _KnownImages:
+class KnownImages:
     """Stands for a network: an image of the archive has the embedding that it has in the store."""
 
     space = SPACE
@@ -213,4 +213,4 @@ class _KnownImages:
 
 def reader_of(store: SearchStore, settings: Settings, uploads: UploadedImages, limits: Limits) -> UploadReader:
     """Return what reads files that are sent as queries."""
-    return UploadReader(_KnownImages(store), open_keys(store.url, settings), uploads, limits)
+    return UploadReader(KnownImages(store), open_keys(store.url, settings), uploads, limits)

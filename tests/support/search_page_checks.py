@@ -234,7 +234,8 @@ def a_dropped_file_is_searched_by(shown: Shown) -> None:
     shown.home()
     bytes_ = list(shown.upload_path.read_bytes())
     transfer = shown.tab.evaluate_handle(
-        "bytes => { const held = new DataTransfer(); held.items.add(new File([new Uint8Array(bytes)], 'DOE^JANE.dcm')); return held }",
+        "bytes => { const held = new DataTransfer();"
+        " held.items.add(new File([new Uint8Array(bytes)], 'DOE^JANE.dcm')); return held }",
         bytes_,
     )
     shown.root.locator(".search-root").dispatch_event("dragenter", {"dataTransfer": transfer})

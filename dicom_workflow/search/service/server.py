@@ -118,27 +118,14 @@ def serve(
     import uvicorn
 
     from dicom_workflow.http_server import protocol_with_header_timeout
-    from dicom_workflow.search.service.executor import Executor
     from dicom_workflow.search.service.images import StoredImages
-    from dicom_workflow.search.service.similarity import SimilarityMaps
-    from dicom_workflow.search.service.uploads import UploadedImages, UploadReader
 
     options = options or ServeOptions()
     limits = options.limits
     token = options.token or (LocalToken.new() if options.access == "token" else Secret())
     access = access_of(options, token)
-    uploads = UploadedImages(limits.uploads, limits.upload_seconds)
     loader = loader or StoredImages(settings)
-    reader = explain = None
-    if embedder is not None:
-        from dicom_workflow.search.embeddings import Embedder
-        from dicom_workflow.search.patient_keys import open_keys
-
-        _check_space(store, embedder)
-        if isinstance(embedder, Embedder):
-            explain = SimilarityMaps(embedder, store, loader, uploads, limits)
-        reader = UploadReader(embedder, open_keys(store.url, settings), uploads, limits)
-    executor = Executor(store, uploads=uploads, accept_upload=reader, explain=explain, limits=limits)
+    executor = executor_of(store, settings, embedder, loader, limits)
     app = make_app(executor, access, loader, hosts=options.accepted_hosts())
     listener = _listener(options.host, options.port)
     config = uvicorn.Config(
@@ -165,6 +152,45 @@ def serve(
         signal.signal(number, lambda *_: None)
     with listener:
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def executor_of(
+    store: SearchStore, settings: Settings, embedder: QueryEmbedder | None, loader: ImageLoader, limits: Limits | None = None
+) -> Executor:
+    """Return the schema over a store, with uploads and similarity maps where there is a model.
+
+    Parameters
+    ----------
+    store : SearchStore
+    settings : Settings
+        The salt of patient keys.
+    embedder : QueryEmbedder or None
+        For uploaded images; of an `Embedder` also for the maps.
+    loader : ImageLoader
+        Reads the files behind the index.
+    limits : Limits, optional
+
+    Raises
+    ------
+    SearchError
+        The store does not have the embedding space of the model.
+    """
+    from dicom_workflow.search.service.executor import Executor
+    from dicom_workflow.search.service.similarity import SimilarityMaps
+    from dicom_workflow.search.service.uploads import UploadedImages, UploadReader
+
+    limits = limits or Limits()
+    uploads = UploadedImages(limits.uploads, limits.upload_seconds)
+    reader = explain = None
+    if embedder is not None:
+        from dicom_workflow.search.embeddings import Embedder
+        from dicom_workflow.search.patient_keys import open_keys
+
+        _check_space(store, embedder)
+        if isinstance(embedder, Embedder):
+            explain = SimilarityMaps(embedder, store, loader, uploads, limits)
+        reader = UploadReader(embedder, open_keys(store.url, settings), uploads, limits)
+    return Executor(store, uploads=uploads, accept_upload=reader, explain=explain, limits=limits)
 
 
 def _check_space(store: SearchStore, embedder: QueryEmbedder) -> None:
