@@ -43,7 +43,7 @@ NEVER = {
     "labeling": {"dicom", "archive", "synthetic"},
     "groundtruth": {"learning", "search"},
     "learning": {"labeling", "groundtruth", "search"},
-    "search": {"labeling", "groundtruth"},
+    "search": {"groundtruth"},  # its hits become suggestions of a labeling job
 }
 
 # What a package may import besides the standard library. Pipeline, viz and cli may use everything that requirements.txt names.

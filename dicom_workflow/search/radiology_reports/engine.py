@@ -11,8 +11,7 @@ from dicom_workflow.search.radiology_reports.context import find_triggers, state
 from dicom_workflow.search.radiology_reports.lexicon import LEXICON_VERSION, Concept, find_mentions
 from dicom_workflow.search.radiology_reports.modifiers import Modifier, modifiers_of
 from dicom_workflow.search.radiology_reports.phrases import tokens_of
-from dicom_workflow.search.radiology_reports.sections import split_sections
-from dicom_workflow.search.radiology_reports.sentences import split_sentences
+from dicom_workflow.search.radiology_reports.sections import outline
 
 MODEL_VERSION = f"dicom-workflow.radiology-reports.{LEXICON_VERSION}"
 
@@ -73,10 +72,9 @@ class LocalNLP:
         History has no trait there: it is an attribute TIME_TO_DX_NAME, whose text is, for example, "history of".
         """
         entities: list[dict[str, Any]] = []
-        for section in split_sections(Text):
-            for begin, end in split_sentences(Text, section.begin, section.end):
-                for statement in statements(Text[begin:end]):
-                    entities.append(_entity(len(entities), statement, begin, Text))
+        for _, begin, end in outline(Text):
+            for statement in statements(Text[begin:end]):
+                entities.append(_entity(len(entities), statement, begin, Text))
         return {"Entities": entities, "ModelVersion": self.model_version}
 
 

@@ -14,8 +14,7 @@ from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
 from dicom_workflow.search.radiology_reports.context import subject_of
 from dicom_workflow.search.radiology_reports.engine import LocalNLP
 from dicom_workflow.search.radiology_reports.lexicon import Concept, concepts_of
-from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, split_sections
-from dicom_workflow.search.radiology_reports.sentences import split_sentences
+from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, outline, split_sections
 
 MAX_CHARACTERS = 1_000_000
 """Of one report. A longer text is no report but, for example, a whole export in one file."""
@@ -115,11 +114,9 @@ class _Reader:
 
     def __init__(self, text: str, sections: Sequence[Section]) -> None:
         self._text = text
-        self._sentences = [
-            (begin, end, section) for section in sections for begin, end in split_sentences(text, section.begin, section.end)
-        ]
+        self._sentences = outline(text)
         self._described = any(section.headed and section.name in IMAGE_SECTIONS for section in sections)
-        self._begins = [begin for begin, *_ in self._sentences]
+        self._begins = [begin for _, begin, _ in self._sentences]
         self._given: set[tuple[int, int, str]] = set()
 
     def finding(self, entity: Mapping[str, Any]) -> Finding | None:
@@ -128,7 +125,7 @@ class _Reader:
         known = _known(entity, self._concept(entity))
         if entity.get("Type") == "TIME_EXPRESSION" or at < 0 or known is None:
             return None
-        begin, end, section = self._sentences[at]
+        section, begin, end = self._sentences[at]
         if entity["EndOffset"] > max(end, entity["BeginOffset"]):
             end = entity["EndOffset"]
         name, kind, code, code_text, label = known

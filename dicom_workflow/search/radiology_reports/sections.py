@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+
+from dicom_workflow.search.radiology_reports.sentences import split_sentences
 
 _HEADINGS = {
     "examination": "examination|exam|examination type|exam type|procedure|study|type of examination|examinations|views",
@@ -68,6 +71,16 @@ def split_sections(text: str) -> list[Section]:
         end = headings[number + 1][0] if number + 1 < len(headings) else len(text)
         bodies += _body(text, name, begin, end, headed=True)
     return bodies
+
+
+@lru_cache(maxsize=4)
+def outline(text: str) -> tuple[tuple[Section, int, int], ...]:
+    """Return section, begin and end of every sentence, in order; the engine asks, then who reads its answer."""
+    return tuple(
+        (section, begin, end)
+        for section in split_sections(text)
+        for begin, end in split_sentences(text, section.begin, section.end)
+    )
 
 
 def _name(found: re.Match[str]) -> str:
