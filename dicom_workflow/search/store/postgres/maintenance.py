@@ -23,7 +23,6 @@ RECALL_AT = 10
 SAMPLES, COMPARED = 100, 4_000_000
 """Queries of a recall sample, and most vectors that all of its exact searches together read."""
 _MEGABYTE = 2**20
-_MOST_MEMORY = 4 * 1024
 _TABLES = ("search_images", "search_reports", "search_store", "search_spaces", "search_terms")
 
 
@@ -99,9 +98,11 @@ def _index(connection: psycopg.Connection[Any], stored: StoredSpace) -> None:
     if rows < INDEX_FROM:
         return
     connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))  # half built when a process was killed
-    # Each vector twice two bytes a dimension and about 300 bytes of links; what does not fit is built many times slower.
+    # Two bytes a dimension and about 500 bytes of links; what does not fit is built many times slower. The server says what it
+    # may take: effective_cache_size is the part of its machine's memory that it counts on.
     needed = int(rows * (2 * stored.space.dimensions + 500) * 1.2 / _MEGABYTE) + 64
-    memory = min(needed, _MOST_MEMORY)
+    row = connection.execute("SELECT pg_size_bytes(current_setting('effective_cache_size'))").fetchone()
+    memory = min(needed, max(64, (int(row[0]) if row else 0) // _MEGABYTE * 3 // 4))
     build = sql.SQL(
         "CREATE INDEX CONCURRENTLY {} ON {} USING hnsw (vector halfvec_cosine_ops) WITH (m = {}, ef_construction = {})"
     )
