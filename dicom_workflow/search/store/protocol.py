@@ -64,7 +64,7 @@ class SearchStore(Protocol):
         """Return all embedding spaces; the one that serves is the first."""
 
     def add_space(self, space: EmbeddingSpace) -> None:
-        """Make room for the embeddings of a space; the first one serves at once. A known space changes nothing."""
+        """Prepare for the embeddings of a space; the first one serves at once. A known space changes nothing."""
 
     def serve_space(self, space_id: str) -> None:
         """Let queries that name no space use this one."""

@@ -188,7 +188,7 @@ def failure(url: str, status: int | str, kind: str) -> SearchStoreError | Record
         )
     if kind == "cluster_block_exception":
         return SearchStoreError(
-            f"{url}: the indexes are read-only, as OpenSearch makes them when a disk is nearly full. Make room there, then set "
+            f"{url}: the indexes are read-only, as OpenSearch makes them when a disk is nearly full. Free space, then set "
             "index.blocks.read_only_allow_delete to null."
         )
     if status in (401, 403):

@@ -182,7 +182,7 @@ class OpenSearchStore:
         return next(stored for stored in spaces if stored.space == found)
 
     def add_space(self, space: EmbeddingSpace) -> None:
-        """Make room for the embeddings of a space.
+        """Prepare for the embeddings of a space.
 
         Raises
         ------

@@ -139,7 +139,7 @@ def store_errors(url: str) -> Iterator[None]:
         ) from error
     except (errors.DiskFull, errors.OutOfMemory, errors.ConfigurationLimitExceeded) as error:
         raise SearchStoreError(
-            f"{url}: the server is full ({first_line(error)}). Make room there, then run it again."
+            f"{url}: the server is full ({first_line(error)}). Free space there, then run it again."
         ) from error
     except errors.QueryCanceled as error:
         raise SearchStoreError(
