@@ -37,6 +37,10 @@ TRAIN = "06_train_densenet"
 EVALUATE = "07_evaluate_and_predict"
 STEPS = (UPLOAD, MANIFEST, LABEL, PARSE, VISUALIZE, TRAIN, EVALUATE)
 """The steps by the names of their notebooks, in order."""
+SEARCH = "08_search_similar_images"
+"""What needs the extra ``[search]`` and follows on its own: no other step reads its record."""
+NOTEBOOKS = (*STEPS, SEARCH)
+"""All notebooks."""
 
 PHANTOMS = "phantoms"
 """Instead of a folder: synthetic patients, also for an archive that the settings name."""
@@ -47,7 +51,7 @@ class Record:
     """What one step left: its artifact, its figures, and what made it."""
 
     step: str
-    """One of `STEPS`."""
+    """One of `NOTEBOOKS`."""
     artifact_uri: str
     """What the step leaves for the next one."""
     metrics: Mapping[str, Any] = field(default_factory=dict)

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from dicom_workflow.pipeline import notebooks
-from dicom_workflow.pipeline.records import STEPS
+from dicom_workflow.pipeline.records import NOTEBOOKS, STEPS
 
 FOLDER = notebooks.folder()
-NAMES = [f"{step}.ipynb" for step in STEPS]
+NAMES = [f"{step}.ipynb" for step in NOTEBOOKS]
 LONGEST_CELL = 15
 
 

@@ -1,0 +1,189 @@
+"""What the search notebook needs beside the steps: reports, truth and pictures of what the workspace holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_workflow.archive import download, open_archive
+from dicom_workflow.errors import SearchError
+from dicom_workflow.formats import manifests
+from dicom_workflow.pipeline import records
+from dicom_workflow.pipeline.records import Record
+from dicom_workflow.pipeline.search_selection import Audited
+from dicom_workflow.pipeline.search_steps import Indexed
+from dicom_workflow.search.documents import ImageDocument
+from dicom_workflow.search.evaluation import Retrieval
+from dicom_workflow.search.query import ImageHits, ImageQuery, ReportPage
+from dicom_workflow.search.store.protocol import SearchStore
+from dicom_workflow.search.truth_table import read_truth
+from dicom_workflow.settings import Settings
+from dicom_workflow.storage import Storage, join, to_path, to_uri
+from dicom_workflow.synthetic.reports import REPORTS_FILE, write_reports
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def find_reports(settings: Settings, given: str = "", *, seed: int = 7) -> tuple[str, ...]:
+    """Return the places of the reports: the one given, or reports written of the phantoms of this workspace; else none.
+
+    Parameters
+    ----------
+    settings : Settings
+    given : str
+        File or folder of reports.
+    seed : int
+        Of the words of written reports.
+    """
+    if given:
+        return (given,)
+    uploaded = records.latest(settings, records.UPLOAD)
+    if not uploaded or "truth" not in uploaded.uris or not records.is_of_phantoms(uploaded, settings):
+        return ()
+    folder = to_path(uploaded.uris["truth"]).parent
+    if not (folder / REPORTS_FILE).is_file():
+        write_reports(folder, seed=seed)
+    return (str(folder / REPORTS_FILE),)
+
+
+def write_truth(store: SearchStore, output_uri: str, settings: Settings, given: str = "") -> str:
+    """Write the table that retrieval is measured with and return its URI.
+
+    Parameters
+    ----------
+    store : SearchStore
+    output_uri : str
+        CSV: sop_instance_uid and labels. Where the network was trained in this workspace, on images of the index, only those
+        of its test patients: it knows the others.
+    settings : Settings
+    given : str
+        Table of labels; when empty, the reference standard of the phantoms of this workspace, else what the reports state.
+
+    Raises
+    ------
+    SearchError
+        No image of the index has a known label.
+    """
+    storage = Storage(settings)
+    place = given or records.find_input(settings, records.UPLOAD, name="truth", required=False)
+    indexed = {image.image_id: image.labels_positive for image in store.scan_images()}
+    labels = {}
+    if place:
+        truth = read_truth(place, storage)
+        labels = {uid: sorted(said) for uid, said in zip(truth.image_ids, truth.labels, strict=True) if uid in indexed}
+    if not labels:
+        labels = {uid: sorted(said) for uid, said in indexed.items() if said}
+    if not labels:
+        raise SearchError("No image of the index has a known label. Give a table of labels, or index reports.")
+    held_out = _held_out(settings, storage) & labels.keys()
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["sop_instance_uid", "labels"])
+    writer.writerows([uid, ";".join(labels[uid])] for uid in sorted(held_out or labels))
+    storage.write_text(output_uri, table.getvalue())
+    return output_uri
+
+
+def _held_out(settings: Settings, storage: Storage) -> set[str]:
+    """SOP Instance UIDs of the test part of this workspace's training manifest."""
+    uri = records.find_input(settings, records.PARSE, required=False)
+    if not uri or not storage.exists(uri):
+        return set()
+    lines = (line.data for line in manifests.read(uri, storage=storage, limits=False))
+    return {PurePosixPath(str(line.get("image", ""))).stem for line in lines if line.get("split") == "test"}
+
+
+def image_loader(settings: Settings) -> Callable[[ImageDocument], NDArray[np.float32]]:
+    """Return a function that loads the display image of an image of the index; the last ones stay in memory."""
+    return download.loader(open_archive(settings), storage=Storage(settings))
+
+
+def report_table(page: ReportPage) -> pd.DataFrame:
+    """Return the reports of a page as a table: what each states, and how its impression begins."""
+    import pandas as pd
+
+    rows = [
+        {
+            "report": hit.report.report_id,
+            "score": round(hit.score, 2),
+            "positive": ", ".join(hit.report.concepts("positive")),
+            "uncertain": ", ".join(hit.report.concepts("uncertain")),
+            "negative": ", ".join(hit.report.concepts("negative")),
+            "text": (hit.report.sections.get("impression") or hit.report.text)[:120],
+        }
+        for hit in page.hits
+    ]
+    return pd.DataFrame(rows)
+
+
+def doubt_table(audited: Audited) -> pd.DataFrame:
+    """Return the doubted labels of an audit as a table, the least likely first."""
+    import pandas as pd
+
+    columns = ["image_id", "label", "given", "expected", "score", "evidence", "sentence"]
+    return pd.DataFrame([doubt.to_json() for doubt in audited.review.doubts], columns=columns)
+
+
+def similar(store: SearchStore, image_id: str = "", *, k: int = 12) -> tuple[ImageDocument, ImageHits]:
+    """Return an image of the index and the images most similar to it.
+
+    Parameters
+    ----------
+    store : SearchStore
+    image_id : str
+        Empty: the first image that has a positive label.
+    k : int
+        How many.
+
+    Raises
+    ------
+    SearchError
+        The index has no such image.
+    """
+    every = (
+        store.images([image_id]) if image_id else [next((each for each in store.scan_images() if each.labels_positive), None)]
+    )
+    image = every[0]
+    if image is None:
+        raise SearchError(f"The index has no image {image_id[:80] or 'with a positive label'}. Index it first.")
+    return image, store.similar_images(ImageQuery(image.image_id, k=k))
+
+
+def keep_record(
+    store_url: str, indexed: Indexed, retrieval: Retrieval, audited: Audited, selected: int, settings: Settings
+) -> Record:
+    """Keep the record of the search notebook.
+
+    Parameters
+    ----------
+    store_url : str
+    indexed : Indexed
+    retrieval : Retrieval
+    audited : Audited
+    selected : int
+        Images of the manifest that was made of hits.
+    settings : Settings
+    """
+    first = next(iter(retrieval.figures))
+    metrics = {
+        "precision_at_1": round(retrieval.figures[first]["P@1"]["value"], 4),
+        "map_at_10": round(retrieval.figures[first]["mAP@10"]["value"], 4),
+        "queries": retrieval.queries,
+        "selected": selected,
+        **audited.review.metrics(),
+    }
+    uris = {"review": audited.uri, "indexed": to_uri(indexed.report.path) if indexed.report.path else ""}
+    uri = store_url if "://" in store_url else to_uri(store_url)
+    return records.keep(Record(records.SEARCH, uri, metrics, {}, {name: each for name, each in uris.items() if each}), settings)
+
+
+def output_folder(settings: Settings, given: str = "") -> str:
+    """Return the URI of the folder that the notebook writes to: the one given, else that of the workspace."""
+    return to_uri(given) if given else join(to_uri(settings.make_workspace()), "search")
