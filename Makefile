@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 DEMO_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(TRUTH),--truth '$(TRUTH)') $(if $(ARCHIVE),--archive '$(ARCHIVE)') \
 	$(if $(SEED),--seed '$(SEED)') $(if $(DRILL),--drill '$(DRILL)')
 
-.PHONY: help demo test check e2e ui bench lab up down clean clean-runs distclean env
+.PHONY: help demo demo-search test check e2e ui bench lab up down clean clean-runs distclean env
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -33,7 +33,11 @@ demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder T
 	@scripts/system-packages orthanc
 	@$(RUN) demo $(DEMO_OPTIONS)
 
-test: env $(UI)/node_modules/installed ## all other tests, with the real Orthanc and a real browser, then every notebook with its defaults
+demo-search: env $(VENV)/search ## search on phantoms with written reports, a network trained first (DATA=folder for your own images and reports)
+	@scripts/system-packages orthanc
+	@$(RUN) demo --search $(if $(DATA),--data '$(DATA)') $(if $(SEED),--seed '$(SEED)')
+
+test: env $(VENV)/search $(UI)/node_modules/installed ## all other tests, with the real Orthanc and a real browser, then every notebook with its defaults
 	@scripts/system-packages orthanc chromium postgresql
 	@cd $(UI) && npm run --silent test
 	@$(BIN)/python -m pytest -q tests $(STATIC:%=--ignore=%) -n 2 --dist loadfile --no-loadscope-reorder
@@ -99,6 +103,11 @@ $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing Python packages into $(VENV): about four minutes the first time …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq -r requirements.txt -r requirements-dev.txt
+	@touch $@
+
+# What search alone needs: the extra of pyproject.toml. The other demos do without it.
+$(VENV)/search: $(VENV)/installed pyproject.toml
+	@$(BIN)/python -m pip install -qq -e '.[search]'
 	@touch $@
 
 $(VENV)/checkov/installed: requirements-checkov.txt $(VENV)/installed

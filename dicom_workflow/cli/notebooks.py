@@ -41,6 +41,9 @@ def add(command: Command) -> None:
     demo.add_argument("--truth", type=Path, help="CSV table that the simulated readers answer from")
     demo.add_argument("--archive", choices=ARCHIVE_KINDS, default="", help="kind of archive (default: orthanc)")
     demo.add_argument("--seed", type=int, default=7, help="of phantoms, readers, splits and training (default: 7)")
+    demo.add_argument(
+        "--search", action="store_true", help="train on phantoms, then run the search notebook on them, or on --data"
+    )
     demo.add_argument("--drill", default="", help="kill-portal: kill the labeling portal in the middle of the labeling")
     demo.add_argument("--runs", type=Path, help="folder for the run's own folder (default: runs in the workspace)")
 
@@ -123,7 +126,7 @@ def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
     """Return notebook → parameter → value as a text or a list of texts."""
     import yaml
 
-    from dicom_workflow.pipeline import notebooks
+    from dicom_workflow.pipeline import records
 
     try:
         values = yaml.load(path.read_text(encoding="utf-8-sig"), yaml.BaseLoader) or {}  # noqa: S506  # it makes texts only
@@ -134,9 +137,9 @@ def _read_parameters(path: Path) -> dict[str, dict[str, Any]]:
     if wrong or not isinstance(values, dict):
         got = wrong[0] if wrong else shown(values)
         raise SettingsError(f"{path}: expected names of notebooks with their parameters below each, got {got}.")
-    unknown = [step for step in by_notebook if step not in notebooks.STEPS]
+    unknown = [step for step in by_notebook if step not in records.NOTEBOOKS]
     if unknown:
-        known = ", ".join(notebooks.STEPS)
+        known = ", ".join(records.NOTEBOOKS)
         raise SettingsError(f"{path}: there is no notebook {', '.join(unknown)}. The notebooks are {known}.")
     return by_notebook
 
@@ -146,6 +149,13 @@ def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 
     if options.archive:
         settings = settings.with_(archive=options.archive)
+    if options.search:
+        if options.data and not options.data.is_dir():
+            raise SettingsError(f"DATA: there is no folder {options.data}. Check the path.")
+        folder = new_run_folder((options.runs or settings.make_workspace() / "runs").resolve())
+        found = Demo(settings.with_(workspace=folder), seed=options.seed).run_search(options.data)
+        say(f"{found['seconds']:.0f} seconds. Look at {found['report']}")
+        return {"ok": True, **found}
     Demo(settings, data=options.data, truth=options.truth, drill=options.drill)  # a wrong flag leaves no folder
     folder = new_run_folder((options.runs or settings.make_workspace() / "runs").resolve())
     demo = Demo(

@@ -20,7 +20,7 @@ from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling.client import client
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import local_services, notebooks
-from dicom_workflow.pipeline.records import EVALUATE, LABEL, MANIFEST, PARSE, STEPS, TRAIN, UPLOAD, VISUALIZE, Record
+from dicom_workflow.pipeline.records import EVALUATE, LABEL, MANIFEST, PARSE, SEARCH, STEPS, TRAIN, UPLOAD, VISUALIZE, Record
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
 
@@ -90,6 +90,18 @@ class Demo:
         self._write_report(summary)
         return summary
 
+    def run_search(self, images: Path | None = None) -> dict[str, Any]:
+        """Train on phantoms, then search them, or a folder with ``reports.jsonl`` and ``pairs.csv``; return the figures."""
+        if images:
+            beside = {"reports": "reports.jsonl", "pairs": "pairs.csv"}
+            given = {name: str(images.resolve() / file) for name, file in beside.items() if (images / file).is_file()}
+            self.parameters = {**self.parameters, SEARCH: {"source": str(images.resolve()), **given}}
+        started = time.monotonic()
+        self.run_steps((UPLOAD, MANIFEST, LABEL, PARSE, TRAIN, SEARCH))
+        found = {**self._records[SEARCH].metrics, "seconds": round(time.monotonic() - started, 1)}
+        report = self._report(f"{images or 'synthetic phantoms'} · {found['seconds']:.0f} seconds in all", found)
+        return {**found, "report": str(report)}
+
     def run_steps(self, steps: Sequence[str]) -> Settings:
         """Run some notebooks, in order, with the services they need; return the settings they ran with."""
         settings = local_services.attach(self.settings)
@@ -132,7 +144,7 @@ class Demo:
             TRAIN: ("training_manifest_uri", PARSE),
             EVALUATE: ("model_uri", TRAIN),
         }
-        parameters = {**(PHANTOM_PARAMETERS if self.data is None else REAL_PARAMETERS).get(step, {}), **chained[step]}
+        parameters = {**(PHANTOM_PARAMETERS if self.data is None else REAL_PARAMETERS).get(step, {}), **chained.get(step, {})}
         if step in inputs:
             name, earlier = inputs[step]
             parameters[name] = records[earlier].artifact_uri
@@ -200,16 +212,14 @@ class Demo:
     def _write_report(self, summary: Mapping[str, Any]) -> None:
         names = ("instances_verified", "objects_labeled", "agreement", "consolidated_accuracy", "best_single_reader_accuracy")
         key = {name: summary[name] for name in (*names, "macro_auroc")}
-        steps = [
-            (self.settings.workspace / f"{step}.ipynb", record, self._seconds[step]) for step, record in self._records.items()
-        ]
-        write_report(
-            self.settings.workspace / "report.html",
-            title="From DICOM files to a trained classifier",
-            subtitle=f"{summary['data']} · archive: {summary['archive']} · {summary['seconds']['total']:.0f} seconds in all",
-            key=key,
-            steps=steps,
-        )
+        total = summary["seconds"]["total"]
+        self._report(f"{summary['data']} · archive: {summary['archive']} · {total:.0f} seconds in all", key)
+
+    def _report(self, subtitle: str, key: Mapping[str, Any]) -> Path:
+        folder = self.settings.workspace
+        steps = [(folder / f"{step}.ipynb", record, self._seconds[step]) for step, record in self._records.items()]
+        title = "Search for similar images" if SEARCH in self._records else "From DICOM files to a trained classifier"
+        return write_report(folder / "report.html", title=title, subtitle=subtitle, key=key, steps=steps)
 
 
 def new_run_folder(parent: Path) -> Path:
@@ -257,6 +267,7 @@ def _one_line(step: str, record: Record) -> str:
         VISUALIZE: ("samples_shown",),
         TRAIN: ("macro_auroc",),
         EVALUATE: ("mean_sensitivity", "mean_specificity", "images_predicted"),
+        SEARCH: ("precision_at_1", "map_at_10", "queries", "duplicates", "selected"),
     }[step]
     return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)
 
