@@ -16,7 +16,8 @@ from dicom_workflow.search.store.postgres import schema
 from dicom_workflow.search.store.postgres.spaces import StoredSpace
 from dicom_workflow.search.store.postgres.statements import TRUE, Condition, Statement
 
-EF_SEARCH = 100
+EF_SEARCH = 200
+"""Candidates of a search over the index. With 100, recall@10 was .982 at 100,000 x 1,024 for images outside the index."""
 EXACT_ROWS = 2_000
 """Up to so many images that a filter leaves are all compared; above, the HNSW index is read until enough of them are found."""
 COUNTED_ROWS = 10_000
