@@ -139,7 +139,11 @@ def lab(filled: tuple[SearchStore, Archive], folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}/lab/tree/search.ipynb?token={TOKEN}"
         finally:
             server.terminate()
-            server.wait(30)
+            try:
+                server.wait(60)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait(10)
 
 
 @pytest.mark.browser
@@ -152,10 +156,11 @@ def test_the_widget_in_jupyterlab(browser: Any, lab: str, filled: tuple[SearchSt
     tab.set_default_timeout(40_000)
     tab.goto(lab)
     first = tab.locator(".jp-CodeCell").first.locator(".cm-content")
+    tab.get_by_text("| Idle").first.wait_for(timeout=90_000)  # before that JupyterLab runs nothing and does not say so
     first.click()
     first.press("Shift+Enter")
     root = tab.locator(".dicom-search")
-    root.get_by_role("article").first.wait_for(timeout=90_000)
+    root.get_by_role("article").first.wait_for(timeout=180_000)
     shoot(tab, "search-jupyterlab")
     image = archive.images[5]
     shown = Shown(tab, root, archive, Path(image.source.removeprefix("file://")), image.image_id)
