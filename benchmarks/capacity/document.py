@@ -1,6 +1,6 @@
 """Write ``docs/scale.md`` and its figures from the model and the simulation.
 
-    PYTHONPATH=benchmarks python -m capacity.document
+PYTHONPATH=benchmarks python -m capacity.document
 """
 
 from __future__ import annotations
