@@ -21,8 +21,6 @@ PATHS = ("dicom_workflow", "source", "scripts", "benchmarks")
 # Name → who uses it.
 KNOWN: dict[str, str] = {
     "plant_duplicates": "tests of the audit, and whoever tries it on an archive of their own",
-    "SearchWidget": "the search page in a user's own notebook",
-    "selected": "what a person selected in SearchWidget, for the cells after it",
     "rescaled": "the modality transformation alone, for users who need the unit; held to the standard by tests",
     "_repr_png_": "IPython shows a picture with it",
     "handle_starttag": "html.parser calls it",
