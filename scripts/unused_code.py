@@ -20,6 +20,8 @@ PATHS = ("dicom_workflow", "source", "scripts", "benchmarks")
 
 # Name → who uses it.
 KNOWN: dict[str, str] = {
+    "codes_positive": "a field of images to filter by, whose name stands in queries",
+    "scan_reports": "for users who take their reports out of a store; tests count with it that none is lost or doubled",
     "plant_duplicates": "tests of the audit, and whoever tries it on an archive of their own",
     "rescaled": "the modality transformation alone, for users who need the unit; held to the standard by tests",
     "_repr_png_": "IPython shows a picture with it",

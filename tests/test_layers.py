@@ -54,7 +54,7 @@ THIRD_PARTY = {
     "provenance": {"monai", "numpy", "torch"},
     "storage": {"boto3", "botocore"},
     "dicom": {"pydicom", "numpy", "PIL", "gdcm", "pylibjpeg", "openjpeg", "jpeglib"},
-    "archive": {"requests", "urllib3", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm", "pandas", "botocore", "retrying"},
+    "archive": {"requests", "dicomweb_client", "pydicom", "numpy", "PIL", "tqdm", "pandas", "botocore", "retrying"},
     "labeling": {"boto3", "botocore", "liquid", "markupsafe", "requests", "tqdm"},
     "groundtruth": {
         *("argon2", "boto3", "botocore", "liquid", "fastapi", "starlette", "uvicorn", "requests", "pydicom", "numpy", "tqdm"),
@@ -69,6 +69,7 @@ THIRD_PARTY = {
         *("numpy", "pydicom", "PIL", "pandas", "tqdm", "boto3", "botocore"),
         *("lancedb", "pyarrow", "tantivy", "psycopg", "psycopg_pool", "pgvector", "opensearchpy"),
         *("strawberry", "graphql", "fastapi", "starlette", "uvicorn", "jwt"),
+        *("anywidget", "traitlets"),  # the widget
         *("requests", "torch", "simple_icd_10_cm"),  # an issuer, a similarity map, codes; inside functions
     },
 }

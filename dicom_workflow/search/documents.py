@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -186,6 +186,3 @@ class Embeddings:
                 )
         return cls(space.space_id, ids, (given / length[:, None]).astype(np.float32))
 
-
-IMAGE_FIELDS = {item.name for item in fields(ImageDocument)}
-REPORT_FIELDS = {item.name for item in fields(ReportDocument)}

@@ -283,7 +283,7 @@ class LanceStore(LanceReader):
 
     def maintain(self) -> Maintenance:
         """Compact, bring indexes up to date, and measure recall and duplicates on the live data."""
-        return maintain(self, self._tables)
+        return maintain(self._tables, self.image_table, self.report_table, self.spaces())
 
     def close(self) -> None:
         """Release connections and files."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -15,9 +15,6 @@ from dicom_workflow.search.store.lance_similar import index_partitions
 from dicom_workflow.search.store.lance_tables import LanceTables
 from dicom_workflow.search.store.planner import INDEX_FROM_ROWS, partitions_for
 from dicom_workflow.search.store.protocol import Maintenance
-
-if TYPE_CHECKING:
-    from dicom_workflow.search.store.lance import LanceStore
 
 _IMAGE_INDEXES = {
     "BTree": ("image_id", "report_id", "patient_key", "study_date", "study_instance_uid", "rows", "columns"),
@@ -30,26 +27,31 @@ _KEPT_IN_BUCKET = timedelta(minutes=10)
 _KEPT_IN_FOLDER = timedelta(milliseconds=1)
 
 
-def maintain(store: LanceStore, tables: LanceTables) -> Maintenance:
+def maintain(tables: LanceTables, images: Any, reports: Any, spaces: list[EmbeddingSpace]) -> Maintenance:
     """Remove duplicates, compact, index, delete old versions, and measure.
+
+    Parameters
+    ----------
+    tables : LanceTables
+    images, reports : lancedb.table.Table
+    spaces : list of EmbeddingSpace
+        The one that serves is the first; recall is sampled there.
 
     Raises
     ------
     SearchStoreError
         The store cannot be read or written.
     """
-    before = size_bytes(store, tables)
-    images, reports = store.image_table, store.report_table
+    before = size_bytes(tables, images, reports)
     with tables.writing():
         duplicates = _remove_duplicates(tables, images, "image_id"), _remove_duplicates(tables, reports, "report_id")
         for table, indexes in ((images, _IMAGE_INDEXES), (reports, _REPORT_INDEXES)):
             _optimize(tables, table)
             _index_columns(tables, table, indexes)
-        for space in store.spaces():
+        for space in spaces:
             _index_space(tables, images, space)
         for table in (images, reports, images, reports):  # the first pass replaces files, the second deletes the replaced ones
             _optimize(tables, table)
-    spaces = store.spaces()
     embeddings = {space.space_id: _embeddings(tables, images, space) for space in spaces}
     return Maintenance(
         images=tables.read(images.count_rows),
@@ -59,15 +61,15 @@ def maintain(store: LanceStore, tables: LanceTables) -> Maintenance:
         duplicate_reports=duplicates[1],
         recall=sample_recall(tables, images, spaces[0]) if spaces and embeddings[spaces[0].space_id] else {},
         bytes_before=before,
-        bytes_after=size_bytes(store, tables),
+        bytes_after=size_bytes(tables, images, reports),
     )
 
 
-def size_bytes(store: LanceStore, tables: LanceTables) -> int:
+def size_bytes(tables: LanceTables, images: Any, reports: Any) -> int:
     """Return the size of the folder; of a bucket, that of the newest versions of the tables."""
     if tables.folder is not None:
         return sum(path.stat().st_size for path in tables.folder.rglob("*") if path.is_file())
-    return sum(int(tables.read(table.stats)["total_bytes"]) for table in (store.image_table, store.report_table))
+    return sum(int(tables.read(table.stats)["total_bytes"]) for table in (images, reports))
 
 
 def _embeddings(tables: LanceTables, images: Any, space: EmbeddingSpace) -> int:
