@@ -52,7 +52,7 @@ e2e: env $(UI)/node_modules/installed ## the worker page in a real browser, ever
 ui: env $(UI)/node_modules/installed ## build the worker page into the package (only for who changes it)
 	@cd $(UI) && npm run --silent check && npm run --silent build
 
-check: env $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy, types of the worker page, who imports whom; AWS templates: cfn-lint, checkov, our rules, permissions
+check: env $(VENV)/search $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy, types of the worker page, who imports whom; AWS templates: cfn-lint, checkov, our rules, permissions
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python scripts/docstring_shares.py dicom_workflow

@@ -1,4 +1,4 @@
-// ../../../main/worker_ui/node_modules/preact/dist/preact.mjs
+// node_modules/preact/dist/preact.mjs
 var e, t, n, r, i, a, o, s, c, l, u, d = Symbol.for("pv"), f = {}, p = [], m = /^m(i|n|o|s|text|space)$/, h = Array.isArray, g = p.slice, _ = Object.assign;
 function v(e) {
 	e && e.parentNode && e.remove();
@@ -282,7 +282,7 @@ e = { __e: function(e, t, n, r) {
 }, x.prototype.render = b, n = [], i = 0, a = function(e, t) {
 	return e.__v.__b - t.__v.__b;
 }, o = Symbol(), s = /(PointerCapture)$|Capture$/i, c = 0, l = {}, u = 0;
-// ../../../main/worker_ui/node_modules/preact/hooks/dist/hooks.mjs
+// node_modules/preact/hooks/dist/hooks.mjs
 var I, L, ce, le, ue = Object.is, de = 0, fe = [], pe = [], R = e, me = R.__b, he = R.__r, ge = R.diffed, _e = R.__c, ve = R.unmount, ye = R.__;
 function z(e, t) {
 	R.__h && R.__h(L, e, de || t), de = 0;
@@ -530,7 +530,7 @@ function He(e) {
 		value: K(e.value)
 	})).filter(({ field: e }) => e !== "");
 }
-// ../../../main/worker_ui/node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
+// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
 var Ue = Symbol.for("pv"), We = 0;
 Array.isArray;
 function J(t, n, r, i, a, o) {
@@ -593,13 +593,15 @@ function Je({ state: e }) {
 				class: "sign-on",
 				d: "M8 4.5v7M4.5 8h7"
 			}),
-			e === "uncertain" && /* @__PURE__ */ J("path", {
-				class: "fill",
-				d: "M8 .5 15.5 8 8 15.5.5 8z"
+			e === "uncertain" && /* @__PURE__ */ J("circle", {
+				class: "ring",
+				cx: "8",
+				cy: "8",
+				r: "6.2"
 			}),
 			e === "uncertain" && /* @__PURE__ */ J("path", {
-				class: "sign-on",
-				d: "M6.1 6.3c0-2.6 3.8-2.4 3.8-.2 0 1.5-1.9 1.5-1.9 2.9M8 11v.4"
+				class: "fill",
+				d: "M8 1.8a6.2 6.2 0 0 0 0 12.4z"
 			}),
 			e === "negative" && /* @__PURE__ */ J("circle", {
 				class: "ring",

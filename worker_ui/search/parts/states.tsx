@@ -14,14 +14,14 @@ export function isState(value: string): value is State {
   return (STATES as readonly string[]).includes(value);
 }
 
-/** A sign of its own shape for each state: a filled disk with plus, a diamond with question mark, a ring with minus. */
+/** A sign of its own shape for each state: a filled disk with plus, a half-filled disk, a ring with minus. */
 export function StateIcon({ state }: { readonly state: State }) {
   return (
     <svg class={`state-icon ${state}`} viewBox="0 0 16 16" aria-hidden="true" focusable="false">
       {state === 'positive' && <circle class="fill" cx="8" cy="8" r="7" />}
       {state === 'positive' && <path class="sign-on" d="M8 4.5v7M4.5 8h7" />}
-      {state === 'uncertain' && <path class="fill" d="M8 .5 15.5 8 8 15.5.5 8z" />}
-      {state === 'uncertain' && <path class="sign-on" d="M6.1 6.3c0-2.6 3.8-2.4 3.8-.2 0 1.5-1.9 1.5-1.9 2.9M8 11v.4" />}
+      {state === 'uncertain' && <circle class="ring" cx="8" cy="8" r="6.2" />}
+      {state === 'uncertain' && <path class="fill" d="M8 1.8a6.2 6.2 0 0 0 0 12.4z" />}
       {state === 'negative' && <circle class="ring" cx="8" cy="8" r="6.2" />}
       {state === 'negative' && <path class="sign" d="M4.8 8h6.4" />}
     </svg>
