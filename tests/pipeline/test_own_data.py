@@ -45,7 +45,7 @@ def test_jupyterlab_works_on_copies_in_the_workspace(settings: Settings, monkeyp
     assert cli.main(["lab"]) == 0
     folder = Path(started[0][started[0].index("--notebook-dir") + 1])
     assert folder.is_relative_to(settings.workspace)
-    assert {path.name for path in folder.glob("*.ipynb")} == {f"{step}.ipynb" for step in records.STEPS}
+    assert {path.name for path in folder.glob("*.ipynb")} == {f"{step}.ipynb" for step in records.NOTEBOOKS}
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.glob("*.ipynb"))
 
 
