@@ -247,6 +247,7 @@ def test_twelve_payloads_make_no_node_and_run_nothing(make_tab: Callable[..., An
 
 def serious(tab: Any) -> list[str]:
     """What axe-core finds, of those that keep people out."""
+    tab.locator("[aria-busy=true]").first.wait_for(state="detached")  # what is being replaced is dimmed
     tab.evaluate(AXE.read_text("utf-8"))
     found = tab.evaluate("async () => (await axe.run(document, { resultTypes: ['violations'] })).violations")
     return [
