@@ -30,6 +30,7 @@
     │   └── CacheError                decoded images cannot be kept on disk
     ├── SearchError                   a search cannot be answered, or an image not be indexed
     │   ├── SearchStoreError          the search store is missing, of another version, read-only, full or does not answer
+    │   ├── NothingRelevantError      no image of a truth table has a similar one of another patient
     │   └── ReportError               a report cannot be read
     ├── DeployError                   something could not be packed or sent to AWS
     ├── ServiceError                  a local service did not start or stopped answering
@@ -189,6 +190,10 @@ class SearchError(WorkflowError):
 
 class SearchStoreError(SearchError):
     """The search store is missing, of another version, read-only, full, or does not answer."""
+
+
+class NothingRelevantError(SearchError):
+    """No image of a truth table has a similar one of another patient, so retrieval cannot be measured with it."""
 
 
 class ReportError(SearchError):

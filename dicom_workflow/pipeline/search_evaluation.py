@@ -58,7 +58,9 @@ def evaluate(
     Raises
     ------
     SearchError
-        No image of the table is in the index with an embedding, or nothing is relevant to anything.
+        No image of the table is in the index with an embedding.
+    NothingRelevantError
+        No query has a relevant image of another patient.
     """
     storage = Storage(settings)
     given = read_truth(truth, storage)

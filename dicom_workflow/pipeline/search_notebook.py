@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_workflow.archive import download, open_archive
-from dicom_workflow.errors import SearchError
+from dicom_workflow.errors import NothingRelevantError, SearchError
 from dicom_workflow.formats import manifests
-from dicom_workflow.pipeline import records
+from dicom_workflow.pipeline import records, search_evaluation
 from dicom_workflow.pipeline.records import Record
 from dicom_workflow.pipeline.search_selection import Audited
 from dicom_workflow.pipeline.search_steps import Indexed
@@ -91,6 +91,30 @@ def write_truth(store: SearchStore, output_uri: str, settings: Settings, given: 
     return output_uri
 
 
+def measure(truth: str, store_url: str, settings: Settings, *, resamples: int) -> Retrieval | None:
+    """Return how good retrieval is; None, with the reason printed, where too few images are known to be alike.
+
+    Parameters
+    ----------
+    truth : str
+        Table of `write_truth`.
+    store_url : str
+    settings : Settings
+    resamples : int
+        Of patients, for the intervals.
+
+    Raises
+    ------
+    SearchError
+        As `search_evaluation.evaluate`, for any other reason.
+    """
+    try:
+        return search_evaluation.evaluate(truth, store_url, settings, resamples=resamples)
+    except NothingRelevantError as error:
+        print(f"Retrieval cannot be measured on so few images. {error}")
+        return None
+
+
 def _held_out(settings: Settings, storage: Storage) -> set[str]:
     """SOP Instance UIDs of the test part of this workspace's training manifest."""
     uri = records.find_input(settings, records.PARSE, required=False)
@@ -157,7 +181,7 @@ def similar(store: SearchStore, image_id: str = "", *, k: int = 12) -> tuple[Ima
 
 
 def keep_record(
-    store_url: str, indexed: Indexed, retrieval: Retrieval, audited: Audited, selected: int, settings: Settings
+    store_url: str, indexed: Indexed, retrieval: Retrieval | None, audited: Audited, selected: int, settings: Settings
 ) -> Record:
     """Keep the record of the search notebook.
 
@@ -165,20 +189,21 @@ def keep_record(
     ----------
     store_url : str
     indexed : Indexed
-    retrieval : Retrieval
+    retrieval : Retrieval or None
+        What `measure` returned.
     audited : Audited
     selected : int
         Images of the manifest that was made of hits.
     settings : Settings
     """
-    first = next(iter(retrieval.figures))
-    metrics = {
-        "precision_at_1": round(retrieval.figures[first]["P@1"]["value"], 4),
-        "map_at_10": round(retrieval.figures[first]["mAP@10"]["value"], 4),
-        "queries": retrieval.queries,
-        "selected": selected,
-        **audited.review.metrics(),
-    }
+    metrics = {"queries": 0, "selected": selected, **audited.review.metrics()}
+    if retrieval:
+        ours = next(iter(retrieval.figures.values()))
+        metrics |= {
+            "precision_at_1": round(ours["P@1"]["value"], 4),
+            "map_at_10": round(ours["mAP@10"]["value"], 4),
+            "queries": retrieval.queries,
+        }
     uris = {"review": audited.uri, "indexed": to_uri(indexed.report.path) if indexed.report.path else ""}
     uri = store_url if "://" in store_url else to_uri(store_url)
     return records.keep(Record(records.SEARCH, uri, metrics, {}, {name: each for name, each in uris.items() if each}), settings)

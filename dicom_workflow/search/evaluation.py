@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dicom_workflow.errors import SearchError
+from dicom_workflow.errors import NothingRelevantError
 
 RELEVANT_FROM = 0.5
 """Jaccard index from which precision counts an image as relevant: half of all labels of the two are common."""
@@ -192,7 +192,7 @@ def evaluate(
 
     Raises
     ------
-    SearchError
+    NothingRelevantError
         No query has a relevant image of another patient.
     """
     relevance, allowed = truth.relevance(), truth.candidates()
@@ -203,7 +203,9 @@ def evaluate(
     first, *others = by_query
     known = np.isfinite(by_query[first]["P@1"])
     if not known.any():
-        raise SearchError("No image has a relevant image of another patient: the truth needs labels that two patients share.")
+        raise NothingRelevantError(
+            "No image has a relevant image of another patient: the truth needs labels that two patients share."
+        )
     weights = _weights(truth.patients, resamples, seed)
     within = {}
     if any(truth.sources):

@@ -71,15 +71,18 @@ def facet_figure(facets: Mapping[str, Facet], *, title: str = "Findings that rep
 
 
 @matplotlib.rc_context(STYLE)
-def retrieval_figure(found: Retrieval, *, measure: str = "P@1") -> Figure:
+def retrieval_figure(found: Retrieval | None, *, measure: str = "P@1") -> Figure:
     """Return one measure of all methods with its interval over patients.
 
     Parameters
     ----------
-    found : Retrieval
+    found : Retrieval or None
+        None draws a figure that says so.
     measure : str
         One of `evaluation.MEASURES`.
     """
+    if found is None:
+        return Picture(8.0, 0.6, f"{measure}: not measured, too few images are known to be alike")
     names = list(found.figures)
     figure = Picture(8.0, 1.2 + 0.4 * len(names), f"{measure} of {found.queries:,} queries, never the same patient")
     axes = figure.subplots()
