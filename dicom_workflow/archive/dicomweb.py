@@ -28,7 +28,7 @@ from dicomweb_client.web import DICOMwebClient
 from dicom_workflow.archive.authorization import Authorize, basic_auth, requests_session
 from dicom_workflow.archive.http import RETRY_SECONDS, Answer, Connection
 from dicom_workflow.archive.protocol import ALREADY_THERE, READ_BACK_CONTENT, STORED, DicomFile, ReadBack, StoreResult
-from dicom_workflow.archive.streams import Body, first_part, opened, same_bytes, same_content, write_pieces
+from dicom_workflow.archive.streams import Body, Piece, first_part, opened, same_bytes, same_content, write_pieces
 from dicom_workflow.dicom.inspection import inspect
 from dicom_workflow.errors import (
     ArchiveCredentialsError,
@@ -325,7 +325,7 @@ class DicomWebArchive:
             raise ArchiveError(f"{url}: expected DICOM JSON, got something else ({error}). Check DICOMWEB_URL.") from error
 
 
-def _file(pieces: Iterator[bytes], headers: Mapping[str, str]) -> Iterator[bytes]:
+def _file(pieces: Iterator[Piece], headers: Mapping[str, str]) -> Iterator[Piece]:
     return first_part(pieces, headers.get("Content-Type", ""))
 
 

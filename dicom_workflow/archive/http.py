@@ -147,7 +147,7 @@ class Connection:
         attempts, status, data = self._repeat(method, path, body, headers, _whole, retry=retry, expected=expected)
         return Answer(data, attempts, status)
 
-    def stream(self, path: str, consume: Callable[[Iterator[bytes], Mapping[str, str]], _T], *, accept: str = "*/*") -> _T:
+    def stream(self, path: str, consume: Callable[[Iterator[memoryview], Mapping[str, str]], _T], *, accept: str = "*/*") -> _T:
         """Return what `consume` makes of the pieces and the headers of a GET's answer, which is never in memory whole.
 
         Parameters
@@ -155,7 +155,7 @@ class Connection:
         path : str
             As for `request`.
         consume : callable
-            Called again, with the first piece first, for each attempt.
+            Called again, with the first piece first, for each attempt. A piece is valid until the next one is asked for.
         accept : str
             Media type to ask for.
 
@@ -164,7 +164,7 @@ class Connection:
         ArchiveError
             As for `request`.
         """
-        read = lambda response: consume(iter(lambda: response.read(PIECE_BYTES), b""), response.headers)  # noqa: E731
+        read = lambda response: consume(_pieces(response), response.headers)  # noqa: E731
         return self._repeat("GET", path, None, {"Accept": accept}, read, retry=True)[2]
 
     def close(self) -> None:
@@ -306,6 +306,13 @@ class Connection:
 
 def _whole(response: http.client.HTTPResponse) -> bytes:
     return response.read()
+
+
+def _pieces(response: http.client.HTTPResponse) -> Iterator[memoryview]:
+    """Yield the answer in pieces of one buffer: `read` would allocate one for each, and read their ends separately."""
+    buffer = memoryview(bytearray(PIECE_BYTES))
+    while count := response.readinto(buffer):
+        yield buffer[:count]
 
 
 def _close_all(connections: list[http.client.HTTPConnection]) -> None:

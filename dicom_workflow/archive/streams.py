@@ -19,6 +19,8 @@ from dicom_workflow.errors import ArchiveError
 PIECE_BYTES = 1 << 18
 """How much of a file or an answer is in memory at once."""
 _HEADER_BYTES = 1 << 16
+Piece = bytes | memoryview
+"""A part of a file or an answer; a view is valid until the next piece is asked for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def opened(file: DicomFile) -> IO[bytes]:
     return file.open("rb") if isinstance(file, Path) else io.BytesIO(file)
 
 
-def same_bytes(pieces: Iterable[bytes], file: DicomFile) -> bool:
+def same_bytes(pieces: Iterable[Piece], file: DicomFile) -> bool:
     """Say whether pieces, one after the other, are a file; all of them are read in any case."""
     equal, position = True, 0
     if isinstance(file, bytes):
@@ -72,7 +74,7 @@ def same_bytes(pieces: Iterable[bytes], file: DicomFile) -> bool:
         return equal and not stream.read(1)
 
 
-def write_pieces(pieces: Iterable[bytes], stream: IO[bytes]) -> tuple[str, bytes, int]:
+def write_pieces(pieces: Iterable[Piece], stream: IO[bytes]) -> tuple[str, bytes, int]:
     """Write pieces from the start of a stream, and return their MD5, their first bytes and how many they are."""
     stream.seek(0)
     stream.truncate()
@@ -110,7 +112,7 @@ def same_content(one: IO[bytes], other: IO[bytes]) -> bool:
     return not other.read(1)
 
 
-def first_part(pieces: Iterable[bytes], content_type: str) -> Iterator[bytes]:
+def first_part(pieces: Iterable[Piece], content_type: str) -> Iterator[Piece]:
     """Yield the body of the first part of a ``multipart/related`` message; another media type is passed on as it is.
 
     Parameters

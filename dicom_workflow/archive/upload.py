@@ -254,12 +254,12 @@ class _Batch:
             result = self._archive.store_instance(file, instance)
         except DicomError as error:
             return FileOutcome(str(path), Outcome.REFUSED, str(error))
-        instance = replace(instance, orthanc_instance_id=result.reference.orthanc_instance_id)
         for attempt in range(1, _READ_BACKS + 1):
             found = self._archive.compare(result.reference, file)
             if found.equal:
                 outcome = Outcome.ALREADY_THERE if result.status == ALREADY_THERE else Outcome.STORED
-                return FileOutcome(str(path), outcome, instance=replace(instance, md5=found.md5 or instance.md5))
+                identifier, md5 = result.reference.orthanc_instance_id, found.md5 or instance.md5
+                return FileOutcome(str(path), outcome, instance=replace(instance, orthanc_instance_id=identifier, md5=md5))
             if attempt > 1 and found.md5 != instance.md5:
                 break
         if found.md5 == instance.md5:

@@ -106,7 +106,7 @@ def walk(source: str | Path | bytes, wanted: Collection[int] = (), *, max_elemen
     """
     with _opened(source) as file:
         size = file.seek(0, io.SEEK_END)
-        blocks = _Blocks(file, size)
+        blocks = _Blocks(file, size, source if isinstance(source, bytes) else b"")
         if blocks.read(128, 4) != b"DICM":
             raise NotDicomError(f"not a DICOM file: expected 'DICM' at byte 128, got {_looks_like(blocks)}.")
         meta, start = _read_meta(blocks)
@@ -140,13 +140,13 @@ def _opened(source: str | Path | bytes) -> BinaryIO:
 
 
 class _Blocks:
-    """Random access to a file of known size, one block of it in memory."""
+    """Random access to a file of known size, one block of it in memory, the first one given where it is there already."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, first_block: bytes = b"") -> None:
         self._file = file
         self.size = size
         self._start = 0
-        self._block = b""
+        self._block = first_block
 
     def read(self, position: int, length: int) -> bytes:
         """Return `length` bytes, or fewer at the end of the file."""

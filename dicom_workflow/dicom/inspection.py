@@ -124,9 +124,7 @@ def inspect(source: str | Path | bytes) -> Inspection:
     _check_uid(TRANSFER_SYNTAX, found.transfer_syntax_uid)
     for keyword in _IDENTITY:
         _check_uid(_TAGS[keyword], _text(found, keyword))
-    frames = _frames(found)
-    _check_pixels(found, frames)
-    return Inspection(
+    inspection = Inspection(
         patient_id=_text(found, "PatientID"),
         study_instance_uid=_text(found, "StudyInstanceUID"),
         series_instance_uid=_text(found, "SeriesInstanceUID"),
@@ -136,7 +134,7 @@ def inspect(source: str | Path | bytes) -> Inspection:
         photometric_interpretation=_text(found, "PhotometricInterpretation"),
         rows=_integer(found, "Rows", 0),
         columns=_integer(found, "Columns", 0),
-        frames=frames,
+        frames=_frames(found),
         samples=_integer(found, "SamplesPerPixel", 1),
         bits_allocated=_integer(found, "BitsAllocated", 8),
         pixel_bytes=found.pixel_bytes,
@@ -146,6 +144,8 @@ def inspect(source: str | Path | bytes) -> Inspection:
         age=_text(found, "PatientAge"),
         manufacturer=_text(found, "Manufacturer"),
     )
+    _check_pixels(inspection, found)
+    return inspection
 
 
 def _check_uid(tag: int, uid: str) -> None:
@@ -162,10 +162,10 @@ def _check_uid(tag: int, uid: str) -> None:
         raise DicomError(f"{name} has an empty component; a UID has digits before and after each dot (PS3.5 9.1): {uid!r}.")
 
 
-def _check_pixels(found: FileElements, frames: int) -> None:
+def _check_pixels(declared: Inspection, found: FileElements) -> None:
     """Hold the declared size of the image against the pixel data that are there."""
-    rows, columns = _integer(found, "Rows", 0), _integer(found, "Columns", 0)
-    samples, bits = _integer(found, "SamplesPerPixel", 1), _integer(found, "BitsAllocated", 8)
+    rows, columns, frames = declared.rows, declared.columns, declared.frames
+    samples, bits = declared.samples, declared.bits_allocated
     if found.pixel_bytes < 0:
         raise UnsupportedPixelsError("the file has no pixel data: it is a DICOM file without an image.")
     for keyword in ("Rows", "Columns"):
@@ -173,7 +173,7 @@ def _check_pixels(found: FileElements, frames: int) -> None:
             raise UnsupportedPixelsError(f"{name_of_tag(_TAGS[keyword])} is missing, without which the pixels cannot be read.")
     if not rows or not columns:
         raise UnsupportedPixelsError(f"expected an image of at least one pixel, got {rows} rows and {columns} columns.")
-    if _text(found, "PhotometricInterpretation") == "YBR_FULL_422" and not found.encapsulated:
+    if declared.photometric_interpretation == "YBR_FULL_422" and not found.encapsulated:
         samples = 2  # two of three samples are stored (PS3.3 C.7.6.3.1.2)
     expected = (rows * columns * samples * frames * bits + 7) // 8
     # The frames of a compressed image are never decoded all at once.
