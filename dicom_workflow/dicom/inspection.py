@@ -27,6 +27,7 @@ NON_IMAGE_MODALITIES = frozenset(
 """Modalities of objects without an image to read: non-acquisition modalities, PS3.16 CID 32."""
 
 _UID_BYTES = 64
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _CODE_STRING, _SEX, _AGE_STRING = (re.compile(form) for form in (r"[A-Z0-9 _]{1,16}", "[FMO]", "[0-9]{3}[DWMY]"))
 _IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _TAGS = {
@@ -150,6 +151,8 @@ def inspect(source: str | Path | bytes) -> Inspection:
 
 def _check_uid(tag: int, uid: str) -> None:
     """Name the rule of PS3.5 9.1 that a UID breaks. Leading zeros of a component are common and harmless."""
+    if _UID.fullmatch(uid) and len(uid) <= _UID_BYTES:
+        return
     name = name_of_tag(tag)
     if not uid:
         raise DicomError(f"{name} is missing.")
@@ -158,8 +161,7 @@ def _check_uid(tag: int, uid: str) -> None:
     strange = re.search(r"[^0-9.]", uid)
     if strange:
         raise DicomError(f"{name} contains {strange[0]!r}; a UID consists of digits and dots (PS3.5 9.1): {uid!r}.")
-    if not all(uid.split(".")):
-        raise DicomError(f"{name} has an empty component; a UID has digits before and after each dot (PS3.5 9.1): {uid!r}.")
+    raise DicomError(f"{name} has an empty component; a UID has digits before and after each dot (PS3.5 9.1): {uid!r}.")
 
 
 def _check_pixels(declared: Inspection, found: FileElements) -> None:
@@ -203,6 +205,8 @@ def _integer(found: FileElements, keyword: str, default: int) -> int:
     vr, raw = found.values.get(_TAGS[keyword], ("", b""))
     if not raw:
         return default
+    if vr in ("", "US") and len(raw) == 2:
+        return int.from_bytes(raw, "big" if found.big_endian else "little")
     vr = "US" if vr in ("", "UN") else vr
     size = {"US": 2, "SS": 2, "UL": 4, "SL": 4}.get(vr, len(raw))
     numbers = decode_numbers(raw, vr, big_endian=found.big_endian)
