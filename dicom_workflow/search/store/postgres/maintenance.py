@@ -19,11 +19,13 @@ from dicom_workflow.search.store.protocol import Maintenance
 INDEX_FROM = 5_000
 """Images of a space below which every query compares all of them."""
 M, EF_CONSTRUCTION = 16, 64
+_CENTER_OF = 20_000
+"""Vectors whose mean is the center of a space."""
 RECALL_AT = 10
 SAMPLES, COMPARED = 100, 4_000_000
 """Queries of a recall sample, and most vectors that all of its exact searches together read."""
 _MEGABYTE = 2**20
-_TABLES = ("search_images", "search_reports", "search_store", "search_spaces", "search_terms")
+_TABLES = ("search_images", "search_reports", "search_deleted_reports", "search_store", "search_spaces")
 
 
 def maintain(connection: psycopg.Connection[Any]) -> Maintenance:
@@ -39,9 +41,12 @@ def maintain(connection: psycopg.Connection[Any]) -> Maintenance:
     before = _bytes(connection, spaces)
     for table in (*map(sql.Identifier, _TABLES), *(schema.vectors_table(stored.number) for stored in spaces)):
         connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(table))
-    _count_words(connection)
+    # After a dump and restore, rows tell of transactions that this server has not had yet: they would seem new at each search.
+    restored = "UPDATE {} SET written = pg_current_xact_id() WHERE written >= pg_snapshot_xmax(pg_current_snapshot())"
+    for name in ("search_reports", "search_deleted_reports"):
+        connection.execute(sql.SQL(restored).format(sql.Identifier(name)))
     for stored in spaces:
-        if not stored.indexed and stored.space.dimensions <= schema.MAX_INDEXED_DIMENSIONS:
+        if not stored.indexed:
             _index(connection, stored)
     spaces = stored_spaces(connection)
     images, distinct_images = _counts(connection, "search_images", "image_id")
@@ -80,17 +85,6 @@ def _bytes(connection: psycopg.Connection[Any], spaces: list[StoredSpace]) -> in
     return int(row[0] or 0) if row else 0
 
 
-def _count_words(connection: psycopg.Connection[Any]) -> None:
-    """Count in how many reports each word is, for BM25."""
-    with connection.transaction():
-        connection.execute("LOCK TABLE search_terms IN SHARE ROW EXCLUSIVE MODE")  # one maintenance at a time
-        connection.execute("DELETE FROM search_terms")
-        connection.execute("INSERT INTO search_terms SELECT word, ndoc FROM ts_stat('SELECT words FROM search_reports')")
-        connection.execute(
-            "UPDATE search_store SET (reports, average_words) = (SELECT count(*), avg(word_count)::float8 FROM search_reports)"
-        )
-
-
 def _index(connection: psycopg.Connection[Any], stored: StoredSpace) -> None:
     """Build the HNSW index of a space that has enough vectors, without keeping writers waiting."""
     table, index = schema.vectors_table(stored.number), schema.vectors_index(stored.number)
@@ -98,15 +92,15 @@ def _index(connection: psycopg.Connection[Any], stored: StoredSpace) -> None:
     if rows < INDEX_FROM:
         return
     connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))  # half built when a process was killed
-    # Two bytes a dimension and about 500 bytes of links; what does not fit is built many times slower. The server says what it
-    # may take: effective_cache_size is the part of its machine's memory that it counts on.
-    needed = int(rows * (2 * stored.space.dimensions + 500) * 1.2 / _MEGABYTE) + 64
+    coded = stored.space.dimensions >= schema.CODED_FROM
+    # Of each vector its code, or two bytes a dimension, and about 500 bytes of links; what does not fit is built many times
+    # slower. The server says what it may take: effective_cache_size is the part of its machine's memory that it counts on.
+    needed = int(rows * (stored.space.dimensions * (1 / 8 if coded else 2) + 500) * 1.2 / _MEGABYTE) + 64
     row = connection.execute("SELECT pg_size_bytes(current_setting('effective_cache_size'))").fetchone()
     memory = min(needed, max(64, (int(row[0]) if row else 0) // _MEGABYTE * 3 // 4))
-    build = sql.SQL(
-        "CREATE INDEX CONCURRENTLY {} ON {} USING hnsw (vector halfvec_cosine_ops) WITH (m = {}, ef_construction = {})"
-    )
-    statement = build.format(index, table, sql.Literal(M), sql.Literal(EF_CONSTRUCTION))
+    build = sql.SQL("CREATE INDEX CONCURRENTLY {} ON {} USING hnsw ({}) WITH (m = {}, ef_construction = {})")
+    what = _code(connection, stored) if coded else sql.SQL("vector halfvec_cosine_ops")
+    statement = build.format(index, table, what, sql.Literal(M), sql.Literal(EF_CONSTRUCTION))
     connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
     workers = max(1, (os.cpu_count() or 1) - 1)
     connection.execute(sql.SQL("SET max_parallel_maintenance_workers = {}").format(sql.Literal(workers)))
@@ -117,6 +111,19 @@ def _index(connection: psycopg.Connection[Any], stored: StoredSpace) -> None:
         connection.execute(sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS {}").format(index))
         connection.execute("SET max_parallel_maintenance_workers = 0")
         connection.execute(statement)
+
+
+def _code(connection: psycopg.Connection[Any], stored: StoredSpace) -> sql.Composed:
+    """Choose the center of a space, and return what its index holds."""
+    connection.execute(
+        sql.SQL(
+            "UPDATE search_spaces SET center = (SELECT avg(vector) FROM (SELECT vector FROM {} ORDER BY hashint8(number) "
+            "LIMIT {}) sample) WHERE number = {}"
+        ).format(schema.vectors_table(stored.number), sql.Literal(_CENTER_OF), sql.Literal(stored.number))
+    )
+    row = connection.execute("SELECT center::text FROM search_spaces WHERE number = %s", (stored.number,)).fetchone()
+    center = sql.SQL("{}::halfvec").format(sql.Literal(row[0] if row else ""))
+    return sql.SQL("{} bit_hamming_ops").format(schema.code(sql.SQL("vector"), center, stored.space.dimensions))
 
 
 def _recall(connection: psycopg.Connection[Any], stored: StoredSpace) -> dict[str, float]:

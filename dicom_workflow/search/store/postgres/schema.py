@@ -1,8 +1,8 @@
 """Tables of the search store in PostgreSQL, with pgvector: how they are made, and the check that they are ours.
 
 Every column that a filter may name has an index, so that counting what a filter leaves costs little, and with it the choice
-between an exact and an approximate search. The words of a report are stored as stems, cut by this package and not by the
-server: none is left out, because "no" and "without" decide what a report says.
+between an exact and an approximate search. Reports are found over an index beside the server (`report_index`): their rows say
+which transaction wrote them.
 """
 
 from __future__ import annotations
@@ -14,35 +14,36 @@ from psycopg import sql
 
 from dicom_workflow.errors import SearchStoreError
 from dicom_workflow.search.documents import ImageDocument
-from dicom_workflow.search.query import IMAGE_FILTERS, REPORT_FILTERS
+from dicom_workflow.search.query import IMAGE_FILTERS
 from dicom_workflow.search.store.postgres.statements import Statement
 from dicom_workflow.search.store.protocol import STORE_VERSION
 from dicom_workflow.search.store.records import IMAGE_LISTS
 
 MAX_DIMENSIONS = 16_000
 """Of a halfvec (pgvector 0.8)."""
-MAX_INDEXED_DIMENSIONS = 4_000
-"""Of a halfvec in an HNSW index (pgvector 0.8)."""
 _INLINE_DIMENSIONS = 3_900
 """A longer vector does not fit into a page of 8 kB beside its header."""
+CODED_FROM = 768
+"""Dimensions from which the index holds one bit a dimension; below, so few bits would not tell neighbors apart."""
 OLDEST_PGVECTOR = (0, 8)
 """The first version that goes on reading an HNSW index until a filter is satisfied."""
 _CREATING = 0x5EA7C4
 """Key of the advisory lock under which one process at a time creates tables."""
 
 IMAGE_COLUMNS = tuple(ImageDocument.__dataclass_fields__)
-REPORT_COLUMNS = tuple(REPORT_FILTERS)
 _INTEGERS = ("rows", "columns")
 _OTHER = """
-CREATE TABLE search_store (version integer NOT NULL, reports bigint, average_words float8);
-CREATE TABLE search_terms (lexeme text COLLATE "C" PRIMARY KEY, documents bigint NOT NULL);
+CREATE TABLE search_store (version integer NOT NULL);
+CREATE TABLE search_reports (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, report_id text COLLATE "C" NOT NULL UNIQUE,
+  written xid8 NOT NULL, document json NOT NULL);
+CREATE INDEX ON search_reports (written);
+CREATE TABLE search_deleted_reports (number bigint NOT NULL, written xid8 NOT NULL);
+CREATE INDEX ON search_deleted_reports (written);
 CREATE TABLE search_spaces (
   number integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, space_id text COLLATE "C" NOT NULL UNIQUE,
-  dimensions integer NOT NULL, description text NOT NULL, serves boolean NOT NULL);
+  dimensions integer NOT NULL, description text NOT NULL, serves boolean NOT NULL, center halfvec);
 CREATE UNIQUE INDEX search_spaces_serves ON search_spaces (serves) WHERE serves;
-CREATE INDEX search_reports_words ON search_reports USING gin (words);
-CREATE INDEX search_reports_newest ON search_reports (study_date DESC, report_id);
-ALTER TABLE search_reports SET (toast_tuple_target = 512);
 """
 
 
@@ -56,38 +57,37 @@ def vectors_index(number: int) -> sql.Identifier:
     return sql.Identifier(f"search_vectors_{number:d}_hnsw")
 
 
-def _column(name: str, lists: tuple[str, ...]) -> Statement:
-    if name in lists:
-        # Beside the row, and the document apart from it: facets and ranks read many rows and no document.
-        return sql.SQL("{} text[] STORAGE MAIN COLLATE \"C\" NOT NULL DEFAULT '{{}}'").format(sql.Identifier(name))
+def code(vector: Statement, center: Statement, dimensions: int) -> Statement:
+    """Return the expression of a vector's code: a bit a dimension, set where the vector is above the center of its space.
+
+    Parameters
+    ----------
+    vector, center : Composable
+        Expressions of type halfvec.
+    dimensions : int
+        Of both.
+    """
+    return sql.SQL("(binary_quantize({} - {})::bit({}))").format(vector, center, sql.Literal(dimensions))
+
+
+def _column(name: str) -> Statement:
+    if name in IMAGE_LISTS:
+        return sql.SQL("{} text[] COLLATE \"C\" NOT NULL DEFAULT '{{}}'").format(sql.Identifier(name))
     if name in _INTEGERS:
         return sql.SQL("{} integer NOT NULL DEFAULT 0").format(sql.Identifier(name))
     return sql.SQL("{} text COLLATE \"C\" NOT NULL DEFAULT ''").format(sql.Identifier(name))
 
 
-def _table(table: str, key: str, columns: tuple[str, ...], lists: tuple[str, ...], more: str) -> Statement:
-    """Return the statements that make a table of documents with an index on each of its columns that filters name."""
-    filters = IMAGE_FILTERS if key == "image_id" else REPORT_FILTERS
-    statements = [
-        sql.SQL("CREATE TABLE {} (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {}, {} UNIQUE ({}))").format(
-            sql.Identifier(table),
-            sql.SQL(", ").join(_column(name, lists) for name in columns),
-            sql.SQL(more),
-            sql.Identifier(key),
-        )
-    ]
-    for name in columns:
-        if name in filters and name not in (key, *_INTEGERS):
-            method = sql.SQL("gin" if name in lists else "btree")
-            statements.append(
-                sql.SQL("CREATE INDEX ON {} USING {} ({})").format(sql.Identifier(table), method, sql.Identifier(name))
-            )
+def _images() -> Statement:
+    """Return the statements that make the table of images, with an index on each column that filters name."""
+    columns = sql.SQL(", ").join(map(_column, IMAGE_COLUMNS))
+    number = "CREATE TABLE search_images (number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, {}, UNIQUE (image_id))"
+    statements = [sql.SQL(number).format(columns)]
+    for name in IMAGE_COLUMNS:
+        if name in IMAGE_FILTERS and name not in ("image_id", *_INTEGERS):
+            method = sql.SQL("gin" if name in IMAGE_LISTS else "btree")
+            statements.append(sql.SQL("CREATE INDEX ON search_images USING {} ({})").format(method, sql.Identifier(name)))
     return sql.SQL("; ").join(statements)
-
-
-def report_list_columns() -> tuple[str, ...]:
-    """Return the columns of a report that hold several values."""
-    return tuple(name for name, kind in REPORT_FILTERS.items() if kind == "keywords")
 
 
 def create(connection: psycopg.Connection[Any]) -> None:
@@ -108,9 +108,7 @@ def create(connection: psycopg.Connection[Any]) -> None:
         if version_of(connection) is not None:
             return
         _need_pgvector(connection)
-        connection.execute(_table("search_images", "image_id", IMAGE_COLUMNS, IMAGE_LISTS, ""))
-        more = "document json NOT NULL, words tsvector STORAGE MAIN NOT NULL, word_count integer NOT NULL, "
-        connection.execute(_table("search_reports", "report_id", REPORT_COLUMNS, report_list_columns(), more))
+        connection.execute(_images())
         connection.execute(_OTHER)
         connection.execute("INSERT INTO search_store (version) VALUES (%s)", (STORE_VERSION,))
 
@@ -194,6 +192,7 @@ def create_vectors(connection: psycopg.Connection[Any], number: int, dimensions:
             "vector halfvec({}) NOT NULL)"
         ).format(table, sql.Literal(dimensions))
     )
-    # Inline where it fits: a vector that is stored apart costs a look-up for each comparison.
+    # Inline where it fits: a vector that is stored apart costs a look-up for each comparison, and no less space (three vectors
+    # of 1,024 dimensions a page of 8 kB either way).
     storage = sql.SQL("PLAIN" if dimensions <= _INLINE_DIMENSIONS else "EXTERNAL")
     connection.execute(sql.SQL("ALTER TABLE {} ALTER vector SET STORAGE {}").format(table, storage))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from pgvector import HalfVector
 from psycopg import sql
 
 from dicom_workflow.search.documents import EmbeddingSpace
@@ -21,13 +22,15 @@ _LOCK = "LOCK TABLE search_spaces IN SHARE ROW EXCLUSIVE MODE"
 class StoredSpace:
     """A space with the number of its table; `indexed` once its HNSW index can be used.
 
-    `rows` is the number of its vectors as the server estimated it last; 0 when it never did.
+    `rows` is the number of its vectors as the server estimated it last; 0 when it never did. `center` is the mean of the
+    vectors that its index is coded against; None where the index holds the vectors themselves, or there is none.
     """
 
     number: int
     space: EmbeddingSpace
     indexed: bool
     rows: int
+    center: HalfVector | None
 
 
 def stored_spaces(connection: psycopg.Connection[Any]) -> list[StoredSpace]:
@@ -35,10 +38,11 @@ def stored_spaces(connection: psycopg.Connection[Any]) -> list[StoredSpace]:
     rows = connection.execute(
         "SELECT number, space_id, dimensions, description, EXISTS (SELECT FROM pg_index WHERE indisvalid AND "
         "indexrelid = to_regclass(format('search_vectors_%s_hnsw', number))), "
-        "(SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(format('search_vectors_%s', number))) "
-        "FROM search_spaces ORDER BY NOT serves, number"
+        "(SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass(format('search_vectors_%s', number)))"
+        ", center FROM search_spaces ORDER BY NOT serves, number",
+        binary=True,
     ).fetchall()
-    return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4], row[5] or 0) for row in rows]
+    return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4], row[5] or 0, row[6]) for row in rows]
 
 
 def stored_space(connection: psycopg.Connection[Any], space_id: str) -> StoredSpace:

@@ -1,8 +1,7 @@
-"""SQL of a query: conditions of filters, ranking of words, and facets. Values are parameters; names are those of our tables."""
+"""SQL of a query: conditions of filters, facets, and upserts. Values are parameters; names are those of our tables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +12,6 @@ from dicom_workflow.search.query import And, AnyOf, FieldType, Or, Range, Where
 
 Statement = sql.SQL | sql.Composed
 TRUE, FALSE = sql.SQL("TRUE"), sql.SQL("FALSE")
-K1, B = 1.2, 0.75
-"""Of BM25 (Robertson and Zaragoza 2009)."""
-LIKE_TERMS = 12
-"""Words of a report that stand for it when others like it are wanted."""
-MAX_POSITION = 16_383
-"""Of a word in a tsvector."""
-MAX_RANKED_TERMS = 32
-"""The rarest words of a query, which decide the order; all of them have to match."""
 
 
 @dataclass(frozen=True)
@@ -74,92 +65,6 @@ def condition_of(where: Where | None, filters: Mapping[str, FieldType]) -> Condi
         case _:
             inner = condition_of(where.part, filters)
             return Condition(sql.SQL("NOT ({})").format(inner.text), inner.values)
-
-
-@dataclass(frozen=True)
-class Term:
-    """A stemmed word and how many reports have it."""
-
-    lexeme: str
-    documents: int
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Of all reports, for BM25."""
-
-    reports: int
-    average_words: float
-
-
-def as_tsvector(stems: Sequence[str]) -> str:
-    """Return words in their order in the input syntax of a tsvector; positions beyond its limits are one."""
-    positions: dict[str, list[int]] = {}
-    for at, stem in enumerate(stems, 1):
-        positions.setdefault(stem, []).append(min(at, MAX_POSITION))
-    return " ".join(f"{quoted(stem)}:{','.join(map(str, at))}" for stem, at in positions.items())
-
-
-def as_tsquery(parts: Sequence[Sequence[str]], operator: str = " & ") -> str:
-    """Return words and phrases in the input syntax of a tsquery."""
-    return operator.join("(" + " <-> ".join(map(quoted, part)) + ")" for part in parts)
-
-
-def quoted(stem: str) -> str:
-    """Return a word as a lexeme in the input syntax of a tsvector and a tsquery."""
-    return "'" + stem.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def inverse_frequency(term: Term, statistics: Statistics) -> float:
-    """Return BM25's weight of a word; it is positive."""
-    reports = max(statistics.reports, term.documents)
-    return math.log(1 + (reports - term.documents + 0.5) / (term.documents + 0.5))
-
-
-def scored(condition: Condition, terms: Sequence[Term], statistics: Statistics) -> Condition:
-    """Return a query with the columns number, report_id and score, the BM25 score of the reports that fulfil a condition.
-
-    ``ts_rank`` of one word with equal weights is sum(1/i², i = 1 … n) / (π²/6) for n occurrences. With the rest x of
-    that sum, n is 1/x - 1/2 - x/12 to within one percent.
-
-    Parameters
-    ----------
-    condition : Condition
-        On search_reports.
-    terms : sequence of Term
-        The words of the query; a report need not have all of them.
-    statistics : Statistics
-        Of all reports.
-    """
-    ranked = sorted(terms, key=lambda term: term.documents)[:MAX_RANKED_TERMS]
-    ranks, scores, values = [], [], []
-    per_word = K1 * B / max(statistics.average_words, 1.0)
-    for at, term in enumerate(ranked):
-        rank = sql.Identifier(f"rank_{at}")
-        ranks.append(sql.SQL("ts_rank('{{1,1,1,1}}', words, %s::tsquery)::float8 AS {}").format(rank))
-        values.append(quoted(term.lexeme))
-        scores.append(
-            sql.SQL(
-                "CASE WHEN {rank} > 0 THEN {weight} * (1 - {rest} / 2 - {rest} * {rest} / 12) / "
-                "(1 + ({plain} + {per_word} * word_count - 0.5) * {rest} - {rest} * {rest} / 12) ELSE 0 END"
-            ).format(
-                rank=rank,
-                weight=sql.Literal(inverse_frequency(term, statistics) * (K1 + 1)),
-                rest=sql.SQL("(1.6449340668 * (1 - {}))").format(rank),
-                plain=sql.Literal(K1 * (1 - B)),
-                per_word=sql.Literal(per_word),
-            )
-        )
-    # OFFSET 0 keeps the ranks from being computed again at each use.
-    text = sql.SQL(
-        "SELECT number, report_id, {} AS score FROM "
-        "(SELECT number, report_id, word_count{} FROM search_reports WHERE {} OFFSET 0) ranked"
-    ).format(
-        sql.SQL(" + ").join(scores) if scores else sql.SQL("0::float8"),
-        sql.SQL("").join(sql.SQL(", {}").format(rank) for rank in ranks),
-        condition.text,
-    )
-    return Condition(text, (*values, *condition.values))
 
 
 def facets_statement(table: str, condition: Condition, names: Sequence[str], lists: Sequence[str], size: int) -> Condition:

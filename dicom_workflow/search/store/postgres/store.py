@@ -1,7 +1,8 @@
 """The search store in PostgreSQL with pgvector: several writers, several readers, nothing beside the server to keep.
 
 Vectors are half precision, a table for each embedding space, with an HNSW index once `maintain` finds enough of them. Words are
-ranked by BM25. Reports and images are rows with a unique key, so that processes which write the same ones write each once.
+ranked by BM25, over an index that each process derives. Reports and images are rows with a unique key, so that processes which
+write the same ones write each once.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from dicom_workflow.search.query import (
 from dicom_workflow.search.store.postgres import connections, schema, spaces
 from dicom_workflow.search.store.postgres.connections import storable
 from dicom_workflow.search.store.postgres.maintenance import maintain
-from dicom_workflow.search.store.postgres.reports import page_of_reports, reports_condition, write_reports
+from dicom_workflow.search.store.postgres.report_index import ReportIndex
+from dicom_workflow.search.store.postgres.reports import delete_reports, facets_of_reports, page_of_reports, write_reports
 from dicom_workflow.search.store.postgres.statements import (
     Condition,
     Statement,
@@ -87,6 +89,7 @@ class PostgresStore:
             raise SearchStoreError(f"{self.url} has lost pgvector. Let an administrator run CREATE EXTENSION vector there.")
         self._parameters, self._halfvec = parameters, halfvec
         self._pool = connections.pool(parameters, halfvec)
+        self._index = ReportIndex(self._connection)
 
     @classmethod
     def open(cls, url: str, *, create: bool = False) -> PostgresStore:
@@ -178,8 +181,7 @@ class PostgresStore:
         """Delete images with their embeddings, and reports."""
         with self._transaction() as connection:
             images = connection.execute("DELETE FROM search_images WHERE image_id = ANY(%s)", (list(image_ids),))
-            reports = connection.execute("DELETE FROM search_reports WHERE report_id = ANY(%s)", (list(report_ids),))
-            return images.rowcount + reports.rowcount
+            return images.rowcount + delete_reports(connection, report_ids)
 
     # Embedding spaces
 
@@ -274,32 +276,24 @@ class PostgresStore:
 
     def search_reports(self, query: ReportQuery, *, first: int = 20, cursor: str = "") -> ReportPage:
         """Return one page of the reports of a query, ranked by BM25."""
-        checked_first(first)
-        with self._connection() as connection:
-            return page_of_reports(connection, query, first=first, cursor=cursor)
+        check_where(query.where, REPORT_FILTERS)
+        return page_of_reports(self._index, self.reports, query, first=checked_first(first), cursor=cursor)
 
     def facets(self, query: ReportQuery, fields: Sequence[str], *, size: int = 10) -> dict[str, Facet]:
         """Return exact facets over all reports of a query."""
-        names = checked_facets(fields, REPORT_FILTERS)
-        with self._connection() as connection:
-            condition, _ = reports_condition(connection, query)
-            return self._facets(connection, "search_reports", condition, names, size)
+        check_where(query.where, REPORT_FILTERS)
+        return facets_of_reports(self._index, self.reports, query, checked_facets(fields, REPORT_FILTERS), size)
 
     def image_facets(self, where: object, fields: Sequence[str], *, size: int = 10) -> dict[str, Facet]:
         """Return exact facets over all images that a filter leaves."""
         names = checked_facets(fields, IMAGE_FILTERS)
         condition = condition_of(check_where(where, IMAGE_FILTERS), IMAGE_FILTERS)
-        with self._connection() as connection:
-            return self._facets(connection, "search_images", condition, names, size)
-
-    def _facets(
-        self, connection: psycopg.Connection[Any], table: str, condition: Condition, names: Sequence[str], size: int
-    ) -> dict[str, Facet]:
         buckets: dict[str, list[Bucket]] = {name: [] for name in names}
         if names:
-            statement = facets_statement(table, condition, names, (*IMAGE_LISTS, *schema.report_list_columns()), size)
-            for name, value, count in connection.execute(statement.text, statement.values):
-                buckets[name].append(Bucket(value, count))
+            statement = facets_statement("search_images", condition, names, IMAGE_LISTS, size)
+            with self._connection() as connection:
+                for name, value, count in connection.execute(statement.text, statement.values):
+                    buckets[name].append(Bucket(value, count))
         return {name: Facet(name, tuple(found)) for name, found in buckets.items()}
 
     def similar_images(self, query: ImageQuery) -> ImageHits:
@@ -319,7 +313,7 @@ class PostgresStore:
         return ImageHits(tuple(hits), direction.space.space_id, near.exact)
 
     def maintain(self) -> Maintenance:
-        """Vacuum, build the indexes of spaces that have grown, count words; measure recall and duplicates on the live data."""
+        """Vacuum, build the indexes of spaces that have grown; measure recall and duplicates on the live data."""
         with connections.store_errors(self.url), connections.connect(self._parameters) as connection:
             register_halfvec_info(connection, self._halfvec)
             return maintain(connection)
