@@ -20,6 +20,8 @@ from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDoc
 from dicom_workflow.search.query import AnyOf, ImageQuery, ReportQuery
 from dicom_workflow.search.store import open_store
 from dicom_workflow.search.store.postgres.connections import parameters_of, shown_url
+from dicom_workflow.search.store.postgres.reports import delete_reports, write_reports
+from dicom_workflow.search.store.postgres.schema import CODED_FROM
 from dicom_workflow.search.store.postgres.store import PostgresStore
 
 
@@ -254,10 +256,11 @@ def test_scores_are_those_of_bm25(store: PostgresStore, maintained: bool) -> Non
     assert list(found.values()) == sorted(found.values(), reverse=True)
 
 
+@pytest.mark.parametrize("dimensions", [32, CODED_FROM], ids=["vectors", "codes"])
 def test_the_index_is_used_where_many_images_are_left_and_built_again_when_it_is_invalid(
-    search_postgres: VectorServer, url: str, store: PostgresStore
+    search_postgres: VectorServer, url: str, store: PostgresStore, dimensions: int
 ) -> None:
-    rows, space = 12_000, EmbeddingSpace("clustered", 32)
+    rows, space = 6_000, EmbeddingSpace("clustered", dimensions)
     vectors, _ = clustered(rows, space.dimensions)
     ids = [f"{number:05d}" for number in range(rows)]
     views = ["PA" if number % 10 else "LATERAL" for number in range(rows)]
@@ -279,6 +282,46 @@ def test_the_index_is_used_where_many_images_are_left_and_built_again_when_it_is
     assert store.similar_images(query) == exact, "an index that is not whole is not used"
     store.maintain()
     assert not store.similar_images(query).exact
+
+
+def test_a_transaction_that_ends_after_a_later_one_is_found(store: PostgresStore) -> None:
+    slow, quick, deleted = (make_report(name, [("cough", "positive")]) for name in ("slow", "quick", "deleted"))
+    store.upsert_reports([deleted])
+    assert reports_of(store, "cough") == ["deleted"]
+    with store._transaction() as connection:
+        write_reports(connection, [slow])
+        delete_reports(connection, ["deleted"])
+        store.upsert_reports([quick])
+        assert set(reports_of(store, "cough")) == {"deleted", "quick"}
+        store.upsert_reports([replace(quick, text="Effusion.")])
+        assert reports_of(store, "cough") == ["deleted"] and reports_of(store, "effusion") == ["quick"]
+    assert reports_of(store, "cough") == ["slow"]
+    assert store.search_reports(ReportQuery()).total == 2
+
+
+def test_reports_of_a_restored_database_are_found_and_maintenance_lets_them_be_old(
+    search_postgres: VectorServer, url: str, store: PostgresStore, corpus: Corpus
+) -> None:
+    fill(store, corpus)
+    search_postgres.sql("UPDATE search_reports SET written = '999999999'", database=database_of(url))
+    for _ in range(2):
+        assert store.search_reports(ReportQuery()).total == len(corpus.reports)
+    store.maintain()
+    assert store.search_reports(ReportQuery()).total == len(corpus.reports)
+    late = "SELECT count(*) FROM search_reports WHERE written > pg_snapshot_xmax(pg_current_snapshot())"
+    assert search_postgres.sql(late, database=database_of(url)) == [(0,)]
+
+
+def test_an_update_of_the_index_that_fails_is_made_by_the_next_search(
+    search_postgres: VectorServer, url: str, store: PostgresStore, corpus: Corpus
+) -> None:
+    fill(store, corpus)
+    document = "UPDATE search_reports SET document = {} WHERE report_id = 'report-001'"
+    search_postgres.sql(document.format("""'{"report_id": 1}'"""), database=database_of(url))
+    with pytest.raises(TypeError):
+        reports_of(store, "cough")
+    store.upsert_reports(corpus.reports)
+    assert store.search_reports(ReportQuery()).total == len(corpus.reports)
 
 
 def test_the_package_and_its_command_line_do_without_the_drivers() -> None:

@@ -187,8 +187,8 @@ def image_condition(where: Where | None, number: int, left_out_ids: Sequence[str
     return {"bool": {"filter": kept, **({"must_not": out} if out else {})}}
 
 
-def approximate_body(number: int, vector: Sequence[float], k: int, condition: Body) -> Body:
-    """Return the search for the nearest images over the HNSW index.
+def nearest_body(number: int, vector: Sequence[float], k: int, condition: Body, *, exact: bool) -> Body:
+    """Return the search for the nearest images: over the HNSW index, or comparing all that fulfil the condition.
 
     Parameters
     ----------
@@ -200,28 +200,15 @@ def approximate_body(number: int, vector: Sequence[float], k: int, condition: Bo
         How many images.
     condition : dict
         `image_condition`.
+    exact : bool
+        Compare them all.
     """
+    if exact:
+        parameters = {"field": vector_field(number), "query_value": vector, "space_type": "cosinesimil"}
+        script = {"source": "knn_score", "lang": "knn", "params": parameters}
+        return {"size": k, "query": {"script_score": {"query": condition, "script": script}}}
     near = {"vector": vector, "k": k, "method_parameters": {"ef_search": max(EF_SEARCH, k)}, "filter": condition}
     return {"size": k, "query": {"knn": {vector_field(number): near}}}
-
-
-def exact_body(number: int, vector: Sequence[float], k: int, condition: Body) -> Body:
-    """Return the search for the nearest images that compares all that fulfil a condition.
-
-    Parameters
-    ----------
-    number : int
-        Of the space.
-    vector : sequence of float
-        The query.
-    k : int
-        How many images.
-    condition : dict
-        `image_condition`.
-    """
-    parameters = {"field": vector_field(number), "query_value": vector, "space_type": "cosinesimil"}
-    script = {"source": "knn_score", "lang": "knn", "params": parameters}
-    return {"size": k, "query": {"script_score": {"query": condition, "script": script}}}
 
 
 def facets_body(query: Body, names: Sequence[str], size: int, shard_size: int) -> Body:

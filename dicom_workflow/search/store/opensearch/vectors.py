@@ -12,8 +12,7 @@ from opensearchpy import OpenSearch
 from dicom_workflow.search.documents import EmbeddingSpace
 from dicom_workflow.search.store.opensearch.queries import (
     Body,
-    approximate_body,
-    exact_body,
+    nearest_body,
     vector_field,
 )
 
@@ -84,10 +83,12 @@ def nearest(
     """
     numbers = vector.astype(np.float64).tolist()
     if not exact and count(client, index, condition) > EXACT_ROWS:
-        near = _search(client, index, stored, vector, approximate_body(stored.number, numbers, k, condition))
+        near = _search(client, index, stored, vector, nearest_body(stored.number, numbers, k, condition, exact=False))
         if len(near) == k:
             return Near(near, exact=False)
-    return Near(_search(client, index, stored, vector, exact_body(stored.number, numbers, k, condition)), exact=True)
+    return Near(
+        _search(client, index, stored, vector, nearest_body(stored.number, numbers, k, condition, exact=True)), exact=True
+    )
 
 
 def _search(

@@ -38,6 +38,7 @@ from dicom_workflow.search.store.postgres.maintenance import maintain
 from dicom_workflow.search.store.postgres.report_index import ReportIndex
 from dicom_workflow.search.store.postgres.reports import delete_reports, facets_of_reports, page_of_reports, write_reports
 from dicom_workflow.search.store.postgres.statements import (
+    TRUE,
     Condition,
     Statement,
     condition_of,
@@ -300,7 +301,9 @@ class PostgresStore:
         """Return the most similar images; over the index where it loses none of them, else by comparing all."""
         direction = query_vector(self, query)
         wanted = condition_of(check_where(query.where, IMAGE_FILTERS), IMAGE_FILTERS)
-        left_out = Condition(sql.SQL("image_id <> ALL(%s)"), (list(direction.image_ids),))
+        left_out = Condition(TRUE)
+        if direction.image_ids:
+            left_out &= Condition(sql.SQL("image_id <> ALL(%s)"), (list(direction.image_ids),))
         if direction.patient_keys:
             left_out &= Condition(sql.SQL("patient_key <> ALL(%s)"), (list(direction.patient_keys),))
         with self._connection() as connection:
