@@ -185,4 +185,3 @@ class Embeddings:
                     "so it has no direction to compare. Compute it again, or leave the image out."
                 )
         return cls(space.space_id, ids, (given / length[:, None]).astype(np.float32))
-

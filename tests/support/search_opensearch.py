@@ -72,7 +72,7 @@ class OpenSearchProxy:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)  # ends soon when told to
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 

@@ -45,6 +45,12 @@ def stored_spaces(connection: psycopg.Connection[Any]) -> list[StoredSpace]:
     return [StoredSpace(row[0], EmbeddingSpace(row[1], row[2], row[3]), row[4], row[5] or 0, row[6]) for row in rows]
 
 
+def all_spaces(connection: psycopg.Connection[Any]) -> list[EmbeddingSpace]:
+    """Return all spaces without the state of their indexes, the one that serves first."""
+    rows = connection.execute("SELECT space_id, dimensions, description FROM search_spaces ORDER BY NOT serves, number")
+    return [EmbeddingSpace(*row) for row in rows]
+
+
 def stored_space(connection: psycopg.Connection[Any], space_id: str) -> StoredSpace:
     """Return the space of that id; of an empty one, the space that serves.
 

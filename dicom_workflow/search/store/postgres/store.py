@@ -189,7 +189,7 @@ class PostgresStore:
     def spaces(self) -> list[EmbeddingSpace]:
         """Return all embedding spaces, the one that serves first."""
         with self._connection() as connection:
-            return [stored.space for stored in spaces.stored_spaces(connection)]
+            return spaces.all_spaces(connection)
 
     def add_space(self, space: EmbeddingSpace) -> None:
         """Make a table for the vectors of a space."""
