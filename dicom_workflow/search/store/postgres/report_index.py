@@ -81,10 +81,11 @@ class ReportIndex(DerivedIndex):
         seen = ""
         try:
             with connection.transaction(), connection.cursor("search_unseen") as cursor:
-                cursor.itersize = _CHUNK
-                for row in cursor.execute(sql.SQL(now).format(rows)):
-                    seen = row[0]
-                    self._replace(writer, *row[1:])
+                cursor.execute(sql.SQL(now).format(rows))
+                while chunk := cursor.fetchmany(_CHUNK):
+                    seen = chunk[0][0]
+                    for _, number, report_id, document in chunk:
+                        self._replace(writer, number, report_id, document)
             writer.commit()
         except BaseException:
             writer.rollback()
