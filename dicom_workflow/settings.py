@@ -143,6 +143,8 @@ class Settings:
     """Whose tokens it accepts instead, for example ``https://cognito-idp.<region>.amazonaws.com/<user pool>``."""
     search_oidc_audience: str = ""
     """For whom those tokens have to be issued: a client id."""
+    search_oidc_client_secret: Secret = _NONE
+    """Of a client that has one, for signing people in with a browser."""
     s3_url: str = ""
     """Endpoint URL of an S3-compatible store; empty means AWS's own."""
     region: str = "us-east-1"
@@ -187,8 +189,8 @@ class Settings:
             ``DICOMWEB_URL``, ``DICOMWEB_USER``, ``DICOMWEB_PASSWORD``, ``DICOMWEB_TOKEN``, ``DICOMWEB_AUTH``,
             ``GROUNDTRUTH_URL``, ``GROUNDTRUTH_ACCESS_KEY``, ``GROUNDTRUTH_SECRET_KEY``, ``GROUNDTRUTH_DATABASE_…`` (see
             `DatabaseAddress`), ``DICOM_WORKFLOW_DEPLOYMENT``, ``SEARCH_SALT``, ``SEARCH_TOKEN``, ``SEARCH_OIDC_ISSUER``,
-            ``SEARCH_OIDC_AUDIENCE``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``, ``DICOM_WORKFLOW_CA_BUNDLE``
-            and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
+            ``SEARCH_OIDC_AUDIENCE``, ``SEARCH_OIDC_CLIENT_SECRET``, ``S3_URL`` (or ``AWS_ENDPOINT_URL_S3``), ``AWS_REGION``,
+            ``DICOM_WORKFLOW_CA_BUNDLE`` and ``DICOM_WORKFLOW_TIMEOUT`` (seconds).
 
         Raises
         ------
@@ -283,6 +285,7 @@ _VARIABLES = {
     "search_token": "SEARCH_TOKEN",
     "search_oidc_issuer": "SEARCH_OIDC_ISSUER",
     "search_oidc_audience": "SEARCH_OIDC_AUDIENCE",
+    "search_oidc_client_secret": "SEARCH_OIDC_CLIENT_SECRET",
     "s3_url": "S3_URL",
     "region": "AWS_REGION",
     "ca_bundle": "DICOM_WORKFLOW_CA_BUNDLE",
@@ -290,7 +293,15 @@ _VARIABLES = {
 }
 """Field → environment variable, for reading and for handing settings on to another process."""
 _URLS = tuple(name for name in _VARIABLES if name.endswith("_url"))
-_SECRETS = ("orthanc_password", "dicomweb_password", "dicomweb_token", "groundtruth_secret_key", "search_salt", "search_token")
+_SECRETS = (
+    "orthanc_password",
+    "dicomweb_password",
+    "dicomweb_token",
+    "groundtruth_secret_key",
+    "search_salt",
+    "search_token",
+    "search_oidc_client_secret",
+)
 
 
 def _folder(given: str) -> Path:

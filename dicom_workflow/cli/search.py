@@ -215,6 +215,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         token=settings.search_token,
         issuer=settings.search_oidc_issuer,
         audience=settings.search_oidc_audience,
+        client_secret=settings.search_oidc_client_secret,
         hosts=tuple(options.hosts),
         trusted_proxies=(*ServeOptions.trusted_proxies, *options.trust_proxy),
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.oidc_issuer import AUDIENCE, Issuer
 from support.search_corpus import Corpus
 from support.search_service import TOKEN, Service, filled_store, running
 
@@ -23,65 +21,19 @@ from dicom_workflow.search.service.access import (
     AccessDeniedError,
     LocalToken,
     NoAccessControl,
-    OidcTokens,
     SignInUnavailableError,
 )
+from dicom_workflow.search.service.oidc_tokens import OidcTokens
 from dicom_workflow.search.service.server import ServeOptions
 from dicom_workflow.settings import Secret
 
 QUERY = {"query": "{ reports { totalCount edges { node { text } } } }"}
-AUDIENCE = "search-client"
-
-
-class Issuer:
-    """An issuer of tokens: a key pair, its discovery document and its keys over HTTP."""
-
-    def __init__(self) -> None:
-        self.private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self.key_id = "key-1"
-        self.requests: list[str] = []
-        self.away = False
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.requests.append(self.path)
-                documents = {"/.well-known/openid-configuration": issuer.about(), "/keys": issuer.keys()}
-                found = None if issuer.away else documents.get(self.path)
-                self.send_response(200 if found else 503)
-                self.end_headers()
-                self.wfile.write(json.dumps(found).encode())
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def about(self) -> dict[str, str]:
-        return {"issuer": self.url, "jwks_uri": f"{self.url}/keys"}
-
-    def keys(self) -> dict[str, Any]:
-        key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.private.public_key()))
-        return {"keys": [{**key, "kid": self.key_id, "use": "sig", "alg": "RS256"}]}
-
-    def claims(self, **changes: Any) -> dict[str, Any]:
-        now = int(time.time())
-        all_of = {"iss": self.url, "sub": "user-1", "aud": AUDIENCE, "iat": now, "exp": now + 600, "name": "Ada", **changes}
-        return {name: value for name, value in all_of.items() if value is not None}
-
-    def token(self, *, key: Any = None, algorithm: str = "RS256", headers: Any = None, **changes: Any) -> str:
-        headers = {"kid": self.key_id} if headers is None else headers
-        return jwt.encode(self.claims(**changes), key or self.private, algorithm=algorithm, headers=headers)
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    made = Issuer()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Issuer() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +56,12 @@ def test_a_token_of_the_issuer_lets_in(signed_in: Service, issuer: Issuer) -> No
     status, text = _status(signed_in, issuer.token())
     assert status == 200
     assert "FINDINGS" in text
-    assert signed_in.ask("GET", "/session").json() == {"kind": "oidc", "signed_in": True, "name": "Ada"}
+    assert signed_in.ask("GET", "/session").json() == {
+        "kind": "oidc",
+        "signed_in": True,
+        "name": "Ada",
+        "sign_in": "/sign-in",
+    }
 
 
 def test_an_access_token_of_cognito_has_a_client_id(signed_in: Service, issuer: Issuer) -> None:
@@ -244,7 +201,7 @@ def test_new_tokens_are_long_and_never_the_same() -> None:
 
 def test_the_page_signs_in_with_a_cookie_that_no_script_can_read(search_service: Service) -> None:
     answer = search_service.ask("POST", "/session", json={"token": TOKEN}, headers={"authorization": ""})
-    assert answer.json() == {"kind": "token", "signed_in": True, "name": ""}
+    assert answer.json() == {"kind": "token", "signed_in": True, "name": "", "sign_in": ""}
     (cookie,) = answer.cookies
     given = answer.headers["set-cookie"]
     assert "HttpOnly" in given

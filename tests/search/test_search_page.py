@@ -12,15 +12,12 @@ from typing import Any
 import pytest
 import uvicorn
 from support.browser import shoot
-from support.search_page import PAYLOADS, Archive, fill, hostile, reader_of
+from support.search_page import PAYLOADS, Archive, fill, hostile, network
 from support.search_page_checks import CHECKS, Shown
 
 from dicom_workflow.search.service.access import Access, LocalToken, NoAccessControl
-from dicom_workflow.search.service.executor import Executor
 from dicom_workflow.search.service.images import StoredImages
-from dicom_workflow.search.service.limits import Limits
-from dicom_workflow.search.service.server import make_app
-from dicom_workflow.search.service.uploads import UploadedImages
+from dicom_workflow.search.service.server import executor_of, make_app
 from dicom_workflow.search.store import open_store
 from dicom_workflow.settings import Secret, Settings
 
@@ -38,11 +35,9 @@ class Service:
         self.store = open_store(str(folder / "store"), create=True)
         self.archive: Archive = fill(self.store, folder.parent / "phantoms", PATIENTS)
         self.hostile = hostile(self.store, self.archive) if with_hostile else []
-        uploads, limits = UploadedImages(8, 600.0), Limits()
         settings = Settings(workspace=folder)
-        reader = reader_of(self.store, settings, uploads, limits)
-        self.executor = Executor(self.store, uploads=uploads, accept_upload=reader, limits=limits)
         self.loader = StoredImages(settings)
+        self.executor = executor_of(self.store, settings, network(folder.parent / "phantoms"), self.loader)
         self._servers: list[tuple[uvicorn.Server, threading.Thread]] = []
         self.url = self.start(NoAccessControl("127.0.0.1"))
 

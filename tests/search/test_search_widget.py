@@ -95,11 +95,11 @@ def test_the_selection_and_the_hits_are_tables(widget: SearchWidget, filled: tup
 CELLS = (
     "import sys; sys.path.insert(0, {tests!r})\n"
     "from pathlib import Path\n"
-    "from support.search_page import KnownImages\n"
+    "from support.search_page import network\n"
     "from dicom_workflow.search.store import open_store\n"
     "from dicom_workflow.search.widget import SearchWidget\n"
     "store = open_store({store!r})\n"
-    "widget = SearchWidget(store, embedder=KnownImages(store), height=1400)\n"
+    "widget = SearchWidget(store, embedder=network(Path({phantoms!r})), height=1400)\n"
     "widget",
     "Path({out!r}).write_text(widget.selected.to_json(orient='records'))\n"
     "Path({out!r} + '.hits').write_text(widget.hits.to_json(orient='records'))\n"
@@ -111,7 +111,8 @@ CELLS = (
 @pytest.fixture
 def lab(filled: tuple[SearchStore, Archive], folder: Path) -> Iterator[str]:
     """JupyterLab on a notebook with a cell that shows the widget and one that writes what was selected."""
-    places = {"tests": str(Path(__file__).parents[1]), "store": str(folder / "store"), "out": str(folder / "selected.json")}
+    below = {"store": "store", "out": "selected.json", "phantoms": "phantoms"}
+    places = {"tests": str(Path(__file__).parents[1]), **{name: str(folder / path) for name, path in below.items()}}
     common = {"metadata": {}, "outputs": [], "execution_count": None}
     cells = [{"id": f"c{n}", "cell_type": "code", "source": text.format(**places), **common} for n, text in enumerate(CELLS)]
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}

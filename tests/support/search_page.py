@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from support.learning import LABELS, tiny_bundle
 
 from dicom_workflow.dicom.reading import read_header
-from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, Finding, ImageDocument, Kind, ReportDocument, State
-from dicom_workflow.search.patient_keys import open_keys
-from dicom_workflow.search.service.limits import Limits
-from dicom_workflow.search.service.uploads import UploadedImages, UploadReader
+from dicom_workflow.learning.data.images import decode
+from dicom_workflow.search.documents import Embeddings, Finding, ImageDocument, Kind, ReportDocument, State
+from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.store.protocol import SearchStore
-from dicom_workflow.settings import Settings
+from dicom_workflow.search.whitening import Whitening
 from dicom_workflow.synthetic.dataset import Phantoms, make_dataset
 
-SPACE = EmbeddingSpace("phantom-labels", 32, "labels of the phantoms and noise")
+SIZE_PX, DIMENSIONS = 64, 32
 CONCEPTS: dict[str, tuple[str, Kind, str]] = {
     "Atelectasis": ("atelectasis", "diagnosis", "J98.11"),
     "Cardiomegaly": ("cardiomegaly", "sign", "I51.7"),
@@ -32,6 +32,7 @@ CONCEPTS: dict[str, tuple[str, Kind, str]] = {
     "Pneumonia": ("pneumonia", "diagnosis", "J18.9"),
     "Pneumothorax": ("pneumothorax", "diagnosis", "J93.9"),
 }
+_CENTRAL = ("Cardiomegaly", "Edema")  # not of one side
 _DENIED = ("Pneumothorax", "Pleural Effusion", "Pneumonia")
 
 PAYLOADS = (
@@ -105,8 +106,8 @@ def write_report(report_id: str, labels: Sequence[str], number: int, **more: str
     writer.say("Cough and fever 🤒 for a week.")  # a character of two UTF-16 units before everything that is marked
     writer.section("findings")
     for label in known:
-        side = ("left", "right")[number % 2]
-        writer.say(f"There is {CONCEPTS[label][0]} on the {side}.", label, side=side)
+        side = "" if label in _CENTRAL else ("left", "right")[number % 2]
+        writer.say(f"There is {CONCEPTS[label][0]}{side and f' on the {side}'}.", label, side=side)
     for label in absent[:2]:
         writer.say(f"No {CONCEPTS[label][0]}.", label, "negative")
     writer.say("The osseous structures are intact.")
@@ -127,8 +128,8 @@ def phantoms(folder: str, patients: int = 20) -> Phantoms:
     return make_dataset(folder, patients=patients, seed=7, size_px=256, progress=False, processes=1)
 
 
-def documents(folder: Path, patients: int = 20) -> tuple[Archive, Embeddings]:
-    """Return the images and reports of phantoms, and embeddings in which equal findings are near each other."""
+def documents(folder: Path, patients: int = 20) -> Archive:
+    """Return the images and reports of phantoms."""
     made = phantoms(str(folder), patients)
     images, reports, labels = [], [], {}
     for number, path in enumerate(made.paths):
@@ -159,22 +160,34 @@ def documents(folder: Path, patients: int = 20) -> tuple[Archive, Embeddings]:
         )
         reports.append(report)
         labels[uid] = planted
-    return Archive(tuple(images), tuple(reports), labels), _embeddings(images, labels)
+    return Archive(tuple(images), tuple(reports), labels)
 
 
-def _embeddings(images: Sequence[ImageDocument], labels: dict[str, tuple[str, ...]]) -> Embeddings:
-    rng = np.random.default_rng(11)
-    axes = {label: rng.normal(size=SPACE.dimensions) for label in sorted(CONCEPTS)}
-    ids = [image.image_id for image in images]
-    vectors = [sum((axes[label] for label in labels[one] if label in axes), np.zeros(SPACE.dimensions)) for one in ids]
-    return Embeddings.of(SPACE, ids, np.array(vectors) + rng.normal(scale=0.6, size=(len(ids), SPACE.dimensions)))
+def network(folder: Path) -> Embedder:
+    """Return a seeded, untrained network; its features lie close together, so the mean of those in the folder is taken off."""
+    bundle = replace(tiny_bundle(LABELS, mode="multi-label"), size_px=SIZE_PX)
+    return Embedder(bundle, Whitening.load(folder))
+
+
+def _vectors(folder: Path, images: Sequence[ImageDocument]) -> NDArray[np.float32]:
+    """Return the embeddings of the images, shape (n, DIMENSIONS), after writing their mean into the folder."""
+    plain = network(folder / "nothing here")
+    files = [Path(image.source.removeprefix("file://")) for image in images]
+    features = plain.of_images(np.stack([decode(file, SIZE_PX, plain.bundle.preprocessing_version) for file in files]))
+    shortened = np.random.default_rng(11).normal(size=(features.shape[1], DIMENSIONS)).astype(np.float32)
+    whitening = Whitening(features.mean(axis=0), shortened)
+    whitening.save(folder)
+    return whitening.apply(features)
 
 
 def fill(store: SearchStore, folder: Path, patients: int = 20) -> Archive:
     """Write phantoms and their reports into a store."""
-    archive, embeddings = documents(folder, patients)
-    store.add_space(SPACE)
-    store.upsert_images(archive.images, embeddings)
+    archive = documents(folder, patients)
+    ids = [image.image_id for image in archive.images]
+    vectors = _vectors(folder, archive.images)
+    space = network(folder).space
+    store.add_space(space)
+    store.upsert_images(archive.images, Embeddings.of(space, ids, vectors))
     store.upsert_reports(archive.reports)
     return archive
 
@@ -193,24 +206,7 @@ def hostile(store: SearchStore, archive: Archive) -> list[str]:
         reports.append(replace(base, text=text, sections=sections, findings=(found,), **newest))
         shown = {"body_part": payload, "view_position": payload, "labels_positive": (payload,)}
         images.append(replace(image, image_id=f"hostile-image-{number}", **newest, **shown))
-    vectors = np.random.default_rng(3).normal(size=(len(images), SPACE.dimensions))
-    store.upsert_images(images, Embeddings.of(SPACE, [image.image_id for image in images], vectors))
+    vectors = np.random.default_rng(3).normal(size=(len(images), DIMENSIONS))
+    store.upsert_images(images, Embeddings.of(store.spaces()[0], [image.image_id for image in images], vectors))
     store.upsert_reports(reports)
     return [report.report_id for report in reports]
-
-
-class KnownImages:
-    """Stands for a network: an image of the archive has the embedding that it has in the store."""
-
-    space = SPACE
-
-    def __init__(self, store: SearchStore) -> None:
-        self._store = store
-
-    def of_image(self, source: Path) -> NDArray[np.float32]:
-        return self._store.vectors([str(read_header(source).SOPInstanceUID)])[0]
-
-
-def reader_of(store: SearchStore, settings: Settings, uploads: UploadedImages, limits: Limits) -> UploadReader:
-    """Return what reads files that are sent as queries."""
-    return UploadReader(KnownImages(store), open_keys(store.url, settings), uploads, limits)

@@ -187,6 +187,57 @@ def more_like_this_moves_the_search(shown: Shown) -> None:
     assert shown.hits() == before
 
 
+def words_typed_last_are_kept(shown: Shown) -> None:
+    """Who clicks at once after typing finds the words again on the way back: on a hit, a filter, and among similar images."""
+    shown.home()
+    box = shown.root.get_by_role("searchbox")
+    type_and_click(shown, box, "pneumothorax", "article .image-link a")
+    shown.root.locator(".hit").first.wait_for()
+    shown.root.get_by_role("button", name="Back").click()
+    matching = [report for report in shown.archive.reports if "pneumothorax" in report.text.lower()]
+    shown.count_is(len(matching))
+    assert box.input_value() == "pneumothorax"
+
+    shown.home()
+    type_and_click(shown, box, "opacity", ".facet.positive .bar")
+    shown.root.locator(".chip").wait_for()
+    shown.root.locator("article mark").first.wait_for()
+    assert box.input_value() == "opacity"
+
+    image = shown.archive.images[0]
+    shown.open_image(image.image_id, image.report_id)
+    words = shown.root.get_by_label("and whose report says")
+    type_and_click(shown, words, "effusion", ".hit .image-link a")
+    shown.root.get_by_text(image.image_id).first.wait_for(state="detached")
+    shown.root.get_by_role("button", name="Back").click()
+    shown.root.locator(".hit mark").first.wait_for()
+    assert words.input_value() == "effusion"
+
+
+def type_and_click(shown: Shown, field: Any, words: str, selector: str) -> None:
+    """Type words and click the first element of a selector before the browser draws twice: well below any pause of a person."""
+    shown.root.evaluate(
+        "async (root, [field, words, selector]) => { field.focus(); field.value = words;"
+        " field.dispatchEvent(new InputEvent('input', { bubbles: true }));"
+        " await new Promise(requestAnimationFrame); root.querySelector(selector).click() }",
+        [field.element_handle(), words, selector],
+    )
+
+
+def typing_on_the_page_of_an_image_goes_on(shown: Shown) -> None:
+    """The first letter leads to the reports; the letters after it go into the same box."""
+    image = shown.archive.images[0]
+    shown.open_image(image.image_id, image.report_id)
+    shown.root.get_by_role("searchbox").focus()
+    shown.tab.keyboard.type("pneu", delay=5)
+    shown.root.get_by_role("article").first.wait_for()
+    shown.tab.keyboard.type("monia", delay=5)
+    assert shown.root.get_by_role("searchbox").input_value() == "pneumonia"
+    shown.tab.keyboard.press("Enter")
+    shown.count_is(len([report for report in shown.archive.reports if "pneumonia" in report.text.lower()]))
+    shown.root.get_by_role("button", name="Similar reports").first.wait_for()
+
+
 def words_and_image_are_searched_together(shown: Shown) -> None:
     """Only cases whose report has the words, each with its sentence."""
     image = shown.archive.images[0]
@@ -227,6 +278,27 @@ def the_contrast_follows_drag_and_keys(shown: Shown) -> None:
     viewport.press("i")
     viewport.press("Shift+ArrowRight")
     shown.root.get_by_text(re.compile(r"W 28\d · L 128")).wait_for()
+
+
+def why_two_images_are_similar(shown: Shown) -> None:
+    """Both images side by side with what adds to the similarity in color, a scale, and the way back to the hit."""
+    image = shown.archive.images[0]
+    shown.open_image(image.image_id, image.report_id)
+    button = shown.root.locator(".hit").nth(8).get_by_role("button", name="Why similar?")
+    button.focus()
+    button.press("Enter")
+    overlays = shown.root.locator(".overlay")
+    overlays.nth(1).wait_for()
+    shown.root.get_by_role("status").filter(has_text="Colored regions add most").wait_for()
+    assert shown.root.locator(".comparison").evaluate("all => all.contains(document.activeElement)")
+    colors = "canvas => [...canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data]"
+    alphas = [overlays.nth(number).evaluate(colors)[3::4] for number in (0, 1)]
+    assert all(min(each) == 0 and max(each) == 190 for each in alphas) and alphas[0] != alphas[1]
+    shown.root.get_by_role("button", name="Hide colors").click()
+    overlays.first.wait_for(state="detached")
+    shown.root.get_by_role("button", name="Close comparison").click()
+    shown.root.locator(".comparison.two").wait_for(state="detached")
+    assert button.evaluate("button => button === document.activeElement")
 
 
 def a_dropped_file_is_searched_by(shown: Shown) -> None:
@@ -297,8 +369,11 @@ CHECKS: tuple[Callable[[Shown], None], ...] = (
     a_finding_opens_its_sentence,
     similar_images_come_best_first,
     more_like_this_moves_the_search,
+    words_typed_last_are_kept,
+    typing_on_the_page_of_an_image_goes_on,
     words_and_image_are_searched_together,
     the_contrast_follows_drag_and_keys,
+    why_two_images_are_similar,
     a_dropped_file_is_searched_by,
     keys_reach_everything,
     other_studies_of_a_similar_patient,

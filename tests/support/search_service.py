@@ -116,6 +116,7 @@ def running(
     hosts: tuple[str, ...] = (),
     explain: Any = None,
     uploads: UploadedImages | None = None,
+    client_secret: Secret | None = None,
     close: bool = True,
 ) -> Iterator[Service]:
     """A service on a port of this machine."""
@@ -124,7 +125,8 @@ def running(
     reader = UploadReader(embedder or MeanEmbedder(), KEYS, uploads, limits)
     executor = Executor(store, uploads=uploads, accept_upload=reader, explain=explain, limits=limits)
     settings = Settings(workspace=workspace, archive="folder")
-    app = make_app(executor, access or LocalToken(Secret(TOKEN)), StoredImages(settings), hosts=hosts)
+    access = access or LocalToken(Secret(TOKEN))
+    app = make_app(executor, access, StoredImages(settings), hosts=hosts, client_secret=client_secret)
     port = free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="off")
     server = uvicorn.Server(config)

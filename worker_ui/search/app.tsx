@@ -7,17 +7,18 @@ import { ImagePage } from './image/image-page';
 import { HostProvider, type Host, usePlace, useHost } from './parts/host';
 import { MOST_UPLOAD_BYTES, SearchBox, useFileDrop } from './parts/search-box';
 import { SelectionBar } from './parts/selection-bar';
-import { SignInForm } from './parts/sign-in';
+import { SignInAtIssuer, SignInForm } from './parts/sign-in';
 import { Status } from './parts/status';
 import { ReportsPage } from './reports/reports-page';
-import { addressOf, imagePlace, START, type Place } from './state/places';
+import type { Navigation } from './state/navigation';
+import { addressOf, imagePlace, START } from './state/places';
 import { useQuery } from './state/use-query';
-import { isAbort, ServiceError, type SignIn, type Transport } from './transport/transport';
+import { isAbort, ServiceError, SIGNED_IN, type SignIn, type Transport } from './transport/transport';
 
 /** Render the page for a host; where the service denies an answer, the sign-in form comes first. */
 export function App({ host }: { readonly host: Host }) {
   const { session } = host.transport;
-  const [who, setWho] = useState<SignIn | null>(session ? null : { signedIn: true, needed: false, name: '' });
+  const [who, setWho] = useState<SignIn | null>(session ? null : SIGNED_IN);
   const [problem, setProblem] = useState<ServiceError | null>(null);
   const open = (): void => {
     setProblem(null);
@@ -26,16 +27,20 @@ export function App({ host }: { readonly host: Host }) {
     session?.open().then(setWho, (error: unknown) => setProblem(asServiceError(error)));
   };
   useEffect(open, [session]);
-  const denied = (): void => setWho({ signedIn: false, needed: true, name: '' });
+  const denied = (): void => setWho((before) => ({ ...SIGNED_IN, signedIn: false, needed: true, at: before?.at ?? '' }));
   const watched = useMemo<Host>(() => ({ ...host, transport: watching(host.transport, denied) }), [host]);
   if (!who) return <Status busy={!problem} error={problem} found="" none={false} onAgain={open} />;
-  if (!who.signedIn && session) return <SignInForm onToken={async (token) => setWho(await session.signIn(token))} />;
+  if (!who.signedIn && session) {
+    if (who.at !== '') return <SignInAtIssuer at={who.at} problem={who.problem} />;
+    return <SignInForm onToken={async (token) => setWho(await session.signIn(token))} />;
+  }
   const leave = async (): Promise<void> => {
-    await session?.signOut();
+    const after = await session?.signOut();
     host.pictures.clear();
     host.selection.set([]);
     host.navigation.replace(START);
-    denied();
+    // The issuer may still know this person: the next one is to be asked who they are.
+    setWho({ ...SIGNED_IN, signedIn: false, needed: true, at: after?.at ? `${after.at}?prompt=login` : '' });
   };
   return (
     <HostProvider value={watched}>
@@ -52,15 +57,12 @@ function Page({ name, onSignOut }: { readonly name: string; readonly onSignOut: 
   const index = useQuery('index', (signal) => openIndex(transport, signal));
   const { sending, problem, send } = useUpload();
   const over = useFileDrop(root, send);
-  useFocusOnArrival(main, place);
+  useFocusOnArrival(main, navigation);
   useSlashKey(root);
 
   const query = place.kind === 'reports' ? place.text : '';
   const onText = (text: string): void => {
-    const next = { ...START, text, ...(place.kind === 'reports' && { chosen: place.chosen }) };
-    // Letters of one query are one entry in the history.
-    if (place.kind === 'reports' && place.text !== '' && text !== '') navigation.replace(next);
-    else navigation.go(next);
+    navigation.type({ ...START, text, ...(place.kind === 'reports' && { chosen: place.chosen }) });
   };
   return (
     <div ref={root} class={`search-root${over ? ' dropping' : ''}`}>
@@ -77,8 +79,8 @@ function Page({ name, onSignOut }: { readonly name: string; readonly onSignOut: 
         </a>
         <SearchBox
           text={query}
-          at={place.kind === 'image' ? place.id : ''}
           onText={onText}
+          onEnter={() => navigation.settle()}
           onFile={send}
           uploads={index.data?.acceptsUploads !== false}
         />
@@ -139,13 +141,15 @@ function useUpload() {
   return { sending, problem, send };
 }
 
-/** Move the focus to a new page, so that a screen reader starts there; a change of the same page leaves it. */
-function useFocusOnArrival(main: { readonly current: HTMLElement | null }, place: Place): void {
+/** Move the focus to a new page, so that a screen reader starts there; who is typing keeps it, and so does who stays on a page. */
+function useFocusOnArrival(main: { readonly current: HTMLElement | null }, navigation: Navigation): void {
+  const { place } = navigation;
   const page = place.kind === 'image' ? place.id : '';
   const before = useRef(page);
   useEffect(() => {
     if (before.current === page) return;
     before.current = page;
+    if (navigation.typing) return;
     main.current?.focus({ preventScroll: true });
     main.current?.closest('.search-root')?.scrollIntoView({ block: 'start' });
   }, [page]);

@@ -1,4 +1,4 @@
-// node_modules/preact/dist/preact.mjs
+// worker_ui/node_modules/preact/dist/preact.mjs
 var e, t, n, r, i, a, o, s, c, l, u, d = Symbol.for("pv"), f = {}, p = [], m = /^m(i|n|o|s|text|space)$/, h = Array.isArray, g = p.slice, _ = Object.assign;
 function v(e) {
 	e && e.parentNode && e.remove();
@@ -34,7 +34,7 @@ function S(e, t) {
 }
 function C(t) {
 	var n, r = t.__v, i = r.__e, a = [], o = [], s = t.__P;
-	s && ((n = _({ constructor: d }, r)).__v = r.__v + 1, e.vnode && e.vnode(n), M(s, n, r, t.__n, s.namespaceURI, 32 & r.__u ? [i] : null, a, i || S(r), 32 & r.__u, o), n.__v = r.__v, n.__.__k[n.__i] = n, ie(a, n, o), r.__ = r.__e = null, n.__e != i && w(n));
+	s && ((n = _({ constructor: d }, r)).__v = r.__v + 1, e.vnode && e.vnode(n), j(s, n, r, t.__n, s.namespaceURI, 32 & r.__u ? [i] : null, a, i || S(r), 32 & r.__u, o), n.__v = r.__v, n.__.__k[n.__i] = n, ae(a, n, o), r.__ = r.__e = null, n.__e != i && w(n));
 }
 function w(e) {
 	if ((e = e.__) && e.__c && !e.props.__P) return e.__e = null, e.__k.some(function(t) {
@@ -53,7 +53,7 @@ function E() {
 }
 function ee(e, t, n, r, i, a, o, s, c, l, u) {
 	var d, m, h, g, _, v, y = r.__k || p, b = t.length;
-	for (c = D(n, t, y, c, b), d = 0; d < b; d++) (h = n.__k[d]) != null && (m = ~h.__i && y[h.__i] || f, h.__i = d, v = M(e, h, m, i, a, o, s, c, l, u), g = h.__e, (m.ref != h.ref || 8 & m.__u) && (m.ref && N(m.ref, null, h, m), h.ref && u.push(h.ref, h.__c || g, h)), _ ||= g, 4 & h.__u ? (c = O(h, c, e, !m.__v), m.__e && (m.__e = null)) : typeof h.type == "function" && v !== void 0 ? c = v : g && (c = g.nextSibling), h.__u &= -21);
+	for (c = D(n, t, y, c, b), d = 0; d < b; d++) (h = n.__k[d]) != null && (m = ~h.__i && y[h.__i] || f, h.__i = d, v = j(e, h, m, i, a, o, s, c, l, u), g = h.__e, (m.ref != h.ref || 8 & m.__u) && (m.ref && M(m.ref, null, h, m), h.ref && u.push(h.ref, h.__c || g, h)), _ ||= g, 4 & h.__u ? (c = O(h, c, e, !m.__v), m.__e && (m.__e = null)) : typeof h.type == "function" && v !== void 0 ? c = v : g && (c = g.nextSibling), h.__u &= -21);
 	return n.__e = _, c;
 }
 function D(e, t, n, r, i) {
@@ -66,7 +66,7 @@ function D(e, t, n, r, i) {
 		}
 		for (v = u.length; a--;) f[a] && (f[a] == v ? v-- : C[a].__u |= 4);
 	}
-	if (_) for (a = 0; a < g; a++) !(s = n[a]) || 2 & s.__u || (s.__e == r && (r = S(s)), oe(s, s));
+	if (_) for (a = 0; a < g; a++) !(s = n[a]) || 2 & s.__u || (s.__e == r && (r = S(s)), se(s, s));
 	return r;
 }
 function O(e, t, n, r) {
@@ -89,18 +89,18 @@ function k(e, t, n, r) {
 	}
 	return -1;
 }
-function A(e, t, n) {
+function te(e, t, n) {
 	n ??= "", t[0] == "-" ? e.setProperty(t, n) : e[t] = n;
 }
-function j(e, t, n, r, i) {
+function A(e, t, n, r, i) {
 	var a, o;
 	if (t == "style") {
 		if (typeof n == "string") e.style.cssText = n;
 		else {
-			if (typeof r == "string" && (e.style.cssText = r = ""), r) for (t in r) n && t in n || A(e.style, t);
-			if (n) for (t in n) r && n[t] == r[t] || A(e.style, t, n[t]);
+			if (typeof r == "string" && (e.style.cssText = r = ""), r) for (t in r) n && t in n || te(e.style, t);
+			if (n) for (t in n) r && n[t] == r[t] || te(e.style, t, n[t]);
 		}
-	} else if (t[0] == "o" && t[1] == "n") typeof n != "function" && (n = null), typeof r != "function" && (r = null), (e.__e ||= {})[t] = n, n && r || (o = l[t] || (l[t] = te(t)), (e.__a ||= {})[t] = c, a = t != (t = t.replace(s, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), n ? e.addEventListener(t, o, a) : e.removeEventListener(t, o, a));
+	} else if (t[0] == "o" && t[1] == "n") typeof n != "function" && (n = null), typeof r != "function" && (r = null), (e.__e ||= {})[t] = n, n && r || (o = l[t] || (l[t] = ne(t)), (e.__a ||= {})[t] = c, a = t != (t = t.replace(s, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), n ? e.addEventListener(t, o, a) : e.removeEventListener(t, o, a));
 	else {
 		if (i == "http://www.w3.org/2000/svg") t = t.replace(/xlink(H|:h)/, "h").replace(/sName$/, "s");
 		else if (t != "width" && t != "height" && t != "href" && t != "list" && t != "form" && t != "tabIndex" && t != "download" && t != "rowSpan" && t != "colSpan" && t != "role" && t != "popover" && t in e) try {
@@ -111,7 +111,7 @@ function j(e, t, n, r, i) {
 		n == null || !1 === n && t[4] != "-" ? e.removeAttribute(t) : e.setAttribute(t, t == "popover" && n == 1 ? "" : n);
 	}
 }
-function te(t) {
+function ne(t) {
 	return function(n) {
 		var r = this.__e;
 		if (r) {
@@ -121,15 +121,15 @@ function te(t) {
 		}
 	};
 }
-function M(t, n, r, i, a, o, s, c, l, u) {
-	var f, m, g, y, C, w, T, E, D, O, k, A, j, te, M, ie, N, P, F = n.type;
+function j(t, n, r, i, a, o, s, c, l, u) {
+	var f, m, g, y, C, w, T, E, D, O, k, te, A, ne, j, ae, M, N, P = n.type;
 	if (n.constructor !== d) return null;
-	128 & r.__u && (l = 32 & r.__u, f = r.__c.__z) && (n.__u |= l, m = o = [], f.nodeType == 8 ? c = ne(f, o) : o.push(f), c = o[0] || c), (f = e.__b) && f(n);
-	n: if (typeof F == "function") {
+	128 & r.__u && (l = 32 & r.__u, f = r.__c.__z) && (n.__u |= l, m = o = [], f.nodeType == 8 ? c = re(f, o) : o.push(f), c = o[0] || c), (f = e.__b) && f(n);
+	n: if (typeof P == "function") {
 		g = s.length;
 		try {
-			if (E = n.props, D = (f = F.prototype) && f.render, O = (f = F.contextType) && i[f.__c], k = f ? O ? O.props.value : f.__ : i, (y = r.__c) ? (n.__c = y, 2 & y.__g && (y.__g |= 1)) : (D ? n.__c = y = new F(E, k) : (n.__c = y = new x(E, k), y.constructor = F, y.render = se), O && O.sub(y), y.state || (y.state = {}), y.__n = i, y.__g |= 8, y.__h = [], y.__k = []), D && (y.__s || (y.__s = y.state), F.getDerivedStateFromProps && (y.__s == y.state && (y.__s = _({}, y.__s)), _(y.__s, F.getDerivedStateFromProps(E, y.__s)))), C = y.props, w = y.state, y.__v = n, r.__c) {
-				if (E !== C && D && !F.getDerivedStateFromProps && y.componentWillReceiveProps && y.componentWillReceiveProps(E, k), n.__v == r.__v && !(8 & y.__g) || !(4 & y.__g) && y.shouldComponentUpdate && !1 === y.shouldComponentUpdate(E, y.__s, k)) {
+			if (E = n.props, D = (f = P.prototype) && f.render, O = (f = P.contextType) && i[f.__c], k = f ? O ? O.props.value : f.__ : i, (y = r.__c) ? (n.__c = y, 2 & y.__g && (y.__g |= 1)) : (D ? n.__c = y = new P(E, k) : (n.__c = y = new x(E, k), y.constructor = P, y.render = ce), O && O.sub(y), y.state || (y.state = {}), y.__n = i, y.__g |= 8, y.__h = [], y.__k = []), D && (y.__s || (y.__s = y.state), P.getDerivedStateFromProps && (y.__s == y.state && (y.__s = _({}, y.__s)), _(y.__s, P.getDerivedStateFromProps(E, y.__s)))), C = y.props, w = y.state, y.__v = n, r.__c) {
+				if (E !== C && D && !P.getDerivedStateFromProps && y.componentWillReceiveProps && y.componentWillReceiveProps(E, k), n.__v == r.__v && !(8 & y.__g) || !(4 & y.__g) && y.shouldComponentUpdate && !1 === y.shouldComponentUpdate(E, y.__s, k)) {
 					n.__v != r.__v && (y.props = E, y.state = y.__s, y.__g &= -9), n.__e = r.__e, n.__k = r.__k, n.__k.some(function(e) {
 						e && (e.__ = n);
 					}), p.push.apply(y.__h, y.__k), y.__k = [], y.__h.length && s.push(y), c = S(r);
@@ -138,41 +138,41 @@ function M(t, n, r, i, a, o, s, c, l, u) {
 				y.componentWillUpdate && y.componentWillUpdate(E, y.__s, k), D && y.componentDidUpdate && y.__h.push(function() {
 					y.componentDidUpdate(C, w, T);
 				});
-			} else D && !F.getDerivedStateFromProps && y.componentWillMount && y.componentWillMount(), D && y.componentDidMount && y.__h.push(y.componentDidMount);
-			y.context = k, y.props = E, y.__P = t, y.__g &= -5, A = e.__r, j = D ? 25 : 0;
+			} else D && !P.getDerivedStateFromProps && y.componentWillMount && y.componentWillMount(), D && y.componentDidMount && y.__h.push(y.componentDidMount);
+			y.context = k, y.props = E, y.__P = t, y.__g &= -5, te = e.__r, A = D ? 25 : 0;
 			do
-				y.__g &= -9, A && A(n), f = y.render(y.props, y.state = y.__s, y.context);
-			while (8 & y.__g && ++j < 25);
-			D && (p.push.apply(y.__h, y.__k), y.__k = []), y.state = y.__s, y.getChildContext && (i = _({}, i, y.getChildContext())), D && r.__c && y.getSnapshotBeforeUpdate && (T = y.getSnapshotBeforeUpdate(C, w)), te = f && f.type === b && f.key == null ? f.props.children : f, E.__P && (f = c, a = (t = E.__P).namespaceURI, l = o = null, r.props && r.props.__P != t && (r.__k.some(function(e) {
-				e && oe(e, e);
-			}), r.__k = null), c = r.__k ? S(r, 0) : null), c = ee(t, h(te) ? te : [te], n, r, i, a, o, s, c, l, u), E.__P && (n.__e = null, c = f), n.__u &= -161, m && m.some(v), y.__h.length && s.push(y), 1 & y.__g && (y.__g &= -4);
+				y.__g &= -9, te && te(n), f = y.render(y.props, y.state = y.__s, y.context);
+			while (8 & y.__g && ++A < 25);
+			D && (p.push.apply(y.__h, y.__k), y.__k = []), y.state = y.__s, y.getChildContext && (i = _({}, i, y.getChildContext())), D && r.__c && y.getSnapshotBeforeUpdate && (T = y.getSnapshotBeforeUpdate(C, w)), ne = f && f.type === b && f.key == null ? f.props.children : f, E.__P && (f = c, a = (t = E.__P).namespaceURI, l = o = null, r.props && r.props.__P != t && (r.__k.some(function(e) {
+				e && se(e, e);
+			}), r.__k = null), c = r.__k ? S(r, 0) : null), c = ee(t, h(ne) ? ne : [ne], n, r, i, a, o, s, c, l, u), E.__P && (n.__e = null, c = f), n.__u &= -161, m && m.some(v), y.__h.length && s.push(y), 1 & y.__g && (y.__g &= -4);
 		} catch (t) {
 			if (s.length = g, n.__v = null, l || o) {
 				if (t && t.then) {
 					if (n.__u |= 128 | l, o) {
-						for (~(N = o.indexOf(c || void 0)) || (N = o.length); (P = o[N - 1]) && P.nodeType == 8;) N--;
-						for (; N < o.length; N++) if (P = o[N]) {
-							if (o[N] = null, M) {
-								if (P == ie) break;
+						for (~(M = o.indexOf(c || void 0)) || (M = o.length); (N = o[M - 1]) && N.nodeType == 8;) M--;
+						for (; M < o.length; M++) if (N = o[M]) {
+							if (o[M] = null, j) {
+								if (N == ae) break;
 							} else {
-								if (P.nodeType != 8) break;
-								P.data.startsWith("$s") && (ie = ne(M = P));
+								if (N.nodeType != 8) break;
+								N.data.startsWith("$s") && (ae = re(j = N));
 							}
 						}
 					}
-					if (!M) {
+					if (!j) {
 						for (; c && c.nodeType == 8 && c.nextSibling;) c = c.nextSibling;
-						M = c;
+						j = c;
 					}
-					(f = ne(M = n.__c.__z || (n.__c.__z = M))) ? (n.__e = M, c = f) : n.__e = c, c &&= c.nextSibling;
+					(f = re(j = n.__c.__z || (n.__c.__z = j))) ? (n.__e = j, c = f) : n.__e = c, c &&= c.nextSibling;
 				} else o && o.some(v);
 			} else n.__e = r.__e;
-			n.__k ||= r.__k || [], t && t.then || re(n), e.__e(t, n, r);
+			n.__k ||= r.__k || [], t && t.then || ie(n), e.__e(t, n, r);
 		}
-	} else c = n.__e = ae(r.__e, n, r, i, a, o, s, l, u, t);
+	} else c = n.__e = oe(r.__e, n, r, i, a, o, s, l, u, t);
 	return (f = e.diffed) && f(n), c;
 }
-function ne(e, t) {
+function re(e, t) {
 	if (e && e.nodeType == 8 && e.data.startsWith("$s")) for (var n = 1; e = e.nextSibling;) {
 		if (e.nodeType == 8) {
 			if (e.data.startsWith("$s")) n++;
@@ -181,11 +181,11 @@ function ne(e, t) {
 		t && t.push(e);
 	}
 }
-function re(e) {
-	e && (e.__c && (e.__c.__g |= 4), e.__k && e.__k.some(re));
+function ie(e) {
+	e && (e.__c && (e.__c.__g |= 4), e.__k && e.__k.some(ie));
 }
-function ie(t, n, r) {
-	for (var i = 0; i < r.length;) N(r[i++], r[i++], r[i++]);
+function ae(t, n, r) {
+	for (var i = 0; i < r.length;) M(r[i++], r[i++], r[i++]);
 	e.__c && e.__c(n, t), t.some(function(n) {
 		try {
 			t = n.__h, n.__h = [], t.some(function(e) {
@@ -196,7 +196,7 @@ function ie(t, n, r) {
 		}
 	});
 }
-function ae(t, n, r, i, a, o, s, c, l, u) {
+function oe(t, n, r, i, a, o, s, c, l, u) {
 	var d, p, _, y, b, x, C, w, T = r.props || f, E = n.props, D = n.type;
 	if (D == "svg" ? a = "http://www.w3.org/2000/svg" : D == "math" ? a = "http://www.w3.org/1998/Math/MathML" : a ||= "http://www.w3.org/1999/xhtml", o) {
 		for (d = 0; d < o.length; d++) if ((b = o[d]) && (D ? b.localName == D : b.nodeType == 3)) {
@@ -210,22 +210,22 @@ function ae(t, n, r, i, a, o, s, c, l, u) {
 	}
 	if (D) {
 		if (u = D == "template" && t.content || t, o = D == "textarea" && E.defaultValue != null ? null : o && g.call(u.childNodes), !c && o) for (T = {}, d = 0; d < t.attributes.length; d++) T[(b = t.attributes[d]).name] = b.value;
-		for (d in T) b = T[d], d == "dangerouslySetInnerHTML" ? _ = b : d == "children" || d in E || d == "value" && "defaultValue" in E || d == "checked" && "defaultChecked" in E || j(t, d, null, b, a);
-		for (d in E) b = E[d], d == "children" ? y = b : d == "dangerouslySetInnerHTML" ? p = b : d == "value" ? x = b : d == "checked" ? C = b : c && typeof b != "function" || T[d] === b || j(t, d, b, T[d], a);
-		p ? (c || _ && (p.__html == _.__html || p.__html == t.innerHTML) || (t.innerHTML = p.__html), n.__k = []) : (_ && (t.textContent = ""), (D == "foreignObject" || a == "http://www.w3.org/1998/Math/MathML" && m.test(D)) && (a = "http://www.w3.org/1999/xhtml"), ee(u, h(y) ? y : [y], n, r, i, a, o, s, o ? o[0] : r.__k && S(r, 0), c, l), o && o.some(v)), c && D != "textarea" || (d = "value", D == "progress" && x == null ? t.removeAttribute(d) : x == null || x === t[d] && (D != "progress" || x) || j(t, d, x, T[d], a), d = "checked", C != null && C != t[d] && j(t, d, C, T[d], a));
+		for (d in T) b = T[d], d == "dangerouslySetInnerHTML" ? _ = b : d == "children" || d in E || d == "value" && "defaultValue" in E || d == "checked" && "defaultChecked" in E || A(t, d, null, b, a);
+		for (d in E) b = E[d], d == "children" ? y = b : d == "dangerouslySetInnerHTML" ? p = b : d == "value" ? x = b : d == "checked" ? C = b : c && typeof b != "function" || T[d] === b || A(t, d, b, T[d], a);
+		p ? (c || _ && (p.__html == _.__html || p.__html == t.innerHTML) || (t.innerHTML = p.__html), n.__k = []) : (_ && (t.textContent = ""), (D == "foreignObject" || a == "http://www.w3.org/1998/Math/MathML" && m.test(D)) && (a = "http://www.w3.org/1999/xhtml"), ee(u, h(y) ? y : [y], n, r, i, a, o, s, o ? o[0] : r.__k && S(r, 0), c, l), o && o.some(v)), c && D != "textarea" || (d = "value", D == "progress" && x == null ? t.removeAttribute(d) : x == null || x === t[d] && (D != "progress" || x) || A(t, d, x, T[d], a), d = "checked", C != null && C != t[d] && A(t, d, C, T[d], a));
 	} else T === E || c && t.data == E || (t.data = E);
 	return t;
 }
-function N(t, n, r, i) {
+function M(t, n, r, i) {
 	try {
 		typeof t == "function" ? n ? n.__x = t(n) || 1 : (i &&= i.__c || i.__e) && (n = i.__x) && (i.__x = null, typeof n == "function" ? n() : t(null)) : t.current = n;
 	} catch (t) {
 		e.__e(t, r);
 	}
 }
-function oe(t, n, r) {
+function se(t, n, r) {
 	var i, a, o, s;
-	if (e.unmount && e.unmount(t), !(i = t.ref) || i.current && i.current != t.__e || N(i, null, n, t), i = t.__c) {
+	if (e.unmount && e.unmount(t), !(i = t.ref) || i.current && i.current != t.__e || M(i, null, n, t), i = t.__c) {
 		if (i.componentWillUnmount) try {
 			i.componentWillUnmount();
 		} catch (t) {
@@ -233,17 +233,17 @@ function oe(t, n, r) {
 		}
 		i.__P = i.__n = null;
 	}
-	if (i = t.__k) for (s = 0; s < i.length; s++) i[s] && oe(i[s], n, typeof t.type != "function" || r && !t.props.__P);
-	!r && (i = t.__c) && (i = i.__z) && (a = ne(i, o = [])) && (i == t.__e && o.some(v), v(a), v(i)), r || v(t.__e), t.__e = t.__c = t.__ = null;
+	if (i = t.__k) for (s = 0; s < i.length; s++) i[s] && se(i[s], n, typeof t.type != "function" || r && !t.props.__P);
+	!r && (i = t.__c) && (i = i.__z) && (a = re(i, o = [])) && (i == t.__e && o.some(v), v(a), v(i)), r || v(t.__e), t.__e = t.__c = t.__ = null;
 }
-function se(e, t, n) {
+function ce(e, t, n) {
 	return this.constructor(e, n);
 }
-function P(t, n) {
+function N(t, n) {
 	var r, i, a, o;
-	e.__ && e.__(t, n), n.nodeType == 9 && (n = n.documentElement), i = (r = t && 32 & t.__u) ? null : n.__k, n.__k = y(b, { children: [t] }), a = [], o = [], M(n, n.__k, i || f, f, n.namespaceURI, i ? null : n.firstChild ? g.call(n.childNodes) : null, a, i ? i.__e : n.firstChild, r, o), ie(a, n.__k, o), n.__k.props.children = null;
+	e.__ && e.__(t, n), n.nodeType == 9 && (n = n.documentElement), i = (r = t && 32 & t.__u) ? null : n.__k, n.__k = y(b, { children: [t] }), a = [], o = [], j(n, n.__k, i || f, f, n.namespaceURI, i ? null : n.firstChild ? g.call(n.childNodes) : null, a, i ? i.__e : n.firstChild, r, o), ae(a, n.__k, o), n.__k.props.children = null;
 }
-function F(e) {
+function P(e) {
 	function t(e) {
 		var n, r;
 		return this.getChildContext || (n = /* @__PURE__ */ new Set(), (r = {})[t.__c] = this, this.getChildContext = function() {
@@ -282,33 +282,33 @@ e = { __e: function(e, t, n, r) {
 }, x.prototype.render = b, n = [], i = 0, a = function(e, t) {
 	return e.__v.__b - t.__v.__b;
 }, o = Symbol(), s = /(PointerCapture)$|Capture$/i, c = 0, l = {}, u = 0;
-// node_modules/preact/hooks/dist/hooks.mjs
-var I, L, ce, le, ue = Object.is, de = 0, fe = [], pe = [], R = e, me = R.__b, he = R.__r, ge = R.diffed, _e = R.__c, ve = R.unmount, ye = R.__;
-function z(e, t) {
-	R.__h && R.__h(L, e, de || t), de = 0;
-	var n = L.__H || (L.__H = {
+// worker_ui/node_modules/preact/hooks/dist/hooks.mjs
+var F, I, le, ue, de = Object.is, fe = 0, pe = [], me = [], L = e, he = L.__b, ge = L.__r, _e = L.diffed, ve = L.__c, ye = L.unmount, be = L.__;
+function R(e, t) {
+	L.__h && L.__h(I, e, fe || t), fe = 0;
+	var n = I.__H || (I.__H = {
 		__: [],
 		__h: []
 	});
 	return e >= n.__.length && n.__.push({}), n.__[e];
 }
-function B(e) {
-	return de = 1, V(je, e);
+function z(e) {
+	return fe = 1, xe(Ne, e);
 }
-function V(e, t, n) {
-	var r = z(I++, 2);
-	if (r.t = e, !r.__c && (r.__ = [n ? n(t) : je(void 0, t), function(e) {
+function xe(e, t, n) {
+	var r = R(F++, 2);
+	if (r.t = e, !r.__c && (r.__ = [n ? n(t) : Ne(void 0, t), function(e) {
 		var t = (r.__N || r.__)[0], n = r.t(t, e);
-		ue(t, n) || (r.__N = [n, r.__[1]], r.__c.setState({}));
-	}], r.__c = L, !L.__f)) {
-		L.__f = !0;
-		var i = L.shouldComponentUpdate;
-		L.shouldComponentUpdate = function(e, t, n) {
+		de(t, n) || (r.__N = [n, r.__[1]], r.__c.setState({}));
+	}], r.__c = I, !I.__f)) {
+		I.__f = !0;
+		var i = I.shouldComponentUpdate;
+		I.shouldComponentUpdate = function(e, t, n) {
 			var r = this.__H;
 			if (!r) return !0;
 			var a = !1, o = this.props != e;
 			if (r.__.some(function(e) {
-				e.__N && (a = !0, ue(e.__[0], e.__N[0]) || (o = !0));
+				e.__N && (a = !0, de(e.__[0], e.__N[0]) || (o = !0));
 			}), i) {
 				var s = i.call(this, e, t, n);
 				return a ? s || o : s;
@@ -318,84 +318,84 @@ function V(e, t, n) {
 	}
 	return r.__;
 }
-function H(e, t) {
-	var n = z(I++, 3);
-	!R.__s && Ae(n.__H, t) && (n.__P = !0, n.__ = e, n.u = t, L.__H.__h.push(n));
+function B(e, t) {
+	var n = R(F++, 3);
+	!L.__s && Me(n.__H, t) && (n.__P = !0, n.__ = e, n.u = t, I.__H.__h.push(n));
 }
-function be(e, t) {
-	var n = z(I++, 4);
-	!R.__s && Ae(n.__H, t) && (n.__P = !1, n.__ = e, n.u = t, L.__h.push(n));
+function Se(e, t) {
+	var n = R(F++, 4);
+	!L.__s && Me(n.__H, t) && (n.__P = !1, n.__ = e, n.u = t, I.__h.push(n));
 }
-function U(e) {
-	return de = 5, xe(function() {
+function V(e) {
+	return fe = 5, Ce(function() {
 		return { current: e };
 	}, []);
 }
-function xe(e, t) {
-	var n = z(I++, 7);
-	return Ae(n.__H, t) && (n.__ = e(), n.__H = t), n.__;
+function Ce(e, t) {
+	var n = R(F++, 7);
+	return Me(n.__H, t) && (n.__ = e(), n.__H = t), n.__;
 }
-function Se(e) {
-	var t = L.context[e.__c], n = z(I++, 9);
-	return n.c = e, t ? (n.__ ?? (n.__ = !0, t.sub(L)), t.props.value) : e.__;
+function we(e) {
+	var t = I.context[e.__c], n = R(F++, 9);
+	return n.c = e, t ? (n.__ ?? (n.__ = !0, t.sub(I)), t.props.value) : e.__;
 }
-function Ce() {
-	var e = z(I++, 11);
+function Te() {
+	var e = R(F++, 11);
 	if (!e.__) {
-		for (var t = L.__v; !t.__m && t.__;) t = t.__;
+		for (var t = I.__v; !t.__m && t.__;) t = t.__;
 		var n = t.__m || (t.__m = [0, 0]);
 		e.__ = "P" + n[0] + "-" + n[1]++;
 	}
 	return e.__;
 }
-function we() {
+function Ee() {
 	var e;
 	do {
-		for (; e = pe.shift();) try {
-			Oe(e);
+		for (; e = me.shift();) try {
+			Ae(e);
 		} catch (t) {
-			R.__e(t, { __: (e = e.__P) && e.__v });
+			L.__e(t, { __: (e = e.__P) && e.__v });
 		}
-		for (; e = fe.shift();) {
+		for (; e = pe.shift();) {
 			var t = e.__H;
 			if (e.__P && t) try {
-				t.__h.some(Oe), t.__h.some(ke), t.__h = [];
+				t.__h.some(Ae), t.__h.some(je), t.__h = [];
 			} catch (n) {
-				t.__h = [], R.__e(n, e.__v);
+				t.__h = [], L.__e(n, e.__v);
 			}
 		}
-	} while (pe.length);
+	} while (me.length);
 }
-R.__b = function(e) {
-	L = null, me && me(e);
-}, R.__ = function(e, t) {
-	e && t.__k && t.__k.__m && (e.__m = t.__k.__m), ye && ye(e, t);
-}, R.__r = function(e) {
-	he && he(e), I = 0;
-	var t = (L = e.__c).__H;
-	t && (ce == L ? L.__h = [] : (t.__h.some(Oe), t.__h.some(ke), I = 0), t.__h = [], t.__.some(function(e) {
+L.__b = function(e) {
+	I = null, he && he(e);
+}, L.__ = function(e, t) {
+	e && t.__k && t.__k.__m && (e.__m = t.__k.__m), be && be(e, t);
+}, L.__r = function(e) {
+	ge && ge(e), F = 0;
+	var t = (I = e.__c).__H;
+	t && (le == I ? I.__h = [] : (t.__h.some(Ae), t.__h.some(je), F = 0), t.__h = [], t.__.some(function(e) {
 		e.__N && (e.__ = e.__N), e.u = e.__N = void 0;
-	})), ce = L;
-}, R.diffed = function(e) {
-	ge && ge(e);
+	})), le = I;
+}, L.diffed = function(e) {
+	_e && _e(e);
 	var t = e.__c;
-	t && t.__H && (t.__H.__h.length && De(fe.push(t)), t.__H.__.some(function(e) {
+	t && t.__H && (t.__H.__h.length && ke(pe.push(t)), t.__H.__.some(function(e) {
 		e.u && (e.__H = e.u);
-	})), ce = L = null;
-}, R.__c = function(e, t) {
+	})), le = I = null;
+}, L.__c = function(e, t) {
 	t.some(function(e) {
 		try {
-			e.__h.some(Oe), e.__h = e.__h.filter(function(e) {
-				return !e.__ || ke(e);
+			e.__h.some(Ae), e.__h = e.__h.filter(function(e) {
+				return !e.__ || je(e);
 			});
 		} catch (t) {
 			e.__h = [function() {
 				throw t;
 			}];
 		}
-	}), _e && _e(e, t);
-}, R.unmount = function(e) {
-	ve && ve(e);
+	}), ve && ve(e, t);
+}, L.unmount = function(e) {
+	ye && ye(e);
 	var t, n, r = e.__c;
 	r && r.__H && (r.__H.__.some(function(r) {
 		try {
@@ -404,62 +404,62 @@ R.__b = function(e) {
 					for (n = e.__; n && (!n.__c || !n.__c.__P);) n = n.__;
 					n &&= n.__c;
 				}
-				r.__P = n, De(pe.push(r));
-			} else Oe(r);
+				r.__P = n, ke(me.push(r));
+			} else Ae(r);
 		} catch (e) {
 			t = e;
 		}
-	}), r.__H = void 0, t && R.__e(t, r.__v));
+	}), r.__H = void 0, t && L.__e(t, r.__v));
 };
-var Te = typeof requestAnimationFrame == "function";
-function Ee(e) {
-	var t, n = function() {
-		clearTimeout(r), Te && cancelAnimationFrame(t), setTimeout(e);
-	}, r = setTimeout(n, 35);
-	Te && (t = requestAnimationFrame(n));
-}
-function De(e) {
-	e != 1 && le == R.requestAnimationFrame || ((le = R.requestAnimationFrame) || Ee)(we);
-}
+var De = typeof requestAnimationFrame == "function";
 function Oe(e) {
-	var t = L, n = e.__c;
-	typeof n == "function" && (e.__c = void 0, n()), L = t;
+	var t, n = function() {
+		clearTimeout(r), De && cancelAnimationFrame(t), setTimeout(e);
+	}, r = setTimeout(n, 35);
+	De && (t = requestAnimationFrame(n));
 }
 function ke(e) {
-	var t = L;
-	e.__c = e.__(), L = t;
+	e != 1 && ue == L.requestAnimationFrame || ((ue = L.requestAnimationFrame) || Oe)(Ee);
 }
-function Ae(e, t) {
+function Ae(e) {
+	var t = I, n = e.__c;
+	typeof n == "function" && (e.__c = void 0, n()), I = t;
+}
+function je(e) {
+	var t = I;
+	e.__c = e.__(), I = t;
+}
+function Me(e, t) {
 	return !e || e.length != t.length || t.some(function(t, n) {
-		return !ue(t, e[n]);
+		return !de(t, e[n]);
 	});
 }
-function je(e, t) {
+function Ne(e, t) {
 	return typeof t == "function" ? t(e) : t;
 }
-// shared/json.ts
-var Me = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
-function Ne(e) {
-	return e.replace(Me, "�");
+// worker_ui/shared/json.ts
+var Pe = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+function Fe(e) {
+	return e.replace(Pe, "�");
 }
-function W(e) {
+function H(e) {
 	return typeof e == "object" && !!e && !Array.isArray(e);
 }
-function G(e, t) {
-	return W(e) && Object.hasOwn(e, t) ? e[t] : void 0;
+function U(e, t) {
+	return H(e) && Object.hasOwn(e, t) ? e[t] : void 0;
 }
-function K(e) {
-	return typeof e == "string" ? Ne(e) : "";
+function W(e) {
+	return typeof e == "string" ? Fe(e) : "";
 }
-// search/state/places.ts
-var q = {
+// worker_ui/search/state/places.ts
+var G = {
 	kind: "reports",
 	text: "",
 	chosen: [],
 	like: "",
 	cursors: []
 };
-function Pe(e) {
+function Ie(e) {
 	return {
 		kind: "image",
 		id: e,
@@ -471,69 +471,69 @@ function Pe(e) {
 		unlike: []
 	};
 }
-function Fe(e) {
+function K(e) {
 	return e.kind === "image" ? `#/image/${encodeURIComponent(e.id)}` : e.like ? `#/like/${encodeURIComponent(e.like)}` : "#/";
 }
-function Ie(e) {
+function Le(e) {
 	let t = /^#\/(image|like)\/([^/?#]{1,600})$/.exec(e);
-	if (!t?.[2]) return q;
+	if (!t?.[2]) return G;
 	let n;
 	try {
 		n = decodeURIComponent(t[2]);
 	} catch {
-		return q;
+		return G;
 	}
-	return t[1] === "image" ? Pe(n) : {
-		...q,
+	return t[1] === "image" ? Ie(n) : {
+		...G,
 		like: n
 	};
 }
-function Le(e) {
-	if (!W(e)) return null;
+function Re(e) {
+	if (!H(e)) return null;
 	if (e.kind === "reports") {
 		let { like: t, cursors: n, chosen: r } = e;
 		return {
 			kind: "reports",
-			text: K(e.text),
-			like: K(t),
-			cursors: Ve(n),
-			chosen: He(r)
+			text: W(e.text),
+			like: W(t),
+			cursors: He(n),
+			chosen: Ue(r)
 		};
 	}
-	return e.kind !== "image" || K(e.id) === "" ? null : {
+	return e.kind !== "image" || W(e.id) === "" ? null : {
 		kind: "image",
-		id: K(e.id),
-		text: K(e.text),
+		id: W(e.id),
+		text: W(e.text),
 		sameView: e.sameView === !0,
 		samePatient: e.samePatient === !0,
-		chosen: He(e.chosen),
-		like: Ve(e.like),
-		unlike: Ve(e.unlike)
+		chosen: Ue(e.chosen),
+		like: He(e.like),
+		unlike: He(e.unlike)
 	};
 }
-function Re(e, t) {
+function ze(e, t) {
 	let n = e.filter(({ field: e, value: n }) => e !== t.field || n !== t.value);
 	return n.length < e.length ? n : [...e, t];
 }
-function ze(e, t, n) {
+function Be(e, t, n) {
 	return e.some((e) => e.field === t && e.value === n);
 }
-function Be(e) {
+function Ve(e) {
 	return e.length === 0 ? null : { and: e.map(({ field: e, value: t }) => ({ [e]: [t] })) };
 }
-function Ve(e) {
+function He(e) {
 	return Array.isArray(e) ? e.filter((e) => typeof e == "string") : [];
 }
-function He(e) {
-	return (Array.isArray(e) ? e.filter(W) : []).map((e) => ({
-		field: K(e.field),
-		value: K(e.value)
+function Ue(e) {
+	return (Array.isArray(e) ? e.filter(H) : []).map((e) => ({
+		field: W(e.field),
+		value: W(e.value)
 	})).filter(({ field: e }) => e !== "");
 }
-// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
-var Ue = Symbol.for("pv"), We = 0;
+// worker_ui/node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
+var We = Symbol.for("pv"), Ge = 0;
 Array.isArray;
-function J(t, n, r, i, a, o) {
+function q(t, n, r, i, a, o) {
 	n ||= {};
 	var s, c, l = n;
 	if ("ref" in l && typeof t != "function") for (c in l = {}, n) c == "ref" ? s = n[c] : l[c] = n[c];
@@ -547,19 +547,19 @@ function J(t, n, r, i, a, o) {
 		__b: 0,
 		__e: null,
 		__c: null,
-		constructor: Ue,
-		__v: --We,
+		constructor: We,
+		__v: --Ge,
 		__i: -1,
 		__u: 0
 	};
 	return (a || o) && (u.__source = a, u.__self = o), e.vnode && e.vnode(u), u;
 }
-// search/parts/states.tsx
-var Ge = [
+// worker_ui/search/parts/states.tsx
+var Ke = [
 	"positive",
 	"uncertain",
 	"negative"
-], Ke = {
+], qe = {
 	positive: {
 		title: "Positive",
 		word: "stated as present"
@@ -573,50 +573,50 @@ var Ge = [
 		word: "stated as absent"
 	}
 };
-function qe(e) {
-	return Ge.includes(e);
+function J(e) {
+	return Ke.includes(e);
 }
 function Je({ state: e }) {
-	return /* @__PURE__ */ J("svg", {
+	return /* @__PURE__ */ q("svg", {
 		class: `state-icon ${e}`,
 		viewBox: "0 0 16 16",
 		"aria-hidden": "true",
 		focusable: "false",
 		children: [
-			e === "positive" && /* @__PURE__ */ J("circle", {
+			e === "positive" && /* @__PURE__ */ q("circle", {
 				class: "fill",
 				cx: "8",
 				cy: "8",
 				r: "7"
 			}),
-			e === "positive" && /* @__PURE__ */ J("path", {
+			e === "positive" && /* @__PURE__ */ q("path", {
 				class: "sign-on",
 				d: "M8 4.5v7M4.5 8h7"
 			}),
-			e === "uncertain" && /* @__PURE__ */ J("circle", {
+			e === "uncertain" && /* @__PURE__ */ q("circle", {
 				class: "ring",
 				cx: "8",
 				cy: "8",
 				r: "6.2"
 			}),
-			e === "uncertain" && /* @__PURE__ */ J("path", {
+			e === "uncertain" && /* @__PURE__ */ q("path", {
 				class: "fill",
 				d: "M8 1.8a6.2 6.2 0 0 0 0 12.4z"
 			}),
-			e === "negative" && /* @__PURE__ */ J("circle", {
+			e === "negative" && /* @__PURE__ */ q("circle", {
 				class: "ring",
 				cx: "8",
 				cy: "8",
 				r: "6.2"
 			}),
-			e === "negative" && /* @__PURE__ */ J("path", {
+			e === "negative" && /* @__PURE__ */ q("path", {
 				class: "sign",
 				d: "M4.8 8h6.4"
 			})
 		]
 	});
 }
-// search/api/fields.ts
+// worker_ui/search/api/fields.ts
 var Ye = [
 	{
 		name: "labels",
@@ -643,7 +643,7 @@ function Xe(e) {
 	return Ye.some(({ name: t }) => t === e);
 }
 function Ze(e) {
-	return Ge.map((t) => `${t}_${e}`);
+	return Ke.map((t) => `${t}_${e}`);
 }
 var Qe = [
 	"labels_positive",
@@ -658,48 +658,48 @@ var Qe = [
 	body_part: "Body part"
 };
 function et(e) {
-	let [t = "", n = ""] = e.split("_"), r = qe(t) ? t : qe(n) ? n : null, i = Object.hasOwn($e, e) ? $e[e] : void 0;
+	let [t = "", n = ""] = e.split("_"), r = J(t) ? t : J(n) ? n : null, i = Object.hasOwn($e, e) ? $e[e] : void 0;
 	return {
 		title: r ? `${r.charAt(0).toUpperCase()}${r.slice(1)}` : i ?? e.replaceAll("_", " "),
 		state: r
 	};
 }
-// search/api/read.ts
+// worker_ui/search/api/read.ts
 function tt(e) {
-	let t = G(e, "reports"), n = G(t, "pageInfo");
+	let t = U(e, "reports"), n = U(t, "pageInfo");
 	return {
-		total: X(G(t, "totalCount")),
-		cursor: G(n, "hasNextPage") === !0 ? K(G(n, "endCursor")) : "",
-		reports: Y(G(t, "edges")).map((e) => ut(G(e, "node"), X(G(e, "score")), Y(G(e, "highlights")).map(ft))),
-		facets: Y(G(t, "facets")).map(ht)
+		total: X(U(t, "totalCount")),
+		cursor: U(n, "hasNextPage") === !0 ? W(U(n, "endCursor")) : "",
+		reports: Y(U(t, "edges")).map((e) => ut(U(e, "node"), X(U(e, "score")), Y(U(e, "highlights")).map(ft))),
+		facets: Y(U(t, "facets")).map(ht)
 	};
 }
 function nt(e) {
-	let t = G(e, "image");
-	if (!W(t)) return null;
-	let n = G(t, "report");
+	let t = U(e, "image");
+	if (!H(t)) return null;
+	let n = U(t, "report");
 	return {
 		image: mt(t),
-		report: W(n) ? ut(n, 0, []) : null,
-		similar: ot(G(t, "similar"))
+		report: H(n) ? ut(n, 0, []) : null,
+		similar: ot(U(t, "similar"))
 	};
 }
 function rt(e) {
-	let t = nt(e), n = G(e, "cases"), r = Y(G(n, "hits")).flatMap((e) => {
-		let t = Y(G(e, "images"))[0], n = Y(G(e, "highlights")).map((e) => K(G(e, "sentence")))[0];
+	let t = nt(e), n = U(e, "cases"), r = Y(U(n, "hits")).flatMap((e) => {
+		let t = Y(U(e, "images"))[0], n = Y(U(e, "highlights")).map((e) => W(U(e, "sentence")))[0];
 		return t ? [{
 			...st(t),
-			impression: lt(G(e, "report")),
+			impression: lt(U(e, "report")),
 			sentence: n ?? ""
 		}] : [];
-	}), i = Y(G(n, "facets")).map(ht).map((e) => ({
+	}), i = Y(U(n, "facets")).map(ht).map((e) => ({
 		...e,
 		field: e.field.split("_").reverse().join("_")
 	}));
 	return t && {
 		...t,
 		similar: {
-			exact: G(n, "exact") === !0,
+			exact: U(n, "exact") === !0,
 			hits: r,
 			facets: i
 		}
@@ -707,13 +707,13 @@ function rt(e) {
 }
 function it(e) {
 	return {
-		reports: X(G(G(e, "reports"), "totalCount")),
-		acceptsUploads: G(G(e, "index"), "acceptsUploads") === !0,
-		explains: G(G(e, "index"), "explains") === !0
+		reports: X(U(U(e, "reports"), "totalCount")),
+		acceptsUploads: U(U(e, "index"), "acceptsUploads") === !0,
+		explains: U(U(e, "index"), "explains") === !0
 	};
 }
 function at(e) {
-	let t = G(G(e, "image"), "similarityMap"), [n, r] = [X(G(t, "rows")), X(G(t, "columns"))], i = G(t, "values"), a = (Array.isArray(i) ? i : []).map(X);
+	let t = U(U(e, "image"), "similarityMap"), [n, r] = [X(U(t, "rows")), X(U(t, "columns"))], i = U(t, "values"), a = (Array.isArray(i) ? i : []).map(X);
 	return n > 0 && a.length === n * r ? {
 		rows: n,
 		columns: r,
@@ -722,63 +722,63 @@ function at(e) {
 }
 function ot(e) {
 	return {
-		exact: G(e, "exact") === !0,
-		hits: Y(G(e, "hits")).map(st),
-		facets: Y(G(e, "imageFacets")).map(ht)
+		exact: U(e, "exact") === !0,
+		hits: Y(U(e, "hits")).map(st),
+		facets: Y(U(e, "imageFacets")).map(ht)
 	};
 }
 function st(e) {
-	let t = G(e, "image"), n = (e) => Y(G(t, e)).map((t) => ct(t, e));
+	let t = U(e, "image"), n = (e) => Y(U(t, e)).map((t) => ct(t, e));
 	return {
 		image: mt(t),
-		score: X(G(e, "score")),
-		impression: lt(G(t, "report")),
+		score: X(U(e, "score")),
+		impression: lt(U(t, "report")),
 		sentence: "",
 		studies: [...n("earlier").reverse(), ...n("later")]
 	};
 }
 function ct(e, t) {
-	let n = G(e, "days");
+	let n = U(e, "days");
 	return {
 		when: t,
-		date: K(G(e, "studyDate")),
+		date: W(U(e, "studyDate")),
 		days: typeof n == "number" ? Math.abs(n) : null,
-		impression: lt(G(e, "report")),
-		imageIds: Y(G(e, "images")).map((e) => K(G(e, "id")))
+		impression: lt(U(e, "report")),
+		imageIds: Y(U(e, "images")).map((e) => W(U(e, "id")))
 	};
 }
 function lt(e) {
-	return Y(G(e, "sections")).map((e) => K(G(e, "text")))[0] ?? "";
+	return Y(U(e, "sections")).map((e) => W(U(e, "text")))[0] ?? "";
 }
 function ut(e, t, n) {
 	return {
-		id: K(G(e, "id")),
-		studyDate: K(G(e, "studyDate")),
-		sections: Y(G(e, "sections")).map((e) => dt(e, n)),
-		findings: Y(G(e, "findings")).map(pt),
-		images: Y(G(e, "images")).map(mt),
+		id: W(U(e, "id")),
+		studyDate: W(U(e, "studyDate")),
+		sections: Y(U(e, "sections")).map((e) => dt(e, n)),
+		findings: Y(U(e, "findings")).map(pt),
+		images: Y(U(e, "images")).map(mt),
 		score: t
 	};
 }
 function dt(e, t) {
-	let n = G(e, "begin"), r = K(G(e, "text")), i = typeof n == "number" ? n : null, a = i === null ? [] : t.map((e) => ({
+	let n = U(e, "begin"), r = W(U(e, "text")), i = typeof n == "number" ? n : null, a = i === null ? [] : t.map((e) => ({
 		begin: e.begin - i,
 		end: e.end - i
 	})), o = Array.from(r).length;
 	return {
-		name: K(G(e, "name")),
+		name: W(U(e, "name")),
 		text: r,
 		marks: a.filter((e) => e.end > 0 && e.begin < o)
 	};
 }
 function ft(e) {
 	return {
-		begin: X(G(e, "sentenceBegin")),
-		end: X(G(e, "sentenceEnd"))
+		begin: X(U(e, "sentenceBegin")),
+		end: X(U(e, "sentenceEnd"))
 	};
 }
 function pt(e) {
-	let t = (t) => K(G(e, t));
+	let t = (t) => W(U(e, t));
 	return {
 		concept: t("concept"),
 		state: t("state"),
@@ -791,10 +791,10 @@ function pt(e) {
 	};
 }
 function mt(e) {
-	let t = (t) => K(G(e, t));
+	let t = (t) => W(U(e, t));
 	return {
 		id: t("id"),
-		uploaded: G(e, "uploaded") === !0,
+		uploaded: U(e, "uploaded") === !0,
 		reportId: t("reportId"),
 		studyDate: t("studyDate"),
 		modality: t("modality"),
@@ -802,32 +802,32 @@ function mt(e) {
 		bodyPart: t("bodyPart"),
 		laterality: t("laterality"),
 		sex: t("sex"),
-		rows: X(G(e, "rows")),
-		columns: X(G(e, "columns")),
-		positive: gt(G(e, "labelsPositive")),
-		uncertain: gt(G(e, "labelsUncertain"))
+		rows: X(U(e, "rows")),
+		columns: X(U(e, "columns")),
+		positive: gt(U(e, "labelsPositive")),
+		uncertain: gt(U(e, "labelsUncertain"))
 	};
 }
 function ht(e) {
-	let t = Y(G(e, "values")).map((e) => {
-		let t = K(G(e, "text")), n = K(G(e, "value"));
+	let t = Y(U(e, "values")).map((e) => {
+		let t = W(U(e, "text")), n = W(U(e, "value"));
 		return {
 			value: n,
 			name: t || n,
-			count: X(G(e, "count"))
+			count: X(U(e, "count"))
 		};
 	});
 	return {
-		field: K(G(e, "field")),
+		field: W(U(e, "field")),
 		buckets: t,
-		exact: G(e, "exact") !== !1
+		exact: U(e, "exact") !== !1
 	};
 }
 function Y(e) {
-	return Array.isArray(e) ? e.filter(W) : [];
+	return Array.isArray(e) ? e.filter(H) : [];
 }
 function gt(e) {
-	return Array.isArray(e) ? e.map(K).filter((e) => e !== "") : [];
+	return Array.isArray(e) ? e.map(W).filter((e) => e !== "") : [];
 }
 function X(e) {
 	return typeof e == "number" && Number.isFinite(e) ? e : 0;
@@ -870,7 +870,7 @@ var _t = 50, Z = "id uploaded reportId studyDate modality viewPosition bodyPart 
 async function Tt(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
 	let s = {
 		text: t,
-		where: Be(n),
+		where: Ve(n),
 		like: r || null,
 		first: 20,
 		after: i.at(-1) ?? null,
@@ -886,7 +886,7 @@ async function Et(e, t, n, r) {
 	}] : t.chosen, a = {
 		id: t.id,
 		k: 30,
-		where: Be(i),
+		where: Ve(i),
 		excludePatient: !t.samePatient,
 		values: _t
 	};
@@ -915,7 +915,7 @@ async function Ot(e, t, n, r) {
 		to: n
 	}, r));
 }
-// search/parts/finding-columns.tsx
+// worker_ui/search/parts/finding-columns.tsx
 var kt = [
 	{
 		kind: "sign",
@@ -935,27 +935,27 @@ var kt = [
 	bilateral: "both sides"
 };
 function jt({ findings: e, id: t }) {
-	let [n, r] = B(null), i = Pt(e);
-	if (i.length === 0) return /* @__PURE__ */ J("p", {
+	let [n, r] = z(null), i = Pt(e);
+	if (i.length === 0) return /* @__PURE__ */ q("p", {
 		class: "quiet",
 		children: "No finding was read out of this report."
 	});
 	let a = `${t}-evidence`;
-	return /* @__PURE__ */ J("div", {
+	return /* @__PURE__ */ q("div", {
 		class: "findings",
-		children: [/* @__PURE__ */ J("div", {
+		children: [/* @__PURE__ */ q("div", {
 			class: "columns",
 			children: kt.map(({ kind: e, title: t }) => {
 				let o = i.filter((t) => t.kind === e);
-				return /* @__PURE__ */ J("section", {
+				return /* @__PURE__ */ q("section", {
 					"aria-label": t,
 					children: [
-						/* @__PURE__ */ J("h4", { children: t }),
-						o.length === 0 && /* @__PURE__ */ J("p", {
+						/* @__PURE__ */ q("h4", { children: t }),
+						o.length === 0 && /* @__PURE__ */ q("p", {
 							class: "quiet",
 							children: "none"
 						}),
-						/* @__PURE__ */ J("ul", { children: o.map((e) => /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J(Mt, {
+						/* @__PURE__ */ q("ul", { children: o.map((e) => /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q(Mt, {
 							finding: e,
 							open: e === n,
 							controls: a,
@@ -964,43 +964,43 @@ function jt({ findings: e, id: t }) {
 					]
 				}, e);
 			})
-		}), /* @__PURE__ */ J("div", {
+		}), /* @__PURE__ */ q("div", {
 			id: a,
 			class: "evidence",
 			role: "status",
-			children: n && i.includes(n) && /* @__PURE__ */ J(Nt, { finding: n })
+			children: n && i.includes(n) && /* @__PURE__ */ q(Nt, { finding: n })
 		})]
 	});
 }
 function Mt({ finding: { concept: e, state: t, laterality: n }, open: r, controls: i, onOpen: a }) {
-	if (!qe(t)) return null;
+	if (!J(t)) return null;
 	let o = At[n];
-	return /* @__PURE__ */ J("button", {
+	return /* @__PURE__ */ q("button", {
 		type: "button",
 		class: `finding ${t}`,
 		"aria-expanded": r,
 		"aria-controls": i,
 		onClick: a,
-		children: [/* @__PURE__ */ J(Je, { state: t }), /* @__PURE__ */ J("span", { children: [
+		children: [/* @__PURE__ */ q(Je, { state: t }), /* @__PURE__ */ q("span", { children: [
 			e,
-			o && /* @__PURE__ */ J("span", {
+			o && /* @__PURE__ */ q("span", {
 				class: "quiet",
 				children: [" ", o]
 			}),
-			/* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("span", {
 				class: "unseen",
-				children: [", ", Ke[t].word]
+				children: [", ", qe[t].word]
 			})
 		] })]
 	});
 }
 function Nt({ finding: e }) {
 	let { concept: t, state: n, sentence: r, section: i, code: a, codeText: o } = e;
-	return /* @__PURE__ */ J(b, { children: [/* @__PURE__ */ J("q", { children: r }), /* @__PURE__ */ J("p", {
+	return /* @__PURE__ */ q(b, { children: [/* @__PURE__ */ q("q", { children: r }), /* @__PURE__ */ q("p", {
 		class: "quiet",
 		children: [
 			t,
-			qe(n) ? Ke[n].word : n,
+			J(n) ? qe[n].word : n,
 			i && `in ${i}`,
 			[a, o].filter(Boolean).join(" ")
 		].filter(Boolean).join(" · ")
@@ -1010,64 +1010,70 @@ function Pt(e) {
 	let t = /* @__PURE__ */ new Map();
 	for (let n of e) {
 		let e = `${n.state} ${n.concept} ${n.laterality}`;
-		qe(n.state) && !t.has(e) && t.set(e, n);
+		J(n.state) && !t.has(e) && t.set(e, n);
 	}
-	return Ge.flatMap((e) => [...t.values()].filter((t) => t.state === e));
+	return Ke.flatMap((e) => [...t.values()].filter((t) => t.state === e));
 }
-// search/parts/host.ts
-var Ft = F(null), It = Ft.Provider;
+// worker_ui/search/parts/host.ts
+var Ft = P(null), It = Ft.Provider;
 function Q() {
-	let e = Se(Ft);
+	let e = we(Ft);
 	if (!e) throw Error("A part of the search page stands outside of HostProvider.");
 	return e;
 }
 function Lt() {
-	let { navigation: e } = Q(), [, t] = V((e) => e + 1, 0);
-	return H(() => e.subscribe(() => t(void 0)), [e]), e.place;
+	let { navigation: e } = Q(), [, t] = xe((e) => e + 1, 0);
+	return B(() => e.subscribe(() => t(void 0)), [e]), e.place;
 }
-// search/transport/transport.ts
-var Rt = 1024, $ = class extends Error {
+// worker_ui/search/transport/transport.ts
+var Rt = {
+	signedIn: !0,
+	needed: !1,
+	name: "",
+	at: "",
+	problem: ""
+}, zt = 1024, $ = class extends Error {
 	denied;
 	constructor(e, t = !1) {
 		super(e), this.name = "ServiceError", this.denied = t;
 	}
-}, zt = 400;
-function Bt(e) {
+}, Bt = 400;
+function Vt(e) {
 	if (typeof e != "object" || !e) throw new $("The search service did not answer with JSON.");
 	let { data: t, errors: n } = e;
-	if (Array.isArray(n) && n.length > 0) throw new $(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, zt));
+	if (Array.isArray(n) && n.length > 0) throw new $(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, Bt));
 	return t;
 }
-function Vt(e) {
+function Ht(e) {
 	let { id: t, error: n, detail: r } = e ?? {};
 	if (typeof t == "string" && t !== "") return t;
 	let i = [n, r].find((e) => typeof e == "string" && e !== "");
-	throw new $(String(i ?? "The image could not be searched by.").slice(0, zt));
+	throw new $(String(i ?? "The image could not be searched by.").slice(0, Bt));
 }
-function Ht(e) {
+function Ut(e) {
 	return e instanceof DOMException && e.name === "AbortError";
 }
-// search/parts/picture.tsx
-function Ut({ id: e, alt: t }) {
-	let { pictures: n } = Q(), r = U(null), [i, a] = B(""), [o, s] = B(!1);
-	return H(() => {
+// worker_ui/search/parts/picture.tsx
+function Wt({ id: e, alt: t }) {
+	let { pictures: n } = Q(), r = V(null), [i, a] = z(""), [o, s] = z(!1);
+	return B(() => {
 		let t = !1;
 		a(""), s(!1);
-		let i = Wt(r.current, () => {
-			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Ht(e) && s(!0));
+		let i = Gt(r.current, () => {
+			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Ut(e) && s(!0));
 		});
 		return () => {
 			t = !0, i();
 		};
-	}, [e, n]), /* @__PURE__ */ J("span", {
+	}, [e, n]), /* @__PURE__ */ q("span", {
 		ref: r,
 		class: "thumbnail",
-		children: i ? /* @__PURE__ */ J("img", {
+		children: i ? /* @__PURE__ */ q("img", {
 			src: i,
 			alt: t,
 			draggable: !1,
 			onError: () => s(!0)
-		}) : /* @__PURE__ */ J("span", {
+		}) : /* @__PURE__ */ q("span", {
 			class: "no-picture",
 			role: "img",
 			"aria-label": t,
@@ -1075,65 +1081,65 @@ function Ut({ id: e, alt: t }) {
 		})
 	});
 }
-function Wt(e, t) {
+function Gt(e, t) {
 	if (!e || typeof IntersectionObserver > "u") return t(), () => void 0;
 	let n = new IntersectionObserver((e) => {
 		e.some((e) => e.isIntersecting) && (n.disconnect(), t());
 	}, { rootMargin: "300px" });
 	return n.observe(e), () => n.disconnect();
 }
-// search/parts/image-link.tsx
-function Gt({ image: e, children: t }) {
-	let { navigation: n } = Q(), r = Pe(e.id);
-	return /* @__PURE__ */ J("figure", {
+// worker_ui/search/parts/image-link.tsx
+function Kt({ image: e, children: t }) {
+	let { navigation: n } = Q(), r = Ie(e.id);
+	return /* @__PURE__ */ q("figure", {
 		class: "image-link",
 		children: [
-			/* @__PURE__ */ J("a", {
-				href: Fe(r),
+			/* @__PURE__ */ q("a", {
+				href: K(r),
 				onClick: (e) => {
 					e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0 || (e.preventDefault(), n.go(r));
 				},
-				children: /* @__PURE__ */ J(Ut, {
+				children: /* @__PURE__ */ q(Wt, {
 					id: e.id,
-					alt: qt(e)
+					alt: Jt(e)
 				})
 			}),
-			/* @__PURE__ */ J(Kt, { id: e.id }),
+			/* @__PURE__ */ q(qt, { id: e.id }),
 			t
 		]
 	});
 }
-function Kt({ id: e }) {
-	let { selection: t } = Q(), [, n] = V((e) => e + 1, 0);
-	return H(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ J("label", {
+function qt({ id: e }) {
+	let { selection: t } = Q(), [, n] = xe((e) => e + 1, 0);
+	return B(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ q("label", {
 		class: "select",
 		title: "Select this image",
-		children: [/* @__PURE__ */ J("input", {
+		children: [/* @__PURE__ */ q("input", {
 			type: "checkbox",
 			checked: t.has(e),
 			onChange: () => t.toggle(e)
-		}), /* @__PURE__ */ J("span", {
+		}), /* @__PURE__ */ q("span", {
 			class: "unseen",
 			children: "Select this image"
 		})]
 	});
 }
-function qt({ modality: e, bodyPart: t, viewPosition: n, studyDate: r, positive: i }) {
+function Jt({ modality: e, bodyPart: t, viewPosition: n, studyDate: r, positive: i }) {
 	let a = [
 		e,
 		t.toLowerCase(),
 		n && `view ${n}`,
-		Jt(r)
+		Yt(r)
 	].filter(Boolean).join(", ");
 	return `Image${a && `: ${a}`}${i.length ? `; reported: ${i.join(", ")}` : ""}`;
 }
-function Jt(e) {
+function Yt(e) {
 	return /^\d{8}$/.test(e) ? `${e.slice(0, 4)}-${e.slice(4, 6)}-${e.slice(6)}` : e;
 }
-// search/parts/offsets.ts
-function Yt(e, t) {
+// worker_ui/search/parts/offsets.ts
+function Xt(e, t) {
 	let n = Array.from(e), r = [], i = 0;
-	for (let { begin: e, end: a } of Xt(t, n.length)) e > i && r.push({
+	for (let { begin: e, end: a } of Zt(t, n.length)) e > i && r.push({
 		text: n.slice(i, e).join(""),
 		marked: !1
 	}), r.push({
@@ -1145,7 +1151,7 @@ function Yt(e, t) {
 		marked: !1
 	}), r;
 }
-function Xt(e, t) {
+function Zt(e, t) {
 	let n = e.map(({ begin: e, end: n }) => ({
 		begin: Math.max(0, Math.trunc(e)),
 		end: Math.min(t, Math.trunc(n))
@@ -1159,52 +1165,52 @@ function Xt(e, t) {
 	}
 	return r;
 }
-// search/parts/highlighted.tsx
-function Zt({ text: e, marks: t }) {
-	return /* @__PURE__ */ J(b, { children: Yt(e, t).map(({ text: e, marked: t }, n) => J(t ? "mark" : "span", { children: e }, n)) });
+// worker_ui/search/parts/highlighted.tsx
+function Qt({ text: e, marks: t }) {
+	return /* @__PURE__ */ q(b, { children: Xt(e, t).map(({ text: e, marked: t }, n) => q(t ? "mark" : "span", { children: e }, n)) });
 }
-// search/reports/report-card.tsx
-var Qt = {
+// worker_ui/search/reports/report-card.tsx
+var $t = {
 	findings: "Findings",
 	impression: "Impression"
 };
-function $t({ report: e, onLike: t }) {
-	let n = Ce(), r = tn(e.sections), i = e.sections.filter((e) => e !== r);
-	return /* @__PURE__ */ J("article", {
+function en({ report: e, onLike: t }) {
+	let n = Te(), r = nn(e.sections), i = e.sections.filter((e) => e !== r);
+	return /* @__PURE__ */ q("article", {
 		class: "report",
 		"aria-labelledby": n,
-		children: [/* @__PURE__ */ J("header", { children: [/* @__PURE__ */ J("h3", {
+		children: [/* @__PURE__ */ q("header", { children: [/* @__PURE__ */ q("h3", {
 			id: n,
 			children: [
-				Jt(e.studyDate) || "Undated study",
+				Yt(e.studyDate) || "Undated study",
 				" ",
-				/* @__PURE__ */ J("span", {
+				/* @__PURE__ */ q("span", {
 					class: "quiet report-id",
 					children: e.id
 				})
 			]
-		}), /* @__PURE__ */ J("button", {
+		}), /* @__PURE__ */ q("button", {
 			type: "button",
 			class: "plain",
 			onClick: () => t(e.id),
 			children: "Similar reports"
-		})] }), /* @__PURE__ */ J("div", {
+		})] }), /* @__PURE__ */ q("div", {
 			class: "report-body",
-			children: [e.images.length > 0 && /* @__PURE__ */ J("div", {
+			children: [e.images.length > 0 && /* @__PURE__ */ q("div", {
 				class: "report-images",
-				children: e.images.map((e) => /* @__PURE__ */ J(Gt, {
+				children: e.images.map((e) => /* @__PURE__ */ q(Kt, {
 					image: e,
-					children: e.viewPosition && /* @__PURE__ */ J("figcaption", { children: e.viewPosition })
+					children: e.viewPosition && /* @__PURE__ */ q("figcaption", { children: e.viewPosition })
 				}, e.id))
-			}), /* @__PURE__ */ J("div", {
+			}), /* @__PURE__ */ q("div", {
 				class: "report-text",
 				children: [
-					r && /* @__PURE__ */ J(en, { section: r }),
-					i.length > 0 && /* @__PURE__ */ J("details", {
+					r && /* @__PURE__ */ q(tn, { section: r }),
+					i.length > 0 && /* @__PURE__ */ q("details", {
 						open: i.some(({ marks: e }) => e.length > 0),
-						children: [/* @__PURE__ */ J("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ J(en, { section: e }, e.name))]
+						children: [/* @__PURE__ */ q("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ q(tn, { section: e }, e.name))]
 					}),
-					/* @__PURE__ */ J(jt, {
+					/* @__PURE__ */ q(jt, {
 						findings: e.findings,
 						id: n
 					})
@@ -1213,90 +1219,91 @@ function $t({ report: e, onLike: t }) {
 		})]
 	});
 }
-function en({ section: { name: e, text: t, marks: n } }) {
-	return /* @__PURE__ */ J("div", {
+function tn({ section: { name: e, text: t, marks: n } }) {
+	return /* @__PURE__ */ q("div", {
 		class: "section",
-		children: [/* @__PURE__ */ J("h4", { children: Qt[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ J("p", { children: /* @__PURE__ */ J(Zt, {
+		children: [/* @__PURE__ */ q("h4", { children: $t[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ q("p", { children: /* @__PURE__ */ q(Qt, {
 			text: t,
 			marks: n
 		}) })]
 	});
 }
-function tn(e) {
+function nn(e) {
 	let t = (t) => e.find((e) => e.name === t && e.text.trim() !== "");
 	return t("impression") ?? t("findings") ?? e[0];
 }
-// search/state/use-query.ts
-function nn(e, t) {
-	let [n, r] = B({
+// worker_ui/search/state/use-query.ts
+var rn = 250;
+function an(e, t, n = !1) {
+	let [r, i] = z({
 		data: null,
 		busy: e !== "",
 		error: null
-	}), [i, a] = V((e) => e + 1, 0);
-	return be(() => {
+	}), [a, o] = xe((e) => e + 1, 0);
+	return Se(() => {
 		if (e === "") {
-			r({
+			i({
 				data: null,
 				busy: !1,
 				error: null
 			});
 			return;
 		}
-		let n = new AbortController();
-		return r((e) => ({
-			...e,
-			busy: !0,
-			error: null
-		})), t(n.signal).then((e) => !n.signal.aborted && r({
-			data: e,
-			busy: !1,
-			error: null
-		}), (e) => {
-			n.signal.aborted || Ht(e) || r({
-				data: null,
+		let r = new AbortController(), a = () => {
+			i((e) => ({
+				...e,
+				busy: !0,
+				error: null
+			})), t(r.signal).then((e) => !r.signal.aborted && i({
+				data: e,
 				busy: !1,
-				error: an(e)
+				error: null
+			}), (e) => {
+				r.signal.aborted || Ut(e) || i({
+					data: null,
+					busy: !1,
+					error: on(e)
+				});
 			});
-		}), () => n.abort();
-	}, [e, i]), {
-		...n,
-		again: () => a(void 0)
+		}, o = n ? setTimeout(a, rn) : void 0;
+		return n || a(), () => {
+			clearTimeout(o), r.abort();
+		};
+	}, [
+		e,
+		a,
+		n
+	]), {
+		...r,
+		again: () => o(void 0)
 	};
 }
-function rn(e, t) {
-	let [n, r] = B(e);
-	return H(() => {
-		if (Object.is(e, n)) return;
-		let i = setTimeout(() => r(e), t);
-		return () => clearTimeout(i);
-	}, [e, t]), n;
-}
-function an(e) {
+function on(e) {
 	return e instanceof $ ? e : new $(`The answer of the search service could not be read: ${String(e).slice(0, 200)}`);
 }
-// search/parts/chips.tsx
-function on({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
-	return e.length === 0 ? null : /* @__PURE__ */ J("ul", {
+// worker_ui/search/parts/chips.tsx
+function sn({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
+	return e.length === 0 ? null : /* @__PURE__ */ q("ul", {
 		class: "chips",
 		"aria-label": "Filters",
 		children: [e.map((e) => {
 			let { state: r, title: i } = et(e.field);
-			return /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J("button", {
+			return /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q("button", {
 				type: "button",
 				class: `chip ${r ?? ""}`,
 				"aria-label": `Remove the filter ${i}: ${t(e)}`,
 				onClick: () => n(e),
 				children: [
-					r && /* @__PURE__ */ J(Je, { state: r }),
+					r && /* @__PURE__ */ q(Je, { state: r }),
 					t(e),
-					/* @__PURE__ */ J("span", {
+					/* @__PURE__ */ q("span", {
 						class: "cross",
 						"aria-hidden": "true",
 						children: "×"
 					})
 				]
 			}) }, `${e.field} ${e.value}`);
-		}), e.length > 1 && /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J("button", {
+		}), e.length > 1 && /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q("button", {
 			type: "button",
 			class: "plain",
 			onClick: r,
@@ -1304,63 +1311,63 @@ function on({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
 		}) })]
 	});
 }
-// search/parts/facet-bars.tsx
-var sn = 10;
-function cn({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
-	let [a, o] = B(!1), { buckets: s } = n;
+// worker_ui/search/parts/facet-bars.tsx
+var cn = 10;
+function ln({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
+	let [a, o] = z(!1), { buckets: s } = n;
 	if (s.length === 0) return null;
-	let c = a ? s : s.slice(0, sn), l = Math.max(...s.map(({ count: e }) => e));
-	return /* @__PURE__ */ J("section", {
+	let c = a ? s : s.slice(0, cn), l = Math.max(...s.map(({ count: e }) => e));
+	return /* @__PURE__ */ q("section", {
 		class: `facet ${t ?? ""}`,
 		"aria-label": e,
 		children: [
-			/* @__PURE__ */ J("h3", { children: [
-				t && /* @__PURE__ */ J(Je, { state: t }),
+			/* @__PURE__ */ q("h3", { children: [
+				t && /* @__PURE__ */ q(Je, { state: t }),
 				e,
-				!n.exact && /* @__PURE__ */ J("span", {
+				!n.exact && /* @__PURE__ */ q("span", {
 					class: "quiet",
 					children: " (estimated)"
 				})
 			] }),
-			/* @__PURE__ */ J("ul", { children: c.map((e) => /* @__PURE__ */ J(ln, {
+			/* @__PURE__ */ q("ul", { children: c.map((e) => /* @__PURE__ */ q(un, {
 				bucket: e,
 				share: e.count / l,
-				pressed: ze(r, n.field, e.value),
+				pressed: Be(r, n.field, e.value),
 				onToggle: () => i({
 					field: n.field,
 					value: e.value
 				})
 			}, e.value)) }),
-			s.length > sn && /* @__PURE__ */ J("button", {
+			s.length > cn && /* @__PURE__ */ q("button", {
 				type: "button",
 				class: "plain",
 				"aria-expanded": a,
 				onClick: () => o(!a),
-				children: a ? "fewer" : `${s.length - sn} more`
+				children: a ? "fewer" : `${s.length - cn} more`
 			})
 		]
 	});
 }
-function ln({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onToggle: a }) {
-	return /* @__PURE__ */ J("li", { children: /* @__PURE__ */ J("button", {
+function un({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onToggle: a }) {
+	return /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q("button", {
 		type: "button",
 		class: "bar",
 		"aria-pressed": i,
 		title: t === e ? t : `${t} (${e})`,
 		onClick: a,
 		children: [
-			/* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("span", {
 				class: "bar-name",
 				children: t
 			}),
-			/* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("span", {
 				class: "bar-count",
 				children: n.toLocaleString("en-US")
 			}),
-			/* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("span", {
 				class: "bar-area",
 				"aria-hidden": "true",
-				children: /* @__PURE__ */ J("span", {
+				children: /* @__PURE__ */ q("span", {
 					class: "bar-part",
 					style: { width: `${Math.max(100 * r, .8)}%` }
 				})
@@ -1368,13 +1375,13 @@ function ln({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onT
 		]
 	}) });
 }
-// search/parts/facets.tsx
-function un({ label: e, children: t }) {
-	let [n, r] = B(!1);
-	return /* @__PURE__ */ J("aside", {
+// worker_ui/search/parts/facets.tsx
+function dn({ label: e, children: t }) {
+	let [n, r] = z(!1);
+	return /* @__PURE__ */ q("aside", {
 		class: `facets${n ? " open" : ""}`,
 		"aria-label": e,
-		children: [/* @__PURE__ */ J("button", {
+		children: [/* @__PURE__ */ q("button", {
 			type: "button",
 			class: "facets-toggle",
 			"aria-expanded": n,
@@ -1383,50 +1390,49 @@ function un({ label: e, children: t }) {
 		}), t]
 	});
 }
-// search/parts/search-box.tsx
-var dn = 250, fn = 64 * 2 ** 20;
-function pn({ text: e, at: t, onText: n, onFile: r, uploads: i }) {
-	let a = U(null), { typed: o, type: s, send: c } = hn(e, t, n);
-	return /* @__PURE__ */ J("form", {
+// worker_ui/search/parts/search-box.tsx
+var fn = 64 * 2 ** 20;
+function pn({ text: e, onText: t, onEnter: n, onFile: r, uploads: i }) {
+	let a = V(null);
+	return /* @__PURE__ */ q("form", {
 		class: "search-box",
 		role: "search",
 		onSubmit: (e) => {
-			e.preventDefault(), c();
+			e.preventDefault(), n();
 		},
 		children: [
-			/* @__PURE__ */ J("svg", {
+			/* @__PURE__ */ q("svg", {
 				class: "glass",
 				viewBox: "0 0 20 20",
 				"aria-hidden": "true",
-				children: [/* @__PURE__ */ J("circle", {
+				children: [/* @__PURE__ */ q("circle", {
 					cx: "8.5",
 					cy: "8.5",
 					r: "5.5"
-				}), /* @__PURE__ */ J("path", { d: "m12.8 12.8 4.7 4.7" })]
+				}), /* @__PURE__ */ q("path", { d: "m12.8 12.8 4.7 4.7" })]
 			}),
-			/* @__PURE__ */ J("input", {
+			/* @__PURE__ */ q("input", {
 				type: "search",
 				"aria-label": "Search reports",
 				placeholder: "Words of a report, \"a phrase in quotes\"",
 				autocomplete: "off",
 				spellcheck: !1,
 				maxLength: 1e3,
-				value: o,
-				onInput: (e) => s(e.currentTarget.value)
+				value: e,
+				onInput: (e) => t(e.currentTarget.value)
 			}),
-			i && /* @__PURE__ */ J("button", {
+			i && /* @__PURE__ */ q("button", {
 				type: "button",
 				title: "Or drag a file onto the page",
 				onClick: () => a.current?.click(),
 				children: "Search by image…"
 			}),
-			/* @__PURE__ */ J("input", {
+			/* @__PURE__ */ q("input", {
 				ref: a,
 				type: "file",
 				class: "unseen",
 				tabIndex: -1,
 				"aria-label": "Image to search by",
-				accept: ".dcm,application/dicom,image/png,image/jpeg",
 				onChange: (e) => {
 					let t = e.currentTarget.files?.[0];
 					t && r(t), e.currentTarget.value = "";
@@ -1435,38 +1441,24 @@ function pn({ text: e, at: t, onText: n, onFile: r, uploads: i }) {
 		]
 	});
 }
-function mn({ text: e, at: t, onText: n }) {
-	let { typed: r, type: i } = hn(e, t, n);
-	return /* @__PURE__ */ J("label", {
+function mn({ text: e, onText: t, onEnter: n }) {
+	return /* @__PURE__ */ q("label", {
 		class: "words",
-		children: ["and whose report says", /* @__PURE__ */ J("input", {
+		children: ["and whose report says", /* @__PURE__ */ q("input", {
 			type: "text",
 			placeholder: "words",
 			autocomplete: "off",
 			spellcheck: !1,
 			maxLength: 1e3,
-			value: r,
-			onInput: (e) => i(e.currentTarget.value)
+			value: e,
+			onInput: (e) => t(e.currentTarget.value),
+			onKeyDown: (e) => e.key === "Enter" && n()
 		})]
 	});
 }
-function hn(e, t, n) {
-	let [r, i] = B(e), a = U(e), o = U(!1), s = rn(r, dn), c = (e = r) => {
-		e !== a.current && (a.current = e, o.current = !0, n(e));
-	};
-	return H(() => {
-		o.current || (a.current = e, i(e)), o.current = !1;
-	}, [e, t]), H(() => {
-		s === r && c(s);
-	}, [s]), {
-		typed: r,
-		type: i,
-		send: () => c()
-	};
-}
-function gn(e, t) {
-	let [n, r] = B(!1), i = U(t);
-	return i.current = t, H(() => {
+function hn(e, t) {
+	let [n, r] = z(!1), i = V(t);
+	return i.current = t, B(() => {
 		let t = e.current;
 		if (!t) return;
 		let n = (e) => {
@@ -1484,95 +1476,97 @@ function gn(e, t) {
 		};
 	}, []), n;
 }
-// search/parts/status.tsx
-function _n({ busy: e, error: t, found: n, none: r, onAgain: i }) {
-	return t ? /* @__PURE__ */ J("div", {
+// worker_ui/search/parts/status.tsx
+function gn({ busy: e, error: t, found: n, none: r, onAgain: i }) {
+	return t ? /* @__PURE__ */ q("div", {
 		class: "status error",
 		role: "alert",
 		children: [
 			t.message,
 			" ",
-			/* @__PURE__ */ J("button", {
+			/* @__PURE__ */ q("button", {
 				type: "button",
 				onClick: i,
 				children: "Try again"
 			})
 		]
-	}) : /* @__PURE__ */ J("div", {
+	}) : /* @__PURE__ */ q("div", {
 		class: `status${r && !e ? " none" : ""}`,
 		role: "status",
 		children: e ? "Searching…" : r ? "Sorry, no results." : n
 	});
 }
-// search/image/hit-card.tsx
-function vn({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
+// worker_ui/search/image/hit-card.tsx
+function _n({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
 	let { image: s, score: c, impression: l, sentence: u, studies: d } = e;
-	return /* @__PURE__ */ J("li", {
+	return /* @__PURE__ */ q("li", {
 		class: "hit",
 		children: [
-			/* @__PURE__ */ J(Gt, {
+			/* @__PURE__ */ q(Kt, {
 				image: s,
-				children: /* @__PURE__ */ J("figcaption", { children: [/* @__PURE__ */ J("span", {
+				children: /* @__PURE__ */ q("figcaption", { children: [/* @__PURE__ */ q("span", {
 					class: "score",
 					title: "Cosine similarity",
 					children: c.toFixed(3)
-				}), /* @__PURE__ */ J("span", {
+				}), /* @__PURE__ */ q("span", {
 					class: "quiet",
-					children: [s.viewPosition, Jt(s.studyDate)].filter(Boolean).join(" · ")
+					children: [s.viewPosition, Yt(s.studyDate)].filter(Boolean).join(" · ")
 				})] })
 			}),
-			/* @__PURE__ */ J(yn, {
+			/* @__PURE__ */ q(vn, {
 				positive: s.positive,
 				uncertain: s.uncertain
 			}),
-			(u || l) && /* @__PURE__ */ J("p", {
+			(u || l) && /* @__PURE__ */ q("p", {
 				class: "hit-impression",
-				children: u ? /* @__PURE__ */ J("mark", { children: u }) : l
+				children: u ? /* @__PURE__ */ q("mark", { children: u }) : l
 			}),
-			/* @__PURE__ */ J("div", {
+			/* @__PURE__ */ q("div", {
 				class: "hit-actions",
 				children: [
-					r && /* @__PURE__ */ J("button", {
+					r && /* @__PURE__ */ q("button", {
 						type: "button",
 						"aria-label": "More like this",
 						"aria-pressed": t,
 						onClick: r,
 						title: "Search for more like this one",
-						children: [/* @__PURE__ */ J(xn, { up: !0 }), " More"]
+						children: [/* @__PURE__ */ q(bn, { up: !0 }), " More"]
 					}),
-					i && /* @__PURE__ */ J("button", {
+					i && /* @__PURE__ */ q("button", {
 						type: "button",
 						"aria-label": "Less like this",
 						"aria-pressed": n,
 						onClick: i,
 						title: "Search for less like this one",
-						children: [/* @__PURE__ */ J(xn, { up: !1 }), " Less"]
+						children: [/* @__PURE__ */ q(bn, { up: !1 }), " Less"]
 					}),
-					a && /* @__PURE__ */ J("button", {
+					a && /* @__PURE__ */ q("button", {
 						type: "button",
+						"aria-label": "Why similar?",
 						"aria-pressed": o,
 						onClick: a,
-						children: "Why similar?"
+						title: "Show the regions that make the two images similar",
+						children: "Why?"
 					})
 				]
 			}),
-			d.length > 0 && /* @__PURE__ */ J(bn, { studies: d })
+			d.length > 0 && /* @__PURE__ */ q(yn, { studies: d })
 		]
 	});
 }
-function yn({ positive: e, uncertain: t }) {
-	return e.length + t.length === 0 ? null : /* @__PURE__ */ J("ul", {
+function vn({ positive: e, uncertain: t }) {
+	return e.length + t.length === 0 ? null : /* @__PURE__ */ q("ul", {
 		class: "stated",
 		"aria-label": "Reported",
-		children: [e.map((e) => /* @__PURE__ */ J("li", {
+		children: [e.map((e) => /* @__PURE__ */ q("li", {
 			class: "positive",
-			children: [/* @__PURE__ */ J(Je, { state: "positive" }), e]
-		}, e)), t.map((e) => /* @__PURE__ */ J("li", {
+			children: [/* @__PURE__ */ q(Je, { state: "positive" }), e]
+		}, e)), t.map((e) => /* @__PURE__ */ q("li", {
 			class: "uncertain",
 			children: [
-				/* @__PURE__ */ J(Je, { state: "uncertain" }),
+				/* @__PURE__ */ q(Je, { state: "uncertain" }),
 				e,
-				/* @__PURE__ */ J("span", {
+				/* @__PURE__ */ q("span", {
 					class: "unseen",
 					children: ", stated as uncertain"
 				})
@@ -1580,44 +1574,44 @@ function yn({ positive: e, uncertain: t }) {
 		}, e))]
 	});
 }
-function bn({ studies: e }) {
+function yn({ studies: e }) {
 	let t = (t) => e.filter((e) => e.when === t).length;
-	return /* @__PURE__ */ J("details", {
+	return /* @__PURE__ */ q("details", {
 		class: "studies",
-		children: [/* @__PURE__ */ J("summary", { children: [
+		children: [/* @__PURE__ */ q("summary", { children: [
 			["earlier", "later"].filter((e) => t(e) > 0).map((e) => `${t(e)} ${e}`).join(" · "),
 			" ",
 			e.length === 1 ? "study" : "studies"
-		] }), /* @__PURE__ */ J("ol", { children: e.map((e) => /* @__PURE__ */ J("li", { children: [
-			/* @__PURE__ */ J("strong", { children: Jt(e.date) }),
+		] }), /* @__PURE__ */ q("ol", { children: e.map((e) => /* @__PURE__ */ q("li", { children: [
+			/* @__PURE__ */ q("strong", { children: Yt(e.date) }),
 			" ",
-			/* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("span", {
 				class: "quiet",
 				children: e.days === null ? e.when : `${e.days.toLocaleString("en-US")} days ${e.when}`
 			}),
-			/* @__PURE__ */ J("br", {}),
-			e.impression || /* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("br", {}),
+			e.impression || /* @__PURE__ */ q("span", {
 				class: "quiet",
 				children: "no report"
 			})
 		] }, `${e.date} ${e.imageIds.join(" ")}`)) })]
 	});
 }
-function xn({ up: e }) {
-	return /* @__PURE__ */ J("svg", {
+function bn({ up: e }) {
+	return /* @__PURE__ */ q("svg", {
 		class: `thumb${e ? "" : " down"}`,
 		viewBox: "0 0 16 16",
 		"aria-hidden": "true",
 		focusable: "false",
-		children: [/* @__PURE__ */ J("path", { d: "M1.5 7h2.7v7H1.5z" }), /* @__PURE__ */ J("path", { d: "M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })]
+		children: [/* @__PURE__ */ q("path", { d: "M1.5 7h2.7v7H1.5z" }), /* @__PURE__ */ q("path", { d: "M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })]
 	});
 }
-// search/image/similar-list.tsx
-function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
+// worker_ui/search/image/similar-list.tsx
+function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 	let { navigation: i, selection: a } = Q(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
 		...e,
 		...t
-	}), d = (t) => u({ chosen: Re(e.chosen, t) }), f = (t, n) => {
+	}), d = (t) => u({ chosen: ze(e.chosen, t) }), f = (t, n) => {
 		let [r, i] = n ? [e.like, e.unlike] : [e.unlike, e.like], a = r.includes(t) ? r.filter((e) => e !== t) : [...r, t], o = i.filter((e) => e !== t);
 		u(n ? {
 			like: a,
@@ -1626,17 +1620,17 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 			like: o,
 			unlike: a
 		});
-	}, p = o?.similar.hits ?? [], m = o?.image.viewPosition ?? "", h = e.like.length + e.unlike.length, g = e.text === "", _ = `${p.length} similar ${p.length === 1 ? "image" : "images"}, best first`;
-	return /* @__PURE__ */ J("section", {
+	}, p = o?.similar.hits ?? [], m = o?.image.viewPosition ?? "", h = e.like.length + e.unlike.length, g = e.text === "", _ = `${p.length} similar ${p.length === 1 ? "image" : "images"}, best first, with their cosine similarity (1: the same)`;
+	return /* @__PURE__ */ q("section", {
 		class: "similar",
 		"aria-label": "Similar images",
 		children: [
-			/* @__PURE__ */ J("div", {
+			/* @__PURE__ */ q("div", {
 				class: "similar-head",
 				children: [
-					/* @__PURE__ */ J("h2", { children: "Similar images" }),
-					/* @__PURE__ */ J("label", { children: [
-						/* @__PURE__ */ J("input", {
+					/* @__PURE__ */ q("h2", { children: "Similar images" }),
+					/* @__PURE__ */ q("label", { children: [
+						/* @__PURE__ */ q("input", {
 							type: "checkbox",
 							checked: e.sameView,
 							disabled: m === "",
@@ -1645,42 +1639,43 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 						"Same view only",
 						m && ` (${m})`
 					] }),
-					/* @__PURE__ */ J("label", { children: [/* @__PURE__ */ J("input", {
+					/* @__PURE__ */ q("label", { children: [/* @__PURE__ */ q("input", {
 						type: "checkbox",
 						checked: e.samePatient,
 						onChange: () => u({ samePatient: !e.samePatient })
 					}), "Include the same patient"] }),
-					/* @__PURE__ */ J(mn, {
+					/* @__PURE__ */ q(mn, {
 						text: e.text,
-						at: e.id,
-						onText: (e) => u({
-							text: e,
+						onText: (t) => i.type({
+							...e,
+							text: t,
 							like: [],
 							unlike: []
-						})
+						}),
+						onEnter: () => i.settle()
 					}),
-					p.length > 0 && /* @__PURE__ */ J("button", {
+					p.length > 0 && /* @__PURE__ */ q("button", {
 						type: "button",
 						onClick: () => a.toggleAll(p.map(({ image: e }) => e.id)),
 						children: "Select all"
 					})
 				]
 			}),
-			h > 0 && /* @__PURE__ */ J("div", {
+			h > 0 && /* @__PURE__ */ q("div", {
 				class: "like",
 				children: [
 					`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like.`,
-					/* @__PURE__ */ J(Cn, {
+					/* @__PURE__ */ q(Sn, {
 						ids: e.like,
 						more: !0,
 						onRemove: (e) => f(e, !0)
 					}),
-					/* @__PURE__ */ J(Cn, {
+					/* @__PURE__ */ q(Sn, {
 						ids: e.unlike,
 						more: !1,
 						onRemove: (e) => f(e, !1)
 					}),
-					/* @__PURE__ */ J("button", {
+					/* @__PURE__ */ q("button", {
 						type: "button",
 						onClick: () => u({
 							like: [],
@@ -1690,42 +1685,42 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 					})
 				]
 			}),
-			/* @__PURE__ */ J(on, {
+			/* @__PURE__ */ q(sn, {
 				chosen: e.chosen,
 				nameOf: ({ value: e }) => e,
 				onRemove: d,
 				onClear: () => u({ chosen: [] })
 			}),
-			/* @__PURE__ */ J(_n, {
+			/* @__PURE__ */ q(gn, {
 				busy: s,
 				error: c,
 				found: _,
 				none: p.length === 0,
 				onAgain: l
 			}),
-			o && p.length > 0 && /* @__PURE__ */ J("div", {
+			o && p.length > 0 && /* @__PURE__ */ q("div", {
 				class: `with-facets${s ? " stale" : ""}`,
 				"aria-busy": s,
-				children: [/* @__PURE__ */ J(un, {
+				children: [/* @__PURE__ */ q(dn, {
 					label: `Among these ${p.length} images`,
-					children: [/* @__PURE__ */ J("p", {
+					children: [/* @__PURE__ */ q("p", {
 						class: "facets-note",
 						children: [
 							"Among these ",
 							p.length,
 							" ",
 							p.length === 1 ? "image" : "images",
-							", not the whole index:"
+							", not the whole index. Choose a bar to see only these."
 						]
-					}), o.similar.facets.map((t) => /* @__PURE__ */ J(cn, {
+					}), o.similar.facets.map((t) => /* @__PURE__ */ q(ln, {
 						facet: t,
 						...et(t.field),
 						chosen: e.chosen,
 						onToggle: d
 					}, t.field))]
-				}), /* @__PURE__ */ J("ol", {
+				}), /* @__PURE__ */ q("ol", {
 					class: "hits",
-					children: p.map((t) => /* @__PURE__ */ J(vn, {
+					children: p.map((t) => /* @__PURE__ */ q(_n, {
 						hit: t,
 						liked: e.like.includes(t.image.id),
 						unliked: e.unlike.includes(t.image.id),
@@ -1739,79 +1734,92 @@ function Sn({ place: e, asked: t, explained: n, onExplain: r }) {
 		]
 	});
 }
-function Cn({ ids: e, more: t, onRemove: n }) {
+function Sn({ ids: e, more: t, onRemove: n }) {
 	let r = t ? "more like this" : "less like this";
-	return /* @__PURE__ */ J(b, { children: e.map((e) => /* @__PURE__ */ J("button", {
+	return /* @__PURE__ */ q(b, { children: e.map((e) => /* @__PURE__ */ q("button", {
 		type: "button",
 		class: "steering",
 		title: `Take back: ${r}`,
 		onClick: () => n(e),
-		children: [/* @__PURE__ */ J(Ut, {
+		children: [/* @__PURE__ */ q(Wt, {
 			id: e,
 			alt: `Take back: ${r}`
-		}), /* @__PURE__ */ J(xn, { up: t })]
+		}), /* @__PURE__ */ q(bn, { up: t })]
 	}, e)) });
 }
-// search/image/window.ts
-var wn = {
+// worker_ui/search/image/heat.ts
+function Cn(e) {
+	let t = e.reduce((e, t) => Math.min(e, t), Infinity), n = e.reduce((e, t) => Math.max(e, t), -Infinity) - t;
+	return e.map((e) => n > 0 ? (e - t) / n : 0);
+}
+function wn(e) {
+	return [
+		255 * e,
+		60 + 160 * e,
+		255 * (1 - e),
+		190 * e ** 1.5
+	];
+}
+// worker_ui/search/image/window.ts
+var Tn = {
 	center: 127.5,
 	width: 255,
 	inverted: !1
 };
-function Tn(e, t, n) {
+function En(e, t, n) {
 	let r = e.inverted ? -1 : 1;
 	return {
 		...e,
-		width: kn(e.width + 255 * t, 1, 1020),
-		center: kn(e.center + r * 255 * n, 0, 255)
+		width: An(e.width + 255 * t, 1, 1020),
+		center: An(e.center + r * 255 * n, 0, 255)
 	};
 }
-function En({ center: e, width: t, inverted: n }) {
+function Dn({ center: e, width: t, inverted: n }) {
 	let r = e - t / 2;
 	return Uint8ClampedArray.from({ length: 256 }, (e, i) => {
 		let a = 255 * (i - r) / t;
 		return n ? 255 - a : a;
 	});
 }
-function Dn(e, t, n) {
+function On(e, t, n) {
 	for (let r = 0, i = 0; r < e.length; r += 1, i += 4) {
 		let a = t[e[r]];
 		n[i] = n[i + 1] = n[i + 2] = a, n[i + 3] = 255;
 	}
 }
-function On(e) {
+function kn(e) {
 	return Uint8ClampedArray.from({ length: e.length / 4 }, (t, n) => e[4 * n]);
 }
-function kn(e, t, n) {
+function An(e, t, n) {
 	return Math.min(Math.max(e, t), n);
 }
-// search/image/viewer.tsx
-var An = [
+// worker_ui/search/image/viewer.tsx
+var jn = [
 	1,
 	1.5,
 	2,
 	3,
 	4
 ];
-function jn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
-	let { pictures: i } = Q(), a = U(null), [o, s] = B(null), [c, l] = B(""), [u, d] = B(wn), [f, p] = B(1);
-	H(() => {
+function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
+	let { pictures: i } = Q(), a = V(null), [o, s] = z(null), [c, l] = z(""), [u, d] = z(Tn), [f, p] = z(1);
+	B(() => {
 		let t = !1;
-		return s(null), l(""), d(wn), p(1), i.address(e, "large").then(Pn).then((e) => !t && s(e), (e) => !t && !Ht(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
+		return s(null), l(""), d(Tn), p(1), i.address(e, "large").then(Fn).then((e) => !t && s(e), (e) => !t && !Ut(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
 			t = !0;
 		};
-	}, [e, i]), be(() => {
-		a.current && o && Fn(a.current, o, u);
+	}, [e, i]), Se(() => {
+		a.current && o && In(a.current, o, u);
 	}, [o, u]);
 	let m = (e) => {
-		let t = An.findIndex((e) => e === f) + e;
-		p(An[Math.min(Math.max(t, 0), An.length - 1)] ?? 1);
+		let t = jn.findIndex((e) => e === f) + e;
+		p(jn[Math.min(Math.max(t, 0), jn.length - 1)] ?? 1);
 	}, h = () => {
-		d(wn), p(1);
+		d(Tn), p(1);
 	};
-	return /* @__PURE__ */ J("div", {
+	return /* @__PURE__ */ q("div", {
 		class: "viewer",
-		children: [/* @__PURE__ */ J("div", {
+		children: [/* @__PURE__ */ q("div", {
 			class: "viewport",
 			role: "application",
 			tabIndex: 0,
@@ -1819,10 +1827,10 @@ function jn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 			onKeyDown: (e) => {
 				if (e.ctrlKey || e.altKey || e.metaKey) return;
 				let t = e.shiftKey ? .1 : .02, n = {
-					ArrowLeft: () => d((e) => Tn(e, -t, 0)),
-					ArrowRight: () => d((e) => Tn(e, t, 0)),
-					ArrowUp: () => d((e) => Tn(e, 0, -t)),
-					ArrowDown: () => d((e) => Tn(e, 0, t)),
+					ArrowLeft: () => d((e) => En(e, -t, 0)),
+					ArrowRight: () => d((e) => En(e, t, 0)),
+					ArrowUp: () => d((e) => En(e, 0, -t)),
+					ArrowDown: () => d((e) => En(e, 0, t)),
 					i: () => d((e) => ({
 						...e,
 						inverted: !e.inverted
@@ -1833,31 +1841,38 @@ function jn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 				}, r = Object.hasOwn(n, e.key) ? n[e.key] : void 0;
 				r && (e.preventDefault(), e.stopPropagation(), r());
 			},
-			...Mn((e, t) => d((n) => Tn(n, e, t))),
+			...Nn((e, t) => d((n) => En(n, e, t))),
 			onDblClick: h,
-			children: [/* @__PURE__ */ J("div", {
+			children: [/* @__PURE__ */ q("div", {
 				class: "stage",
 				style: { width: `${100 * f}%` },
-				children: [/* @__PURE__ */ J("canvas", {
+				children: [/* @__PURE__ */ q("canvas", {
 					ref: a,
 					role: "img",
 					"aria-label": t,
 					hidden: o === null
-				}), o && n && /* @__PURE__ */ J(Nn, { map: n })]
-			}), o === null && /* @__PURE__ */ J("p", {
+				}), o && n && /* @__PURE__ */ q(Pn, { map: n })]
+			}), o === null && /* @__PURE__ */ q("p", {
 				class: "viewer-note",
 				children: c || "Loading the image…"
 			})]
-		}), /* @__PURE__ */ J("div", {
+		}), /* @__PURE__ */ q("div", {
 			class: "viewer-bar",
 			children: [
-				/* @__PURE__ */ J("output", { children: [
-					"W ",
-					Math.round(u.width),
-					" · L ",
-					Math.round(u.center)
-				] }),
-				/* @__PURE__ */ J("button", {
+				/* @__PURE__ */ q("output", {
+					title: "Window width and level, of gray values from 0 to 255",
+					children: [
+						"W ",
+						Math.round(u.width),
+						" · L ",
+						Math.round(u.center)
+					]
+				}),
+				/* @__PURE__ */ q("span", {
+					class: "quiet viewer-hint",
+					children: "Drag to change the contrast"
+				}),
+				/* @__PURE__ */ q("button", {
 					type: "button",
 					"aria-pressed": u.inverted,
 					onClick: () => d({
@@ -1866,21 +1881,21 @@ function jn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 					}),
 					children: "Invert"
 				}),
-				/* @__PURE__ */ J("button", {
+				/* @__PURE__ */ q("button", {
 					type: "button",
 					"aria-label": "Zoom out",
-					disabled: f === An[0],
+					disabled: f === jn[0],
 					onClick: () => m(-1),
 					children: "−"
 				}),
-				/* @__PURE__ */ J("button", {
+				/* @__PURE__ */ q("button", {
 					type: "button",
 					"aria-label": "Zoom in",
-					disabled: f === An.at(-1),
+					disabled: f === jn.at(-1),
 					onClick: () => m(1),
 					children: "+"
 				}),
-				/* @__PURE__ */ J("button", {
+				/* @__PURE__ */ q("button", {
 					type: "button",
 					onClick: h,
 					children: "Reset"
@@ -1889,7 +1904,7 @@ function jn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 		})]
 	});
 }
-function Mn(e) {
+function Nn(e) {
 	return { onPointerDown: (t) => {
 		if (t.button !== 0 || !(t.currentTarget instanceof HTMLElement)) return;
 		let n = t.currentTarget, r = [t.clientX, t.clientY], i = ({ clientX: t, clientY: n }) => {
@@ -1900,28 +1915,23 @@ function Mn(e) {
 		n.setPointerCapture(t.pointerId), n.addEventListener("pointermove", i), n.addEventListener("pointerup", a), n.addEventListener("pointercancel", a);
 	} };
 }
-function Nn({ map: e }) {
-	let t = U(null);
-	return be(() => {
+function Pn({ map: e }) {
+	let t = V(null);
+	return Se(() => {
 		let n = t.current?.getContext("2d");
 		if (!t.current || !n) return;
 		t.current.width = e.columns, t.current.height = e.rows;
 		let r = n.createImageData(e.columns, e.rows);
-		e.values.slice(0, e.rows * e.columns).forEach((e, t) => {
-			r.data.set([
-				255 * e,
-				190 * e,
-				255 * (1 - e),
-				170 * Math.sqrt(e)
-			], 4 * t);
+		Cn(e.values).forEach((e, t) => {
+			r.data.set(wn(e), 4 * t);
 		}), n.putImageData(r, 0, 0);
-	}, [e]), /* @__PURE__ */ J("canvas", {
+	}, [e]), /* @__PURE__ */ q("canvas", {
 		ref: t,
 		class: "overlay",
 		"aria-hidden": "true"
 	});
 }
-async function Pn(e) {
+async function Fn(e) {
 	let t = new Image();
 	t.src = e, await t.decode();
 	let { naturalWidth: n, naturalHeight: r } = t, i = document.createElement("canvas");
@@ -1931,34 +1941,34 @@ async function Pn(e) {
 	return a.drawImage(t, 0, 0), {
 		width: n,
 		height: r,
-		gray: On(a.getImageData(0, 0, n, r).data)
+		gray: kn(a.getImageData(0, 0, n, r).data)
 	};
 }
-function Fn(e, { width: t, height: n, gray: r }, i) {
+function In(e, { width: t, height: n, gray: r }, i) {
 	(e.width !== t || e.height !== n) && (e.width = t, e.height = n);
 	let a = e.getContext("2d");
 	if (!a) return;
 	let o = a.createImageData(t, n);
-	Dn(r, En(i), o.data), a.putImageData(o, 0, 0);
+	On(r, Dn(i), o.data), a.putImageData(o, 0, 0);
 }
-// search/image/image-page.tsx
-function In({ place: e, explains: t }) {
-	let n = Q(), { navigation: r, transport: i } = n, [a, o] = B(""), [s, c] = B(""), l = nn(JSON.stringify([e, e.sameView && s]), (t) => Et(i, e, s, t)), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
-	return H(() => {
+// worker_ui/search/image/image-page.tsx
+function Ln({ place: e, explains: t }) {
+	let n = Q(), { navigation: r, transport: i } = n, [a, o] = z(""), [s, c] = z(""), l = an(JSON.stringify([e, e.sameView && s]), (t) => Et(i, e, s, t), r.typing), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
+	return B(() => {
 		p && c(p.image.viewPosition), p && n.onHits("images", p.similar.hits.map(({ image: e, score: t }) => ({
 			id: e.id,
 			score: t
 		})));
-	}, [p]), H(() => o(""), [e.id]), /* @__PURE__ */ J("div", {
+	}, [p]), B(() => o(""), [e.id]), /* @__PURE__ */ q("div", {
 		class: "image-page",
 		children: [
-			/* @__PURE__ */ J("button", {
+			/* @__PURE__ */ q("button", {
 				type: "button",
 				class: "back",
-				onClick: () => r.depth > 0 ? r.back() : r.go(q),
+				onClick: () => r.depth > 0 ? r.back() : r.go(G),
 				children: "‹ Back"
 			}),
-			!p && !d && !f && /* @__PURE__ */ J("p", {
+			!p && !d && !f && /* @__PURE__ */ q("p", {
 				class: "status none",
 				children: [
 					"There is no image ",
@@ -1966,25 +1976,25 @@ function In({ place: e, explains: t }) {
 					" in this index."
 				]
 			}),
-			/* @__PURE__ */ J("div", {
+			/* @__PURE__ */ q("div", {
 				class: "image-head",
-				children: [/* @__PURE__ */ J(Ln, {
+				children: [/* @__PURE__ */ q(zn, {
 					id: e.id,
 					other: a,
 					image: p?.image ?? null,
 					onClose: () => o("")
-				}), p && /* @__PURE__ */ J("div", {
+				}), p && /* @__PURE__ */ q("div", {
 					class: "image-facts",
-					children: [/* @__PURE__ */ J(Rn, { image: p.image }), p.report ? /* @__PURE__ */ J(zn, {
+					children: [/* @__PURE__ */ q(Bn, { image: p.image }), p.report ? /* @__PURE__ */ q(Vn, {
 						report: p.report,
 						id: e.id
-					}) : /* @__PURE__ */ J("p", {
+					}) : /* @__PURE__ */ q("p", {
 						class: "quiet",
 						children: "There is no report of this image."
 					})]
 				})]
 			}),
-			/* @__PURE__ */ J(Sn, {
+			/* @__PURE__ */ q(xn, {
 				place: e,
 				asked: p || d || f ? {
 					...l,
@@ -1996,32 +2006,60 @@ function In({ place: e, explains: t }) {
 		]
 	});
 }
-function Ln({ id: e, other: t, image: n, onClose: r }) {
-	let { transport: i } = Q(), { data: a, busy: o, error: s } = nn(t && `${e} ${t}`, async (n) => ({
+var Rn = "Colored regions add most to the similarity: there the network sees the same in both, which need not be where a finding is.";
+function zn({ id: e, other: t, image: n, onClose: r }) {
+	let { transport: i } = Q(), [a, o] = z(!0), s = V(null);
+	B(() => {
+		if (!t) return;
+		let e = document.activeElement;
+		return s.current?.closest(".comparison")?.scrollIntoView({ block: "nearest" }), s.current?.focus({ preventScroll: !0 }), () => {
+			e instanceof HTMLElement && e.isConnected && e.focus();
+		};
+	}, [t]);
+	let { data: c, busy: l, error: u } = an(t && `${e} ${t}`, async (n) => ({
 		here: await Ot(i, e, t, n),
 		there: await Ot(i, t, e, n)
 	}));
-	return /* @__PURE__ */ J("div", {
+	return /* @__PURE__ */ q("div", {
 		class: `comparison${t ? " two" : ""}`,
 		children: [
-			/* @__PURE__ */ J(jn, {
+			/* @__PURE__ */ q(Mn, {
 				id: e,
-				alt: n ? qt(n) : "Image",
-				overlay: t ? a?.here ?? null : null
+				alt: n ? Jt(n) : "Image",
+				overlay: t && a ? c?.here ?? null : null
 			}),
-			t && /* @__PURE__ */ J(jn, {
+			t && /* @__PURE__ */ q(Mn, {
 				id: t,
 				alt: "The similar image",
-				overlay: a?.there ?? null,
+				overlay: a ? c?.there ?? null : null,
 				label: "Similar image"
 			}),
-			t && /* @__PURE__ */ J("p", {
+			t && /* @__PURE__ */ q("div", {
 				class: "comparison-note",
-				role: "status",
 				children: [
-					o ? "Comparing…" : s ? s.message : a?.here ? "Bright regions add most to the similarity." : "No map could be made.",
-					" ",
-					/* @__PURE__ */ J("button", {
+					/* @__PURE__ */ q("p", {
+						ref: s,
+						role: "status",
+						tabIndex: -1,
+						children: l ? "Comparing…" : u ? u.message : c?.here ? Rn : "No map could be made."
+					}),
+					c?.here && /* @__PURE__ */ q(b, { children: [/* @__PURE__ */ q("span", {
+						class: "heat-scale",
+						children: [
+							"less ",
+							/* @__PURE__ */ q("span", {
+								class: "heat-colors",
+								"aria-hidden": "true"
+							}),
+							" more"
+						]
+					}), /* @__PURE__ */ q("button", {
+						type: "button",
+						"aria-pressed": !a,
+						onClick: () => o(!a),
+						children: "Hide colors"
+					})] }),
+					/* @__PURE__ */ q("button", {
 						type: "button",
 						onClick: r,
 						children: "Close comparison"
@@ -2031,12 +2069,12 @@ function Ln({ id: e, other: t, image: n, onClose: r }) {
 		]
 	});
 }
-function Rn({ image: e }) {
+function Bn({ image: e }) {
 	let { modality: t, bodyPart: n, viewPosition: r, laterality: i, sex: a, studyDate: o, rows: s, columns: c, id: l, uploaded: u } = e;
-	return /* @__PURE__ */ J("dl", {
+	return /* @__PURE__ */ q("dl", {
 		class: "metadata",
 		children: [
-			["Study date", Jt(o)],
+			["Study date", Yt(o)],
 			["Modality", t],
 			["Body part", n],
 			["View", r],
@@ -2044,44 +2082,44 @@ function Rn({ image: e }) {
 			["Sex", a],
 			["Size", s > 0 ? `${c} × ${s}` : ""],
 			["SOP Instance UID", u ? "uploaded, not in the index" : l]
-		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ J("div", { children: [/* @__PURE__ */ J("dt", { children: e }), /* @__PURE__ */ J("dd", { children: t })] }, e))
+		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ q("div", { children: [/* @__PURE__ */ q("dt", { children: e }), /* @__PURE__ */ q("dd", { children: t })] }, e))
 	});
 }
-function zn({ report: e, id: t }) {
-	let n = Ce(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
-	return /* @__PURE__ */ J("section", {
+function Vn({ report: e, id: t }) {
+	let n = Te(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
+	return /* @__PURE__ */ q("section", {
 		class: "image-report",
 		"aria-labelledby": n,
 		children: [
-			/* @__PURE__ */ J("h2", {
+			/* @__PURE__ */ q("h2", {
 				id: n,
-				children: ["Report ", /* @__PURE__ */ J("span", {
+				children: ["Report ", /* @__PURE__ */ q("span", {
 					class: "quiet report-id",
 					children: e.id
 				})]
 			}),
-			a.map((e) => /* @__PURE__ */ J(en, { section: e }, e.name)),
-			/* @__PURE__ */ J(jt, {
+			a.map((e) => /* @__PURE__ */ q(tn, { section: e }, e.name)),
+			/* @__PURE__ */ q(jt, {
 				findings: e.findings,
 				id: n
 			}),
-			o.length > 0 && /* @__PURE__ */ J(b, { children: [/* @__PURE__ */ J("h4", { children: "Other images of this report" }), /* @__PURE__ */ J("div", {
+			o.length > 0 && /* @__PURE__ */ q(b, { children: [/* @__PURE__ */ q("h4", { children: "Other images of this report" }), /* @__PURE__ */ q("div", {
 				class: "report-images",
-				children: o.map((e) => /* @__PURE__ */ J(Gt, { image: e }, e.id))
+				children: o.map((e) => /* @__PURE__ */ q(Kt, { image: e }, e.id))
 			})] })
 		]
 	});
 }
-// search/parts/selection-bar.tsx
-function Bn() {
-	let { selection: e } = Q(), [, t] = V((e) => e + 1, 0), [n, r] = B("");
-	H(() => e.subscribe(() => (r(""), t(void 0))), [e]);
+// worker_ui/search/parts/selection-bar.tsx
+function Hn() {
+	let { selection: e } = Q(), [, t] = xe((e) => e + 1, 0), [n, r] = z("");
+	B(() => e.subscribe(() => (r(""), t(void 0))), [e]);
 	let i = e.all;
-	return i.length === 0 ? null : /* @__PURE__ */ J("footer", {
+	return i.length === 0 ? null : /* @__PURE__ */ q("footer", {
 		class: "selection",
 		"aria-label": "Selection",
 		children: [
-			/* @__PURE__ */ J("span", {
+			/* @__PURE__ */ q("span", {
 				role: "status",
 				children: [
 					i.length,
@@ -2091,14 +2129,14 @@ function Bn() {
 					n
 				]
 			}),
-			/* @__PURE__ */ J("button", {
+			/* @__PURE__ */ q("button", {
 				type: "button",
 				onClick: () => {
 					navigator.clipboard?.writeText(i.join("\n")).then(() => r("Copied."), () => r("The browser does not allow copying."));
 				},
 				children: "Copy the ids"
 			}),
-			/* @__PURE__ */ J("button", {
+			/* @__PURE__ */ q("button", {
 				type: "button",
 				onClick: () => e.set([]),
 				children: "Clear"
@@ -2106,35 +2144,35 @@ function Bn() {
 		]
 	});
 }
-// search/parts/sign-in.tsx
-function Vn({ onToken: e }) {
-	let [t, n] = B(""), [r, i] = B(""), a = () => {
+// worker_ui/search/parts/sign-in.tsx
+function Un({ onToken: e }) {
+	let [t, n] = z(""), [r, i] = z(""), a = () => {
 		i(""), e(t.trim()).catch(() => i("This token does not open the search. Check it, or ask for a new one."));
 	};
-	return /* @__PURE__ */ J("main", {
+	return /* @__PURE__ */ q("main", {
 		class: "sign-in",
-		children: /* @__PURE__ */ J("form", {
+		children: /* @__PURE__ */ q("form", {
 			onSubmit: (e) => {
 				e.preventDefault(), t.trim() !== "" && a();
 			},
 			children: [
-				/* @__PURE__ */ J("h1", { children: "Sign in to search" }),
-				r && /* @__PURE__ */ J("p", {
+				/* @__PURE__ */ q("h1", { children: "Sign in to search" }),
+				r && /* @__PURE__ */ q("p", {
 					class: "status error",
 					role: "alert",
 					children: r
 				}),
-				/* @__PURE__ */ J("label", { children: ["Token", /* @__PURE__ */ J("input", {
+				/* @__PURE__ */ q("label", { children: ["Token", /* @__PURE__ */ q("input", {
 					type: "password",
 					autocomplete: "current-password",
 					value: t,
 					onInput: (e) => n(e.currentTarget.value)
 				})] }),
-				/* @__PURE__ */ J("p", {
+				/* @__PURE__ */ q("p", {
 					class: "quiet",
 					children: "The service printed it when it was started."
 				}),
-				/* @__PURE__ */ J("button", {
+				/* @__PURE__ */ q("button", {
 					type: "submit",
 					children: "Sign in"
 				})
@@ -2142,22 +2180,54 @@ function Vn({ onToken: e }) {
 		})
 	});
 }
-// search/parts/pager.tsx
-function Hn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
+var Wn = {
+	denied: "You were not signed in: the sign-in was canceled or refused there. Try again, or ask who runs this service.",
+	expired: "Signing in took too long, or this browser keeps no cookies of this page. Try again.",
+	refused: "The answer was not accepted. Start again from here, not from an older page.",
+	unavailable: "The sign-in of your institution does not answer. Try again in a minute.",
+	"too-long": "Your token is too long for a cookie. Ask who runs this service for a client with fewer claims."
+};
+function Gn({ at: e, problem: t }) {
+	return /* @__PURE__ */ q("main", {
+		class: "sign-in",
+		children: /* @__PURE__ */ q("div", {
+			class: "sign-in-box",
+			children: [
+				/* @__PURE__ */ q("h1", { children: "Sign in to search" }),
+				t && /* @__PURE__ */ q("p", {
+					class: "status error",
+					role: "alert",
+					children: Object.hasOwn(Wn, t) && Wn[t] || "Signing in failed. Try again."
+				}),
+				/* @__PURE__ */ q("a", {
+					class: "button",
+					href: e,
+					children: "Sign in"
+				}),
+				/* @__PURE__ */ q("p", {
+					class: "quiet",
+					children: "This takes you to the sign-in of your institution and back."
+				})
+			]
+		})
+	});
+}
+// worker_ui/search/parts/pager.tsx
+function Kn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
 	if (r <= n && e === 0) return null;
 	let s = e * t + 1;
-	return /* @__PURE__ */ J("nav", {
+	return /* @__PURE__ */ q("nav", {
 		class: "pager",
 		"aria-label": "Pages",
 		children: [
-			/* @__PURE__ */ J("button", {
+			/* @__PURE__ */ q("button", {
 				type: "button",
 				disabled: e === 0,
 				onClick: a,
 				children: "‹ Previous"
 			}),
-			/* @__PURE__ */ J("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
-			/* @__PURE__ */ J("button", {
+			/* @__PURE__ */ q("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
+			/* @__PURE__ */ q("button", {
 				type: "button",
 				disabled: !i,
 				onClick: o,
@@ -2166,96 +2236,100 @@ function Hn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNe
 		]
 	});
 }
-// search/reports/facet-column.tsx
-function Un({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
+// worker_ui/search/reports/facet-column.tsx
+function qn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
 	let a = e.every(({ buckets: e }) => e.length === 0);
-	return /* @__PURE__ */ J(un, {
+	return /* @__PURE__ */ q(dn, {
 		label: "What the reports state",
 		children: [
-			/* @__PURE__ */ J("label", {
+			/* @__PURE__ */ q("label", {
 				class: "vocabulary",
-				children: ["Count by", /* @__PURE__ */ J("select", {
+				children: ["Count by", /* @__PURE__ */ q("select", {
 					value: t,
 					onChange: ({ currentTarget: { value: e } }) => Xe(e) && r(e),
-					children: Ye.map(({ name: e, title: t }) => /* @__PURE__ */ J("option", {
+					children: Ye.map(({ name: e, title: t }) => /* @__PURE__ */ q("option", {
 						value: e,
 						children: t
 					}, e))
 				})]
 			}),
-			e.map((e) => /* @__PURE__ */ J(cn, {
+			!a && /* @__PURE__ */ q("p", {
+				class: "facets-note",
+				children: "How many of the reports state it. Choose a bar to see only these."
+			}),
+			e.map((e) => /* @__PURE__ */ q(ln, {
 				facet: e,
 				...et(e.field),
 				chosen: n,
 				onToggle: i
 			}, e.field)),
-			a && /* @__PURE__ */ J("p", {
+			a && /* @__PURE__ */ q("p", {
 				class: "quiet",
 				children: "Nothing to count in these reports."
 			})
 		]
 	});
 }
-// search/reports/reports-page.tsx
-function Wn({ place: e }) {
-	let t = Q(), { navigation: n, transport: r } = t, [i, a] = B("labels"), { data: o, busy: s, error: c, again: l } = nn(JSON.stringify([e, i]), (t) => Tt(r, e, i, t));
-	H(() => {
+// worker_ui/search/reports/reports-page.tsx
+function Jn({ place: e }) {
+	let t = Q(), { navigation: n, transport: r } = t, [i, a] = z("labels"), { data: o, busy: s, error: c, again: l } = an(JSON.stringify([e, i]), (t) => Tt(r, e, i, t), n.typing);
+	B(() => {
 		o && t.onHits("reports", o.reports);
 	}, [o]);
 	let u = (t) => n.go({
 		...e,
 		cursors: [],
 		...t
-	}), d = (t) => u({ chosen: Re(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
-	return /* @__PURE__ */ J("div", {
+	}), d = (t) => u({ chosen: ze(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
+	return /* @__PURE__ */ q("div", {
 		class: "reports-page",
 		children: [
-			e.like !== "" && /* @__PURE__ */ J("p", {
+			e.like !== "" && /* @__PURE__ */ q("p", {
 				class: "like",
 				children: [
 					"Reports similar to ",
-					/* @__PURE__ */ J("strong", { children: e.like }),
+					/* @__PURE__ */ q("strong", { children: e.like }),
 					" ",
-					/* @__PURE__ */ J("button", {
+					/* @__PURE__ */ q("button", {
 						type: "button",
 						onClick: () => u({ like: "" }),
 						children: "Show all reports"
 					})
 				]
 			}),
-			/* @__PURE__ */ J(on, {
+			/* @__PURE__ */ q(sn, {
 				chosen: e.chosen,
 				nameOf: f,
 				onRemove: d,
 				onClear: () => u({ chosen: [] })
 			}),
-			/* @__PURE__ */ J(_n, {
+			/* @__PURE__ */ q(gn, {
 				busy: s,
 				error: c,
 				found: m,
 				none: o?.total === 0,
 				onAgain: l
 			}),
-			o && o.total > 0 && /* @__PURE__ */ J("div", {
+			o && o.total > 0 && /* @__PURE__ */ q("div", {
 				class: `with-facets${s ? " stale" : ""}`,
 				"aria-busy": s,
-				children: [/* @__PURE__ */ J(Un, {
+				children: [/* @__PURE__ */ q(qn, {
 					facets: o.facets,
 					vocabulary: i,
 					chosen: e.chosen,
 					onVocabulary: a,
 					onToggle: d
-				}), /* @__PURE__ */ J("section", {
+				}), /* @__PURE__ */ q("section", {
 					class: "results",
 					"aria-label": p ? "Reports found" : "All reports, the newest first",
-					children: [/* @__PURE__ */ J(Gn, {
+					children: [/* @__PURE__ */ q(Yn, {
 						reports: o.reports,
 						onLike: (e) => u({
 							like: e,
 							text: "",
 							chosen: []
 						})
-					}), /* @__PURE__ */ J(Hn, {
+					}), /* @__PURE__ */ q(Kn, {
 						page: e.cursors.length,
 						size: 20,
 						shown: o.reports.length,
@@ -2275,93 +2349,98 @@ function Wn({ place: e }) {
 		]
 	});
 }
-function Gn({ reports: e, onLike: t }) {
-	return /* @__PURE__ */ J(b, { children: e.map((e) => /* @__PURE__ */ J($t, {
+function Yn({ reports: e, onLike: t }) {
+	return /* @__PURE__ */ q(b, { children: e.map((e) => /* @__PURE__ */ q(en, {
 		report: e,
 		onLike: t
 	}, e.id)) });
 }
-// search/app.tsx
-function Kn({ host: e }) {
-	let { session: t } = e.transport, [n, r] = B(t ? null : {
-		signedIn: !0,
-		needed: !1,
-		name: ""
-	}), [i, a] = B(null), o = () => {
+// worker_ui/search/app.tsx
+function Xn({ host: e }) {
+	let { session: t } = e.transport, [n, r] = z(t ? null : Rt), [i, a] = z(null), o = () => {
 		a(null);
 		let e = (e) => e instanceof $ ? e : new $(String(e));
 		t?.open().then(r, (t) => a(e(t)));
 	};
-	H(o, [t]);
-	let s = () => r({
+	B(o, [t]);
+	let s = () => r((e) => ({
+		...Rt,
 		signedIn: !1,
 		needed: !0,
-		name: ""
-	}), c = xe(() => ({
+		at: e?.at ?? ""
+	})), c = Ce(() => ({
 		...e,
-		transport: Zn(e.transport, s)
+		transport: tr(e.transport, s)
 	}), [e]);
-	if (!n) return /* @__PURE__ */ J(_n, {
+	if (!n) return /* @__PURE__ */ q(gn, {
 		busy: !i,
 		error: i,
 		found: "",
 		none: !1,
 		onAgain: o
 	});
-	if (!n.signedIn && t) return /* @__PURE__ */ J(Vn, { onToken: async (e) => r(await t.signIn(e)) });
+	if (!n.signedIn && t) return n.at === "" ? /* @__PURE__ */ q(Un, { onToken: async (e) => r(await t.signIn(e)) }) : /* @__PURE__ */ q(Gn, {
+		at: n.at,
+		problem: n.problem
+	});
 	let l = async () => {
-		await t?.signOut(), e.pictures.clear(), e.selection.set([]), e.navigation.replace(q), s();
+		let n = await t?.signOut();
+		e.pictures.clear(), e.selection.set([]), e.navigation.replace(G), r({
+			...Rt,
+			signedIn: !1,
+			needed: !0,
+			at: n?.at ? `${n.at}?prompt=login` : ""
+		});
 	};
-	return /* @__PURE__ */ J(It, {
+	return /* @__PURE__ */ q(It, {
 		value: c,
-		children: /* @__PURE__ */ J(qn, {
+		children: /* @__PURE__ */ q(Zn, {
 			name: n.name,
 			onSignOut: n.needed ? () => void l() : null
 		})
 	});
 }
-function qn({ name: e, onSignOut: t }) {
-	let { navigation: n, transport: r } = Q(), i = Lt(), a = U(null), o = U(null), s = nn("index", (e) => Dt(r, e)), { sending: c, problem: l, send: u } = Jn(), d = gn(a, u);
-	Yn(o, i), Xn(a);
+function Zn({ name: e, onSignOut: t }) {
+	let { navigation: n, transport: r } = Q(), i = Lt(), a = V(null), o = V(null), s = an("index", (e) => Dt(r, e)), { sending: c, problem: l, send: u } = Qn(), d = hn(a, u);
+	$n(o, n), er(a);
 	let f = i.kind === "reports" ? i.text : "";
-	return /* @__PURE__ */ J("div", {
+	return /* @__PURE__ */ q("div", {
 		ref: a,
 		class: `search-root${d ? " dropping" : ""}`,
 		children: [
-			/* @__PURE__ */ J("header", {
+			/* @__PURE__ */ q("header", {
 				class: "top",
 				children: [
-					/* @__PURE__ */ J("a", {
+					/* @__PURE__ */ q("a", {
 						class: "title",
-						href: Fe(q),
+						href: K(G),
 						onClick: (e) => {
-							e.preventDefault(), n.go(q);
+							e.preventDefault(), n.go(G);
 						},
 						children: "Image and report search"
 					}),
-					/* @__PURE__ */ J(pn, {
+					/* @__PURE__ */ q(pn, {
 						text: f,
-						at: i.kind === "image" ? i.id : "",
 						onText: (e) => {
-							let t = {
-								...q,
+							n.type({
+								...G,
 								text: e,
 								...i.kind === "reports" && { chosen: i.chosen }
-							};
-							i.kind === "reports" && i.text !== "" && e !== "" ? n.replace(t) : n.go(t);
+							});
 						},
+						onEnter: () => n.settle(),
 						onFile: u,
 						uploads: s.data?.acceptsUploads !== !1
 					}),
-					/* @__PURE__ */ J("span", {
+					/* @__PURE__ */ q("span", {
 						class: "quiet index-size",
 						children: s.data ? `${s.data.reports.toLocaleString("en-US")} reports indexed` : ""
 					}),
-					e && /* @__PURE__ */ J("span", {
+					e && /* @__PURE__ */ q("span", {
 						class: "quiet",
 						children: ["Hello, ", e]
 					}),
-					t && /* @__PURE__ */ J("button", {
+					t && /* @__PURE__ */ q("button", {
 						type: "button",
 						class: "plain",
 						onClick: t,
@@ -2369,21 +2448,21 @@ function qn({ name: e, onSignOut: t }) {
 					})
 				]
 			}),
-			(c || l) && /* @__PURE__ */ J("p", {
+			(c || l) && /* @__PURE__ */ q("p", {
 				class: `status upload${l ? " error" : ""}`,
 				role: l ? "alert" : "status",
 				children: l || "Reading the image…"
 			}),
-			/* @__PURE__ */ J("main", {
+			/* @__PURE__ */ q("main", {
 				ref: o,
 				tabIndex: -1,
-				children: i.kind === "reports" ? /* @__PURE__ */ J(Wn, { place: i }) : /* @__PURE__ */ J(In, {
+				children: i.kind === "reports" ? /* @__PURE__ */ q(Jn, { place: i }) : /* @__PURE__ */ q(Ln, {
 					place: i,
 					explains: s.data?.explains === !0
 				})
 			}),
-			/* @__PURE__ */ J(Bn, {}),
-			d && /* @__PURE__ */ J("div", {
+			/* @__PURE__ */ q(Hn, {}),
+			d && /* @__PURE__ */ q("div", {
 				class: "drop-note",
 				"aria-hidden": "true",
 				children: "Drop the image to find similar ones"
@@ -2391,36 +2470,36 @@ function qn({ name: e, onSignOut: t }) {
 		]
 	});
 }
-function Jn() {
-	let { navigation: e, transport: t } = Q(), [n, r] = B(!1), [i, a] = B("");
+function Qn() {
+	let { navigation: e, transport: t } = Q(), [n, r] = z(!1), [i, a] = z("");
 	return {
 		sending: n,
 		problem: i,
 		send: (n) => {
-			n.size > fn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${fn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Pe(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
+			n.size > fn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${fn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Ie(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
 		}
 	};
 }
-function Yn(e, t) {
-	let n = t.kind === "image" ? t.id : "", r = U(n);
-	H(() => {
-		r.current !== n && (r.current = n, e.current?.focus({ preventScroll: !0 }), e.current?.closest(".search-root")?.scrollIntoView({ block: "start" }));
-	}, [n]);
+function $n(e, t) {
+	let { place: n } = t, r = n.kind === "image" ? n.id : "", i = V(r);
+	B(() => {
+		i.current !== r && (i.current = r, t.typing || (e.current?.focus({ preventScroll: !0 }), e.current?.closest(".search-root")?.scrollIntoView({ block: "start" })));
+	}, [r]);
 }
-function Xn(e) {
-	H(() => {
+function er(e) {
+	B(() => {
 		let t = e.current, n = (e) => {
 			e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target instanceof HTMLElement && e.target.matches("input:not([type=\"checkbox\"]), select, textarea") || (e.preventDefault(), t?.querySelector("input[type=\"search\"]")?.focus());
 		};
 		return t?.addEventListener("keydown", n), () => t?.removeEventListener("keydown", n);
 	}, []);
 }
-function Zn(e, t) {
+function tr(e, t) {
 	let n = async (e) => {
 		try {
 			return await e;
 		} catch (e) {
-			throw !Ht(e) && e instanceof $ && e.denied && t(), e;
+			throw !Ut(e) && e instanceof $ && e.denied && t(), e;
 		}
 	};
 	return {
@@ -2429,33 +2508,34 @@ function Zn(e, t) {
 		upload: (...t) => n(e.upload(...t))
 	};
 }
-// search/state/navigation.ts
-var Qn = class {
+// worker_ui/search/state/navigation.ts
+var nr = class {
 	place;
+	typing = !1;
 	depth = 0;
 	listeners = /* @__PURE__ */ new Set();
 	before = [];
 	window;
 	constructor(e) {
-		this.window = e, this.place = q, e && (this.readHistory(), e.addEventListener("popstate", this.onPopState));
+		this.window = e, this.place = G, e && (this.readHistory(), e.addEventListener("popstate", this.onPopState));
 	}
 	subscribe(e) {
 		return this.listeners.add(e), () => this.listeners.delete(e);
 	}
 	go(e) {
-		this.before.push(this.place), this.depth += 1, this.window?.history.pushState({
-			place: e,
-			depth: this.depth
-		}, "", Fe(e)), this.show(e);
+		this.push(e), this.show(e, !1);
 	}
 	replace(e) {
-		this.window?.history.replaceState({
-			place: e,
-			depth: this.depth
-		}, "", Fe(e)), this.show(e);
+		this.keep(e), this.show(e, !1);
+	}
+	type(e) {
+		e.kind === this.place.kind && e.text !== "" && this.place.text !== "" ? this.keep(e) : this.push(e), this.show(e, !0);
+	}
+	settle() {
+		this.typing && this.show(this.place, !1);
 	}
 	back() {
-		this.depth === 0 ? this.go(q) : this.window ? this.window.history.back() : (--this.depth, this.show(this.before.pop() ?? q));
+		this.depth === 0 ? this.go(G) : this.window ? this.window.history.back() : (--this.depth, this.show(this.before.pop() ?? G, !1));
 	}
 	close() {
 		this.window?.removeEventListener("popstate", this.onPopState), this.listeners.clear();
@@ -2466,14 +2546,28 @@ var Qn = class {
 	};
 	readHistory() {
 		if (!this.window) return;
-		let { history: e, location: t } = this.window, n = e.state ?? {}, r = Le(n.place);
-		this.place = r && Fe(r) === (t.hash || "#/") ? r : Ie(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0;
+		let { history: e, location: t } = this.window, n = e.state ?? {}, r = Re(n.place);
+		this.place = r && K(r) === (t.hash || "#/") ? r : Le(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0, this.typing = !1;
 	}
-	show(e) {
-		this.place = e;
+	push(e) {
+		this.before.push(this.place), this.depth += 1, this.window?.history.pushState({
+			place: e,
+			depth: this.depth
+		}, "", K(e));
+	}
+	keep(e) {
+		try {
+			this.window?.history.replaceState({
+				place: e,
+				depth: this.depth
+			}, "", K(e));
+		} catch {}
+	}
+	show(e, t) {
+		this.place = e, this.typing = t;
 		for (let e of this.listeners) e();
 	}
-}, $n = class {
+}, rr = class {
 	ids = [];
 	listeners = /* @__PURE__ */ new Set();
 	get all() {
@@ -2499,10 +2593,10 @@ var Qn = class {
 		return this.listeners.add(e), () => this.listeners.delete(e);
 	}
 };
-// search/theme.ts
-function er(e) {
+// worker_ui/search/theme.ts
+function ir(e) {
 	let t = typeof matchMedia > "u" ? null : matchMedia("(prefers-color-scheme: dark)"), n = () => {
-		e.dataset.theme = tr(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
+		e.dataset.theme = ar(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
 	};
 	n(), t?.addEventListener("change", n);
 	let r = new MutationObserver(n);
@@ -2517,14 +2611,14 @@ function er(e) {
 		t?.removeEventListener("change", n), r.disconnect();
 	};
 }
-function tr(e) {
+function ar(e) {
 	let t = e.dataset.jpThemeLight;
 	if (t !== void 0) return t === "false";
 	let n = e.dataset.vscodeThemeKind;
 	return n === void 0 ? null : n.includes("dark") || n === "vscode-high-contrast";
 }
-// search/transport/http.ts
-function nr(e, t) {
+// worker_ui/search/transport/http.ts
+function or(e, t) {
 	let n = async (t, n) => {
 		let r;
 		try {
@@ -2539,39 +2633,46 @@ function nr(e, t) {
 		return r;
 	}, r = async (e, t) => (await n(e, t)).json().catch(() => null);
 	return {
-		session: rr(r, t),
-		graphql: async (e, t, n) => Bt(await r("graphql", ar(JSON.stringify({
+		session: sr(r, t),
+		graphql: async (e, t, n) => Vt(await r("graphql", ur(JSON.stringify({
 			query: e,
 			variables: t
 		}), "application/json", n))),
 		picture: async (e, t, r) => {
-			let i = await n(or(e, t), r ? { signal: r } : {});
+			let i = await n(dr(e, t), r ? { signal: r } : {});
 			if (i.ok) return i.blob();
-			throw new $(K(G(await i.json().catch(() => null), "error")) || "The picture cannot be shown.");
+			throw new $(W(U(await i.json().catch(() => null), "error")) || "The picture cannot be shown.");
 		},
-		upload: async (e, t) => Vt(await r("uploads", ar(e, "application/dicom", t)))
+		upload: async (e, t) => Ht(await r("uploads", ur(e, "application/dicom", t)))
 	};
 }
-function rr(e, t) {
+function sr(e, t) {
 	let n = (e) => ({
-		signedIn: G(e, "signed_in") === !0,
-		needed: K(G(e, "kind")) !== "off",
-		name: K(G(e, "name"))
+		signedIn: U(e, "signed_in") === !0,
+		needed: W(U(e, "kind")) !== "off",
+		name: W(U(e, "name")),
+		at: /^\/[a-z-]+$/.test(W(U(e, "sign_in"))) ? W(U(e, "sign_in")) : "",
+		problem: ""
 	}), r = async (t) => {
-		let r = await e("session", ar(JSON.stringify({ token: t }), "application/json"));
-		if (!W(r) || r.signed_in !== !0) throw new $("This token was refused.", !0);
+		let r = await e("session", ur(JSON.stringify({ token: t }), "application/json"));
+		if (!H(r) || r.signed_in !== !0) throw new $("This token was refused.", !0);
 		return n(r);
 	};
 	return {
 		open: async () => {
-			let i = ir(t);
-			return i !== "" && await r(i).catch(() => void 0), n(await e("session", {}));
+			let i = cr(t);
+			i !== "" && await r(i).catch(() => void 0);
+			let a = lr(t);
+			return {
+				...n(await e("session", {})),
+				problem: a
+			};
 		},
 		signIn: r,
 		signOut: async () => n(await e("session", { method: "DELETE" }))
 	};
 }
-function ir({ location: e, history: t }) {
+function cr({ location: e, history: t }) {
 	let n = /^#token=([^&]{1,4000})$/.exec(e.hash);
 	if (!n?.[1]) return "";
 	t.replaceState(null, "", "#/");
@@ -2581,7 +2682,11 @@ function ir({ location: e, history: t }) {
 		return n[1];
 	}
 }
-function ar(e, t, n) {
+function lr({ location: e, history: t }) {
+	let n = /^#sign-in=([a-z-]{1,40})$/.exec(e.hash);
+	return n?.[1] ? (t.replaceState(null, "", "#/"), n[1]) : "";
+}
+function ur(e, t, n) {
 	return {
 		method: "POST",
 		body: e,
@@ -2589,11 +2694,11 @@ function ar(e, t, n) {
 		...n && { signal: n }
 	};
 }
-function or(e, t) {
-	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${Rt}` : ""}`;
+function dr(e, t) {
+	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${zt}` : ""}`;
 }
-// search/transport/pictures.ts
-var sr = 400, cr = class {
+// worker_ui/search/transport/pictures.ts
+var fr = 400, pr = class {
 	transport;
 	kept = /* @__PURE__ */ new Map();
 	constructor(e) {
@@ -2603,7 +2708,7 @@ var sr = 400, cr = class {
 		let n = `${t} ${e}`, r = this.kept.get(n);
 		if (r) return r;
 		let i = this.transport.picture(e, t).then((e) => URL.createObjectURL(e));
-		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > sr) {
+		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > fr) {
 			let [e, t] = [...this.kept][0];
 			this.kept.delete(e), t.then((e) => URL.revokeObjectURL(e));
 		}
@@ -2613,8 +2718,8 @@ var sr = 400, cr = class {
 		for (let e of this.kept.values()) e.then((e) => URL.revokeObjectURL(e)).catch(() => void 0);
 		this.kept.clear();
 	}
-}, lr = 6e4;
-function ur(e, t = lr) {
+}, mr = 6e4;
+function hr(e, t = mr) {
 	let n = /* @__PURE__ */ new Map(), r = Math.random().toString(36).slice(2), i = 0, a = (e, t = []) => {
 		let r = String(e?.id ?? "");
 		n.get(r)?.resolve([e, t]), n.delete(r);
@@ -2644,20 +2749,20 @@ function ur(e, t = lr) {
 					query: e,
 					variables: t
 				}, [], n);
-				return Bt(r.answer);
+				return Vt(r.answer);
 			},
 			picture: async (e, t, n) => {
 				let [r, i] = await o({
 					kind: "picture",
 					image_id: e,
-					px: t === "large" ? Rt : null
+					px: t === "large" ? zt : null
 				}, [], n), a = i[0];
 				if (!a) throw new $(String(r.error ?? "There is no picture of this image."));
 				return new Blob([a], { type: "image/png" });
 			},
 			upload: async (e, t) => {
 				let [n] = await o({ kind: "upload" }, [await e.arrayBuffer()], t), { answer: r, error: i } = n;
-				return Vt({
+				return Ht({
 					error: i,
 					...r
 				});
@@ -2666,12 +2771,12 @@ function ur(e, t = lr) {
 		close: () => e.off("msg:custom", a)
 	};
 }
-// search/main.tsx
-function dr(e, { transport: t, window: n, onHits: r }) {
-	let i = new Qn(n), a = new $n(), o = new cr(t);
+// worker_ui/search/main.tsx
+function gr(e, { transport: t, window: n, onHits: r }) {
+	let i = new nr(n), a = new rr(), o = new pr(t);
 	e.classList.add("dicom-search");
-	let s = er(e);
-	return e.replaceChildren(), P(/* @__PURE__ */ J(Kn, { host: {
+	let s = ir(e);
+	return e.replaceChildren(), N(/* @__PURE__ */ q(Xn, { host: {
 		transport: t,
 		pictures: o,
 		navigation: i,
@@ -2680,16 +2785,16 @@ function dr(e, { transport: t, window: n, onHits: r }) {
 	} }), e), {
 		selection: a,
 		close: () => {
-			P(null, e), s(), i.close(), o.clear();
+			N(null, e), s(), i.close(), o.clear();
 		}
 	};
 }
-function fr({ model: e, el: t }) {
-	let { transport: n, close: r } = ur(e), i = document.createElement("div");
+function _r({ model: e, el: t }) {
+	let { transport: n, close: r } = hr(e), i = document.createElement("div");
 	i.dataset.lmSuppressShortcuts = "true", t.append(i);
 	let a = (t, n) => {
 		e.set(t, n), e.save_changes();
-	}, o = dr(i, {
+	}, o = gr(i, {
 		transport: n,
 		window: null,
 		onHits: (e, t) => a("_hits", {
@@ -2706,11 +2811,11 @@ function fr({ model: e, el: t }) {
 		e.off("change:_selected", s), e.off("change:height", l), c(), o.close(), r();
 	};
 }
-var pr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
-pr && dr(pr, {
-	transport: nr(new URL("./", location.href).href, window),
+var vr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
+vr && gr(vr, {
+	transport: or(new URL("./", location.href).href, window),
 	window,
 	onHits: () => void 0
 });
-var mr = { render: fr };
-export { mr as default };
+var yr = { render: _r };
+export { yr as default };

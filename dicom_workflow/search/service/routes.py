@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from importlib import resources
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from starlette.routing import Route
 
 from dicom_workflow.errors import DicomError, WorkflowError
 from dicom_workflow.search.service.access import Access, AccessDeniedError, Identity, SignInUnavailableError
+from dicom_workflow.search.service.authorization_code import CALLBACK, SIGN_IN, AuthorizationCodeFlow
 from dicom_workflow.search.service.executor import Executor, Operation, status_and_message
 from dicom_workflow.search.service.guard import HEALTH, PAGE_POLICY, ROUTE
 from dicom_workflow.search.service.images import MAX_PX, THUMBNAIL_PX, ImageLoader, Pictures
@@ -47,10 +49,14 @@ class Routes:
     access : Access
     loader : ImageLoader
         Reads the files behind the index.
+    flow : AuthorizationCodeFlow, optional
+        Signs people in at an issuer; without it the page asks for a token.
     """
 
-    def __init__(self, executor: Executor, access: Access, loader: ImageLoader) -> None:
-        self._executor, self._access, self._loader = executor, access, loader
+    def __init__(
+        self, executor: Executor, access: Access, loader: ImageLoader, flow: AuthorizationCodeFlow | None = None
+    ) -> None:
+        self._executor, self._access, self._loader, self._flow = executor, access, loader, flow
         self._limits = executor.limits
         self._pictures = Pictures()
         self._uploading = asyncio.Semaphore(_UPLOADS_AT_A_TIME)
@@ -67,6 +73,7 @@ class Routes:
             ("GET", "/session", self._session),
             ("POST", "/session", self._sign_in),
             ("DELETE", "/session", self._sign_out),
+            *((("GET", SIGN_IN, self._flow.begin), ("GET", CALLBACK, self._flow.finish)) if self._flow else ()),
             ("GET", HEALTH, self._healthz),
             ("GET", "/", self._index),
             ("GET", "/{name}", self._page_file),
@@ -146,8 +153,8 @@ class Routes:
         try:
             identity = await self._identity(request)
         except AccessDeniedError as error:
-            return JSONResponse({"kind": self._access.kind, "signed_in": False, "name": "", "message": str(error)})
-        return JSONResponse({"kind": self._access.kind, "signed_in": True, "name": identity.name})
+            return JSONResponse({**self._sign_in_state(), "message": str(error)})
+        return JSONResponse(self._sign_in_state(identity))
 
     async def _sign_in(self, request: Request) -> Response:
         if media_type_of(request) != "application/json":
@@ -160,15 +167,19 @@ class Routes:
         if not isinstance(token, str):
             raise Refusal(400, 'expected {"token": "…"}.')
         identity = await run_in_threadpool(self._access.identify, token)
-        response = JSONResponse({"kind": self._access.kind, "signed_in": True, "name": identity.name})
+        response = JSONResponse(self._sign_in_state(identity))
         secure = request.url.scheme == "https"
         response.set_cookie(self._access.cookie, token, httponly=True, samesite="strict", secure=secure, path="/")
         return response
 
     async def _sign_out(self, request: Request) -> Response:
-        response = JSONResponse({"kind": self._access.kind, "signed_in": False, "name": ""})
+        response = JSONResponse(self._sign_in_state())
         response.delete_cookie(self._access.cookie, path="/", httponly=True, samesite="strict")
         return response
+
+    def _sign_in_state(self, identity: Identity | None = None) -> dict[str, Any]:
+        state = {"kind": self._access.kind, "signed_in": identity is not None, "name": identity.name if identity else ""}
+        return {**state, "sign_in": SIGN_IN if self._flow else ""}
 
     async def _healthz(self, request: Request) -> Response:
         asked_at, ready = self._health

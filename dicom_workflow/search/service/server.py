@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from dicom_workflow.errors import SearchError, ServiceError, SettingsError
 from dicom_workflow.http_server import is_loopback
-from dicom_workflow.search.service.access import Access, LocalToken, NoAccessControl, OidcTokens
+from dicom_workflow.search.service.access import Access, LocalToken, NoAccessControl
 from dicom_workflow.search.service.guard import LOOPBACK_HOSTS, Guard
 from dicom_workflow.search.service.images import ImageLoader
 from dicom_workflow.search.service.limits import Limits
+from dicom_workflow.search.service.oidc_tokens import OidcTokens
 from dicom_workflow.search.service.uploads import QueryEmbedder
 from dicom_workflow.search.store.protocol import SearchStore
 from dicom_workflow.settings import Secret, Settings
@@ -51,6 +52,8 @@ class ServeOptions:
     """For ``oidc``: of a Cognito user pool ``https://cognito-idp.<region>.amazonaws.com/<user pool>``."""
     audience: str = ""
     """For ``oidc``: the client id."""
+    client_secret: Secret = field(default_factory=Secret)
+    """For ``oidc``: of a client that has one, for signing people in with a browser."""
     hosts: tuple[str, ...] = ()
     """Accepted host names, without port, where the service listens on other than a loopback address; any when empty."""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
@@ -126,7 +129,7 @@ def serve(
     access = access_of(options, token)
     loader = loader or StoredImages(settings)
     executor = executor_of(store, settings, embedder, loader, limits)
-    app = make_app(executor, access, loader, hosts=options.accepted_hosts())
+    app = make_app(executor, access, loader, hosts=options.accepted_hosts(), client_secret=options.client_secret)
     listener = _listener(options.host, options.port)
     config = uvicorn.Config(
         app,
@@ -211,7 +214,14 @@ def _log_requests() -> None:
         ours.addHandler(handler)
 
 
-def make_app(executor: Executor, access: Access, loader: ImageLoader, *, hosts: Iterable[str] = ()) -> Starlette:
+def make_app(
+    executor: Executor,
+    access: Access,
+    loader: ImageLoader,
+    *,
+    hosts: Iterable[str] = (),
+    client_secret: Secret | None = None,
+) -> Starlette:
     """Return the service as one ASGI application.
 
     Parameters
@@ -224,12 +234,16 @@ def make_app(executor: Executor, access: Access, loader: ImageLoader, *, hosts: 
         Reads the files behind the index.
     hosts : iterable of str
         Accepted host names, without port; any when empty.
+    client_secret : Secret, optional
+        Of the client of an OpenID Connect issuer, where it has one.
     """
     from starlette.applications import Starlette
 
+    from dicom_workflow.search.service.authorization_code import AuthorizationCodeFlow
     from dicom_workflow.search.service.routes import Routes
 
-    app = Starlette(routes=Routes(executor, access, loader).all())
+    flow = AuthorizationCodeFlow(access, client_secret) if isinstance(access, OidcTokens) else None
+    app = Starlette(routes=Routes(executor, access, loader, flow).all())
     app.router.redirect_slashes = False
     app.add_middleware(Guard, hosts=tuple(hosts))
     return app

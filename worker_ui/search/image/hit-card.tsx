@@ -54,8 +54,14 @@ export function HitCard({ hit, liked, unliked, onLike, onUnlike, onExplain, expl
           </button>
         )}
         {onExplain && (
-          <button type="button" aria-pressed={explained} onClick={onExplain}>
-            Why similar?
+          <button
+            type="button"
+            aria-label="Why similar?"
+            aria-pressed={explained}
+            onClick={onExplain}
+            title="Show the regions that make the two images similar"
+          >
+            Why?
           </button>
         )}
       </div>

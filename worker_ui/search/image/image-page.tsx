@@ -1,6 +1,6 @@
 /** One image: large, with its report, and what is similar to it. */
 
-import { useEffect, useId, useState } from 'preact/hooks';
+import { useEffect, useId, useRef, useState } from 'preact/hooks';
 
 import { openImage, similarityMap } from '../api/search';
 import type { ImageSummary, Report } from '../api/types';
@@ -24,8 +24,10 @@ export function ImagePage({ place, explains }: Props) {
   const { navigation, transport } = host;
   const [other, setOther] = useState('');
   const [view, setView] = useState('');
-  const asked = useQuery(JSON.stringify([place, place.sameView && view]), (signal) =>
-    openImage(transport, place, view, signal),
+  const asked = useQuery(
+    JSON.stringify([place, place.sameView && view]),
+    (signal) => openImage(transport, place, view, signal),
+    navigation.typing,
   );
   const { data, busy, error } = asked;
   const shown = data?.image.id === place.id ? data : null;
@@ -68,6 +70,9 @@ export function ImagePage({ place, explains }: Props) {
   );
 }
 
+const EXPLANATION =
+  'Colored regions add most to the similarity: there the network sees the same in both, which need not be where a finding is.';
+
 interface ComparisonProps {
   readonly id: string;
   readonly other: string;
@@ -75,30 +80,47 @@ interface ComparisonProps {
   readonly onClose: () => void;
 }
 
-/** The image, and beside it the one that it is compared with, each with the regions that make them similar. */
+/** The image, and beside it the one that it is compared with, each with the regions that make them similar on request. */
 function Comparison({ id, other, image, onClose }: ComparisonProps) {
   const { transport } = useHost();
+  const [colored, setColored] = useState(true);
+  const note = useRef<HTMLParagraphElement>(null);
+  useEffect(() => {
+    if (!other) return undefined;
+    const from = document.activeElement; // the button of a hit, which may stand far below
+    note.current?.closest('.comparison')?.scrollIntoView({ block: 'nearest' });
+    note.current?.focus({ preventScroll: true });
+    return () => {
+      if (from instanceof HTMLElement && from.isConnected) from.focus();
+    };
+  }, [other]);
   const { data, busy, error } = useQuery(other && `${id} ${other}`, async (signal) => ({
     here: await similarityMap(transport, id, other, signal),
     there: await similarityMap(transport, other, id, signal),
   }));
   return (
     <div class={`comparison${other ? ' two' : ''}`}>
-      <Viewer id={id} alt={image ? altOf(image) : 'Image'} overlay={other ? (data?.here ?? null) : null} />
-      {other && <Viewer id={other} alt="The similar image" overlay={data?.there ?? null} label="Similar image" />}
+      <Viewer id={id} alt={image ? altOf(image) : 'Image'} overlay={other && colored ? (data?.here ?? null) : null} />
+      {other && <Viewer id={other} alt="The similar image" overlay={colored ? (data?.there ?? null) : null} label="Similar image" />}
       {other && (
-        <p class="comparison-note" role="status">
-          {busy
-            ? 'Comparing…'
-            : error
-              ? error.message
-              : data?.here
-                ? 'Bright regions add most to the similarity.'
-                : 'No map could be made.'}{' '}
+        <div class="comparison-note">
+          <p ref={note} role="status" tabIndex={-1}>
+            {busy ? 'Comparing…' : error ? error.message : data?.here ? EXPLANATION : 'No map could be made.'}
+          </p>
+          {data?.here && (
+            <>
+              <span class="heat-scale">
+                less <span class="heat-colors" aria-hidden="true" /> more
+              </span>
+              <button type="button" aria-pressed={!colored} onClick={() => setColored(!colored)}>
+                Hide colors
+              </button>
+            </>
+          )}
           <button type="button" onClick={onClose}>
             Close comparison
           </button>
-        </p>
+        </div>
       )}
     </div>
   );

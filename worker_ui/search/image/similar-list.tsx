@@ -35,7 +35,7 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
   const view = data?.image.viewPosition ?? '';
   const steered = place.like.length + place.unlike.length;
   const steers = place.text === ''; // words and an image together cannot be steered
-  const found = `${hits.length} similar ${hits.length === 1 ? 'image' : 'images'}, best first`;
+  const found = `${hits.length} similar ${hits.length === 1 ? 'image' : 'images'}, best first, with their cosine similarity (1: the same)`;
   return (
     <section class="similar" aria-label="Similar images">
       <div class="similar-head">
@@ -53,7 +53,11 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
           <input type="checkbox" checked={place.samePatient} onChange={() => change({ samePatient: !place.samePatient })} />
           Include the same patient
         </label>
-        <WordsBox text={place.text} at={place.id} onText={(text) => change({ text, like: [], unlike: [] })} />
+        <WordsBox
+          text={place.text}
+          onText={(text) => navigation.type({ ...place, text, like: [], unlike: [] })}
+          onEnter={() => navigation.settle()}
+        />
         {hits.length > 0 && (
           <button type="button" onClick={() => selection.toggleAll(hits.map(({ image }) => image.id))}>
             Select all
@@ -76,7 +80,8 @@ export function SimilarList({ place, asked, explained, onExplain }: Props) {
         <div class={`with-facets${busy ? ' stale' : ''}`} aria-busy={busy}>
           <Facets label={`Among these ${hits.length} images`}>
             <p class="facets-note">
-              Among these {hits.length} {hits.length === 1 ? 'image' : 'images'}, not the whole index:
+              Among these {hits.length} {hits.length === 1 ? 'image' : 'images'}, not the whole index. Choose a bar to see only
+              these.
             </p>
             {data.similar.facets.map((facet) => (
               <FacetBars key={facet.field} facet={facet} {...fieldOf(facet.field)} chosen={place.chosen} onToggle={onToggle} />

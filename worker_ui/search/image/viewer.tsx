@@ -5,6 +5,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { HeatMap } from '../api/types';
 import { isAbort } from '../transport/transport';
 import { useHost } from '../parts/host';
+import { colorOf, shares } from './heat';
 import { DRAG_PIXELS, grayOf, paint, tableOf, WHOLE, windowBy, type GrayWindow } from './window';
 
 interface Props {
@@ -100,9 +101,10 @@ export function Viewer({ id, alt, overlay, label = 'Image' }: Props) {
         {picture === null && <p class="viewer-note">{problem || 'Loading the image…'}</p>}
       </div>
       <div class="viewer-bar">
-        <output>
+        <output title="Window width and level, of gray values from 0 to 255">
           W {Math.round(window.width)} · L {Math.round(window.center)}
         </output>
+        <span class="quiet viewer-hint">Drag to change the contrast</span>
         <button
           type="button"
           aria-pressed={window.inverted}
@@ -155,9 +157,8 @@ function Overlay({ map }: { readonly map: HeatMap }) {
     canvas.current.width = map.columns;
     canvas.current.height = map.rows;
     const out = context.createImageData(map.columns, map.rows);
-    map.values.slice(0, map.rows * map.columns).forEach((value, at) => {
-      // From blue through yellow, told apart by lightness alone as well; weak regions stay clear.
-      out.data.set([255 * value, 190 * value, 255 * (1 - value), 170 * Math.sqrt(value)], 4 * at);
+    shares(map.values).forEach((value, at) => {
+      out.data.set(colorOf(value), 4 * at);
     });
     context.putImageData(out, 0, 0);
   }, [map]);

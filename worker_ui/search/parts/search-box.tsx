@@ -2,31 +2,28 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 
-import { useDebounced } from '../state/use-query';
-
-const DEBOUNCE_MS = 250;
 export const MOST_UPLOAD_BYTES = 64 * 2 ** 20;
 
 interface Props {
   readonly text: string;
-  /** Which page it stands on: what is being typed is dropped when a person goes to another one. */
-  readonly at: string;
+  /** Called for every letter. */
   readonly onText: (text: string) => void;
+  /** Called by the Enter key. */
+  readonly onEnter: () => void;
   readonly onFile: (file: File) => void;
   /** Whether the service takes images to search by. */
   readonly uploads: boolean;
 }
 
-export function SearchBox({ text, at, onText, onFile, uploads }: Props) {
+export function SearchBox({ text, onText, onEnter, onFile, uploads }: Props) {
   const chooser = useRef<HTMLInputElement>(null);
-  const { typed, type, send } = useTyped(text, at, onText);
   return (
     <form
       class="search-box"
       role="search"
       onSubmit={(event) => {
         event.preventDefault();
-        send();
+        onEnter();
       }}
     >
       <svg class="glass" viewBox="0 0 20 20" aria-hidden="true">
@@ -40,8 +37,8 @@ export function SearchBox({ text, at, onText, onFile, uploads }: Props) {
         autocomplete="off"
         spellcheck={false}
         maxLength={1000}
-        value={typed}
-        onInput={(event) => type(event.currentTarget.value)}
+        value={text}
+        onInput={(event) => onText(event.currentTarget.value)}
       />
       {uploads && (
         <button type="button" title="Or drag a file onto the page" onClick={() => chooser.current?.click()}>
@@ -54,7 +51,6 @@ export function SearchBox({ text, at, onText, onFile, uploads }: Props) {
         class="unseen"
         tabIndex={-1}
         aria-label="Image to search by"
-        accept=".dcm,application/dicom,image/png,image/jpeg"
         onChange={(event) => {
           const file = event.currentTarget.files?.[0];
           if (file) onFile(file);
@@ -66,8 +62,7 @@ export function SearchBox({ text, at, onText, onFile, uploads }: Props) {
 }
 
 /** Words that narrow the similar images by what their reports say. */
-export function WordsBox({ text, at, onText }: Pick<Props, 'text' | 'at' | 'onText'>) {
-  const { typed, type } = useTyped(text, at, onText);
+export function WordsBox({ text, onText, onEnter }: Pick<Props, 'text' | 'onText' | 'onEnter'>) {
   return (
     <label class="words">
       and whose report says
@@ -77,36 +72,12 @@ export function WordsBox({ text, at, onText }: Pick<Props, 'text' | 'at' | 'onTe
         autocomplete="off"
         spellcheck={false}
         maxLength={1000}
-        value={typed}
-        onInput={(event) => type(event.currentTarget.value)}
+        value={text}
+        onInput={(event) => onText(event.currentTarget.value)}
+        onKeyDown={(event) => event.key === 'Enter' && onEnter()}
       />
     </label>
   );
-}
-
-/** What is being typed: passed on when nothing was typed for a while, and changed when the place changes by going back. */
-function useTyped(text: string, at: string, onText: (text: string) => void) {
-  const [typed, type] = useState(text);
-  const sent = useRef(text);
-  const own = useRef(false);
-  const settled = useDebounced(typed, DEBOUNCE_MS);
-  const send = (value = typed): void => {
-    if (value === sent.current) return;
-    sent.current = value;
-    own.current = true;
-    onText(value);
-  };
-  useEffect(() => {
-    if (!own.current) {
-      sent.current = text;
-      type(text);
-    }
-    own.current = false;
-  }, [text, at]);
-  useEffect(() => {
-    if (settled === typed) send(settled);
-  }, [settled]);
-  return { typed, type, send: () => send() };
 }
 
 /** Let a file be dropped anywhere on an element; returns whether one is held over it. */

@@ -1,4 +1,4 @@
-/** Asks for the token that `dicom-workflow search serve` printed, or that the sign-in of the institution gave out. */
+/** Signing in: at the issuer of the institution, or with the token that `dicom-workflow search serve` printed. */
 
 import { useState } from 'preact/hooks';
 
@@ -40,6 +40,39 @@ export function SignInForm({ onToken }: Props) {
         <p class="quiet">The service printed it when it was started.</p>
         <button type="submit">Sign in</button>
       </form>
+    </main>
+  );
+}
+
+/** What the service says of a sign-in at the issuer that failed. */
+const PROBLEMS: Readonly<Record<string, string>> = {
+  denied: 'You were not signed in: the sign-in was canceled or refused there. Try again, or ask who runs this service.',
+  expired: 'Signing in took too long, or this browser keeps no cookies of this page. Try again.',
+  refused: 'The answer was not accepted. Start again from here, not from an older page.',
+  unavailable: 'The sign-in of your institution does not answer. Try again in a minute.',
+  'too-long': 'Your token is too long for a cookie. Ask who runs this service for a client with fewer claims.',
+};
+
+interface AtIssuerProps {
+  readonly at: string;
+  readonly problem: string;
+}
+
+export function SignInAtIssuer({ at, problem }: AtIssuerProps) {
+  return (
+    <main class="sign-in">
+      <div class="sign-in-box">
+        <h1>Sign in to search</h1>
+        {problem && (
+          <p class="status error" role="alert">
+            {(Object.hasOwn(PROBLEMS, problem) && PROBLEMS[problem]) || 'Signing in failed. Try again.'}
+          </p>
+        )}
+        <a class="button" href={at}>
+          Sign in
+        </a>
+        <p class="quiet">This takes you to the sign-in of your institution and back.</p>
+      </div>
     </main>
   );
 }

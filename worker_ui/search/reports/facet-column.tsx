@@ -28,6 +28,7 @@ export function FacetColumn({ facets, vocabulary, chosen, onVocabulary, onToggle
           ))}
         </select>
       </label>
+      {!empty && <p class="facets-note">How many of the reports state it. Choose a bar to see only these.</p>}
       {facets.map((facet) => (
         <FacetBars key={facet.field} facet={facet} {...fieldOf(facet.field)} chosen={chosen} onToggle={onToggle} />
       ))}

@@ -19,7 +19,11 @@ export function ReportsPage({ place }: { readonly place: ReportsPlace }) {
   const { navigation, transport } = host;
   const [vocabulary, setVocabulary] = useState<Vocabulary>('labels');
   const key = JSON.stringify([place, vocabulary]);
-  const { data, busy, error, again } = useQuery(key, (signal) => searchReports(transport, place, vocabulary, signal));
+  const { data, busy, error, again } = useQuery(
+    key,
+    (signal) => searchReports(transport, place, vocabulary, signal),
+    navigation.typing,
+  );
   useEffect(() => {
     if (data) host.onHits('reports', data.reports);
   }, [data]);

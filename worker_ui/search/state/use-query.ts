@@ -1,6 +1,6 @@
 /** Hooks that ask the service: the last answer wins, what it replaces stays visible, and an unmounted part asks no longer. */
 
-import { useEffect, useLayoutEffect, useReducer, useState } from 'preact/hooks';
+import { useLayoutEffect, useReducer, useState } from 'preact/hooks';
 
 import { isAbort, ServiceError } from '../transport/transport';
 
@@ -11,8 +11,18 @@ export interface Asked<T> {
   readonly error: ServiceError | null;
 }
 
-/** Ask when `key` changes; an empty key asks nothing. `ask` gets a signal that stops it when the next question comes. */
-export function useQuery<T>(key: string, ask: (signal: AbortSignal) => Promise<T>): Asked<T> & { again: () => void } {
+/** How long the page waits for another letter before it asks. */
+const DEBOUNCE_MS = 250;
+
+/**
+ * Ask when `key` changes; an empty key asks nothing. `ask` gets a signal that stops it when the next question comes. While somebody
+ * is `typing` the question waits for the next letter; what the question is made of never does.
+ */
+export function useQuery<T>(
+  key: string,
+  ask: (signal: AbortSignal) => Promise<T>,
+  typing = false,
+): Asked<T> & { again: () => void } {
   const [state, setState] = useState<Asked<T>>({ data: null, busy: key !== '', error: null });
   const [round, again] = useReducer((count: number) => count + 1, 0);
   useLayoutEffect(() => {
@@ -21,28 +31,24 @@ export function useQuery<T>(key: string, ask: (signal: AbortSignal) => Promise<T
       return undefined;
     }
     const stop = new AbortController();
-    setState((before) => ({ ...before, busy: true, error: null }));
-    ask(stop.signal).then(
-      (data) => !stop.signal.aborted && setState({ data, busy: false, error: null }),
-      (error: unknown) => {
-        if (stop.signal.aborted || isAbort(error)) return;
-        setState({ data: null, busy: false, error: asServiceError(error) });
-      },
-    );
-    return () => stop.abort();
-  }, [key, round]);
+    const start = (): void => {
+      setState((before) => ({ ...before, busy: true, error: null }));
+      ask(stop.signal).then(
+        (data) => !stop.signal.aborted && setState({ data, busy: false, error: null }),
+        (error: unknown) => {
+          if (stop.signal.aborted || isAbort(error)) return;
+          setState({ data: null, busy: false, error: asServiceError(error) });
+        },
+      );
+    };
+    const timer = typing ? setTimeout(start, DEBOUNCE_MS) : undefined;
+    if (!typing) start();
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [key, round, typing]);
   return { ...state, again: () => again(undefined) };
-}
-
-/** Return a value once it has not changed for some milliseconds. */
-export function useDebounced<T>(value: T, milliseconds: number): T {
-  const [settled, setSettled] = useState(value);
-  useEffect(() => {
-    if (Object.is(value, settled)) return undefined;
-    const timer = setTimeout(() => setSettled(value), milliseconds);
-    return () => clearTimeout(timer);
-  }, [value, milliseconds]);
-  return settled;
 }
 
 function asServiceError(error: unknown): ServiceError {

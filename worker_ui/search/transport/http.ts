@@ -49,6 +49,9 @@ function sessionOf(json: (path: string, init: RequestInit) => Promise<unknown>, 
     signedIn: own(answer, 'signed_in') === true,
     needed: text(own(answer, 'kind')) !== 'off',
     name: text(own(answer, 'name')),
+    // A place of this service alone: "//" would begin another host.
+    at: /^\/[a-z-]+$/.test(text(own(answer, 'sign_in'))) ? text(own(answer, 'sign_in')) : '',
+    problem: '',
   });
   const signIn = async (token: string): Promise<SignIn> => {
     const answer = await json('session', post(JSON.stringify({ token }), 'application/json'));
@@ -59,7 +62,8 @@ function sessionOf(json: (path: string, init: RequestInit) => Promise<unknown>, 
     open: async () => {
       const token = takeToken(window);
       if (token !== '') await signIn(token).catch(() => undefined); // the form comes where it was refused
-      return read(await json('session', {}));
+      const problem = takeProblem(window);
+      return { ...read(await json('session', {})), problem };
     },
     signIn,
     signOut: async () => read(await json('session', { method: 'DELETE' })),
@@ -76,6 +80,14 @@ function takeToken({ location, history }: Window): string {
   } catch {
     return match[1];
   }
+}
+
+/** Take out of the address why signing in at the issuer failed. */
+function takeProblem({ location, history }: Window): string {
+  const match = /^#sign-in=([a-z-]{1,40})$/.exec(location.hash);
+  if (!match?.[1]) return '';
+  history.replaceState(null, '', '#/');
+  return match[1];
 }
 
 function post(body: BodyInit, type: string, signal?: AbortSignal): RequestInit {

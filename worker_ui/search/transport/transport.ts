@@ -24,7 +24,13 @@ export interface SignIn {
   /** Whether the service asks for it: on one's own machine it may not. */
   readonly needed: boolean;
   readonly name: string;
+  /** Where the issuer of tokens signs a person in; empty where the page asks for a token. */
+  readonly at: string;
+  /** Why the last time at the issuer failed, as the service calls it; empty where it did not. */
+  readonly problem: string;
 }
+
+export const SIGNED_IN: SignIn = { signedIn: true, needed: false, name: '', at: '', problem: '' };
 
 export type PictureSize = 'thumbnail' | 'large';
 

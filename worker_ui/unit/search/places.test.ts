@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 
 import { Navigation } from '../../search/state/navigation';
 import { addressOf, imagePlace, placeAt, readPlace, START, toggle, whereOf } from '../../search/state/places';
@@ -73,6 +73,32 @@ describe('navigation', () => {
     navigation.go(imagePlace('1.2'));
     expect(location.hash).toBe('#/image/1.2');
     expect(new Navigation(window).place).toEqual(imagePlace('1.2')); // after reloading
+    navigation.close();
+  });
+
+  it('keeps each letter at once, as one entry of the history', () => {
+    const navigation = new Navigation(window);
+    const depth = navigation.depth;
+    navigation.type({ ...START, text: 'e' });
+    navigation.type({ ...START, text: 'ed' });
+    expect([navigation.typing, navigation.depth]).toEqual([true, depth + 1]);
+    expect(new Navigation(window).place).toEqual({ ...START, text: 'ed' });
+    navigation.settle();
+    expect([navigation.typing, navigation.place]).toEqual([false, { ...START, text: 'ed' }]);
+    navigation.go(imagePlace('1.2'));
+    expect(navigation.typing).toBe(false);
+    navigation.close();
+  });
+
+  it('goes on where the browser refuses to write its history', () => {
+    const navigation = new Navigation(window);
+    navigation.type({ ...START, text: 'e' });
+    const write = vi.spyOn(history, 'replaceState').mockImplementation(() => {
+      throw new DOMException('too often', 'SecurityError');
+    });
+    navigation.type({ ...START, text: 'ed' });
+    expect(navigation.place).toEqual({ ...START, text: 'ed' });
+    write.mockRestore();
     navigation.close();
   });
 

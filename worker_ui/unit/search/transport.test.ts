@@ -120,7 +120,7 @@ describe('requests over HTTP', () => {
     );
     location.hash = '#token=s%2Fecret';
     const who = await httpTransport('http://127.0.0.1:8600/', window).session?.open();
-    expect(who).toEqual({ signedIn: true, needed: true, name: 'Jo' });
+    expect(who).toEqual({ signedIn: true, needed: true, name: 'Jo', at: '', problem: '' });
     expect(asked[0]?.[1].body).toBe('{"token":"s/ecret"}');
     expect(location.href).not.toContain('ecret');
   });
