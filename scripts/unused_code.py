@@ -57,7 +57,7 @@ KNOWN: dict[str, str] = {
     "redirect_slashes": "an attribute of starlette.routing.Router",
 }
 RECORDS = ("learning/evaluation/report.py",)  # fields of a JSON file, read and written by their names
-SCHEMA = ("search/service/published.py", "search/service/schema.py", "search/service/nodes.py", "search/service/values.py")
+SCHEMA = tuple(f"search/service/{name}.py" for name in ("published_fields", "schema", "graphql_types", "values"))
 """Types of GraphQL: clients ask for their fields by name."""
 DISPATCHED = ("_fn_",)  # methods that aws/stacks/template_evaluator.py finds by the name of a CloudFormation function
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,11 +227,29 @@ def test_the_token_that_a_load_balancer_sends_for_a_person_is_verified_like_any_
     assert search_service.ask("POST", "/graphql", json=QUERY, headers=sent).status_code == status
 
 
-@pytest.mark.parametrize("body", ["x", "[]", "{}", '{"token": 1}'])
+@pytest.mark.parametrize("body", ["x", "[]", "{}", '{"token": 1}', "[" * 10_000, '{"token": "\xff"}'])
 def test_a_sign_in_without_token(search_service: Service, body: str) -> None:
-    answer = search_service.ask("POST", "/session", data=body, headers={"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": ""}
+    answer = search_service.ask("POST", "/session", data=body.encode("latin-1"), headers=headers)
     assert answer.status_code == 400
     assert answer.json() == {"error": 'expected {"token": "…"}.'}
+
+
+def test_a_long_sign_in_is_refused_before_it_is_read(search_service: Service) -> None:
+    headers = {"content-type": "application/json", "authorization": ""}
+    answer = search_service.ask("POST", "/session", json={"token": "x" * 20_000}, headers=headers)
+    assert answer.status_code == 413
+    chunks = (b"x" * 1000 for _ in range(30))  # no Content-Length
+    assert search_service.ask("POST", "/session", data=chunks, headers=headers).status_code == 413
+
+
+def test_without_a_token_no_body_is_read(search_service: Service) -> None:
+    for path, kind in (("/uploads", "application/dicom"), ("/graphql", "application/json")):
+        host, port = search_service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as sent:
+            head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {kind}\r\nContent-Length: 1000000\r\n\r\nx"
+            sent.sendall(head.encode())  # the rest never comes
+            assert sent.recv(4096).startswith(b"HTTP/1.1 401 "), path
 
 
 FOREIGN = {

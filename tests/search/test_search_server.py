@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -93,6 +95,29 @@ def test_a_new_token_is_printed_once_and_sigterm_ends_with_requests_under_way(pr
     assert code == 0
     assert token not in rest
     assert "totalCount" not in rest
+
+
+def test_silent_connections_are_counted_and_others_are_told_to_come_later(tmp_path: Path) -> None:
+    served = Process(tmp_path, "20")
+    try:
+        with contextlib.ExitStack() as held:
+            for _ in range(20):
+                held.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=10))
+            for _ in range(200):  # until the last of them is accepted
+                answer = requests.get(f"{served.url}/healthz", timeout=10, headers={"connection": "close"})
+                if answer.status_code == 503:
+                    break
+                time.sleep(0.05)
+            assert answer.status_code == 503
+        for _ in range(200):
+            answer = requests.get(f"{served.url}/healthz", timeout=10, headers={"connection": "close"})
+            if answer.status_code == 200:
+                break
+            time.sleep(0.05)
+        assert answer.json() == {"status": "ok"}
+    finally:
+        served.process.send_signal(signal.SIGTERM)
+        assert served.rest()[0] == 0
 
 
 def test_a_port_that_is_taken(tmp_path: Path, process: Process) -> None:

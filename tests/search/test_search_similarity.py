@@ -21,6 +21,7 @@ from dicom_workflow.search.service.limits import Limits
 from dicom_workflow.search.service.similarity import MAP_PX, SimilarityMaps, contributions
 from dicom_workflow.search.service.uploads import UploadedImages
 from dicom_workflow.search.store import SearchStore, open_store
+from dicom_workflow.search.whitening import Whitening
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
 
@@ -67,9 +68,21 @@ def test_what_the_places_add_is_the_similarity(embedder: Embedder, indexed: tupl
     other = store.vectors(["1.1"])[0]
     places = contributions(embedder.bundle, image, other)
     assert places.shape == (5, 5)
-    length = np.linalg.norm(embedder.of_images(image[None])[0])
     similarity = float(embedder.of_image(folder / "0.dcm") @ other)
-    assert float(places.mean() / length) == pytest.approx(similarity, abs=1e-3)
+    assert float(places.mean()) == pytest.approx(similarity, abs=1e-3)
+
+
+def test_whitened_embeddings_have_maps_without_the_mean_that_was_taken_off(
+    embedder: Embedder, indexed: tuple[SearchStore, Path]
+) -> None:
+    folder = indexed[1]
+    features = np.stack([embedder.of_image(folder / f"{number}.dcm") for number in range(3)])
+    shortened = np.random.default_rng(0).normal(size=(features.shape[1], 8)).astype(np.float32)
+    whitened = Embedder(embedder.bundle, Whitening(features.mean(axis=0), shortened))
+    image, other = decode(folder / "0.dcm", embedder.bundle.size_px), whitened.of_image(folder / "1.dcm")
+    direction = shortened @ other
+    places = contributions(embedder.bundle, image, direction, float(whitened.whitening.mean @ direction))
+    assert float(places.mean()) == pytest.approx(float(whitened.of_images(image[None])[0] @ other), abs=1e-3)
 
 
 def test_a_map_has_the_proportions_of_the_image(explained: Service) -> None:

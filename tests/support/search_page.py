@@ -19,7 +19,7 @@ from dicom_workflow.search.store.protocol import SearchStore
 from dicom_workflow.search.whitening import Whitening
 from dicom_workflow.synthetic.dataset import Phantoms, make_dataset
 
-SIZE_PX, DIMENSIONS = 64, 32
+SIZE_PX, DIMENSIONS = 96, 32
 CONCEPTS: dict[str, tuple[str, Kind, str]] = {
     "Atelectasis": ("atelectasis", "diagnosis", "J98.11"),
     "Cardiomegaly": ("cardiomegaly", "sign", "I51.7"),
@@ -175,7 +175,8 @@ def _vectors(folder: Path, images: Sequence[ImageDocument]) -> NDArray[np.float3
     files = [Path(image.source.removeprefix("file://")) for image in images]
     features = plain.of_images(np.stack([decode(file, SIZE_PX, plain.bundle.preprocessing_version) for file in files]))
     shortened = np.random.default_rng(11).normal(size=(features.shape[1], DIMENSIONS)).astype(np.float32)
-    whitening = Whitening(features.mean(axis=0), shortened)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    whitening = Whitening(unit.mean(axis=0), shortened)
     whitening.save(folder)
     return whitening.apply(features)
 

@@ -230,7 +230,7 @@ def typing_on_the_page_of_an_image_goes_on(shown: Shown) -> None:
     shown.open_image(image.image_id, image.report_id)
     shown.root.get_by_role("searchbox").focus()
     shown.tab.keyboard.type("pneu", delay=5)
-    shown.root.get_by_role("article").first.wait_for()
+    shown.root.locator(".reports-page").wait_for()
     shown.tab.keyboard.type("monia", delay=5)
     assert shown.root.get_by_role("searchbox").input_value() == "pneumonia"
     shown.tab.keyboard.press("Enter")

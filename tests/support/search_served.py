@@ -1,4 +1,7 @@
-"""Run the search service over the corpus; its store waits as long as the file ``held`` is in the folder."""
+"""Run the search service over the corpus; its store waits as long as the file ``held`` is in the folder.
+
+usage: search_served.py PORT FOLDER [CONNECTIONS]
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.search_corpus import Corpus
 from support.search_service import filled_store
 
+from dicom_workflow.search.service.limits import Limits
 from dicom_workflow.search.service.server import ServeOptions, serve
 from dicom_workflow.settings import Settings
 
@@ -36,7 +40,8 @@ def main() -> None:
         print(text, flush=True)
 
     settings = Settings(workspace=folder, archive="folder")
-    serve(store, settings, options=ServeOptions(port=int(sys.argv[1])), say=say)
+    limits = Limits(concurrency=int(sys.argv[3])) if len(sys.argv) > 3 else Limits()
+    serve(store, settings, options=ServeOptions(port=int(sys.argv[1]), limits=limits), say=say)
 
 
 if __name__ == "__main__":

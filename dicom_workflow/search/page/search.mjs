@@ -471,10 +471,10 @@ function Ie(e) {
 		unlike: []
 	};
 }
-function K(e) {
+function Le(e) {
 	return e.kind === "image" ? `#/image/${encodeURIComponent(e.id)}` : e.like ? `#/like/${encodeURIComponent(e.like)}` : "#/";
 }
-function Le(e) {
+function Re(e) {
 	let t = /^#\/(image|like)\/([^/?#]{1,600})$/.exec(e);
 	if (!t?.[2]) return G;
 	let n;
@@ -488,7 +488,7 @@ function Le(e) {
 		like: n
 	};
 }
-function Re(e) {
+function ze(e) {
 	if (!H(e)) return null;
 	if (e.kind === "reports") {
 		let { like: t, cursors: n, chosen: r } = e;
@@ -496,8 +496,8 @@ function Re(e) {
 			kind: "reports",
 			text: W(e.text),
 			like: W(t),
-			cursors: He(n),
-			chosen: Ue(r)
+			cursors: Ue(n),
+			chosen: We(r)
 		};
 	}
 	return e.kind !== "image" || W(e.id) === "" ? null : {
@@ -506,34 +506,34 @@ function Re(e) {
 		text: W(e.text),
 		sameView: e.sameView === !0,
 		samePatient: e.samePatient === !0,
-		chosen: Ue(e.chosen),
-		like: He(e.like),
-		unlike: He(e.unlike)
+		chosen: We(e.chosen),
+		like: Ue(e.like),
+		unlike: Ue(e.unlike)
 	};
 }
-function ze(e, t) {
+function Be(e, t) {
 	let n = e.filter(({ field: e, value: n }) => e !== t.field || n !== t.value);
 	return n.length < e.length ? n : [...e, t];
 }
-function Be(e, t, n) {
+function Ve(e, t, n) {
 	return e.some((e) => e.field === t && e.value === n);
 }
-function Ve(e) {
+function He(e) {
 	return e.length === 0 ? null : { and: e.map(({ field: e, value: t }) => ({ [e]: [t] })) };
 }
-function He(e) {
+function Ue(e) {
 	return Array.isArray(e) ? e.filter((e) => typeof e == "string") : [];
 }
-function Ue(e) {
+function We(e) {
 	return (Array.isArray(e) ? e.filter(H) : []).map((e) => ({
 		field: W(e.field),
 		value: W(e.value)
 	})).filter(({ field: e }) => e !== "");
 }
 // worker_ui/node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
-var We = Symbol.for("pv"), Ge = 0;
+var Ge = Symbol.for("pv"), Ke = 0;
 Array.isArray;
-function q(t, n, r, i, a, o) {
+function K(t, n, r, i, a, o) {
 	n ||= {};
 	var s, c, l = n;
 	if ("ref" in l && typeof t != "function") for (c in l = {}, n) c == "ref" ? s = n[c] : l[c] = n[c];
@@ -547,19 +547,19 @@ function q(t, n, r, i, a, o) {
 		__b: 0,
 		__e: null,
 		__c: null,
-		constructor: We,
-		__v: --Ge,
+		constructor: Ge,
+		__v: --Ke,
 		__i: -1,
 		__u: 0
 	};
 	return (a || o) && (u.__source = a, u.__self = o), e.vnode && e.vnode(u), u;
 }
 // worker_ui/search/parts/states.tsx
-var Ke = [
+var qe = [
 	"positive",
 	"uncertain",
 	"negative"
-], qe = {
+], Je = {
 	positive: {
 		title: "Positive",
 		word: "stated as present"
@@ -573,43 +573,43 @@ var Ke = [
 		word: "stated as absent"
 	}
 };
-function J(e) {
-	return Ke.includes(e);
+function q(e) {
+	return qe.includes(e);
 }
-function Je({ state: e }) {
-	return /* @__PURE__ */ q("svg", {
+function Ye({ state: e }) {
+	return /* @__PURE__ */ K("svg", {
 		class: `state-icon ${e}`,
 		viewBox: "0 0 16 16",
 		"aria-hidden": "true",
 		focusable: "false",
 		children: [
-			e === "positive" && /* @__PURE__ */ q("circle", {
+			e === "positive" && /* @__PURE__ */ K("circle", {
 				class: "fill",
 				cx: "8",
 				cy: "8",
 				r: "7"
 			}),
-			e === "positive" && /* @__PURE__ */ q("path", {
+			e === "positive" && /* @__PURE__ */ K("path", {
 				class: "sign-on",
 				d: "M8 4.5v7M4.5 8h7"
 			}),
-			e === "uncertain" && /* @__PURE__ */ q("circle", {
+			e === "uncertain" && /* @__PURE__ */ K("circle", {
 				class: "ring",
 				cx: "8",
 				cy: "8",
 				r: "6.2"
 			}),
-			e === "uncertain" && /* @__PURE__ */ q("path", {
+			e === "uncertain" && /* @__PURE__ */ K("path", {
 				class: "fill",
 				d: "M8 1.8a6.2 6.2 0 0 0 0 12.4z"
 			}),
-			e === "negative" && /* @__PURE__ */ q("circle", {
+			e === "negative" && /* @__PURE__ */ K("circle", {
 				class: "ring",
 				cx: "8",
 				cy: "8",
 				r: "6.2"
 			}),
-			e === "negative" && /* @__PURE__ */ q("path", {
+			e === "negative" && /* @__PURE__ */ K("path", {
 				class: "sign",
 				d: "M4.8 8h6.4"
 			})
@@ -617,7 +617,7 @@ function Je({ state: e }) {
 	});
 }
 // worker_ui/search/api/fields.ts
-var Ye = [
+var Xe = [
 	{
 		name: "labels",
 		title: "Labels"
@@ -639,60 +639,60 @@ var Ye = [
 		title: "ICD-10-CM"
 	}
 ];
-function Xe(e) {
-	return Ye.some(({ name: t }) => t === e);
-}
 function Ze(e) {
-	return Ke.map((t) => `${t}_${e}`);
+	return Xe.some(({ name: t }) => t === e);
 }
-var Qe = [
+function Qe(e) {
+	return qe.map((t) => `${t}_${e}`);
+}
+var $e = [
 	"labels_positive",
 	"labels_uncertain",
 	"labels_negative",
 	"view_position",
 	"sex"
-], $e = {
+], et = {
 	view_position: "View",
 	sex: "Sex",
 	modality: "Modality",
 	body_part: "Body part"
 };
-function et(e) {
-	let [t = "", n = ""] = e.split("_"), r = J(t) ? t : J(n) ? n : null, i = Object.hasOwn($e, e) ? $e[e] : void 0;
+function tt(e) {
+	let [t = "", n = ""] = e.split("_"), r = q(t) ? t : q(n) ? n : null, i = Object.hasOwn(et, e) ? et[e] : void 0;
 	return {
 		title: r ? `${r.charAt(0).toUpperCase()}${r.slice(1)}` : i ?? e.replaceAll("_", " "),
 		state: r
 	};
 }
 // worker_ui/search/api/read.ts
-function tt(e) {
+function nt(e) {
 	let t = U(e, "reports"), n = U(t, "pageInfo");
 	return {
-		total: X(U(t, "totalCount")),
+		total: Y(U(t, "totalCount")),
 		cursor: U(n, "hasNextPage") === !0 ? W(U(n, "endCursor")) : "",
-		reports: Y(U(t, "edges")).map((e) => ut(U(e, "node"), X(U(e, "score")), Y(U(e, "highlights")).map(ft))),
-		facets: Y(U(t, "facets")).map(ht)
+		reports: J(U(t, "edges")).map((e) => dt(U(e, "node"), Y(U(e, "score")), J(U(e, "highlights")).map(pt))),
+		facets: J(U(t, "facets")).map(gt)
 	};
 }
-function nt(e) {
+function rt(e) {
 	let t = U(e, "image");
 	if (!H(t)) return null;
 	let n = U(t, "report");
 	return {
-		image: mt(t),
-		report: H(n) ? ut(n, 0, []) : null,
-		similar: ot(U(t, "similar"))
+		image: ht(t),
+		report: H(n) ? dt(n, 0, []) : null,
+		similar: st(U(t, "similar"))
 	};
 }
-function rt(e) {
-	let t = nt(e), n = U(e, "cases"), r = Y(U(n, "hits")).flatMap((e) => {
-		let t = Y(U(e, "images"))[0], n = Y(U(e, "highlights")).map((e) => W(U(e, "sentence")))[0];
+function it(e) {
+	let t = rt(e), n = U(e, "cases"), r = J(U(n, "hits")).flatMap((e) => {
+		let t = J(U(e, "images"))[0], n = J(U(e, "highlights")).map((e) => W(U(e, "sentence")))[0];
 		return t ? [{
-			...st(t),
-			impression: lt(U(e, "report")),
+			...ct(t),
+			impression: ut(U(e, "report")),
 			sentence: n ?? ""
 		}] : [];
-	}), i = Y(U(n, "facets")).map(ht).map((e) => ({
+	}), i = J(U(n, "facets")).map(gt).map((e) => ({
 		...e,
 		field: e.field.split("_").reverse().join("_")
 	}));
@@ -705,62 +705,62 @@ function rt(e) {
 		}
 	};
 }
-function it(e) {
+function at(e) {
 	return {
-		reports: X(U(U(e, "reports"), "totalCount")),
+		reports: Y(U(U(e, "reports"), "totalCount")),
 		acceptsUploads: U(U(e, "index"), "acceptsUploads") === !0,
 		explains: U(U(e, "index"), "explains") === !0
 	};
 }
-function at(e) {
-	let t = U(U(e, "image"), "similarityMap"), [n, r] = [X(U(t, "rows")), X(U(t, "columns"))], i = U(t, "values"), a = (Array.isArray(i) ? i : []).map(X);
+function ot(e) {
+	let t = U(U(e, "image"), "similarityMap"), [n, r] = [Y(U(t, "rows")), Y(U(t, "columns"))], i = U(t, "values"), a = (Array.isArray(i) ? i : []).map(Y);
 	return n > 0 && a.length === n * r ? {
 		rows: n,
 		columns: r,
 		values: a
 	} : null;
 }
-function ot(e) {
+function st(e) {
 	return {
 		exact: U(e, "exact") === !0,
-		hits: Y(U(e, "hits")).map(st),
-		facets: Y(U(e, "imageFacets")).map(ht)
+		hits: J(U(e, "hits")).map(ct),
+		facets: J(U(e, "imageFacets")).map(gt)
 	};
 }
-function st(e) {
-	let t = U(e, "image"), n = (e) => Y(U(t, e)).map((t) => ct(t, e));
+function ct(e) {
+	let t = U(e, "image"), n = (e) => J(U(t, e)).map((t) => lt(t, e));
 	return {
-		image: mt(t),
-		score: X(U(e, "score")),
-		impression: lt(U(t, "report")),
+		image: ht(t),
+		score: Y(U(e, "score")),
+		impression: ut(U(t, "report")),
 		sentence: "",
 		studies: [...n("earlier").reverse(), ...n("later")]
 	};
 }
-function ct(e, t) {
+function lt(e, t) {
 	let n = U(e, "days");
 	return {
 		when: t,
 		date: W(U(e, "studyDate")),
 		days: typeof n == "number" ? Math.abs(n) : null,
-		impression: lt(U(e, "report")),
-		imageIds: Y(U(e, "images")).map((e) => W(U(e, "id")))
+		impression: ut(U(e, "report")),
+		imageIds: J(U(e, "images")).map((e) => W(U(e, "id")))
 	};
 }
-function lt(e) {
-	return Y(U(e, "sections")).map((e) => W(U(e, "text")))[0] ?? "";
+function ut(e) {
+	return J(U(e, "sections")).map((e) => W(U(e, "text")))[0] ?? "";
 }
-function ut(e, t, n) {
+function dt(e, t, n) {
 	return {
 		id: W(U(e, "id")),
 		studyDate: W(U(e, "studyDate")),
-		sections: Y(U(e, "sections")).map((e) => dt(e, n)),
-		findings: Y(U(e, "findings")).map(pt),
-		images: Y(U(e, "images")).map(mt),
+		sections: J(U(e, "sections")).map((e) => ft(e, n)),
+		findings: J(U(e, "findings")).map(mt),
+		images: J(U(e, "images")).map(ht),
 		score: t
 	};
 }
-function dt(e, t) {
+function ft(e, t) {
 	let n = U(e, "begin"), r = W(U(e, "text")), i = typeof n == "number" ? n : null, a = i === null ? [] : t.map((e) => ({
 		begin: e.begin - i,
 		end: e.end - i
@@ -771,13 +771,13 @@ function dt(e, t) {
 		marks: a.filter((e) => e.end > 0 && e.begin < o)
 	};
 }
-function ft(e) {
+function pt(e) {
 	return {
-		begin: X(U(e, "sentenceBegin")),
-		end: X(U(e, "sentenceEnd"))
+		begin: Y(U(e, "sentenceBegin")),
+		end: Y(U(e, "sentenceEnd"))
 	};
 }
-function pt(e) {
+function mt(e) {
 	let t = (t) => W(U(e, t));
 	return {
 		concept: t("concept"),
@@ -790,7 +790,7 @@ function pt(e) {
 		sentence: t("sentence")
 	};
 }
-function mt(e) {
+function ht(e) {
 	let t = (t) => W(U(e, t));
 	return {
 		id: t("id"),
@@ -802,19 +802,19 @@ function mt(e) {
 		bodyPart: t("bodyPart"),
 		laterality: t("laterality"),
 		sex: t("sex"),
-		rows: X(U(e, "rows")),
-		columns: X(U(e, "columns")),
-		positive: gt(U(e, "labelsPositive")),
-		uncertain: gt(U(e, "labelsUncertain"))
+		rows: Y(U(e, "rows")),
+		columns: Y(U(e, "columns")),
+		positive: _t(U(e, "labelsPositive")),
+		uncertain: _t(U(e, "labelsUncertain"))
 	};
 }
-function ht(e) {
-	let t = Y(U(e, "values")).map((e) => {
+function gt(e) {
+	let t = J(U(e, "values")).map((e) => {
 		let t = W(U(e, "text")), n = W(U(e, "value"));
 		return {
 			value: n,
 			name: t || n,
-			count: X(U(e, "count"))
+			count: Y(U(e, "count"))
 		};
 	});
 	return {
@@ -823,100 +823,100 @@ function ht(e) {
 		exact: U(e, "exact") !== !1
 	};
 }
-function Y(e) {
+function J(e) {
 	return Array.isArray(e) ? e.filter(H) : [];
 }
-function gt(e) {
+function _t(e) {
 	return Array.isArray(e) ? e.map(W).filter((e) => e !== "") : [];
 }
-function X(e) {
+function Y(e) {
 	return typeof e == "number" && Number.isFinite(e) ? e : 0;
 }
-var _t = 50, Z = "id uploaded reportId studyDate modality viewPosition bodyPart laterality sex rows columns\n  labelsPositive labelsUncertain labelsNegative", vt = "id studyDate sections { name text begin }\n  findings { concept state kind code codeText section laterality sentence }", yt = "studyDate days images { id } report { sections(name: \"impression\") { text } }", bt = `query Reports($text: String!, $where: Where, $like: ID, $first: Int!, $after: String, $fields: [String!]!,
+var vt = 50, X = "id uploaded reportId studyDate modality viewPosition bodyPart laterality sex rows columns\n  labelsPositive labelsUncertain labelsNegative", yt = "id studyDate sections { name text begin }\n  findings { concept state kind code codeText section laterality sentence }", bt = "studyDate days images { id } report { sections(name: \"impression\") { text } }", xt = `query Reports($text: String!, $where: Where, $like: ID, $first: Int!, $after: String, $fields: [String!]!,
     $values: Int!) {
   reports(text: $text, where: $where, like: $like, first: $first, after: $after) {
     totalCount
     pageInfo { endCursor hasNextPage }
-    edges { score highlights { begin end sentenceBegin sentenceEnd } node { ${vt} images { ${Z} } } }
+    edges { score highlights { begin end sentenceBegin sentenceEnd } node { ${yt} images { ${X} } } }
     facets(fields: $fields, size: $values) { field exact values { value text count } }
   }
-}`, xt = `query Image($id: ID!, $k: Int!, $where: Where, $excludePatient: Boolean!, $like: [ID!], $unlike: [ID!],
+}`, St = `query Image($id: ID!, $k: Int!, $where: Where, $excludePatient: Boolean!, $like: [ID!], $unlike: [ID!],
     $fields: [String!]!, $values: Int!) {
   image(id: $id) {
-    ${Z}
-    report { ${vt} images { ${Z} } }
+    ${X}
+    report { ${yt} images { ${X} } }
     similar(k: $k, where: $where, excludePatient: $excludePatient, like: $like, unlike: $unlike) {
       exact
       hits {
         score
-        image { ${Z} report { sections(name: "impression") { text } } earlier { ${yt} } later { ${yt} } }
+        image { ${X} report { sections(name: "impression") { text } } earlier { ${bt} } later { ${bt} } }
       }
       imageFacets(fields: $fields, size: $values) { field exact values { value text count } }
     }
   }
-}`, St = `query Cases($id: ID!, $text: String!, $k: Int!, $where: Where, $excludePatient: Boolean!, $fields: [String!]!,
+}`, Ct = `query Cases($id: ID!, $text: String!, $k: Int!, $where: Where, $excludePatient: Boolean!, $fields: [String!]!,
     $values: Int!) {
-  image(id: $id) { ${Z} report { ${vt} images { ${Z} } } }
+  image(id: $id) { ${X} report { ${yt} images { ${X} } } }
   cases(text: $text, imageId: $id, first: $k, where: $where, excludePatient: $excludePatient) {
     exact
     hits {
       report { sections(name: "impression") { text } }
       highlights { sentence }
-      images { score image { ${Z} earlier { ${yt} } later { ${yt} } } }
+      images { score image { ${X} earlier { ${bt} } later { ${bt} } } }
     }
     facets(fields: $fields, size: $values) { field exact values { value text count } }
   }
-}`, Ct = "{ reports(first: 1) { totalCount } index { acceptsUploads explains } }", wt = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
-async function Tt(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
+}`, wt = "{ reports(first: 1) { totalCount } index { acceptsUploads explains } }", Tt = "query Map($id: ID!, $to: ID!) { image(id: $id) { similarityMap(to: $to) { rows columns values } } }";
+async function Et(e, { text: t, chosen: n, like: r, cursors: i }, a, o) {
 	let s = {
 		text: t,
-		where: Ve(n),
+		where: He(n),
 		like: r || null,
 		first: 20,
 		after: i.at(-1) ?? null,
-		fields: Ze(a),
-		values: _t
+		fields: Qe(a),
+		values: vt
 	};
-	return tt(await e.graphql(bt, s, o));
+	return nt(await e.graphql(xt, s, o));
 }
-async function Et(e, t, n, r) {
+async function Dt(e, t, n, r) {
 	let i = t.sameView && n ? [...t.chosen, {
 		field: "view_position",
 		value: n
 	}] : t.chosen, a = {
 		id: t.id,
 		k: 30,
-		where: Ve(i),
+		where: He(i),
 		excludePatient: !t.samePatient,
-		values: _t
+		values: vt
 	};
 	if (t.text !== "") {
 		let n = {
 			...a,
 			text: t.text,
-			fields: Ze("labels")
+			fields: Qe("labels")
 		};
-		return rt(await e.graphql(St, n, r));
+		return it(await e.graphql(Ct, n, r));
 	}
 	let o = {
 		...a,
 		like: t.like,
 		unlike: t.unlike,
-		fields: Qe
+		fields: $e
 	};
-	return nt(await e.graphql(xt, o, r));
+	return rt(await e.graphql(St, o, r));
 }
-async function Dt(e, t) {
-	return it(await e.graphql(Ct, {}, t));
+async function Ot(e, t) {
+	return at(await e.graphql(wt, {}, t));
 }
-async function Ot(e, t, n, r) {
-	return at(await e.graphql(wt, {
+async function kt(e, t, n, r) {
+	return ot(await e.graphql(Tt, {
 		id: t,
 		to: n
 	}, r));
 }
 // worker_ui/search/parts/finding-columns.tsx
-var kt = [
+var At = [
 	{
 		kind: "sign",
 		title: "Signs"
@@ -929,33 +929,33 @@ var kt = [
 		kind: "symptom",
 		title: "Symptoms"
 	}
-], At = {
+], jt = {
 	left: "left",
 	right: "right",
 	bilateral: "both sides"
 };
-function jt({ findings: e, id: t }) {
-	let [n, r] = z(null), i = Pt(e);
-	if (i.length === 0) return /* @__PURE__ */ q("p", {
+function Mt({ findings: e, id: t }) {
+	let [n, r] = z(null), i = Ft(e);
+	if (i.length === 0) return /* @__PURE__ */ K("p", {
 		class: "quiet",
 		children: "No finding was read out of this report."
 	});
 	let a = `${t}-evidence`;
-	return /* @__PURE__ */ q("div", {
+	return /* @__PURE__ */ K("div", {
 		class: "findings",
-		children: [/* @__PURE__ */ q("div", {
+		children: [/* @__PURE__ */ K("div", {
 			class: "columns",
-			children: kt.map(({ kind: e, title: t }) => {
+			children: At.map(({ kind: e, title: t }) => {
 				let o = i.filter((t) => t.kind === e);
-				return /* @__PURE__ */ q("section", {
+				return /* @__PURE__ */ K("section", {
 					"aria-label": t,
 					children: [
-						/* @__PURE__ */ q("h4", { children: t }),
-						o.length === 0 && /* @__PURE__ */ q("p", {
+						/* @__PURE__ */ K("h4", { children: t }),
+						o.length === 0 && /* @__PURE__ */ K("p", {
 							class: "quiet",
 							children: "none"
 						}),
-						/* @__PURE__ */ q("ul", { children: o.map((e) => /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q(Mt, {
+						/* @__PURE__ */ K("ul", { children: o.map((e) => /* @__PURE__ */ K("li", { children: /* @__PURE__ */ K(Nt, {
 							finding: e,
 							open: e === n,
 							controls: a,
@@ -964,116 +964,116 @@ function jt({ findings: e, id: t }) {
 					]
 				}, e);
 			})
-		}), /* @__PURE__ */ q("div", {
+		}), /* @__PURE__ */ K("div", {
 			id: a,
 			class: "evidence",
 			role: "status",
-			children: n && i.includes(n) && /* @__PURE__ */ q(Nt, { finding: n })
+			children: n && i.includes(n) && /* @__PURE__ */ K(Pt, { finding: n })
 		})]
 	});
 }
-function Mt({ finding: { concept: e, state: t, laterality: n }, open: r, controls: i, onOpen: a }) {
-	if (!J(t)) return null;
-	let o = At[n];
-	return /* @__PURE__ */ q("button", {
+function Nt({ finding: { concept: e, state: t, laterality: n }, open: r, controls: i, onOpen: a }) {
+	if (!q(t)) return null;
+	let o = jt[n];
+	return /* @__PURE__ */ K("button", {
 		type: "button",
 		class: `finding ${t}`,
 		"aria-expanded": r,
 		"aria-controls": i,
 		onClick: a,
-		children: [/* @__PURE__ */ q(Je, { state: t }), /* @__PURE__ */ q("span", { children: [
+		children: [/* @__PURE__ */ K(Ye, { state: t }), /* @__PURE__ */ K("span", { children: [
 			e,
-			o && /* @__PURE__ */ q("span", {
+			o && /* @__PURE__ */ K("span", {
 				class: "quiet",
 				children: [" ", o]
 			}),
-			/* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("span", {
 				class: "unseen",
-				children: [", ", qe[t].word]
+				children: [", ", Je[t].word]
 			})
 		] })]
 	});
 }
-function Nt({ finding: e }) {
+function Pt({ finding: e }) {
 	let { concept: t, state: n, sentence: r, section: i, code: a, codeText: o } = e;
-	return /* @__PURE__ */ q(b, { children: [/* @__PURE__ */ q("q", { children: r }), /* @__PURE__ */ q("p", {
+	return /* @__PURE__ */ K(b, { children: [/* @__PURE__ */ K("q", { children: r }), /* @__PURE__ */ K("p", {
 		class: "quiet",
 		children: [
 			t,
-			J(n) ? qe[n].word : n,
+			q(n) ? Je[n].word : n,
 			i && `in ${i}`,
 			[a, o].filter(Boolean).join(" ")
 		].filter(Boolean).join(" · ")
 	})] });
 }
-function Pt(e) {
+function Ft(e) {
 	let t = /* @__PURE__ */ new Map();
 	for (let n of e) {
 		let e = `${n.state} ${n.concept} ${n.laterality}`;
-		J(n.state) && !t.has(e) && t.set(e, n);
+		q(n.state) && !t.has(e) && t.set(e, n);
 	}
-	return Ke.flatMap((e) => [...t.values()].filter((t) => t.state === e));
+	return qe.flatMap((e) => [...t.values()].filter((t) => t.state === e));
 }
 // worker_ui/search/parts/host.ts
-var Ft = P(null), It = Ft.Provider;
-function Q() {
-	let e = we(Ft);
+var It = P(null), Lt = It.Provider;
+function Z() {
+	let e = we(It);
 	if (!e) throw Error("A part of the search page stands outside of HostProvider.");
 	return e;
 }
-function Lt() {
-	let { navigation: e } = Q(), [, t] = xe((e) => e + 1, 0);
+function Rt() {
+	let { navigation: e } = Z(), [, t] = xe((e) => e + 1, 0);
 	return B(() => e.subscribe(() => t(void 0)), [e]), e.place;
 }
 // worker_ui/search/transport/transport.ts
-var Rt = {
+var zt = {
 	signedIn: !0,
 	needed: !1,
 	name: "",
 	at: "",
 	problem: ""
-}, zt = 1024, $ = class extends Error {
+}, Bt = 1024, Q = class extends Error {
 	denied;
 	constructor(e, t = !1) {
 		super(e), this.name = "ServiceError", this.denied = t;
 	}
-}, Bt = 400;
-function Vt(e) {
-	if (typeof e != "object" || !e) throw new $("The search service did not answer with JSON.");
+}, Vt = 400;
+function Ht(e) {
+	if (typeof e != "object" || !e) throw new Q("The search service did not answer with JSON.");
 	let { data: t, errors: n } = e;
-	if (Array.isArray(n) && n.length > 0) throw new $(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, Bt));
+	if (Array.isArray(n) && n.length > 0) throw new Q(n.map((e) => String(e?.message ?? "unknown error")).join(" ").slice(0, Vt));
 	return t;
 }
-function Ht(e) {
+function Ut(e) {
 	let { id: t, error: n, detail: r } = e ?? {};
 	if (typeof t == "string" && t !== "") return t;
 	let i = [n, r].find((e) => typeof e == "string" && e !== "");
-	throw new $(String(i ?? "The image could not be searched by.").slice(0, Bt));
+	throw new Q(String(i ?? "The image could not be searched by.").slice(0, Vt));
 }
-function Ut(e) {
+function Wt(e) {
 	return e instanceof DOMException && e.name === "AbortError";
 }
 // worker_ui/search/parts/picture.tsx
-function Wt({ id: e, alt: t }) {
-	let { pictures: n } = Q(), r = V(null), [i, a] = z(""), [o, s] = z(!1);
+function Gt({ id: e, alt: t }) {
+	let { pictures: n } = Z(), r = V(null), [i, a] = z(""), [o, s] = z(!1);
 	return B(() => {
 		let t = !1;
 		a(""), s(!1);
-		let i = Gt(r.current, () => {
-			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Ut(e) && s(!0));
+		let i = Kt(r.current, () => {
+			n.address(e, "thumbnail").then((e) => !t && a(e), (e) => !t && !Wt(e) && s(!0));
 		});
 		return () => {
 			t = !0, i();
 		};
-	}, [e, n]), /* @__PURE__ */ q("span", {
+	}, [e, n]), /* @__PURE__ */ K("span", {
 		ref: r,
 		class: "thumbnail",
-		children: i ? /* @__PURE__ */ q("img", {
+		children: i ? /* @__PURE__ */ K("img", {
 			src: i,
 			alt: t,
 			draggable: !1,
 			onError: () => s(!0)
-		}) : /* @__PURE__ */ q("span", {
+		}) : /* @__PURE__ */ K("span", {
 			class: "no-picture",
 			role: "img",
 			"aria-label": t,
@@ -1081,7 +1081,7 @@ function Wt({ id: e, alt: t }) {
 		})
 	});
 }
-function Gt(e, t) {
+function Kt(e, t) {
 	if (!e || typeof IntersectionObserver > "u") return t(), () => void 0;
 	let n = new IntersectionObserver((e) => {
 		e.some((e) => e.isIntersecting) && (n.disconnect(), t());
@@ -1089,51 +1089,51 @@ function Gt(e, t) {
 	return n.observe(e), () => n.disconnect();
 }
 // worker_ui/search/parts/image-link.tsx
-function Kt({ image: e, children: t }) {
-	let { navigation: n } = Q(), r = Ie(e.id);
-	return /* @__PURE__ */ q("figure", {
+function qt({ image: e, children: t }) {
+	let { navigation: n } = Z(), r = Ie(e.id);
+	return /* @__PURE__ */ K("figure", {
 		class: "image-link",
 		children: [
-			/* @__PURE__ */ q("a", {
-				href: K(r),
+			/* @__PURE__ */ K("a", {
+				href: Le(r),
 				onClick: (e) => {
 					e.ctrlKey || e.metaKey || e.shiftKey || e.button !== 0 || (e.preventDefault(), n.go(r));
 				},
-				children: /* @__PURE__ */ q(Wt, {
+				children: /* @__PURE__ */ K(Gt, {
 					id: e.id,
-					alt: Jt(e)
+					alt: Yt(e)
 				})
 			}),
-			/* @__PURE__ */ q(qt, { id: e.id }),
+			/* @__PURE__ */ K(Jt, { id: e.id }),
 			t
 		]
 	});
 }
-function qt({ id: e }) {
-	let { selection: t } = Q(), [, n] = xe((e) => e + 1, 0);
-	return B(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ q("label", {
+function Jt({ id: e }) {
+	let { selection: t } = Z(), [, n] = xe((e) => e + 1, 0);
+	return B(() => t.subscribe(() => n(void 0)), [t]), /* @__PURE__ */ K("label", {
 		class: "select",
 		title: "Select this image",
-		children: [/* @__PURE__ */ q("input", {
+		children: [/* @__PURE__ */ K("input", {
 			type: "checkbox",
 			checked: t.has(e),
 			onChange: () => t.toggle(e)
-		}), /* @__PURE__ */ q("span", {
+		}), /* @__PURE__ */ K("span", {
 			class: "unseen",
 			children: "Select this image"
 		})]
 	});
 }
-function Jt({ modality: e, bodyPart: t, viewPosition: n, studyDate: r, positive: i }) {
+function Yt({ modality: e, bodyPart: t, viewPosition: n, studyDate: r, positive: i }) {
 	let a = [
 		e,
 		t.toLowerCase(),
 		n && `view ${n}`,
-		Yt(r)
+		$(r)
 	].filter(Boolean).join(", ");
 	return `Image${a && `: ${a}`}${i.length ? `; reported: ${i.join(", ")}` : ""}`;
 }
-function Yt(e) {
+function $(e) {
 	return /^\d{8}$/.test(e) ? `${e.slice(0, 4)}-${e.slice(4, 6)}-${e.slice(6)}` : e;
 }
 // worker_ui/search/parts/offsets.ts
@@ -1167,7 +1167,7 @@ function Zt(e, t) {
 }
 // worker_ui/search/parts/highlighted.tsx
 function Qt({ text: e, marks: t }) {
-	return /* @__PURE__ */ q(b, { children: Xt(e, t).map(({ text: e, marked: t }, n) => q(t ? "mark" : "span", { children: e }, n)) });
+	return /* @__PURE__ */ K(b, { children: Xt(e, t).map(({ text: e, marked: t }, n) => K(t ? "mark" : "span", { children: e }, n)) });
 }
 // worker_ui/search/reports/report-card.tsx
 var $t = {
@@ -1176,41 +1176,41 @@ var $t = {
 };
 function en({ report: e, onLike: t }) {
 	let n = Te(), r = nn(e.sections), i = e.sections.filter((e) => e !== r);
-	return /* @__PURE__ */ q("article", {
+	return /* @__PURE__ */ K("article", {
 		class: "report",
 		"aria-labelledby": n,
-		children: [/* @__PURE__ */ q("header", { children: [/* @__PURE__ */ q("h3", {
+		children: [/* @__PURE__ */ K("header", { children: [/* @__PURE__ */ K("h3", {
 			id: n,
 			children: [
-				Yt(e.studyDate) || "Undated study",
+				$(e.studyDate) || "Undated study",
 				" ",
-				/* @__PURE__ */ q("span", {
+				/* @__PURE__ */ K("span", {
 					class: "quiet report-id",
 					children: e.id
 				})
 			]
-		}), /* @__PURE__ */ q("button", {
+		}), /* @__PURE__ */ K("button", {
 			type: "button",
 			class: "plain",
 			onClick: () => t(e.id),
 			children: "Similar reports"
-		})] }), /* @__PURE__ */ q("div", {
+		})] }), /* @__PURE__ */ K("div", {
 			class: "report-body",
-			children: [e.images.length > 0 && /* @__PURE__ */ q("div", {
+			children: [e.images.length > 0 && /* @__PURE__ */ K("div", {
 				class: "report-images",
-				children: e.images.map((e) => /* @__PURE__ */ q(Kt, {
+				children: e.images.map((e) => /* @__PURE__ */ K(qt, {
 					image: e,
-					children: e.viewPosition && /* @__PURE__ */ q("figcaption", { children: e.viewPosition })
+					children: e.viewPosition && /* @__PURE__ */ K("figcaption", { children: e.viewPosition })
 				}, e.id))
-			}), /* @__PURE__ */ q("div", {
+			}), /* @__PURE__ */ K("div", {
 				class: "report-text",
 				children: [
-					r && /* @__PURE__ */ q(tn, { section: r }),
-					i.length > 0 && /* @__PURE__ */ q("details", {
+					r && /* @__PURE__ */ K(tn, { section: r }),
+					i.length > 0 && /* @__PURE__ */ K("details", {
 						open: i.some(({ marks: e }) => e.length > 0),
-						children: [/* @__PURE__ */ q("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ q(tn, { section: e }, e.name))]
+						children: [/* @__PURE__ */ K("summary", { children: "Whole report" }), i.map((e) => /* @__PURE__ */ K(tn, { section: e }, e.name))]
 					}),
-					/* @__PURE__ */ q(jt, {
+					/* @__PURE__ */ K(Mt, {
 						findings: e.findings,
 						id: n
 					})
@@ -1220,9 +1220,9 @@ function en({ report: e, onLike: t }) {
 	});
 }
 function tn({ section: { name: e, text: t, marks: n } }) {
-	return /* @__PURE__ */ q("div", {
+	return /* @__PURE__ */ K("div", {
 		class: "section",
-		children: [/* @__PURE__ */ q("h4", { children: $t[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ q("p", { children: /* @__PURE__ */ q(Qt, {
+		children: [/* @__PURE__ */ K("h4", { children: $t[e] ?? `${e.charAt(0).toUpperCase()}${e.slice(1)}` }), /* @__PURE__ */ K("p", { children: /* @__PURE__ */ K(Qt, {
 			text: t,
 			marks: n
 		}) })]
@@ -1259,7 +1259,7 @@ function an(e, t, n = !1) {
 				busy: !1,
 				error: null
 			}), (e) => {
-				r.signal.aborted || Ut(e) || i({
+				r.signal.aborted || Wt(e) || i({
 					data: null,
 					busy: !1,
 					error: on(e)
@@ -1279,31 +1279,47 @@ function an(e, t, n = !1) {
 	};
 }
 function on(e) {
-	return e instanceof $ ? e : new $(`The answer of the search service could not be read: ${String(e).slice(0, 200)}`);
+	return e instanceof Q ? e : new Q(`The answer of the search service could not be read: ${String(e).slice(0, 200)}`);
+}
+// worker_ui/search/image/heat.ts
+function sn(e) {
+	let t = e.reduce((e, t) => Math.min(e, t), Infinity), n = e.reduce((e, t) => Math.max(e, t), -Infinity) - t;
+	return e.map((e) => n > 0 ? (e - t) / n : 0);
+}
+function cn(e) {
+	return sn(e).some((e) => e > 0);
+}
+function ln(e) {
+	return [
+		255 * e,
+		60 + 160 * e,
+		255 * (1 - e),
+		190 * e ** 1.5
+	];
 }
 // worker_ui/search/parts/chips.tsx
-function sn({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
-	return e.length === 0 ? null : /* @__PURE__ */ q("ul", {
+function un({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
+	return e.length === 0 ? null : /* @__PURE__ */ K("ul", {
 		class: "chips",
 		"aria-label": "Filters",
 		children: [e.map((e) => {
-			let { state: r, title: i } = et(e.field);
-			return /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q("button", {
+			let { state: r, title: i } = tt(e.field);
+			return /* @__PURE__ */ K("li", { children: /* @__PURE__ */ K("button", {
 				type: "button",
 				class: `chip ${r ?? ""}`,
 				"aria-label": `Remove the filter ${i}: ${t(e)}`,
 				onClick: () => n(e),
 				children: [
-					r && /* @__PURE__ */ q(Je, { state: r }),
+					r && /* @__PURE__ */ K(Ye, { state: r }),
 					t(e),
-					/* @__PURE__ */ q("span", {
+					/* @__PURE__ */ K("span", {
 						class: "cross",
 						"aria-hidden": "true",
 						children: "×"
 					})
 				]
 			}) }, `${e.field} ${e.value}`);
-		}), e.length > 1 && /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q("button", {
+		}), e.length > 1 && /* @__PURE__ */ K("li", { children: /* @__PURE__ */ K("button", {
 			type: "button",
 			class: "plain",
 			onClick: r,
@@ -1312,62 +1328,62 @@ function sn({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
 	});
 }
 // worker_ui/search/parts/facet-bars.tsx
-var cn = 10;
-function ln({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
+var dn = 10;
+function fn({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
 	let [a, o] = z(!1), { buckets: s } = n;
 	if (s.length === 0) return null;
-	let c = a ? s : s.slice(0, cn), l = Math.max(...s.map(({ count: e }) => e));
-	return /* @__PURE__ */ q("section", {
+	let c = a ? s : s.slice(0, dn), l = Math.max(...s.map(({ count: e }) => e));
+	return /* @__PURE__ */ K("section", {
 		class: `facet ${t ?? ""}`,
 		"aria-label": e,
 		children: [
-			/* @__PURE__ */ q("h3", { children: [
-				t && /* @__PURE__ */ q(Je, { state: t }),
+			/* @__PURE__ */ K("h3", { children: [
+				t && /* @__PURE__ */ K(Ye, { state: t }),
 				e,
-				!n.exact && /* @__PURE__ */ q("span", {
+				!n.exact && /* @__PURE__ */ K("span", {
 					class: "quiet",
 					children: " (estimated)"
 				})
 			] }),
-			/* @__PURE__ */ q("ul", { children: c.map((e) => /* @__PURE__ */ q(un, {
+			/* @__PURE__ */ K("ul", { children: c.map((e) => /* @__PURE__ */ K(pn, {
 				bucket: e,
 				share: e.count / l,
-				pressed: Be(r, n.field, e.value),
+				pressed: Ve(r, n.field, e.value),
 				onToggle: () => i({
 					field: n.field,
 					value: e.value
 				})
 			}, e.value)) }),
-			s.length > cn && /* @__PURE__ */ q("button", {
+			s.length > dn && /* @__PURE__ */ K("button", {
 				type: "button",
 				class: "plain",
 				"aria-expanded": a,
 				onClick: () => o(!a),
-				children: a ? "fewer" : `${s.length - cn} more`
+				children: a ? "fewer" : `${s.length - dn} more`
 			})
 		]
 	});
 }
-function un({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onToggle: a }) {
-	return /* @__PURE__ */ q("li", { children: /* @__PURE__ */ q("button", {
+function pn({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onToggle: a }) {
+	return /* @__PURE__ */ K("li", { children: /* @__PURE__ */ K("button", {
 		type: "button",
 		class: "bar",
 		"aria-pressed": i,
 		title: t === e ? t : `${t} (${e})`,
 		onClick: a,
 		children: [
-			/* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("span", {
 				class: "bar-name",
 				children: t
 			}),
-			/* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("span", {
 				class: "bar-count",
 				children: n.toLocaleString("en-US")
 			}),
-			/* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("span", {
 				class: "bar-area",
 				"aria-hidden": "true",
-				children: /* @__PURE__ */ q("span", {
+				children: /* @__PURE__ */ K("span", {
 					class: "bar-part",
 					style: { width: `${Math.max(100 * r, .8)}%` }
 				})
@@ -1376,12 +1392,12 @@ function un({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onT
 	}) });
 }
 // worker_ui/search/parts/facets.tsx
-function dn({ label: e, children: t }) {
+function mn({ label: e, children: t }) {
 	let [n, r] = z(!1);
-	return /* @__PURE__ */ q("aside", {
+	return /* @__PURE__ */ K("aside", {
 		class: `facets${n ? " open" : ""}`,
 		"aria-label": e,
-		children: [/* @__PURE__ */ q("button", {
+		children: [/* @__PURE__ */ K("button", {
 			type: "button",
 			class: "facets-toggle",
 			"aria-expanded": n,
@@ -1391,27 +1407,27 @@ function dn({ label: e, children: t }) {
 	});
 }
 // worker_ui/search/parts/search-box.tsx
-var fn = 64 * 2 ** 20;
-function pn({ text: e, onText: t, onEnter: n, onFile: r, uploads: i }) {
+var hn = 64 * 2 ** 20;
+function gn({ text: e, onText: t, onEnter: n, onFile: r, uploads: i }) {
 	let a = V(null);
-	return /* @__PURE__ */ q("form", {
+	return /* @__PURE__ */ K("form", {
 		class: "search-box",
 		role: "search",
 		onSubmit: (e) => {
 			e.preventDefault(), n();
 		},
 		children: [
-			/* @__PURE__ */ q("svg", {
+			/* @__PURE__ */ K("svg", {
 				class: "glass",
 				viewBox: "0 0 20 20",
 				"aria-hidden": "true",
-				children: [/* @__PURE__ */ q("circle", {
+				children: [/* @__PURE__ */ K("circle", {
 					cx: "8.5",
 					cy: "8.5",
 					r: "5.5"
-				}), /* @__PURE__ */ q("path", { d: "m12.8 12.8 4.7 4.7" })]
+				}), /* @__PURE__ */ K("path", { d: "m12.8 12.8 4.7 4.7" })]
 			}),
-			/* @__PURE__ */ q("input", {
+			/* @__PURE__ */ K("input", {
 				type: "search",
 				"aria-label": "Search reports",
 				placeholder: "Words of a report, \"a phrase in quotes\"",
@@ -1421,13 +1437,13 @@ function pn({ text: e, onText: t, onEnter: n, onFile: r, uploads: i }) {
 				value: e,
 				onInput: (e) => t(e.currentTarget.value)
 			}),
-			i && /* @__PURE__ */ q("button", {
+			i && /* @__PURE__ */ K("button", {
 				type: "button",
 				title: "Or drag a file onto the page",
 				onClick: () => a.current?.click(),
 				children: "Search by image…"
 			}),
-			/* @__PURE__ */ q("input", {
+			/* @__PURE__ */ K("input", {
 				ref: a,
 				type: "file",
 				class: "unseen",
@@ -1441,10 +1457,10 @@ function pn({ text: e, onText: t, onEnter: n, onFile: r, uploads: i }) {
 		]
 	});
 }
-function mn({ text: e, onText: t, onEnter: n }) {
-	return /* @__PURE__ */ q("label", {
+function _n({ text: e, onText: t, onEnter: n }) {
+	return /* @__PURE__ */ K("label", {
 		class: "words",
-		children: ["and whose report says", /* @__PURE__ */ q("input", {
+		children: ["and whose report says", /* @__PURE__ */ K("input", {
 			type: "text",
 			placeholder: "words",
 			autocomplete: "off",
@@ -1456,7 +1472,7 @@ function mn({ text: e, onText: t, onEnter: n }) {
 		})]
 	});
 }
-function hn(e, t) {
+function vn(e, t) {
 	let [n, r] = z(!1), i = V(t);
 	return i.current = t, B(() => {
 		let t = e.current;
@@ -1477,70 +1493,70 @@ function hn(e, t) {
 	}, []), n;
 }
 // worker_ui/search/parts/status.tsx
-function gn({ busy: e, error: t, found: n, none: r, onAgain: i }) {
-	return t ? /* @__PURE__ */ q("div", {
+function yn({ busy: e, error: t, found: n, none: r, onAgain: i }) {
+	return t ? /* @__PURE__ */ K("div", {
 		class: "status error",
 		role: "alert",
 		children: [
 			t.message,
 			" ",
-			/* @__PURE__ */ q("button", {
+			/* @__PURE__ */ K("button", {
 				type: "button",
 				onClick: i,
 				children: "Try again"
 			})
 		]
-	}) : /* @__PURE__ */ q("div", {
+	}) : /* @__PURE__ */ K("div", {
 		class: `status${r && !e ? " none" : ""}`,
 		role: "status",
 		children: e ? "Searching…" : r ? "Sorry, no results." : n
 	});
 }
 // worker_ui/search/image/hit-card.tsx
-function _n({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
+function bn({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
 	let { image: s, score: c, impression: l, sentence: u, studies: d } = e;
-	return /* @__PURE__ */ q("li", {
+	return /* @__PURE__ */ K("li", {
 		class: "hit",
 		children: [
-			/* @__PURE__ */ q(Kt, {
+			/* @__PURE__ */ K(qt, {
 				image: s,
-				children: /* @__PURE__ */ q("figcaption", { children: [/* @__PURE__ */ q("span", {
+				children: /* @__PURE__ */ K("figcaption", { children: [/* @__PURE__ */ K("span", {
 					class: "score",
 					title: "Cosine similarity",
 					children: c.toFixed(3)
-				}), /* @__PURE__ */ q("span", {
+				}), /* @__PURE__ */ K("span", {
 					class: "quiet",
-					children: [s.viewPosition, Yt(s.studyDate)].filter(Boolean).join(" · ")
+					children: [s.viewPosition, $(s.studyDate)].filter(Boolean).join(" · ")
 				})] })
 			}),
-			/* @__PURE__ */ q(vn, {
+			/* @__PURE__ */ K(xn, {
 				positive: s.positive,
 				uncertain: s.uncertain
 			}),
-			(u || l) && /* @__PURE__ */ q("p", {
+			(u || l) && /* @__PURE__ */ K("p", {
 				class: "hit-impression",
-				children: u ? /* @__PURE__ */ q("mark", { children: u }) : l
+				children: u ? /* @__PURE__ */ K("mark", { children: u }) : l
 			}),
-			/* @__PURE__ */ q("div", {
+			/* @__PURE__ */ K("div", {
 				class: "hit-actions",
 				children: [
-					r && /* @__PURE__ */ q("button", {
+					r && /* @__PURE__ */ K("button", {
 						type: "button",
 						"aria-label": "More like this",
 						"aria-pressed": t,
 						onClick: r,
 						title: "Search for more like this one",
-						children: [/* @__PURE__ */ q(bn, { up: !0 }), " More"]
+						children: [/* @__PURE__ */ K(Cn, { up: !0 }), " More"]
 					}),
-					i && /* @__PURE__ */ q("button", {
+					i && /* @__PURE__ */ K("button", {
 						type: "button",
 						"aria-label": "Less like this",
 						"aria-pressed": n,
 						onClick: i,
 						title: "Search for less like this one",
-						children: [/* @__PURE__ */ q(bn, { up: !1 }), " Less"]
+						children: [/* @__PURE__ */ K(Cn, { up: !1 }), " Less"]
 					}),
-					a && /* @__PURE__ */ q("button", {
+					a && /* @__PURE__ */ K("button", {
 						type: "button",
 						"aria-label": "Why similar?",
 						"aria-pressed": o,
@@ -1550,23 +1566,23 @@ function _n({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a
 					})
 				]
 			}),
-			d.length > 0 && /* @__PURE__ */ q(yn, { studies: d })
+			d.length > 0 && /* @__PURE__ */ K(Sn, { studies: d })
 		]
 	});
 }
-function vn({ positive: e, uncertain: t }) {
-	return e.length + t.length === 0 ? null : /* @__PURE__ */ q("ul", {
+function xn({ positive: e, uncertain: t }) {
+	return e.length + t.length === 0 ? null : /* @__PURE__ */ K("ul", {
 		class: "stated",
 		"aria-label": "Reported",
-		children: [e.map((e) => /* @__PURE__ */ q("li", {
+		children: [e.map((e) => /* @__PURE__ */ K("li", {
 			class: "positive",
-			children: [/* @__PURE__ */ q(Je, { state: "positive" }), e]
-		}, e)), t.map((e) => /* @__PURE__ */ q("li", {
+			children: [/* @__PURE__ */ K(Ye, { state: "positive" }), e]
+		}, e)), t.map((e) => /* @__PURE__ */ K("li", {
 			class: "uncertain",
 			children: [
-				/* @__PURE__ */ q(Je, { state: "uncertain" }),
+				/* @__PURE__ */ K(Ye, { state: "uncertain" }),
 				e,
-				/* @__PURE__ */ q("span", {
+				/* @__PURE__ */ K("span", {
 					class: "unseen",
 					children: ", stated as uncertain"
 				})
@@ -1574,44 +1590,44 @@ function vn({ positive: e, uncertain: t }) {
 		}, e))]
 	});
 }
-function yn({ studies: e }) {
+function Sn({ studies: e }) {
 	let t = (t) => e.filter((e) => e.when === t).length;
-	return /* @__PURE__ */ q("details", {
+	return /* @__PURE__ */ K("details", {
 		class: "studies",
-		children: [/* @__PURE__ */ q("summary", { children: [
+		children: [/* @__PURE__ */ K("summary", { children: [
 			["earlier", "later"].filter((e) => t(e) > 0).map((e) => `${t(e)} ${e}`).join(" · "),
 			" ",
 			e.length === 1 ? "study" : "studies"
-		] }), /* @__PURE__ */ q("ol", { children: e.map((e) => /* @__PURE__ */ q("li", { children: [
-			/* @__PURE__ */ q("strong", { children: Yt(e.date) }),
+		] }), /* @__PURE__ */ K("ol", { children: e.map((e) => /* @__PURE__ */ K("li", { children: [
+			/* @__PURE__ */ K("strong", { children: $(e.date) }),
 			" ",
-			/* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("span", {
 				class: "quiet",
 				children: e.days === null ? e.when : `${e.days.toLocaleString("en-US")} days ${e.when}`
 			}),
-			/* @__PURE__ */ q("br", {}),
-			e.impression || /* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("br", {}),
+			e.impression || /* @__PURE__ */ K("span", {
 				class: "quiet",
 				children: "no report"
 			})
 		] }, `${e.date} ${e.imageIds.join(" ")}`)) })]
 	});
 }
-function bn({ up: e }) {
-	return /* @__PURE__ */ q("svg", {
+function Cn({ up: e }) {
+	return /* @__PURE__ */ K("svg", {
 		class: `thumb${e ? "" : " down"}`,
 		viewBox: "0 0 16 16",
 		"aria-hidden": "true",
 		focusable: "false",
-		children: [/* @__PURE__ */ q("path", { d: "M1.5 7h2.7v7H1.5z" }), /* @__PURE__ */ q("path", { d: "M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })]
+		children: [/* @__PURE__ */ K("path", { d: "M1.5 7h2.7v7H1.5z" }), /* @__PURE__ */ K("path", { d: "M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })]
 	});
 }
 // worker_ui/search/image/similar-list.tsx
-function xn({ place: e, asked: t, explained: n, onExplain: r }) {
-	let { navigation: i, selection: a } = Q(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
+function wn({ place: e, asked: t, explained: n, onExplain: r }) {
+	let { navigation: i, selection: a } = Z(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
 		...e,
 		...t
-	}), d = (t) => u({ chosen: ze(e.chosen, t) }), f = (t, n) => {
+	}), d = (t) => u({ chosen: Be(e.chosen, t) }), f = (t, n) => {
 		let [r, i] = n ? [e.like, e.unlike] : [e.unlike, e.like], a = r.includes(t) ? r.filter((e) => e !== t) : [...r, t], o = i.filter((e) => e !== t);
 		u(n ? {
 			like: a,
@@ -1621,16 +1637,16 @@ function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 			unlike: a
 		});
 	}, p = o?.similar.hits ?? [], m = o?.image.viewPosition ?? "", h = e.like.length + e.unlike.length, g = e.text === "", _ = `${p.length} similar ${p.length === 1 ? "image" : "images"}, best first, with their cosine similarity (1: the same)`;
-	return /* @__PURE__ */ q("section", {
+	return /* @__PURE__ */ K("section", {
 		class: "similar",
 		"aria-label": "Similar images",
 		children: [
-			/* @__PURE__ */ q("div", {
+			/* @__PURE__ */ K("div", {
 				class: "similar-head",
 				children: [
-					/* @__PURE__ */ q("h2", { children: "Similar images" }),
-					/* @__PURE__ */ q("label", { children: [
-						/* @__PURE__ */ q("input", {
+					/* @__PURE__ */ K("h2", { children: "Similar images" }),
+					/* @__PURE__ */ K("label", { children: [
+						/* @__PURE__ */ K("input", {
 							type: "checkbox",
 							checked: e.sameView,
 							disabled: m === "",
@@ -1639,12 +1655,12 @@ function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 						"Same view only",
 						m && ` (${m})`
 					] }),
-					/* @__PURE__ */ q("label", { children: [/* @__PURE__ */ q("input", {
+					/* @__PURE__ */ K("label", { children: [/* @__PURE__ */ K("input", {
 						type: "checkbox",
 						checked: e.samePatient,
 						onChange: () => u({ samePatient: !e.samePatient })
 					}), "Include the same patient"] }),
-					/* @__PURE__ */ q(mn, {
+					/* @__PURE__ */ K(_n, {
 						text: e.text,
 						onText: (t) => i.type({
 							...e,
@@ -1654,28 +1670,28 @@ function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 						}),
 						onEnter: () => i.settle()
 					}),
-					p.length > 0 && /* @__PURE__ */ q("button", {
+					p.length > 0 && /* @__PURE__ */ K("button", {
 						type: "button",
 						onClick: () => a.toggleAll(p.map(({ image: e }) => e.id)),
 						children: "Select all"
 					})
 				]
 			}),
-			h > 0 && /* @__PURE__ */ q("div", {
+			h > 0 && /* @__PURE__ */ K("div", {
 				class: "like",
 				children: [
 					`The search is steered by ${e.like.length} more like and ${e.unlike.length} less like.`,
-					/* @__PURE__ */ q(Sn, {
+					/* @__PURE__ */ K(Tn, {
 						ids: e.like,
 						more: !0,
 						onRemove: (e) => f(e, !0)
 					}),
-					/* @__PURE__ */ q(Sn, {
+					/* @__PURE__ */ K(Tn, {
 						ids: e.unlike,
 						more: !1,
 						onRemove: (e) => f(e, !1)
 					}),
-					/* @__PURE__ */ q("button", {
+					/* @__PURE__ */ K("button", {
 						type: "button",
 						onClick: () => u({
 							like: [],
@@ -1685,25 +1701,25 @@ function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 					})
 				]
 			}),
-			/* @__PURE__ */ q(sn, {
+			/* @__PURE__ */ K(un, {
 				chosen: e.chosen,
 				nameOf: ({ value: e }) => e,
 				onRemove: d,
 				onClear: () => u({ chosen: [] })
 			}),
-			/* @__PURE__ */ q(gn, {
+			/* @__PURE__ */ K(yn, {
 				busy: s,
 				error: c,
 				found: _,
 				none: p.length === 0,
 				onAgain: l
 			}),
-			o && p.length > 0 && /* @__PURE__ */ q("div", {
+			o && p.length > 0 && /* @__PURE__ */ K("div", {
 				class: `with-facets${s ? " stale" : ""}`,
 				"aria-busy": s,
-				children: [/* @__PURE__ */ q(dn, {
+				children: [/* @__PURE__ */ K(mn, {
 					label: `Among these ${p.length} images`,
-					children: [/* @__PURE__ */ q("p", {
+					children: [/* @__PURE__ */ K("p", {
 						class: "facets-note",
 						children: [
 							"Among these ",
@@ -1712,15 +1728,15 @@ function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 							p.length === 1 ? "image" : "images",
 							", not the whole index. Choose a bar to see only these."
 						]
-					}), o.similar.facets.map((t) => /* @__PURE__ */ q(ln, {
+					}), o.similar.facets.map((t) => /* @__PURE__ */ K(fn, {
 						facet: t,
-						...et(t.field),
+						...tt(t.field),
 						chosen: e.chosen,
 						onToggle: d
 					}, t.field))]
-				}), /* @__PURE__ */ q("ol", {
+				}), /* @__PURE__ */ K("ol", {
 					class: "hits",
-					children: p.map((t) => /* @__PURE__ */ q(_n, {
+					children: p.map((t) => /* @__PURE__ */ K(bn, {
 						hit: t,
 						liked: e.like.includes(t.image.id),
 						unliked: e.unlike.includes(t.image.id),
@@ -1734,92 +1750,79 @@ function xn({ place: e, asked: t, explained: n, onExplain: r }) {
 		]
 	});
 }
-function Sn({ ids: e, more: t, onRemove: n }) {
+function Tn({ ids: e, more: t, onRemove: n }) {
 	let r = t ? "more like this" : "less like this";
-	return /* @__PURE__ */ q(b, { children: e.map((e) => /* @__PURE__ */ q("button", {
+	return /* @__PURE__ */ K(b, { children: e.map((e) => /* @__PURE__ */ K("button", {
 		type: "button",
 		class: "steering",
 		title: `Take back: ${r}`,
 		onClick: () => n(e),
-		children: [/* @__PURE__ */ q(Wt, {
+		children: [/* @__PURE__ */ K(Gt, {
 			id: e,
 			alt: `Take back: ${r}`
-		}), /* @__PURE__ */ q(bn, { up: t })]
+		}), /* @__PURE__ */ K(Cn, { up: t })]
 	}, e)) });
 }
-// worker_ui/search/image/heat.ts
-function Cn(e) {
-	let t = e.reduce((e, t) => Math.min(e, t), Infinity), n = e.reduce((e, t) => Math.max(e, t), -Infinity) - t;
-	return e.map((e) => n > 0 ? (e - t) / n : 0);
-}
-function wn(e) {
-	return [
-		255 * e,
-		60 + 160 * e,
-		255 * (1 - e),
-		190 * e ** 1.5
-	];
-}
 // worker_ui/search/image/window.ts
-var Tn = {
+var En = {
 	center: 127.5,
 	width: 255,
 	inverted: !1
 };
-function En(e, t, n) {
+function Dn(e, t, n) {
 	let r = e.inverted ? -1 : 1;
 	return {
 		...e,
-		width: An(e.width + 255 * t, 1, 1020),
-		center: An(e.center + r * 255 * n, 0, 255)
+		width: jn(e.width + 255 * t, 1, 1020),
+		center: jn(e.center + r * 255 * n, 0, 255)
 	};
 }
-function Dn({ center: e, width: t, inverted: n }) {
+function On({ center: e, width: t, inverted: n }) {
 	let r = e - t / 2;
 	return Uint8ClampedArray.from({ length: 256 }, (e, i) => {
 		let a = 255 * (i - r) / t;
 		return n ? 255 - a : a;
 	});
 }
-function On(e, t, n) {
+function kn(e, t, n) {
 	for (let r = 0, i = 0; r < e.length; r += 1, i += 4) {
 		let a = t[e[r]];
 		n[i] = n[i + 1] = n[i + 2] = a, n[i + 3] = 255;
 	}
 }
-function kn(e) {
+function An(e) {
 	return Uint8ClampedArray.from({ length: e.length / 4 }, (t, n) => e[4 * n]);
 }
-function An(e, t, n) {
+function jn(e, t, n) {
 	return Math.min(Math.max(e, t), n);
 }
 // worker_ui/search/image/viewer.tsx
-var jn = [
+var Mn = [
 	1,
 	1.5,
 	2,
 	3,
 	4
 ];
-function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
-	let { pictures: i } = Q(), a = V(null), [o, s] = z(null), [c, l] = z(""), [u, d] = z(Tn), [f, p] = z(1);
+function Nn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
+	let { pictures: i } = Z(), a = V(null), [o, s] = z(null), [c, l] = z(""), [u, d] = z(En), [f, p] = z(1);
 	B(() => {
 		let t = !1;
-		return s(null), l(""), d(Tn), p(1), i.address(e, "large").then(Fn).then((e) => !t && s(e), (e) => !t && !Ut(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
+		return s(null), l(""), d(En), p(1), i.address(e, "large").then(In).then((e) => !t && s(e), (e) => !t && !Wt(e) && l(e instanceof Error ? e.message : "The picture failed.")), () => {
 			t = !0;
 		};
 	}, [e, i]), Se(() => {
-		a.current && o && In(a.current, o, u);
+		a.current && o && Ln(a.current, o, u);
 	}, [o, u]);
 	let m = (e) => {
-		let t = jn.findIndex((e) => e === f) + e;
-		p(jn[Math.min(Math.max(t, 0), jn.length - 1)] ?? 1);
+		let t = Mn.findIndex((e) => e === f) + e;
+		p(Mn[Math.min(Math.max(t, 0), Mn.length - 1)] ?? 1);
 	}, h = () => {
-		d(Tn), p(1);
+		d(En), p(1);
 	};
-	return /* @__PURE__ */ q("div", {
+	return /* @__PURE__ */ K("div", {
 		class: "viewer",
-		children: [/* @__PURE__ */ q("div", {
+		children: [/* @__PURE__ */ K("div", {
 			class: "viewport",
 			role: "application",
 			tabIndex: 0,
@@ -1827,10 +1830,10 @@ function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 			onKeyDown: (e) => {
 				if (e.ctrlKey || e.altKey || e.metaKey) return;
 				let t = e.shiftKey ? .1 : .02, n = {
-					ArrowLeft: () => d((e) => En(e, -t, 0)),
-					ArrowRight: () => d((e) => En(e, t, 0)),
-					ArrowUp: () => d((e) => En(e, 0, -t)),
-					ArrowDown: () => d((e) => En(e, 0, t)),
+					ArrowLeft: () => d((e) => Dn(e, -t, 0)),
+					ArrowRight: () => d((e) => Dn(e, t, 0)),
+					ArrowUp: () => d((e) => Dn(e, 0, -t)),
+					ArrowDown: () => d((e) => Dn(e, 0, t)),
 					i: () => d((e) => ({
 						...e,
 						inverted: !e.inverted
@@ -1841,25 +1844,25 @@ function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 				}, r = Object.hasOwn(n, e.key) ? n[e.key] : void 0;
 				r && (e.preventDefault(), e.stopPropagation(), r());
 			},
-			...Nn((e, t) => d((n) => En(n, e, t))),
+			...Pn((e, t) => d((n) => Dn(n, e, t))),
 			onDblClick: h,
-			children: [/* @__PURE__ */ q("div", {
+			children: [/* @__PURE__ */ K("div", {
 				class: "stage",
 				style: { width: `${100 * f}%` },
-				children: [/* @__PURE__ */ q("canvas", {
+				children: [/* @__PURE__ */ K("canvas", {
 					ref: a,
 					role: "img",
 					"aria-label": t,
 					hidden: o === null
-				}), o && n && /* @__PURE__ */ q(Pn, { map: n })]
-			}), o === null && /* @__PURE__ */ q("p", {
+				}), o && n && /* @__PURE__ */ K(Fn, { map: n })]
+			}), o === null && /* @__PURE__ */ K("p", {
 				class: "viewer-note",
 				children: c || "Loading the image…"
 			})]
-		}), /* @__PURE__ */ q("div", {
+		}), /* @__PURE__ */ K("div", {
 			class: "viewer-bar",
 			children: [
-				/* @__PURE__ */ q("output", {
+				/* @__PURE__ */ K("output", {
 					title: "Window width and level, of gray values from 0 to 255",
 					children: [
 						"W ",
@@ -1868,11 +1871,11 @@ function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 						Math.round(u.center)
 					]
 				}),
-				/* @__PURE__ */ q("span", {
+				/* @__PURE__ */ K("span", {
 					class: "quiet viewer-hint",
 					children: "Drag to change the contrast"
 				}),
-				/* @__PURE__ */ q("button", {
+				/* @__PURE__ */ K("button", {
 					type: "button",
 					"aria-pressed": u.inverted,
 					onClick: () => d({
@@ -1881,21 +1884,21 @@ function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 					}),
 					children: "Invert"
 				}),
-				/* @__PURE__ */ q("button", {
+				/* @__PURE__ */ K("button", {
 					type: "button",
 					"aria-label": "Zoom out",
-					disabled: f === jn[0],
+					disabled: f === Mn[0],
 					onClick: () => m(-1),
 					children: "−"
 				}),
-				/* @__PURE__ */ q("button", {
+				/* @__PURE__ */ K("button", {
 					type: "button",
 					"aria-label": "Zoom in",
-					disabled: f === jn.at(-1),
+					disabled: f === Mn.at(-1),
 					onClick: () => m(1),
 					children: "+"
 				}),
-				/* @__PURE__ */ q("button", {
+				/* @__PURE__ */ K("button", {
 					type: "button",
 					onClick: h,
 					children: "Reset"
@@ -1904,7 +1907,7 @@ function Mn({ id: e, alt: t, overlay: n, label: r = "Image" }) {
 		})]
 	});
 }
-function Nn(e) {
+function Pn(e) {
 	return { onPointerDown: (t) => {
 		if (t.button !== 0 || !(t.currentTarget instanceof HTMLElement)) return;
 		let n = t.currentTarget, r = [t.clientX, t.clientY], i = ({ clientX: t, clientY: n }) => {
@@ -1915,23 +1918,23 @@ function Nn(e) {
 		n.setPointerCapture(t.pointerId), n.addEventListener("pointermove", i), n.addEventListener("pointerup", a), n.addEventListener("pointercancel", a);
 	} };
 }
-function Pn({ map: e }) {
+function Fn({ map: e }) {
 	let t = V(null);
 	return Se(() => {
 		let n = t.current?.getContext("2d");
 		if (!t.current || !n) return;
 		t.current.width = e.columns, t.current.height = e.rows;
 		let r = n.createImageData(e.columns, e.rows);
-		Cn(e.values).forEach((e, t) => {
-			r.data.set(wn(e), 4 * t);
+		sn(e.values).forEach((e, t) => {
+			r.data.set(ln(e), 4 * t);
 		}), n.putImageData(r, 0, 0);
-	}, [e]), /* @__PURE__ */ q("canvas", {
+	}, [e]), /* @__PURE__ */ K("canvas", {
 		ref: t,
 		class: "overlay",
 		"aria-hidden": "true"
 	});
 }
-async function Fn(e) {
+async function In(e) {
 	let t = new Image();
 	t.src = e, await t.decode();
 	let { naturalWidth: n, naturalHeight: r } = t, i = document.createElement("canvas");
@@ -1941,34 +1944,34 @@ async function Fn(e) {
 	return a.drawImage(t, 0, 0), {
 		width: n,
 		height: r,
-		gray: kn(a.getImageData(0, 0, n, r).data)
+		gray: An(a.getImageData(0, 0, n, r).data)
 	};
 }
-function In(e, { width: t, height: n, gray: r }, i) {
+function Ln(e, { width: t, height: n, gray: r }, i) {
 	(e.width !== t || e.height !== n) && (e.width = t, e.height = n);
 	let a = e.getContext("2d");
 	if (!a) return;
 	let o = a.createImageData(t, n);
-	On(r, Dn(i), o.data), a.putImageData(o, 0, 0);
+	kn(r, On(i), o.data), a.putImageData(o, 0, 0);
 }
 // worker_ui/search/image/image-page.tsx
-function Ln({ place: e, explains: t }) {
-	let n = Q(), { navigation: r, transport: i } = n, [a, o] = z(""), [s, c] = z(""), l = an(JSON.stringify([e, e.sameView && s]), (t) => Et(i, e, s, t), r.typing), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
+function Rn({ place: e, explains: t }) {
+	let n = Z(), { navigation: r, transport: i } = n, [a, o] = z(""), [s, c] = z(""), l = an(JSON.stringify([e, e.sameView && s]), (t) => Dt(i, e, s, t), r.typing), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
 	return B(() => {
 		p && c(p.image.viewPosition), p && n.onHits("images", p.similar.hits.map(({ image: e, score: t }) => ({
 			id: e.id,
 			score: t
 		})));
-	}, [p]), B(() => o(""), [e.id]), /* @__PURE__ */ q("div", {
+	}, [p]), B(() => o(""), [e.id]), /* @__PURE__ */ K("div", {
 		class: "image-page",
 		children: [
-			/* @__PURE__ */ q("button", {
+			/* @__PURE__ */ K("button", {
 				type: "button",
 				class: "back",
 				onClick: () => r.depth > 0 ? r.back() : r.go(G),
 				children: "‹ Back"
 			}),
-			!p && !d && !f && /* @__PURE__ */ q("p", {
+			!p && !d && !f && /* @__PURE__ */ K("p", {
 				class: "status none",
 				children: [
 					"There is no image ",
@@ -1976,25 +1979,25 @@ function Ln({ place: e, explains: t }) {
 					" in this index."
 				]
 			}),
-			/* @__PURE__ */ q("div", {
+			/* @__PURE__ */ K("div", {
 				class: "image-head",
-				children: [/* @__PURE__ */ q(zn, {
+				children: [/* @__PURE__ */ K(Bn, {
 					id: e.id,
 					other: a,
 					image: p?.image ?? null,
 					onClose: () => o("")
-				}), p && /* @__PURE__ */ q("div", {
+				}), p && /* @__PURE__ */ K("div", {
 					class: "image-facts",
-					children: [/* @__PURE__ */ q(Bn, { image: p.image }), p.report ? /* @__PURE__ */ q(Vn, {
+					children: [/* @__PURE__ */ K(Vn, { image: p.image }), p.report ? /* @__PURE__ */ K(Hn, {
 						report: p.report,
 						id: e.id
-					}) : /* @__PURE__ */ q("p", {
+					}) : /* @__PURE__ */ K("p", {
 						class: "quiet",
 						children: "There is no report of this image."
 					})]
 				})]
 			}),
-			/* @__PURE__ */ q(xn, {
+			/* @__PURE__ */ K(wn, {
 				place: e,
 				asked: p || d || f ? {
 					...l,
@@ -2006,9 +2009,9 @@ function Ln({ place: e, explains: t }) {
 		]
 	});
 }
-var Rn = "Colored regions add most to the similarity: there the network sees the same in both, which need not be where a finding is.";
-function zn({ id: e, other: t, image: n, onClose: r }) {
-	let { transport: i } = Q(), [a, o] = z(!0), s = V(null);
+var zn = "Colored regions add most to the similarity: there the network sees the same in both, which need not be where a finding is.";
+function Bn({ id: e, other: t, image: n, onClose: r }) {
+	let { transport: i } = Z(), [a, o] = z(!0), s = V(null);
 	B(() => {
 		if (!t) return;
 		let e = document.activeElement;
@@ -2017,49 +2020,49 @@ function zn({ id: e, other: t, image: n, onClose: r }) {
 		};
 	}, [t]);
 	let { data: c, busy: l, error: u } = an(t && `${e} ${t}`, async (n) => ({
-		here: await Ot(i, e, t, n),
-		there: await Ot(i, t, e, n)
-	}));
-	return /* @__PURE__ */ q("div", {
+		here: await kt(i, e, t, n),
+		there: await kt(i, t, e, n)
+	})), d = [c?.here, c?.there].some((e) => e && cn(e.values));
+	return /* @__PURE__ */ K("div", {
 		class: `comparison${t ? " two" : ""}`,
 		children: [
-			/* @__PURE__ */ q(Mn, {
+			/* @__PURE__ */ K(Nn, {
 				id: e,
-				alt: n ? Jt(n) : "Image",
+				alt: n ? Yt(n) : "Image",
 				overlay: t && a ? c?.here ?? null : null
 			}),
-			t && /* @__PURE__ */ q(Mn, {
+			t && /* @__PURE__ */ K(Nn, {
 				id: t,
 				alt: "The similar image",
 				overlay: a ? c?.there ?? null : null,
 				label: "Similar image"
 			}),
-			t && /* @__PURE__ */ q("div", {
+			t && /* @__PURE__ */ K("div", {
 				class: "comparison-note",
 				children: [
-					/* @__PURE__ */ q("p", {
+					/* @__PURE__ */ K("p", {
 						ref: s,
 						role: "status",
 						tabIndex: -1,
-						children: l ? "Comparing…" : u ? u.message : c?.here ? Rn : "No map could be made."
+						children: l ? "Comparing…" : u ? u.message : d ? zn : "No region adds more to the similarity than others."
 					}),
-					c?.here && /* @__PURE__ */ q(b, { children: [/* @__PURE__ */ q("span", {
+					d && /* @__PURE__ */ K(b, { children: [/* @__PURE__ */ K("span", {
 						class: "heat-scale",
 						children: [
 							"less ",
-							/* @__PURE__ */ q("span", {
+							/* @__PURE__ */ K("span", {
 								class: "heat-colors",
 								"aria-hidden": "true"
 							}),
 							" more"
 						]
-					}), /* @__PURE__ */ q("button", {
+					}), /* @__PURE__ */ K("button", {
 						type: "button",
 						"aria-pressed": !a,
 						onClick: () => o(!a),
 						children: "Hide colors"
 					})] }),
-					/* @__PURE__ */ q("button", {
+					/* @__PURE__ */ K("button", {
 						type: "button",
 						onClick: r,
 						children: "Close comparison"
@@ -2069,12 +2072,12 @@ function zn({ id: e, other: t, image: n, onClose: r }) {
 		]
 	});
 }
-function Bn({ image: e }) {
+function Vn({ image: e }) {
 	let { modality: t, bodyPart: n, viewPosition: r, laterality: i, sex: a, studyDate: o, rows: s, columns: c, id: l, uploaded: u } = e;
-	return /* @__PURE__ */ q("dl", {
+	return /* @__PURE__ */ K("dl", {
 		class: "metadata",
 		children: [
-			["Study date", Yt(o)],
+			["Study date", $(o)],
 			["Modality", t],
 			["Body part", n],
 			["View", r],
@@ -2082,44 +2085,44 @@ function Bn({ image: e }) {
 			["Sex", a],
 			["Size", s > 0 ? `${c} × ${s}` : ""],
 			["SOP Instance UID", u ? "uploaded, not in the index" : l]
-		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ q("div", { children: [/* @__PURE__ */ q("dt", { children: e }), /* @__PURE__ */ q("dd", { children: t })] }, e))
+		].filter(([, e]) => e !== "").map(([e, t]) => /* @__PURE__ */ K("div", { children: [/* @__PURE__ */ K("dt", { children: e }), /* @__PURE__ */ K("dd", { children: t })] }, e))
 	});
 }
-function Vn({ report: e, id: t }) {
+function Hn({ report: e, id: t }) {
 	let n = Te(), r = ["impression", "findings"], i = (e) => r.includes(e) ? r.indexOf(e) : r.length, a = [...e.sections].sort((e, t) => i(e.name) - i(t.name)), o = e.images.filter((e) => e.id !== t);
-	return /* @__PURE__ */ q("section", {
+	return /* @__PURE__ */ K("section", {
 		class: "image-report",
 		"aria-labelledby": n,
 		children: [
-			/* @__PURE__ */ q("h2", {
+			/* @__PURE__ */ K("h2", {
 				id: n,
-				children: ["Report ", /* @__PURE__ */ q("span", {
+				children: ["Report ", /* @__PURE__ */ K("span", {
 					class: "quiet report-id",
 					children: e.id
 				})]
 			}),
-			a.map((e) => /* @__PURE__ */ q(tn, { section: e }, e.name)),
-			/* @__PURE__ */ q(jt, {
+			a.map((e) => /* @__PURE__ */ K(tn, { section: e }, e.name)),
+			/* @__PURE__ */ K(Mt, {
 				findings: e.findings,
 				id: n
 			}),
-			o.length > 0 && /* @__PURE__ */ q(b, { children: [/* @__PURE__ */ q("h4", { children: "Other images of this report" }), /* @__PURE__ */ q("div", {
+			o.length > 0 && /* @__PURE__ */ K(b, { children: [/* @__PURE__ */ K("h4", { children: "Other images of this report" }), /* @__PURE__ */ K("div", {
 				class: "report-images",
-				children: o.map((e) => /* @__PURE__ */ q(Kt, { image: e }, e.id))
+				children: o.map((e) => /* @__PURE__ */ K(qt, { image: e }, e.id))
 			})] })
 		]
 	});
 }
 // worker_ui/search/parts/selection-bar.tsx
-function Hn() {
-	let { selection: e } = Q(), [, t] = xe((e) => e + 1, 0), [n, r] = z("");
+function Un() {
+	let { selection: e } = Z(), [, t] = xe((e) => e + 1, 0), [n, r] = z("");
 	B(() => e.subscribe(() => (r(""), t(void 0))), [e]);
 	let i = e.all;
-	return i.length === 0 ? null : /* @__PURE__ */ q("footer", {
+	return i.length === 0 ? null : /* @__PURE__ */ K("footer", {
 		class: "selection",
 		"aria-label": "Selection",
 		children: [
-			/* @__PURE__ */ q("span", {
+			/* @__PURE__ */ K("span", {
 				role: "status",
 				children: [
 					i.length,
@@ -2129,14 +2132,14 @@ function Hn() {
 					n
 				]
 			}),
-			/* @__PURE__ */ q("button", {
+			/* @__PURE__ */ K("button", {
 				type: "button",
 				onClick: () => {
 					navigator.clipboard?.writeText(i.join("\n")).then(() => r("Copied."), () => r("The browser does not allow copying."));
 				},
 				children: "Copy the ids"
 			}),
-			/* @__PURE__ */ q("button", {
+			/* @__PURE__ */ K("button", {
 				type: "button",
 				onClick: () => e.set([]),
 				children: "Clear"
@@ -2145,34 +2148,34 @@ function Hn() {
 	});
 }
 // worker_ui/search/parts/sign-in.tsx
-function Un({ onToken: e }) {
+function Wn({ onToken: e }) {
 	let [t, n] = z(""), [r, i] = z(""), a = () => {
 		i(""), e(t.trim()).catch(() => i("This token does not open the search. Check it, or ask for a new one."));
 	};
-	return /* @__PURE__ */ q("main", {
+	return /* @__PURE__ */ K("main", {
 		class: "sign-in",
-		children: /* @__PURE__ */ q("form", {
+		children: /* @__PURE__ */ K("form", {
 			onSubmit: (e) => {
 				e.preventDefault(), t.trim() !== "" && a();
 			},
 			children: [
-				/* @__PURE__ */ q("h1", { children: "Sign in to search" }),
-				r && /* @__PURE__ */ q("p", {
+				/* @__PURE__ */ K("h1", { children: "Sign in to search" }),
+				r && /* @__PURE__ */ K("p", {
 					class: "status error",
 					role: "alert",
 					children: r
 				}),
-				/* @__PURE__ */ q("label", { children: ["Token", /* @__PURE__ */ q("input", {
+				/* @__PURE__ */ K("label", { children: ["Token", /* @__PURE__ */ K("input", {
 					type: "password",
 					autocomplete: "current-password",
 					value: t,
 					onInput: (e) => n(e.currentTarget.value)
 				})] }),
-				/* @__PURE__ */ q("p", {
+				/* @__PURE__ */ K("p", {
 					class: "quiet",
 					children: "The service printed it when it was started."
 				}),
-				/* @__PURE__ */ q("button", {
+				/* @__PURE__ */ K("button", {
 					type: "submit",
 					children: "Sign in"
 				})
@@ -2180,31 +2183,31 @@ function Un({ onToken: e }) {
 		})
 	});
 }
-var Wn = {
+var Gn = {
 	denied: "You were not signed in: the sign-in was canceled or refused there. Try again, or ask who runs this service.",
 	expired: "Signing in took too long, or this browser keeps no cookies of this page. Try again.",
 	refused: "The answer was not accepted. Start again from here, not from an older page.",
 	unavailable: "The sign-in of your institution does not answer. Try again in a minute.",
 	"too-long": "Your token is too long for a cookie. Ask who runs this service for a client with fewer claims."
 };
-function Gn({ at: e, problem: t }) {
-	return /* @__PURE__ */ q("main", {
+function Kn({ at: e, problem: t }) {
+	return /* @__PURE__ */ K("main", {
 		class: "sign-in",
-		children: /* @__PURE__ */ q("div", {
+		children: /* @__PURE__ */ K("div", {
 			class: "sign-in-box",
 			children: [
-				/* @__PURE__ */ q("h1", { children: "Sign in to search" }),
-				t && /* @__PURE__ */ q("p", {
+				/* @__PURE__ */ K("h1", { children: "Sign in to search" }),
+				t && /* @__PURE__ */ K("p", {
 					class: "status error",
 					role: "alert",
-					children: Object.hasOwn(Wn, t) && Wn[t] || "Signing in failed. Try again."
+					children: Object.hasOwn(Gn, t) && Gn[t] || "Signing in failed. Try again."
 				}),
-				/* @__PURE__ */ q("a", {
+				/* @__PURE__ */ K("a", {
 					class: "button",
 					href: e,
 					children: "Sign in"
 				}),
-				/* @__PURE__ */ q("p", {
+				/* @__PURE__ */ K("p", {
 					class: "quiet",
 					children: "This takes you to the sign-in of your institution and back."
 				})
@@ -2213,21 +2216,21 @@ function Gn({ at: e, problem: t }) {
 	});
 }
 // worker_ui/search/parts/pager.tsx
-function Kn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
+function qn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
 	if (r <= n && e === 0) return null;
 	let s = e * t + 1;
-	return /* @__PURE__ */ q("nav", {
+	return /* @__PURE__ */ K("nav", {
 		class: "pager",
 		"aria-label": "Pages",
 		children: [
-			/* @__PURE__ */ q("button", {
+			/* @__PURE__ */ K("button", {
 				type: "button",
 				disabled: e === 0,
 				onClick: a,
 				children: "‹ Previous"
 			}),
-			/* @__PURE__ */ q("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
-			/* @__PURE__ */ q("button", {
+			/* @__PURE__ */ K("span", { children: `${s.toLocaleString("en-US")}–${(s + n - 1).toLocaleString("en-US")} of ${r.toLocaleString("en-US")}` }),
+			/* @__PURE__ */ K("button", {
 				type: "button",
 				disabled: !i,
 				onClick: o,
@@ -2237,33 +2240,33 @@ function Kn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNe
 	});
 }
 // worker_ui/search/reports/facet-column.tsx
-function qn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
+function Jn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
 	let a = e.every(({ buckets: e }) => e.length === 0);
-	return /* @__PURE__ */ q(dn, {
+	return /* @__PURE__ */ K(mn, {
 		label: "What the reports state",
 		children: [
-			/* @__PURE__ */ q("label", {
+			/* @__PURE__ */ K("label", {
 				class: "vocabulary",
-				children: ["Count by", /* @__PURE__ */ q("select", {
+				children: ["Count by", /* @__PURE__ */ K("select", {
 					value: t,
-					onChange: ({ currentTarget: { value: e } }) => Xe(e) && r(e),
-					children: Ye.map(({ name: e, title: t }) => /* @__PURE__ */ q("option", {
+					onChange: ({ currentTarget: { value: e } }) => Ze(e) && r(e),
+					children: Xe.map(({ name: e, title: t }) => /* @__PURE__ */ K("option", {
 						value: e,
 						children: t
 					}, e))
 				})]
 			}),
-			!a && /* @__PURE__ */ q("p", {
+			!a && /* @__PURE__ */ K("p", {
 				class: "facets-note",
 				children: "How many of the reports state it. Choose a bar to see only these."
 			}),
-			e.map((e) => /* @__PURE__ */ q(ln, {
+			e.map((e) => /* @__PURE__ */ K(fn, {
 				facet: e,
-				...et(e.field),
+				...tt(e.field),
 				chosen: n,
 				onToggle: i
 			}, e.field)),
-			a && /* @__PURE__ */ q("p", {
+			a && /* @__PURE__ */ K("p", {
 				class: "quiet",
 				children: "Nothing to count in these reports."
 			})
@@ -2271,8 +2274,8 @@ function qn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i 
 	});
 }
 // worker_ui/search/reports/reports-page.tsx
-function Jn({ place: e }) {
-	let t = Q(), { navigation: n, transport: r } = t, [i, a] = z("labels"), { data: o, busy: s, error: c, again: l } = an(JSON.stringify([e, i]), (t) => Tt(r, e, i, t), n.typing);
+function Yn({ place: e }) {
+	let t = Z(), { navigation: n, transport: r } = t, [i, a] = z("labels"), { data: o, busy: s, error: c, again: l } = an(JSON.stringify([e, i]), (t) => Et(r, e, i, t), n.typing);
 	B(() => {
 		o && t.onHits("reports", o.reports);
 	}, [o]);
@@ -2280,56 +2283,56 @@ function Jn({ place: e }) {
 		...e,
 		cursors: [],
 		...t
-	}), d = (t) => u({ chosen: ze(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
-	return /* @__PURE__ */ q("div", {
+	}), d = (t) => u({ chosen: Be(e.chosen, t) }), f = ({ field: e, value: t }) => o?.facets.find((t) => t.field === e)?.buckets.find((e) => e.value === t)?.name ?? t, p = e.text !== "" || e.like !== "" || e.chosen.length > 0, m = o ? `${o.total.toLocaleString("en-US")} ${o.total === 1 ? "report" : "reports"}` : "";
+	return /* @__PURE__ */ K("div", {
 		class: "reports-page",
 		children: [
-			e.like !== "" && /* @__PURE__ */ q("p", {
+			e.like !== "" && /* @__PURE__ */ K("p", {
 				class: "like",
 				children: [
 					"Reports similar to ",
-					/* @__PURE__ */ q("strong", { children: e.like }),
+					/* @__PURE__ */ K("strong", { children: e.like }),
 					" ",
-					/* @__PURE__ */ q("button", {
+					/* @__PURE__ */ K("button", {
 						type: "button",
 						onClick: () => u({ like: "" }),
 						children: "Show all reports"
 					})
 				]
 			}),
-			/* @__PURE__ */ q(sn, {
+			/* @__PURE__ */ K(un, {
 				chosen: e.chosen,
 				nameOf: f,
 				onRemove: d,
 				onClear: () => u({ chosen: [] })
 			}),
-			/* @__PURE__ */ q(gn, {
+			/* @__PURE__ */ K(yn, {
 				busy: s,
 				error: c,
 				found: m,
 				none: o?.total === 0,
 				onAgain: l
 			}),
-			o && o.total > 0 && /* @__PURE__ */ q("div", {
+			o && o.total > 0 && /* @__PURE__ */ K("div", {
 				class: `with-facets${s ? " stale" : ""}`,
 				"aria-busy": s,
-				children: [/* @__PURE__ */ q(qn, {
+				children: [/* @__PURE__ */ K(Jn, {
 					facets: o.facets,
 					vocabulary: i,
 					chosen: e.chosen,
 					onVocabulary: a,
 					onToggle: d
-				}), /* @__PURE__ */ q("section", {
+				}), /* @__PURE__ */ K("section", {
 					class: "results",
 					"aria-label": p ? "Reports found" : "All reports, the newest first",
-					children: [/* @__PURE__ */ q(Yn, {
+					children: [/* @__PURE__ */ K(Xn, {
 						reports: o.reports,
 						onLike: (e) => u({
 							like: e,
 							text: "",
 							chosen: []
 						})
-					}), /* @__PURE__ */ q(Kn, {
+					}), /* @__PURE__ */ K(qn, {
 						page: e.cursors.length,
 						size: 20,
 						shown: o.reports.length,
@@ -2349,77 +2352,77 @@ function Jn({ place: e }) {
 		]
 	});
 }
-function Yn({ reports: e, onLike: t }) {
-	return /* @__PURE__ */ q(b, { children: e.map((e) => /* @__PURE__ */ q(en, {
+function Xn({ reports: e, onLike: t }) {
+	return /* @__PURE__ */ K(b, { children: e.map((e) => /* @__PURE__ */ K(en, {
 		report: e,
 		onLike: t
 	}, e.id)) });
 }
 // worker_ui/search/app.tsx
-function Xn({ host: e }) {
-	let { session: t } = e.transport, [n, r] = z(t ? null : Rt), [i, a] = z(null), o = () => {
+function Zn({ host: e }) {
+	let { session: t } = e.transport, [n, r] = z(t ? null : zt), [i, a] = z(null), o = () => {
 		a(null);
-		let e = (e) => e instanceof $ ? e : new $(String(e));
+		let e = (e) => e instanceof Q ? e : new Q(String(e));
 		t?.open().then(r, (t) => a(e(t)));
 	};
 	B(o, [t]);
 	let s = () => r((e) => ({
-		...Rt,
+		...zt,
 		signedIn: !1,
 		needed: !0,
 		at: e?.at ?? ""
 	})), c = Ce(() => ({
 		...e,
-		transport: tr(e.transport, s)
+		transport: nr(e.transport, s)
 	}), [e]);
-	if (!n) return /* @__PURE__ */ q(gn, {
+	if (!n) return /* @__PURE__ */ K(yn, {
 		busy: !i,
 		error: i,
 		found: "",
 		none: !1,
 		onAgain: o
 	});
-	if (!n.signedIn && t) return n.at === "" ? /* @__PURE__ */ q(Un, { onToken: async (e) => r(await t.signIn(e)) }) : /* @__PURE__ */ q(Gn, {
+	if (!n.signedIn && t) return n.at === "" ? /* @__PURE__ */ K(Wn, { onToken: async (e) => r(await t.signIn(e)) }) : /* @__PURE__ */ K(Kn, {
 		at: n.at,
 		problem: n.problem
 	});
 	let l = async () => {
 		let n = await t?.signOut();
 		e.pictures.clear(), e.selection.set([]), e.navigation.replace(G), r({
-			...Rt,
+			...zt,
 			signedIn: !1,
 			needed: !0,
 			at: n?.at ? `${n.at}?prompt=login` : ""
 		});
 	};
-	return /* @__PURE__ */ q(It, {
+	return /* @__PURE__ */ K(Lt, {
 		value: c,
-		children: /* @__PURE__ */ q(Zn, {
+		children: /* @__PURE__ */ K(Qn, {
 			name: n.name,
 			onSignOut: n.needed ? () => void l() : null
 		})
 	});
 }
-function Zn({ name: e, onSignOut: t }) {
-	let { navigation: n, transport: r } = Q(), i = Lt(), a = V(null), o = V(null), s = an("index", (e) => Dt(r, e)), { sending: c, problem: l, send: u } = Qn(), d = hn(a, u);
-	$n(o, n), er(a);
+function Qn({ name: e, onSignOut: t }) {
+	let { navigation: n, transport: r } = Z(), i = Rt(), a = V(null), o = V(null), s = an("index", (e) => Ot(r, e)), { sending: c, problem: l, send: u } = $n(), d = vn(a, u);
+	er(o, n), tr(a);
 	let f = i.kind === "reports" ? i.text : "";
-	return /* @__PURE__ */ q("div", {
+	return /* @__PURE__ */ K("div", {
 		ref: a,
 		class: `search-root${d ? " dropping" : ""}`,
 		children: [
-			/* @__PURE__ */ q("header", {
+			/* @__PURE__ */ K("header", {
 				class: "top",
 				children: [
-					/* @__PURE__ */ q("a", {
+					/* @__PURE__ */ K("a", {
 						class: "title",
-						href: K(G),
+						href: Le(G),
 						onClick: (e) => {
 							e.preventDefault(), n.go(G);
 						},
 						children: "Image and report search"
 					}),
-					/* @__PURE__ */ q(pn, {
+					/* @__PURE__ */ K(gn, {
 						text: f,
 						onText: (e) => {
 							n.type({
@@ -2432,15 +2435,15 @@ function Zn({ name: e, onSignOut: t }) {
 						onFile: u,
 						uploads: s.data?.acceptsUploads !== !1
 					}),
-					/* @__PURE__ */ q("span", {
+					/* @__PURE__ */ K("span", {
 						class: "quiet index-size",
 						children: s.data ? `${s.data.reports.toLocaleString("en-US")} reports indexed` : ""
 					}),
-					e && /* @__PURE__ */ q("span", {
+					e && /* @__PURE__ */ K("span", {
 						class: "quiet",
 						children: ["Hello, ", e]
 					}),
-					t && /* @__PURE__ */ q("button", {
+					t && /* @__PURE__ */ K("button", {
 						type: "button",
 						class: "plain",
 						onClick: t,
@@ -2448,21 +2451,21 @@ function Zn({ name: e, onSignOut: t }) {
 					})
 				]
 			}),
-			(c || l) && /* @__PURE__ */ q("p", {
+			(c || l) && /* @__PURE__ */ K("p", {
 				class: `status upload${l ? " error" : ""}`,
 				role: l ? "alert" : "status",
 				children: l || "Reading the image…"
 			}),
-			/* @__PURE__ */ q("main", {
+			/* @__PURE__ */ K("main", {
 				ref: o,
 				tabIndex: -1,
-				children: i.kind === "reports" ? /* @__PURE__ */ q(Jn, { place: i }) : /* @__PURE__ */ q(Ln, {
+				children: i.kind === "reports" ? /* @__PURE__ */ K(Yn, { place: i }) : /* @__PURE__ */ K(Rn, {
 					place: i,
 					explains: s.data?.explains === !0
 				})
 			}),
-			/* @__PURE__ */ q(Hn, {}),
-			d && /* @__PURE__ */ q("div", {
+			/* @__PURE__ */ K(Un, {}),
+			d && /* @__PURE__ */ K("div", {
 				class: "drop-note",
 				"aria-hidden": "true",
 				children: "Drop the image to find similar ones"
@@ -2470,23 +2473,23 @@ function Zn({ name: e, onSignOut: t }) {
 		]
 	});
 }
-function Qn() {
-	let { navigation: e, transport: t } = Q(), [n, r] = z(!1), [i, a] = z("");
+function $n() {
+	let { navigation: e, transport: t } = Z(), [n, r] = z(!1), [i, a] = z("");
 	return {
 		sending: n,
 		problem: i,
 		send: (n) => {
-			n.size > fn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${fn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Ie(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
+			n.size > hn ? a(`The file has ${Math.round(n.size / 2 ** 20)} MB; at most ${hn / 2 ** 20} MB can be searched by.`) : (r(!0), a(""), t.upload(n).then((t) => e.go(Ie(t)), (e) => a(e instanceof Error ? e.message : "The image could not be sent.")).finally(() => r(!1)));
 		}
 	};
 }
-function $n(e, t) {
+function er(e, t) {
 	let { place: n } = t, r = n.kind === "image" ? n.id : "", i = V(r);
 	B(() => {
 		i.current !== r && (i.current = r, t.typing || (e.current?.focus({ preventScroll: !0 }), e.current?.closest(".search-root")?.scrollIntoView({ block: "start" })));
 	}, [r]);
 }
-function er(e) {
+function tr(e) {
 	B(() => {
 		let t = e.current, n = (e) => {
 			e.key !== "/" || e.ctrlKey || e.altKey || e.metaKey || e.target instanceof HTMLElement && e.target.matches("input:not([type=\"checkbox\"]), select, textarea") || (e.preventDefault(), t?.querySelector("input[type=\"search\"]")?.focus());
@@ -2494,12 +2497,12 @@ function er(e) {
 		return t?.addEventListener("keydown", n), () => t?.removeEventListener("keydown", n);
 	}, []);
 }
-function tr(e, t) {
+function nr(e, t) {
 	let n = async (e) => {
 		try {
 			return await e;
 		} catch (e) {
-			throw !Ut(e) && e instanceof $ && e.denied && t(), e;
+			throw !Wt(e) && e instanceof Q && e.denied && t(), e;
 		}
 	};
 	return {
@@ -2509,7 +2512,7 @@ function tr(e, t) {
 	};
 }
 // worker_ui/search/state/navigation.ts
-var nr = class {
+var rr = class {
 	place;
 	typing = !1;
 	depth = 0;
@@ -2546,28 +2549,28 @@ var nr = class {
 	};
 	readHistory() {
 		if (!this.window) return;
-		let { history: e, location: t } = this.window, n = e.state ?? {}, r = Re(n.place);
-		this.place = r && K(r) === (t.hash || "#/") ? r : Le(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0, this.typing = !1;
+		let { history: e, location: t } = this.window, n = e.state ?? {}, r = ze(n.place);
+		this.place = r && Le(r) === (t.hash || "#/") ? r : Re(t.hash), this.depth = typeof n.depth == "number" ? n.depth : 0, this.typing = !1;
 	}
 	push(e) {
 		this.before.push(this.place), this.depth += 1, this.window?.history.pushState({
 			place: e,
 			depth: this.depth
-		}, "", K(e));
+		}, "", Le(e));
 	}
 	keep(e) {
 		try {
 			this.window?.history.replaceState({
 				place: e,
 				depth: this.depth
-			}, "", K(e));
+			}, "", Le(e));
 		} catch {}
 	}
 	show(e, t) {
 		this.place = e, this.typing = t;
 		for (let e of this.listeners) e();
 	}
-}, rr = class {
+}, ir = class {
 	ids = [];
 	listeners = /* @__PURE__ */ new Set();
 	get all() {
@@ -2594,9 +2597,9 @@ var nr = class {
 	}
 };
 // worker_ui/search/theme.ts
-function ir(e) {
+function ar(e) {
 	let t = typeof matchMedia > "u" ? null : matchMedia("(prefers-color-scheme: dark)"), n = () => {
-		e.dataset.theme = ar(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
+		e.dataset.theme = or(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
 	};
 	n(), t?.addEventListener("change", n);
 	let r = new MutationObserver(n);
@@ -2611,14 +2614,14 @@ function ir(e) {
 		t?.removeEventListener("change", n), r.disconnect();
 	};
 }
-function ar(e) {
+function or(e) {
 	let t = e.dataset.jpThemeLight;
 	if (t !== void 0) return t === "false";
 	let n = e.dataset.vscodeThemeKind;
 	return n === void 0 ? null : n.includes("dark") || n === "vscode-high-contrast";
 }
 // worker_ui/search/transport/http.ts
-function or(e, t) {
+function sr(e, t) {
 	let n = async (t, n) => {
 		let r;
 		try {
@@ -2627,26 +2630,26 @@ function or(e, t) {
 				credentials: "same-origin"
 			});
 		} catch (e) {
-			throw e instanceof DOMException && e.name === "AbortError" ? e : new $("The search service cannot be reached. Check that it runs, then try again.");
+			throw e instanceof DOMException && e.name === "AbortError" ? e : new Q("The search service cannot be reached. Check that it runs, then try again.");
 		}
-		if (r.status === 401) throw new $("Sign in to search.", !0);
+		if (r.status === 401) throw new Q("Sign in to search.", !0);
 		return r;
 	}, r = async (e, t) => (await n(e, t)).json().catch(() => null);
 	return {
-		session: sr(r, t),
-		graphql: async (e, t, n) => Vt(await r("graphql", ur(JSON.stringify({
+		session: cr(r, t),
+		graphql: async (e, t, n) => Ht(await r("graphql", dr(JSON.stringify({
 			query: e,
 			variables: t
 		}), "application/json", n))),
 		picture: async (e, t, r) => {
-			let i = await n(dr(e, t), r ? { signal: r } : {});
+			let i = await n(fr(e, t), r ? { signal: r } : {});
 			if (i.ok) return i.blob();
-			throw new $(W(U(await i.json().catch(() => null), "error")) || "The picture cannot be shown.");
+			throw new Q(W(U(await i.json().catch(() => null), "error")) || "The picture cannot be shown.");
 		},
-		upload: async (e, t) => Ht(await r("uploads", ur(e, "application/dicom", t)))
+		upload: async (e, t) => Ut(await r("uploads", dr(e, "application/dicom", t)))
 	};
 }
-function sr(e, t) {
+function cr(e, t) {
 	let n = (e) => ({
 		signedIn: U(e, "signed_in") === !0,
 		needed: W(U(e, "kind")) !== "off",
@@ -2654,15 +2657,15 @@ function sr(e, t) {
 		at: /^\/[a-z-]+$/.test(W(U(e, "sign_in"))) ? W(U(e, "sign_in")) : "",
 		problem: ""
 	}), r = async (t) => {
-		let r = await e("session", ur(JSON.stringify({ token: t }), "application/json"));
-		if (!H(r) || r.signed_in !== !0) throw new $("This token was refused.", !0);
+		let r = await e("session", dr(JSON.stringify({ token: t }), "application/json"));
+		if (!H(r) || r.signed_in !== !0) throw new Q("This token was refused.", !0);
 		return n(r);
 	};
 	return {
 		open: async () => {
-			let i = cr(t);
+			let i = lr(t);
 			i !== "" && await r(i).catch(() => void 0);
-			let a = lr(t);
+			let a = ur(t);
 			return {
 				...n(await e("session", {})),
 				problem: a
@@ -2672,7 +2675,7 @@ function sr(e, t) {
 		signOut: async () => n(await e("session", { method: "DELETE" }))
 	};
 }
-function cr({ location: e, history: t }) {
+function lr({ location: e, history: t }) {
 	let n = /^#token=([^&]{1,4000})$/.exec(e.hash);
 	if (!n?.[1]) return "";
 	t.replaceState(null, "", "#/");
@@ -2682,11 +2685,11 @@ function cr({ location: e, history: t }) {
 		return n[1];
 	}
 }
-function lr({ location: e, history: t }) {
+function ur({ location: e, history: t }) {
 	let n = /^#sign-in=([a-z-]{1,40})$/.exec(e.hash);
 	return n?.[1] ? (t.replaceState(null, "", "#/"), n[1]) : "";
 }
-function ur(e, t, n) {
+function dr(e, t, n) {
 	return {
 		method: "POST",
 		body: e,
@@ -2694,11 +2697,11 @@ function ur(e, t, n) {
 		...n && { signal: n }
 	};
 }
-function dr(e, t) {
-	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${zt}` : ""}`;
+function fr(e, t) {
+	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${Bt}` : ""}`;
 }
 // worker_ui/search/transport/pictures.ts
-var fr = 400, pr = class {
+var pr = 400, mr = class {
 	transport;
 	kept = /* @__PURE__ */ new Map();
 	constructor(e) {
@@ -2708,7 +2711,7 @@ var fr = 400, pr = class {
 		let n = `${t} ${e}`, r = this.kept.get(n);
 		if (r) return r;
 		let i = this.transport.picture(e, t).then((e) => URL.createObjectURL(e));
-		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > fr) {
+		if (this.kept.set(n, i), i.catch(() => this.kept.delete(n)), this.kept.size > pr) {
 			let [e, t] = [...this.kept][0];
 			this.kept.delete(e), t.then((e) => URL.revokeObjectURL(e));
 		}
@@ -2718,8 +2721,8 @@ var fr = 400, pr = class {
 		for (let e of this.kept.values()) e.then((e) => URL.revokeObjectURL(e)).catch(() => void 0);
 		this.kept.clear();
 	}
-}, mr = 6e4;
-function hr(e, t = mr) {
+}, hr = 6e4;
+function gr(e, t = hr) {
 	let n = /* @__PURE__ */ new Map(), r = Math.random().toString(36).slice(2), i = 0, a = (e, t = []) => {
 		let r = String(e?.id ?? "");
 		n.get(r)?.resolve([e, t]), n.delete(r);
@@ -2732,7 +2735,7 @@ function hr(e, t = mr) {
 				n.set(c, {
 					resolve: r,
 					reject: i
-				}), s?.addEventListener("abort", u, { once: !0 }), l = setTimeout(() => i(new $("The kernel did not answer. Run the cell again, or wait until the kernel is idle.")), t), e.send({
+				}), s?.addEventListener("abort", u, { once: !0 }), l = setTimeout(() => i(new Q("The kernel did not answer. Run the cell again, or wait until the kernel is idle.")), t), e.send({
 					...a,
 					id: c
 				}, void 0, o);
@@ -2749,20 +2752,20 @@ function hr(e, t = mr) {
 					query: e,
 					variables: t
 				}, [], n);
-				return Vt(r.answer);
+				return Ht(r.answer);
 			},
 			picture: async (e, t, n) => {
 				let [r, i] = await o({
 					kind: "picture",
 					image_id: e,
-					px: t === "large" ? zt : null
+					px: t === "large" ? Bt : null
 				}, [], n), a = i[0];
-				if (!a) throw new $(String(r.error ?? "There is no picture of this image."));
+				if (!a) throw new Q(String(r.error ?? "There is no picture of this image."));
 				return new Blob([a], { type: "image/png" });
 			},
 			upload: async (e, t) => {
 				let [n] = await o({ kind: "upload" }, [await e.arrayBuffer()], t), { answer: r, error: i } = n;
-				return Ht({
+				return Ut({
 					error: i,
 					...r
 				});
@@ -2772,11 +2775,11 @@ function hr(e, t = mr) {
 	};
 }
 // worker_ui/search/main.tsx
-function gr(e, { transport: t, window: n, onHits: r }) {
-	let i = new nr(n), a = new rr(), o = new pr(t);
+function _r(e, { transport: t, window: n, onHits: r }) {
+	let i = new rr(n), a = new ir(), o = new mr(t);
 	e.classList.add("dicom-search");
-	let s = ir(e);
-	return e.replaceChildren(), N(/* @__PURE__ */ q(Xn, { host: {
+	let s = ar(e);
+	return e.replaceChildren(), N(/* @__PURE__ */ K(Zn, { host: {
 		transport: t,
 		pictures: o,
 		navigation: i,
@@ -2789,12 +2792,12 @@ function gr(e, { transport: t, window: n, onHits: r }) {
 		}
 	};
 }
-function _r({ model: e, el: t }) {
-	let { transport: n, close: r } = hr(e), i = document.createElement("div");
+function vr({ model: e, el: t }) {
+	let { transport: n, close: r } = gr(e), i = document.createElement("div");
 	i.dataset.lmSuppressShortcuts = "true", t.append(i);
 	let a = (t, n) => {
 		e.set(t, n), e.save_changes();
-	}, o = gr(i, {
+	}, o = _r(i, {
 		transport: n,
 		window: null,
 		onHits: (e, t) => a("_hits", {
@@ -2811,11 +2814,11 @@ function _r({ model: e, el: t }) {
 		e.off("change:_selected", s), e.off("change:height", l), c(), o.close(), r();
 	};
 }
-var vr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
-vr && gr(vr, {
-	transport: or(new URL("./", location.href).href, window),
+var yr = typeof document > "u" ? null : document.getElementById("dicom-workflow-search");
+yr && _r(yr, {
+	transport: sr(new URL("./", location.href).href, window),
 	window,
 	onHits: () => void 0
 });
-var yr = { render: _r };
-export { yr as default };
+var br = { render: vr };
+export { br as default };

@@ -22,7 +22,7 @@ from dicom_workflow.errors import (
 )
 from dicom_workflow.formats.json_schema import parse_json, shown
 from dicom_workflow.search.service.access import Identity
-from dicom_workflow.search.service.codes import code_text
+from dicom_workflow.search.service.code_descriptions import code_text
 from dicom_workflow.search.service.context import RequestContext
 from dicom_workflow.search.service.limits import Limits
 from dicom_workflow.search.service.schema import make_schema

@@ -15,8 +15,7 @@ from dicom_workflow.search.service import fusion
 from dicom_workflow.search.service.context import Info
 from dicom_workflow.search.service.evidence import excerpts
 from dicom_workflow.search.service.fusion import fused
-from dicom_workflow.search.service.limits import Limits, checked_first
-from dicom_workflow.search.service.nodes import (
+from dicom_workflow.search.service.graphql_types import (
     IndexedImage,
     RadiologyReport,
     SimilarImage,
@@ -24,8 +23,9 @@ from dicom_workflow.search.service.nodes import (
     image_query,
     report_facets,
 )
+from dicom_workflow.search.service.limits import Limits, checked_first
 from dicom_workflow.search.service.paging import page_of
-from dicom_workflow.search.service.published import PublishedQuery
+from dicom_workflow.search.service.published_fields import PublishedQuery
 from dicom_workflow.search.service.uploads import bytes_of, is_upload
 from dicom_workflow.search.service.values import WHERE, EmbeddingSpace, Facet, FilterField, SearchIndex, TextSpan, Where
 

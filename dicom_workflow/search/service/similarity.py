@@ -87,7 +87,7 @@ class SimilarityMaps:
                 image = decode(dataset, bundle.size_px, bundle.preprocessing_version)
             except DicomError:
                 raise SearchError("This image cannot be shown: it is damaged, too large, or of an unknown kind.") from None
-            places = contributions(bundle, image, direction)
+            places = contributions(bundle, image, direction, self._offset(direction))
         layer = architecture_of(bundle.architecture).saliency_layers[0]  # what is averaged into the embedding
         framing = Framing(fitted(shape, MAP_PX), bundle.size_px)
         values = framing.to_image(np.maximum(places, 0), step_px=layer.step_px, first_px=layer.first_px)
@@ -104,6 +104,11 @@ class SimilarityMaps:
         whitening = getattr(self._embedder, "whitening", None)
         return np.asarray(whitening.matrix @ vector if whitening else vector, np.float32)
 
+    def _offset(self, direction: NDArray[np.float32]) -> float:
+        """Return what the mean, which whitening takes off, would add at every place."""
+        whitening = getattr(self._embedder, "whitening", None)
+        return float(whitening.mean @ direction) if whitening else 0.0
+
     def _file(self, image_id: str, subject: str) -> bytes:
         if is_upload(image_id):
             return self._uploads.get(image_id, subject).data
@@ -113,8 +118,10 @@ class SimilarityMaps:
         return self._loader.read(image)
 
 
-def contributions(bundle: Bundle, image: NDArray[Any], direction: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what each place of an image adds to the product of its features with a direction, which is their mean.
+def contributions(
+    bundle: Bundle, image: NDArray[Any], direction: NDArray[np.float32], offset: float = 0.0
+) -> NDArray[np.float32]:
+    """Return what each place of an image adds to the product of its embedding with a direction, which is their mean.
 
     Parameters
     ----------
@@ -122,6 +129,8 @@ def contributions(bundle: Bundle, image: NDArray[Any], direction: NDArray[np.flo
     image : ndarray, shape (1, size_px, size_px), float16 or float32 in [0, 1]
         As `learning.data.images.decode` returns it.
     direction : ndarray, shape (features,), float32
+    offset : float
+        Taken off at every place.
 
     Returns
     -------
@@ -142,4 +151,6 @@ def contributions(bundle: Bundle, image: NDArray[Any], direction: NDArray[np.flo
         batch = normalize(torch.from_numpy(np.asarray(image[None], np.float32)).to(device), mean, std)
         seen = classifier[0](cast(nn.Module, network.features)(batch))  # (1, features, n, m), after the activation
         weights = torch.from_numpy(direction).to(device)
-        return cast(NDArray[np.float32], torch.einsum("cnm,c->nm", seen[0].float(), weights).cpu().numpy())
+        features = seen[0].float()
+        length = features.mean(dim=(1, 2)).norm()
+        return cast(NDArray[np.float32], (torch.einsum("cnm,c->nm", features, weights) / length - offset).cpu().numpy())

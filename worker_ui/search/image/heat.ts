@@ -7,6 +7,11 @@ export function shares(values: readonly number[]): readonly number[] {
   return values.map((value) => (range > 0 ? (value - low) / range : 0));
 }
 
+/** Whether a map tells one region from another. */
+export function tells(values: readonly number[]): boolean {
+  return shares(values).some((share) => share > 0);
+}
+
 /** Return red, green, blue and opacity for a share: clear, then blue, then yellow; lightness alone tells them apart as well. */
 export function colorOf(share: number): readonly [number, number, number, number] {
   return [255 * share, 60 + 160 * share, 255 * (1 - share), 190 * share ** 1.5];

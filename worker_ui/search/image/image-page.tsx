@@ -10,6 +10,7 @@ import { altOf, dateOf, ImageLink } from '../parts/image-link';
 import { SectionText } from '../reports/report-card';
 import { START, type ImagePlace } from '../state/places';
 import { useQuery } from '../state/use-query';
+import { tells } from './heat';
 import { SimilarList } from './similar-list';
 import { Viewer } from './viewer';
 
@@ -98,6 +99,7 @@ function Comparison({ id, other, image, onClose }: ComparisonProps) {
     here: await similarityMap(transport, id, other, signal),
     there: await similarityMap(transport, other, id, signal),
   }));
+  const mapped = [data?.here, data?.there].some((map) => map && tells(map.values));
   return (
     <div class={`comparison${other ? ' two' : ''}`}>
       <Viewer id={id} alt={image ? altOf(image) : 'Image'} overlay={other && colored ? (data?.here ?? null) : null} />
@@ -105,9 +107,9 @@ function Comparison({ id, other, image, onClose }: ComparisonProps) {
       {other && (
         <div class="comparison-note">
           <p ref={note} role="status" tabIndex={-1}>
-            {busy ? 'Comparing…' : error ? error.message : data?.here ? EXPLANATION : 'No map could be made.'}
+            {busy ? 'Comparing…' : error ? error.message : mapped ? EXPLANATION : 'No region adds more to the similarity than others.'}
           </p>
-          {data?.here && (
+          {mapped && (
             <>
               <span class="heat-scale">
                 less <span class="heat-colors" aria-hidden="true" /> more
