@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 import uvicorn
 from support.browser import shoot
+from support.oidc_issuer import AUDIENCE, Issuer
 from support.search_page import PAYLOADS, Archive, fill, hostile, network
 from support.search_page_checks import CHECKS, Shown
 
 from dicom_workflow.search.service.access import Access, LocalToken, NoAccessControl
 from dicom_workflow.search.service.images import StoredImages
+from dicom_workflow.search.service.oidc_tokens import OidcTokens
 from dicom_workflow.search.service.server import executor_of, make_app
 from dicom_workflow.search.store import open_store
 from dicom_workflow.settings import Secret, Settings
@@ -197,6 +199,28 @@ def test_signing_in_with_the_printed_address_or_the_form(make_tab: Callable[...,
     other.get_by_role("article").first.wait_for()
     assert "token" not in other.url
     assert "token" not in other.evaluate("() => JSON.stringify(history.state)")
+
+
+def test_signing_in_at_an_issuer_and_out(make_tab: Callable[..., Any], service: Service) -> None:
+    with Issuer() as issuer:
+        url = service.start(OidcTokens(issuer.url, AUDIENCE))
+        tab = make_tab()
+        tab.goto(url)
+        tab.get_by_role("link", name="Sign in").click()
+        tab.get_by_label("Name").fill("ada")
+        tab.get_by_role("button", name="Go on").click()
+        tab.get_by_role("article").first.wait_for()
+        tab.get_by_text("Hello, Ada").wait_for()
+        assert tab.url == url
+        assert tab.evaluate("() => document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage })") == "{}"
+        tab.get_by_role("button", name="Sign out").click()
+        tab.get_by_role("link", name="Sign in").click()
+        tab.get_by_label("Name").wait_for()
+        assert [asked.get("prompt") for asked in issuer.asked] == [None, "login"]
+        tab.goto(f"{url}#sign-in=denied")
+        tab.get_by_role("alert").get_by_text("canceled or refused").wait_for()
+        shoot(tab, "search-sign-in")
+        assert tab.url == f"{url}#/"
 
 
 @pytest.fixture(scope="module")

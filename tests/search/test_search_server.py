@@ -25,6 +25,7 @@ from dicom_workflow.settings import Secret, Settings
 
 TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = TESTS / "support" / "search_served.py"
+CONNECTIONS = 20
 
 
 class Process:
@@ -52,9 +53,10 @@ class Process:
         return self.process.returncode, out + err
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[Process]:
-    started = Process(tmp_path)
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One service for all tests of the file; the last of them ends it."""
+    started = Process(tmp_path_factory.mktemp("served"), str(CONNECTIONS))
     yield started
     if started.process.poll() is None:
         started.process.kill()
@@ -67,6 +69,33 @@ def process(tmp_path: Path) -> Iterator[Process]:
 def _query(process: Process, token: str) -> requests.Response:
     body = {"query": "{ reports { totalCount } }"}
     return requests.post(f"{process.url}/graphql", json=body, headers={"authorization": f"Bearer {token}"}, timeout=60)
+
+
+def test_silent_connections_are_counted_and_others_are_told_to_come_later(process: Process) -> None:
+    def status_becomes(expected: int) -> bool:
+        for _ in range(200):  # connections are accepted, and given up, a moment later
+            answer = requests.get(f"{process.url}/healthz", timeout=10, headers={"connection": "close"})
+            if answer.status_code == expected:
+                return True
+            time.sleep(0.05)
+        return False
+
+    with contextlib.ExitStack() as held:
+        for _ in range(CONNECTIONS):
+            held.enter_context(socket.create_connection(("127.0.0.1", process.port), timeout=10))
+        assert status_becomes(503)
+    assert status_becomes(200)
+
+
+def test_a_port_that_is_taken(tmp_path: Path, process: Process) -> None:
+    options = ServeOptions(port=process.port, token=Secret("x" * 30))
+    with pytest.raises(ServiceError, match=f"127.0.0.1:{process.port} cannot be opened.*take another port"):
+        serve(None, Settings(workspace=tmp_path), options=options, say=_nothing)  # type: ignore[arg-type]
+
+
+def test_a_given_token_is_not_printed() -> None:
+    assert ServeOptions(token=Secret("x" * 30)).url == "http://127.0.0.1:8600/"
+    assert "x" * 30 not in repr(ServeOptions(token=Secret("x" * 30)))
 
 
 def test_a_new_token_is_printed_once_and_sigterm_ends_with_requests_under_way(process: Process) -> None:
@@ -95,40 +124,6 @@ def test_a_new_token_is_printed_once_and_sigterm_ends_with_requests_under_way(pr
     assert code == 0
     assert token not in rest
     assert "totalCount" not in rest
-
-
-def test_silent_connections_are_counted_and_others_are_told_to_come_later(tmp_path: Path) -> None:
-    served = Process(tmp_path, "20")
-    try:
-        with contextlib.ExitStack() as held:
-            for _ in range(20):
-                held.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=10))
-            for _ in range(200):  # until the last of them is accepted
-                answer = requests.get(f"{served.url}/healthz", timeout=10, headers={"connection": "close"})
-                if answer.status_code == 503:
-                    break
-                time.sleep(0.05)
-            assert answer.status_code == 503
-        for _ in range(200):
-            answer = requests.get(f"{served.url}/healthz", timeout=10, headers={"connection": "close"})
-            if answer.status_code == 200:
-                break
-            time.sleep(0.05)
-        assert answer.json() == {"status": "ok"}
-    finally:
-        served.process.send_signal(signal.SIGTERM)
-        assert served.rest()[0] == 0
-
-
-def test_a_port_that_is_taken(tmp_path: Path, process: Process) -> None:
-    options = ServeOptions(port=process.port, token=Secret("x" * 30))
-    with pytest.raises(ServiceError, match=f"127.0.0.1:{process.port} cannot be opened.*take another port"):
-        serve(None, Settings(workspace=tmp_path), options=options, say=_nothing)  # type: ignore[arg-type]
-
-
-def test_a_given_token_is_not_printed() -> None:
-    assert ServeOptions(token=Secret("x" * 30)).url == "http://127.0.0.1:8600/"
-    assert "x" * 30 not in repr(ServeOptions(token=Secret("x" * 30)))
 
 
 def _nothing(text: str) -> None:

@@ -169,9 +169,10 @@ class Routes:
             raise Refusal(415, 'expected {"token": "…"} with Content-Type application/json.')
         body = await body_of(request, _SIGN_IN_BYTES, _SIGN_IN_SECONDS)  # anybody may send one
         try:
-            token = parse_json(body.decode())["token"]
-        except (ValueError, TypeError, LookupError):
-            token = None
+            given = parse_json(body.decode())
+        except ValueError:
+            given = None
+        token = given.get("token") if isinstance(given, dict) else None
         if not isinstance(token, str):
             raise Refusal(400, 'expected {"token": "…"}.')
         identity = await run_in_threadpool(self._access.identify, token)
