@@ -16,7 +16,8 @@ import pytest
 import requests
 from support.browser import shoot
 from support.search_page import Archive, fill
-from support.search_page_checks import CHECKS, Shown
+from support.search_page_checks import CHECKS
+from support.search_shown import Shown
 
 from dicom_workflow.search.store import open_store
 from dicom_workflow.search.store.protocol import SearchStore
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def filled(folder: Path) -> Iterator[tuple[SearchStore, Archive]]:
     store = open_store(str(folder / "store"), create=True)
-    yield store, fill(store, folder / "phantoms", PATIENTS)
+    yield store, fill(store, folder.parent / "phantoms", PATIENTS)
     store.close()
 
 
@@ -111,8 +112,8 @@ CELLS = (
 @pytest.fixture
 def lab(filled: tuple[SearchStore, Archive], folder: Path) -> Iterator[str]:
     """JupyterLab on a notebook with a cell that shows the widget and one that writes what was selected."""
-    below = {"store": "store", "out": "selected.json", "phantoms": "phantoms"}
-    places = {"tests": str(Path(__file__).parents[1]), **{name: str(folder / path) for name, path in below.items()}}
+    places = {"tests": str(Path(__file__).parents[1]), "store": str(folder / "store"), "out": str(folder / "selected.json")}
+    places["phantoms"] = str(folder.parent / "phantoms")  # as in test_search_page.py: made once where one process runs both
     common = {"metadata": {}, "outputs": [], "execution_count": None}
     cells = [{"id": f"c{n}", "cell_type": "code", "source": text.format(**places), **common} for n, text in enumerate(CELLS)]
     spec = {"name": "python3", "display_name": "Python 3", "language": "python"}

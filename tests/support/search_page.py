@@ -169,7 +169,8 @@ def network(folder: Path) -> Embedder:
     return Embedder(bundle, Whitening.load(folder))
 
 
-def _vectors(folder: Path, images: Sequence[ImageDocument]) -> NDArray[np.float32]:
+@cache
+def _vectors(folder: Path, images: tuple[ImageDocument, ...]) -> NDArray[np.float32]:
     """Return the embeddings of the images, shape (n, DIMENSIONS), after writing their mean into the folder."""
     plain = network(folder / "nothing here")
     files = [Path(image.source.removeprefix("file://")) for image in images]
