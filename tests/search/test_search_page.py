@@ -272,8 +272,9 @@ def test_twelve_payloads_make_no_node_and_run_nothing(make_tab: Callable[..., An
     for number, payload in enumerate(PAYLOADS):  # as an address, opened or gone to, and as words too
         if number % 6 == 0:
             tab.goto("about:blank")
-        tab.evaluate("url => { location.href = url }", f"{hostile_service.url}#/image/{payload}")
-        tab.get_by_text("There is no image").wait_for()
+        address = "([url, id]) => { location.href = `${url}#/image/${encodeURIComponent(id)}` }"
+        tab.evaluate(address, [hostile_service.url, payload])
+        tab.get_by_text(f"There is no image {payload} in this index.").wait_for()
         assert planted() == [0, 0]
         tab.get_by_role("searchbox").fill(payload)
         tab.get_by_role("searchbox").press("Enter")
