@@ -19,6 +19,7 @@ from dicom_workflow.errors import SearchStoreError, SettingsError
 from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDocument, ReportDocument
 from dicom_workflow.search.query import AnyOf, ImageQuery, ReportQuery
 from dicom_workflow.search.store import open_store
+from dicom_workflow.search.store.postgres import vectors as postgres_vectors
 from dicom_workflow.search.store.postgres.connections import parameters_of, shown_url
 from dicom_workflow.search.store.postgres.reports import delete_reports, write_reports
 from dicom_workflow.search.store.postgres.schema import CODED_FROM
@@ -277,6 +278,14 @@ def test_the_index_is_used_where_many_images_are_left_and_built_again_when_it_is
     assert not store.similar_images(replace(query, where=AnyOf("view_position", ("PA",)))).exact
     assert store.similar_images(replace(query, where=AnyOf("view_position", ("LATERAL",)))).exact
     assert len(store.similar_images(replace(query, k=200)).hits) == 200
+    narrow = replace(query, where=AnyOf("view_position", ("LATERAL",)))
+    compared = store.similar_images(narrow)
+    with pytest.MonkeyPatch.context() as patch:  # as if the statistics of a large archive said so
+        patch.setattr(postgres_vectors, "EXACT_ROWS", 100)
+        patch.setattr(postgres_vectors, "SURE_ROWS", 500)
+        estimated = store.similar_images(narrow)
+    assert (compared.exact, estimated.exact) == (True, False)
+    assert len({hit.image.image_id for hit in compared.hits} & {hit.image.image_id for hit in estimated.hits}) >= 9
     invalid = "UPDATE pg_index SET indisvalid = {} WHERE indexrelid = 'search_vectors_1_hnsw'::regclass"
     search_postgres.sql(invalid.format("false"), database=database_of(url))
     assert store.similar_images(query) == exact, "an index that is not whole is not used"
