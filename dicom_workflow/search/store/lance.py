@@ -30,9 +30,10 @@ from dicom_workflow.search.store.lance_maintenance import maintain
 from dicom_workflow.search.store.lance_reader import SERVING, SPACE, TABLES, VERSION, LanceReader, unique_batches
 from dicom_workflow.search.store.lance_similar import find_similar
 from dicom_workflow.search.store.lance_tables import LanceTables, missing
-from dicom_workflow.search.store.protocol import STORE_VERSION, Maintenance
+from dicom_workflow.search.store.lance_vectors import VectorTable
+from dicom_workflow.search.store.protocol import Maintenance
 from dicom_workflow.search.store.query_vectors import checked_facets, checked_first, known_space, query_vector
-from dicom_workflow.search.store.records import check_droppable, check_space, checked_embeddings
+from dicom_workflow.search.store.records import check_droppable, check_space, checked_embeddings, report_lists
 from dicom_workflow.search.store.report_search import build_query, search_page
 from dicom_workflow.settings import Settings
 
@@ -67,10 +68,10 @@ class LanceStore(LanceReader):
                 raise missing(url)
             cls._create(tables)
         store = cls(tables)
-        found = store.values().get(VERSION, "none")
-        if found != str(STORE_VERSION):
+        found, known = store.values().get(VERSION, "none"), str(schema.LAYOUT_VERSION)
+        if found != known:
             raise SearchStoreError(
-                f"The search store {url} is of version {shown(found)}, and this program reads and writes {STORE_VERSION}. "
+                f"The search store {url} is of version {shown(found)}, and this program reads and writes {known}. "
                 "Build a new one: dicom-workflow search index SOURCE --store ANOTHER-URL"
             )
         return store
@@ -80,17 +81,26 @@ class LanceStore(LanceReader):
         with tables.writing():
             for name, columns in TABLES.items():
                 tables.create(name, columns)
-            _write_entry(tables, tables.table("entries"), VERSION, str(STORE_VERSION), replace=False)
+            _write_entry(tables, tables.table("entries"), VERSION, str(schema.LAYOUT_VERSION), replace=False)
 
     @cached_property
     def _image_index(self) -> DerivedIndex:
-        fields = list(IMAGE_FILTERS)
-        return DerivedIndex(self._tables, self.image_table, IMAGE_FILTERS, "image_id", fields, _image_values)
+        fields, (place, copy_of) = list(IMAGE_FILTERS), self._tables.derived("images")
+        return DerivedIndex(
+            self._tables, self.image_table, IMAGE_FILTERS, "image_id", fields, _image_values, place=place, copy_of=copy_of
+        )
 
     @cached_property
     def _report_index(self) -> DerivedIndex:
-        columns = ["report_id", "patient_key", "study_instance_uid", "study_date", "text", "terms"]
-        return DerivedIndex(self._tables, self.report_table, REPORT_FILTERS, "report_id", columns, _report_values)
+        columns = schema.REPORT_COLUMNS
+        place, copy_of = self._tables.derived("reports")
+        return DerivedIndex(
+            self._tables, self.report_table, REPORT_FILTERS, "report_id", columns, _report_values, place=place, copy_of=copy_of
+        )
+
+    @cached_property
+    def _vectors(self) -> VectorTable:
+        return VectorTable(self._tables, "images")
 
     # ---- writing --------------------------------------------------------------------------------------------------------
 
@@ -273,7 +283,7 @@ class LanceStore(LanceReader):
 
     def similar_images(self, query: ImageQuery) -> ImageHits:
         """Return the most similar images, the query itself left out."""
-        return find_similar(self._tables, self.image_table, query, query_vector(self, query), self._count)
+        return find_similar(self._vectors, query, query_vector(self, query), self._count)
 
     def _count(self, where: Where) -> int:
         """How many images match: from the derived index once there is one; it is not built for this alone."""
@@ -283,7 +293,8 @@ class LanceStore(LanceReader):
 
     def maintain(self) -> Maintenance:
         """Compact, bring indexes up to date, and measure recall and duplicates on the live data."""
-        return maintain(self._tables, self.image_table, self.report_table, self.spaces())
+        derived = (self._image_index, self._report_index)
+        return maintain(self._tables, self.image_table, self.report_table, self._vectors, derived, self.spaces())
 
     def close(self) -> None:
         """Release connections and files."""
@@ -300,5 +311,5 @@ def _image_values(row: Mapping[str, Any]) -> dict[str, Sequence[str | int]]:
 
 
 def _report_values(row: Mapping[str, Any]) -> dict[str, Sequence[str | int]]:
-    plain = {name: [row[name]] for name in ("report_id", "patient_key", "study_instance_uid", "study_date")}
-    return {**plain, **json.loads(row["terms"])}
+    report = schema.report_of(row)
+    return {name: [getattr(report, name)] for name, kind in REPORT_FILTERS.items() if kind != "keywords"} | report_lists(report)

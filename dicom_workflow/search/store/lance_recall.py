@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dicom_workflow.search.documents import EmbeddingSpace
 from dicom_workflow.search.store.lance_schema import STAMP_BITS, vector_column, vectors_of
-from dicom_workflow.search.store.lance_similar import index_partitions, nearest_rows
 from dicom_workflow.search.store.lance_tables import LanceTables
+from dicom_workflow.search.store.lance_vectors import VectorTable
 from dicom_workflow.search.store.planner import EXACT, plan_search
 from dicom_workflow.search.store.query_vectors import QueryVector
 
@@ -20,15 +20,15 @@ _SHARES = {"30 %": 0.3, "1 %": 0.01, "0.1 %": 0.001}
 _CLUSTER_SHARE, _CLUSTER_ROWS = 0.0125, 5_000
 
 
-def sample_recall(tables: LanceTables, table: Any, space: EmbeddingSpace) -> dict[str, float]:
+def sample_recall(tables: LanceTables, table: Any, images: VectorTable, space: EmbeddingSpace) -> dict[str, float]:
     """Return filter → recall@10 of images of the store, against a scan of all embeddings.
 
     A plain sample can show .99 where a filter that follows the clusters finds .03; so one of the filters does.
 
     Parameters
     ----------
-    tables, table
-        Where the images are.
+    tables, table, images
+        Where the images are, by row and by embedding.
     space : EmbeddingSpace
         It has at least one embedding.
     """
@@ -40,19 +40,19 @@ def sample_recall(tables: LanceTables, table: Any, space: EmbeddingSpace) -> dic
     sample = tables.read(query.to_arrow)
     vectors, own = vectors_of(sample[column], space.dimensions), sample["stamp"].to_pylist()
     size = min(_CLUSTER_ROWS, max(_K + 1, int(len(stamps) * _CLUSTER_SHARE)))
-    near = nearest_rows(tables, table, _toward(space, vectors[0]), EXACT, where="", limit=size, columns=["stamp"])
+    near = images.nearest_rows(_toward(space, vectors[0]), EXACT, where="", limit=size, columns=["stamp"])
     cluster = np.sort(np.asarray([row["stamp"] for row in near], np.int64))
     limits = {name: int(share * (1 << STAMP_BITS)) for name, share in _SHARES.items()}
     allowed = {"none": stamps} | {name: stamps[stamps < limit] for name, limit in limits.items()} | {"one cluster": cluster}
     wheres = {"none": ""} | {name: f"stamp < {limit}" for name, limit in limits.items()} | {"one cluster": _one_of(cluster)}
     exact = _scan(_batches(tables, table, space), vectors, own, allowed)
-    rows, partitions = tables.read(table.count_rows), index_partitions(tables, table, column)
+    rows, partitions = images.size(column)
     recall = {}
     for name, where in wheres.items():
         plan = plan_search(rows, partitions, len(allowed[name]) if where else None)
         found = 0
         for at, vector in enumerate(vectors):
-            got = nearest_rows(tables, table, _toward(space, vector), plan, where=where, limit=_K + 1, columns=["stamp"])
+            got = images.nearest_rows(_toward(space, vector), plan, where=where, limit=_K + 1, columns=["stamp"])
             found += len({row["stamp"] for row in got} & set(exact[name][at]))
         total = sum(map(len, exact[name]))
         recall[name] = round(found / total, 4) if total else 1.0

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from dicom_workflow.search.documents import SECTIONS, EmbeddingSpace, Finding, ImageDocument, ReportDocument
 from dicom_workflow.search.query import IMAGE_FILTERS, FieldType
-from dicom_workflow.search.store.records import report_lists
 
+LAYOUT_VERSION = 2
+"""Of the tables of this module. A store of another one is refused; whoever changes a column gives the layout a new number."""
 STAMP_BITS = 63
 _KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Writers of the same new key would double it without (lance-format/lance #4585)."""
@@ -34,7 +35,6 @@ _ARROW: Mapping[FieldType, pa.DataType] = {
     "date": pa.string(),
     "integer": pa.int32(),
 }
-_REPORT_PLAIN = ("patient_key", "study_instance_uid", "study_date")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 IMAGE_SCHEMA = pa.schema(
@@ -48,11 +48,11 @@ IMAGE_SCHEMA = pa.schema(
 REPORT_SCHEMA = pa.schema(
     [
         pa.field("report_id", pa.string(), nullable=False, metadata=_KEY),
-        *(pa.field(name, pa.string()) for name in (*_REPORT_PLAIN, "text", "terms", "document")),
+        *(pa.field(name, pa.string()) for name in ("text", "document")),
         pa.field("stamp", pa.int64()),
     ]
 )
-"""`terms` is filter field → values, as JSON, so that no finding is parsed to count. `document` is what `text` leaves out."""
+"""`document` is what `text` leaves out."""
 ENTRY_SCHEMA = pa.schema([pa.field("key", pa.string(), nullable=False, metadata=_KEY), pa.field("value", pa.string())])
 """What the store says of itself: its version, its spaces, and the one that serves."""
 
@@ -104,13 +104,13 @@ def report_rows(reports: Iterable[ReportDocument]) -> pa.Table:
 
 
 def _report_row(report: ReportDocument) -> dict[str, Any]:
-    plain = {name: getattr(report, name) for name in ("report_id", *_REPORT_PLAIN)}
+    plain = [report.report_id, report.patient_key, report.study_instance_uid, report.study_date, report.language_model]
     sections = {name: _place(report.text, text) for name, text in report.sections.items()}
     findings = [astuple(found) for found in report.findings]
-    return plain | {
+    return {
+        "report_id": report.report_id,
         "text": report.text,
-        "terms": _json({name: values for name, values in report_lists(report).items() if values}),
-        "document": _json([*plain.values(), report.language_model, sections, findings]),
+        "document": _json([*plain, sections, findings]),
         "stamp": _stamp(),
     }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -20,6 +22,7 @@ Answer = TypeVar("Answer")
 
 _LOCK_SECONDS = 1800.0
 _LOCK_FILE = ".writer.lock"
+_DERIVED = "derived-index"
 _ATTEMPTS = 6
 _REASONS = (
     (
@@ -87,17 +90,26 @@ class LanceTables:
             self.folder = None if self.uri.startswith("s3://") else to_path(self.uri)
         except StorageError as error:
             raise SearchStoreError(f"The search store {url} cannot be opened: {error}") from None
-        self.url = url
+        self.url, self._workspace = url, settings.workspace
         with self.errors("created" if create else "opened"):
             if self.folder is not None and create:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # reports name patients
             if self.folder is not None and not self.folder.is_dir():
                 raise missing(url)  # Lance would make it
-            self._database = lancedb.connect(
-                self.uri if self.folder is None else str(self.folder),
-                read_consistency_interval=timedelta(0),
-                storage_options=storage_options(self.uri, settings),
-            )
+            self._place: dict[str, Any] = {
+                "uri": self.uri if self.folder is None else str(self.folder),
+                "read_consistency_interval": timedelta(0),
+                "storage_options": storage_options(self.uri, settings),
+            }
+            self._database = lancedb.connect(**self._place)
+
+    def derived(self, name: str) -> tuple[Path, Path | None]:
+        """Return where the files of a derived index belong: in the folder of the store; if it is in a bucket or read-only, in
+        the workspace, where they begin as a copy of those in the folder, the second path."""
+        if self.folder is not None and os.access(self.folder, os.W_OK):
+            return self.folder / _DERIVED / name, None
+        place = self._workspace / "search" / _DERIVED / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / name
+        return place, self.folder / _DERIVED / name if self.folder is not None else None
 
     def names(self) -> set[str]:
         """Return the names of the tables."""
@@ -106,6 +118,12 @@ class LanceTables:
     def table(self, name: str) -> Any:
         """Return a table."""
         return self.read(lambda: self._database.open_table(name))
+
+    async def open_asynchronous(self, name: str) -> Any:
+        """Return a table whose methods are coroutines."""
+        import lancedb
+
+        return await (await lancedb.connect_async(**self._place)).open_table(name)
 
     def create(self, name: str, schema: pa.Schema) -> Any:
         """Create an empty table, unless another process just did."""

@@ -16,7 +16,8 @@ EXACT_UP_TO_ROWS = 500
 probing all partitions of 100,000 rows 14 ms."""
 ROWS_PER_PARTITION = 1_000
 _LEAST_PROBES = 20
-_PLAIN_SHARE = 15
+_PLAIN_SHARE = 25
+_PLAIN_REFINE, _FILTER_REFINE = 4, 6
 
 
 @dataclass(frozen=True)
@@ -53,5 +54,5 @@ def plan_search(rows: int, partitions: int, matching: int | None) -> Plan:
         return EXACT
     if matching is None:
         probes = max(_LEAST_PROBES, math.ceil(partitions / _PLAIN_SHARE))
-        return Plan(False, min(probes, partitions), 10)
-    return Plan(False, partitions, 20)
+        return Plan(False, min(probes, partitions), _PLAIN_REFINE)
+    return Plan(False, partitions, _FILTER_REFINE)
