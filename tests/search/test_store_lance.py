@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -20,9 +22,9 @@ import requests
 from support.search_corpus import SPACE, Corpus, clustered, fill, nearest
 
 from dicom_workflow.errors import RecordError, SearchStoreError, SettingsError
-from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDocument, ReportDocument
+from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, Finding, ImageDocument, ReportDocument
 from dicom_workflow.search.query import AnyOf, ImageQuery, Not, Range, ReportQuery
-from dicom_workflow.search.store import open_store
+from dicom_workflow.search.store import lance_schema, open_store
 from dicom_workflow.search.store.lance import LanceStore
 from dicom_workflow.search.store.lance_filters import to_expression
 from dicom_workflow.search.store.planner import Plan, plan_search
@@ -131,13 +133,28 @@ def test_s3_that_does_not_answer_or_has_no_bucket_is_said(search_s3: str, tmp_pa
         LanceStore.open("s3://conditions/index", settings=nowhere)
 
 
-def test_a_store_of_another_version_is_refused_with_the_command_that_mends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["1", "99"])
+def test_a_store_of_another_layout_is_refused_with_the_command_that_mends_it(tmp_path: Path, layout: str) -> None:
     url = str(tmp_path / "index")
     open_store(url, create=True)
     entries = lancedb.connect(url).open_table("entries")
-    entries.update(where="key = 'store_version'", values={"value": "99"})
-    with pytest.raises(SearchStoreError, match=r"of version '99'.* dicom-workflow search index SOURCE --store ANOTHER-URL"):
-        open_store(url, create=True)
+    entries.update(where="key = 'store_version'", values={"value": layout})
+    for create in (True, False):
+        with pytest.raises(SearchStoreError, match=rf"of version '{layout}'.* search index SOURCE --store ANOTHER-URL"):
+            open_store(url, create=create)
+
+
+def test_changed_columns_are_a_new_layout() -> None:
+    """Who changes what a row holds changes the digest, and gives the layout a new number."""
+    image = ImageDocument("2.25.1", *map(str, range(10)), 5, 6, "sha256", "source", "split", ("a",), ("b",), ("c",), ("d",))
+    finding = Finding("cough", "positive", "symptom", "R05.9", "Cough", 10, 15, 0, 16, "findings", "left", "label")
+    sections = {"findings": "of a cough", "impression": "elsewhere"}
+    report = ReportDocument("one", "There is of a cough.", "patient", "1.2", "20200101", sections, (finding,), "tests 1")
+    tables = (lance_schema.image_rows([image]), lance_schema.report_rows([report]))
+    rows = [table.drop_columns(["stamp"]).to_pylist() for table in tables]
+    schemas = [table.schema.to_string() for table in tables] + [lance_schema.ENTRY_SCHEMA.to_string()]
+    digest = hashlib.sha256(json.dumps([schemas, rows]).encode()).hexdigest()[:16]
+    assert (lance_schema.LAYOUT_VERSION, digest) == (2, "94306a09b4246ab6")
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "file://elsewhere/index"])
@@ -210,9 +227,9 @@ def test_duplicates_that_others_wrote_are_counted_and_removed(tmp_path: Path, co
 
 
 def test_plans_probe_everything_under_a_filter_and_scan_what_is_little() -> None:
-    assert plan_search(500_000, 500, None) == Plan(False, 34, 10)
-    assert plan_search(50_000, 50, None) == Plan(False, 20, 10)
-    assert plan_search(500_000, 500, 6_000) == Plan(False, 500, 20)
+    assert plan_search(1_000_000, 1_000, None) == Plan(False, 40, 4)
+    assert plan_search(50_000, 50, None) == Plan(False, 20, 4)
+    assert plan_search(500_000, 500, 6_000) == Plan(False, 500, 6)
     assert plan_search(500_000, 500, 400).exact
     assert plan_search(9_000, 0, None).exact
 

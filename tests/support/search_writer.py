@@ -12,6 +12,7 @@ import numpy as np
 from support.search_corpus import DIMENSIONS, SPACE, make_report
 
 from dicom_workflow.errors import SearchStoreError
+from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.search.documents import Embeddings, ImageDocument
 from dicom_workflow.search.query import ReportQuery
 from dicom_workflow.search.store import open_store
@@ -51,6 +52,7 @@ def refused(url: str, how: str) -> None:
     """Print what a store says to a write without the right to write (``read-only``) or the space (``disk-full``), and reads."""
     store = open_store(url)
     before = len(list(store.scan_images()))
+    default_label_set()  # of a file of the package, which nobody else may have the right to read
     if how == "read-only" and os.geteuid() == 0:
         os.setuid(65534)  # nobody; root may write anywhere
     if how == "disk-full":

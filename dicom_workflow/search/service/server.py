@@ -6,12 +6,16 @@ import ipaddress
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dicom_workflow.errors import SearchError, ServiceError, SettingsError
+import numpy as np
+
+from dicom_workflow.errors import SearchError, ServiceError, SettingsError, WorkflowError
 from dicom_workflow.http_server import is_loopback
+from dicom_workflow.search.query import ImageQuery, ReportQuery
 from dicom_workflow.search.service.access import Access, LocalToken, NoAccessControl
 from dicom_workflow.search.service.guard import LOOPBACK_HOSTS, Guard
 from dicom_workflow.search.service.images import ImageLoader
@@ -153,8 +157,42 @@ def serve(
     # uvicorn raises the signal again when it has finished; an orderly end is exit code 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+    ended = threading.Event()
+    warming = threading.Thread(target=warm, args=(store, ended), name="warm search store")
+    warming.start()
+    try:
+        with listener:
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        ended.set()
+        warming.join()
+
+
+def warm(store: SearchStore, ended: threading.Event) -> None:
+    """Ask a store each kind of question once, so that it reads or builds its indexes before somebody waits for them.
+
+    Parameters
+    ----------
+    store : SearchStore
+    ended : Event
+        Nothing more is asked when it is set.
+    """
+
+    def similar() -> None:
+        if spaces := store.spaces():
+            store.similar_images(ImageQuery(vector=np.ones(spaces[0].dimensions, np.float32), k=1))
+
+    for act in (
+        lambda: store.facets(ReportQuery(), ["positive_codes"]),
+        lambda: store.image_facets(None, ["view_position"]),
+        similar,
+    ):
+        if ended.is_set():
+            return
+        try:
+            act()
+        except WorkflowError as error:
+            log.warning("a first question to the store failed: %s", type(error).__name__)
 
 
 def executor_of(

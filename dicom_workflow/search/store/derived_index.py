@@ -25,6 +25,7 @@ from dicom_workflow.errors import RecordError
 from dicom_workflow.search.query import And, AnyOf, Bucket, Facet, FieldType, Not, Or, Range, Where
 from dicom_workflow.search.store.index_files import IndexFiles
 from dicom_workflow.search.store.lance_filters import known_field
+from dicom_workflow.search.store.lance_schema import storable
 from dicom_workflow.search.store.lance_tables import LanceTables
 
 TEXT, STAMP, ORDER = "text", "stamp", "order"
@@ -209,7 +210,8 @@ class DerivedIndex:
 
     def one_of(self, field: str, values: Sequence[str]) -> Query:
         """Return the query for documents that hold one of the values."""
-        return Query.term_set_query(self.schema, field, list(values)) if values else Query.empty_query()
+        terms = [storable(value) for value in values]
+        return Query.term_set_query(self.schema, field, terms) if terms else Query.empty_query()
 
     def _range(self, field: str, low: str | int | None, high: str | int | None) -> Query:
         if known_field(field, self._filters) not in ("date", "integer"):

@@ -1,4 +1,4 @@
-"""Search store in a folder or on S3: LanceDB tables, and a Tantivy index in memory for words, facets and counts."""
+"""Search store in a folder or on S3: LanceDB tables, and indexes derived from them for words, facets and counts."""
 
 from __future__ import annotations
 
@@ -83,9 +83,11 @@ class LanceStore(LanceReader):
                 tables.create(name, columns)
             _write_entry(tables, tables.table("entries"), VERSION, str(schema.LAYOUT_VERSION), replace=False)
 
+    # Of the two, the index of images is the one that is built soon, and with both in its folder the store would be more than
+    # one and a half times as large as its embeddings.
     @cached_property
     def _image_index(self) -> DerivedIndex:
-        fields, (place, copy_of) = list(IMAGE_FILTERS), self._tables.derived("images")
+        fields, (place, copy_of) = list(IMAGE_FILTERS), self._tables.derived("images", inside=False)
         return DerivedIndex(
             self._tables, self.image_table, IMAGE_FILTERS, "image_id", fields, _image_values, place=place, copy_of=copy_of
         )
@@ -93,7 +95,7 @@ class LanceStore(LanceReader):
     @cached_property
     def _report_index(self) -> DerivedIndex:
         columns = schema.REPORT_COLUMNS
-        place, copy_of = self._tables.derived("reports")
+        place, copy_of = self._tables.derived("reports", inside=True)
         return DerivedIndex(
             self._tables, self.report_table, REPORT_FILTERS, "report_id", columns, _report_values, place=place, copy_of=copy_of
         )

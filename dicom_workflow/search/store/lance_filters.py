@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dicom_workflow.errors import RecordError
 from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.query import IMAGE_FILTERS, And, AnyOf, FieldType, Not, Or, Range, Where
+from dicom_workflow.search.store.lance_schema import storable
 
 
 def to_expression(where: Where, filters: Mapping[str, FieldType] = IMAGE_FILTERS) -> str:
@@ -67,4 +68,4 @@ def _list(values: Iterable[str]) -> str:
 
 
 def _literal(value: str | int) -> str:
-    return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+    return str(int(value)) if isinstance(value, int) else "'" + storable(value).replace("'", "''") + "'"

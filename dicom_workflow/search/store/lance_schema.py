@@ -118,15 +118,15 @@ def _report_row(report: ReportDocument) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]], columns: pa.Schema) -> pa.Table:
     try:
         return pa.Table.from_pylist(rows, schema=columns)
-    except UnicodeEncodeError:  # half of a surrogate pair, which no UTF-8 holds
-        return pa.Table.from_pylist([{name: _storable(value) for name, value in row.items()} for row in rows], schema=columns)
+    except UnicodeEncodeError:
+        return pa.Table.from_pylist([{name: storable(value) for name, value in row.items()} for row in rows], schema=columns)
 
 
-def _storable(value: Any) -> Any:
-    """Return a value whose texts have U+FFFD for half of a surrogate pair. Their lengths stay."""
+def storable(value: Any) -> Any:
+    """Return a value whose texts have U+FFFD for half of a surrogate pair, which no UTF-8 holds. Their lengths stay."""
     if isinstance(value, str):
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
-    return tuple(map(_storable, value)) if isinstance(value, tuple) else value
+    return tuple(map(storable, value)) if isinstance(value, tuple) else value
 
 
 def _place(text: str, part: str) -> list[int] | str:

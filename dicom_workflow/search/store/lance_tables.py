@@ -103,13 +103,22 @@ class LanceTables:
             }
             self._database = lancedb.connect(**self._place)
 
-    def derived(self, name: str) -> tuple[Path, Path | None]:
-        """Return where the files of a derived index belong: in the folder of the store; if it is in a bucket or read-only, in
-        the workspace, where they begin as a copy of those in the folder, the second path."""
-        if self.folder is not None and os.access(self.folder, os.W_OK):
-            return self.folder / _DERIVED / name, None
+    def derived(self, name: str, *, inside: bool) -> tuple[Path, Path | None]:
+        """Return where the files of a derived index belong: in the folder of the store, or in the workspace.
+
+        Parameters
+        ----------
+        name : str
+            Of the index.
+        inside : bool
+            In the folder, if there is one that may be written to. One that may only be read is the second path of the
+            answer: the files in the workspace begin as a copy of those there.
+        """
         place = self._workspace / "search" / _DERIVED / hashlib.sha256(self.uri.encode()).hexdigest()[:16] / name
-        return place, self.folder / _DERIVED / name if self.folder is not None else None
+        if self.folder is None or not inside:
+            return place, None
+        shared = self.folder / _DERIVED / name
+        return (shared, None) if os.access(self.folder, os.W_OK) else (place, shared)
 
     def names(self) -> set[str]:
         """Return the names of the tables."""

@@ -14,7 +14,7 @@ from dicom_workflow.errors import RecordError
 from dicom_workflow.search.query import ReportQuery
 from dicom_workflow.search.store.derived_index import ORDER, TEXT, DerivedIndex, count_of
 from dicom_workflow.search.store.records import decoded_cursor, encoded_cursor
-from dicom_workflow.search.store.text_query import analyzer, parse_text
+from dicom_workflow.search.store.text_query import parse_text, stems_of
 
 LIKE_TERMS = 25
 _LIKE_SHARE = 0.3
@@ -69,7 +69,7 @@ def _words(index: DerivedIndex, part: list[str]) -> Query:
 
 def _like(index: DerivedIndex, text: str) -> Query:
     """The words that tell a report from the others: often in it, rare in them (tf x idf)."""
-    searcher, counts = index.searcher(), Counter(analyzer().analyze(text))
+    searcher, counts = index.searcher(), Counter(stems_of(text))
     weights = {
         word: count * math.log(1 + searcher.num_docs / (1 + searcher.doc_freq(TEXT, word))) for word, count in counts.items()
     }
