@@ -287,8 +287,10 @@ def main(arguments: list[str] | None = None) -> int:
         }
         print(json.dumps(parts[options.part]()))
         return 0
-    with place(options.store) as url:
+    with place(options.store) as url, tempfile.TemporaryDirectory() as workspace:
+        os.environ["DICOM_WORKFLOW_WORKSPACE"] = workspace  # where a store keeps what it derives and does not hold itself
         figures = measure(url, options)
+        figures["workspace_mb"] = sum(path.stat().st_size for path in Path(workspace).rglob("*") if path.is_file()) // 1_000_000
     wrong = missed(figures)
     print("All targets are met." if not wrong else f"Targets missed: {', '.join(wrong)}.", flush=True)
     print(json.dumps(figures))

@@ -232,6 +232,7 @@ def test_plans_probe_everything_under_a_filter_and_scan_what_is_little() -> None
     assert plan_search(500_000, 500, 6_000) == Plan(False, 500, 6)
     assert plan_search(500_000, 500, 400).exact
     assert plan_search(9_000, 0, None).exact
+    assert [plan_search(50_000, 50, None).refine_of(k) for k in (1, 10, 200)] == [40, 4, 4]
 
 
 def test_an_expression_holds_values_as_literals_only() -> None:

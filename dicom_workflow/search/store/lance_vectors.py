@@ -94,8 +94,11 @@ class VectorTable:
         async def search() -> Any:
             query = self._table.query().nearest_to(wanted.vector).column(vector_column(wanted.space.space_id))
             query = query.distance_type("cosine").select([*columns, "_distance"]).limit(limit)
-            query = query.where(where) if where else query  # before the search: AsyncQuery filters afterwards on demand only
-            query = query.bypass_vector_index() if plan.exact else query.nprobes(plan.probes).refine_factor(plan.refine)
+            query = query.where(where) if where else query  # before the search, not of its hits
+            if plan.exact:
+                query = query.bypass_vector_index()
+            else:
+                query = query.nprobes(plan.probes).refine_factor(plan.refine_of(limit))
             return await query.to_arrow()
 
         rows: list[dict[str, Any]] = self._tables.read(lambda: wait_for(search)).to_pylist()
