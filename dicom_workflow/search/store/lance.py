@@ -314,4 +314,5 @@ def _image_values(row: Mapping[str, Any]) -> dict[str, Sequence[str | int]]:
 
 def _report_values(row: Mapping[str, Any]) -> dict[str, Sequence[str | int]]:
     report = schema.report_of(row)
-    return {name: [getattr(report, name)] for name, kind in REPORT_FILTERS.items() if kind != "keywords"} | report_lists(report)
+    plain = {name: [getattr(report, name)] for name, kind in REPORT_FILTERS.items() if kind != "keywords"}
+    return {**plain, **report_lists(report)}

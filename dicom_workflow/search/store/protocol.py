@@ -13,7 +13,8 @@ from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDoc
 from dicom_workflow.search.query import Facet, ImageHits, ImageQuery, ReportPage, ReportQuery
 
 STORE_VERSION = 1
-"""Layout of the tables. A store of another version is refused with the command that rebuilds it."""
+"""Layout in PostgreSQL and OpenSearch; that of Lance is `lance_schema.LAYOUT_VERSION`. A store of another one is refused with
+the command that rebuilds it."""
 
 
 @dataclass(frozen=True)
