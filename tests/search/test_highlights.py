@@ -6,8 +6,7 @@ import pytest
 from support.search_corpus import Corpus
 
 from dicom_workflow.errors import RecordError
-from dicom_workflow.search.store.highlights import find_highlights
-from dicom_workflow.search.store.text_query import parse_text
+from dicom_workflow.search.store.text_query import find_highlights, parse_text
 
 TEXT = "FINDINGS: No pneumothorax; small effusions (left). Médiastin normal 😀 — no  effusion, NO pneumothorax."
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dicom_workflow.search.documents import ReportDocument
 from dicom_workflow.search.radiology_reports.sentences import split_sentences
-from dicom_workflow.search.store.highlights import find_highlights
+from dicom_workflow.search.store.text_query import find_highlights
 
 MAX_EXCERPTS = 50
 

@@ -28,9 +28,8 @@ from dicom_workflow.search.store.derived_index import DerivedIndex
 from dicom_workflow.search.store.lance_filters import one_of, to_expression
 from dicom_workflow.search.store.lance_maintenance import maintain
 from dicom_workflow.search.store.lance_reader import SERVING, SPACE, TABLES, VERSION, LanceReader, unique_batches
-from dicom_workflow.search.store.lance_similar import find_similar
+from dicom_workflow.search.store.lance_similar import VectorTable, find_similar
 from dicom_workflow.search.store.lance_tables import LanceTables, missing
-from dicom_workflow.search.store.lance_vectors import VectorTable
 from dicom_workflow.search.store.protocol import Maintenance
 from dicom_workflow.search.store.query_vectors import checked_facets, checked_first, known_space, query_vector
 from dicom_workflow.search.store.records import check_droppable, check_space, checked_embeddings, report_lists

@@ -13,8 +13,8 @@ from dicom_workflow.search.documents import EmbeddingSpace
 from dicom_workflow.search.store.derived_index import DerivedIndex
 from dicom_workflow.search.store.lance_recall import sample_recall
 from dicom_workflow.search.store.lance_schema import vector_column
+from dicom_workflow.search.store.lance_similar import VectorTable
 from dicom_workflow.search.store.lance_tables import LanceTables
-from dicom_workflow.search.store.lance_vectors import VectorTable
 from dicom_workflow.search.store.planner import INDEX_FROM_ROWS, partitions_for
 from dicom_workflow.search.store.protocol import Maintenance
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dicom_workflow.search.documents import EmbeddingSpace
 from dicom_workflow.search.store.lance_schema import STAMP_BITS, vector_column, vectors_of
+from dicom_workflow.search.store.lance_similar import VectorTable
 from dicom_workflow.search.store.lance_tables import LanceTables
-from dicom_workflow.search.store.lance_vectors import VectorTable
 from dicom_workflow.search.store.planner import EXACT, plan_search
 from dicom_workflow.search.store.query_vectors import QueryVector
 
