@@ -76,7 +76,7 @@ lab: env ## JupyterLab on copies of the notebooks in the workspace, with Orthanc
 	@scripts/system-packages orthanc
 	@$(RUN) lab
 
-up: env ## start Orthanc and the labeling portal for a person to use
+up: env ## start Orthanc and the labeling portal for a person to use, and search where the workspace has an index
 	@scripts/system-packages orthanc
 	@$(RUN) up
 

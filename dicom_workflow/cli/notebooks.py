@@ -48,7 +48,7 @@ def add(command: Command) -> None:
     demo.add_argument("--runs", type=Path, help="folder for the run's own folder (default: runs in the workspace)")
 
     again = "Run `dicom-workflow down` to stop what was started."
-    command("up", _up, "start Orthanc and the labeling portal, and leave them running", after_interrupt=again)
+    command("up", _up, "start Orthanc, the labeling portal and search, and leave them running", after_interrupt=again)
     command("down", _down, "stop what `up` started", after_interrupt="Run it again.")
     command(
         "lab",
@@ -172,18 +172,28 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.simulation import teams
 
-    settings = local_services.up(settings).apply_to(settings)
+    before, given = local_services.State.read(settings.workspace), settings
+    state, state_path = local_services.up(settings), local_services.state_path(settings.workspace)
+    settings = state.apply_to(settings)
     team = teams.assemble(settings, client(settings))
     if settings.archive == "folder":
         say(f"Archive: the folder {settings.archive_address} (Orthanc is not installed here, or ARCHIVE=folder)")
     elif local_services.serves_local_archive(settings):
-        password_in = local_services.state_path(settings.workspace)
-        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {password_in}")
+        say(f"Orthanc: {settings.orthanc_url}, user {settings.orthanc_user}, password in {state_path}")
     else:
         say(f"Archive: {settings.archive_address}, as the environment names it")
     say(f"Labeling portal: {settings.groundtruth_url}. {team.invitation(settings)}")
+    if not state.search.url:
+        say(f"Search: {state.search.problem}")
+    elif given.search_token or given.search_oidc_issuer:
+        say(f"Search: {state.search.url}, signed in to as the environment says")
+    elif before and before.search.url:
+        say(f"Search: {state.search.url}, with the token that was printed when it started; it is in {state_path}")
+    else:
+        say(f"Search: {state.search.url}#token={state.settings.search_token.reveal()}")
     say("They run until `make down`.")
-    return {"ok": True, "orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}
+    addresses = {"orthanc_url": settings.orthanc_url, "groundtruth_url": settings.groundtruth_url}
+    return {"ok": True, **addresses, "search_url": state.search.url, "search_problem": state.search.problem}
 
 
 def _down(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The local services of a workspace: Orthanc and the labeling portal, started when needed and stopped when no longer used.
+"""The local services of a workspace: Orthanc, the labeling portal, and for `make up` the search service.
 
 `attach` gives settings that name running services. Where the environment names none, one *supervisor* process per workspace
 (`pipeline.supervisor`) runs them on free ports with credentials of its own, restarts one that died, and ends when the last
@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from dicom_workflow import processes
@@ -36,16 +36,27 @@ KEEP = "keep"
 
 
 @dataclass(frozen=True)
+class SearchState:
+    """The search service of a workspace: where it answers, or why it does not; neither while it starts."""
+
+    url: str = ""
+    problem: str = ""
+    asked: int = 0
+    """Which `make up` this answers: the time of its lease in nanoseconds; 0 where nobody asked."""
+
+
+@dataclass(frozen=True)
 class State:
     """The services that run in a workspace, and the settings that reach them."""
 
     supervisor: int
     """Process id."""
     pids: Mapping[str, int]
-    """``orthanc`` and ``portal`` → process id, of those that were started."""
+    """``orthanc``, ``portal`` and ``search`` → process id, of those that were started."""
     settings: Settings
     ready: bool = True
     """False while a service does not answer yet."""
+    search: SearchState = SearchState()
 
     @classmethod
     def read(cls, workspace: Path) -> State | None:
@@ -60,7 +71,11 @@ class State:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
             state = cls(
-                int(data["supervisor"]), dict(data["pids"]), Settings.from_env(data["environment"]), data.get("ready", True)
+                int(data["supervisor"]),
+                dict(data["pids"]),
+                Settings.from_env(data["environment"]),
+                data.get("ready", True),
+                SearchState(**data.get("search", {})),
             )
         except FileNotFoundError:
             return None
@@ -77,6 +92,7 @@ class State:
             "pids": dict(self.pids),
             "environment": self.settings.to_environment(),
             "ready": self.ready,
+            "search": asdict(self.search),
         }
         path = state_path(self.settings.workspace)
         part = path.with_suffix(".part")
@@ -123,12 +139,27 @@ def attach(settings: Settings) -> Settings:
 
 
 def up(settings: Settings) -> State:
-    """Start the services of a workspace and leave them running until `down`."""
+    """Start the services of a workspace, search included where it has an index, and leave them running until `down`."""
     settings.make_workspace()
     _make_services(settings.workspace)
     with lock(settings.workspace):
         _take_lease(settings.workspace, KEEP)
-        return _running(settings) or _start_supervisor(settings)
+        state = _running(settings) or _start_supervisor(settings)
+    asked, deadline = kept_since(settings.workspace), time.monotonic() + START_SECONDS
+    while state.search.asked != asked or not (state.search.url or state.search.problem):
+        if time.monotonic() > deadline:
+            return replace(state, search=SearchState(problem="it does not answer yet. Run make up again.", asked=asked))
+        time.sleep(0.05)
+        state = State.read(settings.workspace) or state
+    return state
+
+
+def kept_since(workspace: Path) -> int:
+    """Return when `make up` was last run in a workspace, in nanoseconds; 0 where it was not, or `down` was run since."""
+    try:
+        return (_leases(workspace) / KEEP).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def down(settings: Settings) -> bool:
@@ -183,14 +214,15 @@ def stop_orphans(workspace: Path) -> bool:
     """
     try:
         data = json.loads(state_path(workspace).read_text(encoding="utf-8"))
-        supervisor, portal = int(data["supervisor"]), int(data["pids"].get("portal", 0))
+        supervisor, portal, search = int(data["supervisor"]), *(int(data["pids"].get(name, 0)) for name in ("portal", "search"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        supervisor = portal = 0
+        supervisor = portal = search = 0
     if _is_supervisor(supervisor, workspace):
         return False
     running = processes.command_lines()
     orphans = [pid for pid, command in running.items() if command.endswith(f"Orthanc {workspace}/orthanc/orthanc.json")]
     orphans += [portal] if "-m dicom_workflow.groundtruth" in running.get(portal, "") else []
+    orphans += [search] if f"search serve --store {workspace}/search/index" in running.get(search, "") else []
     for pid in orphans:
         processes.terminate(pid)
     state_path(workspace).unlink(missing_ok=True)

@@ -16,7 +16,8 @@ import time
 from dicom_workflow import processes
 from dicom_workflow.archive.orthanc_process import OrthancServer, find_dicomweb_plugin, find_orthanc
 from dicom_workflow.errors import ServiceError, WorkflowError
-from dicom_workflow.pipeline.local_services import State, has_live_leases, lock, state_path
+from dicom_workflow.pipeline.local_services import State, has_live_leases, kept_since, lock, state_path
+from dicom_workflow.pipeline.search_process import SearchProcess
 from dicom_workflow.settings import Secret, Settings
 
 POLL_SECONDS = 0.5
@@ -30,6 +31,7 @@ class Supervisor:
         self._orthanc: OrthancServer | None = None
         self._portal: subprocess.Popen[bytes] | None = None
         self._portal_url = f"http://127.0.0.1:{processes.free_port()}"
+        self._search = SearchProcess(settings.workspace, state_path(settings.workspace).with_name("search.log"))
         self._starting = self._stopping = False
 
     def run(self) -> None:
@@ -41,6 +43,7 @@ class Supervisor:
                 self._start()
                 while not self._stopping and has_live_leases(self._settings.workspace):
                     self._revive()
+                    self._serve_search()
                     time.sleep(POLL_SECONDS)
             finally:
                 # The state goes first: whoever comes now starts new services instead of attaching to dying ones.
@@ -64,6 +67,8 @@ class Supervisor:
             )
             self._start_portal()
             settings = self._settings.with_(groundtruth_url=self._portal_url)
+        if not settings.search_oidc_issuer and not settings.search_token:
+            settings = settings.with_(search_token=Secret(secrets.token_urlsafe(32)))
         self._settings = settings
         self._write_state()
         self._starting = False
@@ -112,15 +117,28 @@ class Supervisor:
             self._orthanc.start()
             self._write_state()
 
+    def _serve_search(self) -> None:
+        """Serve the index of the workspace for whoever ran `make up`; the other services go on without it."""
+        asked = kept_since(self._settings.workspace)
+        is_new = asked != self._search.state.asked
+        if is_new:
+            self._search.ask(asked, self._settings)
+        if self._search.look(self._settings) or is_new:
+            self._write_state()
+
     def _write_state(self, *, ready: bool = True) -> None:
         pids = {"orthanc": self._orthanc.pid} if self._orthanc else {}
         if self._portal:
             pids["portal"] = self._portal.pid
-        State(os.getpid(), pids, self._settings, ready).write()
+        if self._search.pid:
+            pids["search"] = self._search.pid
+        State(os.getpid(), pids, self._settings, ready, self._search.state).write()
 
     def _stop(self) -> None:
+        self._search.terminate()
         if self._portal:
             processes.stop(self._portal, timeout_seconds=15)
+        self._search.stop()
         if self._orthanc:
             self._orthanc.stop()
 
