@@ -155,6 +155,8 @@ def _demo(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
         folder = new_run_folder((options.runs or settings.make_workspace() / "runs").resolve())
         found = Demo(settings.with_(workspace=folder), seed=options.seed).run_search(options.data)
         say(f"{found['seconds']:.0f} seconds. Look at {found['report']}")
+        workspace = f"DICOM_WORKFLOW_WORKSPACE={folder}"
+        say(f"To search in a browser: {workspace} dicom-workflow up (and {workspace} dicom-workflow down to stop it)")
         return {"ok": True, **found}
     Demo(settings, data=options.data, truth=options.truth, drill=options.drill)  # a wrong flag leaves no folder
     folder = new_run_folder((options.runs or settings.make_workspace() / "runs").resolve())

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.labeling.client import client
 from dicom_workflow.labeling.reference_standard import ReferenceStandard
 from dicom_workflow.pipeline import local_services, notebooks
+from dicom_workflow.pipeline.html_report import write_report
 from dicom_workflow.pipeline.records import EVALUATE, LABEL, MANIFEST, PARSE, SEARCH, STEPS, TRAIN, UPLOAD, VISUALIZE, Record
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_uri
@@ -91,16 +91,31 @@ class Demo:
         return summary
 
     def run_search(self, images: Path | None = None) -> dict[str, Any]:
-        """Train on phantoms, then search them, or a folder with ``reports.jsonl`` and ``pairs.csv``; return the figures."""
+        """Train on phantoms, then search them, or a folder with ``reports.jsonl`` and ``pairs.csv``; return the figures.
+
+        The images of a folder go into an archive of their own, which the phantoms are not in.
+        """
+        started = time.monotonic()
+        trained = self
+        if images:
+            trained = Demo(self.settings.with_(workspace=self.settings.workspace / "training-on-phantoms"), seed=self.seed)
+            print("A network is trained on phantoms first.", flush=True)
+        trained.run_steps((UPLOAD, MANIFEST, LABEL, PARSE, TRAIN))
         if images:
             beside = {"reports": "reports.jsonl", "pairs": "pairs.csv"}
             given = {name: str(images.resolve() / file) for name, file in beside.items() if (images / file).is_file()}
-            self.parameters = {**self.parameters, SEARCH: {"source": str(images.resolve()), **given}}
-        started = time.monotonic()
-        self.run_steps((UPLOAD, MANIFEST, LABEL, PARSE, TRAIN, SEARCH))
-        found = {**self._records[SEARCH].metrics, "seconds": round(time.monotonic() - started, 1)}
-        report = self._report(f"{images or 'synthetic phantoms'} · {found['seconds']:.0f} seconds in all", found)
-        return {**found, "report": str(report)}
+            given["model_uri"] = trained._records[TRAIN].artifact_uri
+            self.data, self.parameters = images, {**self.parameters, SEARCH: given}
+        print("Your images are searched." if images else "The phantoms are searched.", flush=True)
+        self.run_steps((UPLOAD, SEARCH) if images else (SEARCH,))
+        found = self._records[SEARCH].metrics
+        print(*said_of_search(found), sep="\n", flush=True)
+        seconds = round(time.monotonic() - started, 1)
+        steps = trained.executed() + (self.executed() if images else [])
+        subtitle = f"{images or 'synthetic phantoms'} · {seconds:.0f} seconds in all"
+        path = self.settings.workspace / "report.html"
+        write_report(path, title="Search for similar images", subtitle=subtitle, key=found, steps=steps)
+        return {**found, "seconds": seconds, "report": str(path)}
 
     def run_steps(self, steps: Sequence[str]) -> Settings:
         """Run some notebooks, in order, with the services they need; return the settings they ran with."""
@@ -213,13 +228,14 @@ class Demo:
         names = ("instances_verified", "objects_labeled", "agreement", "consolidated_accuracy", "best_single_reader_accuracy")
         key = {name: summary[name] for name in (*names, "macro_auroc")}
         total = summary["seconds"]["total"]
-        self._report(f"{summary['data']} · archive: {summary['archive']} · {total:.0f} seconds in all", key)
+        subtitle = f"{summary['data']} · archive: {summary['archive']} · {total:.0f} seconds in all"
+        title = "From DICOM files to a trained classifier"
+        write_report(self.settings.workspace / "report.html", title=title, subtitle=subtitle, key=key, steps=self.executed())
 
-    def _report(self, subtitle: str, key: Mapping[str, Any]) -> Path:
+    def executed(self) -> list[tuple[Path, Record, float]]:
+        """Return the executed notebooks of this run in order, each with its record and its seconds."""
         folder = self.settings.workspace
-        steps = [(folder / f"{step}.ipynb", record, self._seconds[step]) for step, record in self._records.items()]
-        title = "Search for similar images" if SEARCH in self._records else "From DICOM files to a trained classifier"
-        return write_report(folder / "report.html", title=title, subtitle=subtitle, key=key, steps=steps)
+        return [(folder / f"{step}.ipynb", record, self._seconds[step]) for step, record in self._records.items()]
 
 
 def new_run_folder(parent: Path) -> Path:
@@ -259,90 +275,41 @@ def _workspace_variable(workspace: Path) -> Iterator[None]:
 
 
 def _one_line(step: str, record: Record) -> str:
-    shown = {
-        UPLOAD: ("instances_verified",),
-        MANIFEST: ("lines",),
-        LABEL: ("answers",),
-        PARSE: ("objects_labeled", "agreement", "consolidated_accuracy"),
-        VISUALIZE: ("samples_shown",),
-        TRAIN: ("macro_auroc",),
-        EVALUATE: ("mean_sensitivity", "mean_specificity", "images_predicted"),
-        SEARCH: ("precision_at_1", "map_at_10", "queries", "duplicates", "selected"),
+    said = {
+        UPLOAD: "{instances_verified:,} images are in the archive, each read back and compared",
+        MANIFEST: "{lines:,} images are listed for labeling",
+        LABEL: "{answers:,} answers of {readers} simulated readers",
+        PARSE: "{objects_labeled:,} images labeled, readers agree with kappa {agreement}, accuracy {consolidated_accuracy}",
+        VISUALIZE: "{samples_shown} labeled images shown",
+        TRAIN: "macro AUROC {macro_auroc} for patients it was not trained on (1 is perfect, 0.5 is chance)",
+        EVALUATE: "mean sensitivity {mean_sensitivity}, specificity {mean_specificity}, {images_predicted} images predicted",
+        SEARCH: "{images_in_index:,} images and {reports_in_index:,} reports are in the index",
     }[step]
-    return ", ".join(f"{name.replace('_', ' ')} {record.metrics[name]}" for name in shown)
+    return said.format(**{"agreement": None, "consolidated_accuracy": None, **record.metrics, "readers": READERS})
 
 
-def write_report(
-    path: Path,
-    *,
-    title: str,
-    subtitle: str,
-    key: Mapping[str, Any],
-    steps: Sequence[tuple[Path, Record, float]],
-) -> Path:
-    """Write the report of a run and return its path.
+def said_of_search(found: Mapping[str, Any]) -> list[str]:
+    """Return sentences that say what the search notebook found.
 
     Parameters
     ----------
-    path : Path
-        The HTML file.
-    title, subtitle : str
-        What was run, and on what.
-    key : mapping
-        The figures to read first, in order.
-    steps : sequence of (executed notebook, its record, seconds)
-        In the order they ran. The pictures are those the notebook shows.
+    found : mapping
+        The metrics of its record.
     """
-    from liquid import Environment
-
-    template = resources.files("dicom_workflow.pipeline").joinpath("report.liquid.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True).from_string(template)
-    rendered = page.render(
-        title=title,
-        subtitle=subtitle,
-        key=[{"name": name.replace("_", " "), "value": _shown(value)} for name, value in key.items()],
-        steps=[
-            {
-                "title": _title(executed),
-                "notebook": executed.name,
-                "seconds": f"{seconds:.0f}",
-                "images": _images(executed),
-                "rows": [
-                    {"name": name.replace("_", " "), "value": _shown(value)}
-                    for name, value in record.metrics.items()
-                    if not isinstance(value, dict | list)
-                ],
-            }
-            for executed, record, seconds in steps
-        ],
-    )
-    path.write_text(rendered, encoding="utf-8")
-    return path
-
-
-def _images(executed: Path) -> list[str]:
-    """The PNG pictures of an executed notebook, as base64 text, in order; a picture drawn live is kept once."""
-    import nbformat
-
-    images = [
-        output["data"]["image/png"].strip()
-        for cell in nbformat.read(str(executed), as_version=4).cells
-        for output in cell.get("outputs", ())
-        if "image/png" in output.get("data", {})
+    lines = ["Similar images: too few images are known to be alike to measure how good they are."]
+    if found["queries"]:
+        lines = [
+            f"Similar images: for {found['precision_at_1']:.0%} of {found['queries']:,} images, the most similar image of "
+            f"another patient shows the same findings; one taken by chance does so for {found['precision_at_1_by_chance']:.0%}."
+        ]
+    lines += [
+        f"Audit: {found['duplicates']:,} pairs of images look like one exposure stored twice. "
+        f"{found['labels_at_odds_with_report']:,} labels say the opposite of the report, "
+        f"{found['labels_at_odds_with_neighbors']:,} differ from what similar images show."
     ]
-    return list(dict.fromkeys(images))
-
-
-def _title(executed: Path) -> str:
-    import nbformat
-
-    first = nbformat.read(str(executed), as_version=4).cells[0].source
-    return str(first).splitlines()[0].lstrip("# ")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    who = f"{found['answers']:,} answers" if found["answers"] else "it waits for its readers"
+    lines += [
+        f"Next labeling job: {found['selected']:,} images whose reports state the chosen finding, "
+        f"{found['suggested']:,} with suggestions; {who}."
+    ]
+    return lines

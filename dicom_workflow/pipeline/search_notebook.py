@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from dicom_workflow.archive import download, open_archive
 from dicom_workflow.errors import NothingRelevantError, SearchError
 from dicom_workflow.formats import manifests
-from dicom_workflow.pipeline import records, search_evaluation
+from dicom_workflow.pipeline import labeling_step, records, search_evaluation, search_selection
 from dicom_workflow.pipeline.records import Record
-from dicom_workflow.pipeline.search_selection import Audited
+from dicom_workflow.pipeline.search_selection import Audited, Selection
 from dicom_workflow.pipeline.search_steps import Indexed
 from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.evaluation import Retrieval
+from dicom_workflow.search.ingest.ingest_report import Outcome
 from dicom_workflow.search.query import ImageHits, ImageQuery, ReportPage
 from dicom_workflow.search.store.protocol import SearchStore
 from dicom_workflow.search.truth_table import read_truth
@@ -29,6 +30,8 @@ from dicom_workflow.synthetic.reports import REPORTS_FILE, write_reports
 
 if TYPE_CHECKING:
     import pandas as pd
+
+IN_THE_INDEX = (Outcome.INDEXED, Outcome.CHANGED, Outcome.LINKED, Outcome.UNCHANGED)
 
 
 def find_reports(settings: Settings, given: str = "", *, seed: int = 7) -> tuple[str, ...]:
@@ -91,6 +94,39 @@ def write_truth(store: SearchStore, output_uri: str, settings: Settings, given: 
     return output_uri
 
 
+def labels_to_check(output_uri: str, settings: Settings, given: str = "") -> str:
+    """Return the table of labels for an audit: the one given, else what readers of this workspace consolidated; else none.
+
+    Parameters
+    ----------
+    output_uri : str
+        CSV that is written where notebook 4 left consolidated labels: sop_instance_uid, patient_id, a column a label.
+    settings : Settings
+    given : str
+        Table of labels.
+    """
+    if given:
+        return given
+    storage = Storage(settings)
+    uri = records.find_input(settings, records.PARSE, required=False)
+    if not uri or not storage.exists(uri):
+        return ""
+    rows = [
+        {"sop_instance_uid": PurePosixPath(str(line["image"])).stem, "patient_id": line.get("patient_id", "")}
+        | {label: int(state == "positive") for label, state in line["states"].items()}
+        for line in (line.data for line in manifests.read(uri, storage=storage, limits=False))
+        if line.get("image") and line.get("states")
+    ]
+    if not rows:
+        return ""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n", restval=0)
+    writer.writeheader()
+    writer.writerows(rows)
+    storage.write_text(output_uri, table.getvalue())
+    return output_uri
+
+
 def measure(truth: str, store_url: str, settings: Settings, *, resamples: int) -> Retrieval | None:
     """Return how good retrieval is; None, with the reason printed, where too few images are known to be alike.
 
@@ -148,11 +184,72 @@ def report_table(page: ReportPage) -> pd.DataFrame:
 
 
 def doubt_table(audited: Audited) -> pd.DataFrame:
-    """Return the doubted labels of an audit as a table, the least likely first."""
+    """Return the doubted labels of an audit as a table for reading, the least likely first; review.csv has the whole ids."""
     import pandas as pd
 
-    columns = ["image_id", "label", "given", "expected", "score", "evidence", "sentence"]
-    return pd.DataFrame([doubt.to_json() for doubt in audited.review.doubts], columns=columns)
+    columns = ("image", "label", "labeled as", "but", "probability of the finding", "sentence of the report")
+    said_by = {"report": "its report differs", "neighbors": "similar images differ"}
+    rows = [
+        (f"…{doubt.image_id[-10:]}", doubt.label, doubt.given, said_by[doubt.evidence], f"{doubt.expected:.0%}", doubt.sentence)
+        for doubt in audited.review.doubts
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def report_of_audit(audited: Audited) -> tuple[str, ...]:
+    """Return sentences that say what an audit found."""
+    found = audited.review.metrics()
+    lines = [f"{found['images_compared']:,} images were compared with each other."]
+    lines += [f"{found['duplicates']:,} pairs look like one exposure that is stored twice."]
+    if found["duplicates"]:
+        lines += [f"  {found['duplicates_across_patients']:,} of them under the names of two patients."]
+    lines += [f"{found['labels_at_odds_with_report']:,} labels say the opposite of the report of their image."]
+    lines += [f"{found['labels_at_odds_with_neighbors']:,} labels differ from what most similar images of other patients show."]
+    if found["images_refused"]:
+        lines += [f"{found['images_refused']:,} images could not be read."]
+    return tuple(lines)
+
+
+def label_hits(
+    store_url: str,
+    selection: Selection,
+    output_uri: str,
+    settings: Settings,
+    *,
+    simulated_readers: int,
+) -> dict[str, int]:
+    """Make a labeling job of hits, and wait for it where simulated readers can answer it; print what was made.
+
+    Parameters
+    ----------
+    store_url : str
+    selection : Selection
+    output_uri : str
+        Folder or s3:// URI of the job.
+    settings : Settings
+        As `local_services.attach` returns them.
+    simulated_readers : int
+        They answer from the reference standard of the phantoms of this workspace; with 0, or without phantoms, the job waits
+        for people.
+
+    Raises
+    ------
+    SearchError, LabelingError, ServiceError
+        As `search_selection.label`.
+    """
+    truth_uri = records.find_input(settings, records.UPLOAD, name="truth", required=False)
+    readers = labeling_step.Readers(simulated=simulated_readers if truth_uri else 0, truth_uri=truth_uri)
+    started = search_selection.label(store_url, selection, output_uri, settings, readers=readers)
+    suggested = sum("suggestions" in line.data for line in manifests.read(started.manifest_uri, storage=Storage(settings)))
+    print(f"Labeling job {started.job_name}: {started.accepted.accepted:,} images, {suggested:,} with suggestions.")
+    print(*started.accepted.errors[:10], started.team.invitation(settings), sep="\n")
+    counts = {"selected": started.accepted.accepted, "suggested": suggested, "answers": 0}
+    if not readers.simulated:
+        print("The job waits for its readers. `make up` keeps the services of this workspace running for them.")
+        return counts
+    state = labeling_step.finish(started, settings).state
+    print(f"{state.labeled:,} images were labeled, {state.failed:,} failed.")
+    return {**counts, "answers": state.labeled * readers.simulated}
 
 
 def similar(store: SearchStore, image_id: str = "", *, k: int = 12) -> tuple[ImageDocument, ImageHits]:
@@ -181,7 +278,12 @@ def similar(store: SearchStore, image_id: str = "", *, k: int = 12) -> tuple[Ima
 
 
 def keep_record(
-    store_url: str, indexed: Indexed, retrieval: Retrieval | None, audited: Audited, selected: int, settings: Settings
+    store_url: str,
+    indexed: Indexed,
+    retrieval: Retrieval | None,
+    audited: Audited,
+    labeled: Mapping[str, int],
+    settings: Settings,
 ) -> Record:
     """Keep the record of the search notebook.
 
@@ -192,15 +294,18 @@ def keep_record(
     retrieval : Retrieval or None
         What `measure` returned.
     audited : Audited
-    selected : int
-        Images of the manifest that was made of hits.
+    labeled : mapping of str to int
+        What `label_hits` returned.
     settings : Settings
     """
-    metrics = {"queries": 0, "selected": selected, **audited.review.metrics()}
+    here = {name: indexed.report.count(name, *IN_THE_INDEX) for name in ("image", "report")}
+    metrics = {"images_in_index": here["image"], "reports_in_index": here["report"], "queries": 0, **labeled}
+    metrics |= audited.review.metrics()
     if retrieval:
         ours = next(iter(retrieval.figures.values()))
         metrics |= {
             "precision_at_1": round(ours["P@1"]["value"], 4),
+            "precision_at_1_by_chance": round(retrieval.figures["random"]["P@1"]["value"], 4),
             "map_at_10": round(ours["mAP@10"]["value"], 4),
             "queries": retrieval.queries,
         }

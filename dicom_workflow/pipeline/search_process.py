@@ -81,7 +81,8 @@ class SearchProcess:
     def _start(self, settings: Settings) -> None:
         port = self._url.rstrip("/").rpartition(":")[2]
         self._log_path.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "dicom_workflow.cli", "search", "serve", "--store", self._index, "--port", port]
+        command: list[str | Path] = [sys.executable, "-m", "dicom_workflow.cli", "search", "serve"]
+        command += ["--store", self._index, "--port", port]
         self._process = processes.start(command, self._log_path, environment=settings.to_environment())
 
     def _obstacle(self) -> str:

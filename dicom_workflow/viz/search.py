@@ -16,6 +16,10 @@ from dicom_workflow.search.evaluation import Retrieval
 from dicom_workflow.search.query import Facet, ImageHits
 from dicom_workflow.viz.style import BLUE, GREY, INK, STATE_COLORS, STATE_SIGNS, STYLE, Picture, plain, show_radiograph
 
+_STATES = {"positive_labels": "stated", "uncertain_labels": "mentioned as possible", "negative_labels": "ruled out"}
+_MEASURES = {"P@1": "The most similar image of another patient shows the same findings"}
+_METHODS = {"index": "this index", "random": "any image (chance)", "random of the same view": "any image of the same view"}
+
 LoadDisplay = Callable[[ImageDocument], NDArray[np.float32]]
 """Returns the display image of an image of the index: shape (rows, columns), float32 in [0, 1]."""
 
@@ -34,8 +38,8 @@ def similar_figure(query: ImageDocument, found: ImageHits, load: LoadDisplay, *,
         Hits that are drawn.
     """
     shown = [(query, "query"), *((hit.image, f"{hit.score:.3f}") for hit in found.hits[:count])]
-    compared = "every image compared" if found.exact else "searched by index"
-    figure = Picture(12.0, 12.0 / len(shown) + 1.3, f"{len(found.hits)} most similar images of other patients, {compared}")
+    title = f"An image and the {len(shown) - 1} most similar ones of other patients, with their similarity (1: the same)"
+    figure = Picture(12.0, 12.0 / len(shown) + 1.3, title)
     for number, (image, title) in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), number + 1)
         show_radiograph(axes, load(image), longest_px=300, square=True)
@@ -49,23 +53,30 @@ def similar_figure(query: ImageDocument, found: ImageHits, load: LoadDisplay, *,
 def facet_figure(facets: Mapping[str, Facet], *, title: str = "Findings that reports state") -> Figure:
     """Return bars of the most frequent values of each facet, colored and signed by the state in its name.
 
+    "No Finding" is drawn where it is positive alone: ruled out or uncertain, it says nothing that the findings do not say.
+
     Parameters
     ----------
     facets : mapping of str to Facet
         As `SearchStore.facets` returns them.
     title : str
     """
-    longest = max((len(facet.buckets) for facet in facets.values()), default=1) or 1
+    drawn = {
+        name: [bucket for bucket in facet.buckets if name.startswith("positive") or bucket.value != "No Finding"]
+        for name, facet in facets.items()
+    }
+    longest = max(map(len, drawn.values()), default=1) or 1
     figure = Picture(4.0 * max(1, len(facets)), 1.1 + 0.3 * longest, title)
     for number, (name, facet) in enumerate(facets.items()):
         axes = figure.add_subplot(1, len(facets), number + 1)
         state = name.partition("_")[0]
-        values = [bucket.count for bucket in facet.buckets]
+        values = [bucket.count for bucket in drawn[name]]
         axes.barh(range(len(values)), values, color=STATE_COLORS.get(state, BLUE), height=0.6)
-        axes.set_yticks(range(len(values)), [plain(bucket.value, 26) for bucket in facet.buckets])
+        axes.set_yticks(range(len(values)), [plain(bucket.value, 26) for bucket in drawn[name]])
         axes.set_ylim(longest - 0.4, -0.6)
-        axes.set_title(f"{STATE_SIGNS.get(state, '')} {name.replace('_', ' ')}{'' if facet.exact else ', estimated'}".strip())
-        axes.set_xlabel("documents")
+        said = _STATES.get(name, name.replace("_", " "))
+        axes.set_title(f"{STATE_SIGNS.get(state, '')} {said}{'' if facet.exact else ', estimated'}".strip())
+        axes.set_xlabel("reports")
         axes.tick_params(axis="y", length=0)
     return figure
 
@@ -82,9 +93,9 @@ def retrieval_figure(found: Retrieval | None, *, measure: str = "P@1") -> Figure
         One of `evaluation.MEASURES`.
     """
     if found is None:
-        return Picture(8.0, 0.6, f"{measure}: not measured, too few images are known to be alike")
+        return Picture(8.0, 0.6, "Not measured: too few images are known to be alike")
     names = list(found.figures)
-    figure = Picture(8.0, 1.2 + 0.4 * len(names), f"{measure} of {found.queries:,} queries, never the same patient")
+    figure = Picture(8.0, 1.2 + 0.4 * len(names), _MEASURES.get(measure, measure))
     axes = figure.subplots()
     for row, name in enumerate(names):
         value, interval = found.figures[name][measure]["value"], found.figures[name][measure]["interval"]
@@ -92,10 +103,10 @@ def retrieval_figure(found: Retrieval | None, *, measure: str = "P@1") -> Figure
         if interval:
             axes.plot(interval, (row, row), color=BLUE if row == 0 else GREY, linewidth=2)
         axes.text(1.02, row, f"{value:.3f}", va="center")
-    axes.set_yticks(range(len(names)), [plain(name, 34) for name in names])
+    axes.set_yticks(range(len(names)), [plain(_METHODS.get(name, name), 34) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"{measure}, with its 95 % interval over patients")
+    axes.set_xlabel(f"share of {found.queries:,} images ({measure}), with its 95 % interval over patients")
     return figure
 
 
@@ -119,7 +130,9 @@ def duplicates_figure(
     across = min(4, max(1, len(shown)))
     down = max(1, -(-len(shown) // across))
     leaks = sum(pair.leaks for pair in pairs)
-    figure = Picture(3.2 * across, 2.3 * down + 0.5, f"{len(pairs):,} pairs of one exposure, {leaks:,} across a split")
+    title = f"{len(pairs):,} pairs that look like one exposure" if pairs else "No exposure is stored twice"
+    title += f", {leaks:,} of them in two parts of a split" if leaks else ""
+    figure = Picture(max(6.4, 3.2 * across), 2.3 * down + 0.5, title)
     for number, pair in enumerate(shown):
         for side, image_id in enumerate((pair.first, pair.second)):
             axes: Any = figure.add_subplot(down, 2 * across, 2 * number + side + 1)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import requests
+from support.search_corpus import Corpus
+from support.search_service import filled_store
 
 from dicom_workflow import processes
 from dicom_workflow.cli import main
 from dicom_workflow.pipeline import local_services, search_process
 from dicom_workflow.pipeline.search_process import SearchProcess, missing_packages
 from dicom_workflow.settings import Settings
-from support.search_corpus import Corpus
-from support.search_service import filled_store
 
 QUERY = {"query": "{ reports { totalCount } }"}
 

@@ -34,7 +34,7 @@ def load(document: ImageDocument) -> np.ndarray:
 def test_the_query_stands_before_its_hits_with_similarity_and_labels(count: int) -> None:
     hits = ImageHits(tuple(ImageHit(image(number + 1), 0.9) for number in range(count)), "space", exact=True)
     said = texts(search.similar_figure(image(0), hits, load))
-    assert f"{count} most similar images of other patients, every image compared" in said
+    assert f"An image and the {min(count, 7)} most similar ones of other patients" in said
     assert said.count("0.900") == min(count, 7)
     assert ("Edema" in said) is (count > 0)
 
@@ -42,12 +42,13 @@ def test_the_query_stands_before_its_hits_with_similarity_and_labels(count: int)
 def test_facets_have_a_sign_beside_their_color() -> None:
     facets = {
         "positive_labels": Facet("positive_labels", (Bucket("Edema", 3), Bucket("Fracture", 1))),
-        "negative_labels": Facet("negative_labels", (), exact=False),
+        "negative_labels": Facet("negative_labels", (Bucket("No Finding", 9),), exact=False),
     }
     said = texts(search.facet_figure(facets))
-    assert "+ positive labels" in said
-    assert "− negative labels, estimated" in said
+    assert "+ stated" in said
+    assert "− ruled out, estimated" in said
     assert "Edema" in said
+    assert "No Finding" not in said  # that it is ruled out is a double negation
 
 
 def test_retrieval_names_every_method_with_its_value() -> None:
@@ -57,14 +58,16 @@ def test_retrieval_names_every_method_with_its_value() -> None:
     vectors = generator.standard_normal((20, 4)).astype(np.float32)
     vectors[::2] += 4
     said = texts(search.retrieval_figure(evaluate({"ours": similarities(vectors)}, truth, resamples=20)))
-    assert "P@1 of 20 queries, never the same patient" in said
+    assert "The most similar image of another patient shows the same findings" in said
+    assert "share of 20 images (P@1)" in said
     assert "ours" in said
-    assert "random" in said
+    assert "any image (chance)" in said
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_pairs_say_what_differs_and_how_many_cross_a_split(count: int) -> None:
     pairs = [Duplicate("1", "2", "near", 0.97, ("window",), splits=("train", "test")) for _ in range(count)]
     said = texts(search.duplicates_figure(pairs, {"1": image(1), "2": image(2)}, load))
-    assert f"{count} pairs of one exposure, {count} across a split" in said
+    title = f"{count} pairs that look like one exposure, {count} of them in two parts of a split"
+    assert (title if count else "No exposure is stored twice") in said
     assert said.count("0.97 window") == min(count, 8)
