@@ -210,6 +210,22 @@ def report_of_audit(audited: Audited) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def chosen(selected: pd.DataFrame, label: str, *, most: int) -> Selection:
+    """Return what a person has selected on the page, or where nothing is, the images whose reports state a label.
+
+    Parameters
+    ----------
+    selected : DataFrame
+        `SearchWidget.selected`.
+    label : str
+    most : int
+        Images at most.
+    """
+    if len(selected):
+        return Selection(image_ids=tuple(selected["image_id"]), limit=most)
+    return Selection(where={"positive_labels": [label]}, limit=most)
+
+
 def label_hits(
     store_url: str,
     selection: Selection,
