@@ -303,9 +303,9 @@ def said_of_search(found: Mapping[str, Any]) -> list[str]:
             f"another patient shows the same findings; one taken by chance does so for {found['precision_at_1_by_chance']:.0%}."
         ]
     lines += [
-        f"Audit: {found['duplicates']:,} pairs of images look like one exposure stored twice. "
-        f"{found['labels_at_odds_with_report']:,} labels say the opposite of the report, "
-        f"{found['labels_at_odds_with_neighbors']:,} differ from what similar images show."
+        f"Audit: pairs that look like one exposure stored twice: {found['duplicates']:,}; labels that say the opposite of the "
+        f"report: {found['labels_at_odds_with_report']:,}; labels that differ from what similar images show: "
+        f"{found['labels_at_odds_with_neighbors']:,}."
     ]
     who = f"{found['answers']:,} answers" if found["answers"] else "it waits for its readers"
     lines += [

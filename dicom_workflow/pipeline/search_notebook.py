@@ -199,14 +199,14 @@ def doubt_table(audited: Audited) -> pd.DataFrame:
 def report_of_audit(audited: Audited) -> tuple[str, ...]:
     """Return sentences that say what an audit found."""
     found = audited.review.metrics()
-    lines = [f"{found['images_compared']:,} images were compared with each other."]
-    lines += [f"{found['duplicates']:,} pairs look like one exposure that is stored twice."]
+    lines = [f"Images that were compared with each other: {found['images_compared']:,}"]
+    lines += [f"Pairs that look like one exposure stored twice: {found['duplicates']:,}"]
     if found["duplicates"]:
-        lines += [f"  {found['duplicates_across_patients']:,} of them under the names of two patients."]
-    lines += [f"{found['labels_at_odds_with_report']:,} labels say the opposite of the report of their image."]
-    lines += [f"{found['labels_at_odds_with_neighbors']:,} labels differ from what most similar images of other patients show."]
+        lines += [f"  of these under the names of two patients: {found['duplicates_across_patients']:,}"]
+    lines += [f"Labels that say the opposite of the report of their image: {found['labels_at_odds_with_report']:,}"]
+    lines += [f"Labels that differ from what similar images of other patients show: {found['labels_at_odds_with_neighbors']:,}"]
     if found["images_refused"]:
-        lines += [f"{found['images_refused']:,} images could not be read."]
+        lines += [f"Images that could not be read: {found['images_refused']:,}"]
     return tuple(lines)
 
 

@@ -130,8 +130,8 @@ def duplicates_figure(
     across = min(4, max(1, len(shown)))
     down = max(1, -(-len(shown) // across))
     leaks = sum(pair.leaks for pair in pairs)
-    title = f"{len(pairs):,} pairs that look like one exposure" if pairs else "No exposure is stored twice"
-    title += f", {leaks:,} of them in two parts of a split" if leaks else ""
+    title = f"Pairs that look like one exposure: {len(pairs):,}" if pairs else "No exposure is stored twice"
+    title += f", in two parts of a split: {leaks:,}" if leaks else ""
     figure = Picture(max(6.4, 3.2 * across), 2.3 * down + 0.5, title)
     for number, pair in enumerate(shown):
         for side, image_id in enumerate((pair.first, pair.second)):

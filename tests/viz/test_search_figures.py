@@ -68,6 +68,6 @@ def test_retrieval_names_every_method_with_its_value() -> None:
 def test_pairs_say_what_differs_and_how_many_cross_a_split(count: int) -> None:
     pairs = [Duplicate("1", "2", "near", 0.97, ("window",), splits=("train", "test")) for _ in range(count)]
     said = texts(search.duplicates_figure(pairs, {"1": image(1), "2": image(2)}, load))
-    title = f"{count} pairs that look like one exposure, {count} of them in two parts of a split"
+    title = f"Pairs that look like one exposure: {count}, in two parts of a split: {count}"
     assert (title if count else "No exposure is stored twice") in said
     assert said.count("0.97 window") == min(count, 8)
