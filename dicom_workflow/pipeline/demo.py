@@ -96,22 +96,23 @@ class Demo:
         The images of a folder go into an archive of their own, which the phantoms are not in.
         """
         started = time.monotonic()
-        trained = self
+        training, steps = (UPLOAD, MANIFEST, LABEL, PARSE, TRAIN), []
         if images:
-            trained = Demo(self.settings.with_(workspace=self.settings.workspace / "training-on-phantoms"), seed=self.seed)
             print("A network is trained on phantoms first.", flush=True)
-        trained.run_steps((UPLOAD, MANIFEST, LABEL, PARSE, TRAIN))
-        if images:
+            phantoms = self.settings.with_(workspace=self.settings.workspace / "training-on-phantoms")
+            trained = Demo(phantoms, seed=self.seed, parameters=self.parameters)
+            trained.run_steps(training)
+            steps = trained.executed()
             beside = {"reports": "reports.jsonl", "pairs": "pairs.csv"}
             given = {name: str(images.resolve() / file) for name, file in beside.items() if (images / file).is_file()}
             given["model_uri"] = trained._records[TRAIN].artifact_uri
             self.data, self.parameters = images, {**self.parameters, SEARCH: given}
-        print("Your images are searched." if images else "The phantoms are searched.", flush=True)
-        self.run_steps((UPLOAD, SEARCH) if images else (SEARCH,))
+            print("Your images are searched.", flush=True)
+        self.run_steps((UPLOAD, SEARCH) if images else (*training, SEARCH))
         found = self._records[SEARCH].metrics
         print(*said_of_search(found), sep="\n", flush=True)
         seconds = round(time.monotonic() - started, 1)
-        steps = trained.executed() + (self.executed() if images else [])
+        steps += self.executed()
         subtitle = f"{images or 'synthetic phantoms'} · {seconds:.0f} seconds in all"
         path = self.settings.workspace / "report.html"
         write_report(path, title="Search for similar images", subtitle=subtitle, key=found, steps=steps)

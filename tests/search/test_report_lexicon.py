@@ -66,3 +66,9 @@ def test_the_first_wording_of_a_concept_finds_it(concept: Concept) -> None:
 def test_a_pattern_without_a_word_at_its_ends_is_refused(pattern: str) -> None:
     with pytest.raises(ValueError, match="expected a word"):
         PhraseIndex([(pattern, "x")])
+
+
+def test_no_wording_holds_a_negation_that_would_be_read_twice() -> None:
+    """The negation of a sentence is found on its own: "the mediastinum is not widened" would become positive."""
+    wordings = [wording for row in table("lexicon.tsv") for wording in f"{row['patterns']};{row['normal']}".split(";")]
+    assert [wording for wording in wordings if {"not", "never"} & {*wording.split()}] == []
