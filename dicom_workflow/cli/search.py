@@ -94,6 +94,9 @@ def add(command: Command) -> None:
 
     maintain = kind("maintain", _maintain, "compact the index, and measure its recall and duplicates")
     maintain.add_argument("--whiten", action="store_true", help="whiten the embeddings, and let the whitened ones serve")
+    maintain.add_argument(
+        "--truth", default="", metavar="TABLE", help="with --whiten: within these labels; measure on other patients' images"
+    )
     maintain.add_argument("--serve", default="", metavar="SPACE", help="let this embedding space serve, whole or not")
     maintain.add_argument("--drop", default="", metavar="SPACE", help="delete the embeddings of this space")
 
@@ -155,10 +158,10 @@ def _index(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
 def _maintain(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from dicom_workflow.pipeline import search_steps
+    from dicom_workflow.pipeline import search_steps, search_whitening
 
     if options.whiten:
-        whitened = search_steps.whiten(_store(settings, options), settings)
+        whitened = search_whitening.whiten(_store(settings, options), settings, truth=options.truth)
         say(f"{whitened.serving} serves")
     found = search_steps.maintain(_store(settings, options), settings, serve=options.serve, drop=options.drop)
     say(f"{found.images:,} images, {found.reports:,} reports; {found.bytes_before:,} → {found.bytes_after:,} bytes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from dicom_workflow.errors import SearchError
 from dicom_workflow.pipeline import local_services, records
@@ -29,7 +26,6 @@ from dicom_workflow.search.patient_keys import open_keys
 from dicom_workflow.search.radiology_reports import ComprehendMedical, ReportNLP
 from dicom_workflow.search.store import SearchStore, open_store
 from dicom_workflow.search.store.protocol import Maintenance
-from dicom_workflow.search.whitening import Whitening
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import Storage, to_path
 
@@ -38,8 +34,6 @@ if TYPE_CHECKING:
 
 NO_MODEL = "none"
 """As a model: index images without embeddings."""
-MOST_TO_WHITEN = 20_000
-"""Embeddings that a whitening is estimated from; more change nothing."""
 
 
 @dataclass(frozen=True)
@@ -257,38 +251,6 @@ def keep_model(folder: Path, space_id: str, settings: Settings) -> Path:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return kept
-
-
-def whiten(store_url: str, settings: Settings) -> Indexed:
-    """Whiten the embeddings of an index, and let the whitened ones serve; see `search.whitening`.
-
-    Parameters
-    ----------
-    store_url : str
-    settings : Settings
-        Its workspace has the model of the space that serves, and gets it once more with the whitening.
-
-    Raises
-    ------
-    SearchError
-        The space that serves is whitened already, its model is not here, or it has too few embeddings.
-    SearchStoreError
-        The store cannot be opened or written.
-    """
-    with contextlib.closing(open_store(store_url)) as store:
-        folder = find_model(store, settings)
-        embedder = Embedder.load(folder)
-        if embedder.whitening or not store.spaces() or store.spaces()[0].space_id != embedder.space.space_id:
-            raise SearchError(f"{store_url}: expected a space without whitening that serves. Index with --model first.")
-        of = embedder.space.space_id
-        ids = [image.image_id for image in itertools.islice(store.scan_images(), MOST_TO_WHITEN)]
-        vectors = store.vectors(ids, of)
-        whitening = Whitening.fit(vectors[np.isfinite(vectors).all(axis=1)])
-        space = whitening.space(embedder.space)
-        whitening.save(keep_model(folder, space.space_id, settings))
-        space_filling.fill_whitened(store, whitening, space, of)
-        missing = space_filling.serve_when_whole(store, space.space_id)
-        return Indexed(IngestReport(), {space.space_id: missing}, store.spaces()[0].space_id)
 
 
 def serve(store_url: str, settings: Settings, options: ServeOptions, *, model: str = "") -> None:

@@ -141,6 +141,8 @@ class Retrieval:
     """Other method → measure → by how much the first method is above it, ``value`` and ``interval``."""
     within_source: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """As `figures`, with candidates of the query's own source alone; empty where the truth has no sources."""
+    own_report: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """``image to report`` and ``report to image`` → as `own_report_rank`; empty where no report or no network is known."""
 
     @property
     def is_above_all(self) -> bool:
@@ -164,8 +166,16 @@ class Retrieval:
         for name, row in named:
             values = " | ".join(f"{row[measure]['value']:.3f}" for measure in MEASURES)
             interval = row["P@1"]["interval"]
-            lines.append(f"| {name} | {values} | {f'{interval[0]:.3f} to {interval[1]:.3f}' if interval else 'unknown'} |")
+            lines.append(f"| {name} | {values} | {_between(interval)} |")
+        if self.own_report:
+            lines.append("\nBy the findings alone, the own one is above so many of the others (chance: 0.5):")
+        for name, row in self.own_report.items():
+            lines.append(f"- {name}: {row['value']:.3f}, 95 % interval {_between(row['interval'])}")
         return "\n".join(lines)
+
+
+def _between(interval: Sequence[float] | None) -> str:
+    return f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "unknown"
 
 
 def evaluate(
@@ -232,6 +242,7 @@ def own_report_rank(
     own: NDArray[np.int64],
     patients: Sequence[str],
     *,
+    from_report: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -250,6 +261,8 @@ def own_report_rank(
         Row of each image's report.
     patients : sequence of str
         Of each image; the patient of a report is that of its images.
+    from_report : bool
+        The other way: how far above the images of other patients a report finds its own image.
     resamples, seed : int
         Of patients.
 
@@ -265,7 +278,10 @@ def own_report_rank(
     owner = {int(report): patient for report, patient in zip(own, patients, strict=True)}
     ranks = []
     for row, patient in enumerate(patients):
-        others = scores[row, [report for report, whose in owner.items() if whose != patient]]
+        if from_report:
+            others = scores[[image for image, whose in enumerate(patients) if whose != patient], own[row]]
+        else:
+            others = scores[row, [report for report, whose in owner.items() if whose != patient]]
         mine = scores[row, own[row]]
         ranks.append(((others < mine).sum() + (others == mine).sum() / 2) / len(others) if len(others) else np.nan)
     return _summary(np.array(ranks), _weights(patients, resamples, seed))

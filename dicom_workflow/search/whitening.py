@@ -1,13 +1,15 @@
 """Whitening: a linear change of embeddings after which no direction that all images share outweighs the others.
 
 The features of a network are never negative and vary together: two images of any kind are alike by 0.9, and a few directions,
-such as exposure, decide who is nearest. Whitening subtracts the mean and divides each principal direction by its deviation. It
-is estimated from the embeddings of an index, without labels, kept in a file beside the model, and part of the name of its
-embedding space: embeddings with and without it are never compared.
+such as exposure, decide who is nearest. Whitening subtracts the mean and divides each principal direction by its deviation.
+Where labels are given, it divides by the deviation that the labels do not explain, so that images of one label come together.
+It is estimated from the embeddings of an index, kept in a file beside the model, and part of the name of its embedding space:
+embeddings with and without it are never compared.
 
 References
 ----------
-Jégou, Chum 2012, ECCV, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and whitening".
+Jégou, Chum 2012, ECCV, "Negative evidences and co-occurrences in image retrieval: the benefit of PCA and whitening"; Fisher
+1936, Annals of Eugenics 7:179 (deviation within classes).
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ FEWEST_IMAGES = 50
 SHRINKAGE = 3.0
 """Added to each variance, in means of the kept variances: directions that hardly vary are noise, and are not blown up."""
 MOST_DIRECTIONS = 256
+WITHIN_SHRINKAGE, WITHIN_DIRECTIONS = 0.1, 64
+"""The same two where labels are given."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,15 @@ class Whitening:
     matrix: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, vectors: NDArray[np.float32]) -> Whitening:
+    def fit(cls, vectors: NDArray[np.float32], labels: NDArray[np.float64] | None = None) -> Whitening:
         """Return the whitening of some embeddings.
 
         Parameters
         ----------
         vectors : ndarray, shape (n, dimensions), float32
             Of any length but zero.
+        labels : ndarray, shape (n, labels), float64, optional
+            1 positive, 0 negative, NaN unknown; what they explain of the embeddings is not whitened away.
 
         Raises
         ------
@@ -60,8 +66,13 @@ class Whitening:
         kept = min(MOST_DIRECTIONS, len(unit) // 2, int((variances > 1e-9 * variances[0]).sum()))
         if not variances[0] > 0 or kept < 2:
             raise SearchError("The embeddings are all alike: there is nothing to whiten. Train the model further.")
-        scale = 1 / np.sqrt(variances[:kept] + SHRINKAGE * variances[:kept].mean())
-        return cls(mean.astype(np.float32), (directions[:kept].T * scale).astype(np.float32))
+        if labels is None:
+            scale = 1 / np.sqrt(variances[:kept] + SHRINKAGE * variances[:kept].mean())
+            matrix = directions[:kept].T * scale
+        else:
+            basis = directions[: min(kept, WITHIN_DIRECTIONS)].T
+            matrix = basis @ _within_labels((unit - mean) @ basis, np.asarray(labels, np.float64))
+        return cls(mean.astype(np.float32), matrix.astype(np.float32))
 
     def apply(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return whitened embeddings, shape (n, kept), float32, of those of shape (n, dimensions), float32."""
@@ -108,3 +119,18 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     wide = np.asarray(vectors, np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.asarray(wide / np.where(length > 0, length, 1), np.float64)
+
+
+def _within_labels(coordinates: NDArray[np.float64], labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what whitens the part of the coordinates, shape (n, kept), that a linear fit on the labels leaves over."""
+    known = np.isfinite(labels)
+    means = np.where(known, labels, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    given = np.where(known, labels, means)
+    given -= given.mean(axis=0)
+    # A penalty of one image for each label: a label of few images explains little.
+    slopes = np.linalg.solve(given.T @ given + np.eye(given.shape[1]), given.T @ coordinates)
+    rest = coordinates - given @ slopes
+    covariance = rest.T @ rest / len(rest)
+    size = len(covariance)
+    values, vectors = np.linalg.eigh(covariance + WITHIN_SHRINKAGE * np.trace(covariance) / size * np.eye(size))
+    return np.asarray(vectors / np.sqrt(values), np.float64)

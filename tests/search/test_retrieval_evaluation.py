@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.search_ingest import IndexFolder, write_image
+from support.search_ingest import IndexFolder, write_image, write_reports
 
 from dicom_workflow.errors import SearchError
 from dicom_workflow.learning.model.bundle import load
@@ -127,10 +127,14 @@ def test_an_image_finds_its_own_report_through_labels_as_far_as_they_tell() -> N
     found = own_report_rank(knowing, stated, own, patients, resamples=200)
     assert found["value"] > 0.9
     assert found["interval"][0] > 0.5
+    back = own_report_rank(knowing, stated, own, patients, from_report=True, resamples=200)
+    assert back["value"] > 0.9
     silent = np.where(generator.random(stated.shape) < 0.3, np.nan, stated)
     assert own_report_rank(knowing, silent, own, patients, resamples=200)["value"] > 0.8
     chance = own_report_rank(generator.random(stated.shape), stated, own, patients, resamples=200)
     assert chance["interval"][0] < 0.5 < chance["interval"][1]
+    back = own_report_rank(generator.random(stated.shape), stated, own, patients, from_report=True, resamples=200)
+    assert back["interval"][0] < 0.5 < back["interval"][1]
     assert own_report_rank(np.full_like(stated, 0.3), stated, own, patients, resamples=0) == {"value": 0.5, "interval": None}
 
 
@@ -175,10 +179,14 @@ def test_an_index_is_measured_beside_its_network_untrained_and_with_other_weight
     target = IndexFolder(tmp_path)
     lines = ["sop_instance_uid,label,source"]
     for number, (label, source) in enumerate(itertools.product(["bright", "dark"], ["a", "b", "a", "b", "a", "b"])):
-        uid = write_image(tmp_path / "images" / f"{number}.dcm", number, patient=f"P{number}", ViewPosition="PA", BitsStored=8)
+        uid = write_image(
+            tmp_path / "images" / f"{number}.dcm", number, patient=f"P{number}", accession=f"A{number}", ViewPosition="PA"
+        )
         lines.append(f"{uid},{label},{source}")
     (tmp_path / "truth.csv").write_text("\n".join([*lines, "9.9,bright,a"]) + "\n", encoding="utf-8")
-    target.index(tmp_path / "images")
+    texts = ["FINDINGS: Pulmonary edema.", "FINDINGS: No pulmonary edema."]
+    reports = [{"report_id": f"A{number}", "text": texts[number % 2]} for number in range(12)]
+    target.index(tmp_path / "images", reports=[str(write_reports(tmp_path / "reports.jsonl", reports))])
     weights = str(Path(target.model) / "model.safetensors")
     found = evaluate(
         str(tmp_path / "truth.csv"),
@@ -190,6 +198,10 @@ def test_an_index_is_measured_beside_its_network_untrained_and_with_other_weight
     )
     assert list(found.figures) == [OURS, UNTRAINED, WEIGHTS, RANDOM, SAME_VIEW]
     assert found.images == 12
+    # An untrained network says the same of every image, but for digits: each way, each is judged against eleven others.
+    assert list(found.own_report) == ["image to report", "report to image"]
+    assert all(0 < each["value"] < 1 for each in found.own_report.values())
+    assert "- image to report: 0." in found.to_markdown()
     # The file holds the weights of the index, so their figures are those of the index, but for its half precision.
     for name in MEASURES:
         assert found.figures[WEIGHTS][name]["value"] == pytest.approx(found.figures[OURS][name]["value"], abs=0.1)

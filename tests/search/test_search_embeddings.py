@@ -15,9 +15,9 @@ from support.search_ingest import IndexFolder, reasons, write_bundle, write_imag
 from dicom_workflow.dicom import pixels
 from dicom_workflow.dicom.reading import read_dataset
 from dicom_workflow.errors import RecordError, SearchError
-from dicom_workflow.pipeline import search_steps
+from dicom_workflow.pipeline import search_steps, search_whitening
 from dicom_workflow.pipeline.search_steps import NO_MODEL
-from dicom_workflow.search.documents import Embeddings
+from dicom_workflow.search.documents import Embeddings, EmbeddingSpace
 from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.ingest.external_vectors import read_vectors
 from dicom_workflow.search.whitening import FEWEST_IMAGES, Whitening
@@ -190,7 +190,7 @@ def test_whitened_embeddings_serve_and_new_images_and_queries_are_whitened_too(t
     raw = target.index(tmp_path / "images").serving
     with target.store() as store:
         before = store.vectors(uids, raw)
-    found = search_steps.whiten(target.url, target.settings)
+    found = search_whitening.whiten(target.url, target.settings)
     assert found.serving.startswith(f"{raw}/whitened-")
     with target.store() as store:
         after = store.vectors(uids)
@@ -208,7 +208,7 @@ def test_whitened_embeddings_serve_and_new_images_and_queries_are_whitened_too(t
         np.testing.assert_allclose(embedder.of_image(tmp_path / "images" / "900.dcm"), store.vectors(new)[0], atol=2e-3)
         np.testing.assert_allclose(embedder.of_image(tmp_path / "images" / "003.dcm"), after[3], atol=0.02)
     with pytest.raises(SearchError, match="expected a space without whitening that serves"):
-        search_steps.whiten(target.url, target.settings)
+        search_whitening.whiten(target.url, target.settings)
 
 
 def test_a_whitening_needs_images_that_differ_and_a_file_that_is_whole(tmp_path: Path) -> None:
@@ -221,3 +221,46 @@ def test_a_whitening_needs_images_that_differ_and_a_file_that_is_whole(tmp_path:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(SearchError, match="the whitening cannot be read"):
         Whitening.load(tmp_path)
+
+
+def test_whitening_within_labels_brings_images_of_one_label_together() -> None:
+    generator = np.random.default_rng(5)
+    kinds = np.arange(200) % 2
+    apart, loud = generator.normal(0, 1, 32), generator.normal(0, 1, (3, 32))
+    vectors = 10 + kinds[:, None] * apart + generator.normal(0, 8, (200, 3)) @ loud + generator.normal(0, 0.1, (200, 32))
+    labels = np.stack([kinds, 1 - kinds, np.full(200, np.nan)], axis=1).astype(np.float64)
+    labels[::10] = np.nan
+    learned = np.arange(200) < 100
+
+    def hits(embedded: np.ndarray) -> float:
+        unit = (embedded / np.linalg.norm(embedded, axis=1, keepdims=True))[~learned]
+        alike = unit @ unit.T - 2 * np.eye(len(unit))
+        return float((kinds[~learned][alike.argmax(axis=1)] == kinds[~learned]).mean())
+
+    features = vectors.astype(np.float32)
+    within = Whitening.fit(features[learned], labels[learned])
+    assert hits(features) < 0.7
+    assert hits(within.apply(features)) > 0.9
+    other = Whitening.fit(features[learned])
+    raw = EmbeddingSpace("raw", 32)
+    assert within.space(raw).space_id != other.space(raw).space_id
+    nothing_known = Whitening.fit(features[learned], np.full((100, 2), np.nan))
+    assert np.isfinite(nothing_known.matrix).all()
+
+
+def test_an_index_is_whitened_within_the_labels_of_a_table(tmp_path: Path) -> None:
+    target = IndexFolder(tmp_path)
+    uids = write_images(tmp_path / "images", FEWEST_IMAGES + 5)
+    raw = target.index(tmp_path / "images").serving
+    lines = [f"{uid},{'odd' if number % 2 else 'even'}" for number, uid in enumerate(uids[:FEWEST_IMAGES])]
+    truth = tmp_path / "truth.csv"
+    truth.write_text("\n".join(["sop_instance_uid,label", *lines, "9.9,odd"]) + "\n", encoding="utf-8")
+    found = search_whitening.whiten(target.url, target.settings, truth=str(truth))
+    assert found.spaces == {found.serving: 0}
+    assert found.serving.startswith(f"{raw}/whitened-")
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(["sop_instance_uid,label", *lines[:9]]) + "\n", encoding="utf-8")
+    other = IndexFolder(tmp_path / "other")
+    other.index(tmp_path / "images")
+    with pytest.raises(SearchError, match="expected 50 embeddings or more to estimate a whitening from, got 9"):
+        search_whitening.whiten(other.url, other.settings, truth=str(few))
