@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from support.search_corpus import Corpus, buckets_of, fill
 from dicom_workflow.errors import RecordError
 from dicom_workflow.search.documents import ImageDocument, ReportDocument
 from dicom_workflow.search.query import AnyOf, ImageQuery, ReportQuery
+from dicom_workflow.search.service.server import warm
 from dicom_workflow.search.store import derived_index, open_store
 from dicom_workflow.search.store.derived_index import DerivedIndex
 from dicom_workflow.search.store.index_files import IndexFiles
@@ -74,6 +76,19 @@ def test_another_process_finds_it_built_and_adds_what_is_new_alone(url: str, cor
     open_store(url).delete(report_ids=["fresh"])
     check(url, corpus)
     assert added == ["fresh"]
+
+
+def test_a_service_that_starts_builds_it_unless_it_is_ended(tmp_path: Path, corpus: Corpus, added: list[str]) -> None:
+    store, ended = open_store(str(tmp_path / "index"), create=True), threading.Event()
+    fill(store, corpus)
+    ended.set()
+    warm(store, ended)
+    assert added == []
+    ended.clear()
+    warm(store, ended)
+    assert len(added) == len(corpus.reports) + len(corpus.images)
+    check(store.url, corpus)
+    assert len(added) == len(corpus.reports) + len(corpus.images)
 
 
 def test_it_is_for_this_user_alone(url: str) -> None:
