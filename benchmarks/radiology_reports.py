@@ -22,8 +22,8 @@ from typing import Any
 
 from dicom_workflow.search.documents import ReportDocument
 from dicom_workflow.search.radiology_reports import read_report
-from dicom_workflow.search.radiology_reports.engine import statements
 from dicom_workflow.search.radiology_reports.files import report_of_line
+from dicom_workflow.search.radiology_reports.local_nlp import statements
 
 TARGET_REPORTS_PER_S = 500
 Heading = Sequence[str]

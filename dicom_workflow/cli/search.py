@@ -104,6 +104,7 @@ def add(command: Command) -> None:
     read.add_argument("file", type=Path, metavar="FILE.jsonl", help="a JSON object a line: report_id, and text or sections")
     read.add_argument("--comprehend-medical", action="store_true", help=_SERVICE)
     read.add_argument("--output", type=Path, metavar="FILE", help="a JSON line a report (default: in the workspace)")
+    read.set_defaults(after_interrupt="Run it again: it goes on where it was.")
 
     evaluate = kind("evaluate", _evaluate, "measure retrieval against a table of labels, patient-disjoint, with baselines")
     evaluate.add_argument(
@@ -179,11 +180,13 @@ def _read_reports(settings: Settings, options: argparse.Namespace) -> dict[str, 
     output = options.output or settings.make_workspace() / "search" / "findings.jsonl"
     output.parent.mkdir(parents=True, exist_ok=True)
     found = read_reports(options.file, output, nlp=ComprehendMedical() if options.comprehend_medical else None, tell=say)
-    say(f"{found.findings:,} findings in {found.read:,} reports; {len(found.problems):,} refused: {output}")
+    kept = f", {found.kept:,} of them as an earlier run had read them" if found.kept else ""
+    say(f"{found.findings:,} findings in {found.read:,} reports{kept}; {len(found.problems):,} refused: {output}")
     return {
         "ok": not found.problems,
         "findings_path": str(output),
         "reports": found.read,
+        "kept": found.kept,
         "findings": found.findings,
         "refused": list(found.problems),
     }

@@ -235,7 +235,8 @@ def _labels_of(
             image.image_id: {**dict.fromkeys(image.labels_negative, False), **dict.fromkeys(image.labels_positive, True)}
             for image in images
         }
-        return stated, {}
+        owners = {image.patient_key or image.image_id for image in images if stated[image.image_id]}
+        return (stated if len(owners) > 1 else {}), {}  # labels of one patient have no others to be compared with
     table = read_truth(truth, storage)
     names = sorted(frozenset().union(*table.labels))
     given = {

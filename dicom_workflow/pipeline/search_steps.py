@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dicom_workflow.errors import SearchError
 from dicom_workflow.pipeline import local_services, records
 from dicom_workflow.search.embeddings import Embedder
-from dicom_workflow.search.ingest import event_queue, external_vectors, sources, space_filling
+from dicom_workflow.search.ingest import backfill, event_queue, external_vectors, sources
 from dicom_workflow.search.ingest.images import Ingest
 from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.ingest.report_files import ReportFile, read_reports, reports_of
@@ -113,8 +113,8 @@ def index(store_url: str, settings: Settings, request: IndexRequest, *, progress
             vectors = external_vectors.read_vectors(
                 to_path(request.vectors), lambda name, reason: report.add("vector", name, Outcome.SKIPPED, reason)
             )
-            space_filling.add_vectors(store, vectors, report)
-            filled[vectors.space.space_id] = space_filling.serve_when_whole(store, vectors.space.space_id)
+            backfill.add_vectors(store, vectors, report)
+            filled[vectors.space.space_id] = backfill.serve_when_whole(store, vectors.space.space_id)
         ingest.reports.note_orphans()
         spaces = store.spaces()
         return Indexed(report, filled, spaces[0].space_id if spaces else "")
@@ -138,8 +138,8 @@ def _fill(ingest: Ingest, settings: Settings) -> int:
     if ingest.embedder is None:
         return 0
     written(lambda: ingest.store.add_space(ingest.embedder.space))  # type: ignore[union-attr]
-    space_filling.fill_space(ingest, partial(sources.image_at, settings=settings))
-    return space_filling.serve_when_whole(ingest.store, ingest.embedder.space.space_id)
+    backfill.fill_space(ingest, partial(sources.image_at, settings=settings))
+    return backfill.serve_when_whole(ingest.store, ingest.embedder.space.space_id)
 
 
 def _nlp(request: IndexRequest) -> ReportNLP | None:

@@ -12,7 +12,7 @@ from dicom_workflow.errors import SearchError
 from dicom_workflow.pipeline.search_steps import Indexed, find_model, keep_model
 from dicom_workflow.search.embeddings import Embedder
 from dicom_workflow.search.evaluation import Truth
-from dicom_workflow.search.ingest import space_filling
+from dicom_workflow.search.ingest import backfill
 from dicom_workflow.search.ingest.ingest_report import IngestReport
 from dicom_workflow.search.store import open_store
 from dicom_workflow.search.truth_table import read_truth
@@ -62,8 +62,8 @@ def whiten(store_url: str, settings: Settings, *, truth: str = "") -> Indexed:
         whitening = Whitening.fit(vectors[known], labels if labels is None else labels[known])
         space = whitening.space(embedder.space)
         whitening.save(keep_model(folder, space.space_id, settings))
-        space_filling.fill_whitened(store, whitening, space, of)
-        missing = space_filling.serve_when_whole(store, space.space_id)
+        backfill.fill_whitened(store, whitening, space, of)
+        missing = backfill.serve_when_whole(store, space.space_id)
         return Indexed(IngestReport(), {space.space_id: missing}, store.spaces()[0].space_id)
 
 

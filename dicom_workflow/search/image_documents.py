@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from dicom_workflow.dicom.element_values import text_of
-from dicom_workflow.dicom.inspection import NON_IMAGE_MODALITIES, inspect
+from dicom_workflow.dicom.inspection import NON_IMAGE_MODALITIES, Inspection, inspect
 from dicom_workflow.dicom.reading import located, read_header
 from dicom_workflow.errors import UnsupportedPixelsError
 from dicom_workflow.search.documents import ImageDocument
@@ -48,13 +48,15 @@ def examine(path: Path, source: str, keys: PatientKeys) -> ExaminedImage:
         More than one frame, color, or an object that is no image.
     """
     with located(str(path)):
-        found = inspect(path)
+        found = _inspected(path)
         if found.frames > 1:
             raise UnsupportedPixelsError(f"expected one frame, got {found.frames}. Index its frames as files of their own.")
         if found.samples > 1:
-            raise UnsupportedPixelsError(f"expected a gray image, got {found.samples} samples a pixel.")
+            raise UnsupportedPixelsError(
+                f"expected a gray image, got {found.samples} samples a pixel. Export it as MONOCHROME2, or leave it out."
+            )
         if found.modality in NON_IMAGE_MODALITIES:
-            raise UnsupportedPixelsError(f"expected an image, got an object of modality {found.modality}.")
+            raise _no_image(found.modality)
         header = read_header(path)
         with path.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -77,6 +79,21 @@ def examine(path: Path, source: str, keys: PatientKeys) -> ExaminedImage:
     )
     accession = text_of(header, "AccessionNumber").strip()
     return ExaminedImage(document, accession if accession.isprintable() and len(accession) <= _MAX_ACCESSION else "")
+
+
+def _inspected(path: Path) -> Inspection:
+    try:
+        return inspect(path)
+    except UnsupportedPixelsError:
+        modality = _code(text_of(read_header(path), "Modality"))
+        if modality in NON_IMAGE_MODALITIES:
+            raise _no_image(modality) from None
+        raise
+
+
+def _no_image(modality: str) -> UnsupportedPixelsError:
+    advice = "Export its text, and give it as a report (--reports)." if modality == "SR" else "Leave it out."
+    return UnsupportedPixelsError(f"expected an image, got an object of modality {modality}. {advice}")
 
 
 def _code(text: str) -> str:

@@ -56,7 +56,9 @@ class PatientKeys:
         text = text.strip()
         if not text:
             return ""
-        return hmac.new(self._salt, f"{kind}\0{text}".encode(), hashlib.sha256).hexdigest()[:_KEY_CHARACTERS]
+        return hmac.new(self._salt, f"{kind}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[
+            :_KEY_CHARACTERS
+        ]
 
 
 PENDING = "pending:"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pydicom
 import pytest
 from support.archive import multi_frame
 from support.search_ingest import REPORT, IndexFolder, reasons, write_image, write_images, write_reports
@@ -44,6 +46,41 @@ def test_bad_images_are_counted_with_their_reason_and_the_good_ones_go_through(t
     assert "Fetch the file again" in why["cut.dcm"]
     assert not any(str(tmp_path) in reason for reason in why.values())
     assert not found.report.ok
+
+
+def test_unusual_images_go_through_and_what_is_no_gray_image_is_named(tmp_path: Path, target: IndexFolder) -> None:
+    folder = tmp_path / "images"
+    write_images(folder, 1)
+    write_image(folder / "no patient.dcm", 20, patient="")
+    write_image(folder / "no view.dcm", 21, ViewPosition="")
+    write_image(folder / "inverted.dcm", 22, PhotometricInterpretation="MONOCHROME1")
+    utf8 = write_image(folder / "utf8.dcm", 23, patient="Müller", SpecificCharacterSet="ISO_IR 192")
+    latin = write_image(folder / "latin.dcm", 24, patient="Müller", SpecificCharacterSet="ISO_IR 100")
+    color = {
+        "SamplesPerPixel": 3,
+        "PhotometricInterpretation": "RGB",
+        "PlanarConfiguration": 0,
+        "PixelData": bytes(24 * 24 * 3),
+    }
+    shutil.copy(folder / "000.dcm", folder / "sent again.dcm")
+    for name, number, elements in (("color.dcm", 25, color), ("sr.dcm", 26, {"Modality": "SR"})):
+        write_image(folder / name, number)
+        changed = pydicom.dcmread(folder / name)
+        for element, value in elements.items():
+            setattr(changed, element, value)
+        if name == "sr.dcm":
+            del changed.PixelData
+        changed.save_as(folder / name)
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(200))
+    found = target.index(folder)
+    assert found.report.to_json()["image"] == {"indexed": 6, "skipped": 3, "unchanged": 1}
+    why = reasons(found)
+    assert why["color.dcm"] == "expected a gray image, got 3 samples a pixel. Export it as MONOCHROME2, or leave it out."
+    assert why["sr.dcm"].endswith("got an object of modality SR. Export its text, and give it as a report (--reports).")
+    assert why["picture.png"].endswith("got a PNG image. Correct the file, or leave it out.")
+    images = target.images()
+    assert images[utf8].patient_key == images[latin].patient_key != ""
+    assert sum(not image.patient_key for image in images.values()) == 1
 
 
 def test_bad_reports_are_counted_with_their_line_and_the_good_ones_go_through(tmp_path: Path, target: IndexFolder) -> None:
@@ -97,7 +134,7 @@ def test_reports_as_text_files_and_as_tables(tmp_path: Path, target: IndexFolder
     assert set(why) == {"T1", "C1", "T2.txt", "T3.txt", "table.csv, line 3", "other.csv"}
     assert "UTF-8" in why["T2.txt"]
     assert "at most 1,000,000 bytes" in why["T3.txt"]
-    assert "expected a column 'text' or of a section" in why["other.csv"]
+    assert "a column 'text' or of a section" in why["other.csv"]
 
 
 def test_no_reports_and_no_images_are_messages(tmp_path: Path, target: IndexFolder) -> None:

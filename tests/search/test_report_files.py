@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dicom_workflow.errors import ReportError
 from dicom_workflow.formats.labels import load_label_set
-from dicom_workflow.search.radiology_reports import read_reports
+from dicom_workflow.processes import wait_until
+from dicom_workflow.search.radiology_reports import LocalNLP, read_reports
 
 GOOD = {"report_id": "R1", "text": "IMPRESSION: Left effusion. No pneumothorax."}
 
@@ -112,3 +117,68 @@ def test_a_missing_file_and_a_target_that_cannot_be_written_are_told(tmp_path: P
     with pytest.raises(ReportError, match="cannot be written"):
         read_reports(written(tmp_path, GOOD), tmp_path / "none" / "out.jsonl", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["reports.jsonl"]
+
+
+def many(folder: Path, number: int) -> Path:
+    words = ("No effusion.", "Stable cardiomegaly.", "Small left pneumothorax, which may be larger.")
+    return written(folder, *({"report_id": f"R{n}", "text": f"Nodule of {n} mm. " + words[n % 3] * 3} for n in range(number)))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_ends_early_goes_on_where_it_was_and_gives_the_same_file(tmp_path: Path, how: signal.Signals) -> None:
+    path, target = many(tmp_path, 3000), tmp_path / "out.jsonl"
+    part, earlier = Path(f"{target}.part"), Path(f"{target}.earlier")
+    command = [sys.executable, "-m", "dicom_workflow.cli", "search", "read-reports", str(path), "--output", str(target)]
+    for run in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        wait_until(
+            lambda: part.is_file() and part.stat().st_size > 20_000 and earlier.is_file() == bool(run),  # noqa: B023
+            process,
+            name="read-reports",
+            log_path=path,
+        )
+        process.send_signal(how)
+        output = process.communicate(timeout=60)[0].decode()
+        assert not target.exists()
+        if how == signal.SIGTERM:
+            assert "it goes on where it was" in output
+    whole = read_reports(path, target, progress=False)
+    assert (whole.read, whole.problems) == (3000, ())
+    assert whole.kept >= 8
+    read_reports(path, tmp_path / "at once.jsonl", progress=False)
+    assert target.read_bytes() == (tmp_path / "at once.jsonl").read_bytes()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["at once.jsonl", "out.jsonl", "reports.jsonl"]
+
+
+def test_a_last_line_that_was_cut_short_is_read_again(tmp_path: Path) -> None:
+    path, target = many(tmp_path, 10), tmp_path / "out.jsonl"
+    read_reports(path, target, progress=False)
+    whole = target.read_bytes()
+    target.with_name("out.jsonl.part").write_bytes(b"".join(whole.splitlines(keepends=True)[:4]) + whole[:25])
+    target.unlink()
+    assert read_reports(path, target, progress=False).kept == 4
+    assert target.read_bytes() == whole
+
+
+def test_only_what_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, target = many(tmp_path, 10), tmp_path / "out.jsonl"
+    first = read_reports(path, target, progress=False)
+    assert read_reports(path, target, progress=False) == replace(first, kept=10)
+    lines = path.read_bytes().splitlines()
+    lines[7] = json.dumps({"report_id": "R7", "text": "Left effusion."}).encode()
+    written(tmp_path, *lines, {"report_id": "R10", "text": "Clear lungs."})
+    done = read_reports(path, target, processes=1, progress=False)
+    assert (done.read, done.kept) == (11, 9)
+    assert [line["report_id"] for line in lines_of(target)] == [f"R{n}" for n in range(11)]
+    assert lines_of(target)[7]["text"] == "Left effusion."
+    monkeypatch.setattr(LocalNLP, "model_version", "another")
+    assert read_reports(path, target, progress=False).kept == 0
+    assert {line["language_model"] for line in lines_of(target)} == {"another"}
+
+
+def test_the_reports_themselves_are_no_target(tmp_path: Path) -> None:
+    path = many(tmp_path, 2)
+    before = path.read_bytes()
+    with pytest.raises(ReportError, match="expected another file"):
+        read_reports(path, path, progress=False)
+    assert path.read_bytes() == before

@@ -50,13 +50,15 @@ def read_vectors(path: str | Path, refuse: Callable[[str, str], None]) -> Extern
     readers = {".npz": _npz, ".parquet": _parquet, ".csv": _csv}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise SearchError(f"{path}: expected vectors as {', '.join(readers)}, got {path.suffix or 'no ending'!r}.")
+        raise SearchError(
+            f"{path}: expected vectors as {', '.join(readers)}, got {path.suffix or 'no ending'!r}. Save them so."
+        )
     try:
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         ids, rows = reader(path)
     except OSError as error:
-        raise SearchError(f"{path}: the vectors cannot be read: {error.strerror or error}.") from None
+        raise SearchError(f"{path}: the vectors cannot be read: {error.strerror or error}. Check the path.") from None
     sizes = [len(row) for row in rows]
     dimensions = max(set(sizes), key=sizes.count) if sizes else 0
     if not 2 <= dimensions <= MAX_DIMENSIONS:
@@ -80,7 +82,7 @@ def _problem(row: Any, dimensions: int) -> str:
     with np.errstate(over="ignore"):
         values = np.asarray(row, np.float32)
     if not np.isfinite(values).all():
-        return f"number {int(np.argmin(np.isfinite(values))) + 1} is not finite in 32 bits"
+        return f"number {int(np.argmin(np.isfinite(values))) + 1} is none, or not finite in 32 bits"
     if not values.any():
         return "all its numbers are zero, so it has no direction to compare"
     return ""
@@ -128,9 +130,20 @@ def _csv(path: Path) -> tuple[list[str], list[Any]]:
             for line in lines:
                 if line:
                     ids.append(line[0])
-                    rows.append([float(text) for text in line[1:]])
+                    rows.append(_numbers(line[1:]))
     except UnicodeDecodeError:
         raise SearchError(f"{path}: expected UTF-8 text. Save it as UTF-8.") from None
-    except ValueError as error:
-        raise SearchError(f"{path}, line {len(ids) + 1}: expected numbers after the id: {error}.") from None
+    except csv.Error as error:
+        raise SearchError(f"{path}, line {len(ids) + 2}: not a CSV table: {error}. Export it again.") from None
     return ids, rows
+
+
+def _numbers(texts: list[str]) -> list[float]:
+    """Return the numbers of a row, and not a number in place of what is none: such a row is refused."""
+    numbers = []
+    for text in texts:
+        try:
+            numbers.append(float(text))
+        except ValueError:
+            numbers.append(float("nan"))
+    return numbers

@@ -138,7 +138,7 @@ class Ingest:
         with ThreadPoolExecutor(FETCHERS) as pool:
             for image, each in zip(wanted, pool.map(one, wanted), strict=True):
                 if isinstance(each, str):
-                    self.reports.report.add("image", image.name, Outcome.SKIPPED, _without_path(each))
+                    self.reports.report.add("image", image.name, Outcome.SKIPPED, _reason(each))
                 else:
                     found.append((image, *each))
         return found
@@ -177,7 +177,7 @@ class Ingest:
             if result.vector is not None and not np.any(result.vector):
                 problem = "its embedding is zero: the image is black, or the network saw nothing in it"
             if problem:
-                self.reports.report.add("image", image.name, Outcome.SKIPPED, _without_path(problem, path))
+                self.reports.report.add("image", image.name, Outcome.SKIPPED, _reason(problem, path))
                 done(1)
                 continue
             waiting.append((image, document, outcome, result.vector))
@@ -203,7 +203,8 @@ class Ingest:
             self.reports.report.add("image", image.name, outcome)
 
 
-def _without_path(reason: str, path: Path | None = None) -> str:
-    """The reason without the path in front of it: the entry has the name already."""
-    head, separator, rest = reason.partition(": ")
-    return rest if separator and (head == str(path) or head.startswith("/")) else reason
+def _reason(said: str, path: Path | None = None) -> str:
+    """The reason without the path in front of it, which the entry names already, and with a next step where it has none."""
+    head, separator, rest = said.partition(": ")
+    reason = (rest if separator and (head == str(path) or head.startswith("/")) else said).rstrip(".")
+    return f"{reason}." if ". " in reason else f"{reason}. Correct the file, or leave it out."

@@ -3,14 +3,16 @@
 ======================  ======================================================================================================
 ``*.jsonl``, ``.json``  an object a line, as `radiology_reports.files` reads it: an id, and a text or sections; where known
                         ``accession_number``, ``study_instance_uid``, ``patient_id``, ``study_date``, ``images`` (their UIDs)
-``*.csv``               a row a report, with columns of these names
+``*.csv``               a row a report, with columns of these names; comma, semicolon or tab between them
 ``*.txt``               a report a file; its name without ``.txt`` is its id
 ======================  ======================================================================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import datetime
 import io
 import json
 import re
@@ -21,15 +23,16 @@ from typing import Any
 from urllib.parse import unquote
 
 from dicom_workflow.errors import ReportError, StorageError
-from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.radiology_reports.files import SECTION_KEYS, TEXT_KEYS, report_of_line
 from dicom_workflow.storage import Storage, to_path, to_uri
 
 MAX_REPORT_BYTES = 1_000_000
 """A report is a few kilobytes; what is larger than this is something else."""
 SUFFIXES = (".jsonl", ".json", ".csv", ".txt")
-_MAX_ID = 200
-_DATE = re.compile(r"[0-9]{8}")
+_MAX_FIELD = 10_000_000
+_DELIMITERS = (",", ";", "\t")
+_DATE = re.compile(r"([0-9]{4})[-./]?([0-9]{2})[-./]?([0-9]{2})(?:[T ].*)?", re.DOTALL)
+_UID = re.compile(r"[0-9.]{1,64}")
 
 Refuse = Callable[[str, str], None]
 """``refuse(name, reason)``: told of every report that cannot be used."""
@@ -48,6 +51,8 @@ class ReportFile:
     patient_id: str = ""
     study_date: str = ""
     image_ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What of it is not used, and what was expected."""
 
 
 def read_reports(place: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
@@ -109,6 +114,8 @@ def _json_lines(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterat
         number = 0
         while line := stream.readline(MAX_REPORT_BYTES + 1):
             number += 1
+            if number == 1 and line.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
+                raise ReportError("expected a JSON object a line, got a JSON array. Write each of its objects on one line.")
             where = f"{name}, line {number}"
             if len(line) > MAX_REPORT_BYTES:
                 refuse(where, _too_large(_rest_of_line(stream, line)))
@@ -119,6 +126,8 @@ def _json_lines(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterat
                 yield _parsed(_object(line), where)
             except ReportError as error:
                 refuse(where, _without(where, error))
+        if not number:
+            raise ReportError("expected a JSON object a line, got an empty file. Export the reports again.")
 
 
 def _rest_of_line(stream: Any, line: bytes) -> int:
@@ -133,31 +142,47 @@ def _rest_of_line(stream: Any, line: bytes) -> int:
 def _object(line: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(_decoded(line))
-    except (ValueError, RecursionError):
-        raise ReportError(f"expected a JSON object, got {shown(line[:60].decode('utf-8', 'replace'))}.") from None
+    except (ValueError, RecursionError):  # what stands there instead may be the text of a report, so it is not shown
+        raise ReportError("expected a JSON object, got something else. Write one object a line.") from None
     if not isinstance(value, Mapping):
-        raise ReportError(f"expected a JSON object, got {shown(value)}.")
+        raise ReportError(f"expected a JSON object, got {type(value).__name__}. Write one object a line.")
     return value
 
 
 def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))  # or a large field would end the table
     with storage.open(uri) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        rows = csv.DictReader(text)
-        try:
-            columns = rows.fieldnames or []
-            if not {*TEXT_KEYS, *SECTION_KEYS} & {*columns}:
-                raise ReportError(f"expected a column 'text' or of a section ({', '.join(SECTION_KEYS)}), got {columns[:8]}.")
-            for row in rows:
-                where = f"{name}, line {rows.line_num}"
-                try:
-                    yield _parsed(row, where)
-                except ReportError as error:
-                    refuse(where, _without(where, error))
-        except UnicodeDecodeError as error:
-            raise ReportError(f"expected UTF-8 text, got byte {error.object[error.start]:#04x}. Save it as UTF-8.") from None
-        except csv.Error as error:
-            raise ReportError(f"line {rows.line_num}: not a CSV table: {error}.") from None
+        # A byte that is no UTF-8 is a fault of its row: the others go through.
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        header = text.readline(MAX_REPORT_BYTES)
+        delimiter = max(_DELIMITERS, key=header.count)
+        columns = [column.strip().lower().replace(" ", "_") for column in next(csv.reader([header], delimiter=delimiter), ())]
+        if not {*TEXT_KEYS, *SECTION_KEYS} & {*columns}:
+            raise ReportError(
+                f"expected a first line with a column 'text' or of a section ({', '.join(SECTION_KEYS)}), got {len(columns)} "
+                "columns with other names. Write the names of the columns into the first line, as UTF-8 text."
+            )
+        rows = csv.DictReader(text, fieldnames=columns, delimiter=delimiter, strict=True)
+        while True:
+            try:
+                row = next(rows, None)
+                if row is None:
+                    return
+                where = f"{name}, line {rows.line_num + 1}"
+                yield _parsed(_row(row), where)
+            except csv.Error as error:
+                refuse(f"{name}, line {rows.line_num + 1}", f"not a row of a CSV table: {error}. Export the table again.")
+            except ReportError as error:
+                refuse(where, _without(where, error))
+
+
+def _row(row: Mapping[Any, Any]) -> Mapping[str, Any]:
+    if None in row:
+        raise ReportError(f"expected {len(row) - 1} columns, got more. Put fields that hold the delimiter into quotes.")
+    for column, value in row.items():
+        if isinstance(value, str) and any("\udc80" <= character <= "\udcff" for character in value):
+            raise ReportError(f"column {column}: expected UTF-8 text. Save the table as UTF-8.")
+    return row
 
 
 def _limited(uri: str, storage: Storage) -> bytes:
@@ -193,21 +218,33 @@ def _parsed(value: Mapping[str, Any], where: str) -> ReportFile:
     """
     given = {name: _text_at(value, name) for name in ("accession_number", "study_instance_uid", "patient_id")}
     report_id, text = report_of_line({name: each for name, each in value.items() if each not in (None, "")})
-    report_id = report_id.strip()
-    if not report_id or len(report_id) > _MAX_ID or not report_id.isprintable():
-        raise ReportError(f"expected a report id of 1 to {_MAX_ID} characters, got {shown(report_id)}.")
     if not any(character.isalnum() for character in text):
         raise ReportError(f"report {report_id}: it is empty. Expected 'text', or sections such as 'impression'.")
-    date = _text_at(value, "study_date").replace("-", "")
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_REPORT_BYTES:
+        raise ReportError(_too_large(len(text)))
+    date, notes = _date(_text_at(value, "study_date"))
+    if given["study_instance_uid"] and not _UID.fullmatch(given["study_instance_uid"]):
+        given["study_instance_uid"] = ""
+        notes += ("study_instance_uid: expected a UID of digits and dots, at most 64 characters; it is not used.",)
     images = value.get("images") or ()
     return ReportFile(
         report_id=report_id,
         text=text,
         where=where,
-        study_date=date if _DATE.fullmatch(date) else "",
+        study_date=date,
+        notes=notes,
         image_ids=tuple(each for each in images if isinstance(each, str)) if isinstance(images, list) else (),
         **given,
     )
+
+
+def _date(text: str) -> tuple[str, tuple[str, ...]]:
+    """Return a date as YYYYMMDD, or none and why; which of day and month comes first elsewhere cannot be told."""
+    found = _DATE.fullmatch(text)
+    if found:
+        with contextlib.suppress(ValueError):
+            return datetime.date(*map(int, found.groups())).strftime("%Y%m%d"), ()
+    return "", ("study_date: expected YYYYMMDD or YYYY-MM-DD; the report is indexed without a date.",) if text else ()
 
 
 def _text_at(value: Mapping[str, Any], name: str) -> str:

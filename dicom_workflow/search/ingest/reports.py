@@ -107,6 +107,8 @@ class ReportIngest:
             if document is None:
                 continue
             self.links.add(found)
+            for note in found.notes:
+                self.report.add("report", f"{found.where} ({found.report_id})", Outcome.NOTED, note)
             if document == before:
                 self.report.add("report", found.report_id, Outcome.UNCHANGED)
             else:

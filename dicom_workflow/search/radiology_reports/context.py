@@ -13,9 +13,10 @@ from typing import Literal
 
 from dicom_workflow.search.documents import State
 from dicom_workflow.search.radiology_reports.lexicon import Mention, table
+from dicom_workflow.search.radiology_reports.modifiers import DESCRIBING
 from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, longest, tokens_of, word_set
 
-Category = Literal["pseudo", "negation", "uncertainty", "probable", "history", "family", "hypothetical", "end"]
+Category = Literal["pseudo", "negation", "uncertainty", "probable", "history", "former", "family", "hypothetical", "end"]
 
 _VERBS = word_set(
     "is are was were has have had remains remain shows show demonstrates demonstrate appears appear reveals contains"
@@ -28,6 +29,11 @@ _SEEN = word_set("identified seen noted demonstrated present evident appreciated
 _SHADOWS = frozenset(("silhouette", "size", "contour", "contours", "shadow"))
 _SUBJECTS = frozenset(("the", "there", "heart", "lungs", "chest"))
 _CONJUNCTIONS = frozenset(("or", "and", "nor"))
+_SUBORDINATE = word_set("although though while whereas despite since because")
+_BREAKS = word_set("; : - – — -- ---")
+_TRANSIENT = frozenset(("pneumonia", "pneumothorax", "pleural effusion", "pulmonary edema", "heart failure", "lung infection"))
+"""What a patient had and has no more, where it is called previous: a previous fracture or granuloma is still seen."""
+_FORMER_REACH = 3
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,9 @@ def find_triggers(tokens: Sequence[Token]) -> list[Trigger]:
         if category in ("end", "pseudo"):
             continue
         first, last = item.positions[0], item.positions[-1]
+        if category == "former":
+            triggers.append(Trigger(category, first, last, _described(tokens, last), first))
+            continue
         reach = ends_negation if category == "negation" else ends
         forward = _forward(tokens, last, category, reach) if way == "forward" else last + 1
         backward = _backward(tokens, first, reach) if way == "backward" else first
@@ -91,6 +100,8 @@ def find_triggers(tokens: Sequence[Token]) -> list[Trigger]:
 def state_of(mention: Mention, triggers: Sequence[Trigger]) -> tuple[State, Trigger | None]:
     """Return what a sentence says of a finding that it mentions, and the phrase that says so."""
     said = {trigger.category: trigger for trigger in triggers if trigger.reaches(mention)}
+    if "former" in said and mention.concept.name in _TRANSIENT and "negation" not in said:
+        return "history", said["former"]
     for other in ("family", "hypothetical", "history"):
         if other in said and not (other == "history" and "negation" in said):
             return other, said[other]
@@ -111,7 +122,15 @@ def _in_front(trigger: Trigger, mention: Mention) -> bool:
 
 def _ends(tokens: Sequence[Token], found: Sequence[Found[tuple[Category, str]]]) -> set[int]:
     ends = {item.positions[0] for item in found if item.meaning == ("end", "both")}
-    return ends | {at for at, token in enumerate(tokens) if token.word in (";", ":")}
+    return ends | {at for at, token in enumerate(tokens) if token.word in _BREAKS}
+
+
+def _described(tokens: Sequence[Token], last: int) -> int:
+    """Return the position behind the first noun after "previous": only words of side, site and extent stand between."""
+    at = last + 1
+    while at < len(tokens) and at - last <= _FORMER_REACH and tokens[at].word in DESCRIBING:
+        at += 1
+    return min(at + 1, len(tokens))
 
 
 def _forward(tokens: Sequence[Token], last: int, category: Category, ends: set[int]) -> int:
@@ -140,6 +159,7 @@ def _backward(tokens: Sequence[Token], first: int, ends: set[int]) -> int:
 def _opens_clause(tokens: Sequence[Token], at: int) -> bool:
     """Whether another clause begins behind a comma or an "and": "no effusion, the heart is enlarged"."""
     word = tokens[at].word
+    subordinate = tokens[0].word in _SUBORDINATE and not any(token.word == "," for token in tokens[:at])
     if word not in (",", "and") or at + 1 == len(tokens):
         return False
     following = tokens[at + 1].word
@@ -153,5 +173,5 @@ def _opens_clause(tokens: Sequence[Token], at: int) -> bool:
         if token.word in (",", "and", "or"):
             return False
         if token.word in _VERBS:
-            return after is None or after.word not in _SEEN
+            return subordinate or after is None or after.word not in _SEEN
     return False

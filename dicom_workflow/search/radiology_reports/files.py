@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -18,7 +18,9 @@ from dicom_workflow.formats.labels import default_label_set
 from dicom_workflow.processes import output_lines
 from dicom_workflow.search.documents import SECTIONS, ReportDocument
 from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
-from dicom_workflow.search.radiology_reports.reading import compose_text, read_report
+from dicom_workflow.search.radiology_reports.earlier_answers import EarlierAnswers
+from dicom_workflow.search.radiology_reports.local_nlp import LocalNLP
+from dicom_workflow.search.radiology_reports.reading import checked_text, compose_text, read_report
 
 ID_KEYS = ("report_id", "id", "uid", "accession_number")
 """Keys of a line that may hold the report's id; the first that is there counts."""
@@ -31,7 +33,10 @@ SECTION_KEYS: Mapping[str, str] = {
     "conclusion": "impression",
 }
 """Keys of a line that hold one section each, where the report does not come as one text."""
+MAX_ID = 200
 MAX_LINE_BYTES = 8_000_000
+_Read = tuple[int, dict[str, Any] | None, str, bool]
+"""Number of the line, what the report states, why it was refused, and whether an earlier run had read it."""
 _WORTH_A_PROCESS = 400_000  # bytes; reading that much takes about as long as starting Python
 
 
@@ -43,6 +48,8 @@ class ReadReports:
     findings: int
     problems: tuple[str, ...] = field(default=())
     """One message for each line that was refused; they never hold text of a report."""
+    kept: int = 0
+    """How many of them an earlier run had read."""
 
 
 def read_reports(
@@ -64,7 +71,8 @@ def read_reports(
     Parameters
     ----------
     source, target : str or Path
-        The files; without a target, lines go to standard output. A target appears when all is read.
+        The files; without a target, lines go to standard output. A target appears when all is read; a run that was interrupted
+        goes on where it was, and a report that the target has already is not read again (`earlier_answers`).
     nlp : ReportNLP, optional
         What finds the conditions, in this process; the local engine when not given.
     processes : int, optional
@@ -80,29 +88,45 @@ def read_reports(
         There is no such file, or the target cannot be written.
     """
     path = Path(source)
+    if path.suffix.lower() in (".csv", ".txt"):
+        raise ReportError(
+            f"{path}: expected a file with a JSON object a line. Tables and texts go into an index as they are: "
+            f"dicom-workflow search index --reports {path}"
+        )
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
             total = sum(1 for _ in file)
     except OSError as error:
         raise ReportError(f"{path}: expected a file with a JSON object a line ({error.strerror}). Check the path.") from None
-    parts = 1 if nlp else processes or max(1, min(os.cpu_count() or 1, size // _WORTH_A_PROCESS))
-    answers = _in_order(_elsewhere(path, parts)) if parts > 1 else _answers(path, nlp, 0, 1)
     counter = _Counter(tell)
-    bar = tqdm(answers, total=total, desc="reports", unit="report", disable=not progress)
     if target is None:
-        counter.write(bar, sys.stdout)
+        counter.write(_shown(_all_answers(path, nlp, processes, None), total, progress), _standard_output)
         return counter.result()
+    target = Path(target)
+    if target.exists() and target.samefile(path):
+        raise ReportError(f"{target}: expected another file than the reports that are read. Choose another place.")
     part = Path(f"{target}.part")
     try:
-        with part.open("w", encoding="utf-8") as out:
-            counter.write(bar, out)
-        part.replace(target)
+        earlier = EarlierAnswers(target, str(getattr(nlp or LocalNLP, "model_version", "")))
+        with earlier.create_part() as out:
+            answers = _all_answers(path, nlp, processes, earlier)
+            counter.write(_shown(answers, total, progress), out.write)
+        earlier.finish(target)
     except OSError as error:
-        raise ReportError(f"{target}: cannot be written ({error.strerror}). Choose another place.") from None
-    finally:
-        part.unlink(missing_ok=True)
+        left = f" What was read until now is kept in {part}, and the next run goes on there." if part.exists() else ""
+        raise ReportError(
+            f"{target}: cannot be written ({error.strerror}). Free some space, or choose another place.{left}"
+        ) from None
     return counter.result()
+
+
+def _shown(answers: Iterator[_Read], total: int, progress: bool) -> Iterable[_Read]:
+    bar: Iterable[_Read] = tqdm(answers, total=total, desc="reports", unit="report", disable=not progress)
+    return bar
+
+
+def _standard_output(line: bytes) -> None:
+    sys.stdout.write(line.decode())
 
 
 def report_of_line(line: Mapping[str, Any]) -> tuple[str, str]:
@@ -111,11 +135,20 @@ def report_of_line(line: Mapping[str, Any]) -> tuple[str, str]:
     Raises
     ------
     ReportError
-        There is no id, or no text and no section.
+        There is no id or no usable one, or no text and no section.
     """
     report_id = next((line[key] for key in ID_KEYS if line.get(key) not in (None, "")), None)
     if not isinstance(report_id, str | int) or isinstance(report_id, bool):
-        raise ReportError(f"expected the report's id under {' or '.join(ID_KEYS)}, got {shown(report_id)}.")
+        got = "none" if report_id is None else type(report_id).__name__
+        raise ReportError(
+            f"expected the report's id under {' or '.join(ID_KEYS)}, got {got}. Give each report a text as its id."
+        )
+    report_id = str(report_id).strip()
+    if not 0 < len(report_id) <= MAX_ID or not report_id.isprintable():
+        raise ReportError(
+            f"expected a report id of 1 to {MAX_ID} printable characters, got {len(report_id)}: {shown(report_id)}. "
+            "Give the report another id."
+        )
     text = next((line[key] for key in TEXT_KEYS if key in line), None)
     if text is None:
         sections: dict[str, str] = {}
@@ -130,7 +163,7 @@ def report_of_line(line: Mapping[str, Any]) -> tuple[str, str]:
             )
     if not isinstance(text, str):
         raise ReportError(f"report {shown(report_id)}: expected 'text' as a JSON string, got {type(text).__name__}.")
-    return str(report_id), text
+    return report_id, text
 
 
 def report_json(report: ReportDocument) -> dict[str, Any]:
@@ -170,17 +203,17 @@ def findings_json(report: ReportDocument) -> list[dict[str, Any]]:
 
 def read_share() -> None:
     """Read the lines of a file that the JSON in the first argument names, and print an answer for each."""
-    path, part, parts = json.loads(sys.argv[1])
-    for answer in _answers(Path(path), None, part, parts):
+    path, part, parts, first = json.loads(sys.argv[1])
+    for answer in _answers(Path(path), None, first=first, part=part, parts=parts):
         print(json.dumps(answer), flush=False)
 
 
 class _Counter:
     def __init__(self, tell: Callable[[str], None] | None) -> None:
-        self._tell, self._problems, self._seen, self._findings = tell, [], set(), 0  # type: ignore[var-annotated]
+        self._tell, self._problems, self._seen, self._findings, self._kept = tell, [], set(), 0, 0  # type: ignore[var-annotated]
 
-    def write(self, answers: Iterable[tuple[int, dict[str, Any] | None, str]], out: IO[str]) -> None:
-        for number, answer, problem in answers:
+    def write(self, answers: Iterable[_Read], write: Callable[[bytes], object]) -> None:
+        for number, answer, problem, kept in answers:
             if answer is not None and answer["report_id"] in self._seen:
                 problem = f"the report id {shown(answer['report_id'])} stands in an earlier line. Give each report its own id."
             if problem:
@@ -188,7 +221,8 @@ class _Counter:
             elif answer is not None:
                 self._seen.add(answer["report_id"])
                 self._findings += len(answer["findings"])
-                out.write(json.dumps(answer, ensure_ascii=False) + "\n")
+                self._kept += kept
+                write(json.dumps(answer, ensure_ascii=False).encode() + b"\n")
 
     def _refuse(self, message: str) -> None:
         self._problems.append(message)
@@ -196,22 +230,59 @@ class _Counter:
             self._tell(message)
 
     def result(self) -> ReadReports:
-        return ReadReports(len(self._seen), self._findings, tuple(self._problems))
+        return ReadReports(len(self._seen), self._findings, tuple(self._problems), self._kept)
 
 
-def _answers(path: Path, nlp: ReportNLP | None, part: int, parts: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    """Yield line number, answer and problem for this part's lines; blank lines give neither."""
+def _all_answers(path: Path, nlp: ReportNLP | None, processes: int | None, earlier: EarlierAnswers | None) -> Iterator[_Read]:
+    """Yield what becomes of every line, in order: what is kept of an earlier run, then what is read now."""
+    first, begin = 1, 0
+    if earlier and nlp is None:
+        for answer, end in _kept(path, earlier):
+            first, begin = answer[0] + 1, end
+            yield answer
+    left = path.stat().st_size - begin
+    parts = 1 if nlp else processes or max(1, min(os.cpu_count() or 1, left // _WORTH_A_PROCESS))
+    if parts > 1:
+        yield from _in_order(_elsewhere(path, parts, first), first)
+    else:
+        yield from _answers(path, nlp, first=first, earlier=earlier)
+
+
+def _kept(path: Path, earlier: EarlierAnswers) -> Iterator[tuple[_Read, int]]:
+    """Yield the first lines, and where each ends, until one comes that has to be read."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
-            if number % parts != part:
+            try:
+                report = _report(raw)
+                answer = earlier.find(*report) if report else None
+                if report and answer is None:
+                    return
+                yield (number, answer, "", bool(answer)), file.tell()
+            except ReportError as error:
+                yield (number, None, str(error), False), file.tell()
+
+
+def _answers(
+    path: Path, nlp: ReportNLP | None, *, first: int, part: int = 0, parts: int = 1, earlier: EarlierAnswers | None = None
+) -> Iterator[_Read]:
+    """Yield what becomes of this part's lines."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if number % parts != part or number < first:
                 continue
             try:
-                yield number, _answer(raw, nlp), ""
+                report = _report(raw)
+                answer = earlier.find(*report) if report and earlier else None
+                kept = answer is not None
+                if report and answer is None:
+                    answer = report_json(read_report(report[1], report_id=report[0], nlp=nlp))
+                yield number, answer, "", kept
             except ReportError as error:
-                yield number, None, str(error)
+                yield number, None, str(error), False
 
 
-def _answer(raw: bytes, nlp: ReportNLP | None) -> dict[str, Any] | None:
+def _report(raw: bytes) -> tuple[str, str] | None:
+    """Return id and text of a line, the text as an answer holds it; None for a blank line."""
     if not raw.strip():
         return None
     if len(raw) > MAX_LINE_BYTES:
@@ -225,20 +296,19 @@ def _answer(raw: bytes, nlp: ReportNLP | None) -> dict[str, Any] | None:
     if not isinstance(line, dict):
         raise ReportError(f"expected a JSON object, got {type(line).__name__}. Write one object a line.")
     report_id, text = report_of_line(line)
-    return report_json(read_report(text, report_id=report_id, nlp=nlp))
+    return report_id, checked_text(text, report_id)
 
 
-def _elsewhere(path: Path, parts: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+def _elsewhere(path: Path, parts: int, first: int) -> Iterator[_Read]:
     code = f"import {__name__} as files; files.{read_share.__name__}()"
-    shares = [json.dumps([str(path), part, parts]) for part in range(parts)]
+    shares = [json.dumps([str(path), part, parts, first]) for part in range(parts)]
     for line in output_lines([[sys.executable, "-c", code, share] for share in shares]):
-        number, answer, problem = json.loads(line)
-        yield number, answer, problem
+        number, answer, problem, kept = json.loads(line)
+        yield number, answer, problem, kept
 
 
-def _in_order(answers: Iterator[tuple[int, dict[str, Any] | None, str]]) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
-    waiting: dict[int, tuple[int, dict[str, Any] | None, str]] = {}
-    following = 1
+def _in_order(answers: Iterator[_Read], following: int) -> Iterator[_Read]:
+    waiting: dict[int, _Read] = {}
     for answer in answers:
         waiting[answer[0]] = answer
         while following in waiting:

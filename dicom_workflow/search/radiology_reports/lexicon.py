@@ -15,7 +15,7 @@ from importlib import resources
 from dicom_workflow.search.documents import Kind
 from dicom_workflow.search.radiology_reports.phrases import Found, PhraseIndex, Token, longest, tokens_of
 
-LEXICON_VERSION = "1"
+LEXICON_VERSION = "2"
 NOTHING = "-"
 """In place of a concept: wordings that are none, and whose words must not be taken for one ("catheter fracture")."""
 

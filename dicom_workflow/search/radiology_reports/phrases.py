@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 Meaning = TypeVar("Meaning")
@@ -20,12 +21,21 @@ def word_set(words: str) -> frozenset[str]:
 
 
 _TOKEN = re.compile(
-    r"[a-z0-9]+(?:[.'’][a-z0-9]+)*|[,;:()/&+]"
+    r"\b(?:b/l|c/w|h/o|r/o|s/p|w/o)\b|\bcan(?:['’]t|\s?not)\b"
+    r"|[a-z]+(?=n['’]t\b)|n['’]t\b"  # "isn't" is two words, so that "not" is found in it
+    r"|[a-z0-9]+(?:[.'’][a-z0-9]+)*|[,;:()/&+>—]"
     r"|(?<![^\s(])\?(?=\s?[a-z])|\?(?=\W*\Z)"  # before a word or at the end; elsewhere it is a lost character
     r"|(?<=\s)[-–—]+(?=\s)",
     re.IGNORECASE,
 )
-_PUNCTUATION = frozenset(",;:()/&+?-–—")
+_PUNCTUATION = frozenset(",;:()/&+>?-–—")
+_WRITTEN_OUT = {"n't": "not", "can't": "cannot", "can not": "cannot", "w/o": "without", "b/l": "bilateral"}
+_OFTEN_MISSPELLED = word_set(
+    "atelectasis cardiomegaly consolidation effusion emphysema hyperinflation infiltrate mediastinum pleural pneumonia"
+    " pneumothorax"
+)
+_FEWEST_LETTERS = 7
+"""Of a word that may be a misspelled one: shorter words are too often other words."""
 _GAP_STOPS = word_set(
     "no without but however although which except normal unremarkable clear otherwise negative free despite whereas"
     " granuloma granulomas granulomata"
@@ -48,7 +58,27 @@ class Token:
 
 def tokens_of(sentence: str) -> list[Token]:
     """Return the words and punctuation marks of a sentence; hyphens inside words separate them."""
-    return [Token(found.group().lower(), *found.span()) for found in _TOKEN.finditer(sentence)]
+    return [Token(_word(found.group()), *found.span()) for found in _TOKEN.finditer(sentence)]
+
+
+@lru_cache(maxsize=65_536)
+def _word(text: str) -> str:
+    word = " ".join(text.lower().replace("’", "'").split())
+    return _WRITTEN_OUT.get(word, word)
+
+
+def _right_spelling(word: str) -> str:
+    """Return the frequent word from which a word differs by one letter, or by the order of two; empty where there is none."""
+    return next((right for right in _OFTEN_MISSPELLED if right[0] == word[0] and _one_letter_away(word, right)), "")
+
+
+def _one_letter_away(word: str, right: str) -> bool:
+    if word == right or abs(len(word) - len(right)) > 1 or len(word) < _FEWEST_LETTERS:
+        return False
+    at = next((at for at, pair in enumerate(zip(word, right, strict=False)) if pair[0] != pair[1]), min(len(word), len(right)))
+    left, wanted = word[at:], right[at:]
+    swapped = left[:2] == wanted[1::-1] and left[2:] == wanted[2:]
+    return left[1:] == wanted or left == wanted[1:] or left[1:] == wanted[1:] or swapped
 
 
 @dataclass(frozen=True)
@@ -139,6 +169,8 @@ class PhraseIndex(Generic[Meaning]):
             matching = set(self._exact.get(word, ()))
             for length in range(1, len(word) + 1):
                 matching |= self._prefixes.get(word[:length], set())
+            if not matching and (right := _right_spelling(word)):
+                matching = set(self._elements_of(right))
             known = frozenset(matching)
             if len(self._known) < 100_000:
                 self._known[word] = known

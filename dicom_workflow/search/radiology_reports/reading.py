@@ -12,8 +12,8 @@ from dicom_workflow.formats.json_schema import shown
 from dicom_workflow.search.documents import SECTIONS, Finding, Kind, ReportDocument, State
 from dicom_workflow.search.radiology_reports.comprehend_medical import ReportNLP
 from dicom_workflow.search.radiology_reports.context import subject_of
-from dicom_workflow.search.radiology_reports.engine import LocalNLP
 from dicom_workflow.search.radiology_reports.lexicon import Concept, concepts_of
+from dicom_workflow.search.radiology_reports.local_nlp import LocalNLP
 from dicom_workflow.search.radiology_reports.sections import IMAGE_SECTIONS, Section, outline, split_sections
 
 MAX_CHARACTERS = 1_000_000
@@ -61,7 +61,7 @@ def read_report(
     ReportError
         The text is empty, too long or not text, or the service does not answer.
     """
-    text = _checked(text, report_id)
+    text = checked_text(text, report_id)
     engine = nlp or LocalNLP()
     answer = engine.infer_icd10_cm(Text=text)
     sections = split_sections(text)
@@ -84,8 +84,14 @@ def compose_text(sections: Mapping[str, str]) -> str:
     return "\n\n".join(f"{name.upper()}: {sections[name].strip()}" for name in known)
 
 
-def _checked(text: object, report_id: str) -> str:
-    """Return the text with a space for each character that is none, so that every store can hold it."""
+def checked_text(text: object, report_id: str) -> str:
+    """Return the text with a space for each character that is none, so that every store can hold it.
+
+    Raises
+    ------
+    ReportError
+        It is empty, too long or not text.
+    """
     if not isinstance(text, str):
         raise ReportError(f"report {shown(report_id)}: expected its text, got {type(text).__name__}. Give a JSON string.")
     if not any(character.isalnum() for character in text):
@@ -131,7 +137,8 @@ class _Reader:
         name, kind, code, code_text, label = known
         state = _state(entity)
         if not self._of_image(section, begin, end):
-            state, label = ("history" if state in ("positive", "uncertain") else state), ""
+            asked: State = "hypothetical" if section.name == "indication" else "history"
+            state, label = {"positive": "history", "uncertain": asked}.get(state, state), ""
         return Finding(
             concept=name,
             state=state,
@@ -199,13 +206,13 @@ def _state(entity: Mapping[str, Any]) -> State:
 
 
 _SIDES = (
-    ("bilateral", ("bilateral", "both", "bibas", "biapical", "bihilar")),
-    ("left", ("left", "lingul")),
-    ("right", ("right",)),
+    ("bilateral", re.compile(r"bilat|both|bibas|biapical|bihilar|b/l")),
+    ("left", re.compile(r"left|lingul|lt?\Z|l[lu]l\Z")),
+    ("right", re.compile(r"right|rt?\Z|r[lmu]l\Z")),
 )
 
 
 def _side(entity: Mapping[str, Any]) -> str:
     words = [str(item.get("Text", "")).lower() for item in entity.get("Attributes", ()) if item.get("Type") == "DIRECTION"]
-    sides = {side for side, stems in _SIDES for word in words if word.startswith(stems)}
+    sides = {side for side, pattern in _SIDES for word in words if pattern.match(word)}
     return "bilateral" if len(sides) > 1 else next(iter(sides), "")

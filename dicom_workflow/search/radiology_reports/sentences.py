@@ -50,6 +50,8 @@ def split_sentences(text: str, begin: int = 0, end: int | None = None) -> Iterat
 
 def _ends(text: str, start: int, found: re.Match[str], end: int) -> bool:
     """Whether a dot ends the sentence."""
+    if found["stop"] == "?" and re.match(r"\s?[a-z]", text[found.end() : end]):
+        return text[found.start() - 1 : found.start()].isalnum() and text[start : found.start()].strip() != ""
     if found["stop"] != ".":
         return True
     word = _LAST_WORD.search(text[max(start, found.start() - 24) : found.start()])
