@@ -46,7 +46,9 @@ def read_truth(place: str, storage: Storage, labels: Sequence[str] = ()) -> Trut
     columns = list(rows[0]) if rows else []
     at = {what: next((name for name in names if name in columns), "") for what, names in _NAMES.items()}
     if not at["image"]:
-        raise SearchError(f"{place}: expected a column sop_instance_uid, got {', '.join(map(str, columns[:8])) or 'no rows'}.")
+        # Without a header, the first line is a patient's, so it is not shown.
+        got = f"{len(columns)} columns with other names" if columns else "no rows"
+        raise SearchError(f"{place}: expected a column sop_instance_uid, got {got}. Write the names into the first line.")
     rows = [row for row in rows if row[at["image"]]]
     ids = [row[at["image"]] for row in rows]
     if twice := next((image_id for image_id, number in Counter(ids).items() if number > 1), ""):

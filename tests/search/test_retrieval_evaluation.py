@@ -163,7 +163,7 @@ def test_every_form_of_a_truth_table(head: str, row: str, labels: set[str], tmp_
     ("text", "said"),
     [
         ("", "expected a column sop_instance_uid, got no rows"),
-        ("file,label\na,b\n", "expected a column sop_instance_uid, got file, label"),
+        ("file,label\na,b\n", "expected a column sop_instance_uid, got 2 columns with other names"),
         ("image_id,label\n1,a\n1,b\n", "image 1 has two rows"),
         ("image_id,age\n1,40\n", "expected a column label or labels"),
     ],

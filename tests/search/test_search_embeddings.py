@@ -125,7 +125,7 @@ def test_a_vector_of_another_length_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "v.csv").open("a", encoding="utf-8") as stream:
         stream.write("d,1,?,2\n")
     assert read_vectors(tmp_path / "v.csv", refused.__setitem__).image_ids == ("a", "c")
-    assert "number 2 is none" in refused["row 4 (d)"]
+    assert "number 2 is not finite" in refused["row 4 (d)"]
 
 
 def test_files_of_another_form_are_messages(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_files_of_another_form_are_messages(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"PK\x03\x04 no archive")
         assert "not a" in said(tmp_path / name) or "expected" in said(tmp_path / name)
     (tmp_path / "text.csv").write_text("image_id,v,w\na,word,1\n", encoding="utf-8")
-    assert "none of 1 vectors can be used; the first: number 1 is none" in said(tmp_path / "text.csv")
+    assert "none of 1 vectors can be used; the first: number 1 is not finite" in said(tmp_path / "text.csv")
     (tmp_path / "no id.csv").write_text("v0,v1\n1,2\n", encoding="utf-8")
     assert "expected the first column image_id" in said(tmp_path / "no id.csv")
     write_vectors(tmp_path / "zero.csv", ["a"], [[0, 0, 0]])

@@ -82,7 +82,7 @@ def _problem(row: Any, dimensions: int) -> str:
     with np.errstate(over="ignore"):
         values = np.asarray(row, np.float32)
     if not np.isfinite(values).all():
-        return f"number {int(np.argmin(np.isfinite(values))) + 1} is none, or not finite in 32 bits"
+        return f"number {int(np.argmin(np.isfinite(values))) + 1} is not finite in 32 bits, or no number"
     if not values.any():
         return "all its numbers are zero, so it has no direction to compare"
     return ""
@@ -126,7 +126,9 @@ def _csv(path: Path) -> tuple[list[str], list[Any]]:
             lines = csv.reader(stream)
             columns = next(lines, [])
             if not columns or columns[0] not in _ID_COLUMNS:
-                raise SearchError(f"{path}: expected the first column image_id, got {columns[:3]}.")
+                raise SearchError(
+                    f"{path}: expected the first column image_id, got another. Write the names into the first line."
+                )
             for line in lines:
                 if line:
                     ids.append(line[0])

@@ -79,7 +79,10 @@ def read_pairs(place: str, storage: Storage) -> dict[str, tuple[str, ...]]:
     columns = rows.fieldnames or []
     image = next((name for name in _IMAGE_COLUMNS if name in columns), "")
     if not image or "report_id" not in columns:
-        raise SearchError(f"{place}: expected the columns sop_instance_uid and report_id, got {', '.join(columns[:8])}.")
+        raise SearchError(
+            f"{place}: expected the columns sop_instance_uid and report_id, got {len(columns)} columns with other names. "
+            "Write the names into the first line."
+        )
     found: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         if row[image] and row["report_id"] and row["report_id"] not in found[row[image]]:
