@@ -27,7 +27,7 @@ DEMO_OPTIONS = $(if $(DATA),--data '$(DATA)') $(if $(TRUTH),--truth '$(TRUTH)') 
 .PHONY: help demo demo-search test check e2e ui bench lab up down clean clean-runs distclean env
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: env ## seven notebooks, from DICOM files to a trained model (DATA=folder TRUTH=table.csv for your own images)
 	@scripts/system-packages orthanc
@@ -49,7 +49,7 @@ e2e: env $(UI)/node_modules/installed ## the worker page in a real browser, ever
 	@scripts/system-packages orthanc chromium
 	@$(BIN)/python -m pytest -q tests/e2e --e2e
 
-ui: env $(UI)/node_modules/installed ## build the worker page into the package (only for who changes it)
+ui: env $(UI)/node_modules/installed ## build the worker page into the package (only needed if you change the page)
 	@cd $(UI) && npm run --silent check && npm run --silent build
 
 check: env $(VENV)/search $(VENV)/checkov/installed $(UI)/node_modules/installed ## ruff, mypy, types of the worker page, who imports whom; AWS templates: cfn-lint, checkov, our rules, permissions

@@ -36,7 +36,7 @@ def breaks(a: Assumptions = ASSUMPTIONS, p: Prices | None = None) -> list[Break]
             "Similar images without an index",
             a("search_exact_images"),
             "every vector is compared",
-            "IVF_RQ, built in minutes (search is not implemented yet)",
+            "IVF_RQ, built in minutes",
         ),
         Break(
             "Objects in one labeling job",

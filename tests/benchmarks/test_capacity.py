@@ -383,7 +383,7 @@ def test_the_page_shows_its_pictures_and_hides_no_doubt(page: str) -> None:
         assert (document.PAGE.parent / name).read_bytes().startswith(b"\x89PNG")
     for name, price in prices.load().items():
         assert (f"`{name}`" in page) == (price.status == "unconfirmed")
-    assert "Search is not implemented yet" in page
+    assert "Our own search is measured at 100,000 images" in page
     assert "{" not in re.sub(r"```.*?```", "", page, flags=re.DOTALL)
 
 

@@ -16,7 +16,7 @@ from dicom_workflow.search.ingest.external_vectors import ExternalVectors
 from dicom_workflow.search.ingest.images import CHUNK, FETCHERS, Ingest
 from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.ingest.sources import SourceImage
-from dicom_workflow.search.ingest.store_writes import chunks, written
+from dicom_workflow.search.ingest.store_writes import chunks, write_with_retry
 from dicom_workflow.search.store.protocol import SearchStore
 from dicom_workflow.search.whitening import Whitening
 
@@ -30,7 +30,7 @@ def serve_when_whole(store: SearchStore, space_id: str) -> int:
     """Let a space serve when every image of the index has an embedding in it; return how many have none."""
     missing = missing_in(store, space_id)
     if not missing and store.spaces()[0].space_id != space_id:
-        written(lambda: store.serve_space(space_id))
+        write_with_retry(store.serve_space, space_id)
     return missing
 
 
@@ -86,7 +86,7 @@ def _fill_chunk(ingest: Ingest, chunk: Sequence[ImageDocument], folder: Path, im
             vectors.append(result.vector)
     if ids:
         embeddings = Embeddings.of(embedder.space, ids, np.stack(vectors))
-        written(lambda: ingest.store.upsert_embeddings(embeddings))
+        write_with_retry(ingest.store.upsert_embeddings, embeddings)
         for image_id in ids:
             report.add("image", image_id, Outcome.INDEXED)
 
@@ -103,13 +103,13 @@ def fill_whitened(store: SearchStore, whitening: Whitening, whitened: EmbeddingS
     of : str
         The space whose embeddings are whitened.
     """
-    written(lambda: store.add_space(whitened))
+    write_with_retry(store.add_space, whitened)
     for chunk in chunks([image.image_id for image in store.scan_images(without_space=whitened.space_id)], CHUNK):
         vectors = store.vectors(chunk, of)
         rows = np.flatnonzero(np.isfinite(vectors).all(axis=1))
         if len(rows):
             embeddings = Embeddings.of(whitened, [chunk[row] for row in rows], whitening.apply(vectors[rows]))
-            written(lambda embeddings=embeddings: store.upsert_embeddings(embeddings))  # type: ignore[misc]
+            write_with_retry(store.upsert_embeddings, embeddings)
 
 
 def add_vectors(store: SearchStore, found: ExternalVectors, report: IngestReport) -> None:
@@ -121,7 +121,7 @@ def add_vectors(store: SearchStore, found: ExternalVectors, report: IngestReport
     found : ExternalVectors
     report : IngestReport
     """
-    written(lambda: store.add_space(found.space))
+    write_with_retry(store.add_space, found.space)
     rows = {image_id: row for row, image_id in enumerate(found.image_ids)}
     for ids in chunks(rows, CHUNK):
         known = [image.image_id for image in store.images(ids) if image]
@@ -132,4 +132,4 @@ def add_vectors(store: SearchStore, found: ExternalVectors, report: IngestReport
                 report.add("vector", image_id, Outcome.SKIPPED, "no image of the index has this id. Index the image first.")
         if known:
             embeddings = Embeddings.of(found.space, known, found.vectors[[rows[image_id] for image_id in known]])
-            written(lambda embeddings=embeddings: store.upsert_embeddings(embeddings))  # type: ignore[misc]
+            write_with_retry(store.upsert_embeddings, embeddings)

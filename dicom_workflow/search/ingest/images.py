@@ -22,7 +22,7 @@ from dicom_workflow.search.image_documents import ExaminedImage, examine
 from dicom_workflow.search.ingest.ingest_report import Outcome
 from dicom_workflow.search.ingest.reports import ReportIngest, kept
 from dicom_workflow.search.ingest.sources import SourceImage
-from dicom_workflow.search.ingest.store_writes import chunks, written
+from dicom_workflow.search.ingest.store_writes import chunks, write_with_retry
 from dicom_workflow.search.store.protocol import SearchStore
 
 CHUNK = 256
@@ -76,7 +76,7 @@ class Ingest:
         from tqdm import tqdm
 
         if self.embedder:
-            written(lambda: self.store.add_space(self.embedder.space))  # type: ignore[union-attr]
+            write_with_retry(self.store.add_space, self.embedder.space)  # type: ignore[union-attr]
         with tqdm(total=total, desc="index", unit="image", disable=not self.progress) as bar:
             for chunk in chunks(images, CHUNK):
                 with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
@@ -106,7 +106,7 @@ class Ingest:
             else:
                 self.reports.report.add("image", image.name, Outcome.UNCHANGED)
         if to_write:
-            written(lambda: self.store.upsert_images(to_write))
+            write_with_retry(self.store.upsert_images, to_write)
         done(len(examined) - len(to_embed))
         self._embed(to_embed, done)
 
@@ -197,8 +197,8 @@ class Ingest:
             embeddings = Embeddings.of(self.embedder.space, [document.image_id for _, document, _, _ in batch], vectors)
         # The embedding of the old content must not stay in another space.
         if changed := [document.image_id for _, document, outcome, _ in batch if outcome == Outcome.CHANGED]:
-            written(lambda: self.store.delete(image_ids=changed))
-        written(lambda: self.store.upsert_images([document for _, document, _, _ in batch], embeddings))
+            write_with_retry(self.store.delete, image_ids=changed)
+        write_with_retry(self.store.upsert_images, [document for _, document, _, _ in batch], embeddings)
         for image, _, outcome, _ in batch:
             self.reports.report.add("image", image.name, outcome)
 

@@ -16,7 +16,7 @@ from dicom_workflow.search.image_documents import ExaminedImage
 from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.ingest.report_files import ReportFile
 from dicom_workflow.search.ingest.report_links import ReportLinks
-from dicom_workflow.search.ingest.store_writes import chunks, written
+from dicom_workflow.search.ingest.store_writes import chunks, write_with_retry
 from dicom_workflow.search.patient_keys import PENDING, PatientKeys
 from dicom_workflow.search.query import AnyOf, ReportQuery
 from dicom_workflow.search.radiology_reports import LocalNLP, ReportNLP, read_report
@@ -116,7 +116,7 @@ class ReportIngest:
             documents.append(document)
         by_id = {each.report_id: each for each in known if each}
         if fresh := [each for each in documents if each != by_id.get(each.report_id)]:
-            written(lambda: self.store.upsert_reports(fresh))
+            write_with_retry(self.store.upsert_reports, fresh)
         self._link_images(batch, documents)
 
     def _document(self, found: ReportFile, before: ReportDocument | None) -> ReportDocument | None:
@@ -169,7 +169,7 @@ class ReportIngest:
             if after != image:
                 changed.append(after)
         if changed:
-            written(lambda: self.store.upsert_images(changed))
+            write_with_retry(self.store.upsert_images, changed)
             for image in changed:
                 self.report.add("image", image.image_id, Outcome.LINKED)
         self._complete([(by_id[each.report_id], each) for each in changed])
@@ -244,7 +244,7 @@ class ReportIngest:
             if gained:
                 changed[report.report_id] = replace(report, **gained)
         if changed:
-            written(lambda: self.store.upsert_reports(list(changed.values())))
+            write_with_retry(self.store.upsert_reports, list(changed.values()))
 
     def note_orphans(self) -> None:
         """Note the reports of this run to which no image of the index belongs."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from dicom_workflow.errors import SearchStoreError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _RETRY_SECONDS = (0.5, 2.0, 5.0)
 
 
@@ -20,17 +21,24 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield chunk
 
 
-def written(write: Callable[[], T]) -> T:
-    """Return the answer of a write, which is tried again when the store does not answer: a second time, it changes nothing.
+def write_with_retry(write: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+    """Call a write of a store, again when it fails. Writes are idempotent, so that a retry is safe.
+
+    Parameters
+    ----------
+    write : callable
+        A method of a `SearchStore`.
+    arguments, keywords
+        Of the write.
 
     Raises
     ------
     SearchStoreError
-        The store did not answer within ten seconds either.
+        The last of four attempts failed too.
     """
     for seconds in _RETRY_SECONDS:
         try:
-            return write()
+            return write(*arguments, **keywords)
         except SearchStoreError:
             time.sleep(seconds)
-    return write()
+    return write(*arguments, **keywords)
