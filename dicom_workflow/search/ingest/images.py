@@ -76,7 +76,7 @@ class Ingest:
         from tqdm import tqdm
 
         if self.embedder:
-            write_with_retry(self.store.add_space, self.embedder.space)  # type: ignore[union-attr]
+            write_with_retry(self.store.add_space, self.embedder.space)
         with tqdm(total=total, desc="index", unit="image", disable=not self.progress) as bar:
             for chunk in chunks(images, CHUNK):
                 with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
