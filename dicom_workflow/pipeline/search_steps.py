@@ -21,7 +21,7 @@ from dicom_workflow.search.ingest.ingest_report import IngestReport, Outcome
 from dicom_workflow.search.ingest.report_files import ReportFile, read_reports, reports_of
 from dicom_workflow.search.ingest.report_links import ReportLinks, read_pairs
 from dicom_workflow.search.ingest.reports import ReportIngest
-from dicom_workflow.search.ingest.store_writes import written
+from dicom_workflow.search.ingest.store_writes import write_with_retry
 from dicom_workflow.search.patient_keys import open_keys
 from dicom_workflow.search.radiology_reports import ComprehendMedical, ReportNLP
 from dicom_workflow.search.store import SearchStore, open_store
@@ -137,7 +137,7 @@ def _fill(ingest: Ingest, settings: Settings) -> int:
     """Fill the space of an ingest, let it serve when it is whole, and return how many images are missing in it."""
     if ingest.embedder is None:
         return 0
-    written(lambda: ingest.store.add_space(ingest.embedder.space))  # type: ignore[union-attr]
+    write_with_retry(ingest.store.add_space, ingest.embedder.space)
     backfill.fill_space(ingest, partial(sources.image_at, settings=settings))
     return backfill.serve_when_whole(ingest.store, ingest.embedder.space.space_id)
 
