@@ -1,4 +1,4 @@
-// worker_ui/node_modules/preact/dist/preact.mjs
+// node_modules/preact/dist/preact.mjs
 var e, t, n, r, i, a, o, s, c, l, u, d = Symbol.for("pv"), f = {}, p = [], m = /^m(i|n|o|s|text|space)$/, h = Array.isArray, g = p.slice, _ = Object.assign;
 function v(e) {
 	e && e.parentNode && e.remove();
@@ -282,7 +282,7 @@ e = { __e: function(e, t, n, r) {
 }, x.prototype.render = b, n = [], i = 0, a = function(e, t) {
 	return e.__v.__b - t.__v.__b;
 }, o = Symbol(), s = /(PointerCapture)$|Capture$/i, c = 0, l = {}, u = 0;
-// worker_ui/node_modules/preact/hooks/dist/hooks.mjs
+// node_modules/preact/hooks/dist/hooks.mjs
 var F, I, le, ue, de = Object.is, fe = 0, pe = [], me = [], L = e, he = L.__b, ge = L.__r, _e = L.diffed, ve = L.__c, ye = L.unmount, be = L.__;
 function R(e, t) {
 	L.__h && L.__h(I, e, fe || t), fe = 0;
@@ -437,7 +437,7 @@ function Me(e, t) {
 function Ne(e, t) {
 	return typeof t == "function" ? t(e) : t;
 }
-// worker_ui/shared/json.ts
+// shared/json.ts
 var Pe = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 function Fe(e) {
 	return e.replace(Pe, "�");
@@ -451,7 +451,7 @@ function U(e, t) {
 function W(e) {
 	return typeof e == "string" ? Fe(e) : "";
 }
-// worker_ui/search/state/places.ts
+// search/state/places.ts
 var G = {
 	kind: "reports",
 	text: "",
@@ -530,7 +530,7 @@ function We(e) {
 		value: W(e.value)
 	})).filter(({ field: e }) => e !== "");
 }
-// worker_ui/node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
+// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
 var Ge = Symbol.for("pv"), Ke = 0;
 Array.isArray;
 function K(t, n, r, i, a, o) {
@@ -554,7 +554,7 @@ function K(t, n, r, i, a, o) {
 	};
 	return (a || o) && (u.__source = a, u.__self = o), e.vnode && e.vnode(u), u;
 }
-// worker_ui/search/parts/states.tsx
+// search/parts/states.tsx
 var qe = [
 	"positive",
 	"uncertain",
@@ -616,7 +616,7 @@ function Ye({ state: e }) {
 		]
 	});
 }
-// worker_ui/search/api/fields.ts
+// search/api/fields.ts
 var Xe = [
 	{
 		name: "labels",
@@ -664,7 +664,7 @@ function tt(e) {
 		state: r
 	};
 }
-// worker_ui/search/api/read.ts
+// search/api/read.ts
 function nt(e) {
 	let t = U(e, "reports"), n = U(t, "pageInfo");
 	return {
@@ -915,7 +915,7 @@ async function kt(e, t, n, r) {
 		to: n
 	}, r));
 }
-// worker_ui/search/parts/finding-columns.tsx
+// search/parts/finding-columns.tsx
 var At = [
 	{
 		kind: "sign",
@@ -1014,7 +1014,7 @@ function Ft(e) {
 	}
 	return qe.flatMap((e) => [...t.values()].filter((t) => t.state === e));
 }
-// worker_ui/search/parts/host.ts
+// search/parts/host.ts
 var It = P(null), Lt = It.Provider;
 function Z() {
 	let e = we(It);
@@ -1025,7 +1025,7 @@ function Rt() {
 	let { navigation: e } = Z(), [, t] = xe((e) => e + 1, 0);
 	return B(() => e.subscribe(() => t(void 0)), [e]), e.place;
 }
-// worker_ui/search/transport/transport.ts
+// search/transport/transport.ts
 var zt = {
 	signedIn: !0,
 	needed: !1,
@@ -1053,7 +1053,7 @@ function Ut(e) {
 function Wt(e) {
 	return e instanceof DOMException && e.name === "AbortError";
 }
-// worker_ui/search/parts/picture.tsx
+// search/parts/picture.tsx
 function Gt({ id: e, alt: t }) {
 	let { pictures: n } = Z(), r = V(null), [i, a] = z(""), [o, s] = z(!1);
 	return B(() => {
@@ -1088,7 +1088,7 @@ function Kt(e, t) {
 	}, { rootMargin: "300px" });
 	return n.observe(e), () => n.disconnect();
 }
-// worker_ui/search/parts/image-link.tsx
+// search/parts/image-link.tsx
 function qt({ image: e, children: t }) {
 	let { navigation: n } = Z(), r = Ie(e.id);
 	return /* @__PURE__ */ K("figure", {
@@ -1136,7 +1136,7 @@ function Yt({ modality: e, bodyPart: t, viewPosition: n, studyDate: r, positive:
 function $(e) {
 	return /^\d{8}$/.test(e) ? `${e.slice(0, 4)}-${e.slice(4, 6)}-${e.slice(6)}` : e;
 }
-// worker_ui/search/parts/offsets.ts
+// search/parts/offsets.ts
 function Xt(e, t) {
 	let n = Array.from(e), r = [], i = 0;
 	for (let { begin: e, end: a } of Zt(t, n.length)) e > i && r.push({
@@ -1165,11 +1165,11 @@ function Zt(e, t) {
 	}
 	return r;
 }
-// worker_ui/search/parts/highlighted.tsx
+// search/parts/highlighted.tsx
 function Qt({ text: e, marks: t }) {
 	return /* @__PURE__ */ K(b, { children: Xt(e, t).map(({ text: e, marked: t }, n) => K(t ? "mark" : "span", { children: e }, n)) });
 }
-// worker_ui/search/reports/report-card.tsx
+// search/reports/report-card.tsx
 var $t = {
 	findings: "Findings",
 	impression: "Impression"
@@ -1232,7 +1232,7 @@ function nn(e) {
 	let t = (t) => e.find((e) => e.name === t && e.text.trim() !== "");
 	return t("impression") ?? t("findings") ?? e[0];
 }
-// worker_ui/search/state/use-query.ts
+// search/state/use-query.ts
 var rn = 250;
 function an(e, t, n = !1) {
 	let [r, i] = z({
@@ -1281,7 +1281,7 @@ function an(e, t, n = !1) {
 function on(e) {
 	return e instanceof Q ? e : new Q(`The answer of the search service could not be read: ${String(e).slice(0, 200)}`);
 }
-// worker_ui/search/image/heat.ts
+// search/image/heat.ts
 function sn(e) {
 	let t = e.reduce((e, t) => Math.min(e, t), Infinity), n = e.reduce((e, t) => Math.max(e, t), -Infinity) - t;
 	return e.map((e) => n > 0 ? (e - t) / n : 0);
@@ -1297,7 +1297,7 @@ function ln(e) {
 		190 * e ** 1.5
 	];
 }
-// worker_ui/search/parts/chips.tsx
+// search/parts/chips.tsx
 function un({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
 	return e.length === 0 ? null : /* @__PURE__ */ K("ul", {
 		class: "chips",
@@ -1327,7 +1327,7 @@ function un({ chosen: e, nameOf: t, onRemove: n, onClear: r }) {
 		}) })]
 	});
 }
-// worker_ui/search/parts/facet-bars.tsx
+// search/parts/facet-bars.tsx
 var dn = 10;
 function fn({ title: e, state: t, facet: n, chosen: r, onToggle: i }) {
 	let [a, o] = z(!1), { buckets: s } = n;
@@ -1391,7 +1391,7 @@ function pn({ bucket: { value: e, name: t, count: n }, share: r, pressed: i, onT
 		]
 	}) });
 }
-// worker_ui/search/parts/facets.tsx
+// search/parts/facets.tsx
 function mn({ label: e, children: t }) {
 	let [n, r] = z(!1);
 	return /* @__PURE__ */ K("aside", {
@@ -1406,7 +1406,7 @@ function mn({ label: e, children: t }) {
 		}), t]
 	});
 }
-// worker_ui/search/parts/search-box.tsx
+// search/parts/search-box.tsx
 var hn = 64 * 2 ** 20;
 function gn({ text: e, onText: t, onEnter: n, onFile: r, uploads: i }) {
 	let a = V(null);
@@ -1492,7 +1492,7 @@ function vn(e, t) {
 		};
 	}, []), n;
 }
-// worker_ui/search/parts/status.tsx
+// search/parts/status.tsx
 function yn({ busy: e, error: t, found: n, none: r, onAgain: i }) {
 	return t ? /* @__PURE__ */ K("div", {
 		class: "status error",
@@ -1512,7 +1512,7 @@ function yn({ busy: e, error: t, found: n, none: r, onAgain: i }) {
 		children: e ? "Searching…" : r ? "Sorry, no results." : n
 	});
 }
-// worker_ui/search/image/hit-card.tsx
+// search/image/hit-card.tsx
 function bn({ hit: e, liked: t, unliked: n, onLike: r, onUnlike: i, onExplain: a, explained: o }) {
 	let { image: s, score: c, impression: l, sentence: u, studies: d } = e;
 	return /* @__PURE__ */ K("li", {
@@ -1622,7 +1622,7 @@ function Cn({ up: e }) {
 		children: [/* @__PURE__ */ K("path", { d: "M1.5 7h2.7v7H1.5z" }), /* @__PURE__ */ K("path", { d: "M5.6 7.2 8.4 1.5c1.4 0 1.9 1 1.7 2.2L9.7 6h3.6c.9 0 1.4.8 1.2 1.6l-1.2 5.2c-.2.7-.7 1.2-1.4 1.2H5.6z" })]
 	});
 }
-// worker_ui/search/image/similar-list.tsx
+// search/image/similar-list.tsx
 function wn({ place: e, asked: t, explained: n, onExplain: r }) {
 	let { navigation: i, selection: a } = Z(), { data: o, busy: s, error: c, again: l } = t, u = (t) => i.go({
 		...e,
@@ -1763,7 +1763,7 @@ function Tn({ ids: e, more: t, onRemove: n }) {
 		}), /* @__PURE__ */ K(Cn, { up: t })]
 	}, e)) });
 }
-// worker_ui/search/image/window.ts
+// search/image/window.ts
 var En = {
 	center: 127.5,
 	width: 255,
@@ -1796,7 +1796,7 @@ function An(e) {
 function jn(e, t, n) {
 	return Math.min(Math.max(e, t), n);
 }
-// worker_ui/search/image/viewer.tsx
+// search/image/viewer.tsx
 var Mn = [
 	1,
 	1.5,
@@ -1954,7 +1954,7 @@ function Ln(e, { width: t, height: n, gray: r }, i) {
 	let o = a.createImageData(t, n);
 	kn(r, On(i), o.data), a.putImageData(o, 0, 0);
 }
-// worker_ui/search/image/image-page.tsx
+// search/image/image-page.tsx
 function Rn({ place: e, explains: t }) {
 	let n = Z(), { navigation: r, transport: i } = n, [a, o] = z(""), [s, c] = z(""), l = an(JSON.stringify([e, e.sameView && s]), (t) => Dt(i, e, s, t), r.typing), { data: u, busy: d, error: f } = l, p = u?.image.id === e.id ? u : null;
 	return B(() => {
@@ -2113,7 +2113,7 @@ function Hn({ report: e, id: t }) {
 		]
 	});
 }
-// worker_ui/search/parts/selection-bar.tsx
+// search/parts/selection-bar.tsx
 function Un() {
 	let { selection: e } = Z(), [, t] = xe((e) => e + 1, 0), [n, r] = z("");
 	B(() => e.subscribe(() => (r(""), t(void 0))), [e]);
@@ -2147,7 +2147,7 @@ function Un() {
 		]
 	});
 }
-// worker_ui/search/parts/sign-in.tsx
+// search/parts/sign-in.tsx
 function Wn({ onToken: e }) {
 	let [t, n] = z(""), [r, i] = z(""), a = () => {
 		i(""), e(t.trim()).catch(() => i("This token does not open the search. Check it, or ask for a new one."));
@@ -2215,7 +2215,7 @@ function Kn({ at: e, problem: t }) {
 		})
 	});
 }
-// worker_ui/search/parts/pager.tsx
+// search/parts/pager.tsx
 function qn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNext: o }) {
 	if (r <= n && e === 0) return null;
 	let s = e * t + 1;
@@ -2239,7 +2239,7 @@ function qn({ page: e, size: t, shown: n, total: r, more: i, onPrevious: a, onNe
 		]
 	});
 }
-// worker_ui/search/reports/facet-column.tsx
+// search/reports/facet-column.tsx
 function Jn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i }) {
 	let a = e.every(({ buckets: e }) => e.length === 0);
 	return /* @__PURE__ */ K(mn, {
@@ -2273,7 +2273,7 @@ function Jn({ facets: e, vocabulary: t, chosen: n, onVocabulary: r, onToggle: i 
 		]
 	});
 }
-// worker_ui/search/reports/reports-page.tsx
+// search/reports/reports-page.tsx
 function Yn({ place: e }) {
 	let t = Z(), { navigation: n, transport: r } = t, [i, a] = z("labels"), { data: o, busy: s, error: c, again: l } = an(JSON.stringify([e, i]), (t) => Et(r, e, i, t), n.typing);
 	B(() => {
@@ -2358,7 +2358,7 @@ function Xn({ reports: e, onLike: t }) {
 		onLike: t
 	}, e.id)) });
 }
-// worker_ui/search/app.tsx
+// search/app.tsx
 function Zn({ host: e }) {
 	let { session: t } = e.transport, [n, r] = z(t ? null : zt), [i, a] = z(null), o = () => {
 		a(null);
@@ -2511,7 +2511,7 @@ function nr(e, t) {
 		upload: (...t) => n(e.upload(...t))
 	};
 }
-// worker_ui/search/state/navigation.ts
+// search/state/navigation.ts
 var rr = class {
 	place;
 	typing = !1;
@@ -2596,7 +2596,7 @@ var rr = class {
 		return this.listeners.add(e), () => this.listeners.delete(e);
 	}
 };
-// worker_ui/search/theme.ts
+// search/theme.ts
 function ar(e) {
 	let t = typeof matchMedia > "u" ? null : matchMedia("(prefers-color-scheme: dark)"), n = () => {
 		e.dataset.theme = or(document.body) ?? t?.matches ?? !1 ? "dark" : "light";
@@ -2620,7 +2620,7 @@ function or(e) {
 	let n = e.dataset.vscodeThemeKind;
 	return n === void 0 ? null : n.includes("dark") || n === "vscode-high-contrast";
 }
-// worker_ui/search/transport/http.ts
+// search/transport/http.ts
 function sr(e, t) {
 	let n = async (t, n) => {
 		let r;
@@ -2700,7 +2700,7 @@ function dr(e, t, n) {
 function fr(e, t) {
 	return `thumb/${encodeURIComponent(e)}.png${t === "large" ? `?px=${Bt}` : ""}`;
 }
-// worker_ui/search/transport/pictures.ts
+// search/transport/pictures.ts
 var pr = 400, mr = class {
 	transport;
 	kept = /* @__PURE__ */ new Map();
@@ -2774,7 +2774,7 @@ function gr(e, t = hr) {
 		close: () => e.off("msg:custom", a)
 	};
 }
-// worker_ui/search/main.tsx
+// search/main.tsx
 function _r(e, { transport: t, window: n, onHits: r }) {
 	let i = new rr(n), a = new ir(), o = new mr(t);
 	e.classList.add("dicom-search");
