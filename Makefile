@@ -66,9 +66,10 @@ check: env $(VENV)/search $(VENV)/checkov/installed $(UI)/node_modules/installed
 	@$(BIN)/python -m pytest -q $(STATIC) -n 2 --dist loadfile
 	@$(BIN)/python -m pytest -q $(CFN_RULES)/tests
 
-bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest, search, retrieval; the last line is JSON
+bench: env ## one benchmark: NAME=training, training_gpu, quality, scale, upload, manifest, search, retrieval, radiology_reports; the last line is JSON
 	@scripts/system-packages orthanc
 	@if [[ "$(NAME)" =~ ^(training|quality) ]]; then $(BIN)/python -m pip install -qq -r requirements-bench.txt; fi
+	@if [[ "$(NAME)" =~ ^(search|retrieval|radiology) ]]; then $(MAKE) -s $(VENV)/search; fi
 	@mkdir -p benchmarks/results
 	@$(BIN)/python benchmarks/$(NAME).py | tee >(tail -n 1 > benchmarks/results/$(NAME).json)
 

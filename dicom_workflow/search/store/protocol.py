@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDocument, ReportDocument
 from dicom_workflow.search.query import Facet, ImageHits, ImageQuery, ReportPage, ReportQuery
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Layout in PostgreSQL and OpenSearch; that of Lance is `lance_schema.LAYOUT_VERSION`. A store of another one is refused with
 the command that rebuilds it."""
 
