@@ -39,6 +39,7 @@ KNOWN: dict[str, str] = {
     "benchmark": "an attribute of torch.backends.cudnn",
     "_size": "an attribute of PIL.Image.Image",
     "disabled": "an attribute of ipywidgets.Button",
+    "_close_loops": "atexit calls it",
     "traceback": "the third argument of __exit__",
     "split_for_jobs": "whoever has more than 100,000 objects; the labeling service's message names it",
     "viewport": "a field of the answer format",
