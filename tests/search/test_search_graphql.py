@@ -251,6 +251,18 @@ LIMITS = {
         "exceeds maximum operation depth",
     ),
     "aliases": ("{" + " ".join(f"a{n}: report(id: 1) {{ id }}" for n in range(40)) + "}", "aliases found"),
+    "fragments that double": (
+        "{ ...f0 } "
+        + " ".join(f"fragment f{n} on Query {{ ...f{n + 1} ...f{n + 1} }}" for n in range(100))
+        + " fragment f100 on Query { index { images } }",
+        "fragments found",
+    ),
+    "fragments of the schema that double": (
+        "{ __schema { ...f0 } } "
+        + " ".join(f"fragment f{n} on __Schema {{ ...f{n + 1} ...f{n + 1} }}" for n in range(100))
+        + " fragment f100 on __Schema { types { name } }",
+        "fragments found",
+    ),
     "tokens": ("{ report(id: 1) { " + "id " * 3000 + "} }", "token"),
     "fragments in a circle": (
         "{ report(id: 1) { ...a } } fragment a on RadiologyReport { images { report { ...a } } }",

@@ -160,6 +160,9 @@ FORMS: dict[str, Any] = {
     "file that is not there": {"operations": '{"query": "{ x }", "variables": {}}', "map": '{"9": ["variables.file"]}'},
     "places that are none": {"operations": '{"query": "{ x }"}', "map": '{"0": 5}'},
     "no JSON": {"operations": "x", "map": "y"},
+    "more text than a query may have": {
+        "operations": json.dumps({"query": "{ x }", "variables": {"ids": ["1" * 20] * 12_000}})
+    },
     "too many fields": {f"field{n}": "x" for n in range(10)},
 }
 

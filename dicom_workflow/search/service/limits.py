@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    InlineFragmentNode,
+    OperationDefinitionNode,
+    SelectionSetNode,
+)
+from strawberry.extensions import SchemaExtension
 
 from dicom_workflow.errors import RecordError
 from dicom_workflow.search.query import MAX_FIRST, MAX_K
@@ -20,6 +32,8 @@ class Limits:
     """Nested selections of a query."""
     aliases: int = 30
     """The page's largest query has 12."""
+    spreads: int = 200
+    """Fragments of a query, each counted as often as it is spread."""
     tokens: int = 2000
     body_bytes: int = 256 * 1024
     """Of a query; a thousand values of a filter are about 70 kB."""
@@ -39,6 +53,64 @@ class Limits:
     """For requests under way after SIGTERM; a container is killed after 30 seconds."""
     concurrency: int = 200
     """Connections at a time."""
+
+
+class SelectionLimiter(SchemaExtension):
+    """Refuses a query that is nested too deeply, or has too many aliases or fragments, before it is validated.
+
+    A fragment is measured once, however often it is spread: rules that expand it each time, as those of the libraries do, take
+    twice as long with every fragment of a chain in which each spreads the next one twice.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def on_validate(self) -> Iterator[None]:
+        """Set the errors, with which no other rule is asked."""
+        document = self.execution_context.graphql_document
+        message = _beyond(document, self._limits) if document else ""
+        if message:
+            self.execution_context.pre_execution_errors = [GraphQLError(message)]
+        yield
+
+
+def _beyond(document: DocumentNode, limits: Limits) -> str:
+    """Return what a document has too much of; empty if nothing."""
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    measured: dict[str, tuple[int, int, int]] = {}
+
+    def measure(selected: SelectionSetNode | None) -> tuple[int, int, int]:
+        """Return depth, aliases and spreads, all fragments expanded."""
+        depth = aliases = spreads = 0
+        for node in selected.selections if selected else ():
+            if isinstance(node, FragmentSpreadNode):
+                name = node.name.value
+                if name not in measured:
+                    measured[name] = 0, 0, 0  # until it is: a circle of fragments is refused by the validation
+                    measured[name] = measure(fragments[name].selection_set if name in fragments else None)
+                below, inner_aliases, inner_spreads = measured[name]
+                inner_spreads += 1
+            elif isinstance(node, FieldNode | InlineFragmentNode):
+                below, inner_aliases, inner_spreads = measure(node.selection_set)
+                if isinstance(node, FieldNode):
+                    inner_aliases += node.alias is not None
+                    # A leaf adds no depth; introspection has a limit of its own in the validation.
+                    below = 0 if node.name.value.startswith("__") else below + (node.selection_set is not None)
+            depth, aliases, spreads = max(depth, below), aliases + inner_aliases, spreads + inner_spreads
+        return depth, aliases, spreads
+
+    found = [measure(node.selection_set) for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    depth = max((each[0] for each in found), default=0)
+    aliases, spreads = sum(each[1] for each in found), sum(each[2] for each in found)
+    if depth > limits.depth:
+        return f"The query exceeds maximum operation depth: expected at most {limits.depth}, got {depth}. Ask in two queries."
+    if aliases > limits.aliases:
+        return f"{aliases} aliases found, expected at most {limits.aliases}. Ask in two queries."
+    if spreads > limits.spreads:
+        return (
+            f"{spreads} fragments found, expected at most {limits.spreads}, each as often as it is spread. Ask in two queries."
+        )
+    return ""
 
 
 def checked_k(k: int) -> int:

@@ -107,7 +107,7 @@ async def body_of(request: Request, most: int, seconds: float) -> bytes:
     return b"".join([piece async for piece in pieces_of(request, most, seconds)])
 
 
-async def multipart_operation(request: Request, most: int, seconds: float) -> Operation:
+async def multipart_operation(request: Request, most: int, seconds: float, *, most_text: int) -> Operation:
     """Return the operation of a GraphQL multipart request, with its file among the variables.
 
     Parameters
@@ -116,6 +116,8 @@ async def multipart_operation(request: Request, most: int, seconds: float) -> Op
     most : int
         Bytes of the whole body.
     seconds : float
+    most_text : int
+        Bytes of the operation, and of the map of its files.
 
     Raises
     ------
@@ -132,7 +134,7 @@ async def multipart_operation(request: Request, most: int, seconds: float) -> Op
     pieces = pieces_of(request, most, seconds)
     headers = Headers({"content-type": request.headers.get("content-type", "")})
     try:
-        form = await MultiPartParser(headers, pieces, max_files=1, max_fields=2, max_part_size=most).parse()
+        form = await MultiPartParser(headers, pieces, max_files=1, max_fields=2, max_part_size=most_text).parse()
     except (MultiPartException, KeyError, ValueError):
         raise Refusal(400, f"{expected}.") from None
     files = {name: await value.read() for name, value in form.items() if isinstance(value, UploadFile)}

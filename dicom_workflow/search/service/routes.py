@@ -96,7 +96,8 @@ class Routes:
         kind = media_type_of(request)
         if kind == "multipart/form-data":
             async with self._upload_slot():
-                operation = await multipart_operation(request, self._limits.upload_bytes, self._limits.body_seconds)
+                most, most_text = self._limits.upload_bytes, self._limits.body_bytes
+                operation = await multipart_operation(request, most, self._limits.body_seconds, most_text=most_text)
                 return JSONResponse(await self._executor.execute(operation, identity))
         if kind != "application/json":
             raise Refusal(415, "expected Content-Type application/json, or multipart/form-data with a file.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
+from strawberry.extensions import MaxTokensLimiter
 from strawberry.file_uploads import Upload
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
@@ -23,7 +23,7 @@ from dicom_workflow.search.service.graphql_types import (
     image_query,
     report_facets,
 )
-from dicom_workflow.search.service.limits import Limits, checked_first
+from dicom_workflow.search.service.limits import Limits, SelectionLimiter, checked_first
 from dicom_workflow.search.service.paging import page_of
 from dicom_workflow.search.service.published_fields import PublishedQuery
 from dicom_workflow.search.service.uploads import bytes_of, is_upload
@@ -317,8 +317,7 @@ def make_schema(limits: Limits | None = None) -> SearchSchema:
         Mutation,
         config=StrawberryConfig(disable_field_suggestions=True, scalar_map={Where: WHERE}),
         extensions=[
-            lambda: QueryDepthLimiter(max_depth=limits.depth),
-            lambda: MaxAliasesLimiter(max_alias_count=limits.aliases),
+            lambda: SelectionLimiter(limits),
             lambda: MaxTokensLimiter(max_token_count=limits.tokens),
         ],
     )
