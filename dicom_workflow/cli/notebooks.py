@@ -174,7 +174,7 @@ def _up(settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     from dicom_workflow.pipeline import local_services
     from dicom_workflow.simulation import teams
 
-    before, given = local_services.State.read(settings.workspace), settings
+    before, given = local_services.State.read(settings.make_workspace()), settings
     state, state_path = local_services.up(settings), local_services.state_path(settings.workspace)
     settings = state.apply_to(settings)
     team = teams.assemble(settings, client(settings))
