@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.search_corpus import Corpus, buckets_of, clustered, fill, make_report, nearest
+from support.search_stores import STORES
 
 from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDocument
 from dicom_workflow.search.query import AnyOf, ImageQuery, ReportQuery
@@ -112,6 +113,12 @@ def test_what_another_process_writes_is_found_at_once(store: SearchStore, store_
     assert views["LL"] == 1 and store.images(["2.25.0003"]) == [None]
 
 
+@pytest.mark.parametrize(
+    "store_kind",
+    # S3 is the same code as a folder, and OpenSearch here is a stand-in that compares every vector.
+    [pytest.param(kind, id=kind.name, marks=[pytest.mark.e2e] * (kind.name in ("s3", "opensearch"))) for kind in STORES],
+    indirect=True,
+)
 def test_narrow_filters_and_filters_along_the_clusters_lose_no_hit(store: SearchStore) -> None:
     rows, k = 12_000, 10
     space = EmbeddingSpace("clustered", 64)
