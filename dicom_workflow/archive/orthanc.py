@@ -106,9 +106,13 @@ class OrthancArchive:
 
     def _learn_whether_it_overwrites(self, file: bytes) -> None:
         """Send a file that was just stored once more: an Orthanc that does not overwrite calls it AlreadyStored."""
-        with self._learning:
+        if not self._learning.acquire(blocking=False):
+            return  # another thread is at it; until it knows, nothing is sent that Orthanc has already
+        try:
             if self._overwrites is None:
                 self._overwrites = self._post(file)[2] == STORED
+        finally:
+            self._learning.release()
 
     def _post(self, file: DicomFile) -> tuple[Answer, str, str]:
         answer = self._connection.request("POST", "/instances", Body(file, "application/dicom"))
