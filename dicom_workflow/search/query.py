@@ -23,6 +23,8 @@ MAX_FIRST = 200
 """Most reports on one page."""
 MAX_DEPTH = 8
 MAX_VALUES = 1000
+MAX_INTEGER = 2**31 - 1
+"""Every store can compare numbers up to this one with its own, in size; Rows and Columns of DICOM end at 65,535."""
 
 FieldType = Literal["keyword", "keywords", "date", "integer"]
 
@@ -141,16 +143,22 @@ def _field(name: object, given: object, filters: Mapping[str, FieldType]) -> Whe
         typed = all(type(at) in (wanted, type(None)) for at in limits)
         if kind not in ("date", "integer") or set(given) - {"from", "to"} or not typed:
             raise RecordError(f"expected {name!r} as {_EXPECTED[kind]}, got {shown(given)}.")
-        if kind == "date" and any(at is not None and not (at.isdigit() and len(at) == 8) for at in limits):
+        if kind == "date" and any(at is not None and not (at.isascii() and at.isdigit() and len(at) == 8) for at in limits):
             raise RecordError(f"expected dates of {name!r} as YYYYMMDD, got {shown(given)}.")
-        return Range(name, limits[0], limits[1])
+        return Range(name, *(_bounded(name, at) for at in limits))
     if kind == "integer" and type(given) is int:
-        return Range(name, given, given)
+        return Range(name, _bounded(name, given), given)
     values = [given] if isinstance(given, str) else given
     usable = isinstance(values, Sequence) and all(isinstance(item, str) for item in values) and kind != "integer"
     if not usable or not 1 <= len(values) <= MAX_VALUES:  # type: ignore[arg-type]
         raise RecordError(f"expected {name!r} as {_EXPECTED[kind]}, got {shown(given)}.")
     return AnyOf(name, tuple(values))  # type: ignore[arg-type]
+
+
+def _bounded(name: str, at: str | int | None) -> str | int | None:
+    if isinstance(at, int) and abs(at) > MAX_INTEGER:
+        raise RecordError(f"expected {name!r} from {-MAX_INTEGER} to {MAX_INTEGER}, got {shown(at)}. Leave out the limit.")
+    return at
 
 
 _EXPECTED: Mapping[FieldType, str] = {

@@ -212,3 +212,19 @@ def test_similar_images_are_found_inside_a_running_event_loop(url: str) -> None:
         return len(store.similar_images(ImageQuery(image_id="2.25.0001", k=5)).hits)
 
     assert asyncio.run(ask()) == 5
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o555])
+def test_a_copy_of_one_that_others_may_read_is_for_this_user_alone(url: str, tmp_path: Path, mode: int) -> None:
+    source, place = files_of(url), tmp_path / "copy"
+    layout = json.loads((source / "index.json").read_text())["layout"]
+    for path in [source, *source.rglob("*")]:
+        path.chmod(mode if path.is_dir() else mode & 0o644)
+    files = IndexFiles(place, layout, copy_of=source)
+    with files.lock():
+        assert files.present() is not None
+    for path in [source, *source.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    modes = {path.stat().st_mode & 0o777 for path in [place, *place.rglob("*")] if path.is_dir()}
+    assert modes == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in place.rglob("*") if path.is_file()} == {0o600}

@@ -115,6 +115,7 @@ def test_what_the_cluster_answers_becomes_a_message_without_its_texts(
     with pytest.raises((SearchStoreError, RecordError), match=message) as refused:
         store.search_reports(ReportQuery("pneumothorax"))
     assert "a text of a report" not in str(refused.value)
+    assert refused.type is SearchStoreError or proxy.url not in str(refused.value), "who searches reads it"
 
 
 def test_a_busy_cluster_is_asked_again(proxy: OpenSearchProxy, store: OpenSearchStore) -> None:

@@ -11,16 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import psycopg
 import pytest
 from support.search_corpus import SPACE, Corpus, clustered, fill, has_phrase, make_report, words_of
 from support.search_stores import VectorServer
 
-from dicom_workflow.errors import SearchStoreError, SettingsError
+from dicom_workflow.errors import RecordError, SearchStoreError, SettingsError
 from dicom_workflow.search.documents import Embeddings, EmbeddingSpace, ImageDocument, ReportDocument
 from dicom_workflow.search.query import AnyOf, ImageQuery, ReportQuery
 from dicom_workflow.search.store import open_store
 from dicom_workflow.search.store.postgres import vectors as postgres_vectors
-from dicom_workflow.search.store.postgres.connections import parameters_of, shown_url
+from dicom_workflow.search.store.postgres.connections import parameters_of, shown_url, store_errors
 from dicom_workflow.search.store.postgres.reports import delete_reports, write_reports
 from dicom_workflow.search.store.postgres.schema import CODED_FROM
 from dicom_workflow.search.store.postgres.store import PostgresStore
@@ -340,3 +341,10 @@ def test_the_package_and_its_command_line_do_without_the_drivers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_value_that_the_server_refuses_is_told_without_the_address(url: str) -> None:
+    with pytest.raises(RecordError, match="PostgreSQL refuses a value") as refused, store_errors(url):
+        with psycopg.connect(url) as connection:
+            connection.execute("SELECT %s::integer", (2**40,))
+    assert "://" not in str(refused.value)

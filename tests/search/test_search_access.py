@@ -71,6 +71,11 @@ def test_an_access_token_of_cognito_has_a_client_id(signed_in: Service, issuer: 
     assert _status(signed_in, issuer.token(aud=None, client_id=AUDIENCE, token_use="id"))[0] == 401
 
 
+def test_a_token_for_several_lets_in_whoever_asked_for_it(signed_in: Service, issuer: Issuer) -> None:
+    for changes in ({"aud": [AUDIENCE, "resource"], "azp": AUDIENCE}, {"aud": [AUDIENCE]}, {"azp": AUDIENCE}):
+        assert _status(signed_in, issuer.token(**changes))[0] == 200, changes
+
+
 def _unsigned(claims: dict[str, Any], header: dict[str, Any]) -> str:
     parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
     return ".".join([*parts, ""])
@@ -96,6 +101,9 @@ OTHERS = {
     "without subject": lambda issuer: issuer.token(sub=None),
     "of another issuer": lambda issuer: issuer.token(iss="https://elsewhere.example"),
     "for another application": lambda issuer: issuer.token(aud="another-client"),
+    "for another application too": lambda issuer: issuer.token(aud=[AUDIENCE, "evil"]),
+    "for another application that asked": lambda issuer: issuer.token(aud=[AUDIENCE, "evil"], azp="evil"),
+    "asked for by another application": lambda issuer: issuer.token(azp="evil"),
     "signed by another key": lambda issuer: issuer.token(key=rsa.generate_private_key(public_exponent=65537, key_size=2048)),
     "of an unknown key": lambda issuer: issuer.token(headers={"kid": "key-2"}),
     "without key id": lambda issuer: issuer.token(headers={}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import threading
 from pathlib import Path
@@ -317,3 +318,17 @@ def test_an_answer_takes_no_longer_than_the_limit(tmp_path: Path, monkeypatch: p
             assert "No answer within 0.3 seconds" in service.message("{ reports { totalCount } }")
         finally:
             released.set()
+
+
+def test_numbers_and_dates_that_no_store_can_compare_are_named(search_service: Service) -> None:
+    query = "query($where: Where) { reports(where: $where) { totalCount } index { spaces { id } } }"
+    images = 'query($where: Where) { imageFacets(where: $where, fields: ["modality"]) { field } }'
+    for value in (2**63, -(2**63) - 1, 2**31):
+        for given in (value, {"from": value}, {"to": value}):
+            message = search_service.message(images, where={"rows": given})
+            assert str(value) in message
+            assert str(2**31 - 1) in message
+    assert "YYYYMMDD" in search_service.message(query, where={"study_date": {"from": "²" * 8}})
+    assert search_service.data(images, where={"rows": {"to": 2**31 - 1}})["imageFacets"][0]["field"] == "modality"
+    nested = base64.urlsafe_b64encode(("[" * 4000 + "]" * 4000).encode()).decode()
+    assert "no cursor" in search_service.message("query($a: String) { reports(after: $a) { totalCount } }", a=nested)

@@ -15,6 +15,7 @@ from support.oidc_issuer import AUDIENCE, Issuer
 from support.search_corpus import Corpus
 from support.search_service import Service, filled_store, running
 
+from dicom_workflow.search.service.authorization_code import AuthorizationCodeFlow
 from dicom_workflow.search.service.oidc_tokens import OidcTokens
 from dicom_workflow.settings import Secret
 
@@ -222,3 +223,46 @@ def test_neither_code_nor_token_is_logged(service: Service, issuing: Issuer, cap
     assert "GET /sign-in/callback status=303" in ours
     held = [*parse_qs(urlsplit(callback).query)["code"], *parse_qs(urlsplit(callback).query)["state"], SECRET]
     assert not [one for one in [*held, *(cookie.value for cookie in person.session.cookies)] if one and one in ours]
+
+
+def test_a_sign_in_cookie_that_this_service_did_not_sign_asks_the_issuer_nothing(service: Service, issuing: Issuer) -> None:
+    person = Person(service)
+    callback = person.authorized(person.asks())
+    (name,) = (cookie.name for cookie in person.session.cookies if cookie.name.endswith("-sign-in"))
+    signed = person.session.cookies[name]
+    state, nonce, verifier, _, mac = signed.split(".")
+    asked = len(issuing.requests)
+    for forged in ("x.y.z", "x.y.z.1.w", f"{state}.{nonce}.{verifier}.9999999999.{mac}", signed[:-1], "", "."):
+        answer = requests.get(callback, cookies={name: forged}, allow_redirects=False, timeout=30)
+        assert answer.headers["location"] == "/#sign-in=expired", forged
+    assert len(issuing.requests) == asked
+    assert person.lands(callback) == "/"
+
+
+def test_processes_with_the_secret_of_the_client_finish_what_another_began(issuer: Issuer) -> None:
+    first, second, other, alone = (
+        AuthorizationCodeFlow(OidcTokens(issuer.url, AUDIENCE), secret)
+        for secret in (Secret("a" * 20), Secret("a" * 20), Secret("b" * 20), None)
+    )
+    text = f"state.nonce.verifier.{int(time.time())}"
+    assert second._remembered(first._signed(text)) == ("state", "nonce", "verifier")
+    assert other._remembered(first._signed(text)) is None
+    assert alone._remembered(first._signed(text)) is None
+    assert first._remembered(first._signed(f"state.nonce.verifier.{int(time.time()) - 601}")) is None
+
+
+def test_over_tls_all_cookies_are_of_this_host_alone_and_signing_out_ends_them(service: Service, issuing: Issuer) -> None:
+    tls, cookie = {"x-forwarded-proto": "https"}, OidcTokens(issuing.url, AUDIENCE).cookie
+    token = issuing.token()
+    given = requests.post(f"{service.url}/session", json={"token": token}, headers=tls, timeout=30).headers["set-cookie"]
+    assert given.startswith(f"__Host-{cookie}=")
+    assert {"Secure", "HttpOnly", "Path=/"} <= set(given.split("; "))
+    for name, signed_in in ((f"__Host-{cookie}", True), (cookie, False)):
+        state = requests.get(f"{service.url}/session", cookies={name: token}, headers=tls, timeout=30).json()
+        assert state["signed_in"] is signed_in, name
+    balancer = {f"AWSELBAuthSessionCookie-{shard}": "x" for shard in (0, 1)}
+    out = requests.delete(f"{service.url}/session", cookies={**balancer, "other": "x"}, headers=tls, timeout=30)
+    ended = {line.partition("=")[0]: set(line.split("; ")) for line in out.raw.headers.getlist("set-cookie")}
+    assert set(ended) == {f"__Host-{cookie}", *balancer}
+    for parts in ended.values():
+        assert {"Max-Age=0", "Path=/", "Secure", "HttpOnly"} <= parts

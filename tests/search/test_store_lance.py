@@ -269,3 +269,16 @@ def test_errors_repeat_neither_text_nor_ids(tmp_path: Path, corpus: Corpus) -> N
         open_store(str(tmp_path / "index")).images_of_patients(["patient-secret"])
     assert "secret" not in str(caught.value) and str(tmp_path / "index") in str(caught.value)
     assert np.isfinite(corpus.embeddings.vectors).all() and SPACE.space_id not in str(caught.value)
+
+
+def test_a_folder_made_earlier_is_closed_or_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, file in (("empty", ""), ("used", "notes.txt")):
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.chmod(0o755)
+        if file:
+            (folder / file).touch()
+        open_store(str(folder), create=True)
+        assert folder.stat().st_mode & 0o777 == (0o755 if file else 0o700)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert f"chmod 700 {tmp_path / 'used'}" in warning

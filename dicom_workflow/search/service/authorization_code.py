@@ -1,7 +1,7 @@
 """Signing people in with a browser: the authorization code flow of OpenID Connect, with PKCE, state and nonce.
 
-What has to be remembered between the two halves is in a cookie of the browser, so that another process of the service can
-finish what one began.
+What has to be remembered between the two halves is in a cookie of the browser, signed by the service. Another process of the
+service can finish what one began where both know the client's secret; without one, each process has a key of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from dicom_workflow.search.service.access import AccessDeniedError, SignInUnavailableError
+from dicom_workflow.search.service.access import AccessDeniedError, SignInUnavailableError, digest
 from dicom_workflow.search.service.oidc_tokens import FETCH_SECONDS, OidcTokens, json_of
 from dicom_workflow.settings import Secret
 
@@ -51,6 +51,8 @@ class AuthorizationCodeFlow:
 
     def __init__(self, tokens: OidcTokens, client_secret: Secret | None = None) -> None:
         self._tokens, self._secret = tokens, client_secret or Secret()
+        secret = self._secret.reveal()
+        self._key = digest(f"sign-in cookie {secret}") if secret else secrets.token_bytes(32)
         self._finishing = asyncio.Semaphore(_AT_A_TIME)
 
     async def begin(self, request: Request) -> Response:
@@ -75,7 +77,7 @@ class AuthorizationCodeFlow:
         response = RedirectResponse(f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(asked)}", 303)
         response.set_cookie(
             self._cookie(request),
-            f"{state}.{nonce}.{verifier}",
+            self._signed(f"{state}.{nonce}.{verifier}.{int(time.time())}"),
             max_age=_WAIT_SECONDS,
             httponly=True,
             samesite="lax",  # it has to come with the redirect from the issuer
@@ -87,10 +89,7 @@ class AuthorizationCodeFlow:
     async def finish(self, request: Request) -> Response:
         """Return the redirect to the page, signed in where the issuer's token is right; what was remembered is forgotten."""
         try:
-            if self._finishing.locked():
-                raise SignInUnavailableError("Too many people sign in at the moment.")
-            async with self._finishing:
-                response = await self._finished(request)
+            response = await self._finished(request)
         except AccessDeniedError:
             response = _back("refused")
         except SignInUnavailableError:
@@ -100,26 +99,29 @@ class AuthorizationCodeFlow:
 
     async def _finished(self, request: Request) -> Response:
         answer = request.query_params
-        state, _, rest = request.cookies.get(self._cookie(request), "").partition(".")
-        nonce, _, verifier = rest.partition(".")
-        if not (state and nonce and verifier):
+        remembered = self._remembered(request.cookies.get(self._cookie(request), ""))
+        if remembered is None:
             return _back("expired")
+        state, nonce, verifier = remembered
         if not hmac.compare_digest(state.encode(), answer.get("state", "").encode("utf-8", "surrogatepass")):
             raise AccessDeniedError("The answer is not of the question that this browser asked.")
         if answer.get("iss", self._tokens.issuer) != self._tokens.issuer:
             raise AccessDeniedError("The answer is of another issuer.")
         if "error" in answer or not answer.get("code"):
             return _back("denied")
-        token = await run_in_threadpool(self._token, answer["code"], _callback(request), verifier)
-        claims = await run_in_threadpool(self._tokens.claims_of, token)
+        if self._finishing.locked():
+            raise SignInUnavailableError("Too many people sign in at the moment.")
+        async with self._finishing:
+            token = await run_in_threadpool(self._token, answer["code"], _callback(request), verifier)
+            claims = await run_in_threadpool(self._tokens.claims_of, token)
         if not hmac.compare_digest(str(claims.get("nonce", "")).encode("utf-8", "surrogatepass"), nonce.encode()):
             raise AccessDeniedError("The token is not of the question that this browser asked.")
         if len(token) > _MAX_COOKIE:
             return _back("too-long")
         response = _back()
         left = max(int(claims["exp"] - time.time()), 1)
-        secure = _is_secure(request)
-        response.set_cookie(self._tokens.cookie, token, max_age=left, httponly=True, samesite="strict", secure=secure, path="/")
+        secure, cookie = _is_secure(request), cookie_name(request, self._tokens.cookie)
+        response.set_cookie(cookie, token, max_age=left, httponly=True, samesite="strict", secure=secure, path="/")
         return response
 
     def _token(self, code: str, redirect_uri: str, verifier: str) -> str:
@@ -154,8 +156,26 @@ class AuthorizationCodeFlow:
         return token
 
     def _cookie(self, request: Request) -> str:
-        # Browsers take a name with this prefix from this very host alone, over TLS.
-        return f"{'__Host-' if _is_secure(request) else ''}{self._tokens.cookie}-sign-in"
+        return cookie_name(request, f"{self._tokens.cookie}-sign-in")
+
+    def _signed(self, text: str) -> str:
+        return f"{text}.{hmac.new(self._key, text.encode('utf-8', 'surrogatepass'), hashlib.sha256).hexdigest()}"
+
+    def _remembered(self, cookie: str) -> tuple[str, str, str] | None:
+        """Return state, nonce and verifier of a cookie that this service signed at most ten minutes ago; None of any other."""
+        text = cookie.rpartition(".")[0]
+        parts = text.split(".")
+        signed = hmac.compare_digest(
+            self._signed(text).encode("utf-8", "surrogatepass"), cookie.encode("utf-8", "surrogatepass")
+        )
+        if not signed or time.time() - int(parts[3]) > _WAIT_SECONDS:
+            return None
+        return parts[0], parts[1], parts[2]
+
+
+def cookie_name(request: Request, name: str) -> str:
+    """Return the name of a cookie: browsers take one with the prefix from this very host alone, over TLS (RFC 6265bis)."""
+    return f"{'__Host-' if _is_secure(request) else ''}{name}"
 
 
 def _challenge(verifier: str) -> str:

@@ -56,8 +56,8 @@ class OidcTokens:
 
     References
     ----------
-    RFC 7519 (JWT), RFC 8725 (best practices), OpenID Connect Discovery 1.0; Cognito developer guide, "Verifying JSON web
-    tokens".
+    RFC 7519 (JWT), RFC 8725 (best practices), OpenID Connect Core 1.0 section 3.1.3.7 (``aud``, ``azp``), OpenID Connect
+    Discovery 1.0; Cognito developer guide, "Verifying JSON web tokens".
     """
 
     kind = "oidc"
@@ -238,7 +238,10 @@ def _check_address(address: str, what: str) -> None:
 
 
 def _is_for(claims: Mapping[str, Any], audience: str) -> bool:
+    """Say whether a token was issued to this client, and not to another one that may name this one (Core, 3.1.3.7)."""
     given = claims.get("aud")
     if given is None:
         return claims.get("token_use") == "access" and claims.get("client_id") == audience
-    return audience in (given if isinstance(given, list) else [given])
+    audiences = given if isinstance(given, list) else [given]
+    several = any(other != audience for other in audiences)
+    return audience in audiences and claims.get("azp", None if several else audience) == audience

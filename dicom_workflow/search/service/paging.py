@@ -65,6 +65,6 @@ def _decoded(after: str) -> tuple[str, int]:
         cursor, skip = json.loads(base64.urlsafe_b64decode(after.encode("ascii")))
         if isinstance(cursor, str) and type(skip) is int and 0 <= skip <= MAX_FIRST:
             return cursor, skip
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     raise RecordError("`after` is no cursor of this service. Take it from `cursor` or `endCursor` of the page before.")

@@ -24,7 +24,7 @@ from dicom_workflow.search.service.access import (
     Identity,
     SignInUnavailableError,
 )
-from dicom_workflow.search.service.authorization_code import CALLBACK, SIGN_IN, AuthorizationCodeFlow
+from dicom_workflow.search.service.authorization_code import CALLBACK, SIGN_IN, AuthorizationCodeFlow, cookie_name
 from dicom_workflow.search.service.executor import Executor, Operation, status_and_message
 from dicom_workflow.search.service.guard import HEALTH, PAGE_POLICY, ROUTE
 from dicom_workflow.search.service.images import MAX_PX, THUMBNAIL_PX, ImageLoader, Pictures
@@ -37,6 +37,8 @@ _HEALTH_SECONDS = 2.0
 _UPLOADS_AT_A_TIME = 4
 _SIGN_IN_BYTES = 2 * MAX_CREDENTIAL
 _SIGN_IN_SECONDS = 5.0
+_BALANCER_COOKIES = frozenset(f"AWSELBAuthSessionCookie-{shard}" for shard in range(4))
+"""The session of an Application Load Balancer that signs people in; the application ends it when they sign out."""
 _PAGE_TYPES = {
     ".html": "text/html",
     ".mjs": "text/javascript",
@@ -89,7 +91,7 @@ class Routes:
         return [Route(path, _answering(endpoint, path), methods=[method]) for method, path, endpoint in routes]
 
     async def _identity(self, request: Request) -> Identity:
-        return await run_in_threadpool(self._access.identify, credential_of(request, self._access.cookie))
+        return await run_in_threadpool(self._access.identify, credential_of(request, cookie_name(request, self._access.cookie)))
 
     async def _graphql(self, request: Request) -> Response:
         identity = await self._identity(request)
@@ -178,13 +180,17 @@ class Routes:
             raise Refusal(400, 'expected {"token": "…"}.')
         identity = await run_in_threadpool(self._access.identify, token)
         response = JSONResponse(self._sign_in_state(identity))
-        secure = request.url.scheme == "https"
-        response.set_cookie(self._access.cookie, token, httponly=True, samesite="strict", secure=secure, path="/")
+        secure, cookie = request.url.scheme == "https", cookie_name(request, self._access.cookie)
+        response.set_cookie(cookie, token, httponly=True, samesite="strict", secure=secure, path="/")
         return response
 
     async def _sign_out(self, request: Request) -> Response:
         response = JSONResponse(self._sign_in_state())
-        response.delete_cookie(self._access.cookie, path="/", httponly=True, samesite="strict")
+        secure, cookie = request.url.scheme == "https", cookie_name(request, self._access.cookie)
+        response.delete_cookie(cookie, path="/", httponly=True, samesite="strict", secure=secure)
+        for name in request.cookies:
+            if name in _BALANCER_COOKIES:
+                response.delete_cookie(name, path="/", httponly=True, secure=True)
         return response
 
     def _sign_in_state(self, identity: Identity | None = None) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class IndexFiles:
             Another process has been making one for half an hour.
         """
         self._place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._copy_of is not None:
+            self._place.chmod(0o700)  # whatever the folder that was copied allows: words of reports are in it
         handle = os.open(self._place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             until = time.monotonic() + _LOCK_SECONDS
@@ -63,7 +65,7 @@ class IndexFiles:
                     time.sleep(0.01)
             if self._copy_of is not None and not (self._place / _NAMES).exists():
                 with contextlib.suppress(OSError):
-                    shutil.copytree(self._copy_of, self._place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_LOCK))
+                    _copy_folder(self._copy_of, self._place)
             yield
         finally:
             os.close(handle)  # gives the lock back, as the end of the process does
@@ -93,7 +95,7 @@ class IndexFiles:
             try:
                 os.link(path, folder / path.name)  # files of segments are written once; the others are replaced, not changed
             except OSError:
-                shutil.copyfile(path, folder / path.name)
+                _copy_file(path, folder / path.name)
         return folder
 
     def publish(self, folder: Path) -> None:
@@ -119,6 +121,21 @@ class IndexFiles:
     def discard(self, folder: Path) -> None:
         """Delete a draft that did not become a generation."""
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
+    """Copy files and folders for this user alone, without the rights that they had."""
+    for path in source.iterdir():
+        if path.is_dir():
+            (target / path.name).mkdir(mode=0o700, exist_ok=True)
+            _copy_folder(path, target / path.name)
+        elif path.name != _LOCK:
+            _copy_file(path, target / path.name)
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    with source.open("rb") as given, open(target, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as copy:
+        shutil.copyfileobj(given, copy)
 
 
 def _sum_of(path: Path) -> tuple[int, int]:

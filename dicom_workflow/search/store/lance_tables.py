@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -17,6 +19,8 @@ import pyarrow as pa
 from dicom_workflow.errors import SearchStoreError, StorageError
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_path, to_uri
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -64,6 +68,21 @@ def missing(url: str) -> SearchStoreError:
     return SearchStoreError(f"There is no search store at {url}. Make one: dicom-workflow search index SOURCE --store {url}")
 
 
+def _keep_private(folder: Path) -> None:
+    """Close a folder to other users before a store is made in it, or say how where it is not this store's alone."""
+    about = folder.stat()
+    if not about.st_mode & 0o077 or any(folder.glob("*.lance")):
+        return
+    if about.st_uid == os.geteuid() and not any(folder.iterdir()):
+        folder.chmod(0o700)
+    else:
+        log.warning(
+            "Other users may open %s, and the search store in it will hold the text of reports. Close it: chmod 700 %s",
+            folder,
+            shlex.quote(str(folder)),
+        )
+
+
 class LanceTables:
     """The database of one store. Each read sees what any process has written before.
 
@@ -94,6 +113,7 @@ class LanceTables:
         with self.errors("created" if create else "opened"):
             if self.folder is not None and create:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # reports name patients
+                _keep_private(self.folder)
             if self.folder is not None and not self.folder.is_dir():
                 raise missing(url)  # Lance would make it
             self._place: dict[str, Any] = {

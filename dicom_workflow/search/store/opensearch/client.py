@@ -203,5 +203,5 @@ def failure(url: str, status: int | str, kind: str) -> SearchStoreError | Record
     if status in (429, 502, 503, 504):
         return SearchStoreError(f"{url}: the cluster is too busy ({status}, {kind}). Try again later.")
     if status == 400 and ("mapper" in kind or "mapping" in kind or "illegal_argument" in kind):
-        return RecordError(f"{url}: the server refuses a value ({kind}). Leave the document out, or correct it.")
+        return RecordError(f"OpenSearch refuses a value ({kind}). Leave the document out, or correct it.")
     return SearchStoreError(f"{url}: the server answers {status} ({kind}).")

@@ -152,7 +152,7 @@ def store_errors(url: str) -> Iterator[None]:
             "what was acknowledged before is kept."
         ) from error
     except (psycopg.DataError, errors.ProgramLimitExceeded) as error:
-        # A message of the server may repeat a value; its kind does not.
+        # Who searches reads this: the server's message may repeat a value, and the address of the store names its host.
         raise RecordError(
-            f"{url}: the server refuses a value ({type(error).__name__}). Nothing of this batch was written."
+            f"PostgreSQL refuses a value ({type(error).__name__}). Correct it; nothing of this batch was written."
         ) from None
