@@ -344,7 +344,10 @@ def test_the_package_and_its_command_line_do_without_the_drivers() -> None:
 
 
 def test_a_value_that_the_server_refuses_is_told_without_the_address(url: str) -> None:
-    with pytest.raises(RecordError, match="PostgreSQL refuses a value") as refused, store_errors(url):
-        with psycopg.connect(url) as connection:
-            connection.execute("SELECT %s::integer", (2**40,))
+    with (
+        pytest.raises(RecordError, match="PostgreSQL refuses a value") as refused,
+        store_errors(url),
+        psycopg.connect(url) as sql,
+    ):
+        sql.execute("SELECT %s::integer", (2**40,))
     assert "://" not in str(refused.value)
