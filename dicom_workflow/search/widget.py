@@ -19,8 +19,9 @@ from dicom_workflow.errors import SearchError, SettingsError, WorkflowError
 from dicom_workflow.labeling import page_assets
 from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.service.access import Identity
+from dicom_workflow.search.service.context import ConcurrencyLimit
 from dicom_workflow.search.service.executor import Operation
-from dicom_workflow.search.service.images import MAX_PX, THUMBNAIL_PX, ImageLoader, Pictures, StoredImages
+from dicom_workflow.search.service.images import MAX_PX, PICTURES_AT_A_TIME, THUMBNAIL_PX, ImageLoader, Pictures, StoredImages
 from dicom_workflow.search.service.server import executor_of
 from dicom_workflow.search.service.uploads import QueryEmbedder, is_upload
 from dicom_workflow.search.store.protocol import SearchStore
@@ -86,7 +87,7 @@ class SearchWidget(anywidget.AnyWidget):
         settings = settings or Settings.from_env()
         self._loader = loader or StoredImages(settings)
         self._executor = executor_of(store, settings, embedder, self._loader)
-        self._pictures = Pictures()
+        self._pictures, self._picturing = Pictures(), ConcurrencyLimit(PICTURES_AT_A_TIME)
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_msg(self._receive)
 
@@ -167,14 +168,15 @@ class SearchWidget(anywidget.AnyWidget):
     async def _picture(self, content: dict[str, Any], _: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         image_id, px = str(content.get("image_id")), content.get("px")
         max_px = min(px, MAX_PX) if isinstance(px, int) and px > 0 else THUMBNAIL_PX
-        return {}, [await asyncio.to_thread(self._png, image_id, max_px)]
+        return {}, [await self._picturing.call(self._png, image_id, max_px)]
 
     def _png(self, image_id: str, max_px: int) -> bytes:
         key = (image_id, max_px)
+        upload = self._executor.uploads.get(image_id, _PERSON.subject) if is_upload(image_id) else None
         if kept := self._pictures.kept(key):
             return kept
-        if is_upload(image_id):
-            data = self._executor.uploads.get(image_id, _PERSON.subject).data
+        if upload:
+            data = upload.data
         else:
             image = self._store.images([image_id])[0]
             if image is None:

@@ -12,7 +12,7 @@ TEXT = "FINDINGS: No pneumothorax; small effusions (left). MÃ©diastin normal ðŸ˜
 
 
 def sliced(query: str, text: str = TEXT) -> list[str]:
-    return [text[begin:end] for begin, end in find_highlights(text, query)]
+    return [text[begin:end] for begin, end in find_highlights(text, parse_text(query))]
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,21 @@ def test_a_text_is_words_and_phrases_and_nothing_else() -> None:
     assert parse_text("a AND (b)") == [["a"], ["and"], ["b"]]
     with pytest.raises(RecordError, match="at most 100 words"):
         parse_text(" ".join(map(str, range(101))))
+
+
+class _Counted(str):
+    """A stem that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        _Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_only_places_of_the_first_word_are_tried() -> None:
+    text = "clear lungs " * 2000 + "small effusion"
+    parts = [[_Counted(f"absent{number}"), _Counted("word")] for number in range(99)] + [[_Counted("small"), _Counted("effus")]]
+    assert [text[begin:end] for begin, end in find_highlights(text, parts)] == ["small effusion"]
+    assert _Counted.compared < 500

@@ -8,13 +8,18 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.search_corpus import Corpus, buckets_of
 from support.search_service import Service, filled_store, running
 
 from dicom_workflow.errors import SearchStoreError
 from dicom_workflow.search.query import MAX_K
+from dicom_workflow.search.service import schema
+from dicom_workflow.search.service.evidence import excerpts
 from dicom_workflow.search.service.limits import Limits
+from dicom_workflow.search.service.similarity import SimilarityMap
+from dicom_workflow.search.store.text_query import parse_text
 
 PAGE = """query($text: String!, $where: Where, $first: Int!, $after: String) {
   reports(text: $text, where: $where, first: $first, after: $after) {
@@ -332,3 +337,60 @@ def test_numbers_and_dates_that_no_store_can_compare_are_named(search_service: S
     assert search_service.data(images, where={"rows": {"to": 2**31 - 1}})["imageFacets"][0]["field"] == "modality"
     nested = base64.urlsafe_b64encode(("[" * 4000 + "]" * 4000).encode()).decode()
     assert "no cursor" in search_service.message("query($a: String) { reports(after: $a) { totalCount } }", a=nested)
+
+
+def test_nested_searches_are_counted_together(search_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    similar = search_service.store.similar_images
+    monkeypatch.setattr(search_service.store, "similar_images", lambda query: asked.append(query) or similar(query))
+    nested = '{ image(id: "2.25.0001") { similar(k: 200) { hits { image { similar(k: 2) { hits { image { id } } } } } } } }'
+    assert "at most 64 similar images, cases and facets in one request" in search_service.message(nested)
+    assert len(asked) <= 64
+    allowed = '{ image(id: "2.25.0001") { similar(k: 60) { hits { image { similar(k: 2) { hits { image { id } } } } } } } }'
+    assert len(search_service.data(allowed)["image"]["similar"]["hits"]) == 60
+
+
+def test_images_of_nested_lists_are_counted_together(tmp_path: Path) -> None:
+    query = """query($k: Int!) { image(id: "2.25.0001") {
+        similar(k: $k) { hits { image { similar(k: 10) { hits { image { id } } } } } } } }"""
+    limits = dataclasses.replace(Limits(), images=110)
+    with running(filled_store(tmp_path / "index", Corpus()), tmp_path, limits=limits) as service:
+        assert len(service.data(query, k=10)["image"]["similar"]["hits"]) == 10, "10 and 10 times 10 images"
+        assert "at most 110 images in one request" in service.message(query, k=11)
+
+
+def test_more_maps_than_one_request_may_ask_for(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def explain(image_id: str, to: str, subject: str) -> SimilarityMap:
+        made.append(to)
+        return SimilarityMap(np.ones((1, 1), np.float32))
+
+    def query(count: int) -> str:
+        maps = " ".join(f'm{number}: similarityMap(to: "{number}") {{ rows }}' for number in range(count))
+        return f'{{ image(id: "2.25.0001") {{ {maps} }} }}'
+
+    with running(filled_store(tmp_path / "index", Corpus(3, 3)), tmp_path, explain=explain) as service:
+        assert len(service.data(query(4))["image"]) == 4
+        made.clear()
+        assert "at most 4 similarity maps in one request" in service.message(query(5))
+        assert len(made) <= 4
+
+
+def test_highlights_are_found_in_a_thread_and_a_query_is_parsed_once(
+    search_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, parsed = set(), []
+    monkeypatch.setattr(schema, "excerpts", lambda *given: threads.add(threading.current_thread().name) or excerpts(*given))
+    monkeypatch.setattr(schema, "parse_text", lambda text: parsed.append(text) or parse_text(text))
+    query = '{ reports(text: "effusion", first: 50) { edges { highlights { text } } } }'
+    edges = search_service.data(query)["reports"]["edges"]
+    assert len(edges) > 1
+    assert all(edge["highlights"] for edge in edges)
+    assert parsed == ["effusion"]
+    assert all("worker thread" in name for name in threads), threads
+    parsed.clear()
+    cases = '{ cases(text: "effusion", imageId: "2.25.0001") { hits { highlights { text } } } }'
+    assert len(search_service.data(cases)["cases"]["hits"]) > 1
+    assert parsed == ["effusion"]
+    assert all("worker thread" in name for name in threads), threads

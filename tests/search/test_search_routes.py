@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import gc
 import gzip
 import io
 import json
 import logging
 import threading
 import time
+import weakref
 import zipfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +22,19 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import requests
 from PIL import Image
 from support.pixels import compressed, dataset_of, file_bytes
 from support.search_corpus import Corpus
 from support.search_service import IDENTITY, KEYS, SECRET_WORDS, MeanEmbedder, Service, filled_store, picture, running
 
 from dicom_workflow.dicom.pixels import to_png
-from dicom_workflow.errors import SearchStoreError
+from dicom_workflow.errors import SearchError, SearchStoreError
+from dicom_workflow.search.documents import ImageDocument
 from dicom_workflow.search.service import routes
 from dicom_workflow.search.service.limits import Limits
+from dicom_workflow.search.service.similarity import SimilarityMap
+from dicom_workflow.search.service.uploads import UploadedImage, UploadedImages
 from dicom_workflow.storage import to_uri
 
 DICOM = {"content-type": "application/dicom"}
@@ -317,6 +324,91 @@ def test_uploads_are_kept_for_a_while_and_the_oldest_goes_first(tmp_path: Path) 
         ids = [_upload(service, picture(number)).json()["id"] for number in range(3)]
         assert "Upload it again" in service.message(SEARCH, id=ids[0])
         assert service.data(SEARCH, id=ids[2])["image"]
+
+
+def test_a_picture_is_kept_no_longer_than_its_upload(tmp_path: Path) -> None:
+    seconds = [0.0]
+    uploads = UploadedImages(Limits(), lambda: seconds[0])
+    with running(filled_store(tmp_path / "index", Corpus(3, 3)), tmp_path, uploads=uploads) as service:
+        thumbnail = f"/thumb/{_upload(service, picture(1)).json()['id']}.png"
+        assert service.ask("GET", thumbnail).status_code == 200
+        seconds[0] = Limits().upload_seconds + 1
+        answer = service.ask("GET", thumbnail)
+        assert answer.status_code == 409
+        assert "Upload it again" in answer.text
+
+
+def test_pictures_beyond_those_that_may_wait_are_refused(search_service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "_PICTURES_WAITING", 0)
+    answer = search_service.ask("GET", "/thumb/2.25.0003.png?px=31")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+
+
+def _sent(number: int, subject: str, size: int = 1) -> UploadedImage:
+    image = ImageDocument(f"upload-{number}")
+    return UploadedImage(image, np.zeros(1, np.float32), "space", bytes(size), subject)
+
+
+def _kept(uploads: UploadedImages, sent: list[UploadedImage]) -> list[int]:
+    found = []
+    for number, upload in enumerate(sent):
+        with contextlib.suppress(SearchError):
+            assert uploads.get(upload.image.image_id, upload.subject) is upload
+            found.append(number)
+    return found
+
+
+def test_one_person_pushes_out_only_their_own_uploads() -> None:
+    limits = dataclasses.replace(Limits(), uploads_of_one=3, uploads_bytes=100)
+    uploads = UploadedImages(limits)
+    sent = [_sent(0, "a", 20), *(_sent(number, "b", 30) for number in range(1, 6))]
+    for upload in sent:
+        uploads.add(upload)
+    assert _kept(uploads, sent) == [0, 4, 5], "80 of 100 bytes"
+    many = UploadedImages(limits)
+    sent = [_sent(number, "a" if number < 2 else "b") for number in range(8)]
+    for upload in sent:
+        many.add(upload)
+    assert _kept(many, sent) == [0, 1, 5, 6, 7], "three of one person"
+
+
+def test_uploads_that_expired_hold_no_memory() -> None:
+    seconds = [0.0]
+    uploads = UploadedImages(dataclasses.replace(Limits(), upload_seconds=10.0), lambda: seconds[0])
+    old = _sent(0, "a")
+    gone = weakref.ref(old)
+    uploads.add(old)
+    del old
+    seconds[0] = 11.0
+    uploads.add(_sent(1, "b"))
+    gc.collect()
+    assert gone() is None
+
+
+def test_health_and_sign_in_answer_while_many_wait_for_a_map(tmp_path: Path) -> None:
+    started, end = threading.Event(), threading.Event()
+    at_once: list[int] = []
+
+    def explain(*_: str) -> SimilarityMap:
+        at_once.append(1)
+        started.set()
+        end.wait(30)
+        return SimilarityMap(np.ones((1, 1), np.float32))
+
+    query = '{ image(id: "2.25.0001") { similarityMap(to: "2.25.0002") { rows } } }'
+    store = filled_store(tmp_path / "index", Corpus(3, 3))
+    with running(store, tmp_path, explain=explain) as service, ThreadPoolExecutor(44) as people:
+        try:
+            waiting = [people.submit(service.data, query) for _ in range(44)]
+            assert started.wait(20)
+            for _ in range(3):
+                assert requests.get(f"{service.url}/healthz", timeout=10).json() == {"status": "ok"}
+                assert requests.get(f"{service.url}/session", headers=service.headers, timeout=10).json()["signed_in"]
+            assert service.data("{ reports { totalCount } }")["reports"]["totalCount"]
+            assert len(at_once) == 1
+        finally:
+            end.set()
+        assert all(each.result()["image"]["similarityMap"] == {"rows": 1} for each in waiting)
 
 
 def test_health_follows_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def indexed(embedder: Embedder, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def explained(indexed: tuple[SearchStore, Path], embedder: Embedder) -> Iterator[Service]:
     store, folder = indexed
-    uploads = UploadedImages(2, 60.0)
+    uploads = UploadedImages(Limits())
     loader = StoredImages(Settings(workspace=folder, archive="folder"))
     maps = SimilarityMaps(embedder, store, loader, uploads, Limits())
     with running(store, folder, embedder=embedder, explain=maps, uploads=uploads, close=False) as service:

@@ -121,7 +121,7 @@ def running(
 ) -> Iterator[Service]:
     """A service on a port of this machine."""
     limits = limits or Limits()
-    uploads = uploads or UploadedImages(limits.uploads, limits.upload_seconds)
+    uploads = uploads or UploadedImages(limits)
     reader = UploadReader(embedder or MeanEmbedder(), KEYS, uploads, limits)
     executor = Executor(store, uploads=uploads, accept_upload=reader, explain=explain, limits=limits)
     settings = Settings(workspace=workspace, archive="folder")

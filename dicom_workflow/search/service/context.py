@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
+import anyio
+import anyio.to_thread
 import strawberry
 from starlette.concurrency import run_in_threadpool
 from strawberry.dataloader import DataLoader
 
+from dicom_workflow.errors import RecordError
 from dicom_workflow.search.documents import ImageDocument, ReportDocument
 from dicom_workflow.search.query import MAX_FIRST, AnyOf, ReportQuery
 from dicom_workflow.search.service.access import Identity
+from dicom_workflow.search.service.limits import Limits
 from dicom_workflow.search.service.similarity import SimilarityMap
 from dicom_workflow.search.service.uploads import UploadedImage, UploadedImages
 from dicom_workflow.search.store.protocol import SearchStore
@@ -21,6 +27,45 @@ Result = TypeVar("Result")
 
 _MAX_PATIENT_REPORTS = 2000
 """Reports of the patients of one answer; more than that are not shown as earlier or later studies."""
+
+
+class ConcurrencyLimit:
+    """Calls functions in threads of its own, a few at a time: a call that waits for its turn holds no thread.
+
+    Parameters
+    ----------
+    most : int
+        Calls at a time.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._turns, self._threads = anyio.CapacityLimiter(most), anyio.CapacityLimiter(most)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their turn."""
+        return self._turns.statistics().tasks_waiting
+
+    async def call(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+        """Return what a function returns. A call that is given up ends its turn when its thread ends.
+
+        Parameters
+        ----------
+        function : callable
+        arguments, named : Any
+            Of the function.
+        """
+        turn = object()
+        await self._turns.acquire_on_behalf_of(turn)
+        running = asyncio.ensure_future(anyio.to_thread.run_sync(partial(function, *arguments, **named), limiter=self._threads))
+
+        def end(done: asyncio.Future[Result]) -> None:
+            self._turns.release_on_behalf_of(turn)
+            if not done.cancelled():
+                done.exception()  # of a call that was given up nobody else asks
+
+        running.add_done_callback(end)
+        return await asyncio.shield(running)
 
 
 @dataclass
@@ -34,8 +79,10 @@ class RequestContext:
     """ICD-10-CM code → its description."""
     accept_upload: Callable[[bytes, str], UploadedImage] | None = None
     """DICOM file and who sent it → the upload; None where there is no model."""
-    explain: Callable[[str, str, str], SimilarityMap] | None = None
+    explain: Callable[[str, str, str], Awaitable[SimilarityMap]] | None = None
     """Image id, id of a similar image and who asks → the map; None where there is no model."""
+    limits: Limits = field(default_factory=Limits)
+    _spent: dict[str, int] = field(init=False, default_factory=dict)
     images: DataLoader[str, ImageDocument | None] = field(init=False)
     reports: DataLoader[str, ReportDocument | None] = field(init=False)
     images_of_report: DataLoader[str, list[ImageDocument]] = field(init=False)
@@ -48,6 +95,32 @@ class RequestContext:
         self.images_of_report = DataLoader(load_fn=self._loader(_listed(self.store.images_of_reports)))
         self.images_of_patient = DataLoader(load_fn=self._loader(_listed(self.store.images_of_patients)))
         self.reports_of_patient = DataLoader(load_fn=self._loader(_listed(self._reports_of_patients)))
+
+    def spend(self, *, searches: int = 0, images: int = 0, similarity_maps: int = 0) -> None:
+        """Count what one request costs, because nested fields multiply.
+
+        Parameters
+        ----------
+        searches : int
+            Calls of the store for similar images, cases or facets.
+        images : int
+            In the answer.
+        similarity_maps : int
+
+        Raises
+        ------
+        RecordError
+            Beyond the limits of one request.
+        """
+        costs = (
+            ("searches", searches, self.limits.searches, "similar images, cases and facets", "Nest `similar` and facets less."),
+            ("images", images, self.limits.images, "images", "Ask for fewer with `k` or `first`, or nest less."),
+            ("maps", similarity_maps, self.limits.similarity_maps, "similarity maps", "Ask for the others one by one."),
+        )
+        for name, count, most, what, step in costs:
+            self._spent[name] = self._spent.get(name, 0) + count
+            if count and self._spent[name] > most:
+                raise RecordError(f"expected at most {most:,} {what} in one request, got more. {step}")
 
     async def call(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
         """Return what a method of the store returns, without holding up other requests.

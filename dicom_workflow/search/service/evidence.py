@@ -23,10 +23,10 @@ class Excerpt:
     sentence_end: int
 
 
-def excerpts(report: ReportDocument, query: str) -> list[Excerpt]:
-    """Return where the words and phrases of a text query stand in a report, in the order of the text."""
+def excerpts(report: ReportDocument, parts: list[list[str]]) -> list[Excerpt]:
+    """Return where words and phrases, as `parse_text` returns them, stand in a report, in the order of the text."""
     text = report.text
-    places = find_highlights(text, query)[:MAX_EXCERPTS] if query.strip() else []
+    places = find_highlights(text, parts)[:MAX_EXCERPTS] if parts else []
     sentences = list(split_sentences(text)) if places else []
     found = []
     for begin, end in places:

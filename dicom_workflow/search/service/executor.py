@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from graphql import GraphQLError
@@ -23,7 +24,7 @@ from dicom_workflow.errors import (
 from dicom_workflow.formats.json_schema import parse_json, shown
 from dicom_workflow.search.service.access import Identity
 from dicom_workflow.search.service.code_descriptions import code_text
-from dicom_workflow.search.service.context import RequestContext
+from dicom_workflow.search.service.context import ConcurrencyLimit, RequestContext
 from dicom_workflow.search.service.limits import Limits
 from dicom_workflow.search.service.schema import make_schema
 from dicom_workflow.search.service.similarity import SimilarityMap
@@ -105,9 +106,11 @@ class Executor:
         code_text: Callable[[str], str] = code_text,
     ) -> None:
         self.store, self.limits = store, limits or Limits()
-        self.uploads = uploads or UploadedImages(self.limits.uploads, self.limits.upload_seconds)
+        self.uploads = uploads or UploadedImages(self.limits)
         self.accept_upload = accept_upload
-        self._explain, self._code_text = explain, code_text
+        explaining = ConcurrencyLimit(1)  # decoding takes memory, the network all cores
+        self._explain = partial(explaining.call, explain) if explain else None
+        self._code_text = code_text
         self._schema = make_schema(self.limits)
 
     async def execute(self, operation: Operation, identity: Identity) -> dict[str, Any]:
@@ -115,7 +118,9 @@ class Executor:
 
         An error of one field leaves the others. Its message is for who asked: what came from inside the service is not in it.
         """
-        context = RequestContext(self.store, identity, self.uploads, self._code_text, self.accept_upload, self._explain)
+        context = RequestContext(
+            self.store, identity, self.uploads, self._code_text, self.accept_upload, self._explain, self.limits
+        )
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
                 result = await self._schema.execute(

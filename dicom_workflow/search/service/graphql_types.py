@@ -64,7 +64,9 @@ class RadiologyReport:
     @strawberry.field(description="Its images; those of many reports are read at once.")
     async def images(self, info: Info) -> list[IndexedImage]:
         """Return its images."""
-        return [IndexedImage.of(found) for found in await info.context.images_of_report.load(self.document.report_id)]
+        found = await info.context.images_of_report.load(self.document.report_id)
+        info.context.spend(images=len(found))
+        return [IndexedImage.of(image) for image in found]
 
 
 @strawberry.type(description="Another study of the same patient, and what was reported then.")
@@ -131,12 +133,13 @@ class IndexedImage:
     async def earlier(self, info: Info) -> list[Study]:
         """Return the earlier studies."""
         studies = await _other_studies(self.document, info)
-        return [study for study in reversed(studies) if study.study_date < self.study_date]
+        return _counted(info, [study for study in reversed(studies) if study.study_date < self.study_date])
 
     @strawberry.field(description="Studies of the same patient after this one, the earliest first.")
     async def later(self, info: Info) -> list[Study]:
         """Return the later studies."""
-        return [study for study in await _other_studies(self.document, info) if study.study_date > self.study_date]
+        studies = await _other_studies(self.document, info)
+        return _counted(info, [study for study in studies if study.study_date > self.study_date])
 
     @strawberry.field(
         description=(
@@ -170,6 +173,7 @@ class IndexedImage:
         min_score : float
             Cosine similarity.
         """
+        info.context.spend(searches=1)
         query = image_query(
             info,
             self.id,
@@ -180,6 +184,7 @@ class IndexedImage:
             unlike=tuple(unlike or ()),
         )
         found = await info.context.call(info.context.store.similar_images, query)
+        info.context.spend(images=len(found.hits))
         return SimilarImages.of(found, min_score)
 
     @strawberry.field(description="How much each region adds to the similarity to another image; null without a model.")
@@ -187,7 +192,8 @@ class IndexedImage:
         """Return the map."""
         if info.context.explain is None:
             return None
-        found = await info.context.call(info.context.explain, self.id, to, info.context.identity.subject)
+        info.context.spend(similarity_maps=1)
+        found = await info.context.explain(self.id, to, info.context.identity.subject)
         return HeatMap.of(found.values)
 
 
@@ -276,6 +282,7 @@ async def report_facets(info: Info, query: ReportQuery, fields: list[str], size:
     size : int
         Values of a field.
     """
+    info.context.spend(searches=1)
     return await info.context.call(_facets, info.context, info.context.store.facets, query, fields, size)
 
 
@@ -291,6 +298,7 @@ async def image_facets(info: Info, where: object, fields: list[str], size: int) 
     size : int
         Values of a field.
     """
+    info.context.spend(searches=1)
     return await info.context.call(_facets, info.context, info.context.store.image_facets, where, fields, size)
 
 
@@ -321,6 +329,11 @@ async def _other_studies(image: ImageDocument, info: Info) -> list[Study]:
         for key in sorted({*images, *reports})
         if key[0] and key[1] != own
     ]
+
+
+def _counted(info: Info, studies: list[Study]) -> list[Study]:
+    info.context.spend(images=sum(max(1, len(study.images)) for study in studies))
+    return studies
 
 
 def _days(start: str, end: str) -> int | None:

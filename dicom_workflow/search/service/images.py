@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 256
 MAX_PX = 2048
+PICTURES_AT_A_TIME = 2
+"""Decoding takes memory."""
 _MEMORY_BYTES = 128 * 2**20
 
 
@@ -65,13 +67,12 @@ class StoredImages:
 
 
 class Pictures:
-    """PNG pictures of DICOM files; the latest are kept, and two are made at a time, because decoding takes memory."""
+    """PNG pictures of DICOM files; the latest are kept. The caller makes no more than `PICTURES_AT_A_TIME` at once."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._decoding = threading.BoundedSemaphore(2)
 
     def kept(self, key: tuple[object, ...]) -> bytes | None:
         """Return a picture that was made already."""
@@ -106,10 +107,9 @@ class Pictures:
         from dicom_workflow.dicom.pixels import to_png
         from dicom_workflow.dicom.reading import read_dataset
 
-        with self._decoding:
-            dataset = read_dataset(data)
-            check_pixels(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0), max_pixels)
-            picture = to_png(dataset, max_px=max_px, window=window)
+        dataset = read_dataset(data)
+        check_pixels(int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0), max_pixels)
+        picture = to_png(dataset, max_px=max_px, window=window)
         with self._lock:
             self._bytes += len(picture) - len(self._kept.pop(key, b""))
             self._kept[key] = picture

@@ -42,7 +42,11 @@ class Limits:
     upload_pixels: int = 50_000_000
     """The largest detectors have 24 megapixels."""
     uploads: int = 64
-    """Kept at a time; the oldest goes first."""
+    """Kept at a time."""
+    uploads_of_one: int = 8
+    """Of one person, whose oldest goes first."""
+    uploads_bytes: int = 512 * 2**20
+    """Kept at a time."""
     upload_seconds: float = 1800.0
     """How long an upload can be searched with."""
     body_seconds: float = 60.0
@@ -53,6 +57,12 @@ class Limits:
     """For requests under way after SIGTERM; a container is killed after 30 seconds."""
     concurrency: int = 200
     """Connections at a time."""
+    searches: int = 64
+    """Of one request: similar images, cases and facets, wherever they are nested."""
+    images: int = 10_000
+    """In one answer; the page's largest has 30 similar images with all studies of their patients."""
+    similarity_maps: int = 4
+    """Of one request."""
 
 
 class SelectionLimiter(SchemaExtension):

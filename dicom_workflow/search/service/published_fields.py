@@ -87,7 +87,9 @@ class Report:
     @strawberry.field
     async def Images(self, info: Info) -> Images:
         """Return its images; those of many reports are read at once."""
-        return [Image.of(found) for found in await info.context.images_of_report.load(self.ReportId or "")]
+        found = await info.context.images_of_report.load(self.ReportId or "")
+        info.context.spend(images=len(found))
+        return [Image.of(image) for image in found]
 
 
 _STATES: dict[str, State] = {"Positive": "positive", "Negative": "negative"}
@@ -111,6 +113,7 @@ _FACETS = {name: f"{name[:8].lower()}_{name[8:].lower().replace('icd10cms', 'cod
 
 
 async def _buckets(info: Info, name: str, query: ReportQuery) -> list[Any]:
+    info.context.spend(searches=1)
     return await info.context.call(_counted, info.context, name, query)
 
 
@@ -237,8 +240,10 @@ class PublishedQuery:
         """
         if not ImageId:
             return []
+        info.context.spend(searches=1)
         query = ImageQuery(image_id=ImageId, k=checked_k(SIMILAR if k is None else k))
         found = await info.context.call(info.context.store.similar_images, query)
+        info.context.spend(images=len(found.hits))
         return [Image.of(hit.image) for hit in found.hits]
 
     getAllPositiveICD10CMs = _of_all("PositiveICD10CMs")

@@ -25,9 +25,10 @@ from dicom_workflow.search.service.access import (
     SignInUnavailableError,
 )
 from dicom_workflow.search.service.authorization_code import CALLBACK, SIGN_IN, AuthorizationCodeFlow, cookie_name
+from dicom_workflow.search.service.context import ConcurrencyLimit
 from dicom_workflow.search.service.executor import Executor, Operation, status_and_message
 from dicom_workflow.search.service.guard import HEALTH, PAGE_POLICY, ROUTE
-from dicom_workflow.search.service.images import MAX_PX, THUMBNAIL_PX, ImageLoader, Pictures
+from dicom_workflow.search.service.images import MAX_PX, PICTURES_AT_A_TIME, THUMBNAIL_PX, ImageLoader, Pictures
 from dicom_workflow.search.service.request_bodies import Refusal, body_of, credential_of, media_type_of, multipart_operation
 from dicom_workflow.search.service.uploads import is_upload
 
@@ -35,6 +36,9 @@ log = logging.getLogger(__name__)
 
 _HEALTH_SECONDS = 2.0
 _UPLOADS_AT_A_TIME = 4
+_SIGN_INS_AT_A_TIME = 8
+_PICTURES_WAITING = 32
+"""Each holds a file in memory."""
 _SIGN_IN_BYTES = 2 * MAX_CREDENTIAL
 _SIGN_IN_SECONDS = 5.0
 _BALANCER_COOKIES = frozenset(f"AWSELBAuthSessionCookie-{shard}" for shard in range(4))
@@ -68,7 +72,8 @@ class Routes:
     ) -> None:
         self._executor, self._access, self._loader, self._flow = executor, access, loader, flow
         self._limits = executor.limits
-        self._pictures = Pictures()
+        self._pictures, self._picturing = Pictures(), ConcurrencyLimit(PICTURES_AT_A_TIME)
+        self._identifying, self._checking = ConcurrencyLimit(_SIGN_INS_AT_A_TIME), ConcurrencyLimit(1)
         self._uploading = asyncio.Semaphore(_UPLOADS_AT_A_TIME)
         self._health = (float("-inf"), False)
         self._page = page_files()
@@ -91,7 +96,8 @@ class Routes:
         return [Route(path, _answering(endpoint, path), methods=[method]) for method, path, endpoint in routes]
 
     async def _identity(self, request: Request) -> Identity:
-        return await run_in_threadpool(self._access.identify, credential_of(request, cookie_name(request, self._access.cookie)))
+        credential = credential_of(request, cookie_name(request, self._access.cookie))
+        return await self._identifying.call(self._access.identify, credential)
 
     async def _graphql(self, request: Request) -> Response:
         identity = await self._identity(request)
@@ -110,13 +116,17 @@ class Routes:
         identity = await self._identity(request)
         image_id = request.path_params["image_id"]
         max_px, window = _picture_size(request)
+        if is_upload(image_id):
+            self._executor.uploads.get(image_id, identity.subject)  # a picture is kept no longer than its upload
         key = (image_id, max_px, window, identity.subject if is_upload(image_id) else "")
         picture = self._pictures.kept(key)
         if picture is None:
+            if self._picturing.waiting >= _PICTURES_WAITING:
+                raise Refusal(503, "Many pictures are being made at the moment. Ask for it again after a few seconds.")
             data = await run_in_threadpool(self._file, image_id, identity)
             limit = self._limits.upload_pixels
             try:
-                picture = await run_in_threadpool(
+                picture = await self._picturing.call(
                     self._pictures.make, key, data, max_px=max_px, window=window, max_pixels=limit
                 )
             except DicomError:
@@ -178,7 +188,7 @@ class Routes:
         token = given.get("token") if isinstance(given, dict) else None
         if not isinstance(token, str):
             raise Refusal(400, 'expected {"token": "…"}.')
-        identity = await run_in_threadpool(self._access.identify, token)
+        identity = await self._identifying.call(self._access.identify, token)
         response = JSONResponse(self._sign_in_state(identity))
         secure, cookie = request.url.scheme == "https", cookie_name(request, self._access.cookie)
         response.set_cookie(cookie, token, httponly=True, samesite="strict", secure=secure, path="/")
@@ -202,7 +212,7 @@ class Routes:
         if time.monotonic() - asked_at > _HEALTH_SECONDS:
             try:
                 async with asyncio.timeout(_HEALTH_SECONDS):
-                    await run_in_threadpool(self._executor.store.spaces)
+                    await self._checking.call(self._executor.store.spaces)
                 ready = True
             except (WorkflowError, TimeoutError):
                 ready = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import strawberry
 from graphql import GraphQLError
 from strawberry.extensions import MaxTokensLimiter
@@ -10,7 +12,7 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
 from dicom_workflow.errors import SearchError
-from dicom_workflow.search.query import IMAGE_FILTERS, REPORT_FILTERS, ReportQuery, parse_where
+from dicom_workflow.search.query import IMAGE_FILTERS, REPORT_FILTERS, ReportHit, ReportQuery, parse_where
 from dicom_workflow.search.service import fusion
 from dicom_workflow.search.service.context import Info
 from dicom_workflow.search.service.evidence import excerpts
@@ -28,6 +30,7 @@ from dicom_workflow.search.service.paging import page_of
 from dicom_workflow.search.service.published_fields import PublishedQuery
 from dicom_workflow.search.service.uploads import bytes_of, is_upload
 from dicom_workflow.search.service.values import WHERE, EmbeddingSpace, Facet, FilterField, SearchIndex, TextSpan, Where
+from dicom_workflow.search.store.text_query import parse_text
 
 
 @strawberry.type(description="A report of a search, its score, and where its words matched.")
@@ -84,15 +87,15 @@ class Case:
     highlights: list[TextSpan]
 
     @classmethod
-    def of(cls, case: fusion.Case, text: str) -> Case:
-        """Return a case with the places where words of the text stand."""
+    def of(cls, case: fusion.Case, parts: list[list[str]]) -> Case:
+        """Return a case with the places where words of a text, as `parse_text` returns them, stand."""
         return cls(
             score=case.score,
             report=RadiologyReport.of(case.report) if case.report else None,
             images=[SimilarImage(score=float(hit.score), image=IndexedImage.of(hit.image)) for hit in case.images],
             text_rank=case.text_rank,
             image_rank=case.image_rank,
-            highlights=[TextSpan.of(found) for found in excerpts(case.report, text)] if case.report else [],
+            highlights=[TextSpan.of(found) for found in excerpts(case.report, parts)] if case.report else [],
         )
 
 
@@ -118,6 +121,25 @@ class Cases:
         """
         ids = tuple(case.report.id for case in self.hits if case.report)
         return await report_facets(info, ReportQuery(report_ids=ids), fields, size)
+
+
+def _edges(hits: Sequence[tuple[ReportHit, str]], text: str) -> list[ReportEdge]:
+    """Return the reports of a page; the places of a text in long reports take time, so this runs in a thread."""
+    parts = parse_text(text)
+    return [
+        ReportEdge(
+            node=RadiologyReport.of(hit.report),
+            score=float(hit.score),
+            cursor=cursor,
+            highlights=[TextSpan.of(found) for found in excerpts(hit.report, parts)],
+        )
+        for hit, cursor in hits
+    ]
+
+
+def _case_nodes(cases: Sequence[fusion.Case], text: str) -> list[Case]:
+    parts = parse_text(text)
+    return [Case.of(case, parts) for case in cases]
 
 
 @strawberry.type
@@ -166,15 +188,7 @@ class Query(PublishedQuery):
         )
         store = info.context.store
         page = await info.context.call(page_of, store, asked, checked_first(first), after or "")
-        edges = [
-            ReportEdge(
-                node=RadiologyReport.of(hit.report),
-                score=float(hit.score),
-                cursor=cursor,
-                highlights=[TextSpan.of(found) for found in excerpts(hit.report, text)],
-            )
-            for hit, cursor in page.hits
-        ]
+        edges = await info.context.call(_edges, page.hits, text)
         end = PageInfo(end_cursor=edges[-1].cursor if edges else None, has_next_page=page.has_next)
         return ReportConnection(query=asked, edges=edges, page_info=end, total_count=page.total)
 
@@ -210,11 +224,13 @@ class Query(PublishedQuery):
         exclude_patient : bool
             Leave the same patient out.
         """
+        info.context.spend(searches=1)
         image = image_query(info, image_id, where=parse_where(where, IMAGE_FILTERS), exclude_patient=exclude_patient)
         asked = ReportQuery(text=text, where=parse_where(report_where, REPORT_FILTERS))
         found = await info.context.call(fused, info.context.store, asked, image, checked_first(first))
+        info.context.spend(images=sum(len(case.images) for case in found.cases))
         return Cases(
-            hits=[Case.of(case, text) for case in found.cases],
+            hits=await info.context.call(_case_nodes, found.cases, text),
             space_id=found.space_id,
             exact=found.exact,
         )

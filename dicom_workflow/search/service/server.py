@@ -221,7 +221,7 @@ def executor_of(
     from dicom_workflow.search.service.uploads import UploadedImages, UploadReader
 
     limits = limits or Limits()
-    uploads = UploadedImages(limits.uploads, limits.upload_seconds)
+    uploads = UploadedImages(limits)
     reader = explain = None
     if embedder is not None:
         from dicom_workflow.search.embeddings import Embedder

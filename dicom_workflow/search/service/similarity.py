@@ -7,7 +7,6 @@ where the network sees the same, which need not be where the finding is.
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,7 +36,7 @@ class SimilarityMap:
 
 
 class SimilarityMaps:
-    """Maps of images of a store and of uploads.
+    """Maps of images of a store and of uploads. The `Executor` asks for one at a time.
 
     Parameters
     ----------
@@ -55,7 +54,6 @@ class SimilarityMaps:
     ) -> None:
         self._embedder, self._store, self._loader = embedder, store, loader
         self._uploads, self._limits = uploads, limits
-        self._running = threading.Lock()
 
     def __call__(self, image_id: str, to: str, subject: str) -> SimilarityMap:
         """Return what each region of an image adds to its similarity to another one.
@@ -79,15 +77,14 @@ class SimilarityMaps:
 
         bundle = self._embedder.bundle
         direction = self._direction(to, subject)
-        with self._running:  # one at a time: decoding takes memory, the network all cores
-            try:
-                dataset = read_dataset(self._file(image_id, subject))
-                shape = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-                check_pixels(*shape, self._limits.upload_pixels)
-                image = decode(dataset, bundle.size_px, bundle.preprocessing_version)
-            except DicomError:
-                raise SearchError("This image cannot be shown: it is damaged, too large, or of an unknown kind.") from None
-            places = contributions(bundle, image, direction, self._offset(direction))
+        try:
+            dataset = read_dataset(self._file(image_id, subject))
+            shape = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
+            check_pixels(*shape, self._limits.upload_pixels)
+            image = decode(dataset, bundle.size_px, bundle.preprocessing_version)
+        except DicomError:
+            raise SearchError("This image cannot be shown: it is damaged, too large, or of an unknown kind.") from None
+        places = contributions(bundle, image, direction, self._offset(direction))
         layer = architecture_of(bundle.architecture).saliency_layers[0]  # what is averaged into the embedding
         framing = Framing(fitted(shape, MAP_PX), bundle.size_px)
         values = framing.to_image(np.maximum(places, 0), step_px=layer.step_px, first_px=layer.first_px)

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,25 +45,43 @@ class UploadedImages:
 
     Parameters
     ----------
-    most : int
-        Kept at a time.
-    seconds : float
-        How long each is kept.
+    limits : Limits
+        How many are kept, how many bytes, and how long.
     clock : callable
         Seconds, never back.
     """
 
-    def __init__(self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._seconds, self._clock = most, seconds, clock
-        self._kept: OrderedDict[str, tuple[float, UploadedImage]] = OrderedDict()
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits, self._clock = limits, clock
+        self._kept: dict[str, tuple[float, UploadedImage]] = {}
         self._lock = threading.Lock()
 
     def add(self, upload: UploadedImage) -> None:
-        """Keep an upload under its image id."""
+        """Keep an upload under its image id. Where there are too many, the oldest of who holds most bytes goes."""
+        limits, new = self._limits, upload.image.image_id
         with self._lock:
-            self._kept[upload.image.image_id] = (self._clock() + self._seconds, upload)
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._drop_expired()
+            self._kept[new] = (self._clock() + limits.upload_seconds, upload)
+            own = [key for key, (_, kept) in self._kept.items() if kept.subject == upload.subject]
+            for key in own[: -limits.uploads_of_one]:
+                del self._kept[key]
+            while len(self._kept) > 1 and (
+                len(self._kept) > limits.uploads or sum(self._bytes_by_subject().values()) > limits.uploads_bytes
+            ):
+                held = self._bytes_by_subject()
+                others = [(key, kept.subject) for key, (_, kept) in self._kept.items() if key != new]
+                del self._kept[max(others, key=lambda other: held[other[1]])[0]]
+
+    def _drop_expired(self) -> None:
+        now = self._clock()
+        for key in [key for key, (until, _) in self._kept.items() if until < now]:
+            del self._kept[key]
+
+    def _bytes_by_subject(self) -> Counter[str]:
+        held: Counter[str] = Counter()
+        for _, upload in self._kept.values():
+            held[upload.subject] += len(upload.data)
+        return held
 
     def get(self, upload_id: str, subject: str) -> UploadedImage:
         """Return an upload of this person.
@@ -74,8 +92,9 @@ class UploadedImages:
             There is none, or no longer.
         """
         with self._lock:
-            until, upload = self._kept.get(upload_id, (0.0, None))
-            if upload is None or until < self._clock() or upload.subject != subject:
+            self._drop_expired()
+            _, upload = self._kept.get(upload_id, (0.0, None))
+            if upload is None or upload.subject != subject:
                 raise SearchError("This uploaded image is no longer kept. Upload it again.")
             return upload
 

@@ -57,31 +57,29 @@ def parse_text(text: str) -> list[list[str]]:
     return unique
 
 
-def find_highlights(text: str, query: str) -> list[tuple[int, int]]:
+def find_highlights(text: str, parts: list[list[str]]) -> list[tuple[int, int]]:
     """Return the places that a query matched, first to last, without overlap.
 
     Parameters
     ----------
     text : str
         A report, or a part of it.
-    query : str
-        As `ReportQuery.text`.
+    parts : list of list of str
+        Of a query, as `parse_text` returns them.
 
     Returns
     -------
     list of (int, int)
         Offsets in code points: ``text[begin:end]`` is a word, or the words of a phrase with what stands between them.
-
-    Raises
-    ------
-    RecordError
-        More than `text_query.MAX_WORDS` words in the query.
     """
     words = [(match.start(), match.end(), _stem(match.group())) for match in WORD.finditer(text)]
     found: list[tuple[int, int]] = []
-    for part in parse_text(query):
-        for at in range(len(words) - len(part) + 1):
-            if all(words[at + step][2] == stem for step, stem in enumerate(part)):
+    places: dict[str, list[int]] = {}
+    for at, (_, _, stem) in enumerate(words):
+        places.setdefault(stem, []).append(at)
+    for part in parts:
+        for at in places.get(part[0], ()):
+            if [stem for _, _, stem in words[at : at + len(part)]] == part:
                 found.append((words[at][0], words[at + len(part) - 1][1]))
     return _without_overlap(found)
 
