@@ -68,7 +68,7 @@ THIRD_PARTY = {
     "search": {
         *("numpy", "pydicom", "PIL", "pandas", "tqdm", "boto3", "botocore"),
         *("lancedb", "pyarrow", "tantivy", "psycopg", "psycopg_pool", "pgvector", "opensearchpy"),
-        *("strawberry", "graphql", "fastapi", "starlette", "uvicorn", "jwt"),
+        *("strawberry", "graphql", "fastapi", "starlette", "anyio", "uvicorn", "jwt"),
         *("anywidget", "traitlets"),  # the widget
         *("requests", "torch", "simple_icd_10_cm"),  # an issuer, a similarity map, codes; inside functions
     },
