@@ -40,6 +40,8 @@ KNOWN: dict[str, str] = {
     "_size": "an attribute of PIL.Image.Image",
     "disabled": "an attribute of ipywidgets.Button",
     "_close_loops": "atexit calls it",
+    "on_validate": "strawberry calls it",
+    "pre_execution_errors": "an attribute of strawberry.types.ExecutionContext",
     "traceback": "the third argument of __exit__",
     "split_for_jobs": "whoever has more than 100,000 objects; the labeling service's message names it",
     "viewport": "a field of the answer format",
