@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -102,3 +103,9 @@ def test_unusual_ids_texts_and_dates(tmp_path: Path, target: IndexFolder) -> Non
     }
     again = target.index(reports=[str(tmp_path / "r.jsonl")])
     assert again.report.to_json()["report"]["unchanged"] == 7
+
+
+def test_a_large_field_of_a_report_leaves_the_limit_for_other_tables(tmp_path: Path, target: IndexFolder) -> None:
+    before = csv.field_size_limit()
+    assert indexed(target, tmp_path / "large.csv", f"report_id,text\nH1,{'No effusion. ' * 20_000}\n") == {}
+    assert csv.field_size_limit() == before

@@ -150,7 +150,6 @@ def _object(line: bytes) -> Mapping[str, Any]:
 
 
 def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[ReportFile]:
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))  # or a large field would end the table
     with storage.open(uri) as stream:
         # A byte that is no UTF-8 is a fault of its row: the others go through.
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
@@ -165,7 +164,7 @@ def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[Re
         rows = csv.DictReader(text, fieldnames=columns, delimiter=delimiter, strict=True)
         while True:
             try:
-                row = next(rows, None)
+                row = _next_row(rows)
                 if row is None:
                     return
                 where = f"{name}, line {rows.line_num + 1}"
@@ -174,6 +173,15 @@ def _table(uri: str, name: str, storage: Storage, refuse: Refuse) -> Iterator[Re
                 refuse(f"{name}, line {rows.line_num + 1}", f"not a row of a CSV table: {error}. Export the table again.")
             except ReportError as error:
                 refuse(where, _without(where, error))
+
+
+def _next_row(rows: csv.DictReader[str]) -> Mapping[Any, Any] | None:
+    """Return the next row; its fields may be large, while the limit for every other table of this process stays."""
+    limit = csv.field_size_limit(_MAX_FIELD)
+    try:
+        return next(rows, None)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _row(row: Mapping[Any, Any]) -> Mapping[str, Any]:
