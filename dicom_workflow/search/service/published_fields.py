@@ -108,8 +108,18 @@ def _bucket(name: str) -> Any:
     return strawberry.type(type(name, (_Bucket,), {"__doc__": description}), description=description)
 
 
-_BUCKETS = {f"{state}{what}": _bucket(f"{state}{what}") for state in _STATES for what in (*_KINDS, "ICD10CMs")}
-_FACETS = {name: f"{name[:8].lower()}_{name[8:].lower().replace('icd10cms', 'codes')}" for name in _BUCKETS}
+_FACETS = {
+    "PositiveSigns": "positive_signs",
+    "PositiveDiagnoses": "positive_diagnoses",
+    "PositiveSymptoms": "positive_symptoms",
+    "PositiveICD10CMs": "positive_codes",
+    "NegativeSigns": "negative_signs",
+    "NegativeDiagnoses": "negative_diagnoses",
+    "NegativeSymptoms": "negative_symptoms",
+    "NegativeICD10CMs": "negative_codes",
+}
+"""Published type of a value → facet of `query.REPORT_FILTERS`."""
+_BUCKETS = {name: _bucket(name) for name in _FACETS}
 
 
 async def _buckets(info: Info, name: str, query: ReportQuery) -> list[Any]:

@@ -54,15 +54,8 @@ class IndexFiles:
             self._place.chmod(0o700)  # whatever the folder that was copied allows: words of reports are in it
         handle = os.open(self._place / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            until = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        raise TimeoutError(f"{self._place} has been locked for {_LOCK_SECONDS / 60:.0f} minutes") from None
-                    time.sleep(0.01)
+            if not lock_within(handle, _LOCK_SECONDS):
+                raise TimeoutError(f"{self._place} has been locked for {_LOCK_SECONDS / 60:.0f} minutes")
             if self._copy_of is not None and not (self._place / _NAMES).exists():
                 with contextlib.suppress(OSError):
                     _copy_folder(self._copy_of, self._place)
@@ -121,6 +114,19 @@ class IndexFiles:
     def discard(self, folder: Path) -> None:
         """Delete a draft that did not become a generation."""
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def lock_within(handle: int, seconds: float) -> bool:
+    """Lock an open file for this process alone; return whether that was possible in time."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
 
 
 def _copy_folder(source: Path, target: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from dicom_workflow.errors import SearchStoreError, StorageError
+from dicom_workflow.search.store.index_files import lock_within
 from dicom_workflow.settings import Settings
 from dicom_workflow.storage import to_path, to_uri
 
@@ -182,18 +182,11 @@ class LanceTables:
             os.close(handle)  # gives the lock back, as the end of the process does
 
     def _lock(self, handle: int) -> None:
-        until = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise SearchStoreError(
-                        f"The search store {self.url} cannot be written: another process has been writing to it for "
-                        f"{_LOCK_SECONDS / 60:.0f} minutes. End that process, or wait for it."
-                    ) from None
-                time.sleep(0.01)
+        if not lock_within(handle, _LOCK_SECONDS):
+            raise SearchStoreError(
+                f"The search store {self.url} cannot be written: another process has been writing to it for "
+                f"{_LOCK_SECONDS / 60:.0f} minutes. End that process, or wait for it."
+            )
 
     def read(self, act: Callable[[], Answer]) -> Answer:
         """Return what an action reads; again where another process has just replaced the files that it was reading.
